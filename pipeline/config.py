@@ -1,0 +1,324 @@
+"""One YAML file is one experiment: frozen, typed, every key described.
+
+Sections up to `selection` are science: what they say is part of the stage hashes (see `stages`), so that
+another value makes another table. `selection` and `machine` only say what is done first, where and how
+fast; they are in no hash. Unknown keys are refused with the nearest known one.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError, nearest
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too_rare", "rule", "llm"]
+PostFilter = Literal["unigram", "previous_token", "positional"]
+
+LAKE_VARIABLE = "LATENTLAKE_LAKE"
+DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
+
+
+class Section(BaseModel):
+    """A part of the config: immutable, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SubjectConfig(Section):
+    """The language model whose activations the SAEs read."""
+
+    model: str = Field(
+        description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, or `package:NAME`, an installed "
+        "package that carries a GGUF file"
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub")
+    gguf_file: str | None = Field(None, description="Name of a GGUF file in the model's folder or repository")
+    dtype: Literal["bfloat16", "float32"] = Field(
+        "bfloat16", description="Precision of the subject model; SAEs always encode in float32"
+    )
+
+
+class SaeConfig(Section):
+    """One sparse autoencoder."""
+
+    name: Name = Field(description="Its name in every table")
+    source: str = Field(
+        description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub"
+    )
+    hookpoint: str = Field(
+        description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
+    )
+    n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
+    format: Literal["sparsify"] | None = Field(None, description="Layout of its files; found out if left out")
+
+
+class PythonTexts(Section):
+    """The texts that every Python installation carries: the embedded default."""
+
+    kind: Literal["python"]
+
+
+class FileTexts(Section):
+    """Text, JSON-lines or Parquet files."""
+
+    kind: Literal["text", "jsonl", "parquet"]
+    path: str = Field(description="A file, a folder (searched below) or a glob pattern")
+    text_field: str = Field("text", description="The column or key with the text (jsonl, parquet)")
+    unit_field: str | None = Field(
+        None,
+        description="The column or key that names the unit (book, page, …) whose documents share a role; "
+        "left out, each row is its own unit, and each text file is one",
+    )
+    max_documents: Positive | None = Field(None, description="Read no more than this many texts")
+
+
+class HubTexts(Section):
+    """A dataset on the Hugging Face hub, streamed."""
+
+    kind: Literal["hub"]
+    dataset: str = Field(description="Its name, such as `EleutherAI/SmolLM2-135M-10B`, or a local folder")
+    subset: str | None = Field(None, description="Its configuration, where it has several")
+    split: str = Field("train", description="Its split")
+    revision: str | None = Field(None, description="Branch, tag or commit; fixed to a commit at the first run")
+    text_field: str = Field("text", description="The column with the text")
+    unit_field: str | None = Field(None, description="The column that names the unit; left out, each row is one")
+    max_documents: Positive | None = Field(None, description="Read no more than this many texts")
+
+
+TextSource = Annotated[PythonTexts | FileTexts | HubTexts, Field(discriminator="kind")]
+
+
+class CorpusConfig(Section):
+    """The text that the subject model reads, and how it is cut."""
+
+    sources: Annotated[tuple[TextSource, ...], Field(min_length=1)] = Field(
+        description="Where the text comes from; read in this order"
+    )
+    context_length: Annotated[int, Field(ge=32, le=65_536)] = Field(
+        256, description="Tokens of a context window at most; documents never share one"
+    )
+    prepend_bos: bool = Field(
+        False, description="Begin each context with the model's BOS token (at position 0)"
+    )
+    min_document_tokens: Positive = Field(1, description="Shorter documents are dropped, and counted")
+    max_document_tokens: Positive = Field(
+        1_000_000, description="Longer texts are cut at blank lines or line ends into documents of one unit"
+    )
+    max_tokens: Positive | None = Field(None, description="Stop reading after this many tokens")
+    shards: Positive = Field(4, description="Parts into which the contexts are divided; a worker takes one")
+    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="Share of units whose documents judge (`test`) and are never shown (`train`)"
+    )
+
+    @model_validator(mode="after")
+    def _lengths_in_order(self) -> Self:
+        if self.min_document_tokens > self.max_document_tokens:
+            raise ValueError("min_document_tokens is above max_document_tokens")
+        return self
+
+
+class SamplingConfig(Section):
+    """Which windows of the corpus can become examples."""
+
+    slot_tokens: Annotated[int, Field(ge=8, le=512)] = Field(
+        32, description="Tokens of a slot; contexts are cut into slots at an offset drawn by hash"
+    )
+    min_slot_tokens: Positive = Field(16, description="Shorter end pieces of a context are no slots; counted")
+    copied_run_tokens: Annotated[int, Field(ge=8)] = Field(
+        32,
+        description="A test slot is no candidate if it touches a run of this many tokens that also stands in "
+        "a train document (a power of two)",
+    )
+    top: Positive = Field(200, description="Strongest train slots kept a feature (post: top 200)")
+    draws_per_decile: Positive = Field(
+        25, description="Activating slots kept a feature, role and decile, by hash order"
+    )
+    silent_candidates: Positive = Field(96, description="Slots drawn a feature and role to look for silent ones")
+    silent_draws: Positive = Field(50, description="Silent slots kept of them")
+
+    @model_validator(mode="after")
+    def _runs_double(self) -> Self:
+        if self.copied_run_tokens & (self.copied_run_tokens - 1):
+            raise ValueError("copied_run_tokens is not a power of two")
+        return self
+
+
+class HeuristicsConfig(Section):
+    """Thresholds of the statistics that need no LLM."""
+
+    top_share: Share = Field(
+        0.8, description="Share of the firings, strongest first, whose tokens are counted (post: eighty percent)"
+    )
+    max_tokens: Positive = Field(
+        20, description="Distinct (previous) tokens at most of a unigram (previous-token) feature (post: twenty)"
+    )
+    min_firings: Positive = Field(
+        100, description="Firings below which token counts and positional scores flag nothing (by chance: "
+        "precision 0.30 with no minimum, 0.97 at 100, on planted features)"
+    )
+    positional_information_nats: float = Field(
+        0.05, description="The post's cut on raw mutual information with the position (Voita et al. 2023)"
+    )
+    top_tokens: Positive = Field(10, description="Tokens listed a feature")
+    strong_share: Share = Field(
+        0.3, description="A firing is strong above this share of the feature's largest train activation"
+    )
+
+
+class RulesConfig(Section):
+    """Token-set rules, chosen on train documents for their F1."""
+
+    max_tokens: tuple[Positive, ...] = Field((1, 5, 20, 50), description="Size limits of the sets, ascending")
+    min_support: Positive = Field(3, description="Firings of the feature on a token before it can be in a set")
+    discount: float = Field(0.5, ge=0, description="Taken off that count while choosing, against chance")
+    rounds: Positive = Field(4, description="Rounds of Dinkelbach's iteration (three converge)")
+    chosen_max_tokens: Positive = Field(20, description="Largest set that can be the feature's chosen rule")
+    parsimony: Share = Field(
+        0.02, description="The chosen rule is the smallest set within this much of the best train F1"
+    )
+
+
+class RoutingConfig(Section):
+    """Where each feature goes; the first that applies, in this order."""
+
+    dense: Share = Field(0.1, description="`dense`: fires on more than this share of all tokens")
+    positional: float = Field(
+        0.05, description="`positional`: corrected, normalised position score above this (Voita et al.'s cut)"
+    )
+    min_slots: Positive = Field(20, description="`too_rare`: fewer activating slots than this in a role")
+    min_documents: Positive = Field(10, description="`too_rare`: slots from fewer documents than this in a role")
+    rule_f1: Share = Field(0.8, description="`rule`: train F1 of the chosen rule at least this")
+    rule_gain: Share = Field(0.1, description="`rule`: and at least this much above the F1 of always firing")
+    post_filters: tuple[PostFilter, ...] = Field(
+        (), description="The post's own cuts that route too: unigram, previous_token, positional (raw)"
+    )
+
+
+class SelectionConfig(Section):
+    """Which features go on to be explained. In no stage hash: it can change between runs."""
+
+    batch_size: Positive = Field(1024, description="Feature ids of a batch: what an LLM worker takes")
+    quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
+        {"llm": 16, "rule": 8}, description="Features a batch and route, by draw; null: no limit, every route"
+    )
+    features: str | None = Field(
+        None, description="CSV, Parquet or JSON file with columns (sae or hookpoint, feature[, priority])"
+    )
+    where: str | None = Field(
+        None, description="SQL condition over feature_stats and feature_routes, such as `density > 0.001`"
+    )
+    priority: int = Field(0, description="Batches with a higher one come first; a `features` file can give its own")
+
+
+class MachineConfig(Section):
+    """Where and how fast; in no stage hash. `LATENTLAKE_LAKE` and `LATENTLAKE_DEVICE` go before it."""
+
+    lake: Path = Field(Path("lake"), description="Folder of all lakes; the experiment's is below it")
+    device: str = Field("auto", description="`auto` (cuda, else mps, else cpu), `cpu`, `cuda:1`, …")
+    batch_tokens: Positive = Field(2048, description="Tokens of one forward pass")
+    flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
+    memory_limit: str = Field("4GB", description="DuckDB's memory; beyond it queries spill to disk")
+
+
+class Config(Section):
+    """One experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = Field(
+        description="Its folder in the lake, and the first part of its Dagster asset keys"
+    )
+    seed: int = Field(0, description="Part of every hash by which something is drawn")
+    subject: SubjectConfig = Field(description=SubjectConfig.__doc__)
+    saes: Annotated[tuple[SaeConfig, ...], Field(min_length=1)] = Field(description="The SAEs, all in one pass")
+    corpus: CorpusConfig = Field(description=CorpusConfig.__doc__)
+    sampling: SamplingConfig = Field(SamplingConfig(), description=SamplingConfig.__doc__)
+    heuristics: HeuristicsConfig = Field(HeuristicsConfig(), description=HeuristicsConfig.__doc__)
+    rules: RulesConfig = Field(RulesConfig(), description=RulesConfig.__doc__)
+    routing: RoutingConfig = Field(RoutingConfig(), description=RoutingConfig.__doc__)
+    selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
+    machine: MachineConfig = Field(MachineConfig(), description=MachineConfig.__doc__)
+
+    @model_validator(mode="after")
+    def _sae_names_differ(self) -> Self:
+        names = [sae.name for sae in self.saes]
+        if len(set(names)) < len(names):
+            raise ValueError("two SAEs have the same name")
+        return self
+
+    def sae(self, name: str) -> SaeConfig:
+        """The SAE of that name. Raises ConfigError with the nearest names."""
+        for sae in self.saes:
+            if sae.name == name:
+                return sae
+        raise ConfigError(f"no SAE '{name}' in experiment '{self.name}'; nearest: {nearest(name, self.sae_names)}")
+
+    @property
+    def sae_names(self) -> tuple[str, ...]:
+        """The SAEs' names in the order of the file."""
+        return tuple(sae.name for sae in self.saes)
+
+    @property
+    def lake_folder(self) -> Path:
+        """The experiment's own folder, absolute."""
+        root = os.environ.get(LAKE_VARIABLE) or self.machine.lake
+        return (Path(root) / self.name).absolute()
+
+    @property
+    def device(self) -> str:
+        """The device asked for; `auto` is resolved where torch is loaded."""
+        return os.environ.get(DEVICE_VARIABLE) or self.machine.device
+
+
+def load_config(path: Path | str) -> Config:
+    """Read an experiment's YAML file. Raises ConfigError, one sentence for the first thing that is wrong."""
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no config file '{path}'; config/demo.yaml is one to copy") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file '{path}' cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file '{path}' is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"config file '{path}' holds no keys; config/demo.yaml is one to copy")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"config file '{path}': {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first problem in words: where, what, and for an unknown key the nearest known one."""
+    problem = error.errors()[0]
+    # Pydantic adds the tag of a discriminated union to the place; it is no key of the file.
+    place = [str(part) for part in problem["loc"] if part not in {"python", "text", "jsonl", "parquet", "hub"}]
+    where = ".".join(place) or "the file"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        return f"unknown key '{where}'; nearest known: {nearest(place[-1], known)}"
+    if problem["type"] == "missing":
+        return f"key '{where}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"'{where}': {message[0].lower()}{message[1:]}{shown}"
+
+
+def _known_keys(place: tuple[Any, ...]) -> list[str]:
+    """The keys of the section at `place` in the config."""
+    variants = {"python": PythonTexts, "hub": HubTexts, "text": FileTexts, "jsonl": FileTexts, "parquet": FileTexts}
+    section: type[BaseModel] = Config
+    sections: dict[str, type[BaseModel]] = {
+        "subject": SubjectConfig, "saes": SaeConfig, "corpus": CorpusConfig, "sampling": SamplingConfig,
+        "heuristics": HeuristicsConfig, "rules": RulesConfig, "routing": RoutingConfig,
+        "selection": SelectionConfig, "machine": MachineConfig, **variants,
+    }
+    for part in place:
+        section = sections.get(str(part), section)
+    return list(section.model_fields)

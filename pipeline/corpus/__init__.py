@@ -1,0 +1,1 @@
+"""The corpus: texts read from their sources, cut into documents, contexts and slots."""

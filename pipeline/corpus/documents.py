@@ -1,0 +1,194 @@
+"""From texts to documents, tokens, contexts and slots."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pyarrow as pa
+
+from pipeline.config import CorpusConfig
+from pipeline.corpus.python_texts import Text
+from pipeline.corpus.token_bytes import token_bytes
+from pipeline.errors import CorpusError
+from pipeline.lake import Lake, Published, RowGroupWriter
+from pipeline.progress import progress
+from pipeline.sources import corpus_texts
+from pipeline.subject import load_tokenizer
+
+T = TypeVar("T")
+
+_TEXTS_AT_ONCE = 64
+_BREAKS = ("\n\n", "\n", " ")
+"""Where a long text is cut: at a blank line, else at a line end, else between words."""
+
+_READ = pa.schema([
+    ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
+    ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
+])
+
+
+class Piece(NamedTuple):
+    """A document to be: a whole text, or a part of a long one."""
+
+    source: str
+    unit: str
+    text: str
+    token_ids: list[int]
+
+
+def write_documents(lake: Lake) -> Published:
+    """Read the corpus into `documents`: cut, tokenised, duplicates dropped, roles and shards by hash.
+
+    Texts are streamed to a temporary file; dropping, numbering and roles are one SQL select over it.
+    Figures: documents read, too short, duplicate and kept, and their tokens.
+
+    Raises:
+        CorpusError: A source cannot be read, or nothing is left of the corpus.
+    """
+    corpus = lake.config.corpus
+    tokenizer = load_tokenizer(lake.config.subject)
+    pieces = _pieces(corpus_texts(lake.config), tokenizer, corpus)
+    n_read = n_short = 0
+    with lake.scratch("documents") as folder:
+        path = folder / "read.parquet"
+        with RowGroupWriter(path, _READ) as writer, progress(None, "documents", "tokens") as bar:
+            for batch in _batches(_first_tokens(pieces, corpus.max_tokens), _TEXTS_AT_ONCE):
+                long_enough = [piece for piece in batch if len(piece.token_ids) >= corpus.min_document_tokens]
+                writer.write(_rows(long_enough, first=n_read))
+                n_read += len(batch)
+                n_short += len(batch) - len(long_enough)
+                bar.update(sum(len(piece.token_ids) for piece in long_enough))
+        if n_read == n_short:
+            raise CorpusError(
+                f"the corpus is empty: {n_read} documents read, none of {corpus.min_document_tokens} tokens or "
+                "more (corpus.min_document_tokens)"
+            )
+        published = _number_documents(lake, path)
+    counts = lake.query("document_counts").row(0, named=True)
+    figures = {
+        "documents_read": n_read,
+        "too_short": n_short,
+        "duplicates": n_read - n_short - published.n_rows,
+        **counts,
+    }
+    return Published(published.table, published.path, published.n_rows, figures)
+
+
+def write_tokens(lake: Lake) -> Published:
+    """Write the vocabulary with each token's own bytes, by the tokenizer's own rules."""
+    tokenizer = load_tokenizer(lake.config.subject)
+    special = set(tokenizer.all_special_ids)
+    spell = token_bytes(tokenizer)
+    n_tokens = len(tokenizer)
+    spelled = [spell(token_id) for token_id in range(n_tokens)]
+    table = pa.table(
+        {
+            "token_id": range(n_tokens),
+            "text": [each.decode("utf-8", errors="backslashreplace") for each in spelled],
+            "bytes": spelled,
+            "is_special": [token_id in special for token_id in range(n_tokens)],
+        }
+    )
+    return lake.write("tokens", table)
+
+
+def write_contexts(lake: Lake, shard: int) -> Published:
+    """Cut a shard's documents into context windows; ends of documents are kept."""
+    lake.require("documents")
+    return lake.run_stage("contexts", shard=shard, bos_token_id=bos_prefix(lake))
+
+
+def write_slots(lake: Lake) -> Published:
+    """Cut every context into slots. Figures: slots, copied test slots, tokens in no slot."""
+    lake.require("documents")
+    published = lake.run_stage("slots")
+    figures = lake.query("slot_counts").row(0, named=True)
+    return Published(published.table, published.path, published.n_rows, figures)
+
+
+def bos_prefix(lake: Lake) -> list[int]:
+    """What each context begins with: the BOS token id if the config asks for it, else nothing."""
+    if not lake.config.corpus.prepend_bos:
+        return []
+    bos = load_tokenizer(lake.config.subject).bos_token_id
+    if bos is None:
+        raise CorpusError(
+            f"corpus.prepend_bos is set, but the tokenizer of '{lake.config.subject.model}' has no BOS token"
+        )
+    return [bos]
+
+
+def _number_documents(lake: Lake, path: Path) -> Published:
+    """Run `documents.sql` over what was read."""
+    with lake.connect() as connection:
+        connection.read_parquet(str(path)).create_view("read_documents")
+        return lake.write("documents", lake.select(connection, "documents").to_arrow_reader())
+
+
+def _pieces(texts: Iterable[Text], tokenizer: Any, corpus: CorpusConfig) -> Iterator[Piece]:
+    """Texts, tokenised; long ones in pieces."""
+    for batch in _batches(texts, _TEXTS_AT_ONCE):
+        filled = [text for text in batch if text.text.strip()]
+        if filled:
+            encoded = tokenizer([text.text for text in filled], add_special_tokens=False).input_ids
+            for text, token_ids in zip(filled, encoded, strict=True):
+                yield from _cut(text, token_ids, tokenizer, corpus.max_document_tokens)
+
+
+def _first_tokens(pieces: Iterable[Piece], max_tokens: int | None) -> Iterator[Piece]:
+    """The first pieces that hold max_tokens tokens together; all of them where it is None."""
+    n_tokens = 0
+    for piece in pieces:
+        yield piece
+        n_tokens += len(piece.token_ids)
+        if max_tokens is not None and n_tokens >= max_tokens:
+            return
+
+
+def _cut(text: Text, token_ids: list[int], tokenizer: Any, max_tokens: int) -> Iterator[Piece]:
+    """A text as pieces of at most max_tokens tokens, each cut at the last break that fits."""
+    if len(token_ids) <= max_tokens:
+        yield Piece(text.source, text.unit, text.text, token_ids)
+        return
+    offsets = tokenizer(text.text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+    ends = [end for _, end in offsets]  # of each token, in characters
+    parts, start = [], 0
+    while start < len(text.text):
+        first = bisect_right(ends, start)
+        end = ends[first + max_tokens - 1] if first + max_tokens < len(ends) else len(text.text)
+        if end < len(text.text):
+            end = _last_break(text.text, start, end)
+        parts.append(text.text[start:end])
+        start = end
+    filled = [part for part in parts if part.strip()]
+    for part, part_ids in zip(filled, tokenizer(filled, add_special_tokens=False).input_ids, strict=True):
+        # On its own a part can take a token more than it took in the whole; then it is cut once more.
+        yield from _cut(text._replace(text=part), part_ids, tokenizer, max_tokens)
+
+
+def _last_break(text: str, start: int, end: int) -> int:
+    """Where to cut before `end`: after the last break in the second half of text[start:end], else there."""
+    for mark in _BREAKS:
+        place = text.rfind(mark, (start + end) // 2, end)
+        if place > start:
+            return place + len(mark)
+    return max(end, start + 1)
+
+
+def _rows(pieces: list[Piece], first: int) -> pa.RecordBatch:
+    columns = [
+        range(first, first + len(pieces)),
+        [hashlib.sha256(piece.text.encode("utf-8", "surrogatepass")).hexdigest()[:32] for piece in pieces],
+        *([getattr(piece, name) for piece in pieces] for name in ("source", "unit", "text", "token_ids")),
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _READ, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=_READ)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

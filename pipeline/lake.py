@@ -1,0 +1,318 @@
+"""The lake of one experiment: where a table lives, how it is written whole or not at all, and how SQL sees it.
+
+A table's files are `<table>/<stage_hash>/<partition>.parquet`, next to one empty file with the schema so
+that a view never fails. Everything is written under `.tmp/` and renamed into place; a reader sees the old
+table or the new one. `catalog.duckdb` holds nothing but views with absolute paths on the current folders.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config
+from pipeline.errors import LakeError
+from pipeline.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
+from pipeline.tables import TABLES, Table
+
+SCHEMA_FILE = "schema.parquet"
+CATALOG_FILE = "catalog.duckdb"
+_ROWS_PER_GROUP = 122_880
+_STALE_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a stage wrote: the table, its file or folder, and its number of rows."""
+
+    table: str
+    path: Path
+    n_rows: int
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+
+
+class Lake:
+    """One experiment's tables. `hashes` are the contents of its sources (see `sources.fix_sources`)."""
+
+    def __init__(self, config: Config, hashes: SourceHashes) -> None:
+        self.config = config
+        self.hashes = hashes
+        self.root = config.lake_folder
+
+    # Where a table lives ------------------------------------------------------------------------------
+
+    def folder(self, table: str, sae: str | None = None) -> Path:
+        """The folder of a table's current version; for a table of SAEs, of that SAE's part."""
+        return self.root / table / self._versions[table, sae if _is_by_sae(TABLES[table]) else None]
+
+    def path(self, table: str, *, sae: str | None = None, shard: int | None = None) -> Path:
+        """The file of a partition, or its folder where it has several files."""
+        folder = self.folder(table, sae)
+        match TABLES[table].partition:
+            case "all":
+                return folder / "all.parquet"
+            case "shard":
+                return folder / f"{shard:05d}.parquet"
+            case "sae_shard":
+                return folder / f"{sae}" / f"{shard:05d}"
+            case "sae":
+                return folder / (f"{sae}" if table == "activations" else f"{sae}.parquet")
+
+    def has(self, table: str, *, sae: str | None = None, shard: int | None = None) -> bool:
+        """Whether the partition has been published in the current version."""
+        return self.path(table, sae=sae, shard=shard).exists()
+
+    def is_complete(self, table: str, sae: str | None = None) -> bool:
+        """Whether every partition of the table is there; with `sae`, every one that this SAE has."""
+        saes = [sae] if sae else list(self.config.sae_names)
+        shards = list(range(self.config.corpus.shards))
+        match TABLES[table].partition:
+            case "all":
+                return self.has(table)
+            case "shard":
+                return all(self.has(table, shard=shard) for shard in shards)
+            case "sae_shard":
+                return all(self.has(table, sae=each, shard=shard) for each in saes for shard in shards)
+            case "sae":
+                return all(self.has(table, sae=each) for each in saes)
+
+    def require(self, *tables: str, sae: str | None = None) -> None:
+        """Raise LakeError, saying what to materialise, unless these tables are complete."""
+        for table in tables:
+            if not self.is_complete(table, sae):
+                of = f" of SAE '{sae}'" if sae and _is_by_sae(TABLES[table]) else ""
+                raise LakeError(
+                    f"table '{table}'{of} is not complete in '{self.root}'; materialise "
+                    f"'{self.config.name}/{table}' first"
+                )
+
+    @cached_property
+    def _versions(self) -> dict[tuple[str, str | None], str]:
+        """Stage hash by (table, SAE or None)."""
+        return {
+            (name, sae): stage_hash(self.config, name, self.hashes, sae)
+            for name, table in TABLES.items()
+            for sae in (self.config.sae_names if _is_by_sae(table) else (None,))
+        }
+
+    # Writing ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self, target: Path) -> Iterator[Path]:
+        """A temporary path that becomes `target`, file or folder, by one rename if the body succeeds.
+
+        After a kill at any point `target` is what it was. A folder that is already there is moved aside
+        first, so a reader of it may have to ask again.
+        """
+        temporary = self._temporary(target.name)
+        try:
+            yield temporary
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                aside = self._temporary(target.name)
+                target.rename(aside)
+                temporary.rename(target)
+                shutil.rmtree(aside)
+            else:
+                temporary.replace(target)
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
+            else:
+                temporary.unlink(missing_ok=True)
+
+    def write(
+        self,
+        table: str,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+    ) -> Published:
+        """Publish one partition from rows that have the table's columns; types are cast, never names.
+
+        Raises LakeError if a column is missing, unknown or out of order.
+        """
+        declared = TABLES[table]
+        if rows.schema.names != declared.schema.names:
+            raise LakeError(f"rows for '{table}' have columns {rows.schema.names}, not {declared.schema.names}")
+        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+        target = self.path(table, sae=sae, shard=shard)
+        self.ensure_schema_file(table, sae)
+        n_rows = 0
+        with self.writing(target) as temporary, RowGroupWriter(temporary, declared.schema) as writer:
+            for batch in batches:
+                n_rows += batch.num_rows
+                writer.write(batch.cast(declared.schema))
+        return Published(table, target, n_rows)
+
+    def ensure_schema_file(self, table: str, sae: str | None = None) -> None:
+        """Put the empty file with the table's schema into its current folder."""
+        target = self.folder(table, sae) / SCHEMA_FILE
+        if not target.exists():
+            with self.writing(target) as temporary:
+                pq.write_table(TABLES[table].schema.empty_table(), temporary)
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A folder on the lake's own disk that is gone afterwards."""
+        folder = self._temporary(name)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _temporary(self, name: str) -> Path:
+        folder = self.root / ".tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
+
+    # SQL ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def connect(self, sae: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection that sees every table as a view; with `sae`, only that SAE's rows."""
+        with self.scratch("duckdb") as spill:
+            settings = {"memory_limit": self.config.machine.memory_limit, "temp_directory": str(spill)}
+            with duckdb.connect(config=settings) as connection:
+                self._create_views(connection, [sae] if sae else list(self.config.sae_names))
+                yield connection
+
+    def run_stage(
+        self, table: str, *, sae: str | None = None, shard: int | None = None, **values: Any
+    ) -> Published:
+        """Make a table by its SQL files: the first ones fill temporary tables, the last one is the table.
+
+        Parameters are named `$<section>_<key>` after the config; `$sae`, `$shard` and `values` go beside them.
+        """
+        names = STAGES[table].sql
+        with self.connect(sae) as connection:
+            for name in names[:-1]:
+                self.create_temporary(connection, name, sae=sae, shard=shard, **values)
+            rows = self.select(connection, names[-1], sae=sae, shard=shard, **values).to_arrow_reader()
+            return self.write(table, rows, sae=sae, shard=shard)
+
+    def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
+        """Fill the temporary table `name` by `sql/<name>.sql`."""
+        text = sql_text(name)
+        connection.execute(f"create temp table {name} as {text}", self._parameters(text, values))
+
+    def select(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> duckdb.DuckDBPyRelation:
+        """The rows of `sql/<name>.sql` with its parameters; they are computed when they are read."""
+        text = sql_text(name)
+        return connection.sql(text, params=self._parameters(text, values))
+
+    def query(self, name: str, *, sae: str | None = None, **values: Any) -> pl.DataFrame:
+        """The rows of `sql/<name>.sql` over the lake, small enough for memory."""
+        with self.connect(sae) as connection:
+            return self.select(connection, name, sae=sae, **values).pl()
+
+    def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
+        """The values of a SQL text's `$names`: from `values`, else from the config."""
+        return {
+            name: values[name] if name in values else config_value(self.config, name)
+            for name in parameters_of(text)
+        }
+
+    # Views --------------------------------------------------------------------------------------------
+
+    def refresh_catalog(self) -> Path:
+        """Rebuild `catalog.duckdb`, views on every table's current folder, and put it in place by rename."""
+        target = self.root / CATALOG_FILE
+        with self.writing(target) as temporary:
+            with duckdb.connect(str(temporary)) as connection:
+                self._create_views(connection, list(self.config.sae_names))
+            Path(f"{temporary}.wal").unlink(missing_ok=True)
+        return target
+
+    def _create_views(self, connection: duckdb.DuckDBPyConnection, saes: Sequence[str]) -> None:
+        # DDL takes no parameters, so these few statements are put together here and nowhere else.
+        connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
+        for name, table in TABLES.items():
+            parts = saes if _is_by_sae(table) else [None]
+            for sae in parts:
+                self.ensure_schema_file(name, sae)
+            globs = [str(self.folder(name, sae) / "**" / "*.parquet").replace("'", "''") for sae in parts]
+            files = ", ".join(f"'{glob}'" for glob in globs)
+            columns = [column.name for column in table.columns]
+            columns += [f"{each.expression} as {each.name}" for each in table.derived]
+            connection.execute(f"create view {name} as select {', '.join(columns)} from read_parquet([{files}])")
+            connection.execute(f"comment on view {name} is '{table.row.replace(chr(39), chr(39) * 2)}'")
+
+    # Old versions -------------------------------------------------------------------------------------
+
+    def clean(self) -> list[Path]:
+        """Remove version folders that no view points at, and temporary files over a day old; their paths."""
+        current = {
+            self.folder(name, sae)
+            for name, table in TABLES.items()
+            for sae in (self.config.sae_names if _is_by_sae(table) else (None,))
+        }
+        old = [
+            folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current
+        ]
+        stale = [
+            path for path in (self.root / ".tmp").glob("*") if time.time() - path.stat().st_mtime > _STALE_SECONDS
+        ]
+        for path in (*old, *stale):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return [*old, *stale]
+
+
+class RowGroupWriter:
+    """A Parquet writer that gathers small batches into row groups of a useful size."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+        self._pending: list[pa.RecordBatch] = []
+        self._n_pending = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; they reach the file in row groups."""
+        self._pending.append(batch)
+        self._n_pending += batch.num_rows
+        if self._n_pending >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._n_pending:
+            self._writer.write_table(pa.Table.from_batches(self._pending, self._schema))
+        self._pending, self._n_pending = [], 0
+
+
+def _is_by_sae(table: Table) -> bool:
+    return table.partition in {"sae", "sae_shard"}
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in its nearest parent that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

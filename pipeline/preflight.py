@@ -1,0 +1,63 @@
+"""Everything that can be wrong with an experiment, found before anything is written or computed."""
+
+from pipeline.config import Config, FileTexts, PythonTexts
+from pipeline.corpus.readers import read_texts, source_files, source_name
+from pipeline.errors import CorpusError, LakeError, SaeError
+from pipeline.lake import Lake, is_writable
+from pipeline.sae import load_sparse_coder
+from pipeline.sources import fix_sources
+from pipeline.subject import Hookpoint, hookpoint_widths, load_tokenizer, pick_device
+
+
+def preflight(config: Config) -> Lake:
+    """Check an experiment and open its lake, with its sources fixed and its catalog up to date.
+
+    Raises:
+        LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the corpus, the
+            device, the subject model, a hookpoint, or an SAE that is damaged or does not fit.
+    """
+    if not is_writable(config.lake_folder):
+        raise LakeError(f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE")
+    _check_corpus(config)
+    pick_device(config.device)
+    _check_saes(config)
+    tokenizer = load_tokenizer(config.subject)
+    if config.corpus.prepend_bos and tokenizer.bos_token_id is None:
+        raise CorpusError(f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token")
+    lake = Lake(config, fix_sources(config))
+    lake.refresh_catalog()
+    return lake
+
+
+def _check_corpus(config: Config) -> None:
+    """Every source is there, and one of them begins with some text."""
+    has_text = False
+    for source in config.corpus.sources:
+        match source:
+            case PythonTexts():
+                has_text = True
+            case FileTexts():
+                source_files(source)
+        if not has_text and not isinstance(source, PythonTexts):
+            has_text = any(text.text.strip() for text in read_texts(source))
+    if not has_text:
+        names = ", ".join(f"'{source_name(source)}'" for source in config.corpus.sources)
+        raise CorpusError(f"the corpus is empty: no text in {names}")
+
+
+def _check_saes(config: Config) -> None:
+    """Every SAE loads, has the number of features that the config says, and fits its hookpoint."""
+    coders = {sae.name: load_sparse_coder(sae.source, sae.format) for sae in config.saes}
+    hookpoints = {sae.name: Hookpoint(sae.hookpoint, coders[sae.name].reads) for sae in config.saes}
+    widths = hookpoint_widths(config.subject, set(hookpoints.values()))
+    for sae in config.saes:
+        coder, width = coders[sae.name], widths[hookpoints[sae.name]]
+        if coder.n_features != sae.n_features:
+            raise SaeError(
+                f"SAE '{sae.name}' has {coder.n_features} features, but the config says n_features: {sae.n_features}"
+            )
+        if coder.d_in != width:
+            raise SaeError(
+                f"SAE '{sae.name}' reads {coder.d_in} wide activations, but hookpoint '{sae.hookpoint}' of "
+                f"'{config.subject.model}' is {width} wide"
+            )

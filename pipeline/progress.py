@@ -1,0 +1,13 @@
+"""Progress bars that suit a terminal, and a log: there, a line now and then instead of a stream."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress(total: int | None, what: str, unit: str) -> "tqdm[Any]":
+    """A bar over `total` units (None: unknown); on anything but a terminal it speaks every 20 seconds."""
+    return tqdm(
+        total=total, desc=what, unit=f" {unit}", unit_scale=True, mininterval=0.2 if sys.stderr.isatty() else 20
+    )

@@ -1,0 +1,157 @@
+"""The stages of the pipeline: what each table is made from, and the hash that names its version.
+
+A stage hash covers definitions: the stage's part of the config, its SQL texts, its schema, a version
+number, and the stage hashes of its inputs, for the partition's own SAE only. At the two roots it takes
+content: the corpus's texts and the SAE's weights (`sources`). Equal hash, equal table; a change anywhere
+upstream makes a new folder and leaves the old one alone.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.tables import TABLES
+
+SQL_FOLDER = Path(__file__).parent.parent / "sql"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How a table is made.
+
+    Attributes:
+        table: The table that it makes.
+        inputs: The tables that it reads.
+        science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
+            its SQL, which count by themselves.
+        sql: SQL files that it runs in this order; all but the table's own fill temporary tables.
+        version: Raised by hand when code outside SQL changes what the rows are.
+    """
+
+    table: str
+    inputs: tuple[str, ...] = ()
+    science: tuple[str, ...] = ()
+    sql: tuple[str, ...] = ()
+    version: int = 1
+
+
+_TOKENIZER = ("subject.model", "subject.revision", "subject.gguf_file")
+_CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.max_tokens")
+
+STAGES: dict[str, Stage] = {
+    stage.table: stage
+    for stage in (
+        Stage("saes"),
+        Stage("documents", science=(*_CUTTING, *_TOKENIZER), sql=("documents",)),
+        Stage("tokens", science=_TOKENIZER),
+        Stage("contexts", ("documents",), sql=("contexts",)),
+        Stage("slots", ("documents",), sql=("slots",)),
+        Stage("activation_shards", ("saes", "contexts"), science=("subject.dtype", "corpus.context_length")),
+        Stage("activations", ("activation_shards",)),
+        Stage(
+            "feature_tokens",
+            ("activations", "contexts", "documents", "slots"),
+            sql=("corpus_tokens", "feature_cuts", "feature_tokens"),
+        ),
+        Stage(
+            "feature_stats",
+            ("saes", "activations", "contexts", "documents", "slots", "tokens", "feature_tokens"),
+            sql=(
+                "corpus_tokens", "train_tokens", "feature_cuts", "feature_counts", "feature_slots",
+                "feature_positions", "feature_token_counts", "feature_previous_tokens", "feature_stats",
+            ),
+        ),
+        Stage(
+            "feature_rules",
+            ("contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
+            sql=("corpus_tokens", "train_tokens", "rule_candidates", "rule_sets", "feature_rules"),
+        ),
+        Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
+        Stage("selected_features", ("feature_stats", "feature_routes"), sql=("selected_features",)),
+        Stage(
+            "example_index",
+            ("saes", "activations", "contexts", "documents", "slots"),
+            sql=("corpus_tokens", "active_slots", "silent_slots", "example_index"),
+        ),
+    )
+}
+"""Every stage by its table, inputs before the stages that read them."""
+
+_GIVEN = frozenset({"sae", "shard", "bos_token_id", "quota_routes", "quota_sizes"})
+_UNHASHED = frozenset({"selection", "machine"})
+
+
+@dataclass(frozen=True)
+class SourceHashes:
+    """What the roots take: the content of the corpus and of each SAE, as hex digests."""
+
+    corpus: str = ""
+    saes: Mapping[str, str] = field(default_factory=dict)
+
+
+@cache
+def sql_text(name: str) -> str:
+    """The text of `sql/<name>.sql`."""
+    return (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def parameters_of(text: str) -> list[str]:
+    """The names after `$` in a SQL text, comments left out, sorted."""
+    return sorted(set(re.findall(r"\$([a-z_][a-z0-9_]*)", re.sub(r"--.*", "", text))))
+
+
+def config_value(config: Config, parameter: str) -> Any:
+    """The value of the SQL parameter `<section>_<key>` (or `seed`). Raises KeyError for any other name."""
+    if parameter == "seed":
+        return config.seed
+    section, _, key = parameter.partition("_")
+    if section not in type(config).model_fields or not hasattr(getattr(config, section), key):
+        raise KeyError(f"SQL parameter ${parameter} is no key of the config")
+    value = getattr(getattr(config, section), key)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None = None) -> str:
+    """The version of a table as 12 hex digits; for a table of an SAE, of that SAE's part of it.
+
+    With empty `hashes` and no SAE it covers definitions alone, which the graph knows before any file is
+    read: Dagster's `code_version`.
+    """
+    stage = STAGES[table]
+    texts = {name: sql_text(name) for name in stage.sql}
+    parameters = {name for text in texts.values() for name in parameters_of(text)} - _GIVEN
+    definition: dict[str, Any] = {
+        "table": table,
+        "version": stage.version,
+        "schema": str(TABLES[table].schema),
+        "science": {place: _at(config, place) for place in stage.science},
+        "parameters": {
+            name: config_value(config, name)
+            for name in sorted(parameters)
+            if name.partition("_")[0] not in _UNHASHED
+        },
+        "sql": {name: _digest(text) for name, text in texts.items()},
+        "inputs": {name: stage_hash(config, name, hashes, sae) for name in stage.inputs},
+    }
+    if table == "documents":
+        definition["content"] = hashes.corpus
+    if table == "saes" and sae is not None:
+        own = config.sae(sae)
+        definition["content"] = [own.name, own.hookpoint, own.format, hashes.saes.get(sae, "")]
+    return _digest(json.dumps(definition, sort_keys=True))[:12]
+
+
+def _at(config: Config, place: str) -> Any:
+    """The value at a dotted place of the config."""
+    section, _, key = place.partition(".")
+    return getattr(getattr(config, section), key)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

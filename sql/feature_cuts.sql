@@ -1,0 +1,11 @@
+-- One row per feature that fires in train documents (position 0 left out): where its top share of firings by
+-- rank begins, and where its strong firings do.
+select
+    feature,
+    quantile_disc(activation, 1 - $heuristics_top_share) as top_cut,
+    max(activation) as max_activation,
+    $heuristics_strong_share * max(activation) as strong_cut
+from activations
+join corpus_tokens using (token_index)
+where corpus_tokens.role = 'train' and corpus_tokens.position >= 1
+group by feature

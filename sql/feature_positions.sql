@@ -1,0 +1,101 @@
+-- One row per feature that fires: mutual information of firing and position in the context, in nats.
+-- With c firings at a position, S contexts that reach it, n = sum c, N = sum S (Voita et al. 2023, arXiv
+-- 2309.04827, with the contexts' unequal lengths in S):
+--   I = sum over positions [ c ln(c N / (n S)) + (S - c) ln((S - c) N / ((N - n) S)) ] / N
+-- A position that never fires gives S ln(N / (N - n)). The plug-in is biased upwards; its expectation under
+-- independence with the same margins is taken off. With l = n S / N expected firings at a position, a fired
+-- cell adds f(l) = E[c ln c] - l ln l for c ~ Poisson(l), 1/2 + 1/(12 l) for large l; the cells that did not
+-- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
+-- finite population, by (1 - n/N) and (1 - S/N). f is tabled on a grid of ln l in steps of 0.005.
+with context_lengths as (
+    select len(token_ids) as n_tokens, count(*) as n_contexts
+    from contexts
+    group by n_tokens
+),
+positions as (
+    select
+        position,
+        (select sum(n_contexts) from context_lengths where n_tokens > position)::double as n_reached,
+        (select sum(n_tokens * n_contexts) from context_lengths)::double as n_all
+    from range((select max(n_tokens) from context_lengths)) as p(position)
+),
+counts as (
+    select feature, token_index % $corpus_context_length as position, count(*)::double as n_fired
+    from activations
+    group by feature, position
+),
+margins as (
+    select feature, sum(n_fired) as n_active from counts group by feature
+),
+fired_cells as (
+    select
+        c.feature,
+        sum(
+            n_fired * ln(n_fired * n_all / (n_active * n_reached))
+            + if(
+                n_reached > n_fired,
+                (n_reached - n_fired) * ln((n_reached - n_fired) * n_all / ((n_all - n_active) * n_reached)),
+                0
+            )
+        ) as information,
+        sum(n_reached) as n_reached
+    from counts as c
+    join margins using (feature)
+    join positions using (position)
+    group by c.feature
+),
+grid as (
+    select step, exp(step * 0.005) as expected
+    from range(-2400, 740) as g(step)
+),
+cell_bias as (
+    select
+        step,
+        sum(exp(-expected + c * ln(expected) - lgamma(c + 1)) * c * ln(c)) - any_value(expected * ln(expected)) as bias
+    from grid, range(2, 110) as n(c)
+    group by step
+),
+counts_of_firings as (
+    select distinct n_active from margins
+),
+expected_cells as (
+    select n_active, n_all, n_reached, n_active * n_reached / n_all as expected
+    from counts_of_firings, positions
+),
+biases as (
+    select
+        n_active,
+        sum(
+            coalesce(bias, if(expected > 1, 0.5 + 1 / (12 * expected), -expected * ln(expected)))
+            * (1 - n_active / n_all) * (1 - n_reached / n_all)
+        )
+        + any_value(n_active / n_all) * (count(*) - 1) / 2 as bias
+    from expected_cells
+    left join cell_bias on step = round(ln(expected) / 0.005)::int
+    group by n_active
+),
+joined as (
+    select
+        m.feature,
+        m.n_active / n_all as density,
+        if(
+            m.n_active < n_all,
+            (f.information + (n_all - f.n_reached) * ln(n_all / (n_all - m.n_active))) / n_all,
+            0
+        ) as information,
+        b.bias / n_all as bias
+    from margins as m
+    join fired_cells as f using (feature)
+    join biases as b using (n_active)
+    cross join (select any_value(n_all) as n_all from positions)
+)
+select
+    feature,
+    information as position_information_nats,
+    bias as position_bias_nats,
+    if(
+        density < 1,
+        (information - bias) / -(density * ln(density) + (1 - density) * ln(1 - density)),
+        0
+    ) as position_score
+from joined

@@ -1,0 +1,66 @@
+-- One row per feature, exactly once: the first route that applies, and why.
+-- A rule of token sets is our unigram filter. The post's own cuts route only where post_filters names them.
+with judged as (
+    select
+        s.*,
+        r.rule,
+        r.train_precision,
+        r.train_recall,
+        r.train_f1,
+        r.always_f1,
+        case
+            when n_active = 0 then 'dead'
+            when density > $routing_dense then 'dense'
+            when n_active >= $heuristics_min_firings and position_score > $routing_positional then 'positional'
+            when is_positional and list_contains($routing_post_filters::varchar[], 'positional') then 'positional'
+            when least(n_slots_train, n_slots_test) < $routing_min_slots
+                or least(n_documents_train, n_documents_test) < $routing_min_documents then 'too_rare'
+            when is_unigram and list_contains($routing_post_filters::varchar[], 'unigram') then 'unigram'
+            when is_previous_token and list_contains($routing_post_filters::varchar[], 'previous_token')
+                then 'previous_token'
+            when r.train_f1 >= $routing_rule_f1 and r.train_f1 >= r.always_f1 + $routing_rule_gain then 'rule'
+            else 'llm'
+        end as route
+    from feature_stats as s
+    left join feature_rules as r on r.feature = s.feature and r.sae = s.sae and r.is_chosen
+)
+select
+    sae,
+    feature,
+    route,
+    case route
+        when 'dead' then 'never fires in this corpus'
+        when 'dense' then format(
+            'fires on {:.1f} % of all tokens, more than {:.1f} %', 100 * density, 100 * $routing_dense::double
+        )
+        when 'positional' then format(
+            'its firing depends on the position: corrected score {:.3f} (cut {:.3f}), raw {:.4f} nats; {} of {} '
+            || 'firings on position 0',
+            position_score, $routing_positional::double, position_information_nats, n_active_first, n_active
+        )
+        when 'too_rare' then format(
+            'fires in {} train and {} test slots of {} and {} documents; {} slots of {} documents are needed in each',
+            n_slots_train, n_slots_test, n_documents_train, n_documents_test,
+            $routing_min_slots, $routing_min_documents
+        )
+        when 'unigram' then format(
+            'unigram by the post''s cut: {} tokens among its top firings, at most {} (F1 of its rule {:.2f})',
+            n_top_tokens, $heuristics_max_tokens, coalesce(train_f1, 0)
+        )
+        when 'previous_token' then format(
+            'previous token by the post''s cut: {} tokens before its top firings, at most {}',
+            n_top_previous_tokens, $heuristics_max_tokens
+        )
+        when 'rule' then format(
+            'unigram filter: {} says when it fires, with train F1 {:.2f} (precision {:.2f}, recall {:.2f}; always '
+            || 'firing {:.2f})',
+            rule, train_f1, train_precision, train_recall, always_f1
+        )
+        else if(
+            train_f1 is null,
+            'no token repeats often enough for a rule',
+            format('no token rule reaches train F1 {:.2f}; the best has {:.2f}', $routing_rule_f1::double, train_f1)
+        )
+    end as reason
+from judged
+order by sae, feature

@@ -1,0 +1,24 @@
+-- One row per wanted feature: within each batch of feature ids, the first of each route by draw, up to the
+-- route's quota; without quotas, every wanted feature. wanted_features is all, a list, or what a condition left.
+with quotas as (
+    select unnest($quota_routes::varchar[]) as route, unnest($quota_sizes::int[]) as quota
+),
+drawn as (
+    select
+        sae,
+        feature,
+        route,
+        priority,
+        feature // $selection_batch_size as batch,
+        row_number() over (
+            partition by sae, feature // $selection_batch_size, route
+            order by hash($seed::bigint, sae, feature::int, 'selected'), feature
+        ) as place
+    from feature_routes
+    join wanted_features using (sae, feature)
+)
+select sae, feature, batch, priority
+from drawn
+left join quotas using (route)
+where $quota_routes is null or place <= quota
+order by sae, feature
