@@ -2,7 +2,7 @@
 select
     feature,
     count(*) as n_active,
-    count(*) filter (token_index % $corpus_context_length = 0) as n_active_first,
+    count(*) filter (position = 0) as n_active_first,
     max(activation) as max_activation,
     avg(activation::double) as mean_activation,
     quantile_disc(activation, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) as activation_deciles

@@ -20,7 +20,7 @@ positions as (
     from range((select max(n_tokens) from context_lengths)) as p(position)
 ),
 counts as (
-    select feature, token_index % $corpus_context_length as position, count(*)::double as n_fired
+    select feature, position, count(*)::double as n_fired
     from activations
     group by feature, position
 ),

@@ -1,0 +1,139 @@
+"""How a function becomes the Dagster asset of a table.
+
+An asset is declared once, by its table and what it is partitioned by; its inputs come from the stages, its
+columns from the table, its code version from the stage hash. The function is given the lake and its own
+partition, and returns what it published.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import dagster as dg
+
+from pipeline.config import Config
+from pipeline.errors import LatentlakeError
+
+if TYPE_CHECKING:
+    from pipeline.lake import Lake, Published
+
+PartitionedBy = Literal["nothing", "shard", "sae"]
+Group = Literal["corpus", "cache", "prepare"]
+Write = Callable[..., "Published | list[Published]"]
+
+
+@dataclass(frozen=True)
+class TableAsset:
+    """An asset before its experiment is known."""
+
+    table: str
+    group: Group
+    partitioned_by: PartitionedBy
+    write: Write
+
+    def build(self, config: Config, assets: Mapping[str, "TableAsset"]) -> dg.AssetsDefinition:
+        """The asset of one experiment; `assets` are all declared ones by table, to find its inputs among."""
+        from pipeline.stages import STAGES, SourceHashes, stage_hash
+        from pipeline.tables import TABLES
+
+        table = TABLES[self.table]
+        columns = [
+            dg.TableColumn(column.name, str(column.type), f"{column.meaning} {column.unit}".strip())
+            for column in table.columns
+        ]
+
+        @dg.asset(
+            key=[config.name, self.table],
+            group_name=self.group,
+            description=table.row,
+            kinds={"duckdb"} if STAGES[self.table].sql else {"python"},
+            code_version=stage_hash(config, self.table, SourceHashes()),
+            metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
+            partitions_def=partitions(config, self.partitioned_by),
+            deps=[self._dependency(config, assets[name]) for name in STAGES[self.table].inputs],
+        )
+        def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+            with failures_for_people():
+                published = self.write(open_lake(config), **self.partition(context))
+                return materialization(config, published)
+
+        return asset
+
+    def partition(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> dict[str, Any]:
+        """The keyword by which the function is told its partition."""
+        match self.partitioned_by:
+            case "nothing":
+                return {}
+            case "shard":
+                return {"shard": int(context.partition_key)}
+            case "sae":
+                return {"sae": context.partition_key}
+
+    def _dependency(self, config: Config, upstream: "TableAsset") -> dg.AssetDep:
+        # From shards to SAEs Dagster would infer the identity, which maps to nothing.
+        differ = upstream.partitioned_by != "nothing" and upstream.partitioned_by != self.partitioned_by
+        mapping = dg.AllPartitionMapping() if differ else None
+        return dg.AssetDep(dg.AssetKey([config.name, upstream.table]), partition_mapping=mapping)
+
+
+def table_asset(group: Group, by: PartitionedBy = "nothing") -> Callable[[Write], TableAsset]:
+    """Declare the function below as the asset of the table that it is named for."""
+
+    def declare(write: Write) -> TableAsset:
+        return TableAsset(write.__name__, group, by, write)
+
+    return declare
+
+
+def partitions(config: Config, by: PartitionedBy) -> dg.StaticPartitionsDefinition | None:
+    """The partitions of an experiment's shards or SAEs."""
+    match by:
+        case "nothing":
+            return None
+        case "shard":
+            return dg.StaticPartitionsDefinition([f"{shard:05d}" for shard in range(config.corpus.shards)])
+        case "sae":
+            return dg.StaticPartitionsDefinition(list(config.sae_names))
+
+
+_open_lakes: dict[str, "Lake"] = {}
+
+
+def open_lake(config: Config) -> "Lake":
+    """The experiment's lake after its preflight, which runs once per process."""
+    from pipeline.preflight import preflight
+
+    key = f"{config.lake_folder} {config.model_dump_json()}"
+    if key not in _open_lakes:
+        _open_lakes[key] = preflight(config)
+    return _open_lakes[key]
+
+
+@contextmanager
+def failures_for_people() -> Iterator[None]:
+    """Turn an error that is meant for the user into a step failure that says just that."""
+    try:
+        yield
+    except LatentlakeError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+def materialization(config: Config, published: "Published | list[Published]") -> dg.MaterializeResult[Any]:
+    """Row count, figures, a sample and, where there is one, a plot: what Dagster shows of a table."""
+    from pipeline.plots import plot_png
+    from pipeline.report import sample_markdown
+
+    parts = published if isinstance(published, list) else [published]
+    table, lake = parts[0].table, open_lake(config)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": sum(part.n_rows for part in parts),
+        "path": dg.MetadataValue.path(parts[0].path),
+        "sample": dg.MetadataValue.md(sample_markdown(parts[0])),
+    }
+    for part in parts:
+        metadata |= part.figures
+    png = plot_png(lake, table, parts[0])
+    if png:
+        metadata["plot"] = dg.MetadataValue.md(f"![{table}](data:image/png;base64,{png})")
+    return dg.MaterializeResult(metadata=metadata)

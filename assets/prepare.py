@@ -1,0 +1,64 @@
+"""All features of one SAE at once: firings sorted, statistics, rules, routes and candidate examples."""
+
+from typing import TYPE_CHECKING
+
+from assets.declare import table_asset
+
+if TYPE_CHECKING:
+    from pipeline.lake import Lake, Published
+
+
+@table_asset(group="prepare", by="sae")
+def activations(lake: "Lake", sae: str) -> "Published":
+    """One row per firing of a feature on a token, sorted by (feature, token_index); one file a bucket."""
+    from pipeline.activations import write_activations
+
+    return write_activations(lake, sae)
+
+
+@table_asset(group="prepare", by="sae")
+def feature_tokens(lake: "Lake", sae: str) -> "Published":
+    """One row per feature and token that it fires on in train documents (position 0 left out)."""
+    from pipeline.features import write_feature_table
+
+    return write_feature_table(lake, "feature_tokens", sae)
+
+
+@table_asset(group="prepare", by="sae")
+def feature_stats(lake: "Lake", sae: str) -> "Published":
+    """One row per feature of an SAE, every one: counts, quantiles and heuristics."""
+    from pipeline.features import write_feature_table
+
+    return write_feature_table(lake, "feature_stats", sae)
+
+
+@table_asset(group="prepare", by="sae")
+def feature_rules(lake: "Lake", sae: str) -> "Published":
+    """One row per feature, kind, size limit and target: the token set of best F1 on train documents."""
+    from pipeline.features import write_feature_table
+
+    return write_feature_table(lake, "feature_rules", sae)
+
+
+@table_asset(group="prepare", by="sae")
+def feature_routes(lake: "Lake", sae: str) -> "Published":
+    """One row per feature, every one, exactly once: where it goes and why."""
+    from pipeline.features import write_feature_table
+
+    return write_feature_table(lake, "feature_routes", sae)
+
+
+@table_asset(group="prepare", by="sae")
+def selected_features(lake: "Lake", sae: str) -> "Published":
+    """One row per feature that is wanted explained."""
+    from pipeline.features import write_selected_features
+
+    return write_selected_features(lake, sae)
+
+
+@table_asset(group="prepare", by="sae")
+def example_index(lake: "Lake", sae: str) -> "Published":
+    """One row per candidate slot of a feature that a draw may take as an example."""
+    from pipeline.features import write_feature_table
+
+    return write_feature_table(lake, "example_index", sae)

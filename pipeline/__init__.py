@@ -1,0 +1,1 @@
+"""latentlake: automated interpretability of sparse-autoencoder features as a lake of tables."""

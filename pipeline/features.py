@@ -1,0 +1,91 @@
+"""Features of one SAE, all at once: statistics, rules, routes, selection and the example index.
+
+The work is in `sql/`; each function names the tables that must be there and the figures a person wants.
+"""
+
+from pathlib import Path
+
+import duckdb
+
+from pipeline.errors import ConfigError
+from pipeline.lake import Lake, Published
+from pipeline.stages import STAGES
+
+_READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".json": "read_json"}
+
+
+def write_feature_table(lake: Lake, table: str, sae: str) -> Published:
+    """Make one of an SAE's feature tables by its SQL. Raises LakeError if an input is not complete."""
+    lake.require(*STAGES[table].inputs, sae=sae)
+    published = lake.run_stage(table, sae=sae)
+    return Published(table, published.path, published.n_rows, feature_figures(lake, table, sae))
+
+
+def write_selected_features(lake: Lake, sae: str) -> Published:
+    """Name the wanted features of an SAE, as `selection` in the config says.
+
+    Raises:
+        ConfigError: The feature list or the condition in the config does not work.
+        LakeError: An input is not complete.
+    """
+    lake.require(*STAGES["selected_features"].inputs, sae=sae)
+    quotas = lake.config.selection.quotas
+    with lake.connect(sae) as connection:
+        _create_wanted_features(lake, connection, sae)
+        rows = lake.select(
+            connection,
+            "selected_features",
+            sae=sae,
+            quota_routes=None if quotas is None else list(quotas),
+            quota_sizes=None if quotas is None else list(quotas.values()),
+        )
+        published = lake.write("selected_features", rows.to_arrow_reader(), sae=sae)
+    return Published(
+        published.table, published.path, published.n_rows, feature_figures(lake, "selected_features", sae)
+    )
+
+
+def feature_figures(lake: Lake, table: str, sae: str) -> dict[str, float | int | str]:
+    """The few numbers of a feature table that matter: name and value by `sql/figures/<table>.sql`."""
+    rows = lake.query(f"figures/{table}", sae=sae)
+    return dict(rows.iter_rows())
+
+
+def _create_wanted_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> None:
+    """A view `wanted_features` (sae, feature, priority) of the config's list, condition, or every feature."""
+    selection = lake.config.selection
+    every = connection.view("feature_stats").join(connection.view("feature_routes"), "sae, feature")
+    try:
+        if selection.where:
+            every = every.filter(selection.where)
+        if selection.features:
+            listed = _listed_features(lake, connection, Path(selection.features), sae)
+            every = every.project("sae, feature").join(listed, "feature")
+        else:
+            every = every.project(f"sae, feature, {selection.priority:d} as priority")
+        # Into a table: a condition that fails must fail here, where it can be explained.
+        every.project("sae, feature, priority::int as priority").to_table("wanted_features")
+    except duckdb.Error as error:
+        raise ConfigError(f"selection in the config does not work: {str(error).splitlines()[0]}") from None
+
+
+def _listed_features(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, path: Path, sae: str
+) -> duckdb.DuckDBPyRelation:
+    """The features of a list file that are of this SAE, by `sae` or by `hookpoint`: (feature, priority)."""
+    if path.suffix not in _READERS:
+        raise ConfigError(f"selection.features: '{path}' is no .csv, .parquet or .json file")
+    if not path.is_file():
+        raise ConfigError(f"selection.features: no file '{path}'")
+    listed: duckdb.DuckDBPyRelation = getattr(connection, _READERS[path.suffix])(str(path))
+    names = {"sae": sae, "hookpoint": lake.config.sae(sae).hookpoint}
+    by = [column for column in names if column in listed.columns]
+    if not by or "feature" not in listed.columns:
+        raise ConfigError(
+            f"selection.features: '{path}' has columns {', '.join(listed.columns)}; it needs feature, and sae or "
+            "hookpoint"
+        )
+    priority = "priority" if "priority" in listed.columns else f"{lake.config.selection.priority:d} as priority"
+    own = listed.filter(duckdb.ColumnExpression(by[0]) == duckdb.ConstantExpression(names[by[0]]))
+    return own.project(f"feature::int as feature, {priority}").distinct()
+

@@ -1,0 +1,19 @@
+"""The laws that every lake keeps, as queries for the rows that break them."""
+
+from typing import Any
+
+from pipeline.lake import Lake
+from pipeline.tables import TABLES
+
+
+def broken_rows(lake: Lake, check: str, *, sae: str | None = None, **values: Any) -> int:
+    """How many rows `sql/checks/<check>.sql` finds; 0 where the law holds."""
+    return lake.query(f"checks/{check}", sae=sae, **values).height
+
+
+def repeated_keys(lake: Lake, table: str, sae: str | None = None) -> int:
+    """How many keys of a table stand in more than one row."""
+    key = ", ".join(TABLES[table].key)
+    with lake.connect(sae) as connection:
+        counts = connection.view(table).aggregate(f"{key}, count(*) as n_rows", key)
+        return counts.filter("n_rows > 1").pl().height

@@ -1,0 +1,31 @@
+-- One row per test candidate slot that holds a whole run of tokens found in a train document.
+-- Token lists are compared themselves, not the hashes by which `slots` is made.
+with slot_tokens as (
+    select
+        s.context_id,
+        s.start,
+        s.n_tokens,
+        (s.context_id - d.first_context_id) * ($corpus_context_length - $corpus_prepend_bos::int)
+            + s.start - $corpus_prepend_bos::int as place,
+        d.token_ids
+    from slots as s
+    join documents as d using (doc_id)
+    where s.role = 'test' and s.is_candidate and s.n_tokens >= $sampling_copied_run_tokens
+),
+test_runs as (
+    select context_id, start, token_ids[place + 1 : place + $sampling_copied_run_tokens] as run
+    from slot_tokens
+),
+train_places as (
+    select doc_id, unnest(range(n_tokens - $sampling_copied_run_tokens + 1)) as place
+    from documents
+    where role = 'train'
+),
+train_runs as (
+    select d.token_ids[p.place + 1 : p.place + $sampling_copied_run_tokens] as run
+    from train_places as p
+    join documents as d using (doc_id)
+)
+select context_id, start
+from test_runs
+where run in (select run from train_runs)
