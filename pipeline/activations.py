@@ -43,6 +43,10 @@ class Firings(NamedTuple):
     token_index: npt.NDArray[np.int64]
     activation: npt.NDArray[np.float32]
 
+    def rows(self, which: slice | npt.NDArray[np.int64]) -> "Firings":
+        """The firings in these rows, in this order."""
+        return Firings(self.feature[which], self.token_index[which], self.activation[which])
+
 
 def write_saes(lake: Lake) -> list[Published]:
     """Write one row an SAE of the config, from its own files. Raises SaeError if one does not load."""
@@ -50,8 +54,12 @@ def write_saes(lake: Lake) -> list[Published]:
     for sae in lake.config.saes:
         coder = load_sparse_coder(sae.source, sae.format)
         row = {
-            "sae": [sae.name], "hookpoint": [sae.hookpoint], "format": [sae.format or "sparsify"],
-            "d_in": [coder.d_in], "n_features": [coder.n_features], "source": [sae.source],
+            "sae": [sae.name],
+            "hookpoint": [sae.hookpoint],
+            "format": [sae.format or "sparsify"],
+            "d_in": [coder.d_in],
+            "n_features": [coder.n_features],
+            "source": [sae.source],
             "weights_hash": [lake.hashes.saes[sae.name]],
         }
         published.append(lake.write("saes", pa.table(row), sae=sae.name))
@@ -65,7 +73,9 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
     """
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
-        raise LakeError(f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first")
+        raise LakeError(
+            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first"
+        )
     missing = [sae for sae in lake.config.saes if not lake.has("activation_shards", sae=sae.name, shard=shard)]
     n_tokens, seconds = 0, 0.0
     if missing:
@@ -107,7 +117,7 @@ def write_activations(lake: Lake, sae: str) -> Published:
             n_rows += len(merged.feature)
             bar.update(1)
     size = sum(path.stat().st_size for path in target.glob("*.parquet"))
-    figures = {"bytes": size, "bytes_per_row": round(size / max(n_rows, 1), 3)}
+    figures: dict[str, float | int | str] = {"bytes": size, "bytes_per_row": round(size / max(n_rows, 1), 3)}
     return Published("activations", target, n_rows, figures)
 
 
@@ -202,10 +212,13 @@ def encode_batch(
             )
         fires = (encoding.activations > 0).cpu()  # a kept value may be 0, which is no firing
         width = fires.shape[1]
-        yield name, Firings(
-            encoding.indices.cpu()[fires].to(torch.int32).numpy(),
-            token_index[:, None].expand(-1, width)[fires].numpy(),
-            encoding.activations.cpu()[fires].numpy(),
+        yield (
+            name,
+            Firings(
+                encoding.indices.cpu()[fires].to(torch.int32).numpy(),
+                token_index[:, None].expand(-1, width)[fires].numpy(),
+                encoding.activations.cpu()[fires].numpy(),
+            ),
         )
 
 
@@ -231,7 +244,7 @@ class FiringBuffer:
         path = self.folder / f"{self._n_files:05d}.parquet"
         with _writer(path, _schema("activation_shards", firings)) as writer:
             for start, end in pairwise(edges.tolist()):
-                part = Firings(*(column[start:end] for column in firings))
+                part = firings.rows(slice(start, end))
                 writer.write_table(_table(self._sae, part, writer.schema), row_group_size=max(end - start, 1))
         self._pending = []
         self._n_files += 1
@@ -252,7 +265,11 @@ def _context_batches(lake: Lake, shard: int) -> Iterator[ContextBatch]:
 def _concatenate(parts: Sequence[Firings]) -> Firings:
     if not parts:
         return Firings(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32))
-    return Firings(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return Firings(
+        np.concatenate([part.feature for part in parts]),
+        np.concatenate([part.token_index for part in parts]),
+        np.concatenate([part.activation for part in parts]),
+    )
 
 
 def _keys(firings: Firings) -> npt.NDArray[np.int64]:
@@ -261,8 +278,7 @@ def _keys(firings: Firings) -> npt.NDArray[np.int64]:
 
 
 def _sorted(firings: Firings) -> Firings:
-    order = np.argsort(_keys(firings))
-    return Firings(*(column[order] for column in firings))
+    return firings.rows(np.argsort(_keys(firings)))
 
 
 def _schema(table: str, firings: Firings) -> pa.Schema:

@@ -48,9 +48,7 @@ class SaeConfig(Section):
     """One sparse autoencoder."""
 
     name: Name = Field(description="Its name in every table")
-    source: str = Field(
-        description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub"
-    )
+    source: str = Field(description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub")
     hookpoint: str = Field(
         description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
     )
@@ -103,9 +101,7 @@ class CorpusConfig(Section):
     context_length: Annotated[int, Field(ge=32, le=65_536)] = Field(
         256, description="Tokens of a context window at most; documents never share one"
     )
-    prepend_bos: bool = Field(
-        False, description="Begin each context with the model's BOS token (at position 0)"
-    )
+    prepend_bos: bool = Field(False, description="Begin each context with the model's BOS token (at position 0)")
     min_document_tokens: Positive = Field(1, description="Shorter documents are dropped, and counted")
     max_document_tokens: Positive = Field(
         1_000_000, description="Longer texts are cut at blank lines or line ends into documents of one unit"
@@ -159,8 +155,9 @@ class HeuristicsConfig(Section):
         20, description="Distinct (previous) tokens at most of a unigram (previous-token) feature (post: twenty)"
     )
     min_firings: Positive = Field(
-        100, description="Firings below which token counts and positional scores flag nothing (by chance: "
-        "precision 0.30 with no minimum, 0.97 at 100, on planted features)"
+        100,
+        description="Firings below which token counts and positional scores flag nothing (by chance: "
+        "precision 0.30 with no minimum, 0.97 at 100, on planted features)",
     )
     positional_information_nats: float = Field(
         0.05, description="The post's cut on raw mutual information with the position (Voita et al. 2023)"
@@ -200,12 +197,17 @@ class RoutingConfig(Section):
     )
 
 
+def _default_quotas() -> dict[Route, int]:
+    return {"llm": 16, "rule": 8}
+
+
 class SelectionConfig(Section):
     """Which features go on to be explained. In no stage hash: it can change between runs."""
 
     batch_size: Positive = Field(1024, description="Feature ids of a batch: what an LLM worker takes")
     quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
-        {"llm": 16, "rule": 8}, description="Features a batch and route, by draw; null: no limit, every route"
+        default_factory=_default_quotas,
+        description="Features a batch and route, by draw; null: no limit, every route",
     )
     features: str | None = Field(
         None, description="CSV, Parquet or JSON file with columns (sae or hookpoint, feature[, priority])"
@@ -213,7 +215,9 @@ class SelectionConfig(Section):
     where: str | None = Field(
         None, description="SQL condition over feature_stats and feature_routes, such as `density > 0.001`"
     )
-    priority: int = Field(0, description="Batches with a higher one come first; a `features` file can give its own")
+    priority: int = Field(
+        0, description="Batches with a higher one come first; a `features` file can give its own"
+    )
 
 
 class MachineConfig(Section):
@@ -312,12 +316,25 @@ def _first_problem(error: ValidationError) -> str:
 
 def _known_keys(place: tuple[Any, ...]) -> list[str]:
     """The keys of the section at `place` in the config."""
-    variants = {"python": PythonTexts, "hub": HubTexts, "text": FileTexts, "jsonl": FileTexts, "parquet": FileTexts}
+    variants: dict[str, type[BaseModel]] = {
+        "python": PythonTexts,
+        "hub": HubTexts,
+        "text": FileTexts,
+        "jsonl": FileTexts,
+        "parquet": FileTexts,
+    }
     section: type[BaseModel] = Config
     sections: dict[str, type[BaseModel]] = {
-        "subject": SubjectConfig, "saes": SaeConfig, "corpus": CorpusConfig, "sampling": SamplingConfig,
-        "heuristics": HeuristicsConfig, "rules": RulesConfig, "routing": RoutingConfig,
-        "selection": SelectionConfig, "machine": MachineConfig, **variants,
+        "subject": SubjectConfig,
+        "saes": SaeConfig,
+        "corpus": CorpusConfig,
+        "sampling": SamplingConfig,
+        "heuristics": HeuristicsConfig,
+        "rules": RulesConfig,
+        "routing": RoutingConfig,
+        "selection": SelectionConfig,
+        "machine": MachineConfig,
+        **variants,
     }
     for part in place:
         section = sections.get(str(part), section)

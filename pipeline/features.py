@@ -88,4 +88,3 @@ def _listed_features(
     priority = "priority" if "priority" in listed.columns else f"{lake.config.selection.priority:d} as priority"
     own = listed.filter(duckdb.ColumnExpression(by[0]) == duckdb.ConstantExpression(names[by[0]]))
     return own.project(f"feature::int as feature, {priority}").distinct()
-

@@ -186,7 +186,10 @@ class Lake:
     def connect(self, sae: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection that sees every table as a view; with `sae`, only that SAE's rows."""
         with self.scratch("duckdb") as spill:
-            settings = {"memory_limit": self.config.machine.memory_limit, "temp_directory": str(spill)}
+            settings: dict[str, str | bool | int | float | list[str]] = {
+                "memory_limit": self.config.machine.memory_limit,
+                "temp_directory": str(spill),
+            }
             with duckdb.connect(config=settings) as connection:
                 self._create_views(connection, [sae] if sae else list(self.config.sae_names))
                 yield connection
@@ -218,7 +221,8 @@ class Lake:
     def query(self, name: str, *, sae: str | None = None, **values: Any) -> pl.DataFrame:
         """The rows of `sql/<name>.sql` over the lake, small enough for memory."""
         with self.connect(sae) as connection:
-            return self.select(connection, name, sae=sae, **values).pl()
+            rows: pl.DataFrame = self.select(connection, name, sae=sae, **values).pl()
+            return rows
 
     def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
         """The values of a SQL text's `$names`: from `values`, else from the config."""
@@ -261,9 +265,7 @@ class Lake:
             for name, table in TABLES.items()
             for sae in (self.config.sae_names if _is_by_sae(table) else (None,))
         }
-        old = [
-            folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current
-        ]
+        old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
         stale = [
             path for path in (self.root / ".tmp").glob("*") if time.time() - path.stat().st_mtime > _STALE_SECONDS
         ]

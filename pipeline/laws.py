@@ -16,4 +16,4 @@ def repeated_keys(lake: Lake, table: str, sae: str | None = None) -> int:
     key = ", ".join(TABLES[table].key)
     with lake.connect(sae) as connection:
         counts = connection.view(table).aggregate(f"{key}, count(*) as n_rows", key)
-        return counts.filter("n_rows > 1").pl().height
+        return int(counts.filter("n_rows > 1").pl().height)

@@ -17,13 +17,17 @@ def preflight(config: Config) -> Lake:
             device, the subject model, a hookpoint, or an SAE that is damaged or does not fit.
     """
     if not is_writable(config.lake_folder):
-        raise LakeError(f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE")
+        raise LakeError(
+            f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE"
+        )
     _check_corpus(config)
     pick_device(config.device)
     _check_saes(config)
     tokenizer = load_tokenizer(config.subject)
     if config.corpus.prepend_bos and tokenizer.bos_token_id is None:
-        raise CorpusError(f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token")
+        raise CorpusError(
+            f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token"
+        )
     lake = Lake(config, fix_sources(config))
     lake.refresh_catalog()
     return lake
@@ -54,7 +58,8 @@ def _check_saes(config: Config) -> None:
         coder, width = coders[sae.name], widths[hookpoints[sae.name]]
         if coder.n_features != sae.n_features:
             raise SaeError(
-                f"SAE '{sae.name}' has {coder.n_features} features, but the config says n_features: {sae.n_features}"
+                f"SAE '{sae.name}' has {coder.n_features} features, but the config says "
+                f"n_features: {sae.n_features}"
             )
         if coder.d_in != width:
             raise SaeError(

@@ -63,8 +63,15 @@ STAGES: dict[str, Stage] = {
             "feature_stats",
             ("saes", "activations", "contexts", "documents", "slots", "tokens", "feature_tokens"),
             sql=(
-                "corpus_tokens", "train_tokens", "feature_cuts", "feature_counts", "feature_slots",
-                "feature_positions", "feature_token_counts", "feature_previous_tokens", "feature_stats",
+                "corpus_tokens",
+                "train_tokens",
+                "feature_cuts",
+                "feature_counts",
+                "feature_slots",
+                "feature_positions",
+                "feature_token_counts",
+                "feature_previous_tokens",
+                "feature_stats",
             ),
         ),
         Stage(

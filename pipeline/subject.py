@@ -173,9 +173,7 @@ def _reading(model: nn.Module, hookpoints: Collection[Hookpoint]) -> Iterator[di
                 lambda _module, _inputs, output, place=hookpoint: keep(place, output)
             )
         else:
-            handle = module.register_forward_pre_hook(
-                lambda _module, inputs, place=hookpoint: keep(place, inputs)
-            )
+            handle = module.register_forward_pre_hook(lambda _module, inputs, place=hookpoint: keep(place, inputs))
         handles.append(handle)
     try:
         yield read

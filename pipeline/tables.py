@@ -73,10 +73,16 @@ def _flag(name: str, meaning: str) -> Column:
     return Column(name, pa.bool_(), meaning)
 
 
-TOP_TOKEN = pa.struct([
-    ("token_id", pa.int32()), ("text", pa.string()), ("n_active", pa.int64()), ("n_tokens", pa.int64()),
-    ("fire_share", pa.float64()), ("mean_activation", pa.float64()),
-])
+TOP_TOKEN = pa.struct(
+    [
+        ("token_id", pa.int32()),
+        ("text", pa.string()),
+        ("n_active", pa.int64()),
+        ("n_tokens", pa.int64()),
+        ("fire_share", pa.float64()),
+        ("mean_activation", pa.float64()),
+    ]
+)
 
 _TABLES = (
     Table(
@@ -214,9 +220,7 @@ _TABLES = (
             _number("max_activation_train", "largest in train documents, position 0 left out"),
             _number("mean_activation", "mean over its firings"),
             Column("activation_deciles", pa.list_(pa.float64()), "the nine inner deciles of its firings"),
-            _number(
-                "position_information_nats", "plug-in mutual information of firing and position", "nats"
-            ),
+            _number("position_information_nats", "plug-in mutual information of firing and position", "nats"),
             _number("position_bias_nats", "its expectation under independence, same margins", "nats"),
             _number("position_score", "(information - bias) / entropy of firing; null where dead", "share"),
             _count("n_top_tokens", "distinct tokens of the top share of firings by rank, train", "tokens"),
@@ -224,7 +228,8 @@ _TABLES = (
             _count("n_top_previous_tokens", "the same by rank for the token before, train", "tokens"),
             _count("n_mass_previous_tokens", "the same by mass for the token before, train", "tokens"),
             Column(
-                "top_tokens", pa.list_(TOP_TOKEN),
+                "top_tokens",
+                pa.list_(TOP_TOKEN),
                 "tokens with the largest summed activation, train; fire_share is the share of the token's "
                 "occurrences on which the feature fires",
             ),

@@ -24,10 +24,16 @@ _TEXTS_AT_ONCE = 64
 _BREAKS = ("\n\n", "\n", " ")
 """Where a long text is cut: at a blank line, else at a line end, else between words."""
 
-_READ = pa.schema([
-    ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
-    ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
-])
+_READ = pa.schema(
+    [
+        ("ordinal", pa.int64()),
+        ("doc_id", pa.string()),
+        ("source", pa.string()),
+        ("unit", pa.string()),
+        ("text", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+    ]
+)
 
 
 class Piece(NamedTuple):

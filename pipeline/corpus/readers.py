@@ -54,7 +54,7 @@ def source_files(source: FileTexts) -> list[Path]:
         files = sorted(each for each in path.rglob("*") if each.suffix in suffixes and each.is_file())
         wanted = f"no {' or '.join(suffixes)} file in folder '{path}'"
     else:
-        files = sorted(each for each in map(Path, glob.glob(str(path), recursive=True)) if each.is_file())
+        files = sorted(each for each in map(Path, glob.glob(str(path), recursive=True)) if each.is_file())  # noqa: PTH207
         wanted = f"no file at '{path}'"
     if not files:
         raise CorpusError(f"corpus source: {wanted}; set corpus.sources to files that are there")

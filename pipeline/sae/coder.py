@@ -76,7 +76,7 @@ class SparseCoder:
         Dense values exist for a few thousand tokens at a time only.
         """
         rows = max(1, _DENSE_BYTES // (4 * self.n_features))
-        parts = [self._encode_dense(part) for part in x.split(rows)]
+        parts = [self._encode_dense(part) for part in torch.split(x, rows)]
         if len(parts) == 1:
             return parts[0]
         return Encoding(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
@@ -87,7 +87,7 @@ class SparseCoder:
             x = x - self.input_bias
         pre = torch.nn.functional.linear(x, self.encoder, self.encoder_bias).relu_()  # [n_tokens, n_features]
         if self.activation == "groupmax":
-            activations, places = pre.unflatten(-1, (self.k, -1)).max(dim=-1)
+            activations, places = torch.unflatten(pre, -1, (self.k, -1)).max(dim=-1)
             groups = torch.arange(self.k, device=pre.device) * (self.n_features // self.k)
             return Encoding(places + groups, activations)
         activations, indices = pre.topk(self.k, dim=-1, sorted=False)

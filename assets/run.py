@@ -1,0 +1,145 @@
+"""`make demo`, `make run`: an experiment's materialisations, one after another in one process.
+
+They go to the Dagster instance that the UI shows, with the subject model loaded once. What has been
+published in its current version is not made again; a run that was killed goes on where it was.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import dagster as dg
+from rich.console import Console
+
+from assets.declare import open_lake, partitions
+from assets.graph import JOBS, TABLE_ASSETS, build_definitions
+from pipeline.config import Config, load_config
+from pipeline.errors import LatentlakeError
+
+ALWAYS = frozenset({"selected_features"})
+"""Tables that depend on settings outside their stage hash, so that they are made at every run."""
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Step(NamedTuple):
+    """One materialisation: a job, one of its partitions (None: it has none), and the tables to make."""
+
+    job: str
+    partition: str | None
+    tables: tuple[str, ...]
+
+
+def main() -> int:
+    """Run the experiment that the command line names; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m assets.run", description=__doc__)
+    parser.add_argument("config", help="the experiment's YAML file")
+    path = parser.parse_args().config
+    console = Console()
+    started = time.monotonic()
+    try:
+        config = load_config(path)
+        with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
+            lake = open_lake(config)
+    except LatentlakeError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
+        return 2
+    console.print(f"[bold]{config.name}[/] into {lake.root}", highlight=False)
+    if not materialise(config, console):
+        return 1
+    from pipeline.report import print_closing_table
+
+    print_closing_table(lake, console)
+    _print_next_steps(config, path, console, time.monotonic() - started)
+    return 0
+
+
+def materialise(config: Config, console: Console) -> bool:
+    """Make every table that is not there yet; whether all went well."""
+    definitions = build_definitions(config)
+    with dg.DagsterInstance.get() as instance:
+        for step in missing_steps(config):
+            where = f" {step.partition}" if step.partition else ""
+            console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
+            result = definitions.resolve_job_def(step.job).execute_in_process(
+                instance=instance,
+                partition_key=step.partition,
+                asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
+                run_config=_QUIET,
+                raise_on_error=False,
+            )
+            if not result.success:
+                _print_failures(result)
+                return False
+    return True
+
+
+def missing_steps(config: Config) -> Iterator[Step]:
+    """What is left to do, in the order of the data's way; asked step by step, as tables appear."""
+    for job in JOBS:
+        assets = [asset for asset in TABLE_ASSETS.values() if asset.group == job]
+        by = partitions(config, assets[0].partitioned_by)
+        for key in by.get_partition_keys() if by else [None]:
+            tables = tuple(
+                asset.table
+                for asset in assets
+                if asset.table in ALWAYS or not _is_there(config, asset.table, job, key)
+            )
+            if tables:
+                yield Step(job, key, tables)
+
+
+def _is_there(config: Config, table: str, job: str, key: str | None) -> bool:
+    """Whether a table's part for this partition has been published."""
+    lake = open_lake(config)
+    match job:
+        case "cache" if table == "activation_shards":
+            return all(lake.has(table, sae=sae, shard=int(key or 0)) for sae in config.sae_names)
+        case "cache":
+            return lake.has(table, shard=int(key or 0))
+        case "prepare":
+            return lake.has(table, sae=key)
+        case _:
+            return lake.is_complete(table)
+
+
+def _print_failures(result: dg.ExecuteInProcessResult) -> None:
+    """The sentence of each failed step or check; a stack trace only for what is a bug of ours."""
+    console = Console(stderr=True)
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                words = failure.user_failure_data.description
+            else:
+                words = failure.error.to_string() if failure.error else "no reason was given"
+            console.print(f"[bold red]error:[/] {event.step_key}:", highlight=False)
+            console.print(words, markup=False, highlight=False)
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
+            console.print(f"[bold red]error:[/] the check of {name} found rows that break it", highlight=False)
+
+
+def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
+    option = "" if config.name == "demo" else f" CONFIG={path}"
+    console.print(f"\nDone in {seconds:.0f} s. What next:", highlight=False)
+    console.print(f'  make sql{option}        ask the tables, e.g. "from feature_routes limit 5"', highlight=False)
+    console.print(
+        f"  make dev{option}        the Dagster UI: the graph, its tables, plots and checks", highlight=False
+    )
+    console.print("  make run CONFIG=config/mine.yaml   your own model, SAEs and corpus", highlight=False)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DAGSTER_HOME", str(Path(".dagster").absolute()))
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is published and closed. duckdb 2.0's bindings print pages of "leaked instance" when they are
+    # torn down after Dagster, so the interpreter is not torn down.
+    os._exit(exit_code)

@@ -1,0 +1,81 @@
+"""`make sql`: a prompt on a lake's tables, which answers while the pipeline runs.
+
+A statement ends with a semicolon. `tables;` lists the tables, `quit;` leaves. With a statement on the
+command line it prints the answer and leaves.
+"""
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Iterator
+
+import duckdb
+
+from pipeline.config import Config, load_config
+from pipeline.errors import LakeError, LatentlakeError
+from pipeline.lake import CATALOG_FILE
+
+_TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
+
+
+def main(arguments: list[str]) -> int:
+    """Answer one statement, or every statement typed; the exit code."""
+    try:
+        connection = open_catalog(load_config(arguments[0]))
+    except LatentlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if len(arguments) > 1:
+        return 0 if answer(connection, arguments[1]) else 1
+    with contextlib.suppress(ImportError):  # line editing, where the platform has it
+        import readline  # noqa: F401
+    print("latentlake tables; end a statement with ';'. 'tables;' lists them, 'quit;' leaves.")
+    for statement in statements():
+        if statement in {"quit", "exit", ".quit", ".exit"}:
+            break
+        answer(connection, _TABLES if statement in {"tables", ".tables"} else statement)
+    return 0
+
+
+def open_catalog(config: Config) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to an experiment's catalog. Raises LakeError if there is none yet."""
+    path = config.lake_folder / CATALOG_FILE
+    if not path.exists():
+        raise LakeError(f"no lake at '{config.lake_folder}' yet; 'make run' makes it")
+    return duckdb.connect(str(path), read_only=True)
+
+
+def statements() -> Iterator[str]:
+    """What is typed, cut at semicolons at line ends; ends with the input."""
+    lines: list[str] = []
+    while True:
+        try:
+            lines.append(input("...> " if lines else "sql> "))
+        except KeyboardInterrupt:
+            print()
+            lines = []
+            continue
+        except EOFError:
+            print()
+            return
+        if lines[-1].rstrip().endswith(";"):
+            text = "\n".join(lines).strip().rstrip(";").strip()
+            lines = []
+            if text:
+                yield text
+
+
+def answer(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
+    """Print a statement's rows, or what is wrong with it; whether it worked."""
+    try:
+        rows = connection.sql(statement)
+        if rows is not None:
+            rows.show(max_width=shutil.get_terminal_size().columns, max_rows=40)
+    except duckdb.Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""`make docs`: the references that are generated from the code, so that they say what is true.
+
+`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, and the README's table list from
+`tables`, between its two markers.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
+from pipeline.stages import STAGES
+from pipeline.tables import TABLES, reference
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- tables: made by `make docs` -->", "<!-- end of tables -->"
+
+
+def tables_page() -> str:
+    """`docs/tables.md`."""
+    return (
+        "# The tables\n\nMade from `pipeline/tables.py` by `make docs`. Counts, density and firing quantiles are "
+        "over all documents;\nwhat an explainer, a rule or a route looks at comes from train documents only.\n\n"
+        + reference()
+    )
+
+
+def config_page() -> str:
+    """`docs/config.md`."""
+    parts = ["# The config\n\nMade from `pipeline/config.py` by `make docs`. One YAML file is one experiment.\n"]
+    sections = _sections(Config, "")
+    for title, model in sections:
+        parts.append(
+            f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | default | meaning |\n|---|---|---|"
+        )
+        parts.extend(
+            f"| {key} | {_default(field)} | {field.description} |"
+            for key, field in model.model_fields.items()
+            if not _is_section(field)
+        )
+        parts.append("")
+    return "\n".join(parts)
+
+
+def readme_tables() -> str:
+    """The README's table list: what a row is, and what the table is made from."""
+    lines = ["| table | rows | made from |", "|---|---|---|"]
+    for table in TABLES.values():
+        made_from = ", ".join(STAGES[table.name].inputs) or {"saes": "the SAE files"}.get(table.name, "the corpus")
+        made_from = {"tokens": "the tokenizer"}.get(table.name, made_from)
+        lines.append(f"| [{table.name}](docs/tables.md#{table.name}) | {table.row} | {made_from} |")
+    return "\n".join(lines)
+
+
+def with_tables(readme: str) -> str:
+    """The README with its table list made anew."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{readme_tables()}\n{END}{after}"
+
+
+def main() -> None:
+    """Write the generated pages."""
+    (ROOT / "docs").mkdir(exist_ok=True)
+    (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
+    (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _sections(model: type[BaseModel], prefix: str) -> list[tuple[str, type[BaseModel]]]:
+    """The config's sections with their titles, lists of sections included."""
+    found: list[tuple[str, type[BaseModel]]] = [(prefix or "top level", model)]
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            found.append((key, field.annotation))
+    found.insert(3, ("saes (a list)", SaeConfig))
+    sources = ("python", PythonTexts), ("text, jsonl or parquet", FileTexts), ("hub", HubTexts)
+    found[5:5] = [(f"corpus.sources of kind {kind}", source) for kind, source in sources]
+    return found
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "required"
+    return f"`{list(value) if isinstance(value, tuple) else value}`".replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What a person sees of the tables: samples for the Dagster UI and the closing table of a run.
+
+Token text is untrusted wherever it is rendered: control characters are spelled, markup is escaped.
+"""
+
+import html
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.lake import Lake, Published
+
+_SAMPLE_ROWS = 5
+_CELL_CHARACTERS = 80
+
+
+def sample_markdown(published: Published) -> str:
+    """The first rows of what was published, as a Markdown table."""
+    path = published.path
+    if path.is_dir():
+        path = min(path.glob("*.parquet"), key=lambda file: (pq.ParquetFile(file).metadata.num_rows == 0, file))
+    batch = next(pq.ParquetFile(path).iter_batches(_SAMPLE_ROWS), None)
+    if batch is None or not batch.num_rows:
+        return "no rows"
+    names = batch.schema.names
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_markdown_cell(row[name]) for name in names) + " |" for row in batch.to_pylist()]
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Text on one line: control characters and line ends are spelled out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def print_closing_table(lake: Lake, console: Console) -> None:
+    """Print where the features went, a few of each route with their tokens, and what to do next."""
+    for sae in lake.config.sae_names:
+        console.print(_funnel(lake.query("report_funnel", sae=sae), sae))
+        console.print(_features(lake.query("report_features", sae=sae), sae))
+
+
+def _funnel(routes: pl.DataFrame, sae: str) -> Table:
+    table = Table(title=f"{sae}: where its features went", title_justify="left", title_style="bold")
+    for name, justify in (("route", "left"), ("features", "right"), ("share", "right"), ("selected", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in routes.iter_rows(named=True):
+        table.add_row(row["route"], f"{row['n_features']:,}", f"{row['share']:.1%}", f"{row['n_selected']:,}")
+    return table
+
+
+def _features(features: pl.DataFrame, sae: str) -> Table:
+    table = Table(title=f"{sae}: a few of each", title_justify="left", title_style="bold")
+    table.add_column("route", no_wrap=True)
+    table.add_column("feature", justify="right", no_wrap=True)
+    table.add_column("firings", justify="right", no_wrap=True)
+    table.add_column("top tokens, and the share of their places that fire", overflow="fold")
+    for row in features.iter_rows(named=True):
+        tokens = "  ".join(f"{_quoted(each['text'])} {each['fire_share']:.0%}" for each in row["top_tokens"])
+        table.add_row(row["route"], f"{row['feature']}", f"{row['n_active']:,}", Text(tokens))
+    return table
+
+
+def _quoted(text: str) -> str:
+    return f"'{printable(text)}'"
+
+
+def _markdown_cell(value: Any) -> str:
+    text = printable(str(value))
+    if len(text) > _CELL_CHARACTERS:
+        text = text[: _CELL_CHARACTERS - 1] + "…"
+    escaped = html.escape(text)
+    for mark in "\\`*_[]|!":
+        escaped = escaped.replace(mark, f"&#{ord(mark)};")
+    return escaped

@@ -1,0 +1,11 @@
+-- One row per route of SAE $sae: its features, their share, and how many are selected.
+select
+    route,
+    count(*) as n_features,
+    count(*) / sum(count(*)) over () as share,
+    count(s.feature) as n_selected
+from feature_routes
+left join selected_features as s using (sae, feature)
+where sae = $sae
+group by route
+order by n_features desc

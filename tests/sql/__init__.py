@@ -1,0 +1,1 @@
+"""Every SQL file on rows written by hand."""

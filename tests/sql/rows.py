@@ -1,0 +1,184 @@
+"""A lake in memory: every table by its declared schema, rows by hand, SQL files run by name.
+
+Types are those that DuckDB reads from the lake's files: dictionaries are text, float16 is float32.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.config import Config
+from pipeline.stages import STAGES, config_value, parameters_of, sql_text
+from pipeline.tables import TABLES
+
+SAE = "layers.1"
+CONFIG = Config(
+    name="test",
+    subject={"model": "none"},
+    saes=[{"name": SAE, "source": "none", "hookpoint": "layers.1", "n_features": 1}],
+    corpus={"sources": [{"kind": "python"}]},
+)
+"""The default of every parameter that a test does not name."""
+
+OTHER_SCHEMAS = {
+    "read_documents": pa.schema([
+        ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
+        ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
+    ]),
+    "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
+}
+"""Tables that Python code puts beside those of the lake before a SQL file runs."""
+
+Row = dict[str, Any]
+
+
+class Database:
+    """Every table of the lake, empty until filled. `values` are SQL parameters, before those of the config."""
+
+    def __init__(self, context_length: int = 8, threads: int | None = None, **values: Any) -> None:
+        given = {"sae": SAE, "shard": 0, "bos_token_id": [], "quota_routes": None, "quota_sizes": None}
+        self.values = given | {"corpus_context_length": context_length} | values
+        self.connection = duckdb.connect(config={"threads": threads} if threads else {})
+        self.connection.execute(f"create macro context_length() as {context_length:d}")
+        for name in [*TABLES, *OTHER_SCHEMAS]:
+            self.fill(name, [])
+
+    def fill(self, name: str, rows: Sequence[Row] | pa.Table) -> None:
+        """Put rows in place of what table `name` holds; columns that a row leaves out are null."""
+        if not isinstance(rows, pa.Table):
+            schema = _schema(name)
+            if schema is not None:
+                unknown = {key for row in rows for key in row} - set(schema.names)
+                assert not unknown, f"{name} has no column {unknown}"
+            rows = pa.Table.from_pylist(list(rows), schema=schema)
+        columns = ["*"]
+        if name in TABLES:
+            columns += [f"{each.expression} as {each.name}" for each in TABLES[name].derived]
+        self.connection.register("given_rows", rows)
+        self.connection.execute(
+            f"create or replace temp table {name} as select {', '.join(columns)} from given_rows"
+        )
+        self.connection.unregister("given_rows")
+
+    def table(self, name: str, **values: Any) -> pa.Table:
+        """The rows of `sql/<name>.sql` as Arrow."""
+        text = sql_text(name)
+        known = self.values | values
+        parameters = {
+            key: known[key] if key in known else config_value(CONFIG, key) for key in parameters_of(text)
+        }
+        return self.connection.sql(text, params=parameters).to_arrow_table()
+
+    def rows(self, name: str, **values: Any) -> list[Row]:
+        """The rows of `sql/<name>.sql`."""
+        return self.table(name, **values).to_pylist()
+
+    def make(self, *names: str, **values: Any) -> None:
+        """Run SQL files one after the other, each into the table of its name, as the pipeline does."""
+        for name in names:
+            rows = self.table(name, **values)
+            if name in TABLES:
+                schema = _schema(name)
+                assert rows.schema.names == schema.names
+                rows = rows.cast(schema)
+            self.fill(name, rows)
+
+    def run_stage(self, table: str, **values: Any) -> list[Row]:
+        """Run every SQL file of a table's stage, and return the table's rows."""
+        self.make(*STAGES[table].sql, **values)
+        return self.read(table)
+
+    def read(self, name: str) -> list[Row]:
+        """What a table holds."""
+        return self.connection.sql(f"from {name}").to_arrow_table().to_pylist()
+
+
+class Document(NamedTuple):
+    """A document of a corpus written by hand."""
+
+    role: str
+    token_ids: Sequence[int]
+
+
+def fill_corpus(
+    database: Database,
+    documents: Sequence[Document],
+    slot_tokens: int = 3,
+    copied: Sequence[tuple[int, int]] = (),
+) -> None:
+    """Fill documents, contexts, slots and tokens: contexts cut in the order given, slots from position 1 on.
+
+    End pieces are no slots; those listed in `copied` by (context_id, start) are no candidates. Token 7 is ' t7'.
+    """
+    length = database.values["corpus_context_length"]
+    contexts: list[Row] = []
+    slots: list[Row] = []
+    rows: list[Row] = []
+    for number, (role, token_ids) in enumerate(documents):
+        doc_id = f"d{number}"
+        rows.append({
+            "doc_id": doc_id, "source": "hand", "unit": doc_id, "text": "", "token_ids": list(token_ids),
+            "n_tokens": len(token_ids), "first_context_id": len(contexts), "shard": 0, "role": role,
+        })
+        for first in range(0, len(token_ids), length):
+            context = list(token_ids[first : first + length])
+            place = {"context_id": len(contexts), "doc_id": doc_id}
+            for start in range(1, len(context) - slot_tokens + 1, slot_tokens):
+                is_copied = (len(contexts), start) in copied
+                slots.append(place | {
+                    "start": start, "n_tokens": slot_tokens, "role": role, "is_copied": is_copied,
+                    "is_candidate": not is_copied,
+                })
+            contexts.append(place | {"shard": 0, "token_ids": context})
+    vocabulary = sorted({token_id for each in documents for token_id in each.token_ids})
+    database.fill("documents", rows)
+    database.fill("contexts", contexts)
+    database.fill("slots", slots)
+    database.fill("tokens", [{"token_id": token_id, "text": f" t{token_id}"} for token_id in vocabulary])
+
+
+def fill_features(database: Database, n_features: int) -> None:
+    """The SAE's row of `saes`."""
+    database.fill("saes", [{"sae": SAE, "n_features": n_features}])
+
+
+class Firing(NamedTuple):
+    """A feature's activation on a token."""
+
+    feature: int
+    context_id: int
+    position: int
+    activation: float = 1.0
+
+
+def fill_firings(database: Database, firings: Sequence[Firing | tuple[Any, ...]]) -> None:
+    """Fill activations, in the order given."""
+    length = database.values["corpus_context_length"]
+    each = [Firing(*firing) for firing in firings]
+    database.fill("activations", [
+        {
+            "sae": SAE, "feature": firing.feature, "activation": firing.activation,
+            "token_index": firing.context_id * length + firing.position,
+        }
+        for firing in each
+    ])
+
+
+def by(rows: Sequence[Row], *keys: str) -> dict[Any, Row]:
+    """Rows by the values of some columns, which must identify them."""
+    found = {row[keys[0]] if len(keys) == 1 else tuple(row[key] for key in keys): row for row in rows}
+    assert len(found) == len(rows), f"several rows with the same {keys}"
+    return found
+
+
+def _schema(name: str) -> pa.Schema | None:
+    schema = TABLES[name].schema if name in TABLES else OTHER_SCHEMAS.get(name)
+    return schema and pa.schema([pa.field(each.name, _as_read(each.type)) for each in schema])
+
+
+def _as_read(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    return pa.float32() if pa.types.is_float16(kind) else kind

@@ -1,0 +1,49 @@
+"""Each SQL file runs on empty tables, and those that make a table have its columns."""
+
+import re
+
+import pytest
+
+from pipeline.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
+from pipeline.tables import TABLES
+
+from .rows import CONFIG, Database
+
+FILES = sorted(path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in SQL_FOLDER.rglob("*.sql"))
+GIVEN = {"sae", "shard", "bos_token_id", "quota_routes", "quota_sizes"}
+"""Parameters that the pipeline gives beside those of the config."""
+
+
+def files_before(name):
+    """The SQL files that the pipeline runs before this one in its stage."""
+    stage = next((stage.sql for stage in STAGES.values() if name in stage.sql), (name,))
+    return stage[: stage.index(name)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_runs_on_empty_tables(name):
+    database = Database()
+    database.make(*files_before(name))
+    rows = database.table(name)
+    if name in TABLES:
+        assert rows.schema.names == TABLES[name].schema.names
+        assert rows.num_rows == 0
+    if name.startswith("checks/"):
+        assert rows.num_rows == 0
+    if name.startswith("figures/"):
+        assert rows.schema.names == ["figure", "value"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_parameters_are_given_or_keys_of_the_config(name):
+    for parameter in parameters_of(sql_text(name)):
+        assert parameter in GIVEN or config_value(CONFIG, parameter) is not None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_begins_with_what_its_rows_are(name):
+    assert re.match(r"-- .*\brows?\b", sql_text(name))
+
+
+def test_every_stage_names_files_that_exist():
+    assert {name for stage in STAGES.values() for name in stage.sql} <= set(FILES)

@@ -1,0 +1,143 @@
+"""The house rules that a machine can read: who imports whom, and that each idea has its one home."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from assets.graph import TABLE_ASSETS
+from pipeline.reference import config_page, tables_page, with_tables
+from pipeline.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
+from pipeline.tables import TABLES
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("pipeline", "assets")
+    for path in (ROOT / package).rglob("*.py")
+}
+HEAVY = {"torch", "transformers", "openai", "duckdb", "polars", "matplotlib", "datasets", "safetensors"}
+
+
+def imports(path: Path, *, module_level: bool = False) -> set[str]:
+    """The modules that a file imports; `module_level` leaves out functions and `if TYPE_CHECKING`."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if module_level and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.If):
+                continue
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.module:
+                found.add(child.module)
+                found.update(f"{child.module}.{alias.name}" for alias in child.names)
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def roots(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def test_the_library_knows_neither_dagster_nor_the_graph() -> None:
+    for name, path in MODULES.items():
+        if name.startswith("pipeline"):
+            assert not roots(imports(path)) & {"dagster", "assets"}, name
+
+
+def test_the_graph_imports_nothing_heavy_when_it_loads() -> None:
+    reached, todo = set(), [name for name in MODULES if name.startswith("assets")]
+    while todo:
+        name = todo.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        found = imports(MODULES[name], module_level=True)
+        assert not roots(found) & HEAVY, f"{name} imports {roots(found) & HEAVY}"
+        todo += [each for each in found if each in MODULES]
+    assert "pipeline.config" in reached
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    arrows = {
+        name: {each for each in imports(path, module_level=True) if each in MODULES and each != name}
+        for name, path in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"a circle: {' -> '.join((*trail, name))}"
+        if name not in done:
+            for each in arrows[name]:
+                # A package's __init__ only gathers what its own modules give.
+                if not name.startswith(each + "."):
+                    walk(each, (*trail, name))
+            done.add(name)
+
+    for name in arrows:
+        walk(name, ())
+
+
+def test_every_table_has_one_schema_one_stage_one_asset_and_its_place_in_the_docs() -> None:
+    assert list(TABLES) != []
+    assert set(TABLES) == set(STAGES) == set(TABLE_ASSETS)
+    page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    for name in TABLES:
+        assert f"### {name}\n" in page
+
+
+def test_every_asset_says_what_one_row_is_as_its_table_does() -> None:
+    for name, asset in TABLE_ASSETS.items():
+        assert asset.write.__doc__ == TABLES[name].row
+        assert TABLES[name].row.startswith("One row per ")
+
+
+def test_stages_come_after_their_inputs() -> None:
+    before: set[str] = set()
+    for name, stage in STAGES.items():
+        assert set(stage.inputs) <= before, name
+        before.add(name)
+
+
+def test_a_stage_reads_only_tables_that_it_names_as_inputs() -> None:
+    for name, stage in STAGES.items():
+        made = set(stage.sql) - {name}
+        for file in stage.sql:
+            text = re.sub(r"--.*", "", sql_text(file))
+            read = set(re.findall(r"\b(?:from|join)\s+([a-z_]+)", text))
+            tables = (read & set(TABLES)) - made
+            assert tables <= set(stage.inputs), f"{file} of stage {name} reads {tables - set(stage.inputs)}"
+
+
+def test_every_sql_file_is_used_and_says_what_one_row_is() -> None:
+    staged = {name for stage in STAGES.values() for name in stage.sql}
+    source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    for path in SQL_FOLDER.rglob("*.sql"):
+        name = path.relative_to(SQL_FOLDER).with_suffix("").as_posix()
+        folder, _, last = name.rpartition("/")
+        used = name in staged or f'"{last}"' in source or (folder == "figures" and last in TABLES)
+        assert used, f"sql/{name}.sql is run by nobody"
+        assert path.read_text(encoding="utf-8").startswith(("-- One row", "-- A few rows")), name
+
+
+@pytest.mark.parametrize("name", sorted({name for stage in STAGES.values() for name in stage.sql}))
+def test_a_stage_parameter_is_a_key_of_the_config_or_given_by_its_partition(name: str) -> None:
+    from pipeline.config import load_config
+
+    config = load_config(ROOT / "config" / "demo.yaml")
+    given = {"sae", "shard", "bos_token_id", "quota_routes", "quota_sizes"}
+    for parameter in parameters_of(sql_text(name)):
+        if parameter not in given:
+            config_value(config, parameter)
+
+
+def test_the_generated_docs_are_up_to_date() -> None:
+    """`make docs` writes them."""
+    assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == tables_page()
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == config_page()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == with_tables(readme)

@@ -1,0 +1,188 @@
+"""The experiment's YAML file: what loads, and the one sentence for what does not."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from pipeline import config as config_module
+from pipeline.config import Config, Section, load_config
+from pipeline.errors import ConfigError
+
+SHIPPED = sorted((Path(__file__).parent.parent / "config").glob("*.yaml"))
+SECTIONS = [
+    each for each in vars(config_module).values()
+    if isinstance(each, type) and issubclass(each, Section) and each is not Section
+]
+GOOD: dict[str, Any] = {
+    "name": "tiny",
+    "subject": {"model": "some/model"},
+    "saes": [{"name": "one", "source": "folder", "hookpoint": "layers.1", "n_features": 8}],
+    "corpus": {"sources": [{"kind": "jsonl", "path": "corpus.jsonl"}]},
+}
+
+
+def write(folder: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> Path:
+    values = copy.deepcopy(GOOD)
+    change(values)
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert "\n" not in message and str(path) in message
+    return message
+
+
+def test_a_good_file_loads_with_its_values_and_the_defaults(tmp_path):
+    config = load_config(write(tmp_path))
+    assert (config.name, config.sae_names, config.corpus.sources[0].path) == ("tiny", ("one",), "corpus.jsonl")
+    assert (config.corpus.context_length, config.rules.max_tokens) == (256, (1, 5, 20, 50))
+    assert config.lake_folder == Path("lake/tiny").absolute()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path):
+    assert load_config(path).name
+
+
+def test_there_is_a_shipped_config():
+    assert SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "nearest"),
+    [
+        (lambda values: values.update(sampel={}), "sampel", "sampling"),
+        (lambda values: values["corpus"].update(context_lenght=64), "corpus.context_lenght", "context_length"),
+        (lambda values: values["saes"][0].update(hookpiont="x"), "saes.0.hookpiont", "hookpoint"),
+        (
+            lambda values: values["corpus"]["sources"][0].update(text_feild="x"),
+            "corpus.sources.0.text_feild", "text_field",
+        ),
+    ],
+    ids=["at the top", "in a section", "in an SAE", "in a corpus source"],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path, change, key, nearest):
+    message = refusal(write(tmp_path, change))
+    assert f"unknown key '{key}'" in message
+    assert f"nearest known: '{nearest}'" in message
+
+
+def test_an_unknown_key_that_is_called_like_a_kind_of_source_is_named_too(tmp_path):
+    message = refusal(write(tmp_path, lambda values: values["corpus"]["sources"][0].update(text="body")))
+    assert "unknown key 'corpus.sources.0.text'" in message
+    assert "'text_field'" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda values: values.pop("saes"), "saes"),
+        (lambda values: values["subject"].pop("model"), "subject.model"),
+        (lambda values: values["saes"][0].pop("n_features"), "saes.0.n_features"),
+        (lambda values: values["corpus"]["sources"][0].pop("path"), "corpus.sources.0.path"),
+    ],
+)
+def test_a_missing_key_is_named(tmp_path, change, key):
+    assert f"key '{key}' is missing" in refusal(write(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda values: values["corpus"].update(shards="many"), ("'corpus.shards'", "integer", "'many'")),
+        (lambda values: values["corpus"].update(context_length=3), ("'corpus.context_length'", "32", "3")),
+        (lambda values: values["corpus"].update(test_share=1.0), ("'corpus.test_share'", "less than 1")),
+        (lambda values: values["corpus"].update(sources=[]), ("'corpus.sources'", "at least 1")),
+        (lambda values: values["corpus"].update(min_document_tokens=2_000_000), ("min_document_tokens",)),
+        (lambda values: values["subject"].update(dtype="int4"), ("'subject.dtype'", "'bfloat16'", "'int4'")),
+        (lambda values: values["sampling"].update(copied_run_tokens=33), ("power of two",)),
+        (lambda values: values.update(sampling=[1]), ("'sampling'",)),
+        (lambda values: values.update(name="a/b"), ("'name'", "'a/b'")),
+        (lambda values: values["saes"][0].update(name="a/b"), ("'saes.0.name'", "'a/b'")),
+        (lambda values: values["corpus"]["sources"][0].update(kind="csv"), ("corpus.sources.0", "csv", "jsonl")),
+        (lambda values: values["corpus"]["sources"][0].pop("kind"), ("corpus.sources.0", "kind")),
+        (lambda values: values["selection"].update(quotas={"lmm": 3}), ("selection.quotas.lmm", "'llm'")),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_wrong(tmp_path, change, parts):
+    def fill_and_change(values: dict[str, Any]) -> None:
+        values |= {"sampling": {}, "selection": {}}
+        change(values)
+
+    message = refusal(write(tmp_path, fill_and_change))
+    assert all(part in message for part in parts), message
+
+
+def test_two_saes_of_one_name_are_refused(tmp_path):
+    message = refusal(write(tmp_path, lambda values: values["saes"].append(values["saes"][0])))
+    assert "two SAEs have the same name" in message
+
+
+def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
+    message = refusal(tmp_path / "none.yaml")
+    assert "no config file" in message and "config/demo.yaml" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"name: [1, 2", "is not YAML"),
+        (b"name: tiny\n\tseed: 1", "is not YAML"),
+        (b"", "holds no keys"),
+        (b"- name", "holds no keys"),
+        (b"name: \xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_mapping_in_yaml_is_refused(tmp_path, content, reason):
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(content)
+    assert reason in refusal(path)
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
+    assert "cannot be read" in refusal(tmp_path)
+
+
+def test_a_config_cannot_be_changed_after_loading(tmp_path):
+    config = load_config(write(tmp_path))
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 1
+    with pytest.raises(ValidationError, match="frozen"):
+        config.corpus.shards = 1
+
+
+def test_an_sae_that_is_not_in_the_file_is_named_with_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match="no SAE 'onne' in experiment 'tiny'; nearest: 'one'"):
+        load_config(write(tmp_path)).sae("onne")
+
+
+def test_the_environment_goes_before_the_machine_section(tmp_path, monkeypatch):
+    config = load_config(write(tmp_path))
+    monkeypatch.setenv("LATENTLAKE_LAKE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("LATENTLAKE_DEVICE", "cuda:7")
+    assert config.lake_folder == tmp_path / "elsewhere" / "tiny"
+    assert config.device == "cuda:7"
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_key_of_every_section_says_what_it_is(section):
+    # `kind` picks the section and is described by its docstring.
+    bare = [name for name, key in section.model_fields.items() if not key.description and name != "kind"]
+    assert not bare
+    assert section.__doc__
+
+
+def test_every_section_is_frozen_and_closed():
+    assert Config in SECTIONS and len(SECTIONS) > 10
+    for section in SECTIONS:
+        assert (section.model_config["frozen"], section.model_config["extra"]) == (True, "forbid")

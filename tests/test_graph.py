@@ -1,0 +1,150 @@
+"""The Dagster graph: what is in it, and that it materialises, fails and checks as a user expects."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from tiny import N_FEATURES, rows_of
+
+from assets import declare
+from assets.graph import JOBS, TABLE_ASSETS, build_definitions
+from assets.run import missing_steps
+from pipeline.config import Config
+from pipeline.lake import Lake
+
+Experiment = Callable[..., Config]
+
+
+@pytest.fixture(autouse=True)
+def lakes_are_opened_anew() -> Iterator[None]:
+    declare._open_lakes.clear()
+    yield
+    declare._open_lakes.clear()
+
+
+def materialise_all(config: Config, instance: dg.DagsterInstance) -> Lake:
+    """Every job and partition, as `make run` goes through them."""
+    definitions = build_definitions(config)
+    for step in missing_steps(config):
+        result = definitions.resolve_job_def(step.job).execute_in_process(
+            instance=instance, partition_key=step.partition
+        )
+        assert result.success
+    return declare.open_lake(config)
+
+
+def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None:
+    graph = build_definitions(make_experiment()).resolve_asset_graph()
+    assert {key.path[0] for key in graph.get_all_asset_keys()} == {"tiny"}
+    arrows = {
+        key.path[-1]: sorted(parent.path[-1] for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    }
+    assert arrows == {
+        "saes": [],
+        "documents": [],
+        "tokens": [],
+        "contexts": ["documents"],
+        "slots": ["documents"],
+        "activation_shards": ["contexts", "saes"],
+        "activations": ["activation_shards"],
+        "feature_tokens": ["activations", "contexts", "documents", "slots"],
+        "feature_stats": ["activations", "contexts", "documents", "feature_tokens", "saes", "slots", "tokens"],
+        "feature_rules": ["contexts", "documents", "feature_stats", "feature_tokens", "slots", "tokens"],
+        "feature_routes": ["feature_rules", "feature_stats"],
+        "selected_features": ["feature_routes", "feature_stats"],
+        "example_index": ["activations", "contexts", "documents", "saes", "slots"],
+    }
+
+
+def test_there_is_one_job_a_group_and_each_table_is_in_one(make_experiment: Experiment) -> None:
+    definitions = build_definitions(make_experiment())
+    tables = [
+        key.path[-1]
+        for job in JOBS
+        for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+    ]
+    assert sorted(tables) == sorted(TABLE_ASSETS)
+
+
+def test_shards_and_saes_are_the_partitions(make_experiment: Experiment) -> None:
+    graph = build_definitions(make_experiment()).resolve_asset_graph()
+    keys = {key.path[-1]: graph.get(key).partitions_def for key in graph.get_all_asset_keys()}
+    assert keys["documents"] is None
+    assert keys["activation_shards"].get_partition_keys() == ["00000", "00001"]
+    assert keys["feature_routes"].get_partition_keys() == ["hand-set"]
+
+
+def test_everything_materialises_with_figures_and_passing_checks(make_experiment: Experiment) -> None:
+    config = make_experiment()
+    with dg.DagsterInstance.ephemeral() as instance:
+        lake = materialise_all(config, instance)
+        for table in TABLE_ASSETS:
+            assert lake.is_complete(table), table
+        record = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "feature_routes"]))
+        assert record and record.asset_materialization
+        metadata = record.asset_materialization.metadata
+        assert metadata["dagster/row_count"].value == N_FEATURES
+        assert "data:image/png;base64," in str(metadata["plot"].value)
+        assert "| sae | feature | route | reason |" in str(metadata["sample"].value)
+    routes = {row["feature"]: row["route"] for row in rows_of(lake, "from feature_routes order by feature")}
+    # STOP and COLOUR fire on tokens of a set; ANIMAL has forty tokens, too many for a chosen rule.
+    assert routes == {0: "rule", 1: "rule", 2: "dead", 3: "dense", 4: "llm", 5: "dead", 6: "dead", 7: "dead"}
+    assert list(missing_steps(config)) == [("prepare", "hand-set", ("selected_features",))]
+
+
+def test_a_second_lake_from_the_same_experiment_has_the_same_rows(
+    make_experiment: Experiment, tmp_path: Path
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = materialise_all(make_experiment(), instance)
+        other = make_experiment(machine={"lake": str(tmp_path / "other"), "batch_tokens": 256, "flush_tokens": 512})
+        second = materialise_all(other, instance)
+        for table in ("feature_stats", "feature_rules", "selected_features", "example_index"):
+            one, two = (pl.read_parquet(lake.path(table, sae="hand-set")) for lake in (first, second))
+            assert one.equals(two), table
+
+
+def test_an_asset_whose_input_is_missing_fails_with_one_sentence(make_experiment: Experiment) -> None:
+    definitions = build_definitions(make_experiment())
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("prepare").execute_in_process(
+            instance=instance, partition_key="hand-set", raise_on_error=False
+        )
+    assert not result.success
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    sentence = failures[0].user_failure_data.description
+    assert "table 'activation_shards' of SAE 'hand-set' is not complete" in sentence
+    assert "materialise 'tiny/activation_shards' first" in sentence
+
+
+def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
+    make_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_experiment()
+    with dg.DagsterInstance.ephemeral() as instance:
+        lake = materialise_all(config, instance)
+        # A later version of the stage loses a feature.
+        rows = pl.read_parquet(lake.path("feature_routes", sae="hand-set"))
+        broken = rows.filter(pl.col("feature") != 0).to_arrow()
+
+        def lose_a_feature(lake: Lake, sae: str) -> object:
+            names = [field.name for field in broken.schema]
+            return lake.write("feature_routes", broken.select(names), sae=sae)
+
+        monkeypatch.setitem(
+            TABLE_ASSETS, "feature_routes", declare.TableAsset("feature_routes", "prepare", "sae", lose_a_feature)
+        )
+        result = build_definitions(config).resolve_job_def("prepare").execute_in_process(
+            instance=instance,
+            partition_key="hand-set",
+            asset_selection=[dg.AssetKey(["tiny", name]) for name in ("feature_routes", "selected_features")],
+            raise_on_error=False,
+        )
+    failed = [each.check_name for each in result.get_asset_check_evaluations() if not each.passed]
+    assert failed == ["every_feature_routed_once"]
+    assert not result.success
+    made = {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
+    assert made == {"feature_routes"}

@@ -1,0 +1,62 @@
+"""`make run` as a user meets it: its exit code, what it prints, and what it leaves behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny import write_experiment
+
+from pipeline.config import Config, load_config
+from pipeline.lake import Lake
+from pipeline.sources import open_sources
+
+ROOT = Path(__file__).parent.parent
+Experiment = Callable[..., Config]
+
+
+def run(config: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    home.mkdir(exist_ok=True)
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140"}
+    return subprocess.run(
+        [sys.executable, "-m", "assets.run", str(config)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )
+
+
+def test_a_run_makes_every_table_and_says_what_to_do_next(tmp_path: Path, tiny_subject: Path) -> None:
+    path = write_experiment(tmp_path, subject={"model": str(tiny_subject)})
+    first = run(path, tmp_path / "home")
+    assert first.returncode == 0, first.stderr
+    for words in ("where its features went", "a few of each", "make sql CONFIG=", "make dev CONFIG="):
+        assert words in first.stdout
+    config = load_config(path)
+    lake = Lake(config, open_sources(config))
+    assert all(lake.is_complete(table) for table in ("activations", "feature_routes", "example_index"))
+    stamp = lake.path("activations", sae="hand-set").stat().st_mtime_ns
+    second = run(path, tmp_path / "home")
+    assert second.returncode == 0
+    assert "prepare hand-set: selected_features\n" in second.stdout
+    assert "activation_shards" not in second.stdout
+    assert lake.path("activations", sae="hand-set").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"routing": {"dens": 0.2}}, "unknown key 'routing.dens'; nearest known: 'dense'"),
+        ({"corpus": {"sources": [{"kind": "text", "path": "nowhere"}]}}, "no file at 'nowhere'"),
+        ({"machine": {"device": "quantum"}}, "device 'quantum' cannot be used"),
+    ],
+)
+def test_bad_input_stops_with_one_sentence_and_writes_nothing(
+    tmp_path: Path, tiny_subject: Path, change: dict[str, object], words: str
+) -> None:
+    path = write_experiment(tmp_path, subject={"model": str(tiny_subject)}, **change)
+    result = run(path, tmp_path / "home")
+    assert result.returncode == 2
+    assert words in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "lake").exists()
