@@ -7,6 +7,7 @@
 -- cell adds f(l) = E[c ln c] - l ln l for c ~ Poisson(l), 1/2 + 1/(12 l) for large l; the cells that did not
 -- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
 -- finite population, by (1 - n/N) and (1 - S/N). f is tabled on a grid of ln l in steps of 0.005.
+-- Sums are of decimals: sums of doubles would differ in the last bits with the order of the threads.
 with context_lengths as (
     select len(token_ids) as n_tokens, count(*) as n_contexts
     from contexts
@@ -30,14 +31,14 @@ margins as (
 fired_cells as (
     select
         c.feature,
-        sum(
+        sum((
             n_fired * ln(n_fired * n_all / (n_active * n_reached))
             + if(
                 n_reached > n_fired,
                 (n_reached - n_fired) * ln((n_reached - n_fired) * n_all / ((n_all - n_active) * n_reached)),
                 0
             )
-        ) as information,
+        )::decimal(38, 15))::double as information,
         sum(n_reached) as n_reached
     from counts as c
     join margins using (feature)
@@ -51,7 +52,8 @@ grid as (
 cell_bias as (
     select
         step,
-        sum(exp(-expected + c * ln(expected) - lgamma(c + 1)) * c * ln(c)) - any_value(expected * ln(expected)) as bias
+        sum((exp(-expected + c * ln(expected) - lgamma(c + 1)) * c * ln(c))::decimal(38, 15))::double
+            - any_value(expected * ln(expected)) as bias
     from grid, range(2, 110) as n(c)
     group by step
 ),
@@ -65,10 +67,10 @@ expected_cells as (
 biases as (
     select
         n_active,
-        sum(
+        sum((
             coalesce(bias, if(expected > 1, 0.5 + 1 / (12 * expected), -expected * ln(expected)))
             * (1 - n_active / n_all) * (1 - n_reached / n_all)
-        )
+        )::decimal(38, 15))::double
         + any_value(n_active / n_all) * (count(*) - 1) / 2 as bias
     from expected_cells
     left join cell_bias on step = round(ln(expected) / 0.005)::int

@@ -100,7 +100,8 @@ def test_a_second_lake_from_the_same_experiment_has_the_same_rows(
 ) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         first = materialise_all(make_experiment(), instance)
-        other = make_experiment(machine={"lake": str(tmp_path / "other"), "batch_tokens": 256, "flush_tokens": 512})
+        machine = {"lake": str(tmp_path / "other"), "batch_tokens": 256, "flush_tokens": 512}
+        other = make_experiment(machine=machine)
         second = materialise_all(other, instance)
         for table in ("feature_stats", "feature_rules", "selected_features", "example_index"):
             one, two = (pl.read_parquet(lake.path(table, sae="hand-set")) for lake in (first, second))

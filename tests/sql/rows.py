@@ -4,6 +4,7 @@ Types are those that DuckDB reads from the lake's files: dictionaries are text, 
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import duckdb
@@ -40,10 +41,10 @@ class Database:
     def __init__(self, context_length: int = 8, threads: int | None = None, **values: Any) -> None:
         given = {"sae": SAE, "shard": 0, "bos_token_id": [], "quota_routes": None, "quota_sizes": None}
         self.values = given | {"corpus_context_length": context_length} | values
-        self.connection = duckdb.connect(config={"threads": threads} if threads else {})
-        self.connection.execute(f"create macro context_length() as {context_length:d}")
-        for name in [*TABLES, *OTHER_SCHEMAS]:
-            self.fill(name, [])
+        # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
+        self.connection = _duckdb(threads).cursor()
+        self.connection.execute(f"create temp macro context_length() as {context_length:d}")
+        self.connection.execute(_empty_tables())
 
     def fill(self, name: str, rows: Sequence[Row] | pa.Table) -> None:
         """Put rows in place of what table `name` holds; columns that a row leaves out are null."""
@@ -53,13 +54,8 @@ class Database:
                 unknown = {key for row in rows for key in row} - set(schema.names)
                 assert not unknown, f"{name} has no column {unknown}"
             rows = pa.Table.from_pylist(list(rows), schema=schema)
-        columns = ["*"]
-        if name in TABLES:
-            columns += [f"{each.expression} as {each.name}" for each in TABLES[name].derived]
         self.connection.register("given_rows", rows)
-        self.connection.execute(
-            f"create or replace temp table {name} as select {', '.join(columns)} from given_rows"
-        )
+        self.connection.execute(f"create or replace temp table {name} as select {_columns(name)} from given_rows")
         self.connection.unregister("given_rows")
 
     def table(self, name: str, **values: Any) -> pa.Table:
@@ -171,6 +167,30 @@ def by(rows: Sequence[Row], *keys: str) -> dict[Any, Row]:
     found = {row[keys[0]] if len(keys) == 1 else tuple(row[key] for key in keys): row for row in rows}
     assert len(found) == len(rows), f"several rows with the same {keys}"
     return found
+
+
+@cache
+def _duckdb(threads: int | None) -> duckdb.DuckDBPyConnection:
+    """The one DuckDB in memory of all tests that ask for this number of threads."""
+    return duckdb.connect(config={"threads": threads} if threads else {})
+
+
+@cache
+def _empty_tables() -> str:
+    """The statements that create every table, with the columns that its view computes."""
+    with duckdb.connect() as connection:
+        connection.execute("create macro context_length() as 1")
+        for name in [*TABLES, *OTHER_SCHEMAS]:
+            connection.register("given_rows", _schema(name).empty_table())
+            connection.execute(f"create temp table {name} as select {_columns(name)} from given_rows")
+            connection.unregister("given_rows")
+        statements = connection.execute("select sql from duckdb_tables()").fetchall()
+    return "".join(statement for (statement,) in statements)
+
+
+def _columns(name: str) -> str:
+    derived = TABLES[name].derived if name in TABLES else ()
+    return ", ".join(["*", *(f"{each.expression} as {each.name}" for each in derived)])
 
 
 def _schema(name: str) -> pa.Schema | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def test_first_of_equal_documents_stays():
         read_document(1, doc_id="a", unit="second"),
         read_document(0, doc_id="b", unit="first"),
     ])
-    assert [(row["doc_id"], row["unit"]) for row in database.rows("documents")] == [("a", "second"), ("b", "first")]
+    kept = [(row["doc_id"], row["unit"]) for row in database.rows("documents")]
+    assert kept == [("a", "second"), ("b", "first")]
 
 
 @pytest.mark.parametrize("prepend_bos", [False, True])
@@ -194,7 +196,7 @@ def reference_slots(context_id, n_tokens, seed):
     """(start, length) of a context's slots by walking its positions from 1 on; borders 32 apart at the offset."""
     shift = md5_low(f"{seed} slots {context_id}") % 32
     cuts = sorted({1, n_tokens, *(1 + shift + 32 * i for i in range(9) if 1 + shift + 32 * i < n_tokens)})
-    pieces = [(start, end - start) for start, end in zip(cuts, cuts[1:], strict=False)]
+    pieces = [(start, end - start) for start, end in pairwise(cuts)]
     return [(start, length) for start, length in pieces if length >= 16]
 
 
@@ -322,11 +324,11 @@ def test_runs_do_not_cross_document_ends():
     rng = np.random.default_rng(8)
     run = rng.integers(0, 1000, 32).tolist()
     # Train documents hold the run's halves at their end and beginning, and neighbours in the order of ids.
-    train = [[*rng.integers(1000, 2000, 50).tolist(), *run[:16]], [*run[16:], *rng.integers(3000, 4000, 50).tolist()]]
-    assert check_copied_slots(train, [with_run(rng, 100, 30, run)]) == 0
+    before, after = (rng.integers(low, low + 1000, 50).tolist() for low in (1000, 3000))
+    halves = [[*before, *run[:16]], [*run[16:], *after]]
+    assert check_copied_slots(halves, [with_run(rng, 100, 30, run)]) == 0
     # And so do test documents, against a train document that holds it whole.
-    test = [[*rng.integers(1000, 2000, 50).tolist(), *run[:16]], [*run[16:], *rng.integers(3000, 4000, 50).tolist()]]
-    assert check_copied_slots([with_run(rng, 100, 30, run)], test) == 0
+    assert check_copied_slots([with_run(rng, 100, 30, run)], halves) == 0
 
 
 def test_run_at_the_very_end_of_a_document_is_found():
@@ -342,7 +344,7 @@ def test_runs_of_few_distinct_tokens_are_compared_as_lists():
     train = [(rng.random(200) < 0.03).astype(int).tolist() for _ in range(3)]
     test = [(rng.random(200) < 0.03).astype(int).tolist() for _ in range(10)]
     n_copied = check_copied_slots(train, test)
-    assert 0 < n_copied
+    assert n_copied > 0
 
 
 def test_train_slots_are_never_copied():
@@ -356,7 +358,9 @@ def test_train_slots_are_never_copied():
 
 def test_previous_token_is_null_at_position_0_and_never_from_another_context():
     database = Database(context_length=4)
-    fill_corpus(database, [Document("train", [10, 11, 12, 13, 14]), Document("test", [20]), Document("test", [30, 31])])
+    fill_corpus(database, [
+        Document("train", [10, 11, 12, 13, 14]), Document("test", [20]), Document("test", [30, 31]),
+    ])
     placed = by(database.rows("corpus_tokens"), "token_index")
     assert {index: (row["token_id"], row["previous_token_id"]) for index, row in placed.items()} == {
         0: (10, None), 1: (11, 10), 2: (12, 11), 3: (13, 12),
@@ -369,7 +373,7 @@ def test_previous_token_is_null_at_position_0_and_never_from_another_context():
 
 def test_tokens_lie_in_candidate_slots_only():
     database = Database(context_length=8)
-    fill_corpus(database, [Document("train", range(8)), Document("test", range(8))], slot_tokens=3, copied=[(1, 4)])
+    fill_corpus(database, [Document("train", range(8)), Document("test", range(8))], copied=[(1, 4)])
     placed = by(database.rows("corpus_tokens"), "token_index")
     # Position 0 and the end piece of one token are in no slot, nor is a copied one.
     assert [placed[index]["slot_start"] for index in range(8)] == [None, 1, 1, 1, 4, 4, 4, None]

@@ -159,7 +159,10 @@ def test_token_counts_by_hand():
     assert row["top_tokens"] == [
         # Token 11 stands at positions 1, 4 and 6 of context 0; position 0 of context 1 does not count.
         {"token_id": 11, "text": " t11", "n_active": 3, "n_tokens": 3, "fire_share": 1.0, "mean_activation": 8.0},
-        {"token_id": 12, "text": " t12", "n_active": 2, "n_tokens": 3, "fire_share": 2 / 3, "mean_activation": 3.0},
+        {
+            "token_id": 12, "text": " t12", "n_active": 2, "n_tokens": 3, "fire_share": 2 / 3,
+            "mean_activation": 3.0,
+        },
     ]
     # Six firings on tokens 11, 12 and 13, of 9 train tokens beyond position 0.
     assert row["density_train"] == pytest.approx(6 / 9)
@@ -239,7 +242,8 @@ def planted(seed=2, n_contexts=60, length=64, n_vocabulary=200):
     firings = []
     for feature, pattern in enumerate(patterns):
         off = everywhere & ~pattern & (rng.random(tokens.shape) < 0.1 * pattern.mean())
-        firings += [Firing(feature, *place, 4 + int(rng.integers(8)) / 8) for place in np.argwhere(pattern).tolist()]
+        strength = (4 + rng.integers(8, size=pattern.shape) / 8).tolist()
+        firings += [Firing(feature, i, p, strength[i][p]) for i, p in np.argwhere(pattern).tolist()]
         firings += [Firing(feature, *place, 0.25) for place in np.argwhere(off).tolist()]
     fill_firings(database, firings)
     return stats(database, len(patterns)), database
@@ -248,7 +252,8 @@ def planted(seed=2, n_contexts=60, length=64, n_vocabulary=200):
 def test_planted_features_have_their_flags_and_no_others():
     rows, _ = planted()
     flags = {
-        feature: [name for name in ("is_unigram", "is_previous_token") if row[name]] for feature, row in rows.items()
+        feature: [name for name in ("is_unigram", "is_previous_token") if row[name]]
+        for feature, row in rows.items()
     }
     assert flags[0] == ["is_unigram"]
     assert flags[1] == ["is_unigram"]

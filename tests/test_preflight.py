@@ -1,0 +1,152 @@
+"""Bad input is found before anything is computed: one sentence each, and no table."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pytest
+from safetensors.torch import load_file, save_file
+from tiny import hand_set_entry, write_corpus, write_hand_set_sae, write_random_sae
+
+from pipeline.config import Config
+from pipeline.errors import CorpusError, LakeError, LatentlakeError, SaeError, SubjectError
+from pipeline.preflight import preflight
+from pipeline.tables import TABLES
+
+Sections = dict[str, Any]
+
+
+class Case(NamedTuple):
+    """A bad experiment: what is changed below a folder, and what the message must say."""
+
+    change: Callable[[Path], Sections]
+    error: type[LatentlakeError]
+    says: tuple[str, ...]
+
+
+def sae_entry(folder: Path, **changes: Any) -> Sections:
+    return {"saes": [{**hand_set_entry(write_hand_set_sae(folder / "sae")), **changes}]}
+
+
+def damaged_sae(folder: Path) -> Sections:
+    path = write_hand_set_sae(folder / "sae") / "sae.safetensors"
+    path.write_bytes(path.read_bytes()[:200])
+    return {}
+
+
+def narrow_sae(folder: Path) -> Sections:
+    return {"saes": [{**hand_set_entry(write_random_sae(folder / "sae", d_in=16)), "n_features": 64}]}
+
+
+def texts(folder: Path, *texts: str) -> Sections:
+    path = write_corpus(folder / "texts", kind="jsonl", texts=texts)
+    return {"corpus": {"sources": [{"kind": "jsonl", "path": str(path)}]}}
+
+
+def below_a_file(folder: Path) -> Sections:
+    (folder / "file").write_text("x")
+    return {"machine": {"lake": str(folder / "file" / "lake")}}
+
+
+CASES = {
+    "no such hookpoint": Case(
+        lambda folder: sae_entry(folder, hookpoint="layer.1"), SubjectError, ("'layer.1'", "nearest: 'layers.1'")
+    ),
+    "an SAE of another width": Case(narrow_sae, SaeError, ("'hand-set'", "16 wide", "'embed_tokens'", "32 wide")),
+    "another number of features": Case(
+        lambda folder: sae_entry(folder, n_features=9), SaeError, ("has 8 features", "n_features: 9")
+    ),
+    "a damaged SAE file": Case(damaged_sae, SaeError, ("sae.safetensors", "damaged")),
+    "no SAE folder": Case(lambda folder: sae_entry(folder, source=str(folder / "none")), SaeError, ("no folder",)),
+    "an empty corpus": Case(lambda folder: texts(folder, "  ", "\n"), CorpusError, ("corpus is empty", "corpus.jsonl")),
+    "a corpus of no rows": Case(lambda folder: texts(folder), CorpusError, ("corpus is empty",)),
+    "no such corpus": Case(
+        lambda folder: {"corpus": {"sources": [{"kind": "text", "path": str(folder / "none")}]}},
+        CorpusError, ("no file at", "none"),
+    ),
+    "a second corpus that is not there": Case(
+        lambda folder: {"corpus": {"sources": [
+            *texts(folder, "some text")["corpus"]["sources"], {"kind": "text", "path": str(folder / "none")}
+        ]}},
+        CorpusError, ("no file at", "none"),
+    ),
+    "no such column": Case(
+        lambda folder: {"corpus": {"sources": [
+            {**texts(folder, "some text")["corpus"]["sources"][0], "text_field": "body"}
+        ]}},
+        CorpusError, ("line 1", "has no 'body'"),
+    ),
+    "a lake below a file": Case(below_a_file, LakeError, ("cannot be written", "LATENTLAKE_LAKE")),
+    "an unknown device": Case(lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)),
+    "no such subject": Case(
+        lambda folder: {"subject": {"model": str(folder / "no model")}}, SubjectError, ("no folder", "no model")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_one_sentence_and_no_table(make_experiment, tmp_path, name):
+    case = CASES[name]
+    config = make_experiment(**case.change(tmp_path))
+    with pytest.raises(LatentlakeError) as caught:
+        preflight(config)
+    message = str(caught.value)
+    assert type(caught.value) is case.error
+    assert "\n" not in message and not message.endswith(".")
+    assert all(part in message for part in case.says), message
+    assert not config.lake_folder.exists()
+
+
+@pytest.mark.skipif(os.access("/", os.W_OK), reason="this user may write everywhere")
+def test_a_lake_in_a_folder_that_may_not_be_written_is_refused(make_experiment, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(LakeError, match="cannot be written"):
+        preflight(make_experiment(machine={"lake": str(tmp_path / "locked")}))
+
+
+def test_a_good_experiment_opens_a_lake_with_views_and_no_rows(make_experiment):
+    lake = preflight(make_experiment())
+    with duckdb.connect(str(lake.root / "catalog.duckdb"), read_only=True) as connection:
+        for name in TABLES:
+            assert connection.execute(f"select count(*) from {name}").fetchone() == (0,)
+    assert lake.hashes.corpus and lake.hashes.saes["hand-set"]
+
+
+def test_checking_twice_is_checking_once(make_experiment):
+    config = make_experiment()
+    assert preflight(config).hashes == preflight(config).hashes
+
+
+def test_a_source_that_changed_since_is_found(make_experiment, tmp_path):
+    config = make_experiment()
+    preflight(config)
+    (tmp_path / "corpus" / "0000.txt").write_text("other text")
+    with pytest.raises(CorpusError, match="has changed"):
+        preflight(config)
+
+
+def test_bos_that_the_tokenizer_lacks_is_refused(make_experiment, tiny_subject, tmp_path):
+    import json
+    import shutil
+
+    folder = shutil.copytree(tiny_subject, tmp_path / "no bos")
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    settings.pop("bos_token")
+    path.write_text(json.dumps(settings))
+    config: Config = make_experiment(subject={"model": str(folder)}, corpus={"prepend_bos": True})
+    with pytest.raises(CorpusError, match="has no BOS token"):
+        preflight(config)
+    assert not config.lake_folder.exists()
+
+
+def test_a_transcoder_is_held_to_the_width_of_the_input(make_experiment, tmp_path):
+    folder = write_random_sae(tmp_path / "sae", d_in=64, transcode=True)
+    entry = {"name": "t", "source": str(folder), "hookpoint": "layers.0.mlp.down_proj", "n_features": 64}
+    preflight(make_experiment(saes=[entry]))  # down_proj is 64 wide where it reads, 32 where it writes
+    stored = load_file(folder / "sae.safetensors")
+    save_file({**stored, "encoder.weight": stored["encoder.weight"][:, :32].contiguous()}, folder / "sae.safetensors")
+    with pytest.raises(SaeError):
+        preflight(make_experiment(tmp_path / "other", saes=[entry]))
