@@ -8,7 +8,7 @@ partition, and returns what it published.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import dagster as dg
 
@@ -18,8 +18,8 @@ from pipeline.errors import LatentlakeError
 if TYPE_CHECKING:
     from pipeline.lake import Lake, Published
 
-PartitionedBy = Literal["nothing", "shard", "sae"]
-Group = Literal["corpus", "cache", "prepare"]
+PartitionedBy = Literal["nothing", "shard", "sae", "batch"]
+Group = Literal["corpus", "cache", "prepare", "explain_and_score"]
 Write = Callable[..., "Published | list[Published]"]
 
 
@@ -31,6 +31,7 @@ class TableAsset:
     group: Group
     partitioned_by: PartitionedBy
     write: Write
+    pool: str | None = None
 
     def build(self, config: Config, assets: Mapping[str, "TableAsset"]) -> dg.AssetsDefinition:
         """The asset of one experiment; `assets` are all declared ones by table, to find its inputs among."""
@@ -52,6 +53,7 @@ class TableAsset:
             metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
             partitions_def=partitions(config, self.partitioned_by),
             deps=[self._dependency(config, assets[name]) for name in STAGES[self.table].inputs],
+            pool=self.pool,
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with failures_for_people():
@@ -69,25 +71,51 @@ class TableAsset:
                 return {"shard": int(context.partition_key)}
             case "sae":
                 return {"sae": context.partition_key}
+            case "batch":
+                keys = batch_partitions_key(context.partition_key)
+                return {"sae": keys.sae, "batch": keys.batch}
 
     def _dependency(self, config: Config, upstream: "TableAsset") -> dg.AssetDep:
-        # From shards to SAEs Dagster would infer the identity, which maps to nothing.
-        differ = upstream.partitioned_by != "nothing" and upstream.partitioned_by != self.partitioned_by
-        mapping = dg.AllPartitionMapping() if differ else None
+        mapping: dg.PartitionMapping | None = None
+        if upstream.partitioned_by == "sae" and self.partitioned_by == "batch":
+            mapping = dg.MultiToSingleDimensionPartitionMapping("sae")
+        elif upstream.partitioned_by not in {"nothing", self.partitioned_by}:
+            # From shards to SAEs Dagster would infer the identity, which maps to nothing.
+            mapping = dg.AllPartitionMapping()
         return dg.AssetDep(dg.AssetKey([config.name, upstream.table]), partition_mapping=mapping)
 
 
-def table_asset(group: Group, by: PartitionedBy = "nothing") -> Callable[[Write], TableAsset]:
-    """Declare the function below as the asset of the table that it is named for."""
+def table_asset(
+    group: Group, by: PartitionedBy = "nothing", pool: str | None = None
+) -> Callable[[Write], TableAsset]:
+    """Declare the function below as the asset of the table that it is named for; `pool` bounds its runs."""
 
     def declare(write: Write) -> TableAsset:
-        return TableAsset(write.__name__, group, by, write)
+        return TableAsset(write.__name__, group, by, write, pool)
 
     return declare
 
 
-def partitions(config: Config, by: PartitionedBy) -> dg.StaticPartitionsDefinition | None:
-    """The partitions of an experiment's shards or SAEs."""
+class BatchKey(NamedTuple):
+    """A batch of an SAE's features."""
+
+    sae: str
+    batch: int
+
+    @property
+    def partition(self) -> str:
+        """Dagster's key of it; the dimensions stand in the order of their names."""
+        return f"{self.batch:05d}|{self.sae}"
+
+
+def batch_partitions_key(key: str) -> BatchKey:
+    """The batch that a partition key names; given by a tag, it is a plain string."""
+    batch, _, sae = key.partition("|")
+    return BatchKey(sae, int(batch))
+
+
+def partitions(config: Config, by: PartitionedBy) -> dg.PartitionsDefinition | None:
+    """The partitions of an experiment: its shards, its SAEs, or SAEs times batches of feature ids."""
     match by:
         case "nothing":
             return None
@@ -95,6 +123,14 @@ def partitions(config: Config, by: PartitionedBy) -> dg.StaticPartitionsDefiniti
             return dg.StaticPartitionsDefinition([f"{shard:05d}" for shard in range(config.corpus.shards)])
         case "sae":
             return dg.StaticPartitionsDefinition(list(config.sae_names))
+        case "batch":
+            batches = [f"{batch:05d}" for batch in range(config.n_batches)]
+            return dg.MultiPartitionsDefinition(
+                {
+                    "sae": dg.StaticPartitionsDefinition(list(config.sae_names)),
+                    "batch": dg.StaticPartitionsDefinition(batches),
+                }
+            )
 
 
 _open_lakes: dict[str, "Lake"] = {}

@@ -2,28 +2,31 @@
 
 import dagster as dg
 
-from assets import cache, corpus, prepare
+from assets import cache, corpus, explain, prepare
 from assets.checks import checks_of
 from assets.declare import TableAsset
+from assets.schedules import next_feature_batches
 from pipeline.config import Config
 
 TABLE_ASSETS: dict[str, TableAsset] = {
     asset.table: asset
-    for module in (corpus, cache, prepare)
+    for module in (corpus, cache, prepare, explain)
     for asset in vars(module).values()
     if isinstance(asset, TableAsset)
 }
 """Every declared asset by its table, in the order of the data's way."""
 
-JOBS = ("corpus", "cache", "prepare")
+JOBS = ("corpus", "cache", "prepare", "explain_and_score")
 """One job a group: assets of different partitions cannot share one."""
 
 
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
+    jobs = {group: dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in JOBS}
     return dg.Definitions(
         assets=[asset.build(config, TABLE_ASSETS) for asset in TABLE_ASSETS.values()],
         asset_checks=checks_of(config, TABLE_ASSETS),
-        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in JOBS],
+        jobs=list(jobs.values()),
+        schedules=[next_feature_batches(config, jobs["explain_and_score"])],
         executor=dg.in_process_executor,
     )

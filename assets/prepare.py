@@ -57,6 +57,14 @@ def selected_features(lake: "Lake", sae: str) -> "Published":
 
 
 @table_asset(group="prepare", by="sae")
+def feature_neighbours(lake: "Lake", sae: str) -> "Published":
+    """One row per feature and near neighbour, by the cosine of their decoder directions."""
+    from pipeline.neighbours import write_feature_neighbours
+
+    return write_feature_neighbours(lake, sae)
+
+
+@table_asset(group="prepare", by="sae")
 def example_index(lake: "Lake", sae: str) -> "Published":
     """One row per candidate slot of a feature that a draw may take as an example."""
     from pipeline.features import write_feature_table

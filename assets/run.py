@@ -15,8 +15,9 @@ from typing import NamedTuple
 import dagster as dg
 from rich.console import Console
 
-from assets.declare import open_lake, partitions
+from assets.declare import BatchKey, open_lake, partitions
 from assets.graph import JOBS, TABLE_ASSETS, build_definitions
+from assets.schedules import unfinished_batches
 from pipeline.config import Config, load_config
 from pipeline.errors import LatentlakeError
 
@@ -82,15 +83,28 @@ def missing_steps(config: Config) -> Iterator[Step]:
     """What is left to do, in the order of the data's way; asked step by step, as tables appear."""
     for job in JOBS:
         assets = [asset for asset in TABLE_ASSETS.values() if asset.group == job]
+        if job == "explain_and_score":
+            tables = tuple(asset.table for asset in assets)
+            yield from (Step(job, key.partition, tables) for key in _next_batches(config))
+            continue
         by = partitions(config, assets[0].partitioned_by)
         for key in by.get_partition_keys() if by else [None]:
-            tables = tuple(
+            missing = tuple(
                 asset.table
                 for asset in assets
                 if asset.table in ALWAYS or not _is_there(config, asset.table, job, key)
             )
-            if tables:
-                yield Step(job, key, tables)
+            if missing:
+                yield Step(job, key, missing)
+
+
+def _next_batches(config: Config) -> list[BatchKey]:
+    """The unfinished ones among the first batches of each SAE, by priority, that a run explains."""
+    batches = open_lake(config).query("selected_batches")
+    first = batches.group_by("sae", maintain_order=True).head(config.selection.batches_per_run)
+    unfinished = set(unfinished_batches(config))
+    keys = [BatchKey(sae, batch) for sae, batch in first.select("sae", "batch").iter_rows()]
+    return [key for key in keys if key in unfinished]
 
 
 def _is_there(config: Config, table: str, job: str, key: str | None) -> bool:

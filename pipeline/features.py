@@ -45,6 +45,12 @@ def write_selected_features(lake: Lake, sae: str) -> Published:
     )
 
 
+def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published:
+    """Make one of a batch's tables by its SQL. Raises LakeError if an input is not there."""
+    lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
+    return lake.run_stage(table, sae=sae, batch=batch)
+
+
 def feature_figures(lake: Lake, table: str, sae: str) -> dict[str, float | int | str]:
     """The few numbers of a feature table that matter: name and value by `sql/figures/<table>.sql`."""
     rows = lake.query(f"figures/{table}", sae=sae)
@@ -87,4 +93,4 @@ def _listed_features(
         )
     priority = "priority" if "priority" in listed.columns else f"{lake.config.selection.priority:d} as priority"
     own = listed.filter(duckdb.ColumnExpression(by[0]) == duckdb.ConstantExpression(names[by[0]]))
-    return own.project(f"feature::int as feature, {priority}").distinct()
+    return own.project(f"feature::int as feature, {priority}").aggregate("feature, max(priority) as priority")

@@ -29,6 +29,7 @@ from pipeline.tables import TABLES, Table
 
 SCHEMA_FILE = "schema.parquet"
 CATALOG_FILE = "catalog.duckdb"
+LEDGER_FOLDER = "ledger"
 _ROWS_PER_GROUP = 122_880
 _STALE_SECONDS = 86_400
 
@@ -57,7 +58,9 @@ class Lake:
         """The folder of a table's current version; for a table of SAEs, of that SAE's part."""
         return self.root / table / self._versions[table, sae if _is_by_sae(TABLES[table]) else None]
 
-    def path(self, table: str, *, sae: str | None = None, shard: int | None = None) -> Path:
+    def path(
+        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+    ) -> Path:
         """The file of a partition, or its folder where it has several files."""
         folder = self.folder(table, sae)
         match TABLES[table].partition:
@@ -69,13 +72,19 @@ class Lake:
                 return folder / f"{sae}" / f"{shard:05d}"
             case "sae":
                 return folder / (f"{sae}" if table == "activations" else f"{sae}.parquet")
+            case "sae_batch":
+                return folder / f"{sae}" / f"{batch:05d}.parquet"
+            case "ledger":
+                return self.root / LEDGER_FOLDER
 
-    def has(self, table: str, *, sae: str | None = None, shard: int | None = None) -> bool:
+    def has(
+        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+    ) -> bool:
         """Whether the partition has been published in the current version."""
-        return self.path(table, sae=sae, shard=shard).exists()
+        return self.path(table, sae=sae, shard=shard, batch=batch).exists()
 
-    def is_complete(self, table: str, sae: str | None = None) -> bool:
-        """Whether every partition of the table is there; with `sae`, every one that this SAE has."""
+    def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
+        """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""
         saes = [sae] if sae else list(self.config.sae_names)
         shards = list(range(self.config.corpus.shards))
         match TABLES[table].partition:
@@ -87,12 +96,18 @@ class Lake:
                 return all(self.has(table, sae=each, shard=shard) for each in saes for shard in shards)
             case "sae":
                 return all(self.has(table, sae=each) for each in saes)
+            case "sae_batch":
+                batches = range(self.config.n_batches) if batch is None else [batch]
+                return all(self.has(table, sae=each, batch=number) for each in saes for number in batches)
+            case "ledger":
+                return True
 
-    def require(self, *tables: str, sae: str | None = None) -> None:
+    def require(self, *tables: str, sae: str | None = None, batch: int | None = None) -> None:
         """Raise LakeError, saying what to materialise, unless these tables are complete."""
         for table in tables:
-            if not self.is_complete(table, sae):
+            if not self.is_complete(table, sae, batch):
                 of = f" of SAE '{sae}'" if sae and _is_by_sae(TABLES[table]) else ""
+                of += f", batch {batch}" if batch is not None and TABLES[table].partition == "sae_batch" else ""
                 raise LakeError(
                     f"table '{table}'{of} is not complete in '{self.root}'; materialise "
                     f"'{self.config.name}/{table}' first"
@@ -104,6 +119,7 @@ class Lake:
         return {
             (name, sae): stage_hash(self.config, name, self.hashes, sae)
             for name, table in TABLES.items()
+            if table.partition != "ledger"
             for sae in (self.config.sae_names if _is_by_sae(table) else (None,))
         }
 
@@ -140,6 +156,7 @@ class Lake:
         *,
         sae: str | None = None,
         shard: int | None = None,
+        batch: int | None = None,
     ) -> Published:
         """Publish one partition from rows that have the table's columns; types are cast, never names.
 
@@ -148,14 +165,14 @@ class Lake:
         declared = TABLES[table]
         if rows.schema.names != declared.schema.names:
             raise LakeError(f"rows for '{table}' have columns {rows.schema.names}, not {declared.schema.names}")
-        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-        target = self.path(table, sae=sae, shard=shard)
+        parts = rows.to_batches() if isinstance(rows, pa.Table) else rows
+        target = self.path(table, sae=sae, shard=shard, batch=batch)
         self.ensure_schema_file(table, sae)
         n_rows = 0
         with self.writing(target) as temporary, RowGroupWriter(temporary, declared.schema) as writer:
-            for batch in batches:
-                n_rows += batch.num_rows
-                writer.write(batch.cast(declared.schema))
+            for part in parts:
+                n_rows += part.num_rows
+                writer.write(part.cast(declared.schema))
         return Published(table, target, n_rows)
 
     def ensure_schema_file(self, table: str, sae: str | None = None) -> None:
@@ -183,30 +200,38 @@ class Lake:
     # SQL ----------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def connect(self, sae: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection that sees every table as a view; with `sae`, only that SAE's rows."""
+    def connect(self, sae: str | None = None, batch: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection that sees every table as a view; only rows of the SAE and the batch, if given."""
         with self.scratch("duckdb") as spill:
             settings: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": self.config.machine.memory_limit,
                 "temp_directory": str(spill),
             }
             with duckdb.connect(config=settings) as connection:
-                self._create_views(connection, [sae] if sae else list(self.config.sae_names))
+                self._create_views(connection, [sae] if sae else list(self.config.sae_names), batch)
                 yield connection
 
     def run_stage(
-        self, table: str, *, sae: str | None = None, shard: int | None = None, **values: Any
+        self,
+        table: str,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+        batch: int | None = None,
+        **values: Any,
     ) -> Published:
         """Make a table by its SQL files: the first ones fill temporary tables, the last one is the table.
 
-        Parameters are named `$<section>_<key>` after the config; `$sae`, `$shard` and `values` go beside them.
+        Parameters are named `$<section>_<key>` after the config; `$sae`, `$shard`, `$batch` and `values` go
+        beside them.
         """
         names = STAGES[table].sql
-        with self.connect(sae) as connection:
+        given = {"sae": sae, "shard": shard, "batch": batch, **values}
+        with self.connect(sae, batch) as connection:
             for name in names[:-1]:
-                self.create_temporary(connection, name, sae=sae, shard=shard, **values)
-            rows = self.select(connection, names[-1], sae=sae, shard=shard, **values).to_arrow_reader()
-            return self.write(table, rows, sae=sae, shard=shard)
+                self.create_temporary(connection, name, **given)
+            rows = self.select(connection, names[-1], **given).to_arrow_reader()
+            return self.write(table, rows, sae=sae, shard=shard, batch=batch)
 
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
         """Fill the temporary table `name` by `sql/<name>.sql`."""
@@ -242,29 +267,56 @@ class Lake:
             Path(f"{temporary}.wal").unlink(missing_ok=True)
         return target
 
-    def _create_views(self, connection: duckdb.DuckDBPyConnection, saes: Sequence[str]) -> None:
+    def _create_views(
+        self, connection: duckdb.DuckDBPyConnection, saes: Sequence[str], batch: int | None = None
+    ) -> None:
         # DDL takes no parameters, so these few statements are put together here and nowhere else.
         connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
         for name, table in TABLES.items():
+            if table.partition == "ledger":
+                self._create_ledger_view(connection, table)
+                continue
             parts = saes if _is_by_sae(table) else [None]
             for sae in parts:
                 self.ensure_schema_file(name, sae)
-            globs = [str(self.folder(name, sae) / "**" / "*.parquet").replace("'", "''") for sae in parts]
-            files = ", ".join(f"'{glob}'" for glob in globs)
+            files = ", ".join(_quoted(path) for sae in parts for path in self._files(table, sae, batch))
             columns = [column.name for column in table.columns]
             columns += [f"{each.expression} as {each.name}" for each in table.derived]
             connection.execute(f"create view {name} as select {', '.join(columns)} from read_parquet([{files}])")
-            connection.execute(f"comment on view {name} is '{table.row.replace(chr(39), chr(39) * 2)}'")
+            connection.execute(f"comment on view {name} is {_quoted(table.row)}")
+
+    def _files(self, table: Table, sae: str | None, batch: int | None) -> Iterator[Path]:
+        """The files of a table's current version, as globs; one of them is the empty one, so that they match."""
+        folder = self.folder(table.name, sae)
+        if table.partition != "sae_batch" or batch is None:
+            yield folder / "**" / "*.parquet"
+            return
+        yield folder / SCHEMA_FILE
+        if self.has(table.name, sae=sae, batch=batch):
+            yield self.path(table.name, sae=sae, batch=batch)
+
+    def _create_ledger_view(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+        """A view of the ledger's lines: the last one of each request; a torn line falls away."""
+        folder = self.root / LEDGER_FOLDER
+        empty = folder / "empty.jsonl"  # a view of no file is an error
+        if not empty.exists():
+            with self.writing(empty) as temporary:
+                temporary.touch()
+        names = ", ".join(column.name for column in table.columns)
+        types = ", ".join(f"{column.name}: '{_sql_type(column.type)}'" for column in table.columns)
+        connection.execute(
+            f"create view {table.name} as select {names} from read_json("
+            f"{_quoted(folder / '**' / '*.jsonl')}, format = 'newline_delimited', ignore_errors = true, "
+            f"columns = {{{types}}}) where request_id is not null "
+            "qualify row_number() over (partition by request_id order by requested_at desc) = 1"
+        )
+        connection.execute(f"comment on view {table.name} is {_quoted(table.row)}")
 
     # Old versions -------------------------------------------------------------------------------------
 
     def clean(self) -> list[Path]:
         """Remove version folders that no view points at, and temporary files over a day old; their paths."""
-        current = {
-            self.folder(name, sae)
-            for name, table in TABLES.items()
-            for sae in (self.config.sae_names if _is_by_sae(table) else (None,))
-        }
+        current = {self.folder(name, sae) for name, sae in self._versions}
         old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
         stale = [
             path for path in (self.root / ".tmp").glob("*") if time.time() - path.stat().st_mtime > _STALE_SECONDS
@@ -310,7 +362,21 @@ class RowGroupWriter:
 
 
 def _is_by_sae(table: Table) -> bool:
-    return table.partition in {"sae", "sae_shard"}
+    return table.partition in {"sae", "sae_shard", "sae_batch"}
+
+
+def _quoted(value: Path | str) -> str:
+    """A SQL string."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    """The DuckDB type of an Arrow type, for reading JSON."""
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return "struct(" + ", ".join(f"{field.name} {_sql_type(field.type)}" for field in kind) + ")"
+    return {"string": "varchar", "int64": "bigint", "double": "double"}[str(kind)]
 
 
 def is_writable(folder: Path) -> bool:

@@ -6,13 +6,14 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
 from pipeline.stages import STAGES
-from pipeline.tables import TABLES, reference
+from pipeline.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- tables: made by `make docs` -->", "<!-- end of tables -->"
@@ -23,8 +24,33 @@ def tables_page() -> str:
     return (
         "# The tables\n\nMade from `pipeline/tables.py` by `make docs`. Counts, density and firing quantiles are "
         "over all documents;\nwhat an explainer, a rule or a route looks at comes from train documents only.\n\n"
-        + reference()
+        + table_reference()
     )
+
+
+def table_reference() -> str:
+    """Every table with its columns, as Markdown."""
+    lines = []
+    for table in TABLES.values():
+        lines += [f"### {table.name}", "", table.row, f"Key: {', '.join(table.key)}.", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        for column in table.columns:
+            unit = f" ({column.unit})" if column.unit else ""
+            lines.append(f"| {column.name} | {_type_name(column.type)} | {column.meaning}{unit} |")
+        lines += [f"| {each.name} | computed | {each.meaning} |" for each in table.derived]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """A short name for a type: dictionaries are strings to whoever reads them."""
+    if pa.types.is_dictionary(kind):
+        return "string"
+    if pa.types.is_list(kind):
+        return f"list of {_type_name(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return "(" + ", ".join(field.name for field in kind) + ")"
+    return {"halffloat": "float16", "double": "float64", "float": "float32"}.get(str(kind), str(kind))
 
 
 def config_page() -> str:

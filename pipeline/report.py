@@ -42,6 +42,10 @@ def print_closing_table(lake: Lake, console: Console) -> None:
     for sae in lake.config.sae_names:
         console.print(_funnel(lake.query("report_funnel", sae=sae), sae))
         console.print(_features(lake.query("report_features", sae=sae), sae))
+        explained = lake.query("report_scores", sae=sae)
+        if not explained.is_empty():
+            console.print(_explanations(explained, sae))
+            console.print(_summary(lake.query("report_summary", sae=sae), sae))
 
 
 def _funnel(routes: pl.DataFrame, sae: str) -> Table:
@@ -63,6 +67,53 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
         tokens = "  ".join(f"{_quoted(each['text'])} {each['fire_share']:.0%}" for each in row["top_tokens"])
         table.add_row(row["route"], f"{row['feature']}", f"{row['n_active']:,}", Text(tokens))
     return table
+
+
+def _explanations(rows: pl.DataFrame, sae: str) -> Table:
+    table = Table(title=f"{sae}: explanations and their scores", title_justify="left", title_style="bold")
+    table.add_column("feature", justify="right", no_wrap=True)
+    table.add_column("by", no_wrap=True)
+    table.add_column("explanation", overflow="fold", ratio=1)
+    table.add_column("detection", no_wrap=True)
+    table.add_column("fuzzing", no_wrap=True)
+    table.add_column("rule F1", no_wrap=True)
+    for row in rows.iter_rows(named=True):
+        words = printable(row["explanation"] or f"({row['status']})")
+        table.add_row(
+            f"{row['feature']}",
+            {"default": "LLM"}.get(row["explainer"], row["explainer"]),
+            Text(words if len(words) <= _CELL_CHARACTERS else words[: _CELL_CHARACTERS - 1] + "…"),
+            _with_interval(row["detection"], row["detection_low"], row["detection_high"]),
+            _with_interval(row["fuzzing"], row["fuzzing_low"], row["fuzzing_high"]),
+            "" if row["rule_f1"] is None else f"{row['rule_f1']:.2f}",
+        )
+    return table
+
+
+def _summary(rows: pl.DataFrame, sae: str) -> Table:
+    """Means beside their baselines: an explanation that does not beat the empty one says nothing."""
+    table = Table(title=f"{sae}: balanced accuracy, means over features", title_justify="left", title_style="bold")
+    for name in ("explainer", "scorer", "route"):
+        table.add_column(name, no_wrap=True)
+    for name in ("features", "mean", "coverage", "prompt tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows.iter_rows(named=True):
+        table.add_row(
+            row["explainer"],
+            row["scorer"],
+            row["route"],
+            f"{row['n_features']:,}",
+            _with_interval(row["mean"], row["ci_low"], row["ci_high"]),
+            "" if row["coverage"] is None else f"{row['coverage']:.0%}",
+            "" if not row["prompt_tokens"] else f"{row['prompt_tokens']:,}",
+        )
+    return table
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _quoted(text: str) -> str:

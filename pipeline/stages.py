@@ -15,7 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from pipeline.config import Config
+from pipeline.prompts import prompt_texts
 from pipeline.tables import TABLES
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
@@ -31,6 +34,7 @@ class Stage:
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
         sql: SQL files that it runs in this order; all but the table's own fill temporary tables.
+        prompts: Beginnings of the names of the prompts that it uses.
         version: Raised by hand when code outside SQL changes what the rows are.
     """
 
@@ -38,11 +42,21 @@ class Stage:
     inputs: tuple[str, ...] = ()
     science: tuple[str, ...] = ()
     sql: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
     version: int = 1
 
 
 _TOKENIZER = ("subject.model", "subject.revision", "subject.gguf_file")
 _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.max_tokens")
+
+_JUDGED = (
+    *("contexts", "documents", "slots", "activations", "feature_rules"),
+    *("examples", "explanations", "predictions"),
+)
+_SCORING = (
+    *("question_answers", "normal_quantile", "rate_intervals", "ranked_scores", "sample_scores"),
+    *("corpus_tokens", "rule_exact"),
+)
 
 STAGES: dict[str, Stage] = {
     stage.table: stage
@@ -86,12 +100,46 @@ STAGES: dict[str, Stage] = {
             ("saes", "activations", "contexts", "documents", "slots"),
             sql=("corpus_tokens", "active_slots", "silent_slots", "example_index"),
         ),
+        Stage("feature_neighbours", ("saes",)),
+        Stage(
+            "examples",
+            (
+                *("contexts", "documents", "slots", "activations", "feature_stats", "example_index"),
+                *("selected_features", "feature_neighbours"),
+            ),
+            science=("scoring.n_questions",),
+            sql=("batch_features", "corpus_tokens", "batch_slots", "silent_strata", "taken_slots", "examples"),
+        ),
+        Stage(
+            "explanations",
+            ("examples", "selected_features", "feature_routes", "feature_rules", "tokens"),
+            science=("explaining",),
+            sql=("batch_features", "explained_features", "shown_examples"),
+            prompts=("explain",),
+        ),
+        Stage(
+            "predictions",
+            ("examples", "explanations", "feature_routes", "feature_stats", "tokens"),
+            science=(
+                *("scoring.provider", "scoring.model", "scoring.scorers", "scoring.questions_per_prompt"),
+                "scoring.temperature",
+            ),
+            sql=("scored_explanations", "detection_questions", "fuzzing_questions", "test_windows"),
+            prompts=("detection", "fuzzing"),
+        ),
+        Stage("scores", _JUDGED, sql=(*_SCORING, "scores")),
+        Stage("score_details", _JUDGED, sql=(*_SCORING, "population_scores", "score_details")),
+        Stage(
+            "summary",
+            ("scores", "explanations", "predictions", "feature_routes"),
+            sql=("normal_quantile", "summary"),
+        ),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""
 
-_GIVEN = frozenset({"sae", "shard", "bos_token_id", "quota_routes", "quota_sizes"})
-_UNHASHED = frozenset({"selection", "machine"})
+_GIVEN = frozenset({"sae", "shard", "batch", "bos_token_id", "quota_routes", "quota_sizes"})
+_UNHASHED = frozenset({"selection", "machine", "endpoints"})
 
 
 @dataclass(frozen=True)
@@ -146,6 +194,9 @@ def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {name: stage_hash(config, name, hashes, sae) for name in stage.inputs},
     }
+    if stage.prompts:
+        texts = {name: text for name, text in prompt_texts().items() if name.startswith(stage.prompts)}
+        definition["prompts"] = {name: _digest(text) for name, text in texts.items()}
     if table == "documents":
         definition["content"] = hashes.corpus
     if table == "saes" and sae is not None:
@@ -155,9 +206,11 @@ def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None
 
 
 def _at(config: Config, place: str) -> Any:
-    """The value at a dotted place of the config."""
+    """The value at a dotted place of the config, as JSON can hold it."""
     section, _, key = place.partition(".")
-    return getattr(getattr(config, section), key)
+    value = getattr(config, section)
+    value = getattr(value, key) if key else value
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def _digest(text: str) -> str:

@@ -1,8 +1,9 @@
 -- One row per feature that fires in train documents (position 0 left out): where its top share of firings by
--- rank begins, and where its strong firings do.
+-- rank begins (a negative quantile counts from the top: the ceil(share n)-th strongest), and where its strong
+-- firings do.
 select
     feature,
-    quantile_disc(activation, 1 - $heuristics_top_share) as top_cut,
+    quantile_disc(activation, -$heuristics_top_share) as top_cut,
     max(activation) as max_activation,
     $heuristics_strong_share * max(activation) as strong_cut
 from activations

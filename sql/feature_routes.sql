@@ -56,11 +56,16 @@ select
             || 'firing {:.2f})',
             rule, train_f1, train_precision, train_recall, always_f1
         )
-        else if(
-            train_f1 is null,
-            'no token repeats often enough for a rule',
-            format('no token rule reaches train F1 {:.2f}; the best has {:.2f}', $routing_rule_f1::double, train_f1)
-        )
+        else case
+            when train_f1 is null then 'no token repeats often enough for a rule'
+            when train_f1 < $routing_rule_f1 then format(
+                'no token rule reaches train F1 {:.2f}; the best has {:.2f}', $routing_rule_f1::double, train_f1
+            )
+            else format(
+                'its rule has train F1 {:.2f}, less than {:.2f} above the {:.2f} of always firing',
+                train_f1, $routing_rule_gain::double, always_f1
+            )
+        end
     end as reason
 from judged
 order by sae, feature

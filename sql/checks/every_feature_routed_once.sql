@@ -1,9 +1,9 @@
 -- One row per feature of SAE $sae that has not exactly one route.
 with all_features as (
-    select unnest(range(n_features)) as feature from saes where sae = $sae
+    select unnest(range(n_features)) as feature, true as is_known from saes where sae = $sae
 )
 select feature, count(r.route) as n_routes
 from all_features
 full join feature_routes as r using (feature)
 group by feature
-having count(r.route) <> 1
+having count(r.route) <> 1 or not coalesce(bool_and(is_known), false)

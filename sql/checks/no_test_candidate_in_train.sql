@@ -12,9 +12,13 @@ with slot_tokens as (
     join documents as d using (doc_id)
     where s.role = 'test' and s.is_candidate and s.n_tokens >= $sampling_copied_run_tokens
 ),
+test_places as (
+    select * replace (unnest(range(place, place + n_tokens - $sampling_copied_run_tokens + 1)) as place)
+    from slot_tokens
+),
 test_runs as (
     select context_id, start, token_ids[place + 1 : place + $sampling_copied_run_tokens] as run
-    from slot_tokens
+    from test_places
 ),
 train_places as (
     select doc_id, unnest(range(n_tokens - $sampling_copied_run_tokens + 1)) as place
@@ -26,6 +30,6 @@ train_runs as (
     from train_places as p
     join documents as d using (doc_id)
 )
-select context_id, start
+select distinct context_id, start
 from test_runs
 where run in (select run from train_runs)

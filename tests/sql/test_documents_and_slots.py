@@ -239,7 +239,6 @@ def test_tokens_in_no_slot_are_counted():
     }
 
 
-@pytest.mark.xfail(strict=True, reason="slot_counts.sql: a sum over no slots is null, and so the figure")
 def test_all_tokens_are_in_no_slot_where_there_is_none():
     slots, database = slots_of([("train", range(10))])
     assert slots == []

@@ -165,6 +165,14 @@ def test_bias_is_within_2_percent_of_the_exact_expectation(corpus):
         assert rows[feature]["position_bias_nats"] == pytest.approx(exact_bias(n, sizes), rel=0.02), n
 
 
+@pytest.mark.parametrize(("n", "tolerance"), [(3, 0.1), (40, 0.02), (400, 0.02), (2000, 0.002), (3600, 0.01)])
+def test_bias_with_few_positions_is_near_the_exact_expectation(n, tolerance):
+    # With 8 positions and 3 firings the Poisson counts are 7 % off; nothing is flagged under 100 firings.
+    lengths = [8] * 500
+    rows = position_rows(lengths, [all_places(lengths)[:n]])
+    assert rows[0]["position_bias_nats"] == pytest.approx(exact_bias(n, reached(lengths)), rel=tolerance)
+
+
 def test_feature_without_position_dependence_scores_near_0_also_with_unequal_contexts():
     rng = np.random.default_rng(3)
     for lengths in CORPORA.values():

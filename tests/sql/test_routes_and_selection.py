@@ -142,7 +142,6 @@ def test_reasons_tell_the_figures():
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="feature_routes.sql: the llm reason takes a small gain for a small F1")
 def test_reason_says_so_where_a_good_rule_hardly_beats_always_firing():
     found = routes([{"density": 0.7}], [rule_row(0, 0.85, always_f1=0.82)], routing_dense=1.0)
     assert found[0]["route"] == "llm"

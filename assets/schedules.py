@@ -1,0 +1,85 @@
+"""The schedule that goes on with the next feature batches, off by default."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.declare import BatchKey, failures_for_people
+from pipeline.config import Config
+
+BATCHES_AT_ONCE = 2
+"""Batches that a tick asks for; the run queue takes them one after another."""
+
+FAILURES_UNTIL_PARKED = 3
+
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+def next_feature_batches(config: Config, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """A schedule without state of its own: it asks the tables which batches are unfinished.
+
+    It takes the next ones by priority and number, leaves out what is under way, and parks a batch that has
+    failed three times until somebody runs it by hand.
+    """
+
+    @dg.schedule(
+        name="next_feature_batches",
+        job=job,
+        cron_schedule="*/10 * * * *",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Explain and score the next unfinished feature batches.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        with failures_for_people():
+            unfinished = unfinished_batches(config)
+        busy = _partitions(context.instance, job.name, _UNDER_WAY)
+        failed = _failures_in_a_row(context.instance, job.name)
+        parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]
+        ready = [key for key in unfinished if key.partition not in busy and key not in parked]
+        if parked:
+            names = ", ".join(key.partition for key in parked)
+            context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures, run them by hand: {names}")
+        if not ready:
+            yield dg.SkipReason(
+                f"{len(unfinished)} batches are unfinished, {len(busy)} under way, {len(parked)} parked after "
+                f"{FAILURES_UNTIL_PARKED} failures"
+                + (f": {', '.join(key.partition for key in parked)}" if parked else "")
+            )
+        for key in ready[:BATCHES_AT_ONCE]:
+            yield dg.RunRequest(partition_key=key.partition)
+
+    return schedule
+
+
+def unfinished_batches(config: Config) -> list[BatchKey]:
+    """Batches with a selected feature that is not done, those of higher priority first."""
+    from pipeline.lake import Lake
+    from pipeline.sources import open_sources
+
+    rows = Lake(config, open_sources(config)).query("unfinished_batches")
+    return [BatchKey(sae, batch) for sae, batch in rows.select("sae", "batch").iter_rows()]
+
+
+def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.DagsterRunStatus]) -> set[str]:
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=statuses))
+    return {run.tags["dagster/partition"] for run in runs if "dagster/partition" in run.tags}
+
+
+def _failures_in_a_row(instance: dg.DagsterInstance, job: str) -> Counter[str]:
+    """Failed runs of each partition since its last success."""
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    failures: Counter[str] = Counter()
+    succeeded: set[str] = set()
+    for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=ended), limit=10_000):  # newest first
+        partition = run.tags.get("dagster/partition", "")
+        if run.status == dg.DagsterRunStatus.SUCCESS:
+            succeeded.add(partition)
+        elif partition not in succeeded:
+            failures[partition] += 1
+    return failures

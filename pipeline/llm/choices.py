@@ -1,0 +1,38 @@
+"""From tokens to choices: how probable each short answer is, read from the first generated token.
+
+A token counts for a choice if, stripped and in lower case, it begins the first word of that choice and of
+no other: of (`Yes`, `No`) the tokens "Yes", " yes", "YES" and "Y" count for `Yes`.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+_WORD_STARTS = " \t\r\n\u0120\u2581"
+"""Whitespace, and the marks for it that some servers leave in tokens (Ġ of byte-level BPE, ▁ of SentencePiece)."""
+
+
+def choice_of(token: str, choices: Sequence[str]) -> str | None:
+    """The one choice that a token's text begins, if there is exactly one."""
+    text = token.strip(_WORD_STARTS).lower()
+    begun = [choice for choice in choices if first_word(choice).startswith(text)] if text else []
+    return begun[0] if len(begun) == 1 else None
+
+
+def first_word(choice: str) -> str:
+    """The first word of a choice in lower case, empty if it has none."""
+    return (choice.lower().split() or [""])[0]
+
+
+def choice_probabilities(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> dict[str, float] | None:
+    """The probability of each choice among the choices, from the (token, log-probability) pairs that came back.
+
+    A choice that is not among them gets 0: its tokens are less probable than all that are. None if no pair
+    counts for any choice.
+    """
+    mass = dict.fromkeys(choices, 0.0)
+    for token, logprob in tokens:
+        choice = choice_of(token, choices)
+        if choice is not None and not math.isnan(logprob):
+            mass[choice] += math.exp(min(logprob, 0.0))
+    total = sum(mass.values())
+    return {choice: value / total for choice, value in mass.items()} if total > 0 else None

@@ -1,0 +1,204 @@
+"""A small language model in this process as the one that answers, so that the default needs no server and no key.
+
+Requests that begin alike (same instructions, same explanation) are read together, their common beginning
+once. A question with choices costs one forward pass and yields exact probabilities; other requests are
+written out token by token.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import torch
+from torch import Tensor
+
+from pipeline.config import SubjectConfig
+from pipeline.errors import ConfigError
+from pipeline.llm.local_model import Batch, LocalModel, load_local_model
+from pipeline.llm.prefixes import Group, group_by_prefix
+from pipeline.llm.requests import Answer, Request, Status
+from pipeline.subject import locate
+
+BATCH_TOKENS = 8192
+"""Tokens of a batch, the shared ones counted for every row: it bounds the key/value cache (190 MB here)."""
+
+
+class LocalClient:
+    """Answers with a model that transformers loads, on first use and once per process.
+
+    Args:
+        subject: Where the model is and its dtype, as for a subject model.
+        device: `auto`, `cpu`, `cuda:1`, …
+
+    Raises:
+        SubjectError: There is no such folder or package.
+    """
+
+    def __init__(self, subject: SubjectConfig, device: str) -> None:
+        locate(subject)
+        self._subject = subject
+        self._device = device
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """One answer a request, batch by batch.
+
+        Raises:
+            SubjectError: The model cannot be loaded.
+            ConfigError: Choices cannot be told apart by their first token.
+        """
+        model = load_local_model(self._subject, self._device)
+        prompts = [model.encode(request.messages) for request in requests]
+        fitting = []
+        for place, request in enumerate(requests):
+            n_needed = len(prompts[place]) + (0 if request.choices else request.max_tokens)
+            if model.max_length is None or n_needed <= model.max_length:
+                fitting.append(place)
+            else:
+                yield self._too_long(request, len(prompts[place]), n_needed, model.max_length)
+        for group in group_by_prefix([prompts[place] for place in fitting]):
+            places = Group(tuple(fitting[place] for place in group.places), group.n_shared)
+            yield from self._answer_group(model, requests, prompts, places)
+
+    def _answer_group(
+        self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
+    ) -> Iterator[Answer]:
+        requested_at, start = _now(), time.monotonic()
+        prefix = model.read_prefix(prompts[group.places[0]][: group.n_shared])
+        for places in _batches(group.places, requests, prompts):
+            batch = model.start(prefix, [prompts[place][group.n_shared :] for place in places])
+            rows = [_Row(requests[place], len(prompts[place]), group.n_shared) for place in places]
+            _choose(model, batch, rows)
+            _write(model, batch, rows)
+            # A row's part of its batch, so that they add up to the time that was spent.
+            duration_ms = round((time.monotonic() - start) * 1000 / len(rows))
+            for row in rows:
+                yield self._answered(row, requested_at, duration_ms)
+            requested_at, start = _now(), time.monotonic()
+
+    def _answered(self, row: "_Row", requested_at: str, duration_ms: int) -> Answer:
+        return Answer(
+            request_id=row.request.request_id,
+            status=row.status,
+            text=row.text,
+            probabilities=row.probabilities,
+            resolved_model=self._subject.model,
+            finish_reason="length" if row.status == "truncated" else "stop",
+            attempts=1,
+            prompt_tokens=row.n_prompt,
+            cached_tokens=row.n_shared,
+            completion_tokens=len(row.written),
+            duration_ms=duration_ms,
+            requested_at=requested_at,
+        )
+
+    def _too_long(self, request: Request, n_prompt: int, n_needed: int, max_length: int) -> Answer:
+        return Answer(
+            request_id=request.request_id,
+            status="http_error",
+            text=None,
+            probabilities=None,
+            resolved_model=self._subject.model,
+            finish_reason=None,
+            attempts=0,
+            prompt_tokens=n_prompt,
+            cached_tokens=None,
+            completion_tokens=None,
+            duration_ms=0,
+            requested_at=_now(),
+            error=f"prompt and answer need {n_needed} tokens, and the model reads {max_length}",
+        )
+
+
+@dataclass
+class _Row:
+    """A request while it is being answered."""
+
+    request: Request
+    n_prompt: int
+    n_shared: int
+    status: Status = "truncated"
+    text: str = ""
+    probabilities: dict[str, float] | None = None
+    written: list[int] = field(default_factory=list)
+
+
+def _batches(
+    places: Sequence[int], requests: Sequence[Request], prompts: Sequence[Sequence[int]]
+) -> Iterator[list[int]]:
+    """Cut a group into batches of at most BATCH_TOKENS tokens when padded and written out, or of one."""
+    batch: list[int] = []
+    longest = 0
+    for place in places:
+        length = len(prompts[place]) + (0 if requests[place].choices else requests[place].max_tokens)
+        if batch and max(longest, length) * (len(batch) + 1) > BATCH_TOKENS:
+            yield batch
+            batch, longest = [], 0
+        batch.append(place)
+        longest = max(longest, length)
+    yield batch
+
+
+def _choose(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
+    """Answer the rows with choices from the first token's logits, softmaxed over the choices alone."""
+    for row, logits in zip(rows, batch.logits, strict=True):
+        choices = row.request.choices
+        if not choices:
+            continue
+        try:
+            token_ids = model.choice_token_ids(choices)
+        except ValueError as error:
+            raise ConfigError(f"model '{row.request.model}': {error}") from None
+        mass = torch.stack([logits[list(ids)].logsumexp(dim=0) for ids in token_ids])
+        row.probabilities = dict(zip(choices, mass.softmax(dim=0).tolist(), strict=True))
+        row.text = max(choices, key=row.probabilities.__getitem__)
+        row.status = "ok"
+
+
+def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
+    """Write out the other rows; a row leaves the batch when it ends its turn or has used its tokens."""
+    places = [place for place, row in enumerate(rows) if not row.request.choices]
+    if not places:
+        return
+    if len(places) < len(rows):
+        batch.keep(places)
+    open_rows = [rows[place] for place in places]
+    generators = {row.request.request_id: _generator(row.request) for row in open_rows}
+    while True:
+        tokens = [
+            _draw(logits, row.request.temperature, generators[row.request.request_id])
+            for logits, row in zip(batch.logits, open_rows, strict=True)
+        ]
+        going = []
+        for place, (row, token) in enumerate(zip(open_rows, tokens, strict=True)):
+            if token in model.end_ids:
+                row.status = "ok"
+            else:
+                row.written.append(token)
+                if len(row.written) < row.request.max_tokens:
+                    going.append(place)
+        if not going:
+            break
+        if len(going) < len(open_rows):
+            batch.keep(going)
+            open_rows = [open_rows[place] for place in going]
+        batch.append([row.written[-1] for row in open_rows])
+    for place in places:
+        rows[place].text = model.decode(rows[place].written)
+
+
+def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    """The next token: the most probable at temperature 0, else drawn."""
+    if temperature == 0:
+        return int(logits.argmax())
+    probabilities = (logits.cpu() / temperature).softmax(dim=0)
+    return int(torch.multinomial(probabilities, 1, generator=generator))
+
+
+def _generator(request: Request) -> torch.Generator:
+    """Randomness that depends on the request alone, so that it repeats in any batch."""
+    return torch.Generator().manual_seed(int(request.request_id[:15], 16))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,209 @@
+"""A causal language model in this process: its tokenizer, its chat template, and a forward pass over a batch.
+
+A batch of prompts with a common beginning is laid out as
+
+    the shared prefix, from a key/value cache | padding | the rest of each prompt
+
+so that the last column is every row's next token, and one cache serves all rows. Padding is masked, and
+positions are counted without it.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+
+import torch
+import transformers
+from jinja2 import TemplateError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizerBase, modeling_gguf_pytorch_utils
+
+from pipeline.config import SubjectConfig
+from pipeline.errors import SubjectError
+from pipeline.llm.choices import choice_of, first_word
+from pipeline.llm.requests import Message
+from pipeline.subject import load_tokenizer, locate, pick_device
+
+
+class LocalModel:
+    """A loaded causal language model (with its LM head) and its tokenizer."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        self._model = model.eval().to(device)
+        self.tokenizer = tokenizer
+        self.device = device
+        self.end_ids = _end_ids(model, tokenizer)
+        self.max_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """The token ids of a chat up to where the model's turn begins."""
+        if self.tokenizer.chat_template is None:
+            lines = [f"{message.role}: {message.content}" for message in messages]
+            ids: list[int] = self.tokenizer("\n".join([*lines, "assistant:"])).input_ids
+            return ids
+        # A template writes its own special tokens.
+        ids = self.tokenizer(self._templated(messages), add_special_tokens=False).input_ids
+        return ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of what the model wrote, without special tokens."""
+        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text
+
+    @cache  # noqa: B019 - models live as long as the process
+    def choice_token_ids(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        """For each choice the tokens that stand for it: in usual spellings, with a space before it or without.
+
+        Raises ValueError if a choice has no first token that is its own.
+        """
+        found: dict[str, set[int]] = {choice: set() for choice in choices}
+        for choice in choices:
+            word = choice.split()[0] if choice.split() else choice
+            for spelling in (word, word.lower(), word.upper(), word.capitalize()):
+                for text in (spelling, " " + spelling):
+                    first = self.tokenizer(text, add_special_tokens=False).input_ids[:1]
+                    if first and choice_of(self.tokenizer.decode(first), choices) == choice:
+                        found[choice].update(first)
+            whole = {each for each in found[choice] if self._word(each) == first_word(choice)}
+            found[choice] = whole or found[choice]
+            if not found[choice]:
+                raise ValueError(f"choice {choice!r} begins with no token of its own among {choices}")
+        return tuple(tuple(sorted(found[choice])) for choice in choices)
+
+    @torch.inference_mode()
+    def read_prefix(self, token_ids: Sequence[int]) -> DynamicCache | None:
+        """The key/value cache of a prefix, one row; None for an empty one."""
+        if not token_ids:
+            return None
+        cache = DynamicCache(config=self._model.config)
+        self._model(
+            input_ids=torch.tensor([token_ids], device=self.device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return cache
+
+    @torch.inference_mode()
+    def start(self, prefix: DynamicCache | None, suffixes: Sequence[Sequence[int]]) -> "Batch":
+        """Read suffixes (token ids, at least one each) after a shared prefix, which stays as it was."""
+        if prefix is None:
+            cache, n_prefix = DynamicCache(config=self._model.config), 0
+        else:
+            cache, n_prefix = copy.deepcopy(prefix), prefix.get_seq_length()
+            cache.batch_repeat_interleave(len(suffixes))
+        longest = max(map(len, suffixes))
+        pads = torch.tensor([longest - len(suffix) for suffix in suffixes])
+        ids = torch.tensor([[self.end_ids[0]] * (longest - len(suffix)) + list(suffix) for suffix in suffixes])
+        columns = torch.arange(longest)
+        is_real = columns >= pads[:, None]  # [n_rows, longest]
+        mask = torch.cat([torch.ones(len(suffixes), n_prefix, dtype=torch.bool), is_real], dim=1).long()
+        positions = n_prefix + (columns - pads[:, None]).clamp(min=0)
+        batch = Batch(self._model, cache, mask.to(self.device), positions[:, -1:].to(self.device))
+        batch.forward(ids.to(self.device), positions.to(self.device))
+        return batch
+
+    def _templated(self, messages: Sequence[Message]) -> str:
+        try:
+            return self._apply_template(messages)
+        except TemplateError:
+            # Some templates (Gemma's) know no system role: what it says goes before the user's first words.
+            system = [message.content for message in messages if message.role == "system"]
+            others = [message for message in messages if message.role != "system"]
+            if not system or not others:
+                raise
+            first = others[0]._replace(content="\n\n".join([*system, others[0].content]))
+            return self._apply_template([first, *others[1:]])
+
+    def _apply_template(self, messages: Sequence[Message]) -> str:
+        chat = [message._asdict() for message in messages]
+        text: str = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _word(self, token_id: int) -> str:
+        return str(self.tokenizer.decode([token_id])).strip().lower()
+
+
+class Batch:
+    """Rows that are being read or written together.
+
+    `logits` are those of each row's next token, float32 [n_rows, n_tokens].
+    """
+
+    def __init__(self, model: Any, cache: DynamicCache, mask: Tensor, last_positions: Tensor) -> None:
+        self._model = model
+        self._cache = cache
+        self._mask = mask  # [n_rows, prefix and columns], 0 on padding
+        self._last_positions = last_positions  # [n_rows, 1]
+        self.logits = torch.empty(0)
+
+    def forward(self, ids: Tensor, positions: Tensor) -> None:
+        """Read ids [n_rows, n_columns] at positions of the same shape; the mask already covers them."""
+        output = self._model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,  # the LM head is applied to the last column only
+        )
+        self.logits = output.logits[:, -1].float()
+
+    @torch.inference_mode()
+    def append(self, token_ids: Sequence[int]) -> None:
+        """Read one more token a row."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(token_ids), 1)], dim=1)
+        self._last_positions = self._last_positions + 1
+        self.forward(torch.tensor(token_ids, device=self._mask.device)[:, None], self._last_positions)
+
+    @torch.inference_mode()
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows only."""
+        chosen = torch.tensor(rows, device=self._mask.device)
+        self._cache.batch_select_indices(chosen)
+        self._mask, self._last_positions = self._mask[chosen], self._last_positions[chosen]
+        self.logits = self.logits[chosen]
+
+
+def load_local_model(subject: SubjectConfig, device: str) -> LocalModel:
+    """The model in its dtype on a device, loaded once per process. Raises SubjectError if it cannot be."""
+    return _load(subject, str(pick_device(device)))
+
+
+@cache
+def _load(subject: SubjectConfig, device: str) -> LocalModel:
+    location = locate(subject)
+    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[subject.dtype]
+    tokenizer = load_tokenizer(subject)
+    with _quietly(subject.model):
+        model = AutoModelForCausalLM.from_pretrained(location.name, dtype=dtype, **location.arguments)
+    return LocalModel(model, tokenizer, torch.device(device))
+
+
+def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end a turn, ascending."""
+    given = model.generation_config.eos_token_id if model.generation_config is not None else None
+    listed = given if isinstance(given, list) else [given]
+    ids = {int(each) for each in [*listed, tokenizer.eos_token_id] if each is not None}
+    if not ids:
+        raise SubjectError(f"model '{model.name_or_path}' names no token that ends its turn (eos_token_id)")
+    return tuple(sorted(ids))
+
+
+@contextmanager
+def _quietly(name: str) -> Iterator[None]:
+    """No progress bars on stderr, and one sentence for an absent or broken model."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    # The one for GGUF tensors does not listen to the line above.
+    bar = modeling_gguf_pytorch_utils.tqdm
+    modeling_gguf_pytorch_utils.tqdm = partial(bar, disable=True)
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SubjectError(f"language model '{name}' cannot be loaded: {reason}") from None
+    finally:
+        modeling_gguf_pytorch_utils.tqdm = bar

@@ -1,0 +1,69 @@
+"""Prompts that begin alike, put together so that what they share is computed once."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_WINDOW = 256
+"""Prompts that are divided at once, and so a group's size at most: the search takes its square of steps."""
+
+_GROUP_TOKENS = 32
+"""What a group costs beside its tokens, in tokens: two passes of the model instead of one longer one."""
+
+
+class Group(NamedTuple):
+    """Prompts, by their places in the list, and the number of tokens with which all of them begin."""
+
+    places: tuple[int, ...]
+    n_shared: int
+
+
+def group_by_prefix(prompts: Sequence[Sequence[int]]) -> list[Group]:
+    """Divide prompts (token ids) so that few tokens are computed; every place is in exactly one group.
+
+    In lexicographic order, prompts that share a prefix stand together. Of all ways to cut that order into
+    runs, the one with the least sum over runs of: shared tokens + the tokens of each after those + a constant.
+    The last token of a prompt never counts as shared, so that each has one whose logits are computed. A
+    prompt alone shares nothing. Within a group the shorter prompts come first.
+    """
+    order = sorted(range(len(prompts)), key=lambda place: tuple(prompts[place]))
+    groups: list[Group] = []
+    for start in range(0, len(order), _WINDOW):
+        groups += _cut(order[start : start + _WINDOW], prompts)
+    return groups
+
+
+def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[Group]:
+    """The cheapest cut of sorted prompts into runs, by dynamic programming over where the last run begins."""
+    n = len(order)
+    lengths = [len(prompts[place]) for place in order]
+    # To the left neighbour; what a whole run shares is the least of these within it.
+    shared = [0] + [n_shared_tokens(prompts[order[k - 1]], prompts[order[k]]) for k in range(1, n)]
+    cost = [0.0] + [float("inf")] * n
+    begin, run_shares = [0] * (n + 1), [0] * (n + 1)
+    for end in range(1, n + 1):
+        prefix, tokens = 0, 0
+        for first in range(end - 1, -1, -1):
+            tokens += lengths[first]
+            if first == end - 2:
+                prefix = min(shared[end - 1], lengths[first] - 1, lengths[end - 1] - 1)
+            elif first < end - 2:
+                prefix = min(prefix, shared[first + 1], lengths[first] - 1)
+            size = end - first
+            run = prefix + tokens - size * prefix + _GROUP_TOKENS
+            if cost[first] + run < cost[end]:
+                cost[end], begin[end], run_shares[end] = cost[first] + run, first, prefix
+    groups = []
+    end = n
+    while end > 0:
+        places = sorted(order[begin[end] : end], key=lambda place: (len(prompts[place]), tuple(prompts[place])))
+        groups.append(Group(tuple(places), run_shares[end]))
+        end = begin[end]
+    return groups[::-1]
+
+
+def n_shared_tokens(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two prompts have in common from the start."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))

@@ -1,0 +1,115 @@
+"""What is asked of a language model, and what comes back: values only, no transport.
+
+A request is known by its content. Two stages that ask the same model the same thing share one answer,
+whatever they ask it for.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple, Protocol
+
+Role = Literal["system", "user", "assistant"]
+
+Status = Literal["ok", "refused", "truncated", "http_error", "budget"]
+"""What the transport knows. `unparsed` is decided by whoever reads the text."""
+
+FAILED: tuple[Status, ...] = ("http_error", "budget")
+"""Nothing came back, so the next run asks again; every other status is an answer of the model."""
+
+
+class Message(NamedTuple):
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to one model.
+
+    Attributes:
+        purpose: What the answer is for (`explain`, `detection`, …); like sae and feature, only written down.
+        sae: The SAE's name in the config.
+        feature: Index of the feature in its SAE.
+        model: The model's name as the endpoint knows it.
+        messages: The chat so far; the model writes the next turn.
+        max_tokens: Tokens of that turn at most.
+        temperature: 0 takes the most probable token each time.
+        choices: Short answers (`Yes`, `No`) whose probabilities at the first token are wanted.
+        draw: Number of the draw, where the same question is put several times.
+    """
+
+    purpose: str
+    sae: str
+    feature: int
+    model: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    choices: tuple[str, ...] | None = None
+    draw: int = 0
+
+    @cached_property
+    def request_id(self) -> str:
+        """SHA-256 of what the model is asked (not of what for), 32 hex digits."""
+        content = {
+            "model": self.model,
+            "messages": [[message.role, message.content] for message in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": float(self.temperature),
+            "choices": None if self.choices is None else list(self.choices),
+            "draw": self.draw,
+        }
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request.
+
+    Attributes:
+        request_id: The request's.
+        status: What the transport says of it.
+        text: What the model wrote, raw; null where nothing came.
+        probabilities: By choice, summing to 1; null where the server gave nothing that they could be read from.
+        resolved_model: The model that the server says it ran.
+        finish_reason: The server's word for why the model stopped.
+        attempts: Requests sent, the successful one included.
+        prompt_tokens: Tokens of the whole prompt.
+        cached_tokens: Those of them that were not computed anew.
+        completion_tokens: Tokens written.
+        duration_ms: From the first attempt to the answer, waiting included.
+        requested_at: When it was first sent, ISO 8601 in UTC.
+        error: What went wrong, in a few words; never a key.
+    """
+
+    request_id: str
+    status: Status
+    text: str | None
+    probabilities: dict[str, float] | None
+    resolved_model: str | None
+    finish_reason: str | None
+    attempts: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    duration_ms: int
+    requested_at: str
+    error: str | None = None
+
+
+class Client(Protocol):
+    """Whatever can answer requests: an endpoint, a model in this process, a fake in a test."""
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """One answer a request, in the order in which they arrive.
+
+        Raises:
+            ConfigError: No request can succeed as things are configured (key, model name, address).
+        """
+        ...

@@ -1,0 +1,60 @@
+"""How a window of tokens is written into a prompt: on one line, with some tokens marked.
+
+Text from the corpus is untrusted: line ends are spelled out, so that it cannot add a line that looks like
+another example, and its own << and >> are pulled apart, so that it cannot open or close a mark.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+
+from pipeline.lake import Lake
+
+OPEN, CLOSE = "<<", ">>"
+
+
+class Vocabulary:
+    """The bytes of every token: [n_tokens] of them, as in the table `tokens`."""
+
+    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+        self._bytes = token_bytes
+
+    def render(
+        self, token_ids: Sequence[int], marked: Collection[int] = (), notes: Sequence[str] | None = None
+    ) -> str:
+        """A window as one line of text; runs of marked places stand between << and >>.
+
+        Args:
+            token_ids: The window's tokens.
+            marked: Places to mark, from 0.
+            notes: What to write after each token before its mark closes, [len(token_ids)]; mostly empty.
+        """
+        pieces: list[str] = []
+        run: list[int] = []
+        for place in range(len(token_ids)):
+            if run and (place in marked) != (run[-1] in marked):
+                pieces.append(self._piece(token_ids, run, run[-1] in marked))
+                run = []
+            run.append(place)
+            if notes and notes[place]:
+                pieces.append(self._piece(token_ids, run, place in marked, notes[place]))
+                run = []
+        if run:
+            pieces.append(self._piece(token_ids, run, run[-1] in marked))
+        return "".join(pieces)
+
+    def _piece(self, token_ids: Sequence[int], run: Sequence[int], is_marked: bool, note: str = "") -> str:
+        # Bytes are joined before they are decoded: one character may be spelled by several tokens.
+        text = one_line(b"".join(self._bytes[token_ids[place]] for place in run).decode("utf-8", "replace"))
+        return f"{OPEN}{text}{note}{CLOSE}" if is_marked else text
+
+
+def load_vocabulary(lake: Lake) -> Vocabulary:
+    """The vocabulary of the lake's subject model."""
+    rows = lake.query("vocabulary")
+    return Vocabulary(rows["bytes"].to_list())
+
+
+def one_line(text: str) -> str:
+    """Text without line ends or marks of its own."""
+    spelled = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return re.sub(r"<(?=<)", "< ", re.sub(r">(?=>)", "> ", spelled))

@@ -1,0 +1,11 @@
+-- One row per feature of the batch, or near neighbour of one, and candidate slot that it fires in.
+with wanted as (
+    select feature from batch_features
+    union
+    select neighbour from feature_neighbours semi join batch_features using (feature)
+)
+select distinct a.feature, t.role, t.context_id, t.slot_start as start
+from activations as a
+semi join wanted as w on w.feature = a.feature
+join corpus_tokens as t using (token_index)
+where t.slot_start is not null

@@ -1,0 +1,91 @@
+-- One row per explanation, scorer and role whose scored answers all have a probability, and have both labels.
+-- A positive's placement is the share of negatives under it, a negative's the share of positives over it, ties
+-- one half; auroc is their mean and its variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by
+-- the design effect. The interval is taken on the logit scale (Pepe 2003), where it keeps its coverage near 1.
+-- An estimate of 0 or 1, a variance of 0 or a single question of a label tell no spread: there Wilson's interval
+-- with the smaller effective n stands in. average_precision: sum over thresholds of (gain in recall) x precision.
+with judged as (
+    select explanation_id, scorer, role
+    from question_answers
+    where is_scored
+    group by explanation_id, scorer, role
+    having count(*) = count(probability) and bool_or(label) and not bool_and(label)
+),
+levels as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        probability,
+        count(*) filter (label) as n_at_positive,
+        count(*) filter (not label) as n_at_negative
+    from question_answers
+    semi join judged using (explanation_id, scorer, role)
+    where is_scored
+    group by explanation_id, scorer, role, probability
+),
+placed as (
+    select
+        *,
+        sum(n_at_positive) over level_up as n_up_positive,
+        sum(n_at_negative) over level_up as n_up_negative,
+        2 * sum(n_at_negative) over level_down - n_at_negative as twice_under,
+        2 * n_up_positive - n_at_positive as twice_over
+    from levels
+    window
+        level_up as (partition by explanation_id, scorer, role order by probability desc),
+        level_down as (partition by explanation_id, scorer, role order by probability)
+),
+summed as (
+    -- Placements are kept as whole numbers, twice the count, so that the sums do not depend on their order.
+    select
+        explanation_id,
+        scorer,
+        role,
+        sum(n_at_positive)::double as n_positive,
+        sum(n_at_negative)::double as n_negative,
+        sum(n_at_positive * twice_under)::double as sum_under,
+        sum(n_at_positive * twice_under * twice_under)::double as squares_under,
+        sum(n_at_negative * twice_over)::double as sum_over,
+        sum(n_at_negative * twice_over * twice_over)::double as squares_over,
+        sum((n_at_positive * n_up_positive / (n_up_positive + n_up_negative))::decimal(38, 15))::double as gains
+    from placed
+    group by explanation_id, scorer, role
+),
+measured as (
+    select
+        s.*,
+        sum_under / (2 * n_positive * n_negative) as auroc,
+        gains / n_positive as average_precision,
+        greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
+            / (n_positive - 1) / p.n_effective
+        + greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
+            / (n_negative - 1) / n.n_effective as variance,
+        least(p.n_effective, n.n_effective) as n_least
+    from summed as s
+    join rate_intervals as p using (explanation_id, scorer, role)
+    join rate_intervals as n using (explanation_id, scorer, role)
+    where p.rate = 'recall' and n.rate = 'specificity'
+),
+spread as (
+    select
+        *,
+        n_positive < 2 or n_negative < 2 or auroc in (0, 1) or variance < 1e-12 as is_spreadless,
+        ln(auroc / (1 - auroc)) as logit,
+        z * sqrt(variance) / (auroc * (1 - auroc)) as logit_half,
+        z * z / n_least as zz,
+        z * sqrt(auroc * (1 - auroc) / n_least + zz / (4 * n_least)) as half
+    from measured
+    cross join normal_quantile
+)
+select
+    explanation_id,
+    scorer,
+    role,
+    auroc,
+    if(is_spreadless, greatest(0, (auroc + zz / 2 - half) / (1 + zz)), 1 / (1 + exp(logit_half - logit)))
+        as auroc_low,
+    if(is_spreadless, least(1, (auroc + zz / 2 + half) / (1 + zz)), 1 / (1 + exp(-logit - logit_half)))
+        as auroc_high,
+    average_precision
+from spread

@@ -1,0 +1,61 @@
+-- One row per explanation, scorer, role and rate that an answered question speaks to: the share of right answers.
+-- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), `decile 1`
+-- to `decile 10` (positives of that decile), or the kind of the example.
+-- Wilson (1927) with n / (1 + (m - 1) rho) for n, m the questions per distinct document (Kish's design effect):
+--   (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+with named as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        document,
+        is_right,
+        unnest([
+            if(label, 'recall', 'specificity'),
+            if(prediction, 'precision', null),
+            if(label, 'decile ' || decile, null),
+            kind
+        ]) as rate
+    from question_answers
+    where is_scored
+),
+by_document as (
+    select explanation_id, scorer, role, rate, document, count(*) as n, count(*) filter (is_right) as n_right
+    from named
+    where rate is not null
+    group by explanation_id, scorer, role, rate, document
+),
+counted as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        rate,
+        sum(n)::bigint as n,
+        sum(n_right)::bigint as n_right,
+        count(*) as n_documents
+    from by_document
+    group by explanation_id, scorer, role, rate
+),
+measured as (
+    select
+        *,
+        n_right / n as value,
+        n / (1 + (n / n_documents - 1) * $scoring_rho::double) as n_effective,
+        z * z / n_effective as zz,
+        z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half
+    from counted
+    cross join normal_quantile
+)
+select
+    explanation_id,
+    scorer,
+    role,
+    rate,
+    n,
+    n_right,
+    n_effective,
+    value,
+    greatest(0, (value + zz / 2 - half) / (1 + zz)) as low,
+    least(1, (value + zz / 2 + half) / (1 + zz)) as high
+from measured

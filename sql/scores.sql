@@ -1,0 +1,33 @@
+-- One row per explanation, scorer and role: how well the explanation says when its feature fires.
+-- Figures are of the questions as drawn (rule_exact: of every test token); those for the population are in
+-- score_details. ci_low and ci_high are of balanced accuracy. A figure that cannot be told is null, with a reason.
+with all_scores as (
+    select * from sample_scores
+    union all by name
+    select *, balanced_accuracy as balanced_accuracy_all_wrong, balanced_accuracy as balanced_accuracy_all_right
+    from rule_exact
+)
+select
+    explanation_id,
+    sae,
+    feature,
+    explainer,
+    scorer,
+    role,
+    balanced_accuracy,
+    balanced_accuracy_low as ci_low,
+    balanced_accuracy_high as ci_high,
+    precision,
+    recall,
+    f1,
+    auroc,
+    average_precision,
+    null::double as correlation,
+    n_scored,
+    n_unscored,
+    coverage,
+    reason,
+    balanced_accuracy_all_wrong,
+    balanced_accuracy_all_right
+from all_scores
+order by sae, feature, explanation_id, scorer, role

@@ -1,0 +1,213 @@
+"""A local HTTP server that speaks chat completions, with a scripted brain: a real endpoint for tests.
+
+The brain is a function from the request's JSON to what the model says: a text, or a `Reply` with a fault.
+
+    with Oracle(lambda body: "Yes" if "stop" in last_message(body) else "No") as oracle:
+        client = OpenAIClient(oracle.base_url, api_key_env=None)
+
+Logprobs are given when asked for: a one-word answer has `confidence` at the first token, split with the
+other words of `alternatives`. `oracle.requests` holds the bodies that came in, `oracle.max_in_flight` how
+many were being answered at once.
+"""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, Self
+
+Fault = Literal[
+    "refuse",  # message.refusal is set, no content
+    "filter",  # finish_reason content_filter
+    "truncate",  # finish_reason length
+    "empty",  # content ""
+    "garble",  # HTTP 200, a body that breaks off
+    "not_an_object",  # HTTP 200, JSON of another shape
+    "error_inside",  # HTTP 200 with an error in it (OpenRouter)
+    "no_logprobs",  # ignores logprobs (transformers serve)
+    "drop",  # closes the connection without an answer
+    "status",  # the HTTP status of `status`, with `message`
+]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model says, and what goes wrong on the way."""
+
+    text: str = "Yes"
+    fault: Fault | None = None
+    status: int = 500
+    message: str = "something went wrong"
+    code: str | None = None
+    retry_after: str | None = None
+    delay_seconds: float = 0.0
+    confidence: float = 0.9
+    alternatives: tuple[str, ...] = ("Yes", "No")
+    first_tokens: dict[str, float] | None = None  # the first token's probabilities, instead of confidence
+
+
+Brain = Callable[[dict[str, Any]], "str | Reply"]
+
+
+def last_message(body: dict[str, Any]) -> str:
+    """The content of a request's last message: the question."""
+    return body["messages"][-1]["content"]
+
+
+def in_turn(*replies: "str | Reply") -> Brain:
+    """A brain that gives these replies one after the other, and the last one from then on."""
+    left, lock = list(replies), threading.Lock()
+
+    def brain(body: dict[str, Any]) -> "str | Reply":
+        with lock:
+            return left.pop(0) if len(left) > 1 else left[0]
+
+    return brain
+
+
+@dataclass
+class Oracle:
+    """The server; a context manager. With `key` only that key is let in; with `models` only those are known."""
+
+    brain: Brain = lambda body: "Yes"
+    key: str | None = None
+    models: tuple[str, ...] | None = None
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    max_in_flight: int = 0
+
+    def __enter__(self) -> Self:
+        self._lock, self._in_flight = threading.Lock(), 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"oracle": self}))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    @property
+    def n_requests(self) -> int:
+        return len(self.requests)
+
+    def reply(self, body: dict[str, Any], key: str) -> "Reply":
+        """The reply to a request, which is counted."""
+        with self._lock:
+            self.requests.append(body)
+            self.keys.append(key)
+            self._in_flight += 1
+            self.max_in_flight = max(self.max_in_flight, self._in_flight)
+        try:
+            if self.key is not None and key != self.key:
+                return Reply(fault="status", status=401, message=f"Incorrect API key provided: {key}")
+            if self.models is not None and body["model"] not in self.models:
+                return Reply(fault="status", status=404, message=f"no model {body['model']}")
+            said = self.brain(body)
+            reply = Reply(said) if isinstance(said, str) else said
+            time.sleep(reply.delay_seconds)
+            return reply
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+
+class _Handler(BaseHTTPRequestHandler):
+    oracle: Oracle
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path != "/v1/chat/completions":
+            return self._send(404, {"error": {"message": f"no such path {self.path}"}})
+        reply = self.oracle.reply(body, self.headers.get("authorization", "").removeprefix("Bearer "))
+        match reply.fault:
+            case "drop":
+                self.close_connection = True
+                return None
+            case "status":
+                headers = {} if reply.retry_after is None else {"Retry-After": reply.retry_after}
+                error = {"message": reply.message, "type": "invalid_request_error", "code": reply.code}
+                return self._send(reply.status, {"error": error}, headers)
+            case "garble":
+                return self._send(200, json.dumps(completion(body, reply))[:-20])
+            case "not_an_object":
+                return self._send(200, ["Yes"])
+            case "error_inside":
+                return self._send(200, {"error": {"message": reply.message, "code": 502}})
+        return self._send(200, completion(body, reply))
+
+    def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+        data = (content if isinstance(content, str) else json.dumps(content)).encode()
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+        except OSError:  # the client did not wait
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    """The JSON of an answer, with token counts by words."""
+    message = {"role": "assistant", "content": reply.text, "refusal": None}
+    finish_reason = "stop"
+    match reply.fault:
+        case "refuse":
+            message |= {"content": None, "refusal": "I cannot help with that."}
+        case "filter":
+            finish_reason = "content_filter"
+        case "truncate":
+            finish_reason = "length"
+        case "empty":
+            message["content"] = ""
+    wants_logprobs = body.get("logprobs") and reply.fault != "no_logprobs"
+    prompt_tokens = sum(len(each["content"].split()) for each in body["messages"])
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": f"{body['model']}-2026",
+        "choices": [
+            {
+                "index": 0,
+                "message": message,
+                "finish_reason": finish_reason,
+                "logprobs": _logprobs(body, reply) if wants_logprobs else None,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": len(reply.text.split()),
+            "total_tokens": prompt_tokens + len(reply.text.split()),
+            "prompt_tokens_details": {"cached_tokens": prompt_tokens // 2},
+        },
+    }
+
+
+def _logprobs(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    first = (reply.text.split() or [""])[0]
+    others = [word for word in reply.alternatives if word != first]
+    probabilities = reply.first_tokens or {
+        first: reply.confidence,
+        **{word: (1 - reply.confidence) / len(others) for word in others},
+    }
+    listed = sorted(probabilities.items(), key=lambda pair: -pair[1])[: body.get("top_logprobs", 0)]
+    entries = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in listed]
+    return {"content": [{**entries[0], "top_logprobs": entries}]}

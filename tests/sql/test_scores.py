@@ -1,0 +1,488 @@
+"""Scores: figures of hand-made answers, edge cases first, and agreement with formulas written independently."""
+
+import random
+
+import pytest
+
+from .score_reference import (
+    SAE,
+    Interval,
+    ScoreDatabase,
+    auroc,
+    average_precision,
+    effective,
+    f1_of,
+    mover,
+    precision_of,
+    ratio,
+    t_of,
+    wilson,
+    wilson_of,
+    z_of,
+)
+
+
+def answer(label, prediction, number, scorer="detection", status="ok", **columns):
+    return {
+        "explanation_id": "e", "scorer": scorer, "role": "test", "question_id": f"q{number}", "label": label,
+        "prediction": prediction, "status": status,
+    } | columns
+
+
+def answers(true_positives=0, false_negatives=0, true_negatives=0, false_positives=0, failed=(0, 0), **columns):
+    """Rows of predictions by how they were answered; `failed` by label, positive first."""
+    outcomes = (
+        [(True, True)] * true_positives + [(True, False)] * false_negatives + [(False, False)] * true_negatives
+        + [(False, True)] * false_positives
+    )
+    rows = [answer(label, prediction, i, **columns) for i, (label, prediction) in enumerate(outcomes)]
+    return rows + [
+        answer(i < failed[0], None, f"f{i}", **columns | {"status": "refused"}) for i in range(sum(failed))
+    ]
+
+
+def database_of(predictions, examples=(), explainer="default", threads=2, **values):
+    database = ScoreDatabase(threads, **values)
+    names = {row["explanation_id"] for row in predictions} or {"e"}
+    database.fill("explanations", [
+        {"explanation_id": name, "sae": SAE, "feature": 7, "explainer": explainer} for name in sorted(names)
+    ])
+    database.fill("predictions", predictions)
+    database.fill("examples", list(examples))
+    return database
+
+
+def score(predictions, examples=(), **values):
+    [row] = database_of(predictions, examples, **values).rows("scores")
+    return row
+
+
+def details(database):
+    rows = database.rows("score_details")
+    found = {(row["scorer"], row["weighting"], row["metric"], row["stratum"]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def bounds(row):
+    return row["value"], row["ci_low"], row["ci_high"]
+
+
+FIGURES = ("balanced_accuracy", "ci_low", "ci_high", "precision", "recall", "f1", "auroc", "average_precision")
+
+
+# Edges --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["scores", "score_details", "summary"])
+def test_no_predictions_give_no_rows(name):
+    rows = database_of([]).run(name)
+    assert rows.num_rows == 0
+    assert rows.schema.names[0] == ("sae" if name == "summary" else "explanation_id")
+    assert "null" not in {str(each.type) for each in rows.schema}
+
+
+def test_all_failed_is_no_score_with_the_widest_bounds():
+    row = score(answers(failed=(3, 4)))
+    assert all(row[name] is None for name in FIGURES)
+    assert (row["n_scored"], row["n_unscored"], row["coverage"]) == (0, 7, 0)
+    assert row["reason"] == "coverage 0.00 is under 0.80"
+    assert (row["balanced_accuracy_all_wrong"], row["balanced_accuracy_all_right"]) == (0, 1)
+
+
+def test_under_the_minimum_coverage_only_the_bounds_stay():
+    row = score(answers(5, 1, 4, 1, failed=(4, 5), probability=0.5))
+    assert all(row[name] is None for name in FIGURES)
+    assert row["reason"] == "coverage 0.55 is under 0.80"
+    assert row["balanced_accuracy_all_wrong"] == pytest.approx((5 / 10 + 4 / 10) / 2)
+    assert row["balanced_accuracy_all_right"] == pytest.approx((9 / 10 + 9 / 10) / 2)
+    found = details(database_of(answers(5, 1, 4, 1, failed=(4, 5))))
+    assert all(row["value"] is None for row in found.values())
+
+
+def test_reason_never_says_that_a_coverage_is_under_itself():
+    assert score(answers(159, 0, 638, 0, failed=(3, 200)))["reason"] == "coverage 0.79 is under 0.80"
+    assert score(answers(8, 0, 8, 0, failed=(2, 2)))["reason"] is None
+
+
+@pytest.mark.parametrize(("counts", "reason"), [
+    ({"true_negatives": 9, "false_positives": 1}, "no positive question was answered"),
+    ({"true_positives": 9, "false_negatives": 1}, "no negative question was answered"),
+])
+def test_one_class_has_no_balanced_accuracy(counts, reason):
+    row = score(answers(**counts, probability=0.5))
+    assert row["reason"] == reason
+    assert row["recall"] == (0.9 if "true_positives" in counts else None)
+    assert all(row[name] is None for name in FIGURES if name != "recall")
+    assert row["balanced_accuracy_all_wrong"] is None
+
+
+def test_every_answer_negative_has_no_precision_and_f1_of_zero():
+    row = score(answers(0, 5, 5, 0))
+    assert (row["balanced_accuracy"], row["precision"], row["recall"], row["f1"]) == (0.5, None, 0, 0)
+    assert row["reason"] == "no precision: every answer was negative"
+
+
+def test_an_ok_answer_without_a_prediction_and_a_failed_one_with_it_are_unscored():
+    rows = [*answers(5, 0, 5, 0), answer(True, None, "a"), answer(True, False, "b", status="unparsed")]
+    row = score(rows)
+    assert (row["n_scored"], row["n_unscored"], row["recall"]) == (10, 2, 1)
+
+
+def test_fuzzing_rows_are_scored_apart_and_have_no_population():
+    examples = [{"example_id": "x", "sae": SAE, "feature": 7, "role": "test", "kind": "activating", "decile": 3,
+                 "n_slots": 5, "doc_id": "d"}]
+    rows = [
+        *answers(3, 1, 4, 0), *answers(2, 2, 2, 2, scorer="fuzzing", marked=[1, 4], example_id="x"),
+    ]
+    database = database_of(rows, examples)
+    scores = {row["scorer"]: row for row in database.rows("scores")}
+    assert (scores["detection"]["balanced_accuracy"], scores["fuzzing"]["balanced_accuracy"]) == (0.875, 0.5)
+    found = details(database)
+    assert {weighting for scorer, weighting, _, _ in found if scorer == "fuzzing"} == {"sample"}
+    assert found["fuzzing", "sample", "accuracy", "decile 3"]["n"] == 4, "its positives alone"
+    assert found["fuzzing", "sample", "accuracy", "activating"]["n"] == 8
+
+
+def test_a_probability_that_is_missing_once_leaves_no_ranking():
+    rows = answers(3, 1, 4, 0, probability=0.4)
+    assert score(rows)["auroc"] == 0.5
+    rows[2]["probability"] = None
+    assert score(rows)["auroc"] is None
+    assert score(rows)["balanced_accuracy"] == 0.875
+
+
+@pytest.mark.parametrize(("of_positives", "value"), [(0.9, 1), (0.1, 0), (0.5, 0.5)])
+def test_a_ranking_without_spread_has_an_interval_all_the_same(of_positives, value):
+    rows = [answer(i < 10, i < 10, i, probability=of_positives if i < 10 else 0.5) for i in range(30)]
+    found = details(database_of(rows))["detection", "sample", "auroc", "all"]
+    assert bounds(found) == pytest.approx(wilson_of(value, 10))
+    assert found["ci_high"] - found["ci_low"] > 0.2
+
+
+# Agreement with the reference ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.9, 0.95, 0.96, 0.99, 0.999])
+def test_normal_quantile_is_right_to_a_millionth(confidence):
+    [row] = ScoreDatabase(scoring_confidence=confidence).table("normal_quantile").to_pylist()
+    assert row["z"] == pytest.approx(z_of(confidence), abs=1e-6)
+
+
+SLOTS = {"random": 5000, "neighbour": 700, "same_token": 300}
+
+
+def drawn_answers(seed, n=60, with_ties=True):
+    """Answers of one explanation about n positives and n negatives, several questions a document."""
+    rng = random.Random(seed)
+    predictions, examples = [], []
+    for i in range(2 * n):
+        label = i < n
+        kind = "activating" if label else rng.choice(list(SLOTS))
+        decile = i % 10 + 1 if label else None
+        probability = rng.gauss(0.6 if label else 0.4, 0.2)
+        if with_ties:
+            probability = round(probability, 1)
+        examples.append({
+            "example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": kind, "decile": decile,
+            "n_slots": 40 + decile if label else SLOTS[kind], "doc_id": f"d{rng.randrange(50)}",
+        })
+        predictions.append(answer(label, probability > 0.45, i, example_id=f"x{i}", probability=probability))
+    rng.shuffle(predictions)
+    return predictions, examples
+
+
+def rates_of(predictions, examples):
+    """Recall and specificity by the reference, and every stratum's rate with its slots."""
+    place = {row["example_id"]: row for row in examples}
+
+    def rate(chosen):
+        return wilson(
+            [row["label"] == row["prediction"] for row in chosen],
+            [place[row["example_id"]]["doc_id"] for row in chosen],
+        )
+
+    strata = {}
+    for row in predictions:
+        example = place[row["example_id"]]
+        name = f"decile {example['decile']}" if row["label"] else example["kind"]
+        strata.setdefault((name, example["n_slots"]), []).append(row)
+    positives = [row for row in predictions if row["label"]]
+    negatives = [row for row in predictions if not row["label"]]
+    yes = [row for row in predictions if row["prediction"]]
+    return rate(positives), rate(negatives), rate(yes), {
+        name: (n_slots, rate(rows), len(rows)) for (name, n_slots), rows in strata.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_sample_figures_agree_with_the_reference(seed):
+    predictions, examples = drawn_answers(seed)
+    recall, specificity, precision, strata = rates_of(predictions, examples)
+    database = database_of(predictions, examples)
+    found = details(database)
+
+    def sample(metric):
+        return bounds(found["detection", "sample", metric, "all"])
+
+    balanced = mover([(0.5, recall), (0.5, specificity)])
+    assert sample("recall") == pytest.approx(recall)
+    assert sample("false_positive_rate") == pytest.approx([
+        1 - specificity.value, 1 - specificity.high, 1 - specificity.low
+    ])
+    assert sample("precision") == pytest.approx(precision)
+    assert sample("balanced_accuracy") == pytest.approx(balanced)
+    assert sample("f1") == pytest.approx(f1_of(recall, specificity, 60, 60))
+    for name, (_, rate, n) in strata.items():
+        row = found["detection", "sample", "accuracy", name]
+        assert (*bounds(row), row["n"]) == pytest.approx((*rate, n))
+    [row] = database.rows("scores")
+    assert (row["balanced_accuracy"], row["ci_low"], row["ci_high"]) == pytest.approx(balanced)
+
+
+@pytest.mark.parametrize("with_ties", [True, False])
+def test_rankings_agree_with_the_reference(with_ties):
+    # One question a document, so that DeLong's variance stands as it is.
+    predictions, _ = drawn_answers(5, with_ties=with_ties)
+    for row in predictions:
+        row["example_id"] = None
+    positives = [row["probability"] for row in predictions if row["label"]]
+    negatives = [row["probability"] for row in predictions if not row["label"]]
+    found = details(database_of(predictions))
+    assert bounds(found["detection", "sample", "auroc", "all"]) == pytest.approx(auroc(positives, negatives))
+    value = found["detection", "sample", "average_precision", "all"]["value"]
+    assert value == pytest.approx(average_precision(positives, negatives))
+
+
+def test_rankings_are_less_sure_where_documents_are_shared():
+    predictions, examples = drawn_answers(6)
+    for i, row in enumerate(examples):
+        row["doc_id"] = f"d{i // 3}"
+    positives = [row["probability"] for row in predictions if row["label"]]
+    negatives = [row["probability"] for row in predictions if not row["label"]]
+    found = details(database_of(predictions, examples))["detection", "sample", "auroc", "all"]
+    assert bounds(found) == pytest.approx(auroc(positives, negatives, rho_effect=1.2))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_population_figures_weigh_strata_by_their_slots(seed):
+    predictions, examples = drawn_answers(seed, n=200)
+    recall, _, _, strata = rates_of(predictions, examples)
+    deciles = [each for name, each in strata.items() if name.startswith("decile")]
+    silent = [each for name, each in strata.items() if not name.startswith("decile")]
+    n_activating, n_silent = sum(each[0] for each in deciles), sum(each[0] for each in silent)
+    specificity = mover([(n_slots / n_silent, rate) for n_slots, rate, _ in silent])
+    place = {row["example_id"]: row["doc_id"] for row in examples}
+    documents = [place[row["example_id"]] for row in predictions if row["label"]]
+    kish = n_activating**2 / sum(n_slots**2 / n for n_slots, _, n in deciles)
+    share = effective(len(documents), documents, 0.1) / len(documents)
+    value = sum(n_slots * rate.value for n_slots, rate, _ in deciles) / n_activating
+    recall = wilson_of(value, kish * share)
+    found = details(database_of(predictions, examples, scoring_max_interval=1))
+
+    def population(metric):
+        return bounds(found["detection", "population", metric, "all"])
+
+    assert population("recall") == pytest.approx(recall)
+    assert population("false_positive_rate") == pytest.approx([
+        1 - specificity.value, 1 - specificity.high, 1 - specificity.low
+    ])
+    assert population("balanced_accuracy") == pytest.approx(mover([(0.5, recall), (0.5, specificity)]))
+    assert population("precision") == pytest.approx(precision_of(recall, specificity, n_activating, n_silent))
+    assert population("f1") == pytest.approx(f1_of(recall, specificity, n_activating, n_silent))
+
+
+def slots(kind, n_slots, numbers, decile=None):
+    return [
+        {"example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": kind, "decile": decile,
+         "n_slots": n_slots, "doc_id": f"d{i}"}
+        for i in numbers
+    ]
+
+
+def test_a_population_figure_of_too_wide_an_interval_is_null():
+    # 1 alarm in 20 silent questions for 10,000 slots, against 100 that fire: precision is hardly determined.
+    examples = [*slots("activating", 100, range(20), 1), *slots("random", 10_000, range(20, 40))]
+    predictions = [answer(i < 20, i < 21, i, example_id=f"x{i}") for i in range(40)]
+    found = details(database_of(predictions, examples))
+    recall, precision = (found["detection", "population", name, "all"] for name in ("recall", "precision"))
+    assert bounds(recall) == pytest.approx(wilson_of(1, 20))
+    assert precision["value"] == pytest.approx(100 / (100 + 10_000 / 20))
+    assert precision["ci_high"] - precision["ci_low"] < 0.5
+    narrow = details(database_of(predictions, examples, scoring_max_interval=0.3))
+    assert bounds(narrow["detection", "population", "precision", "all"]) == (None, None, None)
+    assert narrow["detection", "population", "recall", "all"]["value"] == 1
+    assert found["detection", "sample", "precision", "all"]["value"] == pytest.approx(20 / 21)
+
+
+@pytest.mark.parametrize(("n_missing", "is_told"), [(20, True), (400, False)])
+def test_a_stratum_without_answers_lowers_the_coverage_of_the_population(n_missing, is_told):
+    examples = [
+        *slots("activating", 100, range(20), 1), *slots("random", 100, range(20, 40)),
+        *slots("neighbour", n_missing, [40]),
+    ]
+    predictions = [answer(i < 20, i < 20, i, example_id=f"x{i}") for i in range(40)]
+    found = details(database_of([*predictions, answer(False, None, 40, status="refused")], examples))
+    shares = {name: found["detection", "population", "coverage", name] for name in ("activating", "silent")}
+    assert shares["activating"]["value"] == 1
+    assert shares["silent"]["value"] == pytest.approx(100 / (100 + n_missing))
+    assert shares["silent"]["n"] == 100 + n_missing
+    for metric in ("balanced_accuracy", "false_positive_rate", "precision", "f1"):
+        assert (found["detection", "population", metric, "all"]["value"] is not None) == is_told
+    assert found["detection", "population", "recall", "all"]["value"] == 1
+
+
+# The exact score of a rule ------------------------------------------------------------------------------
+
+
+def rule_database(documents, token_ids):
+    """Test documents as lists of (token_id, fires); position 0 comes before each and must not count."""
+    database = ScoreDatabase()
+    database.fill("explanations", [{"explanation_id": "r", "sae": SAE, "feature": 7, "explainer": "rule"}])
+    database.fill("feature_rules", [
+        {"sae": SAE, "feature": 7, "token_ids": token_ids, "is_chosen": True},
+        {"sae": SAE, "feature": 7, "token_ids": [99], "is_chosen": False},
+    ])
+    tokens, firings = [], []
+    for number, document in enumerate([*documents, [(1, False), (2, True)]]):
+        role = "test" if number < len(documents) else "train"
+        for position, (token_id, fires) in enumerate([(1, True), *document]):
+            tokens.append({"token_index": len(tokens), "context_id": number, "document_number": number,
+                           "role": role, "token_id": token_id, "position": position})
+            if fires:
+                firings.append({"sae": SAE, "feature": 7, "token_index": len(tokens) - 1, "activation": 1})
+    database.fill("corpus_tokens", tokens)
+    database.fill("activations", firings)
+    return database
+
+
+def test_rule_is_judged_on_every_test_token_but_those_at_position_0():
+    document = [(1, True)] * 3 + [(1, False)] + [(2, True)] + [(3, False)] * 5
+    [row] = rule_database([document], [1]).rows("scores")
+    assert (row["scorer"], row["role"], row["n_scored"], row["n_unscored"]) == ("rule_exact", "test", 10, 0)
+    assert (row["precision"], row["recall"], row["f1"]) == (3 / 4, 3 / 4, 3 / 4)
+    assert row["balanced_accuracy"] == pytest.approx((3 / 4 + 5 / 6) / 2)
+    assert (row["ci_low"], row["ci_high"], row["reason"]) == (None, None, None), "one document has no interval"
+
+
+@pytest.mark.parametrize(("document", "reason"), [
+    ([(1, False), (2, False)], "the feature fires in no test document"),
+    ([(2, True), (2, False)], "no precision: the rule's tokens are in no test document"),
+])
+def test_rule_without_firings_or_occurrences_says_so(document, reason):
+    [row] = rule_database([document] * 12, [1]).rows("scores")
+    assert row["reason"] == reason
+    assert (row["balanced_accuracy"] is None) == ("fires" in reason)
+    assert row["precision"] == (0 if "fires" in reason else None)
+    found = details(rule_database([document] * 12, [1]))
+    empty = found["rule_exact", "population", "recall" if "fires" in reason else "precision", "all"]
+    assert bounds(empty) == (None, None, None)
+
+
+def test_rule_intervals_vary_documents():
+    rng = random.Random(3)
+    documents = [
+        [(token_id := rng.randrange(4), rng.random() < (0.8 if token_id == 1 else 0.1)) for _ in range(size)]
+        for size in (rng.randrange(5, 60) for _ in range(40))
+    ] + [[(3, False)] * 20] * 3
+    sums = [
+        (sum(t == 1 and f for t, f in each), sum(f for _, f in each), sum(t == 1 for t, _ in each), len(each))
+        for each in documents
+    ]
+    recall = ratio([(hit, fired) for hit, fired, _, _ in sums if fired])
+    specificity = ratio([(n - fired - said + hit, n - fired) for hit, fired, said, n in sums])
+    expected = {
+        "recall": recall,
+        "precision": ratio([(hit, said) for hit, _, said, _ in sums if said]),
+        "f1": ratio([(2 * hit, fired + said) for hit, fired, said, _ in sums if fired + said]),
+        "false_positive_rate": Interval(1 - specificity.value, 1 - specificity.high, 1 - specificity.low),
+        "balanced_accuracy": mover([(0.5, recall), (0.5, specificity)]),
+    }
+    found = details(rule_database(documents, [1]))
+    for metric, interval in expected.items():
+        assert bounds(found["rule_exact", "population", metric, "all"]) == pytest.approx(interval), metric
+
+
+def test_perfect_rule_keeps_an_interval_by_its_documents():
+    documents = [[(1, True), (2, False), (3, False)]] * 12
+    found = details(rule_database(documents, [1]))
+    assert bounds(found["rule_exact", "population", "recall", "all"]) == pytest.approx(wilson_of(1, 12))
+
+
+# The summary --------------------------------------------------------------------------------------------
+
+
+def summary(values, requests=(), predictions=(), confidence=0.95):
+    database = ScoreDatabase(scoring_confidence=confidence)
+    features = range(len(values))
+    database.fill("scores", [
+        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "scorer": "detection",
+         "role": "test", "balanced_accuracy": values[i], "n_scored": 30, "n_unscored": 10,
+         "balanced_accuracy_all_wrong": 0.4, "balanced_accuracy_all_right": 0.8}
+        for i in features
+    ])
+    database.fill("explanations", [
+        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "request_id": f"explain{i}"}
+        for i in features
+    ])
+    database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in features])
+    database.fill("predictions", list(predictions))
+    database.fill("llm_requests", list(requests))
+    [row] = database.rows("summary")
+    return row
+
+
+@pytest.mark.parametrize(("n", "confidence"), [
+    (3, 0.95), (4, 0.95), (5, 0.95), (7, 0.95), (16, 0.95), (60, 0.95), (3, 0.8), (4, 0.8), (4, 0.99), (20, 0.99),
+])
+def test_mean_has_the_interval_of_student(n, confidence):
+    rng = random.Random(n)
+    values = [rng.uniform(0.5, 0.7) for _ in range(n)]
+    mean = sum(values) / n
+    error = (sum((value - mean) ** 2 for value in values) / (n - 1) / n) ** 0.5
+    row = summary(values, confidence=confidence)
+    assert row["mean"] == pytest.approx(mean)
+    t = (row["mean"] - row["ci_low"]) / error
+    assert t == pytest.approx((row["ci_high"] - row["mean"]) / error)
+    assert t == pytest.approx(t_of(confidence, n - 1), rel=2e-4)
+
+
+def test_features_without_a_score_count_in_coverage_alone():
+    row = summary([0.5, 0.9, None])
+    assert (row["n_features"], row["mean"], row["ci_low"], row["ci_high"]) == (2, 0.7, None, None)
+    assert (row["coverage"], row["mean_all_wrong"], row["mean_all_right"]) == pytest.approx((0.75, 0.4, 0.8))
+    assert (row["p10"], row["p50"], row["p90"]) == pytest.approx((0.54, 0.7, 0.86))
+    row = summary([None])
+    assert (row["n_features"], row["mean"], row["p50"], row["cost_usd"]) == (0, None, None, 0)
+
+
+def test_costs_are_of_distinct_requests():
+    predictions = [answer(True, True, i, request_id=f"ask{i // 5}") | {"explanation_id": "e0"} for i in range(10)]
+    predictions.append(answer(True, True, 0, scorer="fuzzing", request_id="other") | {"explanation_id": "e0"})
+    requests = [
+        {"request_id": name, "prompt_tokens": 100, "completion_tokens": 10, "cost_usd": 0.25}
+        for name in ("explain0", "ask0", "ask1", "other")
+    ]
+    row = summary([0.5, 0.5, 0.5], requests, predictions)
+    assert (row["cost_usd"], row["prompt_tokens"], row["completion_tokens"]) == (0.75, 300, 30)
+
+
+# Order --------------------------------------------------------------------------------------------------
+
+
+def test_threads_and_the_order_of_rows_change_nothing():
+    tables = []
+    for threads, seed in ((1, 0), (2, 1), (2, 2)):
+        predictions, examples = [], []
+        for i in range(8):
+            asked, shown = drawn_answers(i, n=30)
+            predictions += [
+                row | {"explanation_id": f"e{i}", "example_id": f"{i}{row['example_id']}"} for row in asked
+            ]
+            examples += [row | {"example_id": f"{i}{row['example_id']}"} for row in shown]
+        random.Random(seed).shuffle(predictions)
+        random.Random(seed).shuffle(examples)
+        database = database_of(predictions, examples, threads=threads)
+        tables.append([database.run(name) for name in ("scores", "score_details")])
+    for other in tables[1:]:
+        assert all(one.equals(two) for one, two in zip(tables[0], other, strict=True))
