@@ -22,11 +22,10 @@ JOBS = ("corpus", "cache", "prepare", "explain_and_score")
 
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
-    jobs = {group: dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in JOBS}
     return dg.Definitions(
         assets=[asset.build(config, TABLE_ASSETS) for asset in TABLE_ASSETS.values()],
         asset_checks=checks_of(config, TABLE_ASSETS),
-        jobs=list(jobs.values()),
-        schedules=[next_feature_batches(config, jobs["explain_and_score"])],
+        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in JOBS],
+        schedules=[next_feature_batches(config)],
         executor=dg.in_process_executor,
     )

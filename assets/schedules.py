@@ -13,6 +13,8 @@ BATCHES_AT_ONCE = 2
 
 FAILURES_UNTIL_PARKED = 3
 
+JOB = "explain_and_score"
+
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -21,7 +23,7 @@ _UNDER_WAY = [
 ]
 
 
-def next_feature_batches(config: Config, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     """A schedule without state of its own: it asks the tables which batches are unfinished.
 
     It takes the next ones by priority and number, leaves out what is under way, and parks a batch that has
@@ -30,7 +32,7 @@ def next_feature_batches(config: Config, job: dg.UnresolvedAssetJobDefinition) -
 
     @dg.schedule(
         name="next_feature_batches",
-        job=job,
+        job_name=JOB,
         cron_schedule="*/10 * * * *",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Explain and score the next unfinished feature batches.",
@@ -38,8 +40,8 @@ def next_feature_batches(config: Config, job: dg.UnresolvedAssetJobDefinition) -
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         with failures_for_people():
             unfinished = unfinished_batches(config)
-        busy = _partitions(context.instance, job.name, _UNDER_WAY)
-        failed = _failures_in_a_row(context.instance, job.name)
+        busy = _partitions(context.instance, JOB, _UNDER_WAY)
+        failed = _failures_in_a_row(context.instance, JOB)
         parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]
         ready = [key for key in unfinished if key.partition not in busy and key not in parked]
         if parked:

@@ -34,8 +34,9 @@ def ask_batch(lake: Lake, asset: Asset, sae: str, batch: int, requests: Sequence
         with progress(len(waiting), what, "requests") as bar:
 
             def count(answer: Answer) -> None:
-                sent.append(answer)
-                bar.update(1)
+                if answer.request_id in waiting:
+                    sent.append(answer)
+                    bar.update(1)
 
             # Without anything to ask no model is loaded and no key is needed.
             client = open_client(lake.config, asset) if waiting else _NoClient()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.errors import ConfigError, nearest
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too_rare", "rule", "llm"]
@@ -142,6 +142,8 @@ class SamplingConfig(Section):
     def _runs_double(self) -> Self:
         if self.copied_run_tokens & (self.copied_run_tokens - 1):
             raise ValueError("copied_run_tokens is not a power of two")
+        if self.min_slot_tokens > self.slot_tokens:
+            raise ValueError("min_slot_tokens is above slot_tokens")
         return self
 
 
@@ -179,6 +181,12 @@ class RulesConfig(Section):
     parsimony: Share = Field(
         0.02, description="The chosen rule is the smallest set within this much of the best train F1"
     )
+
+    @model_validator(mode="after")
+    def _limits_ascend(self) -> Self:
+        if not self.max_tokens or list(self.max_tokens) != sorted(set(self.max_tokens)):
+            raise ValueError("max_tokens is not an ascending list")
+        return self
 
 
 class RoutingConfig(Section):
@@ -218,6 +226,9 @@ class ExplainingConfig(Section):
     show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
     temperature: float = Field(0.0, ge=0, description="Of the explainer; 0 always takes the likeliest token")
     max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")
+    one_line: bool = Field(
+        True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
+    )
     controls: Annotated[int, Field(ge=0)] = Field(
         8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
     )
@@ -373,8 +384,11 @@ def load_config(path: Path | str) -> Config:
 def _first_problem(error: ValidationError) -> str:
     """The first problem in words: where, what, and for an unknown key the nearest known one."""
     problem = error.errors()[0]
-    # Pydantic adds the tag of a discriminated union to the place; it is no key of the file.
-    place = [str(part) for part in problem["loc"] if part not in {"python", "text", "jsonl", "parquet", "hub"}]
+    # Pydantic adds the kind of a text source to the place, behind its number; it is no key of the file.
+    loc = problem["loc"]
+    place = [
+        str(part) for number, part in enumerate(loc) if not (number == 3 and loc[:2] == ("corpus", "sources"))
+    ]
     where = ".".join(place) or "the file"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])

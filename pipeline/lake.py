@@ -129,18 +129,20 @@ class Lake:
     def writing(self, target: Path) -> Iterator[Path]:
         """A temporary path that becomes `target`, file or folder, by one rename if the body succeeds.
 
-        After a kill at any point `target` is what it was. A folder that is already there is moved aside
-        first, so a reader of it may have to ask again.
+        After a kill at any point `target` is what it was. Into a folder that is already there the files are
+        renamed one by one: its name is a stage hash, so that they hold the rows that it held.
         """
         temporary = self._temporary(target.name)
         try:
             yield temporary
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
-                aside = self._temporary(target.name)
-                target.rename(aside)
-                temporary.rename(target)
-                shutil.rmtree(aside)
+                kept = {path.name for path in temporary.iterdir()}
+                for path in temporary.iterdir():
+                    path.replace(target / path.name)
+                for path in target.iterdir():
+                    if path.name not in kept:
+                        path.unlink()
             else:
                 temporary.replace(target)
         finally:

@@ -42,8 +42,8 @@ def _check_corpus(config: Config) -> None:
                 has_text = True
             case FileTexts():
                 source_files(source)
-        if not has_text and not isinstance(source, PythonTexts):
-            has_text = any(text.text.strip() for text in read_texts(source))
+        if not isinstance(source, PythonTexts):
+            has_text |= any(text.text.strip() for text in read_texts(source))
     if not has_text:
         names = ", ".join(f"'{source_name(source)}'" for source in config.corpus.sources)
         raise CorpusError(f"the corpus is empty: no text in {names}")

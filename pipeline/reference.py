@@ -16,6 +16,13 @@ from pipeline.stages import STAGES
 from pipeline.tables import TABLES
 
 ROOT = Path(__file__).parent.parent
+_ROOTS = {
+    "saes": "the SAE files",
+    "documents": "the corpus",
+    "tokens": "the tokenizer",
+    "llm_requests": "the ledger",
+}
+
 BEGIN, END = "<!-- tables: made by `make docs` -->", "<!-- end of tables -->"
 
 
@@ -74,8 +81,7 @@ def readme_tables() -> str:
     """The README's table list: what a row is, and what the table is made from."""
     lines = ["| table | rows | made from |", "|---|---|---|"]
     for table in TABLES.values():
-        made_from = ", ".join(STAGES[table.name].inputs) or {"saes": "the SAE files"}.get(table.name, "the corpus")
-        made_from = {"tokens": "the tokenizer"}.get(table.name, made_from)
+        made_from = _ROOTS.get(table.name) or ", ".join(STAGES[table.name].inputs)
         lines.append(f"| [{table.name}](docs/tables.md#{table.name}) | {table.row} | {made_from} |")
     return "\n".join(lines)
 

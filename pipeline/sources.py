@@ -8,7 +8,7 @@ are copied into the lake, since installing a package changes them.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
 from pipeline.corpus.python_texts import Text
-from pipeline.corpus.readers import read_texts, source_files, source_name
+from pipeline.corpus.readers import read_texts, relative_names, source_files, source_name
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
 from pipeline.sae import sae_files
@@ -30,7 +30,10 @@ _TEXTS = pa.schema([("source", pa.string()), ("unit", pa.string()), ("text", pa.
 def open_sources(config: Config) -> SourceHashes:
     """The hashes that the lake has recorded so far; reads nothing else."""
     known = _load(config.lake_folder)
-    corpus = [known["corpus"].get(_key(source), {}).get("digest", "") for source in config.corpus.sources]
+    corpus = [
+        _reading(source) + known["corpus"].get(_key(source), {}).get("digest", "")
+        for source in config.corpus.sources
+    ]
     saes = {sae.name: known["saes"].get(sae.name, {}).get("digest", "") for sae in config.saes}
     return SourceHashes(_digest(corpus), saes)
 
@@ -102,7 +105,7 @@ def _fix_sae(sae: SaeConfig, known: dict[str, Any]) -> None:
     known[sae.name] = content
 
 
-def _fingerprint(files: Iterable[Path], known: dict[str, Any]) -> dict[str, Any]:
+def _fingerprint(files: Sequence[Path], known: dict[str, Any]) -> dict[str, Any]:
     """Size, time and SHA-256 of each file, and a digest over the hashes; unchanged files are not read again."""
     found = {}
     for path in files:
@@ -113,7 +116,9 @@ def _fingerprint(files: Iterable[Path], known: dict[str, Any]) -> dict[str, Any]
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
         found[str(path.absolute())] = entry
-    return {"digest": _digest([entry["sha256"] for entry in found.values()]), "files": found}
+    names = relative_names(files)  # a name can be a unit, and so decide a role
+    content = [f"{names[path]} {found[str(path.absolute())]['sha256']}" for path in files]
+    return {"digest": _digest(content), "files": found}
 
 
 def _copy_python_texts(lake: Lake, source: PythonTexts) -> str:
@@ -161,6 +166,11 @@ def _load(folder: Path) -> dict[str, Any]:
 
 def _key(source: TextSource) -> str:
     return json.dumps(source.model_dump(mode="json"), sort_keys=True)
+
+
+def _reading(source: TextSource) -> str:
+    """How a source is read, without where it is: its fields and limits."""
+    return json.dumps(source.model_dump(mode="json", exclude={"path", "dataset", "revision"}), sort_keys=True)
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -192,7 +192,7 @@ def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None
             if name.partition("_")[0] not in _UNHASHED
         },
         "sql": {name: _digest(text) for name, text in texts.items()},
-        "inputs": {name: stage_hash(config, name, hashes, sae) for name in stage.inputs},
+        "inputs": {name: _input_hashes(config, table, name, hashes, sae) for name in stage.inputs},
     }
     if stage.prompts:
         texts = {name: text for name, text in prompt_texts().items() if name.startswith(stage.prompts)}
@@ -203,6 +203,14 @@ def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None
         own = config.sae(sae)
         definition["content"] = [own.name, own.hookpoint, own.format, hashes.saes.get(sae, "")]
     return _digest(json.dumps(definition, sort_keys=True))[:12]
+
+
+def _input_hashes(config: Config, table: str, name: str, hashes: SourceHashes, sae: str | None) -> Any:
+    """The version of an input; of every SAE's part where a table over all SAEs reads a table of one."""
+    reads_all = TABLES[table].partition == "all" and TABLES[name].partition in {"sae", "sae_batch"}
+    if reads_all and hashes.saes:
+        return {each: stage_hash(config, name, hashes, each) for each in config.sae_names}
+    return stage_hash(config, name, hashes, sae)
 
 
 def _at(config: Config, place: str) -> Any:

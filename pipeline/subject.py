@@ -7,14 +7,21 @@ one pass, which ends as soon as the last of them has been read.
 import importlib.util
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    modeling_gguf_pytorch_utils,
+)
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
@@ -48,7 +55,10 @@ def locate(subject: SubjectConfig) -> Location:
     name, gguf_file = subject.model, subject.gguf_file
     if name.startswith(PACKAGE_PREFIX):
         package = name.removeprefix(PACKAGE_PREFIX)
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise SubjectError(
                 f"subject model '{name}': package '{package}' is not installed; 'make setup' installs it"
@@ -73,7 +83,7 @@ def locate(subject: SubjectConfig) -> Location:
 def load_tokenizer(subject: SubjectConfig) -> PreTrainedTokenizerBase:
     """The model's fast tokenizer. Raises SubjectError if there is none."""
     location = locate(subject)
-    with _explained(subject):
+    with loading(subject.model):
         tokenizer = AutoTokenizer.from_pretrained(location.name, **location.arguments)
     if not tokenizer.is_fast:
         raise SubjectError(f"subject model '{subject.model}' has no fast tokenizer, which latentlake needs")
@@ -84,7 +94,7 @@ def load_tokenizer(subject: SubjectConfig) -> PreTrainedTokenizerBase:
 def load_subject_config(subject: SubjectConfig) -> Any:
     """The model's transformers config, without its weights."""
     location = locate(subject)
-    with _explained(subject):
+    with loading(subject.model):
         return AutoConfig.from_pretrained(location.name, **location.arguments)
 
 
@@ -146,8 +156,17 @@ def load_subject(subject: SubjectConfig, device: str) -> Subject:
 def _load_subject(subject: SubjectConfig, device: str) -> Subject:
     location = locate(subject)
     dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[subject.dtype]
-    with _explained(subject):
-        model = AutoModel.from_pretrained(location.name, dtype=dtype, **location.arguments)
+    with loading(subject.model):
+        model, report = AutoModel.from_pretrained(
+            location.name, dtype=dtype, output_loading_info=True, **location.arguments
+        )
+    # transformers fills absent weights with random numbers and goes on. A pooler is behind every hookpoint.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise SubjectError(
+            f"subject model '{subject.model}' lacks {len(missing)} weights, such as '{missing[0]}'; its files are "
+            "incomplete, or of another architecture than its config says"
+        )
     return Subject(model, subject.model, torch.device(device))
 
 
@@ -195,15 +214,20 @@ def _check_hookpoints(model: nn.Module, name: str, hookpoints: Collection[Hookpo
 
 
 @contextmanager
-def _explained(subject: SubjectConfig) -> Iterator[None]:
-    """Turn what transformers raises for an absent or broken model into one sentence."""
+def loading(model: str) -> Iterator[None]:
+    """Load from transformers without its progress bars; what it raises becomes one sentence of a SubjectError."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    # The bar for GGUF tensors does not listen to the line above.
+    bar = modeling_gguf_pytorch_utils.tqdm
+    modeling_gguf_pytorch_utils.tqdm = partial(bar, disable=True)
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise SubjectError(
-            f"subject model '{subject.model}' cannot be loaded: {reason} (give a local folder, or a hub name "
+            f"language model '{model}' cannot be loaded: {reason} (give a local folder, or a hub name "
             "with a connection and, for gated models, a token in HF_TOKEN)"
         ) from None
+    finally:
+        modeling_gguf_pytorch_utils.tqdm = bar

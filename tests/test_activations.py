@@ -183,7 +183,7 @@ def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(ma
         "hookpoint": "layers.1",
         "n_features": 64,
     }
-    config = make_experiment(saes=[entry], corpus={"max_tokens": 1500})
+    config = make_experiment(saes=[entry], corpus={"max_tokens": 600})
     lake = write_all(config)
     subject = load_subject(config.subject, "cpu")
     coder = load_sparse_coder(tmp_path / "deep")

@@ -87,9 +87,6 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path, change, ke
     assert f"nearest known: '{nearest}'" in message
 
 
-@pytest.mark.xfail(
-    strict=True, reason="config._first_problem drops keys named like a source's kind from the place"
-)
 def test_an_unknown_key_that_is_called_like_a_kind_of_source_is_named_too(tmp_path):
     message = refusal(write(tmp_path, lambda values: values["corpus"]["sources"][0].update(text="body")))
     assert "unknown key 'corpus.sources.0.text'" in message

@@ -15,6 +15,9 @@ from pipeline.config import Config
 from pipeline.lake import Lake
 
 Experiment = Callable[..., Config]
+JUDGED = [
+    *("activations", "contexts", "documents", "examples", "explanations", "feature_rules", "predictions", "slots"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +58,17 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_rules": ["contexts", "documents", "feature_stats", "feature_tokens", "slots", "tokens"],
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],
+        "feature_neighbours": ["saes"],
         "example_index": ["activations", "contexts", "documents", "saes", "slots"],
+        "examples": [
+            *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_stats"),
+            *("selected_features", "slots"),
+        ],
+        "explanations": ["examples", "feature_routes", "feature_rules", "selected_features", "tokens"],
+        "predictions": ["examples", "explanations", "feature_routes", "feature_stats", "tokens"],
+        "scores": JUDGED,
+        "score_details": JUDGED,
+        "summary": ["explanations", "feature_routes", "predictions", "scores"],
     }
 
 

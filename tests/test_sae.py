@@ -158,7 +158,6 @@ def test_groupmax_keeps_one_of_each_group(tmp_path):
     np.testing.assert_allclose(dense(encoding, 64), by_formula(x, folder, group=True), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="sparsify.load accepts it; encode then raises RuntimeError")
 def test_groups_that_do_not_divide_the_features_are_refused(tmp_path):
     assert "k" in refusal(write_random_sae(tmp_path / "sae", k=7, activation="groupmax"))
 

@@ -75,7 +75,6 @@ def test_a_changed_corpus_stops_the_run_and_overwrites_nothing(
     assert recorded(config) == before
 
 
-@pytest.mark.xfail(strict=True, reason="sources._fingerprint: no names in the digest")
 def test_a_renamed_corpus_file_is_a_change_since_its_unit_is_another(make_experiment, tmp_path):
     config = make_experiment()
     fix_sources(config)

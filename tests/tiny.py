@@ -217,11 +217,15 @@ def write_experiment(folder: Path, **sections: Any) -> Path:
             "context_length": CONTEXT_LENGTH,
             "shards": 2,
         },
+        "explaining": {"n_examples": 4, "max_tokens": 4, "controls": 2},
+        "scoring": {"n_questions": 4},
         "machine": {"lake": str(folder / "lake"), "device": "cpu", "batch_tokens": 1024},
     }
     for name, section in sections.items():
         merges = isinstance(section, Mapping) and isinstance(values.get(name), Mapping)
         values[name] = {**values[name], **section} if merges else section
+    for section in ("explaining", "scoring"):  # the local client reads the tiny model too, if nothing else is asked
+        values[section].setdefault("model", values["subject"]["model"])
     if values["subject"]["model"] == str(folder / "subject") and not (folder / "subject").exists():
         write_tiny_subject(folder / "subject")
     if "saes" not in sections and not (folder / "sae").exists():

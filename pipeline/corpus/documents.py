@@ -160,19 +160,26 @@ def _cut(text: Text, token_ids: list[int], tokenizer: Any, max_tokens: int) -> I
         yield Piece(text.source, text.unit, text.text, token_ids)
         return
     offsets = tokenizer(text.text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-    ends = [end for _, end in offsets]  # of each token, in characters
+    ends = [end for _, end in offsets]  # of each token, in characters; several tokens can spell one character
     parts, start = [], 0
     while start < len(text.text):
         first = bisect_right(ends, start)
-        end = ends[first + max_tokens - 1] if first + max_tokens < len(ends) else len(text.text)
-        if end < len(text.text):
-            end = _last_break(text.text, start, end)
+        last = first + max_tokens  # the first token that does not fit
+        end = len(text.text)
+        if last < len(ends):
+            while last > first + 1 and ends[last - 1] == ends[last]:
+                last -= 1  # not in the middle of a character
+            end = _last_break(text.text, start, ends[last - 1])
         parts.append(text.text[start:end])
         start = end
     filled = [part for part in parts if part.strip()]
     for part, part_ids in zip(filled, tokenizer(filled, add_special_tokens=False).input_ids, strict=True):
-        # On its own a part can take a token more than it took in the whole; then it is cut once more.
-        yield from _cut(text._replace(text=part), part_ids, tokenizer, max_tokens)
+        piece = text._replace(text=part)
+        if len(part) < len(text.text):
+            # On its own a part can take a token more than it took in the whole; then it is cut once more.
+            yield from _cut(piece, part_ids, tokenizer, max_tokens)
+        else:  # a character of more tokens than fit
+            yield Piece(piece.source, piece.unit, piece.text, part_ids)
 
 
 def _last_break(text: str, start: int, end: int) -> int:

@@ -2,7 +2,8 @@
 
 import glob
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,36 +62,50 @@ def source_files(source: FileTexts) -> list[Path]:
     return files
 
 
+def relative_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Each file's path below the folder that they all are in: the same wherever that folder is."""
+    if not files:
+        return {}
+    root = os.path.commonpath([path.absolute().parent for path in files])
+    return {path: path.absolute().relative_to(root).as_posix() for path in files}
+
+
 def _text_files(source: FileTexts) -> Iterator[Text]:
     files = source_files(source)
-    folder = Path(source.path) if Path(source.path).is_dir() else None
+    names = relative_names(files)
     for path in files:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise CorpusError(f"corpus file '{path}' is not UTF-8 text: {error}") from None
-        yield Text(source.path, str(path.relative_to(folder) if folder else path.name), text)
+        yield Text(source.path, names[path], text)
 
 
 def _json_lines(source: FileTexts) -> Iterator[Text]:
-    for path in source_files(source):
-        with path.open(encoding="utf-8") as lines:
+    files = source_files(source)
+    names = relative_names(files)
+    for path in files:
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
                 place = f"corpus file '{path}', line {number}"
                 try:
-                    row = json.loads(line)
+                    row = json.loads(line.decode("utf-8"))
+                except UnicodeDecodeError as error:
+                    raise CorpusError(f"{place} is not UTF-8 text: {error}") from None
                 except json.JSONDecodeError as error:
                     raise CorpusError(f"{place} is not JSON: {error}") from None
                 if not isinstance(row, dict):
                     raise CorpusError(f"{place} is no JSON object")
-                yield _row_text(source, row, source.path, f"{path.name}:{number}", place)
+                yield _row_text(source, row, source.path, f"{names[path]}:{number}", place)
 
 
 def _parquet_rows(source: FileTexts) -> Iterator[Text]:
     columns = [source.text_field, *([source.unit_field] if source.unit_field else [])]
-    for path in source_files(source):
+    files = source_files(source)
+    names = relative_names(files)
+    for path in files:
         try:
             file = pq.ParquetFile(path)
         except (pa.ArrowInvalid, OSError) as error:
@@ -104,7 +119,7 @@ def _parquet_rows(source: FileTexts) -> Iterator[Text]:
             for row in batch.to_pylist():
                 number += 1
                 place = f"corpus file '{path}', row {number}"
-                yield _row_text(source, row, source.path, f"{path.name}:{number}", place)
+                yield _row_text(source, row, source.path, f"{names[path]}:{number}", place)
 
 
 def _hub_texts(source: HubTexts) -> Iterator[Text]:
@@ -141,4 +156,5 @@ def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit
         if row.get(source.unit_field) is None:
             raise CorpusError(f"{place} has no '{source.unit_field}', which corpus.sources names as the unit")
         unit = str(row[source.unit_field])
-    return Text(name, unit, text)
+    # JSON can hold half a surrogate pair, which is no text; it becomes U+FFFD.
+    return Text(name, unit, text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))

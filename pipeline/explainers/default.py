@@ -44,6 +44,7 @@ def explain_request(
         messages=tuple(messages),
         max_tokens=explaining.max_tokens,
         temperature=explaining.temperature,
+        stop=("\n",) if explaining.one_line else (),
     )
 
 

@@ -130,6 +130,7 @@ def _record(request: Request, answer: Answer) -> dict[str, Any]:
         "messages": [message._asdict() for message in request.messages],
         "parameters": {
             "max_tokens": request.max_tokens,
+            "stop": list(request.stop),
             "temperature": request.temperature,
             "choices": request.choices,
         },

@@ -175,7 +175,9 @@ def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
                 row.status = "ok"
             else:
                 row.written.append(token)
-                if len(row.written) < row.request.max_tokens:
+                if _stopped(model, row):
+                    row.status = "ok"
+                elif len(row.written) < row.request.max_tokens:
                     going.append(place)
         if not going:
             break
@@ -184,7 +186,21 @@ def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
             open_rows = [open_rows[place] for place in going]
         batch.append([row.written[-1] for row in open_rows])
     for place in places:
-        rows[place].text = model.decode(rows[place].written)
+        rows[place].text = _before_stop(model.decode(rows[place].written), rows[place].request.stop)
+
+
+def _stopped(model: LocalModel, row: "_Row") -> bool:
+    """Whether what a row has written holds one of its stops; without stops nothing is decoded."""
+    if not row.request.stop:
+        return False
+    text = model.decode(row.written)
+    return any(stop in text for stop in row.request.stop)
+
+
+def _before_stop(text: str, stops: Sequence[str]) -> str:
+    """The text up to its first stop."""
+    ends = [text.find(stop) for stop in stops if stop in text]
+    return text[: min(ends)] if ends else text
 
 
 def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> int:

@@ -11,20 +11,19 @@ positions are counted without it.
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
-import transformers
 from jinja2 import TemplateError
-from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizerBase, modeling_gguf_pytorch_utils
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizerBase
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.requests import Message
-from pipeline.subject import load_tokenizer, locate, pick_device
+from pipeline.subject import load_tokenizer, loading, locate, pick_device
 
 
 class LocalModel:
@@ -102,7 +101,8 @@ class LocalModel:
         mask = torch.cat([torch.ones(len(suffixes), n_prefix, dtype=torch.bool), is_real], dim=1).long()
         positions = n_prefix + (columns - pads[:, None]).clamp(min=0)
         batch = Batch(self._model, cache, mask.to(self.device), positions[:, -1:].to(self.device))
-        batch.forward(ids.to(self.device), positions.to(self.device))
+        with _precise_head(self._model):
+            batch.forward(ids.to(self.device), positions.to(self.device))
         return batch
 
     def _templated(self, messages: Sequence[Message]) -> str:
@@ -177,7 +177,7 @@ def _load(subject: SubjectConfig, device: str) -> LocalModel:
     location = locate(subject)
     dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[subject.dtype]
     tokenizer = load_tokenizer(subject)
-    with _quietly(subject.model):
+    with loading(subject.model):
         model = AutoModelForCausalLM.from_pretrained(location.name, dtype=dtype, **location.arguments)
     return LocalModel(model, tokenizer, torch.device(device))
 
@@ -193,17 +193,24 @@ def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 
 @contextmanager
-def _quietly(name: str) -> Iterator[None]:
-    """No progress bars on stderr, and one sentence for an absent or broken model."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    # The one for GGUF tensors does not listen to the line above.
-    bar = modeling_gguf_pytorch_utils.tqdm
-    modeling_gguf_pytorch_utils.tqdm = partial(bar, disable=True)
+def _precise_head(model: Any) -> Iterator[None]:
+    """Compute logits in float32: in bfloat16 those of 16 to 32 are rounded to steps of 0.125, and choices tie."""
+
+    def in_float32(head: nn.Linear, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+        if logits.dtype == torch.float32:
+            return logits
+        states = inputs[0].float()
+        # In parts, so that no second copy of a large head is held.
+        parts = head.weight.chunk(1 + len(head.weight) // 16_384)
+        exact = torch.cat([states @ part.float().T for part in parts], dim=-1)
+        return exact if head.bias is None else exact + head.bias.float()
+
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear):
+        yield
+        return
+    hook = head.register_forward_hook(in_float32)
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise SubjectError(f"language model '{name}' cannot be loaded: {reason}") from None
     finally:
-        modeling_gguf_pytorch_utils.tqdm = bar
+        hook.remove()

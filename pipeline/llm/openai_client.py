@@ -177,6 +177,8 @@ class OpenAIClient:
             "max_completion_tokens" if "max_tokens" in without else "max_tokens": request.max_tokens,
             "temperature": request.temperature,
         }
+        if request.stop:
+            body["stop"] = list(request.stop)
         if request.choices and "logprobs" not in without:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         return body

@@ -40,6 +40,7 @@ class Request:
         max_tokens: Tokens of that turn at most.
         temperature: 0 takes the most probable token each time.
         choices: Short answers (`Yes`, `No`) whose probabilities at the first token are wanted.
+        stop: Texts at which the model's turn ends; they are not part of the answer.
         draw: Number of the draw, where the same question is put several times.
     """
 
@@ -51,6 +52,7 @@ class Request:
     max_tokens: int
     temperature: float = 0.0
     choices: tuple[str, ...] | None = None
+    stop: tuple[str, ...] = ()
     draw: int = 0
 
     @cached_property
@@ -62,6 +64,7 @@ class Request:
             "max_tokens": self.max_tokens,
             "temperature": float(self.temperature),
             "choices": None if self.choices is None else list(self.choices),
+            "stop": list(self.stop),
             "draw": self.draw,
         }
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -45,6 +45,8 @@ def load(folder: Path, files: Sequence[Path]) -> SparseCoder:
     k = config.get("k")
     if not isinstance(k, int) or not 0 < k <= n_features:
         raise SaeError(f"SAE '{folder}': cfg.json has k {k!r}, not a number from 1 to {n_features}")
+    if activation == "groupmax" and n_features % k:
+        raise SaeError(f"SAE '{folder}': cfg.json has groupmax with k {k}, which does not divide {n_features}")
     transcode = bool(config.get("transcode", False))
     return SparseCoder(
         hookpoint=folder.name,

@@ -81,8 +81,7 @@ class Oracle:
 
     def __enter__(self) -> Self:
         self._lock, self._in_flight = threading.Lock(), 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"oracle": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"oracle": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
         return self
@@ -119,6 +118,11 @@ class Oracle:
         finally:
             with self._lock:
                 self._in_flight -= 1
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # with the default of 5, connections opened at once wait a second
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -23,6 +23,15 @@ CHOICES = ("red", "green")
 EXPLANATIONS = ("the words stop and goat in them", "names of animals which we said", "colours")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads that wait for each other cost more than they bring on a model this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def folder(tiny_subject, tmp_path_factory):
     """The tiny subject model, with a chat template."""
@@ -93,6 +102,15 @@ def test_probabilities_are_those_of_each_prompt_alone(client, folder, model):
     assert any(answer.cached_tokens > 10 for answer in answers.values())
 
 
+def test_first_logits_of_a_bfloat16_model_are_not_rounded_to_bfloat16(folder):
+    local = load_local_model(SubjectConfig(model=str(folder), dtype="bfloat16"), "cpu")
+    batch = local.start(local.read_prefix([5, 6, 7]), [[8, 9], [10]])
+    assert batch.logits.dtype == torch.float32
+    assert not torch.equal(batch.logits, batch.logits.bfloat16().float())
+    batch.append([11, 12])  # later tokens take the model's own head
+    assert torch.equal(batch.logits, batch.logits.bfloat16().float())
+
+
 def test_prompts_that_share_nothing_can_stand_in_one_batch(folder, model):
     local = load_local_model(SubjectConfig(model=str(folder), dtype="float32"), "cpu")
     prompts = [[5, 6, 7, 8, 9], [10], [11, 12, 13]]
@@ -127,6 +145,18 @@ def test_a_row_leaves_the_batch_when_it_ends_and_the_others_go_on(client, folder
         [alone] = client.answer([request])
         assert together[request.request_id].text == alone.text
         assert together[request.request_id].completion_tokens <= length
+
+
+def test_an_answer_ends_before_its_stop(client):
+    requests = questions()
+    answers = by_id(client.answer(requests))
+    for request in requests:
+        whole = answers[request.request_id]
+        stop = whole.text[2:4]
+        if stop:
+            [cut] = client.answer([replace(request, stop=(stop,))])
+            assert (cut.text, cut.status) == (whole.text[: whole.text.find(stop)], "ok")
+            assert cut.completion_tokens <= whole.completion_tokens
 
 
 def test_an_answer_does_not_depend_on_its_company(client):

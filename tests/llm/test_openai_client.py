@@ -52,6 +52,12 @@ def test_an_answer_carries_what_the_server_said_of_it():
     assert given.requested_at.endswith("+00:00") and given.duration_ms >= 0
 
 
+def test_stops_are_sent_where_there_are_any():
+    with Oracle() as oracle:
+        answer(oracle, question(stop=("\n\n",)))
+        assert oracle.requests[0]["stop"] == ["\n\n"]
+
+
 def test_many_requests_are_in_flight_and_never_more_than_allowed():
     with Oracle(lambda body: Reply(last_message(body), delay_seconds=0.05)) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=4)

@@ -1,0 +1,681 @@
+"""The LLM half over a real HTTP endpoint: that scores say what is true, and that nothing is paid for twice.
+
+The endpoint is the oracle server; behind it stand brains whose right score is known (`oracles`). The data
+half is made once, and each test works on its own copy.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+import pytest
+from dagster._core.storage.dagster_run import DagsterRunStatus
+from llm.oracle import Oracle, Reply, last_message
+from oracles import ANIMALS_TOLD, coin, literal, read_question, scorer, slowly, sometimes
+from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_experiment
+from transformers import AutoTokenizer
+
+from assets import declare
+from assets.graph import build_definitions
+from assets.run import missing_steps
+from assets.schedules import unfinished_batches
+from pipeline.config import Config, load_config
+from pipeline.errors import ConfigError
+from pipeline.explainers import explanation_id, write_explanations
+from pipeline.features import write_batch_table, write_selected_features
+from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.scorers import write_predictions
+from pipeline.tables import TABLES
+
+SAE = "hand-set"
+BATCH_TABLES = ("examples", "explanations", "predictions", "scores", "score_details")
+KEY = "sk-test-0123456789abcdef"
+KEY_ENV = "LATENTLAKE_TEST_KEY"
+
+TRUTH = scorer(literal)
+
+Make = Callable[..., Config]
+
+
+@pytest.fixture(autouse=True)
+def lakes_are_opened_anew() -> Iterator[None]:
+    declare._open_lakes.clear()
+    yield
+    declare._open_lakes.clear()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Path:
+    """A folder with an experiment whose data half is made."""
+    folder = tmp_path_factory.mktemp("prepared")
+    config = load_config(write_experiment(folder, subject={"model": str(tiny_subject)}))
+    definitions = build_definitions(config)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for step in missing_steps(config):
+            if step.job == "explain_and_score":
+                break
+            job = definitions.resolve_job_def(step.job)
+            assert job.execute_in_process(instance=instance, partition_key=step.partition).success
+    declare._open_lakes.clear()
+    return folder
+
+
+def copy_of(source: Path, prepared: Path, target: Path, base_url: str, **sections: Any) -> Config:
+    """The config of an experiment whose lake is a copy of that below `source`."""
+    if (source / "lake").exists() and not (target / "lake").exists():
+        shutil.copytree(source / "lake", target / "lake")
+    endpoint = {"base_url": base_url, **sections.pop("endpoint", {})}
+    given = {
+        "subject": {"model": load_config(prepared / "tiny.yaml").subject.model},
+        "saes": [hand_set_entry(prepared / "sae")],
+        "corpus": {"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+        "endpoints": {"explainer": endpoint, "scorer": endpoint},
+        **sections,
+        "explaining": {"provider": "openai", "model": "oracle", **sections.get("explaining", {})},
+        "scoring": {
+            **{"provider": "openai", "model": "oracle", "n_questions": 10, "questions_per_prompt": 5},
+            **sections.get("scoring", {}),
+        },
+    }
+    return load_config(write_experiment(target, **given))
+
+
+@pytest.fixture
+def make(prepared: Path, tmp_path: Path) -> Make:
+    """A function that makes an experiment of a copy of the prepared lake, asking at a URL."""
+
+    def made(base_url: str, name: str = "one", source: Path = prepared, **sections: Any) -> Config:
+        return copy_of(source, prepared, tmp_path / name, base_url, **sections)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def told(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Config, Lake, list]]:
+    """A run with the oracle that tells the truth, one question a prompt: folder, config, lake and requests."""
+    folder = tmp_path_factory.mktemp("told")
+    with Oracle(TRUTH) as oracle:
+        config = copy_of(prepared, prepared, folder, oracle.base_url, scoring={"questions_per_prompt": 1})
+        lake = explain_and_score(config, details=True)
+        yield folder, config, lake, oracle.requests
+
+
+def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details: bool = False) -> Lake:
+    """The batches' tables, one after another."""
+    lake = open_lake(config)
+    for batch in batches:
+        write_batch_table(lake, "examples", SAE, batch)
+        write_explanations(lake, SAE, batch)
+        judge(lake, batch, details=details)
+    return lake
+
+
+def judge(lake: Lake, batch: int = 0, *, details: bool = False) -> None:
+    """Predictions and scores of the explanations that are there."""
+    write_predictions(lake, SAE, batch)
+    write_batch_table(lake, "scores", SAE, batch)
+    if details:
+        write_batch_table(lake, "score_details", SAE, batch)
+
+
+def tables(lake: Lake, *names: str, batch: int = 0) -> dict[str, pl.DataFrame]:
+    """The rows of a batch's tables in the order in which they are stored."""
+    return {name: pl.read_parquet(lake.path(name, sae=SAE, batch=batch)) for name in names or BATCH_TABLES}
+
+
+def assert_same_tables(one: dict[str, pl.DataFrame], two: dict[str, pl.DataFrame]) -> None:
+    assert one.keys() == two.keys()
+    for name, rows in one.items():
+        assert rows.height > 0, name
+        assert rows.equals(two[name]), name
+
+
+def llm_scores(lake: Lake) -> list[dict[str, Any]]:
+    return rows_of(lake, "from scores where scorer <> 'rule_exact' order by explanation_id, scorer")
+
+
+def prompts(requests: Sequence[dict[str, Any]]) -> Counter[str]:
+    return Counter(json.dumps(body["messages"]) for body in requests)
+
+
+def recorded(lake: Lake, asset: str) -> list[dict[str, Any]]:
+    """The lines of an asset's ledger that are whole."""
+    lines = []
+    for path in sorted((lake.root / LEDGER_FOLDER / asset).rglob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+    return lines
+
+
+# Scores whose right value is known ------------------------------------------------------------------------
+
+
+def test_a_scorer_that_goes_by_a_true_explanation_is_right_about_everything(told: Any) -> None:
+    _, _, lake, _ = told
+    own = [row for row in llm_scores(lake) if row["explainer"] in {"default", "rule"}]
+    assert {(row["feature"], row["scorer"]) for row in own} == {
+        (feature, name) for feature in (STOP, COLOUR, ANIMAL) for name in ("detection", "fuzzing")
+    }
+    for row in own:
+        figures = [row[name] for name in ("balanced_accuracy", "precision", "recall", "f1", "auroc")]
+        assert figures == [1.0] * 5, row
+        assert (row["average_precision"], row["coverage"], row["n_scored"]) == (1.0, 1.0, 20)
+        assert row["ci_low"] < 1 and row["ci_high"] == pytest.approx(1)
+
+
+def test_a_scorer_that_goes_by_the_words_is_at_chance_with_an_empty_or_foreign_explanation(told: Any) -> None:
+    _, _, lake, _ = told
+    controls = [row for row in llm_scores(lake) if row["explainer"] in {"empty", "other_feature"}]
+    assert len(controls) == 12
+    for row in controls:
+        assert row["ci_low"] <= 0.5 <= row["ci_high"], row
+        if row["explainer"] == "empty":
+            assert (row["balanced_accuracy"], row["recall"]) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize("says_yes", [True, False])
+def test_one_answer_to_everything_is_worth_one_half(make: Make, says_yes: bool) -> None:
+    with Oracle(scorer(lambda *_: says_yes)) as oracle:
+        lake = explain_and_score(make(oracle.base_url))
+    rows = llm_scores(lake)
+    assert len(rows) == 18
+    for row in rows:
+        assert row["balanced_accuracy"] == 0.5
+        assert row["recall"] == float(says_yes)
+        assert row["precision"] == (0.5 if says_yes else None)
+        assert row["auroc"] is None  # a list of answers has no probabilities
+        assert row["reason"] == (None if says_yes else "no precision: every answer was negative")
+
+
+def test_a_coin_has_one_half_in_its_intervals(make: Make) -> None:
+    with Oracle(scorer(coin)) as oracle:
+        rows = llm_scores(explain_and_score(make(oracle.base_url)))
+    inside = [row["ci_low"] <= 0.5 <= row["ci_high"] for row in rows]
+    assert sum(inside) >= 0.85 * len(rows)
+    assert abs(sum(row["balanced_accuracy"] for row in rows) / len(rows) - 0.5) < 0.1
+
+
+def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
+    replies = {
+        (ANIMALS_TOLD, False): (Reply(fault="refuse"), "refused"),
+        (ANIMALS_TOLD, True): (Reply(fault="truncate"), "truncated"),
+        ('the token " stop"', False): (Reply("I would say that some of them do."), "unparsed"),
+        ('the token " stop"', True): (Reply("[1, 0]"), "unparsed"),  # of five
+        ("", False): (Reply(fault="status", status=400), "http_error"),
+        ("", True): (Reply(fault="filter"), "refused"),
+    }
+
+    def brain(body: dict[str, Any]) -> str | Reply:
+        asked = read_question(body)
+        return replies.get((asked.explanation, asked.is_fuzzing), (TRUTH(body),))[0] if asked else TRUTH(body)
+
+    with Oracle(brain) as oracle:
+        lake = explain_and_score(make(oracle.base_url))
+    statuses = {
+        (row["explanation"], row["scorer"] == "fuzzing"): row
+        for row in rows_of(
+            lake,
+            "select explanation, p.scorer, list(distinct p.status) as statuses, count(prediction) as n, "
+            "count(probability) as n_probabilities "
+            "from predictions as p join explanations as e using (explanation_id) group by all",
+        )
+    }
+    for key, (_, status) in replies.items():
+        row = statuses[key]
+        assert (row["statuses"], row["n"], row["n_probabilities"]) == ([status], 0, 0), key
+    rows = rows_of(lake, "from scores join explanations using (explanation_id) where scorer <> 'rule_exact'")
+    failed = [row for row in rows if (row["explanation"], row["scorer"] == "fuzzing") in replies]
+    assert len(failed) > 10
+    for row in failed:
+        figures = [row[name] for name in ("balanced_accuracy", "ci_low", "ci_high", "precision", "recall", "f1")]
+        assert figures == [None] * 6
+        assert (row["n_scored"], row["n_unscored"], row["coverage"]) == (0, 20, 0.0)
+        assert (row["balanced_accuracy_all_wrong"], row["balanced_accuracy_all_right"]) == (0.0, 1.0)
+        assert row["reason"] == "coverage 0.00 is under 0.80"
+
+
+@pytest.mark.parametrize("fault", ["refuse", "truncate", "words"])
+def test_an_explainer_that_fails_gives_no_explanation(make: Make, fault: Any) -> None:
+    failure = Reply("animals, I think") if fault == "words" else Reply("[EXPLANATION]: animals", fault=fault)
+    with Oracle(lambda body: failure) as oracle:
+        lake = open_lake(make(oracle.base_url))
+        write_batch_table(lake, "examples", SAE, 0)
+        write_explanations(lake, SAE, 0)
+    [failed] = rows_of(lake, "from explanations where explainer = 'default'")
+    expected = {"refuse": "refused", "truncate": "truncated", "words": "unparsed"}
+    assert (failed["status"], failed["explanation"]) == (expected[fault], None)
+    assert not [row for row in rows_of(lake, "from explanations") if row["explanation"] is None and row != failed]
+
+
+def test_some_faults_lower_the_coverage_and_leave_the_rest_right(make: Make) -> None:
+    faults = (Reply(fault="refuse"), Reply(fault="truncate"), Reply("perhaps"))
+    with Oracle(sometimes(TRUTH, *faults, every=5)) as oracle:
+        lake = explain_and_score(make(oracle.base_url, scoring={"questions_per_prompt": 2, "min_coverage": 0.3}))
+    own = [row for row in llm_scores(lake) if row["explainer"] in {"default", "rule"}]
+    assert {row["status"] for row in rows_of(lake, "from predictions")} > {"ok"}
+    assert any(row["coverage"] < 1 for row in own)
+    for row in own:
+        assert row["coverage"] == pytest.approx(row["n_scored"] / 20) and row["n_scored"] + row["n_unscored"] == 20
+        assert row["balanced_accuracy"] == 1.0
+        assert row["balanced_accuracy_all_right"] == pytest.approx(1.0)
+        assert (row["balanced_accuracy_all_wrong"] < 1) == (row["coverage"] < 1)
+
+
+# The "stop" test ------------------------------------------------------------------------------------------
+
+STOP_PLACE = 8
+EXPLANATIONS = {
+    "true": 'the token " stop" after " don\'t" or " won\'t"',
+    "too broad": 'the token " stop"',
+    "too narrow": 'the token " stop" after " don\'t"',
+    "random": 'the token " the"',
+}
+
+
+@pytest.fixture
+def stop_rates(make: Make, tiny_subject: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Figures by (explanation, scorer) for a planted feature that fires on " stop" after two words only."""
+    with Oracle(TRUTH) as oracle:
+        lake = open_lake(make(oracle.base_url, scoring={"n_questions": 20, "questions_per_prompt": 1}))
+        schema = TABLES["examples"].schema
+        rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), schema)
+        lake.write("examples", rows, sae=SAE, batch=0)
+        ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
+        explained = [
+            {
+                **{"explanation_id": key, "sae": SAE, "feature": STOP, "explainer": "default", "draw": draw},
+                **{"explanation": EXPLANATIONS[name], "example_ids": [], "status": "ok", "request_id": None},
+            }
+            for draw, (key, name) in enumerate(ids.items())
+        ]
+        rows = pa.Table.from_pylist(explained, TABLES["explanations"].schema)
+        lake.write("explanations", rows, sae=SAE, batch=0)
+        judge(lake)
+    return {
+        (ids[row["explanation_id"]], row["scorer"]): {
+            **row,
+            "specificity": 2 * row["balanced_accuracy"] - row["recall"],
+        }
+        for row in llm_scores(lake)
+    }
+
+
+def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
+    """Test windows of 32 tokens: twenty that fire, twenty with a silent " stop", twenty without any."""
+    tokenizer = AutoTokenizer.from_pretrained(subject)
+
+    def tokens(words: str) -> list[int]:
+        return tokenizer(words, add_special_tokens=False).input_ids
+
+    def window(before: str, word: str, after: str, number: int) -> list[int]:
+        filler = tokens(" of the to in" if number % 2 else " of a to in")
+        lead = tokens(before)
+        ids = (filler * 8)[: STOP_PLACE - len(lead)] + lead + tokens(word) + tokens(after)
+        assert ids.index(tokens(" stop")[0]) == STOP_PLACE if word == " stop" else True
+        return (ids + filler * 8)[:32]
+
+    for number in range(20):
+        said = " don't" if number % 4 < 2 else " won't"
+        other = (" will", " can", " had", " do")[number % 4]
+        kinds = {
+            "activating": window(said, " stop", "", number),
+            "same_token": window(other, " stop", "", number),
+            "random": window(other, " were", said if number % 2 else "", number // 2),
+        }
+        for kind, ids in kinds.items():
+            fires = kind == "activating"
+            draw = number + 1 if fires else 2 * number + 1 + (kind == "random")
+            yield {
+                **{"example_id": f"{kind}{number:02d}", "sae": SAE, "feature": STOP, "context_id": 0, "start": 1},
+                **{"peak": 4.0 if fires else None, "role": "test", "kind": kind, "draw": draw, "n_slots": 100},
+                **{"decile": number % 10 + 1 if fires else None, "rank": number + 1 if fires else None},
+                **{"doc_id": f"{kind} {number}", "token_ids": ids},
+                "activations": [4.0 * (fires and place == STOP_PLACE) for place in range(32)],
+            }
+
+
+def test_the_stop_test_of_detection_and_fuzzing(stop_rates: dict[tuple[str, str], dict[str, float]]) -> None:
+    assert len(stop_rates) == 8
+    for name in ("detection", "fuzzing"):
+        right = stop_rates["true", name]
+        assert (right["recall"], right["specificity"], right["precision"]) == (1.0, 1.0, 1.0)
+        broad = stop_rates["too broad", name]
+        assert broad["recall"] == 1.0
+        assert 0.3 <= broad["specificity"] <= 0.7 and broad["precision"] < 0.8
+        narrow = stop_rates["too narrow", name]
+        assert (narrow["precision"], narrow["specificity"]) == (1.0, 1.0)
+        assert 0.3 <= narrow["recall"] <= 0.7
+        chance = stop_rates["random", name]
+        assert chance["ci_low"] <= 0.5 <= chance["ci_high"] and abs(chance["balanced_accuracy"] - 0.5) <= 0.1
+        assert broad["ci_high"] < right["balanced_accuracy"] and narrow["ci_high"] < right["balanced_accuracy"]
+
+
+# What was answered is not asked again ---------------------------------------------------------------------
+
+
+def test_a_second_run_asks_nothing_and_gives_equal_tables(told: Any, make: Make) -> None:
+    folder, _, lake, _ = told
+    with Oracle(TRUTH) as oracle:
+        again = make(oracle.base_url, source=folder, scoring={"questions_per_prompt": 1})
+        second = explain_and_score(again, details=True)
+        assert oracle.n_requests == 0
+    assert_same_tables(tables(lake), tables(second))
+
+
+def test_another_batch_size_buys_nothing_again(told: Any, make: Make) -> None:
+    folder, _, first, before = told
+    with Oracle(TRUTH) as oracle:
+        sections = {"source": folder, "selection": {"batch_size": 2}, "scoring": {"questions_per_prompt": 1}}
+        config = make(oracle.base_url, "same questions", explaining={"controls": 0}, **sections)
+        write_selected_features(open_lake(config), SAE)
+        second = explain_and_score(config, (0, 2))
+        assert oracle.n_requests == 0
+        # Which other feature is a control depends on the batch: its questions are new, and only they.
+        config = make(oracle.base_url, "other controls", **sections)
+        write_selected_features(open_lake(config), SAE)
+        lake = open_lake(config)
+        write_batch_table(lake, "examples", SAE, 0)
+        write_explanations(lake, SAE, 0)
+        write_predictions(lake, SAE, 0)
+        assert not prompts(oracle.requests) & prompts(before)
+    sql = "from scores where explainer in ('default', 'rule') order by explanation_id, scorer"
+    assert rows_of(second, sql) == rows_of(first, sql)
+
+
+def test_a_rerun_asks_again_only_what_failed_on_its_way(make: Make, tmp_path: Path) -> None:
+    faults = (Reply(fault="refuse"), Reply(fault="status", status=400), Reply("perhaps"), Reply(fault="truncate"))
+    with Oracle(sometimes(TRUTH, *faults)) as oracle:
+        config = make(oracle.base_url)
+        lake = explain_and_score(config)
+        first = prompts(oracle.requests)
+        assert unfinished_batches(config)
+    failed = {row["request_id"] for row in rows_of(lake, "from predictions where status = 'http_error'")}
+    others = rows_of(lake, "from predictions where status <> 'http_error' order by question_id")
+    assert failed and {row["status"] for row in others} == {"ok", "refused", "unparsed", "truncated"}
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, source=tmp_path / "one")
+        lake = explain_and_score(config)
+        assert oracle.n_requests == len(failed)
+        assert not prompts(oracle.requests) - first
+        assert not unfinished_batches(config)
+    assert not rows_of(lake, "from predictions where status = 'http_error'")
+    kept = {row["question_id"] for row in others}
+    after = rows_of(lake, "from predictions order by question_id")
+    assert [row for row in after if row["question_id"] in kept] == others
+
+
+def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
+    make: Make, tmp_path: Path, told: Any
+) -> None:
+    _, _, quiet, _ = told
+    code = (
+        "import sys; from tiny import open_lake; from pipeline.config import load_config\n"
+        "from pipeline.scorers import write_predictions\n"
+        f"write_predictions(open_lake(load_config(sys.argv[1])), {SAE!r}, 0)"
+    )
+    one = {"questions_per_prompt": 1}
+    with Oracle(slowly(TRUTH, 0.02)) as oracle:
+        config = make(oracle.base_url, scoring=one, endpoint={"max_concurrent": 4})
+        lake = open_lake(config)
+        write_batch_table(lake, "examples", SAE, 0)
+        write_explanations(lake, SAE, 0)
+        n_before = oracle.n_requests
+        root = Path(__file__).parent
+        environment = {**os.environ, "PYTHONPATH": f"{root.parent}{os.pathsep}{root}"}
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "one" / "tiny.yaml")], env=environment, cwd=root.parent
+        )
+        deadline = time.monotonic() + 30
+        while oracle.n_requests < n_before + 60 and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        time.sleep(0.1)
+        asked = oracle.requests[n_before:]
+        assert not lake.has("predictions", sae=SAE, batch=0)
+        kept = {json.dumps(line["messages"]) for line in recorded(lake, "predictions")}
+        assert 40 <= len(kept) <= len(asked) <= len(kept) + 12
+        n_before = oracle.n_requests
+        oracle.brain = TRUTH
+        judge(lake, details=True)
+        again = prompts(oracle.requests[n_before:])
+    assert again and not kept & again.keys()
+    assert max(again.values()) == 1
+    assert_same_tables(tables(lake), tables(quiet))
+
+
+# What must not matter -------------------------------------------------------------------------------------
+
+
+def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepared: Path) -> None:
+    made = []
+    for name, at_once, is_turned in (("one", 1, False), ("sixteen", 16, False), ("turned", 16, True)):
+        with Oracle(slowly(TRUTH, 0.002)) as oracle:
+            config = make(oracle.base_url, name, endpoint={"max_concurrent": at_once}, explaining={"controls": 2})
+            lake = open_lake(config)
+            if is_turned:
+                for table in ("feature_stats", "feature_routes", "selected_features", "feature_neighbours",
+                              "example_index", "feature_rules"):  # fmt: skip
+                    turn(lake, table)
+            write_batch_table(lake, "examples", SAE, 0)
+            examples = tables(lake, "examples")
+            if is_turned:
+                turn(lake, "examples", batch=0)
+            write_explanations(lake, SAE, 0)
+            explanations = tables(lake, "explanations")
+            if is_turned:
+                turn(lake, "explanations", batch=0)
+            write_predictions(lake, SAE, 0)
+            predictions = tables(lake, "predictions")
+            if is_turned:
+                turn(lake, "predictions", batch=0)
+            judged = []
+            for table in ("scores", "score_details"):
+                write_batch_table(lake, table, SAE, 0)
+                judged.append(tables(lake, table))
+            assert oracle.max_in_flight == 1 if at_once == 1 else oracle.max_in_flight > 1
+            made.append(examples | explanations | predictions | judged[0] | judged[1])
+    assert_same_tables(made[0], made[1])
+    assert_same_tables(made[0], made[2])
+
+
+def turn(lake: Lake, table: str, **partition: Any) -> None:
+    """Store a table's rows in reverse order."""
+    rows = pl.read_parquet(lake.path(table, sae=SAE, **partition)).reverse().to_arrow()
+    lake.write(table, rows.cast(TABLES[table].schema), sae=SAE, **partition)
+
+
+def test_one_question_a_prompt_or_five_are_the_same_questions(told: Any, make: Make) -> None:
+    _, _, one, _ = told
+    with Oracle(TRUTH) as oracle:
+        five = explain_and_score(make(oracle.base_url))
+    sql = "select explanation_id, question_id, label, prediction from predictions order by question_id"
+    assert rows_of(one, sql) == rows_of(five, sql)
+
+
+# Secrets --------------------------------------------------------------------------------------------------
+
+
+def test_no_key_is_in_the_ledger_the_tables_or_an_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+    fault = Reply(fault="status", status=400, message=f"bad request with header Authorization: Bearer {KEY}")
+    with Oracle(sometimes(TRUTH, fault), key=KEY) as oracle:
+        config = make(oracle.base_url, endpoint={"api_key_env": KEY_ENV})
+        lake = explain_and_score(config)
+        assert set(oracle.keys) == {KEY}
+    errors = {line["error"] for line in recorded(lake, "predictions")} - {None}
+    assert errors and all("bad request" in error for error in errors)
+    for path in lake.root.rglob("*"):
+        if path.is_file():
+            is_table = path.suffix == ".parquet"
+            text = str(pl.read_parquet(path).to_dicts()) if is_table else path.read_text("latin-1")
+            assert KEY not in text, path
+            assert "Bearer sk" not in text, path
+
+
+def test_a_refused_key_is_not_repeated_in_the_error(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+    with Oracle(TRUTH, key="sk-another-key") as oracle:
+        config = make(oracle.base_url, endpoint={"api_key_env": KEY_ENV})
+        with pytest.raises(ConfigError) as raised:
+            explain_and_score(config)
+    assert KEY_ENV in str(raised.value)
+    assert KEY not in str(raised.value) + "".join(capfd.readouterr())
+
+
+# What is in the tables ------------------------------------------------------------------------------------
+
+
+def test_a_chosen_rule_has_an_exact_score_whatever_the_route(told: Any) -> None:
+    _, _, lake, _ = told
+    chosen = {row["feature"] for row in rows_of(lake, "select feature from feature_rules where is_chosen")}
+    selected = {row["feature"] for row in rows_of(lake, "select feature from selected_features")}
+    rows = rows_of(lake, "from scores where scorer = 'rule_exact'")
+    assert {row["feature"] for row in rows} == chosen & selected == {STOP, COLOUR, ANIMAL}
+    assert {row["explainer"] for row in rows} == {"rule"}
+    assert {row["feature"]: row["f1"] for row in rows if row["feature"] != ANIMAL} == {STOP: 1.0, COLOUR: 1.0}
+    assert ALWAYS not in selected
+
+
+def test_controls_are_there_for_the_first_features_only(told: Any, make: Make, tmp_path: Path) -> None:
+    _, _, lake, _ = told
+    rows = rows_of(lake, "from explanations")
+    words = {(row["feature"], row["explainer"]): row["explanation"] for row in rows}
+    for feature in (STOP, COLOUR, ANIMAL):
+        assert words[feature, "empty"] == ""
+        own = words.get((feature, "default")) or words[feature, "rule"]
+        others = {text for (of, by), text in words.items() if of != feature and by in {"default", "rule"}}
+        assert words[feature, "other_feature"] in others - {own}
+    assert words[ANIMAL, "default"] == ANIMALS_TOLD
+    with Oracle(TRUTH) as oracle:
+        lake = open_lake(make(oracle.base_url, explaining={"controls": 1}))
+        write_batch_table(lake, "examples", SAE, 0)
+        write_explanations(lake, SAE, 0)
+    assert len(rows_of(lake, "from explanations where explainer = 'empty'")) == 1
+
+
+def test_the_explainer_sees_train_and_test_judges(told: Any) -> None:
+    _, _, lake, requests = told
+    roles = {row["example_id"]: row["role"] for row in rows_of(lake, "select example_id, role from examples")}
+    [shown] = [row for row in rows_of(lake, "from explanations") if row["explainer"] == "default"]
+    assert len(shown["example_ids"]) == 20
+    assert {roles[example] for example in shown["example_ids"]} == {"train"}
+    assert {roles[row["example_id"]] for row in rows_of(lake, "from predictions")} == {"test"}
+    documents = {row["doc_id"]: row["role"] for row in rows_of(lake, "select doc_id, role from documents")}
+    assert all(documents[row["doc_id"]] == row["role"] for row in rows_of(lake, "from examples"))
+    # What the questions show is not in what the explainer was shown.
+    [explaining] = [last_message(body) for body in requests if read_question(body) is None]
+    plain = explaining.replace("<<", "").replace(">>", "")
+    for body in requests:
+        asked = read_question(body)
+        if asked:
+            assert all(text.replace("<<", "").replace(">>", "") not in plain for text in asked.texts)
+
+
+def test_fuzzing_marks_are_right_or_on_tokens_that_do_not_fire(told: Any) -> None:
+    _, _, lake, _ = told
+    sql = "from predictions join examples using (example_id) where scorer = 'fuzzing'"
+    rows = rows_of(lake, f"select label, marked, activations, peak, explanation_id {sql}")
+    assert rows
+    marks: dict[bool, Counter[tuple[str, tuple[int, ...]]]] = {True: Counter(), False: Counter()}
+    for row in rows:
+        strengths = [row["activations"][place] for place in row["marked"]]
+        assert strengths and (min(strengths) > 0 if row["label"] else max(strengths) == 0)
+        marks[row["label"]][row["explanation_id"], tuple(row["marked"])] += 1
+    assert marks[True] == marks[False]
+
+
+def test_llm_requests_has_one_row_a_request_and_outlives_a_torn_line(told: Any, make: Make) -> None:
+    folder, _, _, requests = told
+    lake = open_lake(make("http://127.0.0.1:9", source=folder, scoring={"questions_per_prompt": 1}))
+    rows = rows_of(lake, "from llm_requests order by request_id")
+    assert len(rows) == len({row["request_id"] for row in rows}) == len(requests) == len(prompts(requests))
+    assert Counter(row["purpose"] for row in rows).keys() == {"explain", "detection", "fuzzing"}
+    [path] = (lake.root / LEDGER_FOLDER / "predictions" / SAE).glob("*.jsonl")
+    with path.open("ab") as file:
+        file.write(b'{"request_id":"0123","purpose":"detection","mess')
+    assert rows_of(lake, "from llm_requests order by request_id") == rows
+    judge(lake)  # everything is replayed, nobody listens at the address
+    assert rows_of(lake, "from llm_requests order by request_id") == rows
+
+
+# Schedule and runs ----------------------------------------------------------------------------------------
+
+
+def tick(config: Config, instance: dg.DagsterInstance) -> tuple[list[str | None], str | None]:
+    """The partitions that the schedule asks for, and why it skips."""
+    [schedule] = build_definitions(config).get_repository_def().schedule_defs
+    data = schedule.evaluate_tick(dg.build_schedule_context(instance=instance))
+    return [request.partition_key for request in data.run_requests or []], data.skip_message
+
+
+def add_run(instance: dg.DagsterInstance, config: Config, partition: str, status: DagsterRunStatus) -> None:
+    job = build_definitions(config).resolve_job_def("explain_and_score")
+    instance.create_run_for_job(job, status=status, tags={"dagster/partition": partition})
+
+
+def test_the_schedule_goes_on_with_the_next_batches_and_parks_what_fails(make: Make, tmp_path: Path) -> None:
+    first, second, third = (f"{feature:05d}|{SAE}" for feature in (STOP, COLOUR, ANIMAL))
+    with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        config = make(oracle.base_url, selection={"batch_size": 1})
+        write_selected_features(open_lake(config), SAE)
+        assert tick(config, instance) == ([first, second], None)
+        add_run(instance, config, first, DagsterRunStatus.STARTED)
+        assert tick(config, instance) == ([second, third], None)
+        for _ in range(2):
+            add_run(instance, config, second, DagsterRunStatus.FAILURE)
+        assert tick(config, instance) == ([second, third], None)
+        add_run(instance, config, second, DagsterRunStatus.FAILURE)
+        assert tick(config, instance) == ([third], None)
+        add_run(instance, config, third, DagsterRunStatus.QUEUED)
+        asked, reason = tick(config, instance)
+        assert not asked
+        assert reason == f"3 batches are unfinished, 2 under way, 1 parked after 3 failures: {second}"
+        add_run(instance, config, second, DagsterRunStatus.SUCCESS)
+        assert tick(config, instance) == ([second], None)
+
+
+def test_the_schedule_skips_finished_batches_and_says_when_all_is_done(make: Make, tmp_path: Path) -> None:
+    with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        config = make(oracle.base_url, selection={"batch_size": 1})
+        write_selected_features(open_lake(config), SAE)
+        explain_and_score(config, (STOP,))
+        assert tick(config, instance)[0] == [f"{COLOUR:05d}|{SAE}", f"{ANIMAL:05d}|{SAE}"]
+        explain_and_score(config, (COLOUR, ANIMAL))
+        asked, reason = tick(config, instance)
+        assert not asked and reason and reason.startswith("0 batches are unfinished")
+
+
+def test_a_run_explains_and_scores_and_leaves_only_the_selection(make: Make) -> None:
+    with Oracle(TRUTH) as oracle, dg.DagsterInstance.ephemeral() as instance:
+        config = make(oracle.base_url)
+        definitions = build_definitions(config)
+        steps = [step for step in missing_steps(config) if step.job == "explain_and_score"]
+        assert [step.partition for step in steps] == [f"00000|{SAE}"]
+        result = definitions.resolve_job_def("explain_and_score").execute_in_process(
+            instance=instance, partition_key=steps[0].partition
+        )
+        assert result.success and all(each.passed for each in result.get_asset_check_evaluations())
+        assert list(missing_steps(config)) == [("prepare", SAE, ("selected_features",))]
+        assert not unfinished_batches(config)
+    lake = declare.open_lake(config)
+    rows = rows_of(lake, "from summary")
+    means = {(row["route"], row["explainer"], row["scorer"]): row["mean"] for row in rows}
+    assert means["llm", "default", "detection"] == means["rule", "rule", "fuzzing"] == 1.0
+    assert means["llm", "empty", "fuzzing"] == 0.5
