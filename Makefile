@@ -7,7 +7,7 @@ PY     := $(VENV)/bin/python
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export LATENTLAKE_CONFIG := $(CONFIG)
 
-.PHONY: setup demo run test dev sql clean-lake docs
+.PHONY: setup demo run test dev sql fires clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -29,6 +29,9 @@ dev: setup                          ## Open the Dagster UI on http://localhost:3
 
 sql: setup                          ## A SQL prompt on the lake; make sql Q="from feature_routes limit 5"
 	@$(PY) -m pipeline.prompt $(CONFIG) $(if $(Q),"$(Q)")
+
+fires: setup                        ## What fires on a text: make fires TEXT="The cat sat on the mat."
+	@$(PY) -m pipeline.fires $(CONFIG) "$(TEXT)"
 
 clean-lake: setup                   ## Remove table versions that no view points at
 	@$(PY) -m pipeline.clean $(CONFIG)

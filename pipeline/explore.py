@@ -1,0 +1,127 @@
+"""A finished or growing lake from a notebook: SQL, one feature at a glance, and what fires on a text.
+
+lake = pipeline.open_lake("lake/demo")
+lake.sql("select route, count(*) from feature_routes group by route")
+lake.feature("layers.9", 41).scores
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import polars as pl
+
+from pipeline.activations import encode_batch, open_reader, pad_contexts
+from pipeline.config import Config
+from pipeline.corpus.documents import bos_prefix
+from pipeline.errors import CorpusError, LakeError
+from pipeline.lake import CATALOG_FILE, Lake
+from pipeline.sources import open_sources
+from pipeline.stages import sql_text
+from pipeline.subject import load_subject, load_tokenizer
+
+
+class FeatureCard(NamedTuple):
+    """What the lake knows of one feature; tables that are not made yet are empty."""
+
+    statistics: dict[str, Any]
+    route: dict[str, Any]
+    examples: pl.DataFrame
+    explanations: pl.DataFrame
+    scores: pl.DataFrame
+
+
+class OpenLake:
+    """A lake, read through its catalog; also while the pipeline runs."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        catalog = self.folder / CATALOG_FILE
+        if not catalog.is_file():
+            raise LakeError(f"no lake at '{self.folder}': it has no {CATALOG_FILE}; 'make run' makes it")
+        self._connection = duckdb.connect(str(catalog), read_only=True)
+
+    def sql(self, query: str, **values: Any) -> pl.DataFrame:
+        """The rows of a query on the tables; `$name` in it takes `values`."""
+        rows: pl.DataFrame = self._connection.sql(query, params=values or None).pl()
+        return rows
+
+    def feature(self, sae: str, feature: int) -> FeatureCard:
+        """One feature at a glance. Raises LakeError if the SAE has no such feature."""
+        found = self._rows_of("feature_stats", sae, feature)
+        if found.is_empty():
+            raise LakeError(f"no feature {feature} of SAE '{sae}' in '{self.folder}'")
+        route = self._rows_of("feature_routes", sae, feature)
+        return FeatureCard(
+            found.row(0, named=True),
+            {} if route.is_empty() else route.row(0, named=True),
+            *(self._rows_of(table, sae, feature) for table in ("examples", "explanations", "scores")),
+        )
+
+    def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:
+        own = (duckdb.ColumnExpression("sae") == duckdb.ConstantExpression(sae)) & (
+            duckdb.ColumnExpression("feature") == duckdb.ConstantExpression(feature)
+        )
+        rows: pl.DataFrame = self._connection.view(table).filter(own).pl()
+        return rows
+
+
+def open_lake(folder: Path | str) -> OpenLake:
+    """Open the lake of an experiment, `lake/<name>`. Raises LakeError if there is none."""
+    return OpenLake(folder)
+
+
+def fires(config: Config, text: str) -> pl.DataFrame:
+    """What fires on a text: one row per SAE and feature, the strongest first.
+
+    Columns: sae, feature, activation (the largest), n_tokens (on which it fires), tokens (these, as text, in
+    order), route and words (from the lake; null where it does not know the feature yet). Only the text's first
+    context_length tokens are read; position 0 is read, and left out, as everywhere.
+
+    Raises:
+        CorpusError: The text has fewer than two tokens.
+    """
+    lake = Lake(config, open_sources(config))
+    tokenizer = load_tokenizer(config.subject)
+    prefix = bos_prefix(lake)
+    own = tokenizer(text, add_special_tokens=False).input_ids
+    token_ids = [*prefix, *own][: config.corpus.context_length]
+    if len(token_ids) < 2:
+        raise CorpusError("the text has fewer than two tokens, and nothing is told of a context's first one")
+    subject = load_subject(config.subject, config.device)
+    readers = {sae.name: open_reader(sae, subject.device) for sae in config.saes}
+    batch = pad_contexts([(0, token_ids)], config.corpus.context_length)
+    spelled = pl.DataFrame(
+        {
+            "token_index": range(len(token_ids)),
+            "token": [tokenizer.decode([token_id]) for token_id in token_ids],
+        },
+        schema={"token_index": pl.Int64, "token": pl.String},
+    )
+    parts = []
+    for name, firings in encode_batch(batch, subject, readers):
+        columns = firings._asdict()
+        parts.append(pl.DataFrame(columns).with_columns(pl.lit(name).alias("sae")))
+    by_feature = (
+        pl.concat(parts)
+        .filter(pl.col("token_index") > 0)
+        .join(spelled, on="token_index")
+        .sort("token_index")
+        .group_by("sae", "feature")
+        .agg(
+            pl.col("activation").max(),
+            pl.len().alias("n_tokens"),
+            pl.col("token").alias("tokens"),
+        )
+    )
+    return by_feature.join(_told(config), on=["sae", "feature"], how="left").sort(
+        ["activation", "sae", "feature"], descending=[True, False, False]
+    )
+
+
+def _told(config: Config) -> pl.DataFrame:
+    """What the lake says of its features; no rows where there is no lake yet."""
+    if not (config.lake_folder / CATALOG_FILE).is_file():
+        names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
+        return pl.DataFrame(schema=names)
+    return open_lake(config.lake_folder).sql(sql_text("told_features"))

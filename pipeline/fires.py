@@ -1,0 +1,50 @@
+"""`make fires TEXT="…"`: the features that fire on a text, with what is known of them."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.config import load_config
+from pipeline.errors import LatentlakeError
+from pipeline.explore import fires
+from pipeline.report import printable
+
+_ROWS = 25
+
+
+def main(path: str, text: str) -> int:
+    """Print the strongest features on a text; the exit code."""
+    try:
+        rows = fires(load_config(path), text)
+    except LatentlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    table = Table(
+        title=f"{rows.height} features fire; the {min(_ROWS, rows.height)} strongest", title_justify="left"
+    )
+    for name in ("sae", "feature", "peak"):
+        table.add_column(name, no_wrap=True, justify="left" if name == "sae" else "right")
+    table.add_column("on", overflow="fold")
+    table.add_column("route", no_wrap=True)
+    table.add_column("in words", overflow="fold", ratio=1)
+    for row in rows.head(_ROWS).iter_rows(named=True):
+        tokens = list(dict.fromkeys(row["tokens"]))[:3]
+        words = printable(row["words"] or "")
+        table.add_row(
+            row["sae"],
+            str(row["feature"]),
+            f"{row['activation']:.1f}",
+            Text(" ".join(f"'{printable(token)}'" for token in tokens)),
+            row["route"] or "",
+            Text(words if len(words) <= 90 else words[:89] + "…"),
+        )
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3 or not sys.argv[2].strip():
+        sys.exit('error: no text; write make fires TEXT="…"')
+    sys.exit(main(sys.argv[1], sys.argv[2]))

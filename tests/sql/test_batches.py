@@ -1,0 +1,175 @@
+"""Batches: which are unfinished, in which order they come, and which features of one get controls."""
+
+import pytest
+
+from .rows import SAE, Database
+
+
+def explanation(feature=1, status="ok", explainer="default"):
+    return {
+        "explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
+        "status": status,
+    }
+
+
+def prediction(status, feature=1):
+    return {
+        "explanation_id": f"default{feature}", "sae": SAE, "feature": feature, "scorer": "detection",
+        "question_id": f"q{feature}{status}", "status": status,
+    }
+
+
+def score(feature=1, explainer="default"):
+    return {"explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "scorer": "detection"}
+
+
+def selected(*features, batch=0, priority=0, sae=SAE):
+    return [{"sae": sae, "feature": feature, "batch": batch, "priority": priority} for feature in features]
+
+
+def unfinished(features, explanations=(), predictions=(), scores=()):
+    database = Database()
+    database.fill("selected_features", features)
+    database.fill("explanations", list(explanations))
+    database.fill("predictions", list(predictions))
+    database.fill("scores", list(scores))
+    return database.rows("unfinished_batches")
+
+
+def is_open(explanations=(), predictions=(), scores=()):
+    return bool(unfinished(selected(1), explanations, predictions, scores))
+
+
+def test_feature_without_explanation_is_open():
+    assert is_open()
+
+
+def test_feature_that_is_explained_and_scored_is_done():
+    assert not is_open([explanation()], [prediction("ok")], [score()])
+
+
+def test_explanation_without_score_is_open():
+    assert is_open([explanation()])
+
+
+def test_one_explanation_of_several_without_score_is_open():
+    assert is_open([explanation(), explanation(explainer="empty")], [], [score()])
+
+
+@pytest.mark.parametrize("status", ["http_error", "budget"])
+def test_explanation_that_never_came_is_open(status):
+    assert is_open([explanation(status=status)])
+
+
+@pytest.mark.parametrize("status", ["refused", "unparsed", "truncated"])
+def test_explanation_that_the_model_failed_to_give_is_done(status):
+    assert not is_open([explanation(status=status)])
+
+
+@pytest.mark.parametrize("status", ["http_error", "budget"])
+def test_prediction_that_never_came_is_open_though_there_is_a_score(status):
+    assert is_open([explanation()], [prediction("ok"), prediction(status)], [score()])
+
+
+@pytest.mark.parametrize("status", ["refused", "unparsed", "truncated"])
+def test_prediction_that_the_model_failed_to_give_is_done(status):
+    assert not is_open([explanation()], [prediction(status)], [score()])
+
+
+def test_features_are_counted_and_failures_of_other_features_or_saes_do_not_count():
+    features = [*selected(1, 2, 3, 4), *selected(2, sae="layers.2")]
+    explanations = [
+        explanation(1), explanation(2, "http_error"), explanation(4), explanation(9, "http_error"),
+        explanation(2) | {"sae": "layers.2", "explanation_id": "other"},
+    ]
+    scores = [score(1), {"explanation_id": "other", "sae": "layers.2", "feature": 2}]
+    assert unfinished(features, explanations, [], scores) == [
+        {"sae": SAE, "batch": 0, "priority": 0, "n_features": 3}
+    ]
+
+
+def test_batches_come_by_priority_then_number_then_sae():
+    features = [
+        *selected(1, batch=0), *selected(2, batch=1, priority=1), *selected(3, batch=2, priority=9),
+        *selected(4, batch=2), *selected(5, batch=3, priority=1), *selected(1, batch=0, sae="layers.0"),
+    ]
+    expected = [(SAE, 2), (SAE, 1), (SAE, 3), ("layers.0", 0), (SAE, 0)]
+    assert [(row["sae"], row["batch"]) for row in unfinished(features)] == expected
+    database = Database()
+    database.fill("selected_features", features)
+    rows = database.rows("selected_batches")
+    assert [(row["sae"], row["batch"]) for row in rows] == expected
+    assert [row["n_features"] for row in rows] == [2, 1, 1, 1, 1]
+
+
+def test_priority_of_a_batch_is_of_its_features_that_are_open():
+    features = [*selected(1, batch=0, priority=9), *selected(2, batch=0), *selected(3, batch=1, priority=1)]
+    rows = unfinished(features, [explanation(1)], [], [score(1)])
+    assert [(row["batch"], row["priority"]) for row in rows] == [(1, 1), (0, 0)]
+
+
+def test_nothing_selected_is_nothing_open():
+    assert unfinished([], [explanation(status="http_error")]) == []
+
+
+def test_controls_are_the_first_features_of_the_batch_by_draw():
+    database = Database()
+    database.fill("selected_features", [*selected(*range(20)), *selected(20, 21, batch=1)])
+    database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(22)])
+    database.fill("feature_rules", [
+        {"sae": SAE, "feature": 3, "rule": "chosen", "is_chosen": True},
+        {"sae": SAE, "feature": 3, "rule": "other", "is_chosen": False},
+    ])
+    database.make("batch_features")
+    rows = database.rows("explained_features", explaining_controls=8)
+    assert [row["feature"] for row in rows] == list(range(20))
+    assert sorted(row["place"] for row in rows) == list(range(1, 21))
+    assert [row["place"] for row in rows] != list(range(1, 21)), "by hash, not by number"
+    assert all(row["is_control"] is (row["place"] <= 8) for row in rows)
+    assert {row["feature"]: row["rule"] for row in rows if row["rule"]} == {3: "chosen"}
+
+
+def test_scored_are_answers_controls_and_rules_of_route_rule():
+    database = Database()
+    database.fill("feature_routes", [
+        {"sae": SAE, "feature": 1, "route": "llm"}, {"sae": SAE, "feature": 2, "route": "rule"},
+    ])
+    database.fill("explanations", [
+        explanation(1), explanation(1, explainer="rule"), explanation(1, explainer="empty"),
+        explanation(2, explainer="rule"), explanation(2, "refused"),
+    ])
+    found = {row["explanation_id"] for row in database.rows("scored_explanations")}
+    assert found == {"default1", "empty1", "rule2"}
+
+
+def test_report_lists_the_best_first_and_explanations_without_scores_last():
+    database = Database()
+    database.fill("feature_routes", [
+        {"sae": SAE, "feature": i, "route": "rule" if i == 4 else "llm"} for i in range(1, 5)
+    ])
+    database.fill("explanations", [
+        *(explanation(i) for i in (1, 2)), explanation(3, "refused"), explanation(1, explainer="rule"),
+        explanation(4, explainer="rule"), explanation(1, explainer="empty"),
+    ])
+    database.fill("scores", [
+        score(1) | {"balanced_accuracy": 0.6, "ci_low": 0.5, "ci_high": 0.7},
+        score(1) | {"scorer": "fuzzing", "balanced_accuracy": 0.9},
+        score(2) | {"balanced_accuracy": 0.8},
+        score(4, "rule") | {"scorer": "rule_exact", "balanced_accuracy": 0.7, "f1": 0.55},
+    ])
+    rows = database.rows("report_scores")
+    assert [(row["explainer"], row["feature"]) for row in rows] == [
+        ("default", 2), ("default", 1), ("default", 3), ("rule", 4),
+    ]
+    judged = [(row["detection"], row["detection_low"], row["fuzzing"], row["rule_f1"]) for row in rows]
+    assert judged == [(0.8, None, None, None), (0.6, 0.5, 0.9, None), (None,) * 4, (None, None, None, 0.55)]
+    assert rows[2]["status"] == "refused"
+
+
+def test_report_summary_is_of_one_sae_in_order():
+    database = Database()
+    database.fill("summary", [
+        {"sae": sae, "route": "llm", "explainer": explainer, "scorer": "detection", "mean": 0.5}
+        for sae in (SAE, "layers.2") for explainer in ("empty", "default")
+    ])
+    assert [row["explainer"] for row in database.rows("report_summary")] == ["default", "empty"]
