@@ -22,7 +22,7 @@ run: setup                          ## Run another experiment: make run CONFIG=c
 test: setup                         ## Lint, check types, run the tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest
 
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(VENV)/bin/dagster dev -w workspace.yaml

@@ -1,0 +1,134 @@
+"""Answers: the shapes that models write are read, and what could be read in two ways is not guessed at."""
+
+import pytest
+
+from pipeline.explainers.default import parse_explanation
+from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
+
+
+@pytest.mark.parametrize("text", [
+    "[1, 0, 1]",
+    "[1,0,1]",
+    " [1, 0, 1] \n",
+    "[\n  1,\n  0,\n  1\n]",
+    "[1, 0, 1,]",
+    "[1, 0, 1,\n]",
+    "Answer: [1, 0, 1]",
+    "The first and third texts contain it.\n\n[1, 0, 1]",
+    "```json\n[1, 0, 1]\n```",
+    "[1, 0, 1]\n\nText 1 has it, see [the text].",
+    "First guess: [1, 0]. All three: [1, 0, 1]",
+    "[1, 0, 1] ... so my answer is [1, 0, 1]",
+    "[true, false, true]",
+    "[True, False, True]",
+    '["yes", "no", "yes"]',
+    "['Yes', 'No', 'Yes']",
+    '["1", "0", "1"]',
+    "[yes, no, true]",
+    '{"1": 1, "2": 0, "3": 1}',
+    '{"3": 1, "1": 1, "2": 0}',
+    '{"Text 1": true, "Text 2": false, "Text 3": true}',
+    '```json\n{\n  "1": "yes",\n  "2": "no",\n  "3": "yes"\n}\n```',
+    '{"answers": [1, 0, 1]}',
+])
+def test_answers_to_several_questions_are_read(text):
+    assert parse_many(text, 3) == [True, False, True]
+
+
+@pytest.mark.parametrize("text", [
+    "",
+    "[]",
+    "{}",
+    "1, 0, 1",
+    "[1, 0]",
+    "[1, 0, 1, 1]",
+    "[1, 0, 2]",
+    "[0.9, 0.1, 0.8]",
+    "[1, , 1]",
+    "[1, null, 1]",
+    "[1, 0, maybe]",
+    "[1, 0, 1",
+    "[[1, 0, 1], [0, 0, 1]]",
+    "[1, 0, 1] or rather [0, 0, 1]",
+    "I cannot judge these texts.",
+    '{"1": 1, "2": 0}',
+    '{"1": 1, "2": 0, "4": 1}',
+    '{"1": 1, "2": 0, "03": 1}',
+    '{"1": 1, "2": 0, "3": 2}',
+    '{"a": 1, "b": 0, "c": 1}',
+    '{"1": 1, "2": 0, "3": 1',
+    '{"1": 1, "2": 0, "3": 1} {"1": 0, "2": 0, "3": 1}',
+])
+def test_answers_that_are_unclear_or_of_another_length_are_not_guessed_at(text):
+    assert parse_many(text, 3) is None
+
+
+@pytest.mark.parametrize("text", [
+    "1", " 1\n", "Yes", "yes", "Yes.", "YES!", "**Yes**", '"Yes"', "true", "True.", "[1]", '{"1": true}', "[yes]",
+    "Yes, it contains a comparison.", "Yes. It is true.",
+])
+def test_answers_of_yes_are_read(text):
+    assert parse_one(text) is True
+
+
+@pytest.mark.parametrize("text", [
+    "0", "No", "no.", "False", "[0]", '{"1": 0}', "No, the text is about rivers.", " No\n\nNo",
+])
+def test_answers_of_no_are_read(text):
+    assert parse_one(text) is False
+
+
+@pytest.mark.parametrize("text", [
+    "", " ", "2", "10", "-1", "0.5", "maybe", "Yes, no", "Yes and no.", "No. Well, yes.", "It contains it: yes",
+    "[1, 0]", "[1] [0]", "?", "yesterday", "Nothing",
+])
+def test_unclear_answers_to_one_question_are_not_guessed_at(text):
+    assert parse_one(text) is None
+
+
+@pytest.mark.parametrize("probabilities, expected", [
+    (None, None),
+    ({}, None),
+    ({"Yes": 0.9}, None),
+    ({"yes": 0.9, "no": 0.1}, None),
+    ({"Yes": 0.0, "No": 0.0}, None),
+    ({"Yes": 0.75, "No": 0.25}, 0.75),
+    ({"Yes": 0.3, "No": 0.1}, 0.75),
+    ({"Yes": 0.0, "No": 0.2}, 0.0),
+    ({"Yes": 0.1, "No": 0.1, "Maybe": 0.8}, 0.5),
+])
+def test_probability_of_yes_is_among_yes_and_no(probabilities, expected):
+    assert probability_of_yes(probabilities) == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[EXPLANATION]: the token stop", "the token stop"),
+    ("[explanation]: the token stop", "the token stop"),
+    ("[EXPLANATION] the token stop", "the token stop"),
+    ("[EXPLANATION] :the token stop", "the token stop"),
+    ("Let me think.\n\n[EXPLANATION]: the token stop", "the token stop"),
+    ("[EXPLANATION]: verbs\n\nNo, narrower.\n[EXPLANATION]: the token stop", "the token stop"),
+    ("[EXPLANATION]:\n\nthe token stop", "the token stop"),
+    ("[EXPLANATION]: the token\nstop", "the token stop"),
+    ("[EXPLANATION]: the token stop\n\nExample 1 shows it.", "the token stop"),
+    ('[EXPLANATION]: the token " stop"  after\tdon\'t', 'the token " stop" after don\'t'),
+    ("[EXPLANATION]: the <<stop>> token", "the < <stop> > token"),
+    ("[EXPLANATION]: stop \x1b[31m", "stop \\x1b[31m"),
+])
+def test_explanation_is_what_follows_the_last_mark_up_to_a_blank_line(text, words):
+    assert parse_explanation(text) == words
+
+
+@pytest.mark.parametrize("text", [
+    "", "the token stop", "Explanation: the token stop", "[EXPLANATION]", "[EXPLANATION]: \n ",
+    "[EXPLANATION]: stop\n[EXPLANATION]:",
+])
+def test_answer_without_words_after_the_mark_is_no_explanation(text):
+    assert parse_explanation(text) is None
+
+
+def test_explanation_is_one_line_of_bounded_length():
+    words = parse_explanation("[EXPLANATION]: " + "word\u2028" * 2000)
+    assert words is not None
+    assert len(words.splitlines()) == 1
+    assert len(words) <= 1000

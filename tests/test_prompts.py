@@ -1,0 +1,171 @@
+"""Prompts: places checked both ways, values never looked into, and every rendered prompt word for word.
+
+After a change of a prompt that is meant, write the snapshots anew and read their diff:
+
+    .venv/bin/python -m tests.test_prompts
+"""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import ExplainingConfig, ScoringConfig
+from pipeline.explainers.default import Shown, explain_request
+from pipeline.prompts import Prompt, load_prompt, prompt_texts
+from pipeline.scorers.questions import CHOICES, Question, score_request
+from pipeline.windows import Vocabulary
+
+FOLDER = Path(__file__).parent / "prompts"
+VOCABULARY = Vocabulary([b"I", b" don", b"'t", b" stop", b"\n", b" {text}", b" >>", b"\xc3", b"\xa9", b" now"])
+SHOWN = [
+    Shown("x1", [0, 1, 2, 3, 4], [0, 0, 0, 4.0, 0]),
+    Shown("x2", [1, 2, 3, 3, 5, 6], [0, 0, 2.0, 3.0, 0, 0]),
+    Shown("x3", [7, 8, 3, 9], [0, 0, 0.5, 0]),
+]
+QUESTIONS = [
+    Question("q1", "x1", [3], True, [0, 1, 2, 3, 4]),
+    Question("q2", "x2", [0, 1, 4], False, [7, 8, 9, 5, 6]),
+    Question("q3", "x3", [2], False, [0, 9, 3]),
+]
+WORDS = "the token ' stop' after a negation, {texts}"
+
+
+def explain(**changes):
+    return explain_request(ExplainingConfig(**changes), "layers.1", 7, SHOWN, VOCABULARY)
+
+
+def score(scorer, questions, per_prompt=1, words=WORDS):
+    scoring = ScoringConfig(questions_per_prompt=per_prompt)
+    if scorer == "detection":
+        questions = [question._replace(marked=None) for question in questions]
+    return score_request(scoring, "layers.1", 7, scorer, words, questions, VOCABULARY)
+
+
+def rendered():
+    """Every prompt that a model can be sent, by the name of its snapshot."""
+    requests = {
+        "explain": explain(),
+        "explain_activations": explain(show_activations=True),
+        "detection_empty": score("detection", QUESTIONS[:1], words=""),
+    }
+    for scorer in ("detection", "fuzzing"):
+        requests[f"{scorer}_one"] = score(scorer, QUESTIONS[:1])
+        requests[f"{scorer}_many"] = score(scorer, QUESTIONS, per_prompt=5)
+    return {
+        name: "\n".join(f"--- {message.role}\n{message.content}" for message in request.messages) + "\n"
+        for name, request in requests.items()
+    }
+
+
+@pytest.mark.parametrize("name", sorted(rendered()))
+def test_prompt_is_word_for_word_as_before(name):
+    assert rendered()[name] == (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_every_snapshot_is_of_a_prompt():
+    assert {path.stem for path in FOLDER.glob("*.txt")} == rendered().keys()
+
+
+def test_every_prompt_file_is_in_a_snapshot():
+    everything = "\n".join(rendered().values())
+    for name, text in prompt_texts().items():
+        first = text.split("\n\n")[-2 if name.endswith("_one") else 0].split("{")[0]
+        assert first in everything, name
+
+
+# Places -------------------------------------------------------------------------------------------------
+
+
+def test_place_without_value_is_named():
+    with pytest.raises(ValueError, match=r"prompt 'p' .* differ in: b$"):
+        Prompt("p", "{a} {b}").render(a="1")
+
+
+def test_value_without_place_is_named():
+    with pytest.raises(ValueError, match=r"prompt 'p' .* differ in: c$"):
+        Prompt("p", "{a}").render(a="1", c="2")
+
+
+def test_all_that_is_odd_is_named():
+    with pytest.raises(ValueError, match=r"b, c$"):
+        Prompt("p", "{a} {b}").render(a="1", c="2")
+
+
+def test_value_with_braces_or_backslashes_opens_no_place():
+    assert Prompt("p", "{a} {b} {a}").render(a="{b}", b=r"{a} \1 \g<0> {{}}") == r"{b} {a} \1 \g<0> {{}} {b}"
+
+
+def test_braces_that_are_no_name_are_text():
+    prompt = Prompt("p", '{"1": 0} {} {A} {a}')
+    assert prompt.places == {"a"}
+    assert prompt.render(a="x") == '{"1": 0} {} {A} x'
+
+
+@pytest.mark.parametrize("name", sorted(prompt_texts()))
+def test_prompt_file_has_the_places_of_its_kind(name):
+    expected = {"explain_user": {"examples"}}
+    for scorer in ("detection", "fuzzing"):
+        expected[f"{scorer}_one"] = {"explanation", "text"}
+        expected[f"{scorer}_many"] = {"explanation", "n", "texts"}
+    assert load_prompt(name).places == expected.get(name, set())
+
+
+# What a request holds -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scorer", ["detection", "fuzzing"])
+def test_questions_of_one_explanation_share_all_up_to_the_text(scorer):
+    first, second = (score(scorer, [question]) for question in QUESTIONS[:2])
+    assert first.messages[:-1] == second.messages[:-1]
+    one, other = (request.messages[-1].content for request in (first, second))
+    prefix = one[: one.rindex("Text: ") + len("Text: ")]
+    assert other.startswith(prefix)
+    assert WORDS in prefix
+    assert prefix.encode() == other.encode()[: len(prefix.encode())]
+
+
+def test_one_question_offers_choices_and_several_do_not():
+    assert score("detection", QUESTIONS[:1]).choices == CHOICES
+    many, last = score("detection", QUESTIONS, per_prompt=5), score("detection", QUESTIONS[:1], per_prompt=5)
+    assert many.choices is None and last.choices is None
+    assert "list of 1 numbers" in last.messages[-1].content, "a shorter last prompt is asked like any other"
+
+
+def test_detection_shows_no_marks_and_text_adds_no_line():
+    content = score("detection", QUESTIONS, per_prompt=5).messages[-1].content
+    assert "<<" not in content
+    texts = content.split("\n\n")[-1].splitlines()
+    assert [line.split(":")[0] for line in texts] == ["Text 1", "Text 2", "Text 3"]
+
+
+def test_explainer_marks_above_a_share_of_the_largest_shown_and_each_windows_strongest():
+    lines = explain().messages[-1].content.splitlines()
+    assert lines == [
+        "Example 1: I don't<< stop>>\\n",
+        "Example 2:  don't<< stop stop>> {text} > >",
+        "Example 3: é<< stop>> now",
+    ]
+    strict = explain(marked_share=0.6).messages[-1].content.splitlines()
+    assert strict[1] == "Example 2:  don't stop<< stop>> {text} > >"
+
+
+def test_activations_are_written_on_a_scale_of_the_largest_shown():
+    lines = explain(show_activations=True).messages[-1].content.splitlines()
+    assert lines[0] == "Example 1: I don't<< stop (10)>>\\n"
+    assert lines[1] == "Example 2:  don't<< stop (5)>><< stop (8)>> {text} > >"
+
+
+def test_answer_ends_with_its_line_unless_the_model_may_think():
+    assert explain().stop == ("\n",)
+    assert explain(one_line=False).stop == ()
+
+
+def write_snapshots():
+    """Write every snapshot anew."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in rendered().items():
+        (FOLDER / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_snapshots()
