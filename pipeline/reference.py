@@ -29,7 +29,7 @@ BEGIN, END = "<!-- tables: made by `make docs` -->", "<!-- end of tables -->"
 def tables_page() -> str:
     """`docs/tables.md`."""
     return (
-        "# The tables\n\nMade from `pipeline/tables.py` by `make docs`. Counts, density and firing quantiles are "
+        "# The tables\n\nMade from `pipeline/tables/` by `make docs`. Counts, density and firing quantiles are "
         "over all documents;\nwhat an explainer, a rule or a route looks at comes from train documents only.\n\n"
         + table_reference()
     )
@@ -62,7 +62,7 @@ def _type_name(kind: pa.DataType) -> str:
 
 def config_page() -> str:
     """`docs/config.md`."""
-    parts = ["# The config\n\nMade from `pipeline/config.py` by `make docs`. One YAML file is one experiment.\n"]
+    parts = ["# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment.\n"]
     sections = _sections(Config, "")
     for title, model in sections:
         parts.append(

@@ -40,12 +40,21 @@ class Vocabulary:
                 run = []
         if run:
             pieces.append(self._piece(token_ids, run, run[-1] in marked))
-        return "".join(pieces)
+        return "".join(_apart(left, right) for left, right in zip(["", *pieces], pieces, strict=False))
 
     def _piece(self, token_ids: Sequence[int], run: Sequence[int], is_marked: bool, note: str = "") -> str:
         # Bytes are joined before they are decoded: one character may be spelled by several tokens.
         text = one_line(b"".join(self._bytes[token_ids[place]] for place in run).decode("utf-8", "replace"))
-        return f"{OPEN}{text}{note}{CLOSE}" if is_marked else text
+        if not is_marked:
+            return text
+        before, after = " " * text.startswith("<"), " " * (text + note).endswith(">")
+        return f"{OPEN}{before}{text}{note}{after}{CLOSE}"
+
+
+def _apart(left: str, right: str) -> str:
+    """The right piece, moved away from a left one with which it would make a mark of three."""
+    touch = left[-1:] == right[:1] and right[:1] in {"<", ">"}
+    return f" {right}" if touch else right
 
 
 def load_vocabulary(lake: Lake) -> Vocabulary:

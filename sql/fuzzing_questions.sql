@@ -1,8 +1,9 @@
 -- One row per fuzzing question: are the marked tokens of this test window the ones on which the feature fires?
 -- Right: an activating window, marked above a share of its peak. Wrong: the same places marked in another window
--- of the feature in which none of them fires; windows are tried in hash order, 20 at most, one window once. For
--- every other pair, windows that hold a top token of the feature at one of the places come first. A right window
--- without such a partner is dropped, so that both have the same numbers and places of marks.
+-- of the feature in which none of them fires. Windows are tried in an order, 20 at most: those nearest to the right
+-- one's length first, so that length tells nothing; for every other pair those that hold a top token of the
+-- feature at one of the places; then by hash. A right window without such a partner is dropped, so that both
+-- have the same numbers and places of marks.
 with windows as (
     select x.*, s.top_tokens
     from examples as x
@@ -24,9 +25,12 @@ pairs as (
         r.places,
         r.draw as right_draw,
         w.example_id as wrong_id,
+        r.places[-1] < len(w.token_ids)
+            and list_max(list_transform(r.places, lambda p: w.activations[p + 1])) = 0 as is_silent_there,
         row_number() over (
             partition by r.feature, r.example_id
             order by
+                abs(len(w.token_ids) - len(r.token_ids)),
                 r.draw % 2 = 0 and list_has_any(
                     list_transform(r.places, lambda p: w.token_ids[p + 1]),
                     list_transform(w.top_tokens, lambda t: t.token_id)
@@ -36,14 +40,12 @@ pairs as (
         ) as try
     from rights as r
     join windows as w on w.feature = r.feature and w.example_id <> r.example_id
-    where r.places[-1] < len(w.token_ids)
-      and list_max(list_transform(r.places, lambda p: w.activations[p + 1])) = 0
 ),
 partners as (
     -- A window may serve several right ones; it is taken with different marks then.
     select feature, right_id, places, arg_min(wrong_id, try) as wrong_id
     from pairs
-    where try <= 20
+    where try <= 20 and is_silent_there
     group by feature, right_id, places
 ),
 questions as (

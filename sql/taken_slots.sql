@@ -17,14 +17,15 @@ silent_counts as (
     select feature, role, kind, n_slots from stratum_counts
     union all
     select
-        a.feature,
-        a.role,
+        b.feature,
+        t.role,
         'random',
-        t.n_role_slots - a.n_active - coalesce((
-            select sum(n_slots) from stratum_counts as c where c.feature = a.feature and c.role = a.role
+        t.n_role_slots - coalesce(a.n_active, 0) - coalesce((
+            select sum(n_slots) from stratum_counts as c where c.feature = b.feature and c.role = t.role
         ), 0)
-    from active_counts as a
-    join totals as t using (role)
+    from batch_features as b
+    cross join totals as t
+    left join active_counts as a on a.feature = b.feature and a.role = t.role
 ),
 candidates as (
     select

@@ -633,23 +633,35 @@ def test_llm_requests_has_one_row_a_request_and_outlives_a_torn_line(told: Any, 
 # Schedule and runs ----------------------------------------------------------------------------------------
 
 
-def tick(config: Config, instance: dg.DagsterInstance) -> tuple[list[str | None], str | None]:
-    """The partitions that the schedule asks for at the next tick, and why it skips."""
-    repository = build_definitions(config).get_repository_def()
+def tick(
+    repository: dg.RepositoryDefinition, instance: dg.DagsterInstance, *, whole: bool = False
+) -> tuple[list[str | None], str | None]:
+    """The partitions that the schedule asks for at the next tick, and why it skips.
+
+    `whole`: as the daemon does it, with the run requests resolved, which takes seconds.
+    """
     [schedule] = repository.schedule_defs
     now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=10 * next(TICKS))
     context = dg.build_schedule_context(instance=instance, scheduled_execution_time=now, repository_def=repository)
-    data = schedule.evaluate_tick(context)
-    requests = data.run_requests or []
-    # Dagster launches a run key once ever: with the partition alone, a failed batch would never be tried again.
+    if whole:
+        data = schedule.evaluate_tick(context)
+        requests, reason = list(data.run_requests or []), data.skip_message
+    else:
+        given: list[Any] = list(schedule(context))
+        requests = [each for each in given if isinstance(each, dg.RunRequest)]
+        reason = next((each.skip_message for each in given if isinstance(each, dg.SkipReason)), None)
+    # Dagster wants keys where there are several runs, and launches a key once ever: with the partition alone
+    # as the key, a failed batch would never be tried again.
     keys = {request.run_key for request in requests}
     assert len(keys) == len(requests) and not keys & RUN_KEYS
-    RUN_KEYS.update(keys)
-    return [request.partition_key for request in requests], data.skip_message
+    RUN_KEYS.update(keys - {None})
+    return [request.partition_key for request in requests], reason
 
 
-def add_run(instance: dg.DagsterInstance, config: Config, partition: str, status: DagsterRunStatus) -> None:
-    job = build_definitions(config).resolve_job_def("explain_and_score")
+def add_run(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, partition: str, status: DagsterRunStatus
+) -> None:
+    job = repository.get_job("explain_and_score")
     instance.create_run_for_job(job, status=status, tags={"dagster/partition": partition})
 
 
@@ -658,30 +670,32 @@ def test_the_schedule_goes_on_with_the_next_batches_and_parks_what_fails(make: M
     with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         config = make(oracle.base_url, selection={"batch_size": 1})
         write_selected_features(open_lake(config), SAE)
-        assert tick(config, instance) == ([first, second], None)
-        add_run(instance, config, first, DagsterRunStatus.STARTED)
-        assert tick(config, instance) == ([second, third], None)
+        repository = build_definitions(config).get_repository_def()
+        assert tick(repository, instance) == ([first, second], None)
+        add_run(instance, repository, first, DagsterRunStatus.STARTED)
+        assert tick(repository, instance) == ([second, third], None)
         for _ in range(2):
-            add_run(instance, config, second, DagsterRunStatus.FAILURE)
-        assert tick(config, instance) == ([second, third], None)
-        add_run(instance, config, second, DagsterRunStatus.FAILURE)
-        assert tick(config, instance) == ([third], None)
-        add_run(instance, config, third, DagsterRunStatus.QUEUED)
-        asked, reason = tick(config, instance)
+            add_run(instance, repository, second, DagsterRunStatus.FAILURE)
+        assert tick(repository, instance) == ([second, third], None)
+        add_run(instance, repository, second, DagsterRunStatus.FAILURE)
+        assert tick(repository, instance) == ([third], None)
+        add_run(instance, repository, third, DagsterRunStatus.STARTING)
+        asked, reason = tick(repository, instance)
         assert not asked
         assert reason == f"3 batches are unfinished, 2 under way, 1 parked after 3 failures: {second}"
-        add_run(instance, config, second, DagsterRunStatus.SUCCESS)
-        assert tick(config, instance) == ([second], None)
+        add_run(instance, repository, second, DagsterRunStatus.SUCCESS)
+        assert tick(repository, instance) == ([second], None)
 
 
 def test_the_schedule_skips_finished_batches_and_says_when_all_is_done(make: Make, tmp_path: Path) -> None:
     with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         config = make(oracle.base_url, selection={"batch_size": 1})
         write_selected_features(open_lake(config), SAE)
+        repository = build_definitions(config).get_repository_def()
         explain_and_score(config, (STOP,))
-        assert tick(config, instance)[0] == [f"{COLOUR:05d}|{SAE}", f"{ANIMAL:05d}|{SAE}"]
+        assert tick(repository, instance, whole=True)[0] == [f"{COLOUR:05d}|{SAE}", f"{ANIMAL:05d}|{SAE}"]
         explain_and_score(config, (COLOUR, ANIMAL))
-        asked, reason = tick(config, instance)
+        asked, reason = tick(repository, instance)
         assert not asked and reason and reason.startswith("0 batches are unfinished")
 
 

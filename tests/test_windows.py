@@ -88,7 +88,6 @@ def test_text_beside_or_inside_a_mark_cannot_close_or_open_it(pieces):
     assert render(pieces, [1]).count(OPEN) == render(pieces, [1]).count(CLOSE) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="windows.py pulls << apart within a piece, not at the border to a mark")
 @pytest.mark.parametrize("pieces, place", [
     (["vector<", "int", "> x"], 1), (["a", "<b", " c"], 1), (["a", " b>", " c"], 1), (["x<y<int", ">>", " z"], 1),
 ])

@@ -224,7 +224,7 @@ def write_experiment(folder: Path, **sections: Any) -> Path:
     for name, section in sections.items():
         merges = isinstance(section, Mapping) and isinstance(values.get(name), Mapping)
         values[name] = {**values[name], **section} if merges else section
-    for section in ("explaining", "scoring"):  # the local client reads the tiny model too, if nothing else is asked
+    for section in ("explaining", "scoring"):  # the tiny model explains and scores too
         values[section].setdefault("model", values["subject"]["model"])
     if values["subject"]["model"] == str(folder / "subject") and not (folder / "subject").exists():
         write_tiny_subject(folder / "subject")

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 
 import numpy as np
-import pytest
 
 from .rows import SAE, Database, Document, Firing, by, fill_corpus, fill_firings
 
@@ -105,7 +104,6 @@ def test_train_windows_are_activating_and_roles_are_those_of_the_documents():
     assert all(row["doc_id"] == f"d{row['context_id']}" for row in rows)
 
 
-@pytest.mark.xfail(strict=True, reason="taken_slots.sql: `random` is wrong where no slot is active")
 def test_random_stratum_excludes_hard_negatives_where_the_feature_never_fires_in_the_role():
     database = strata_database()
     fill_firings(database, [Firing(0, 7, 3), Firing(0, 8, 3), Firing(1, 3, 4)])
