@@ -54,7 +54,11 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
                 + (f": {', '.join(key.partition for key in parked)}" if parked else "")
             )
         for key in ready[:BATCHES_AT_ONCE]:
-            yield dg.RunRequest(partition_key=key.partition)
+            # Dagster launches a run key once ever; with the tick in it, a batch that failed is tried again.
+            yield dg.RunRequest(
+                run_key=f"{key.partition} {context.scheduled_execution_time.isoformat()}",
+                partition_key=key.partition,
+            )
 
     return schedule
 
