@@ -24,7 +24,15 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
-from pipeline.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
+from pipeline.stages import (
+    STAGES,
+    SourceHashes,
+    Versions,
+    config_value,
+    parameters_of,
+    sql_text,
+    stage_hash,
+)
 from pipeline.tables import TABLES, Table
 
 SCHEMA_FILE = "schema.parquet"
@@ -114,10 +122,11 @@ class Lake:
                 )
 
     @cached_property
-    def _versions(self) -> dict[tuple[str, str | None], str]:
+    def _versions(self) -> Versions:
         """Stage hash by (table, SAE or None)."""
+        known: Versions = {}
         return {
-            (name, sae): stage_hash(self.config, name, self.hashes, sae)
+            (name, sae): stage_hash(self.config, name, self.hashes, sae, known)
             for name, table in TABLES.items()
             if table.partition != "ledger"
             for sae in (self.config.sae_names if _is_by_sae(table) else (None,))

@@ -69,33 +69,28 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
     return table
 
 
-def _explanations(rows: pl.DataFrame, sae: str) -> Table:
-    table = Table(title=f"{sae}: explanations and their scores", title_justify="left", title_style="bold")
-    table.add_column("feature", justify="right", no_wrap=True)
-    table.add_column("by", no_wrap=True)
-    table.add_column("explanation", overflow="fold", ratio=1)
-    table.add_column("detection", no_wrap=True)
-    table.add_column("fuzzing", no_wrap=True)
-    table.add_column("rule F1", no_wrap=True)
+def _explanations(rows: pl.DataFrame, sae: str) -> Text:
+    """Two lines an explanation: its scores, and below them its words."""
+    text = Text(f"{sae}: explanations, and how well they predict (balanced accuracy, interval)\n", style="bold")
     for row in rows.iter_rows(named=True):
         words = printable(row["explanation"] or f"({row['status']})")
-        table.add_row(
-            f"{row['feature']}",
-            {"default": "LLM"}.get(row["explainer"], row["explainer"]),
-            Text(words if len(words) <= _CELL_CHARACTERS else words[: _CELL_CHARACTERS - 1] + "…"),
-            _with_interval(row["detection"], row["detection_low"], row["detection_high"]),
-            _with_interval(row["fuzzing"], row["fuzzing_low"], row["fuzzing_high"]),
-            "" if row["rule_f1"] is None else f"{row['rule_f1']:.2f}",
-        )
-    return table
+        by = {"default": "LLM"}.get(row["explainer"], row["explainer"])
+        detection = _with_interval(row["detection"], row["detection_low"], row["detection_high"])
+        fuzzing = _with_interval(row["fuzzing"], row["fuzzing_low"], row["fuzzing_high"])
+        exact = "" if row["rule_f1"] is None else f"  on all tokens F1 {row['rule_f1']:.2f}"
+        scores = f"{row['feature']:>7} {by:<5} detection {detection}  fuzzing {fuzzing}{exact}\n"
+        text.append(scores, style="not bold")
+        text.append(f"        {words if len(words) <= 70 else words[:69] + '…'}\n", style="not bold dim")
+    return text
 
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means beside their baselines: an explanation that does not beat the empty one says nothing."""
-    table = Table(title=f"{sae}: balanced accuracy, means over features", title_justify="left", title_style="bold")
+    title = f"{sae}: mean balanced accuracy; read it against that of the empty explanation"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("explainer", "scorer", "route"):
         table.add_column(name, no_wrap=True)
-    for name in ("features", "mean", "coverage", "prompt tokens"):
+    for name in ("n", "mean", "covered", "tokens"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows.iter_rows(named=True):
         table.add_row(

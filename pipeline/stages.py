@@ -172,12 +172,21 @@ def config_value(config: Config, parameter: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None = None) -> str:
+Versions = dict[tuple[str, str | None], str]
+"""Stage hashes by (table, SAE or None)."""
+
+
+def stage_hash(
+    config: Config, table: str, hashes: SourceHashes, sae: str | None = None, known: Versions | None = None
+) -> str:
     """The version of a table as 12 hex digits; for a table of an SAE, of that SAE's part of it.
 
     With empty `hashes` and no SAE it covers definitions alone, which the graph knows before any file is
-    read: Dagster's `code_version`.
+    read: Dagster's `code_version`. Hashes in `known` are not computed again, and new ones join it.
     """
+    known = {} if known is None else known
+    if (table, sae) in known:
+        return known[table, sae]
     stage = STAGES[table]
     texts = {name: sql_text(name) for name in stage.sql}
     parameters = {name for text in texts.values() for name in parameters_of(text)} - _GIVEN
@@ -192,7 +201,7 @@ def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None
             if name.partition("_")[0] not in _UNHASHED
         },
         "sql": {name: _digest(text) for name, text in texts.items()},
-        "inputs": {name: _input_hashes(config, table, name, hashes, sae) for name in stage.inputs},
+        "inputs": {name: _input_hashes(config, table, name, hashes, sae, known) for name in stage.inputs},
     }
     if stage.prompts:
         texts = {name: text for name, text in prompt_texts().items() if name.startswith(stage.prompts)}
@@ -202,15 +211,18 @@ def stage_hash(config: Config, table: str, hashes: SourceHashes, sae: str | None
     if table == "saes" and sae is not None:
         own = config.sae(sae)
         definition["content"] = [own.name, own.hookpoint, own.format, hashes.saes.get(sae, "")]
-    return _digest(json.dumps(definition, sort_keys=True))[:12]
+    known[table, sae] = _digest(json.dumps(definition, sort_keys=True))[:12]
+    return known[table, sae]
 
 
-def _input_hashes(config: Config, table: str, name: str, hashes: SourceHashes, sae: str | None) -> Any:
+def _input_hashes(
+    config: Config, table: str, name: str, hashes: SourceHashes, sae: str | None, known: Versions
+) -> Any:
     """The version of an input; of every SAE's part where a table over all SAEs reads a table of one."""
     reads_all = TABLES[table].partition == "all" and TABLES[name].partition in {"sae", "sae_batch"}
     if reads_all and hashes.saes:
-        return {each: stage_hash(config, name, hashes, each) for each in config.sae_names}
-    return stage_hash(config, name, hashes, sae)
+        return {each: stage_hash(config, name, hashes, each, known) for each in config.sae_names}
+    return stage_hash(config, name, hashes, sae, known)
 
 
 def _at(config: Config, place: str) -> Any:
