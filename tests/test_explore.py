@@ -1,0 +1,55 @@
+"""A lake from a notebook, and what fires on a text."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from test_graph import materialise_all
+from tiny import ALWAYS, ANIMAL, COLOUR, STOP
+
+import pipeline
+from pipeline.config import Config
+from pipeline.errors import CorpusError, LakeError
+
+Experiment = Callable[..., Config]
+
+
+def test_a_text_without_a_lake_shows_what_fires_and_on_which_tokens(make_experiment: Experiment) -> None:
+    rows = pipeline.fires(make_experiment(), " the red fox and the blue stop")
+    found = {row["feature"]: (row["activation"], row["tokens"]) for row in rows.to_dicts()}
+    assert found[STOP] == (4.0, [" stop"])
+    assert found[COLOUR] == (3.0, [" red", " blue"])
+    assert found[ANIMAL][1] == [" fox"]
+    # Position 0 is left out, and so the first token of the text.
+    assert found[ALWAYS][1] == [" red", " fox", " and", " the", " blue", " stop"]
+    assert rows["activation"].to_list() == sorted(rows["activation"], reverse=True)
+    assert rows["words"].null_count() == rows.height
+
+
+def test_a_text_of_one_token_is_refused(make_experiment: Experiment) -> None:
+    with pytest.raises(CorpusError, match="fewer than two tokens"):
+        pipeline.fires(make_experiment(), "s")
+
+
+def test_a_lake_answers_sql_tells_a_feature_and_what_fires_in_words(make_experiment: Experiment) -> None:
+    config = make_experiment()
+    with dg.DagsterInstance.ephemeral() as instance:
+        materialise_all(config, instance)
+    lake = pipeline.open_lake(config.lake_folder)
+    assert lake.sql("select count(*) as n from saes where sae = $sae", sae="hand-set").item() == 1
+    card = lake.feature("hand-set", STOP)
+    assert card.statistics["top_tokens"][0]["text"] == " stop"
+    assert card.route["route"] == "rule"
+    assert set(card.explanations["explainer"]) >= {"rule"}
+    assert set(card.scores["scorer"]) >= {"rule_exact", "detection", "fuzzing"}
+    assert card.examples.height > 0
+    told = pipeline.fires(config, "we stop").filter(feature=STOP).row(0, named=True)
+    assert (told["route"], told["words"]) == ("rule", 'the token " stop"')
+    with pytest.raises(LakeError, match="no feature 99 of SAE 'hand-set'"):
+        lake.feature("hand-set", 99)
+
+
+def test_a_folder_without_a_lake_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="no lake at"):
+        pipeline.open_lake(tmp_path)
