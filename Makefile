@@ -7,7 +7,7 @@ PY     := $(VENV)/bin/python
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export LATENTLAKE_CONFIG := $(CONFIG)
 
-.PHONY: setup demo run test dev sql fires clean-lake docs
+.PHONY: setup demo run test dev sql fires bench clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -32,6 +32,9 @@ sql: setup                          ## A SQL prompt on the lake; make sql Q="fro
 
 fires: setup                        ## What fires on a text: make fires TEXT="The cat sat on the mat."
 	@$(PY) -m pipeline.fires $(CONFIG) "$(TEXT)"
+
+bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
+	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)
 
 clean-lake: setup                   ## Remove table versions that no view points at
 	@$(PY) -m pipeline.clean $(CONFIG)
