@@ -27,19 +27,13 @@ from tiny import (
     write_sparsify,
 )
 
-from pipeline.activations import (
-    BUCKET_FEATURES,
-    FLOAT16_TINY,
-    n_buckets_of,
-    write_activation_shard,
-    write_activations,
-    write_saes,
-)
+from pipeline.activations import write_activation_shard, write_saes
 from pipeline.config import Config, load_config
 from pipeline.corpus.documents import write_contexts, write_documents, write_slots, write_tokens
 from pipeline.errors import LakeError, SubjectError
 from pipeline.lake import Lake, Published
 from pipeline.sae import load_sparse_coder
+from pipeline.store import BUCKET_FEATURES, FLOAT16_TINY, n_buckets_of, write_activations
 from pipeline.subject import Hookpoint, load_subject
 
 Firing = tuple[int, int, int]

@@ -1,0 +1,168 @@
+"""The activation store: shards of firings, merged into one sorted file a bucket of features.
+
+A shard's firings are gathered in buffers of some hundred thousand tokens, sorted by feature; each buffer becomes
+one Parquet file with one row group a bucket. Merging reads one bucket's row groups of all shards, sorts them by
+(feature, token_index) and writes one file a bucket. Memory is bounded by a buffer and a bucket, not by the
+corpus. Sorted so, a row takes about three bytes: the feature costs nothing, the token index is a small
+difference, the activation a float16.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import LakeError
+from pipeline.lake import Lake, Published
+from pipeline.progress import progress
+from pipeline.tables import TABLES
+
+BUCKET_FEATURES = 1024
+"""Features of a bucket: one row group of a shard, one file of the store."""
+
+FLOAT16_MAX = 65_504.0
+FLOAT16_TINY = np.float32(2.0**-24)
+"""The smallest float16 above 0: a weaker firing is still a firing."""
+
+_INDEX_BITS = 40
+"""Bits of the token index in a sort key; a trillion token places."""
+
+
+class Firings(NamedTuple):
+    """Firings as columns: feature int32, token_index int64, activation float32, each [n]."""
+
+    feature: npt.NDArray[np.int32]
+    token_index: npt.NDArray[np.int64]
+    activation: npt.NDArray[np.float32]
+
+    def rows(self, which: slice | npt.NDArray[np.int64]) -> "Firings":
+        """The firings in these rows, in this order."""
+        return Firings(self.feature[which], self.token_index[which], self.activation[which])
+
+
+def write_activations(lake: Lake, sae: str) -> Published:
+    """Merge an SAE's shards into one file a bucket, sorted by (feature, token_index).
+
+    Raises:
+        LakeError: A shard is missing, or two rows are of the same firing.
+    """
+    lake.require("activation_shards", sae=sae)
+    files = [
+        pq.ParquetFile(path)
+        for shard in range(lake.config.corpus.shards)
+        for path in sorted(lake.path("activation_shards", sae=sae, shard=shard).glob("*.parquet"))
+    ]
+    target = lake.path("activations", sae=sae)
+    lake.ensure_schema_file("activations", sae)
+    n_buckets = n_buckets_of(lake.config.sae(sae).n_features)
+    n_rows = 0
+    with lake.writing(target) as folder, progress(n_buckets, f"activations of {sae}", "buckets") as bar:
+        folder.mkdir()
+        for bucket in range(n_buckets):
+            merged = _sorted(_concatenate([_read_bucket(file, bucket) for file in files]))
+            if np.any(np.diff(_keys(merged)) <= 0):
+                raise LakeError(f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards")
+            with _writer(folder / f"{bucket:05d}.parquet", _schema("activations", merged)) as writer:
+                writer.write_table(_table(sae, merged, writer.schema), row_group_size=1 << 18)
+            n_rows += len(merged.feature)
+            bar.update(1)
+    size = sum(path.stat().st_size for path in target.glob("*.parquet"))
+    figures: dict[str, float | int | str] = {"bytes": size, "bytes_per_row": round(size / max(n_rows, 1), 3)}
+    return Published("activations", target, n_rows, figures)
+
+
+def n_buckets_of(n_features: int) -> int:
+    """Buckets of an SAE of that many features."""
+    return -(-n_features // BUCKET_FEATURES)
+
+
+class FiringBuffer:
+    """Firings on their way into a shard's folder: gathered, sorted by feature, one file a flush."""
+
+    def __init__(self, folder: Path, sae: str, n_features: int) -> None:
+        self.folder = folder
+        self.folder.mkdir()
+        self._sae = sae
+        self._n_buckets = n_buckets_of(n_features)
+        self._pending: list[Firings] = []
+        self._n_files = 0
+
+    def add(self, firings: Firings) -> None:
+        """Take a batch's firings."""
+        self._pending.append(firings)
+
+    def flush(self) -> None:
+        """Write what is pending as one file, with one row group a bucket, empty ones included."""
+        firings = _sorted(_concatenate(self._pending))
+        edges = np.searchsorted(firings.feature, np.arange(self._n_buckets + 1) * BUCKET_FEATURES)
+        path = self.folder / f"{self._n_files:05d}.parquet"
+        with _writer(path, _schema("activation_shards", firings)) as writer:
+            for start, end in pairwise(edges.tolist()):
+                part = firings.rows(slice(start, end))
+                writer.write_table(_table(self._sae, part, writer.schema), row_group_size=max(end - start, 1))
+        self._pending = []
+        self._n_files += 1
+
+
+def _concatenate(parts: Sequence[Firings]) -> Firings:
+    if not parts:
+        return Firings(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float32))
+    return Firings(
+        np.concatenate([part.feature for part in parts]),
+        np.concatenate([part.token_index for part in parts]),
+        np.concatenate([part.activation for part in parts]),
+    )
+
+
+def _keys(firings: Firings) -> npt.NDArray[np.int64]:
+    """(feature, token_index) packed into one sort key."""
+    return (firings.feature.astype(np.int64) << _INDEX_BITS) | firings.token_index
+
+
+def _sorted(firings: Firings) -> Firings:
+    return firings.rows(np.argsort(_keys(firings)))
+
+
+def _schema(table: str, firings: Firings) -> pa.Schema:
+    """The table's schema; float32 where float16 would overflow."""
+    schema = TABLES[table].schema
+    if len(firings.activation) and firings.activation.max() > FLOAT16_MAX:
+        place = schema.get_field_index("activation")
+        schema = schema.set(place, pa.field("activation", pa.float32()))
+    return schema
+
+
+def _table(sae: str, firings: Firings, schema: pa.Schema) -> pa.Table:
+    n_rows = len(firings.feature)
+    strength = np.maximum(firings.activation, FLOAT16_TINY)
+    if schema.field("activation").type == pa.float16():
+        strength = strength.astype(np.float16)
+    names = pa.DictionaryArray.from_arrays(np.zeros(n_rows, np.int8), pa.array([sae]))
+    return pa.table([names, firings.feature, firings.token_index, strength], schema=schema)
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["sae", "feature"],
+        column_encoding={"token_index": "DELTA_BINARY_PACKED", "activation": "PLAIN"},
+    )
+
+
+def _read_bucket(file: pq.ParquetFile, bucket: int) -> Firings:
+    rows = file.read_row_group(bucket, columns=["feature", "token_index", "activation"])
+    feature, token_index, activation = (column.to_numpy() for column in rows.columns)
+    return Firings(feature.astype(np.int32), token_index, activation.astype(np.float32))
+
+
+def count_rows(folder: Path) -> int:
+    """Firings in the files of a folder."""
+    return sum(pq.ParquetFile(path).metadata.num_rows for path in folder.glob("*.parquet"))
