@@ -1,0 +1,309 @@
+"""A synthetic lake of the post's size: a corpus and firings whose patterns are known.
+
+Tokens follow Zipf's law, documents have lognormal lengths, features have lognormal frequencies; a tenth is dead and
+a few are dense. Planted features fire on one token, on a set of tokens, after a token, or at places of the
+context, and between 5 and 30 % of their firings are off their pattern: a feature without noise flatters the
+heuristic that looks for it. All other features fire anywhere, with a strength of their own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.config import Config
+from pipeline.lake import Lake
+from pipeline.stages import SourceHashes
+from pipeline.store import FiringBuffer, Firings
+
+Kind = Literal["background", "unigram", "token_set", "previous_token", "positional", "dense", "dead"]
+
+SAE = "synthetic"
+CONTEXT_LENGTH = 256
+VOCABULARY = 50_257
+SPREAD = 1.85
+"""Standard deviation of the logarithm of features' frequencies, as on the demo SAE."""
+
+BURSTS = 0.5
+"""Share of the background firings that another firing follows within some tokens (on the demo SAE, the median
+distance of two firings is 12 tokens)."""
+
+_TOKENS_AT_ONCE = 262_144
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large: tokens of the corpus, features of the SAE, firings a token on average, shards."""
+
+    name: str
+    n_tokens: int
+    n_features: int
+    firings_per_token: int = 32
+    shards: int = 8
+
+
+SIZES = {
+    "small": Size("small", 1_000_000, 32_768, shards=4),
+    "large": Size("large", 10_000_000, 131_072, shards=16),
+}
+
+
+class Pattern(NamedTuple):
+    """What makes planted features fire: pairs of a key (token id or position) and a feature, sorted by key.
+
+    keys and features: [n_pairs] int64; probability: [n_pairs], that it fires where the key stands.
+    """
+
+    keys: Ints
+    features: Ints
+    probability: Floats
+
+
+class Plan(NamedTuple):
+    """The features of a synthetic SAE.
+
+    kinds: [n_features]; background: [n_features], firings a token that follow no pattern; strength: [n_features],
+    median activation; by_token, by_previous and by_position: the patterns.
+    """
+
+    kinds: npt.NDArray[np.str_]
+    background: Floats
+    strength: Floats
+    by_token: Pattern
+    by_previous: Pattern
+    by_position: Pattern
+
+
+def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Config:
+    """The experiment that a synthetic lake pretends to be of."""
+    return Config.model_validate(
+        {
+            "name": f"synthetic_{size.name}",
+            "subject": {"model": "synthetic"},
+            "saes": [
+                {"name": SAE, "source": "synthetic", "hookpoint": "layers.0", "n_features": size.n_features}
+            ],
+            "corpus": {
+                "sources": [{"kind": "python"}],
+                "context_length": CONTEXT_LENGTH,
+                "shards": size.shards,
+            },
+            "machine": {"lake": str(lake), "memory_limit": memory_limit},
+        }
+    )
+
+
+def open_synthetic(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Lake:
+    """The lake of a size; nothing is written."""
+    return Lake(synthetic_config(size, lake, memory_limit=memory_limit), SourceHashes(saes={SAE: "synthetic"}))
+
+
+def write_corpus(lake: Lake, size: Size) -> None:
+    """Write documents, tokens, contexts and slots, each by the product's own SQL."""
+    with lake.connect() as connection:
+        connection.register("read_documents", pa.RecordBatchReader.from_batches(_READ, _documents(size)))
+        lake.write("documents", lake.select(connection, "documents").to_arrow_reader())
+    texts = [f" t{number}" for number in range(VOCABULARY)]
+    columns = [
+        pa.array(range(VOCABULARY), pa.int32()),
+        pa.array(texts),
+        pa.array([text.encode() for text in texts]),
+        pa.array([False] * VOCABULARY),
+    ]
+    lake.write("tokens", pa.table(columns, names=["token_id", "text", "bytes", "is_special"]))
+    for shard in range(size.shards):
+        lake.run_stage("contexts", shard=shard, bos_token_id=[])
+    lake.run_stage("slots")
+    row = {"sae": [SAE], "hookpoint": ["layers.0"], "format": ["synthetic"], "d_in": [768]}
+    row |= {"n_features": [size.n_features], "source": ["synthetic"], "weights_hash": ["synthetic"]}
+    lake.write("saes", pa.table(row), sae=SAE)
+
+
+def plan_features(size: Size, seed: int = 0) -> Plan:
+    """The shares of the store's benchmark: 10 % dead, 3 % unigram, 3 % token sets, 1 % previous, some positional."""
+    rng = np.random.default_rng(seed)
+    n = size.n_features
+    kinds = np.full(n, "background", dtype="<U16")
+    places = rng.permutation(n)
+    counts = {
+        "dead": n // 10,
+        "unigram": n * 3 // 100,
+        "token_set": n * 3 // 100,
+        "previous_token": n // 100,
+        "positional": max(16, n // 1600),
+        "dense": 4,
+    }
+    start = 0
+    for kind, count in counts.items():
+        kinds[places[start : start + count]] = kind
+        start += count
+    planted = np.isin(kinds, ["unigram", "token_set", "previous_token", "positional"])
+    n_firings = np.exp(rng.normal(np.log(300 * size.n_tokens / 1e6), SPREAD, n))
+    return plan_of(size, kinds, n_firings, np.where(planted, rng.uniform(0.05, 0.3, n), 1.0), rng)
+
+
+def plan_of(
+    size: Size,
+    kinds: npt.NDArray[np.str_],
+    n_firings: Floats,
+    off_share: Floats,
+    rng: np.random.Generator,
+) -> Plan:
+    """Patterns for planted features of some firings each, of which a share is off the pattern; all [n_features].
+
+    Background features fill up what is missing to the size's firings a token.
+    """
+    frequency = _zipf()
+    on_pattern = n_firings * (1 - off_share) / size.n_tokens  # firings a token
+    pairs: dict[str, list[tuple[Ints, Ints, Floats]]] = {"token": [], "previous": [], "position": []}
+    for feature in np.flatnonzero(np.isin(kinds, ["unigram", "token_set", "previous_token", "positional"])):
+        kind, share = kinds[feature], on_pattern[feature]
+        if kind == "positional":
+            first = int(rng.integers(1, CONTEXT_LENGTH // 2))
+            keys = np.arange(first, min(first + int(rng.integers(1, 33)), CONTEXT_LENGTH))
+            probability = np.full(len(keys), min(0.95, share * CONTEXT_LENGTH / len(keys)))
+            pairs["position"].append((keys, np.full(len(keys), feature), probability))
+            continue
+        n_tokens = 1 if kind == "unigram" else int(rng.integers(2, 6 if kind == "previous_token" else 16))
+        wanted = share / n_tokens / rng.uniform(0.5, 1.0)  # a token so frequent, firing so often, gives the share
+        first = np.searchsorted(-frequency, -wanted)
+        keys = np.unique(np.minimum(first + rng.integers(0, max(2, first // 2), n_tokens), VOCABULARY - 1))
+        probability = np.minimum(1.0, share / len(keys) / frequency[keys])
+        pairs["previous" if kind == "previous_token" else "token"].append(
+            (keys, np.full(len(keys), feature), probability)
+        )
+    background = n_firings * off_share / size.n_tokens
+    background[kinds == "dead"] = 0
+    background[kinds == "dense"] = rng.uniform(0.12, 0.3, int((kinds == "dense").sum()))
+    free = kinds == "background"
+    left = size.firings_per_token - on_pattern[np.char.not_equal(kinds, "dead")].sum() - background[~free].sum()
+    if free.any():
+        background[free] *= max(left, 0) / background[free].sum()
+    return Plan(
+        kinds,
+        background,
+        np.exp(rng.normal(1.0, 0.7, size.n_features)),
+        _pattern(pairs["token"]),
+        _pattern(pairs["previous"]),
+        _pattern(pairs["position"]),
+    )
+
+
+def firings_of_shard(lake: Lake, plan: Plan, shard: int) -> Iterator[Firings]:
+    """The firings of a shard, some hundred thousand tokens at a time, in the order of the tokens."""
+    rng = np.random.default_rng([1, shard])
+    chances = np.cumsum(plan.background)
+    for token_index, token_id, position in _tokens(lake, shard):
+        n_tokens = len(token_id)
+        previous = np.where(position > 0, np.roll(token_id, 1), -1)
+        drawn = rng.random(rng.poisson(chances[-1] * n_tokens / (1 + BURSTS))) * chances[-1]
+        anywhere = (rng.integers(0, n_tokens, len(drawn)) << 20) | np.searchsorted(chances, drawn, side="right")
+        follows = rng.random(len(drawn)) < BURSTS
+        burst = anywhere[follows] + (rng.geometric(1 / 6, follows.sum()) << 20)
+        keys = [
+            anywhere,
+            burst[burst >> 20 < n_tokens],
+            _fired(plan.by_token, token_id, rng),
+            _fired(plan.by_previous, previous, rng),
+            _fired(plan.by_position, position, rng),
+        ]
+        packed = np.unique(np.concatenate(keys))
+        feature, place = (packed & 0xFFFFF).astype(np.int32), packed >> 20
+        strength = plan.strength[feature] * np.exp(0.6 * rng.standard_normal(len(feature), dtype=np.float32))
+        yield Firings(feature, token_index[place], strength.astype(np.float32))
+
+
+def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
+    """Write a shard of firings through the store's own buffer; their number."""
+    target = lake.path("activation_shards", sae=SAE, shard=shard)
+    lake.ensure_schema_file("activation_shards", SAE)
+    n_rows = 0
+    with lake.writing(target) as folder:
+        buffer = FiringBuffer(folder, SAE, lake.config.sae(SAE).n_features)
+        for firings in firings_of_shard(lake, plan, shard):
+            buffer.add(firings)
+            buffer.flush()
+            n_rows += len(firings.feature)
+    return n_rows
+
+
+_READ = pa.schema(
+    [
+        ("ordinal", pa.int64()),
+        ("doc_id", pa.string()),
+        ("source", pa.string()),
+        ("unit", pa.string()),
+        ("text", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+    ]
+)
+
+
+def _documents(size: Size) -> Iterator[pa.RecordBatch]:
+    """Documents of Zipf tokens and lognormal lengths (median 500), a thousand at a time."""
+    rng = np.random.default_rng(2)
+    chances = np.cumsum(_zipf())
+    n_left, ordinal = size.n_tokens, 0
+    while n_left > 0:
+        lengths = np.clip(np.exp(rng.normal(6.2, 0.8, 1000)).astype(np.int64), 50, 8000)
+        lengths = lengths[: np.searchsorted(np.cumsum(lengths), n_left) + 1]
+        ids = np.minimum(np.searchsorted(chances, rng.random(lengths.sum())), VOCABULARY - 1).astype(np.int32)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        numbers = range(ordinal, ordinal + len(lengths))
+        # Multiplication by an odd number shuffles the ids, by which documents are ordered, without a repeat.
+        names = [f"{(number * 0x9E3779B97F4A7C15) % 2**64:016x}" for number in numbers]
+        empty = pa.array([""] * len(lengths))
+        lists = pa.ListArray.from_arrays(offsets, ids)
+        yield pa.RecordBatch.from_arrays(
+            [pa.array(numbers, pa.int64()), pa.array(names), empty, pa.array(names), empty, lists], schema=_READ
+        )
+        n_left -= int(lengths.sum())
+        ordinal += len(lengths)
+
+
+def _tokens(lake: Lake, shard: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """A shard's tokens in pieces: token_index, token_id and position, each [n]."""
+    with lake.connect() as connection:
+        rows = connection.sql(
+            "select context_id, token_ids from contexts where shard = $shard order by context_id",
+            params={"shard": shard},
+        ).to_arrow_reader(_TOKENS_AT_ONCE // CONTEXT_LENGTH)
+        for batch in rows:
+            lists = batch["token_ids"]
+            lengths = np.diff(lists.offsets.to_numpy())
+            starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+            position = np.arange(lengths.sum()) - starts
+            context_id = np.repeat(batch["context_id"].to_numpy(), lengths)
+            token_id = lists.flatten().to_numpy().astype(np.int64)
+            yield context_id * CONTEXT_LENGTH + position, token_id, position
+
+
+def _zipf() -> Floats:
+    """Frequency of each token of the vocabulary, by rank (Mandelbrot's form, exponent 1, offset 2.7)."""
+    weights = 1 / (np.arange(VOCABULARY) + 2.7)
+    return weights / weights.sum()
+
+
+def _pattern(pairs: list[tuple[Ints, Ints, Floats]]) -> Pattern:
+    if not pairs:
+        return Pattern(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    keys, features, probability = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    order = np.argsort(keys, kind="stable")
+    return Pattern(keys[order], features[order], probability[order])
+
+
+def _fired(pattern: Pattern, keys: Ints, rng: np.random.Generator) -> Ints:
+    """Packed (place << 20 | feature) of the firings that a pattern gives where its keys stand; keys [n_tokens]."""
+    first, last = np.searchsorted(pattern.keys, keys), np.searchsorted(pattern.keys, keys, side="right")
+    n_pairs = last - first
+    place = np.repeat(np.arange(len(keys)), n_pairs)
+    pair = np.arange(n_pairs.sum()) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs) + np.repeat(first, n_pairs)
+    fires = rng.random(len(pair)) < pattern.probability[pair]
+    return (place[fires] << 20) | pattern.features[pair[fires]]
