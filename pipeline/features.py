@@ -1,15 +1,22 @@
 """Features of one SAE, all at once: statistics, rules, routes, selection and the example index.
 
-The work is in `sql/`; each function names the tables that must be there and the figures a person wants.
+The work is in `sql/`; each function names the tables that must be there and the figures a person wants. What
+reads every firing goes through the store bucket by bucket, so that memory is bounded by a bucket.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from pipeline.errors import ConfigError
+from pipeline.firings import bucket_firings, bucket_slot_peaks, load_places
 from pipeline.lake import Lake, Published
-from pipeline.stages import STAGES
+from pipeline.progress import progress
+from pipeline.stages import FIRINGS, SLOT_PEAKS, STAGES
+from pipeline.store import BUCKET_FEATURES, n_buckets_of
+from pipeline.tables import TABLES
 
 _LEAST_SLOTS = 2
 
@@ -19,7 +26,8 @@ _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".json": "read_json"
 def write_feature_table(lake: Lake, table: str, sae: str) -> Published:
     """Make one of an SAE's feature tables by its SQL. Raises LakeError if an input is not complete."""
     lake.require(*STAGES[table].inputs, sae=sae)
-    published = lake.run_stage(table, sae=sae)
+    by_bucket = FIRINGS in STAGES[table].sql
+    published = _run_by_bucket(lake, table, sae) if by_bucket else lake.run_stage(table, sae=sae)
     return Published(table, published.path, published.n_rows, feature_figures(lake, table, sae))
 
 
@@ -57,6 +65,39 @@ def feature_figures(lake: Lake, table: str, sae: str) -> dict[str, float | int |
     """The few numbers of a feature table that matter: name and value by `sql/figures/<table>.sql`."""
     rows = lake.query(f"figures/{table}", sae=sae)
     return dict(rows.iter_rows())
+
+
+def _run_by_bucket(lake: Lake, table: str, sae: str) -> Published:
+    """Run a stage's SQL up to `firings` once, and from there on for one bucket of features after the other."""
+    names = STAGES[table].sql
+    begin = names.index(FIRINGS)
+    with lake.connect(sae) as connection:
+        for name in names[:begin]:
+            lake.create_temporary(connection, name, sae=sae)
+        rows = _bucket_rows(lake, connection, names[begin + 1 :], sae)
+        return lake.write(table, pa.RecordBatchReader.from_batches(TABLES[table].schema, rows), sae=sae)
+
+
+def _bucket_rows(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, names: Sequence[str], sae: str
+) -> Iterator[pa.RecordBatch]:
+    """The rows of the last SQL file, bucket by bucket; those before it fill temporary tables."""
+    *before, last = names
+    peaks = SLOT_PEAKS in before
+    read = SLOT_PEAKS if peaks else FIRINGS
+    before = [name for name in before if name != read]
+    places = load_places(connection, lake.config.corpus.context_length)
+    n_buckets = n_buckets_of(lake.config.sae(sae).n_features)
+    with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
+        for bucket in range(n_buckets):
+            connection.register(read, (bucket_slot_peaks if peaks else bucket_firings)(lake, sae, bucket, places))
+            first = bucket * BUCKET_FEATURES
+            given = {"sae": sae, "first_feature": first, "end_feature": first + BUCKET_FEATURES}
+            for name in before:
+                lake.create_temporary(connection, name, **given)
+            for rows in lake.select(connection, last, **given).to_arrow_reader():
+                yield rows.cast(TABLES[last].schema)
+            bar.update(1)
 
 
 def _create_wanted_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> None:

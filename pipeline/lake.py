@@ -247,7 +247,7 @@ class Lake:
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
         """Fill the temporary table `name` by `sql/<name>.sql`."""
         text = sql_text(name)
-        connection.execute(f"create temp table {name} as {text}", self._parameters(text, values))
+        connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
 
     def select(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> duckdb.DuckDBPyRelation:
         """The rows of `sql/<name>.sql` with its parameters; they are computed when they are read."""

@@ -23,6 +23,9 @@ from pipeline.tables import TABLES
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 
+FIRINGS, SLOT_PEAKS = "firings", "slot_peaks"
+"""SQL files whose rows arrays make faster; what a stage runs from FIRINGS on, it runs bucket by bucket."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -33,7 +36,8 @@ class Stage:
         inputs: The tables that it reads.
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
-        sql: SQL files that it runs in this order; all but the table's own fill temporary tables.
+        sql: SQL files that it runs in this order; all but the table's own fill temporary tables. From `firings`
+            on, they run for one bucket of features after the other.
         prompts: Beginnings of the names of the prompts that it uses.
         version: Raised by hand when code outside SQL changes what the rows are.
     """
@@ -55,7 +59,7 @@ _JUDGED = (
 )
 _SCORING = (
     *("question_answers", "normal_quantile", "rate_intervals", "ranked_scores", "sample_scores"),
-    *("corpus_tokens", "rule_exact"),
+    *("candidate_slots", "corpus_tokens", "rule_exact"),
 )
 
 STAGES: dict[str, Stage] = {
@@ -71,17 +75,20 @@ STAGES: dict[str, Stage] = {
         Stage(
             "feature_tokens",
             ("activations", "contexts", "documents", "slots"),
-            sql=("corpus_tokens", "feature_cuts", "feature_tokens"),
+            sql=("candidate_slots", "corpus_tokens", FIRINGS, "feature_cuts", "feature_tokens"),
         ),
         Stage(
             "feature_stats",
             ("saes", "activations", "contexts", "documents", "slots", "tokens", "feature_tokens"),
             sql=(
+                "candidate_slots",
                 "corpus_tokens",
                 "train_tokens",
+                "reached_positions",
+                "cell_bias",
+                FIRINGS,
                 "feature_cuts",
                 "feature_counts",
-                "feature_slots",
                 "feature_positions",
                 "feature_token_counts",
                 "feature_previous_tokens",
@@ -91,14 +98,29 @@ STAGES: dict[str, Stage] = {
         Stage(
             "feature_rules",
             ("contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
-            sql=("corpus_tokens", "train_tokens", "rule_candidates", "rule_sets", "feature_rules"),
+            sql=(
+                "candidate_slots",
+                "corpus_tokens",
+                "train_tokens",
+                "rule_candidates",
+                "rule_sets",
+                "feature_rules",
+            ),
         ),
         Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
         Stage("selected_features", ("feature_stats", "feature_routes"), sql=("selected_features",)),
         Stage(
             "example_index",
             ("saes", "activations", "contexts", "documents", "slots"),
-            sql=("corpus_tokens", "active_slots", "silent_slots", "example_index"),
+            sql=(
+                "candidate_slots",
+                "corpus_tokens",
+                FIRINGS,
+                SLOT_PEAKS,
+                "active_slots",
+                "silent_slots",
+                "example_index",
+            ),
         ),
         Stage("feature_neighbours", ("saes",)),
         Stage(
@@ -108,7 +130,10 @@ STAGES: dict[str, Stage] = {
                 *("selected_features", "feature_neighbours"),
             ),
             science=("scoring.n_questions",),
-            sql=("batch_features", "corpus_tokens", "batch_slots", "silent_strata", "taken_slots", "examples"),
+            sql=(
+                *("batch_features", "candidate_slots", "corpus_tokens", "batch_slots", "silent_strata"),
+                *("taken_slots", "examples"),
+            ),
         ),
         Stage(
             "explanations",
@@ -138,7 +163,9 @@ STAGES: dict[str, Stage] = {
 }
 """Every stage by its table, inputs before the stages that read them."""
 
-_GIVEN = frozenset({"sae", "shard", "batch", "bos_token_id", "quota_routes", "quota_sizes"})
+_GIVEN = frozenset(
+    {"sae", "shard", "batch", "bos_token_id", "quota_routes", "quota_sizes", "first_feature", "end_feature"}
+)
 _UNHASHED = frozenset({"selection", "machine", "endpoints"})
 
 

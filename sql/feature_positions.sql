@@ -6,23 +6,11 @@
 -- independence with the same margins is taken off. With l = n S / N expected firings at a position, a fired
 -- cell adds f(l) = E[c ln c] - l ln l for c ~ Poisson(l), 1/2 + 1/(12 l) for large l; the cells that did not
 -- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
--- finite population, by (1 - n/N) and (1 - S/N). f is tabled on a grid of ln l in steps of 0.005.
--- Sums are of decimals: sums of doubles would differ in the last bits with the order of the threads.
-with context_lengths as (
-    select len(token_ids) as n_tokens, count(*) as n_contexts
-    from contexts
-    group by n_tokens
-),
-positions as (
-    select
-        position,
-        (select sum(n_contexts) from context_lengths where n_tokens > position)::double as n_reached,
-        (select sum(n_tokens * n_contexts) from context_lengths)::double as n_all
-    from range((select max(n_tokens) from context_lengths)) as p(position)
-),
-counts as (
+-- finite population, by (1 - n/N) and (1 - S/N).
+-- The table cell_bias holds f. Sums are of decimals: sums of doubles would differ in the last bits with the order of the threads.
+with counts as (
     select feature, position, count(*)::double as n_fired
-    from activations
+    from firings
     group by feature, position
 ),
 margins as (
@@ -42,27 +30,15 @@ fired_cells as (
         sum(n_reached) as n_reached
     from counts as c
     join margins using (feature)
-    join positions using (position)
+    join reached_positions using (position)
     group by c.feature
-),
-grid as (
-    select step, exp(step * 0.005) as expected
-    from range(-2400, 740) as g(step)
-),
-cell_bias as (
-    select
-        step,
-        sum((exp(-expected + c * ln(expected) - lgamma(c + 1)) * c * ln(c))::decimal(38, 15))::double
-            - any_value(expected * ln(expected)) as bias
-    from grid, range(2, 110) as n(c)
-    group by step
 ),
 counts_of_firings as (
     select distinct n_active from margins
 ),
 expected_cells as (
     select n_active, n_all, n_reached, n_active * n_reached / n_all as expected
-    from counts_of_firings, positions
+    from counts_of_firings, reached_positions
 ),
 biases as (
     select
@@ -89,7 +65,7 @@ joined as (
     from margins as m
     join fired_cells as f using (feature)
     join biases as b using (n_active)
-    cross join (select any_value(n_all) as n_all from positions)
+    cross join (select any_value(n_all) as n_all from reached_positions)
 )
 select
     feature,

@@ -1,7 +1,7 @@
--- One row per feature of SAE $sae, every one; a feature that never fires has counts of 0 and no quantiles.
+-- One row per feature of SAE $sae from $first_feature to below $end_feature, every one; a feature that never fires has counts of 0 and no quantiles.
 -- The token counts flag only with min_firings train firings: below it they are small by chance.
 with all_features as (
-    select unnest(range(n_features)) as feature
+    select unnest(range($first_feature::int, least($end_feature::int, n_features))) as feature
     from saes
     where sae = $sae
 ),
@@ -16,12 +16,12 @@ joined as (
         coalesce(c.n_active, 0) as n_active,
         coalesce(c.n_active_first, 0) as n_active_first,
         coalesce(k.n_active_train, 0) as n_active_train,
-        coalesce(s.n_slots_train, 0) as n_slots_train,
-        coalesce(s.n_slots_test, 0) as n_slots_test,
-        coalesce(s.n_contexts_train, 0) as n_contexts_train,
-        coalesce(s.n_contexts_test, 0) as n_contexts_test,
-        coalesce(s.n_documents_train, 0) as n_documents_train,
-        coalesce(s.n_documents_test, 0) as n_documents_test,
+        coalesce(c.n_slots_train, 0) as n_slots_train,
+        coalesce(c.n_slots_test, 0) as n_slots_test,
+        coalesce(c.n_contexts_train, 0) as n_contexts_train,
+        coalesce(c.n_contexts_test, 0) as n_contexts_test,
+        coalesce(c.n_documents_train, 0) as n_documents_train,
+        coalesce(c.n_documents_test, 0) as n_documents_test,
         coalesce(c.n_active, 0) / totals.n_tokens as density,
         coalesce(coalesce(k.n_active_train, 0) / totals.n_train_tokens, 0) as density_train,
         c.max_activation,
@@ -34,12 +34,10 @@ joined as (
         coalesce(k.n_top_tokens, 0) as n_top_tokens,
         coalesce(k.n_mass_tokens, 0) as n_mass_tokens,
         coalesce(v.n_top_previous_tokens, 0) as n_top_previous_tokens,
-        coalesce(v.n_mass_previous_tokens, 0) as n_mass_previous_tokens,
         coalesce(k.top_tokens, []) as top_tokens
     from all_features as f
     cross join totals
     left join feature_counts as c using (feature)
-    left join feature_slots as s using (feature)
     left join feature_positions as p using (feature)
     left join feature_cuts as u using (feature)
     left join feature_token_counts as k using (feature)

@@ -1,52 +1,42 @@
 -- One row per feature and drawn candidate slot in which it does not fire.
 -- Each feature that fires draws silent_candidates slots a role by hash; those where it fires fall away.
-with numbered as (
+with roles as (
+    select role, count(*) as n_role_slots from candidate_slots group by role
+),
+active_counts as (
+    select side, count(*) as n_active_slots from active_slots group by side
+),
+sides as (
     select
+        2 * f.feature + (role = 'train')::int as side,
+        f.feature,
         role,
-        context_id,
-        start,
-        row_number() over (partition by role order by context_id, start) - 1 as number,
-        count(*) over (partition by role) as n_role_slots
-    from slots
-    where is_candidate
-),
-firing as (
-    select feature, role, count(*) as n_active_slots
-    from active_slots
-    group by feature, role
-),
-features as (
-    select distinct feature from active_slots
+        n_role_slots,
+        n_role_slots - coalesce(n_active_slots, 0) as n_slots
+    from (select distinct side // 2 as feature from active_counts) as f
+    cross join roles
+    left join active_counts as a on a.side = 2 * f.feature + (role = 'train')::int
 ),
 lots as (
     select
-        feature,
-        role,
-        n_role_slots,
+        side,
         lot,
         hash($seed::bigint, $sae::varchar, feature::int, role, lot::int, 'silent') % n_role_slots as number
-    from features
-    cross join (select distinct role, n_role_slots from numbered)
+    from sides
     cross join range($sampling_silent_candidates) as r(lot)
 ),
 drawn as (
-    select feature, role, n_role_slots, number, min(lot) as lot
+    select side, number, min(lot) as lot
     from lots
-    group by feature, role, n_role_slots, number
+    group by side, number
 ),
 silent as (
-    select d.feature, d.role, d.n_role_slots, d.lot, n.context_id, n.start
+    select d.side, d.lot, t.feature, t.n_slots, s.slot
     from drawn as d
-    join numbered as n on n.role = d.role and n.number = d.number
-    anti join active_slots as a on a.feature = d.feature and a.context_id = n.context_id and a.start = n.start
+    join sides as t using (side)
+    join candidate_slots as s on s.role = t.role and s.number = d.number
+    anti join slot_peaks as p on p.feature = t.feature and p.slot = s.slot
 )
-select
-    s.feature,
-    s.role,
-    s.context_id,
-    s.start,
-    row_number() over (partition by s.feature, s.role order by s.lot) as draw,
-    s.n_role_slots - coalesce(f.n_active_slots, 0) as n_slots
-from silent as s
-left join firing as f on f.feature = s.feature and f.role = s.role
+select feature, slot, row_number() over (partition by side order by lot) as draw, n_slots
+from silent
 qualify draw <= $sampling_silent_draws

@@ -131,7 +131,7 @@ class SamplingConfig(Section):
         "a train document (a power of two)",
     )
     top: Positive = Field(200, description="Strongest train slots kept a feature (post: top 200)")
-    draws_per_decile: Positive = Field(
+    draws_per_decile: Annotated[int, Field(ge=1, lt=1_000_000)] = Field(
         25, description="Activating slots kept a feature, role and decile, by hash order"
     )
     silent_candidates: Positive = Field(96, description="Slots drawn a feature and role to look for silent ones")

@@ -171,7 +171,6 @@ DATA_TABLES = (
             count("n_top_tokens", "distinct tokens of the top share of firings by rank, train", "tokens"),
             count("n_mass_tokens", "distinct tokens that carry the top share of the activation mass, train"),
             count("n_top_previous_tokens", "the same by rank for the token before, train", "tokens"),
-            count("n_mass_previous_tokens", "the same by mass for the token before, train", "tokens"),
             Column(
                 "top_tokens",
                 pa.list_(TOP_TOKEN),
@@ -243,7 +242,7 @@ DATA_TABLES = (
             Column("kind", pa.dictionary(pa.int8(), pa.string()), "`activating` or `silent`"),
             Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak within role; null where silent"),
             Column("rank", pa.int32(), "1 is the strongest within role; null where silent"),
-            Column("draw", pa.int32(), "hash order within role and kind, from 1"),
+            Column("draw", pa.int32(), "place in the hash order among the rows here of its role and kind, from 1"),
             Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
         ),
         ("sae", "feature", "context_id", "start"),

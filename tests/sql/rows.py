@@ -40,6 +40,7 @@ class Database:
 
     def __init__(self, context_length: int = 8, threads: int | None = None, **values: Any) -> None:
         given = {"sae": SAE, "shard": 0, "bos_token_id": [], "quota_routes": None, "quota_sizes": None, "batch": 0}
+        given |= {"first_feature": 0, "end_feature": 1 << 20}
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
         self.connection = _duckdb(threads).cursor()
@@ -80,6 +81,11 @@ class Database:
                 assert rows.schema.names == schema.names
                 rows = rows.cast(schema)
             self.fill(name, rows)
+
+    def make_before(self, name: str, **values: Any) -> None:
+        """Run the SQL files that the pipeline runs before this one, in the first stage that has it."""
+        files = next(stage.sql for stage in STAGES.values() if name in stage.sql)
+        self.make(*files[: files.index(name)], **values)
 
     def run_stage(self, table: str, **values: Any) -> list[Row]:
         """Run every SQL file of a table's stage, and return the table's rows."""

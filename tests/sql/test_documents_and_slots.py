@@ -360,6 +360,7 @@ def test_previous_token_is_null_at_position_0_and_never_from_another_context():
     fill_corpus(database, [
         Document("train", [10, 11, 12, 13, 14]), Document("test", [20]), Document("test", [30, 31]),
     ])
+    database.make("candidate_slots")
     placed = by(database.rows("corpus_tokens"), "token_index")
     assert {index: (row["token_id"], row["previous_token_id"]) for index, row in placed.items()} == {
         0: (10, None), 1: (11, 10), 2: (12, 11), 3: (13, 12),
@@ -373,6 +374,7 @@ def test_previous_token_is_null_at_position_0_and_never_from_another_context():
 def test_tokens_lie_in_candidate_slots_only():
     database = Database(context_length=8)
     fill_corpus(database, [Document("train", range(8)), Document("test", range(8))], copied=[(1, 4)])
+    database.make("candidate_slots")
     placed = by(database.rows("corpus_tokens"), "token_index")
     # Position 0 and the end piece of one token are in no slot, nor is a copied one.
     assert [placed[index]["slot_start"] for index in range(8)] == [None, 1, 1, 1, 4, 4, 4, None]
@@ -382,6 +384,7 @@ def test_tokens_lie_in_candidate_slots_only():
 def test_tokens_have_their_documents_role_and_number():
     database = Database(context_length=4)
     fill_corpus(database, [Document("train", range(5)), Document("test", range(2))])
+    database.make("candidate_slots")
     rows = database.rows("corpus_tokens")
     assert Counter((row["role"], row["document_number"]) for row in rows) == {("train", 0): 5, ("test", 2): 2}
 
@@ -389,5 +392,5 @@ def test_tokens_have_their_documents_role_and_number():
 def test_train_tokens_leave_out_position_0_and_test_documents():
     database = Database(context_length=4)
     fill_corpus(database, [Document("train", [1, 1, 2, 1, 1, 2]), Document("test", [1, 1, 3])])
-    database.make("corpus_tokens")
+    database.make("candidate_slots", "corpus_tokens")
     assert {row["token_id"]: row["n_tokens"] for row in database.rows("train_tokens")} == {1: 2, 2: 2}

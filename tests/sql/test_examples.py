@@ -6,7 +6,7 @@ import numpy as np
 
 from .rows import SAE, Database, Document, Firing, by, fill_corpus, fill_firings
 
-ALL = {"sampling_draws_per_decile": 1_000_000, "sampling_silent_candidates": 400, "sampling_silent_draws": 400}
+ALL = {"sampling_draws_per_decile": 100_000, "sampling_silent_candidates": 400, "sampling_silent_draws": 400}
 """Keep every slot in the index."""
 
 TOP = 50

@@ -77,7 +77,7 @@ def test_feature_on_position_0_only_counts_nowhere_but_in_n_active():
     assert (row["n_active"], row["n_active_first"], row["n_active_train"]) == (3, 3, 0)
     assert (row["max_activation"], row["max_activation_train"], row["mean_activation"]) == (4, None, 3)
     assert (row["n_slots_train"], row["n_slots_test"], row["n_top_tokens"], row["top_tokens"]) == (0, 0, 0, [])
-    assert (row["n_top_previous_tokens"], row["n_mass_previous_tokens"]) == (0, 0)
+    assert row["n_top_previous_tokens"] == 0
     assert row["density"] == pytest.approx(3 / 19)
     assert row["density_train"] == 0
 
@@ -126,6 +126,7 @@ def test_quantiles_are_values_of_the_firings():
         Firing(feature, i // 100, i % 100, float(value))
         for feature, values in drawn.items() for i, value in enumerate(values)
     ])
+    database.make_before("feature_counts")
     rows = by(database.rows("feature_counts"), "feature")
     for feature, values in drawn.items():
         expected = [quantile_disc(values, share / 10) for share in range(1, 10)]
@@ -212,7 +213,7 @@ def test_first_token_of_a_context_counts_as_the_one_before_position_1_only():
     fill_firings(database, [Firing(0, 0, 1), Firing(0, 1, 1), Firing(0, 0, 0), Firing(0, 1, 0)])
     row = stats(database, 1)[0]
     # Before the firings stand tokens 10 (context 0) and 11 (context 1); position 0 has none.
-    assert (row["n_active_train"], row["n_top_previous_tokens"], row["n_mass_previous_tokens"]) == (2, 2, 2)
+    assert (row["n_active_train"], row["n_top_previous_tokens"]) == (2, 2)
 
 
 # Flags --------------------------------------------------------------------------------------------------

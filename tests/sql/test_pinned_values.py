@@ -49,7 +49,7 @@ def test_activating_slots_are_drawn_in_the_known_order():
 def test_slots_themselves_have_the_hash_that_the_expression_has():
     database = corpus_database(n_contexts=4)
     fill_firings(database, [(7, 2, 3)])
-    database.make("corpus_tokens")
+    database.make_before("active_slots")
     expected = one_value(f"hash(0::bigint, '{SAE}'::varchar, 7::int, 'train', 2::bigint, 1::int, 'example')")
     assert [row["lot"] for row in database.rows("active_slots")] == [expected]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from .rows import SAE, Database, by
+from .rows import Database, by
 
 FIRINGS = (5, 30, 300, 3000)
 FULL = np.full(300, 64)
@@ -26,12 +26,10 @@ def position_rows(lengths, fired, context_length=None):
     ]
     database.fill("contexts", contexts)
     places = [np.asarray(each, dtype=np.int64).reshape(-1, 2) for each in fired]
-    index = np.concatenate([each[:, 0] * context_length + each[:, 1] for each in places])
     feature = np.repeat(np.arange(len(places), dtype=np.int32), [len(each) for each in places])
-    database.fill("activations", pa.table({
-        "sae": pa.array([SAE] * len(index)), "feature": feature, "token_index": index,
-        "activation": np.ones(len(index), np.float32),
-    }))
+    position = np.concatenate([each[:, 1] for each in places]).astype(np.int32)
+    database.fill("firings", pa.table({"feature": feature, "position": position}))
+    database.make("reached_positions", "cell_bias")
     return by(database.rows("feature_positions"), "feature")
 
 

@@ -1,0 +1,12 @@
+-- One row per step of a grid of expected counts l, l = exp(step * 0.005): the bias f(l) = E[c ln c] - l ln l of a
+-- fired cell's term for c ~ Poisson(l) (see feature_positions).
+with grid as (
+    select step, exp(step * 0.005) as expected
+    from range(-2400, 740) as g(step)
+)
+select
+    step,
+    sum((exp(-expected + c * ln(expected) - lgamma(c + 1)) * c * ln(c))::decimal(38, 15))::double
+        - any_value(expected * ln(expected)) as bias
+from grid, range(2, 110) as n(c)
+group by step
