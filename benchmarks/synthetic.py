@@ -1,7 +1,7 @@
 """A synthetic lake of the post's size: a corpus and firings whose patterns are known.
 
-Tokens follow Zipf's law, documents have lognormal lengths, features have lognormal frequencies; a tenth is dead and
-a few are dense. Planted features fire on one token, on a set of tokens, after a token, or at places of the
+Tokens follow Zipf's law, documents have lognormal lengths, features have lognormal frequencies; a tenth is dead
+and a few are dense. Planted features fire on one token, on a set of tokens, after a token, or at places of the
 context, and between 5 and 30 % of their firings are off their pattern: a feature without noise flatters the
 heuristic that looks for it. All other features fire anywhere, with a strength of their own.
 """
@@ -87,9 +87,7 @@ def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Co
         {
             "name": f"synthetic_{size.name}",
             "subject": {"model": "synthetic"},
-            "saes": [
-                {"name": SAE, "source": "synthetic", "hookpoint": "layers.0", "n_features": size.n_features}
-            ],
+            "saes": [{"name": SAE, "source": "synthetic", "hookpoint": "layers.0", "n_features": size.n_features}],
             "corpus": {
                 "sources": [{"kind": "python"}],
                 "context_length": CONTEXT_LENGTH,
@@ -127,7 +125,7 @@ def write_corpus(lake: Lake, size: Size) -> None:
 
 
 def plan_features(size: Size, seed: int = 0) -> Plan:
-    """The shares of the store's benchmark: 10 % dead, 3 % unigram, 3 % token sets, 1 % previous, some positional."""
+    """The store's benchmark: 10 % dead, 3 % unigram, 3 % token sets, 1 % previous token, a few positional."""
     rng = np.random.default_rng(seed)
     n = size.n_features
     kinds = np.full(n, "background", dtype="<U16")
@@ -158,7 +156,7 @@ def plan_of(
 ) -> Plan:
     """Patterns for planted features of some firings each, of which a share is off the pattern; all [n_features].
 
-    Background features fill up what is missing to the size's firings a token.
+    Background features are scaled to fill up what is missing to the size's firings a token, if it has some.
     """
     frequency = _zipf()
     on_pattern = n_firings * (1 - off_share) / size.n_tokens  # firings a token
@@ -184,7 +182,7 @@ def plan_of(
     background[kinds == "dense"] = rng.uniform(0.12, 0.3, int((kinds == "dense").sum()))
     free = kinds == "background"
     left = size.firings_per_token - on_pattern[np.char.not_equal(kinds, "dead")].sum() - background[~free].sum()
-    if free.any():
+    if size.firings_per_token:
         background[free] *= max(left, 0) / background[free].sum()
     return Plan(
         kinds,
@@ -288,7 +286,8 @@ def _tokens(lake: Lake, shard: int) -> Iterator[tuple[Ints, Ints, Ints]]:
 def _zipf() -> Floats:
     """Frequency of each token of the vocabulary, by rank (Mandelbrot's form, exponent 1, offset 2.7)."""
     weights = 1 / (np.arange(VOCABULARY) + 2.7)
-    return weights / weights.sum()
+    frequencies: Floats = weights / weights.sum()
+    return frequencies
 
 
 def _pattern(pairs: list[tuple[Ints, Ints, Floats]]) -> Pattern:
@@ -306,4 +305,5 @@ def _fired(pattern: Pattern, keys: Ints, rng: np.random.Generator) -> Ints:
     place = np.repeat(np.arange(len(keys)), n_pairs)
     pair = np.arange(n_pairs.sum()) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs) + np.repeat(first, n_pairs)
     fires = rng.random(len(pair)) < pattern.probability[pair]
-    return (place[fires] << 20) | pattern.features[pair[fires]]
+    packed: Ints = (place[fires] << 20) | pattern.features[pair[fires]]
+    return packed

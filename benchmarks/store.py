@@ -1,0 +1,183 @@
+"""The store and the SQL core at the post's size: written, merged, counted, indexed, each step in its own process.
+
+The data are synthetic (see `synthetic`); every step is the product's own code. CPU seconds, not wall time: they
+depend less on what else the machine does. The limit of the writing is the encoding of rows that are in order
+already, that of the statistics and the index is one pass of DuckDB over every firing.
+"""
+
+import argparse
+import io
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+
+from benchmarks.figures import Figure, Measured, measured, publish
+from benchmarks.synthetic import SAE, SIZES, Size, firings_of_shard, open_synthetic, plan_features, write_corpus
+from pipeline.features import write_feature_table
+from pipeline.store import BUCKET_FEATURES, FiringBuffer, bucket_path, write_activations
+
+SCALES = ("small", "large")
+
+TARGETS = {
+    "small": {"write": 3.5, "statistics": 7.0, "index": 17.0},
+    "large": {"write": 35.0, "statistics": 70.0, "index": 120.0},
+}
+"""CPU seconds at 32 and at 320 million rows."""
+
+STATISTICS = ("feature_tokens", "feature_stats")
+RULES = ("feature_rules", "feature_routes")
+INDEX = ("example_index",)
+
+
+class Written(NamedTuple):
+    """What a writer of shards did: its rows, and the CPU seconds in the store's code alone."""
+
+    n_rows: int
+    cpu_s: float
+
+
+def main() -> None:
+    """Measure a scale and publish its figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--folder", type=Path, help="where the lake is made; it is removed afterwards")
+    given = parser.parse_args()
+    size = SIZES[given.scale]
+    folder = Path(tempfile.mkdtemp(prefix="latentlake-bench-", dir=given.folder))
+    try:
+        publish("store" if given.scale == "small" else "store_large", measure(size, folder))
+    finally:
+        shutil.rmtree(folder)
+
+
+def measure(size: Size, folder: Path) -> list[Figure]:
+    """The figures of a size; the lake is made below the folder."""
+    corpus = measured(_write_corpus, size, folder)
+    written = measured(_write_shards, size, folder)
+    n_rows = sum(each.n_rows for each in written.result)
+    merged = measured(_merge, size, folder)
+    limits = measured(_limits, size, folder).result
+    steps = {
+        name: measured(_write_tables, size, folder, tables)
+        for name, tables in (("statistics", STATISTICS), ("rules", RULES), ("index", INDEX))
+    }
+    write_cpu_s = sum(each.cpu_s for each in written.result) + merged.cpu_s
+    peaks: dict[str, Measured[Any]] = {"writing": written, "merging": merged, **steps}
+    highest = max(peaks, key=lambda name: peaks[name].peak_gib)
+    rows = f"{n_rows / 1e6:,.0f}M rows, {size.n_features:,} features"
+    return [
+        Figure(
+            "bytes_per_row", merged.result / n_rows, "B", 3.0, limit=limits.best_bytes, note="zstd at its highest"
+        ),
+        _cpu("write", write_cpu_s, size, limits.encode_s * n_rows, f"{rows}: to shards, merged; encoding alone"),
+        _cpu("statistics", steps["statistics"].cpu_s, size, limits.scan_s, ", ".join(STATISTICS)),
+        _cpu("rules", steps["rules"].cpu_s, size, None, ", ".join(RULES)),
+        _cpu("index", steps["index"].cpu_s, size, limits.scan_s, ", ".join(INDEX)),
+        _cpu("slots", corpus.cpu_s, size, None, "documents, contexts and slots of the corpus"),
+        Figure("peak_gib", peaks[highest].peak_gib, "GiB", 1.0, note=f"resident, of a step's process: {highest}"),
+        *(
+            Figure(f"{name}_peak_gib", step.peak_gib, "GiB", note=f"{step.wall_s:.0f} s by the clock")
+            for name, step in peaks.items()
+        ),
+        Figure("feature_read_ms", limits.read_ms, "ms", 4.0, note="one feature's rows from its bucket, median"),
+    ]
+
+
+class Limits(NamedTuple):
+    """Measured beside the figures.
+
+    Attributes:
+        scan_s: CPU seconds of one pass of DuckDB over every firing (count and maximum by feature).
+        encode_s: CPU seconds a row to encode rows that are in order.
+        best_bytes: Bytes a row of one bucket at zstd's highest level.
+        read_ms: Wall milliseconds to read one feature's rows, median.
+    """
+
+    scan_s: float
+    encode_s: float
+    best_bytes: float
+    read_ms: float
+
+
+def _cpu(name: str, value: float, size: Size, limit: float | None, note: str) -> Figure:
+    return Figure(f"{name}_cpu_s", value, "s", TARGETS[size.name].get(name), limit=limit, note=note)
+
+
+def _write_corpus(size: Size, folder: Path) -> None:
+    write_corpus(open_synthetic(size, folder), size)
+
+
+def _write_shards(size: Size, folder: Path) -> list[Written]:
+    """Write all shards, two processes at a time."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(_write_shard, [size] * size.shards, [folder] * size.shards, range(size.shards)))
+
+
+def _write_shard(size: Size, folder: Path, shard: int) -> Written:
+    lake = open_synthetic(size, folder)
+    lake.ensure_schema_file("activation_shards", SAE)
+    n_rows, cpu_s = 0, 0.0
+    with lake.writing(lake.path("activation_shards", sae=SAE, shard=shard)) as target:
+        buffer = FiringBuffer(target, SAE, size.n_features)
+        for firings in firings_of_shard(lake, plan_features(size), shard):
+            begin = time.process_time()
+            buffer.add(firings)
+            buffer.flush()
+            cpu_s += time.process_time() - begin
+            n_rows += len(firings.feature)
+    return Written(n_rows, cpu_s)
+
+
+def _merge(size: Size, folder: Path) -> float:
+    return float(write_activations(open_synthetic(size, folder), SAE).figures["bytes"])
+
+
+def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
+    for table in tables:
+        write_feature_table(open_synthetic(size, folder), table, SAE)
+
+
+def _limits(size: Size, folder: Path) -> Limits:
+    lake = open_synthetic(size, folder)
+    with lake.connect(SAE) as connection:
+        begin = time.process_time()
+        connection.sql("select feature, count(*), max(activation) from activations group by feature").fetchall()
+        scan_s = time.process_time() - begin
+    path = bucket_path(lake, SAE, 0)
+    rows = pq.read_table(path)
+    begin = time.process_time()
+    pq.write_table(
+        rows,
+        io.BytesIO(),
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["sae", "feature"],
+        column_encoding={"token_index": "DELTA_BINARY_PACKED", "activation": "PLAIN"},
+    )
+    encode_s = (time.process_time() - begin) / rows.num_rows
+    smallest = io.BytesIO()
+    pq.write_table(
+        rows,
+        smallest,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=["sae", "feature"],
+        column_encoding={"token_index": "DELTA_BINARY_PACKED", "activation": "PLAIN"},
+    )
+    times = []
+    for feature in range(0, BUCKET_FEATURES, 50):
+        begin = time.monotonic()
+        pq.read_table(path, filters=[("feature", "==", feature)], columns=["token_index", "activation"])
+        times.append(1000 * (time.monotonic() - begin))
+    return Limits(scan_s, encode_s, len(smallest.getvalue()) / rows.num_rows, sorted(times)[len(times) // 2])
+
+
+if __name__ == "__main__":
+    main()
