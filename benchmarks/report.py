@@ -11,16 +11,16 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 _HEAD = """# Performance
 
-Written by `python -m benchmarks.report` from `benchmarks/results/`, which `make bench` (and `make bench SCALE=large`)
-fills. CPU seconds are of all threads together. A limit is what the machine itself took in the same run for the part
-of the work that cannot be left out; the last column says what it is. Times of a busy machine differ by a fifth and
-more from run to run; ratios from one run hold better.
+Written by `python -m benchmarks.report` from `benchmarks/results/`, which `make bench` (and, for the store and the
+neighbours, `make bench SCALE=large`) fills. CPU seconds are of all threads together. A limit is what the machine
+itself took in the same run for the part of the work that cannot be left out. Times of a busy machine differ by a
+fifth and more from run to run; ratios from one run hold better.
 """
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "store": (
         "The store and the SQL core, 32 million rows",
-        "Synthetic data: 1M tokens, 32,768 features. Writing is sorting and encoding: about half of it is the sort. "
+        "Synthetic data: 1M tokens, 32,768 features. Writing is sorting and encoding, about half of it each. "
         "The statistics and the index are bound by DuckDB's hash tables over (feature, token) and by its sorts of "
         "the slots by peak and by hash; memory by one bucket of 1,024 features and the arrays of the corpus.",
     ),
@@ -91,8 +91,8 @@ def _curves(result: dict[str, Any]) -> str:
         "## Heuristics on planted features",
         "",
         "Recall by the number of a feature's firings (1M tokens) and the share of its firings off the pattern; "
-        "precision over all noises, among as many background features and those of the other patterns. Firings off "
-        "the pattern are as strong as those on it, which is harder than on real SAEs, where they are weak. "
+        "precision over all noises, among background features and those of the other patterns. Firings off the "
+        "pattern are as strong as those on it, which is harder than on real SAEs, where they are weak. "
         "`unigram` and `previous_token` are the post's cuts with a minimum of 100 train firings, `positional_raw` "
         "is its cut on raw information; `token_rule` (route `rule`) and `positional` (corrected) are what routes.",
     ]
