@@ -1,10 +1,12 @@
 """The forward pass: contexts in, the firings of every SAE out, a shard of the corpus at a time.
 
 One pass serves all SAEs, as deep as the deepest hookpoint. Nothing dense leaves a batch; firings stream into
-the store (see `store`).
+the store (see `store`), which sorts and writes them beside the next batches.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -78,31 +80,42 @@ def open_reader(sae: SaeConfig, device: torch.device) -> Reader:
 
 
 def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader]) -> tuple[int, float]:
-    """One pass over a shard for all SAEs at once; tokens read and seconds taken."""
+    """One pass over a shard for all SAEs at once; tokens read and seconds taken, writing included."""
+    start = time.monotonic()
     with lake.scratch(f"shard-{shard}") as scratch:
         buffers = {
             name: FiringBuffer(scratch / name, name, reader.coder.n_features) for name, reader in readers.items()
         }
         n_tokens = n_pending = 0
         total = lake.query("shard_tokens", shard=shard).item()
-        with progress(total, f"activations, shard {shard}", "tokens") as bar:
-            for batch in _context_batches(lake, shard):
+        # One thread owns the buffers, so that a device does not wait while firings are sorted and written.
+        with (
+            progress(total, f"activations, shard {shard}", "tokens") as bar,
+            ThreadPoolExecutor(1, thread_name_prefix="firings") as writer,
+        ):
+            flushed: list[Future[None]] = []
+            for batch in context_batches(lake, shard):
                 for name, firings in encode_batch(batch, subject, readers):
-                    buffers[name].add(firings)
+                    writer.submit(buffers[name].add, firings)
                 n_tokens += batch.n_tokens
                 n_pending += batch.n_tokens
                 if n_pending >= lake.config.machine.flush_tokens:
-                    for buffer in buffers.values():
-                        buffer.flush()
+                    _wait(flushed)  # so that no more than two buffers are in memory
+                    flushed = [writer.submit(buffer.flush) for buffer in buffers.values()]
                     n_pending = 0
                 bar.update(batch.n_tokens)
-            seconds = float(bar.format_dict["elapsed"])
+            _wait(flushed + [writer.submit(buffer.flush) for buffer in buffers.values()])
         for name, buffer in buffers.items():
-            buffer.flush()
             lake.ensure_schema_file("activation_shards", name)
             with lake.writing(lake.path("activation_shards", sae=name, shard=shard)) as folder:
                 buffer.folder.rename(folder)
-    return n_tokens, seconds
+    return n_tokens, time.monotonic() - start
+
+
+def _wait(flushed: Sequence["Future[None]"]) -> None:
+    """Wait until buffers are written. Raises what writing one of them has raised."""
+    for each in flushed:
+        each.result()
 
 
 class ContextBatch(NamedTuple):
@@ -162,7 +175,7 @@ def encode_batch(
         )
 
 
-def _context_batches(lake: Lake, shard: int) -> Iterator[ContextBatch]:
+def context_batches(lake: Lake, shard: int) -> Iterator[ContextBatch]:
     """A shard's contexts in batches of about batch_tokens, of like length within each thousand contexts."""
     file = pq.ParquetFile(lake.path("contexts", shard=shard))
     for rows in file.iter_batches(1024, columns=["context_id", "token_ids"]):
