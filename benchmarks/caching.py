@@ -29,7 +29,7 @@ from pipeline.activations import (
     write_activation_shard,
     write_saes,
 )
-from pipeline.config import Config, load_config
+from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.documents import write_contexts, write_documents
 from pipeline.lake import Lake
 from pipeline.sae import SparseCoder
@@ -145,7 +145,7 @@ def _take_turns(config: Config) -> tuple[list[Pace], list[Pace], list[Pace]]:
     lake = _open(config)
     subject = load_subject(config.subject, config.device)
     reader = open_reader(config.saes[0], subject.device)
-    whole = _load_whole(config)
+    whole = load_whole(config.subject)
     warm_up = next(context_batches(lake, 0))
     _read_bare(subject, reader, [warm_up])
     _read_whole(whole, reader, [warm_up])
@@ -176,12 +176,12 @@ def _read_bare(subject: Subject, reader: Reader, batches: Sequence[ContextBatch]
         reader.coder.encode(states[is_token])
 
 
-def _load_whole(config: Config) -> Any:
+def load_whole(subject: SubjectConfig) -> Any:
     """The model with all its layers and its LM head, in the dtype that the subject has."""
-    location = locate(config.subject)
-    with loading(config.subject.model):
+    location = locate(subject)
+    with loading(subject.model):
         model = AutoModelForCausalLM.from_pretrained(
-            location.name, dtype=getattr(torch, config.subject.dtype), **location.arguments
+            location.name, dtype=getattr(torch, subject.dtype), **location.arguments
         )
     return model.eval()
 

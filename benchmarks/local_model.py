@@ -1,0 +1,246 @@
+"""How many questions a second the model in this process answers, beside one-by-one generation.
+
+The demo's own prompts: synthetic explanations, each asked of 40 windows of the embedded texts, by detection and by
+fuzzing, as the demo asks them; and explanations to write. The usual way puts one chat at a time through
+`model.generate`. Both ways take turns in one process, an explanation at a time, and the figures are medians over
+the turns. The probabilities of both are compared: the usual ones come from a bfloat16 head, ours from a float32 one.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.caching import load_whole
+from benchmarks.figures import Figure, measured, publish
+from pipeline.config import Config, SubjectConfig, load_config
+from pipeline.corpus.python_texts import python_texts
+from pipeline.corpus.token_bytes import token_bytes
+from pipeline.explainers.default import Shown, explain_request
+from pipeline.llm import Answer, Request
+from pipeline.llm.local_client import LocalClient
+from pipeline.llm.local_model import LocalModel, load_local_model
+from pipeline.llm.prefixes import group_by_prefix
+from pipeline.scorers.questions import CHOICES, Question, Scorer, score_request
+from pipeline.windows import Vocabulary
+
+EXPLANATIONS = (
+    'the token "er" at the end of a comparative adjective',
+    "names of Python modules in import statements",
+    "verbs of permission and possibility in reference documentation",
+    "version numbers and dates in lists of changes",
+)
+SCORERS: tuple[Scorer, ...] = ("detection", "fuzzing")
+N_QUESTIONS = 40
+"""Of an explanation and scorer: 20 firing windows and 20 silent ones, as in the demo."""
+
+N_ONE_BY_ONE = 8
+"""Of these 40, those that the usual way answers: its pace is steady, and slow."""
+
+N_WRITTEN = 6
+"""Explanations to write; the usual way writes the first two."""
+
+WINDOW_TOKENS = 32
+
+
+class Turn(NamedTuple):
+    """Questions of one explanation in both ways: seconds a question, and the two probabilities of `Yes`."""
+
+    batched_s: float
+    one_by_one_s: float
+    forward_s: float
+    pairs: list[tuple[float, float]]
+
+
+class Written(NamedTuple):
+    """Seconds an explanation in both ways, and how many of the texts are equal."""
+
+    batched_s: float
+    one_by_one_s: float
+    n_equal: int
+    n_compared: int
+
+
+def main() -> None:
+    """Measure, print, write `results/local_model.json`."""
+    config = load_config(Path(__file__).parents[1] / "config" / "demo.yaml")
+    run = measured(_take_turns, config)
+    turns, written = run.result
+    pairs = [pair for turn in turns for pair in turn.pairs]
+    apart = [abs(ours - usual) for ours, usual in pairs]
+    said_alike = sum((ours > 0.5) == (usual > 0.5) for ours, usual in pairs)
+    figures = [
+        Figure(
+            "questions_per_s",
+            1 / statistics.median(turn.batched_s for turn in turns),
+            "1/s",
+            better="higher",
+            limit=1 / statistics.median(turn.forward_s for turn in turns),
+            note="limit: one dense pass over the tokens that no other question shares",
+        ),
+        Figure(
+            "one_by_one_per_s",
+            1 / statistics.median(turn.one_by_one_s for turn in turns),
+            "1/s",
+            better="higher",
+            note="model.generate, a question at a time",
+        ),
+        Figure(
+            "speedup",
+            statistics.median(turn.one_by_one_s / turn.batched_s for turn in turns),
+            "x",
+            target=3,
+            better="higher",
+            note=f"median of {len(turns)} turns",
+        ),
+        Figure(
+            "probability_max_difference",
+            max(apart),
+            "",
+            target=0.1,
+            note=f"of P(Yes); mean {statistics.mean(apart):.3f}, same side of 0.5: {said_alike} of {len(pairs)}",
+        ),
+        Figure(
+            "explaining_speedup",
+            written.one_by_one_s / written.batched_s,
+            "x",
+            better="higher",
+            note=f"to {config.explaining.max_tokens} tokens; texts equal: {written.n_equal} of {written.n_compared}",
+        ),
+        Figure("explanations_per_s", 1 / written.batched_s, "1/s", better="higher", note="prompts of 10 windows"),
+        Figure("peak_gib", run.peak_gib, "GiB", target=2.0, note="one process, both ways"),
+    ]
+    publish("local_model", figures)
+
+
+def _take_turns(config: Config) -> tuple[list[Turn], Written]:
+    """Every explanation in both ways, scorer by scorer, and then explanations to write."""
+    subject = SubjectConfig(model=config.scoring.model)
+    model, client = load_local_model(subject, "cpu"), LocalClient(subject, "cpu")
+    usual = load_whole(subject)
+    spell = token_bytes(model.tokenizer)
+    vocabulary = Vocabulary([spell(token_id) for token_id in range(len(model.tokenizer))])
+    windows = _windows(model)
+    turns = []
+    for number, explanation in enumerate(EXPLANATIONS):
+        for scorer in SCORERS:
+            questions = [
+                # Runs of two tokens here and there, as a feature's firings would be marked.
+                Question(f"q{place}", f"e{place}", [place % 30, place % 30 + 1], label=True, token_ids=window)
+                for place, window in enumerate(islice(windows, N_QUESTIONS))
+            ]
+            requests = [
+                score_request(config.scoring, "benchmark", number, scorer, explanation, [question], vocabulary)
+                for question in questions
+            ]
+            turns.append(_ask_both(model, usual, client, requests))
+    shown = [
+        [
+            Shown(f"e{place}", window, [float(at % 11 == 5) for at in range(len(window))])
+            for place, window in enumerate(islice(windows, config.explaining.n_examples))
+        ]
+        for _ in range(N_WRITTEN)
+    ]
+    requests = [
+        explain_request(config.explaining, "benchmark", number, some, vocabulary)
+        for number, some in enumerate(shown)
+    ]
+    return turns[1:], _write_both(model, usual, client, requests)  # the first turn warms up
+
+
+def _windows(model: LocalModel) -> Iterator[list[int]]:
+    """Windows of the embedded texts, one a text."""
+    for text in python_texts():
+        token_ids = model.tokenizer(text.text[:1000], add_special_tokens=False).input_ids
+        if len(token_ids) >= WINDOW_TOKENS:
+            yield token_ids[:WINDOW_TOKENS]
+
+
+def _ask_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequence[Request]) -> Turn:
+    """One explanation's questions: all of them batched, some one by one, and their unshared tokens in one pass."""
+    answers, batched_s = _timed(lambda: {each.request_id: each for each in client.answer(requests)})
+    some = requests[:: len(requests) // N_ONE_BY_ONE]
+    probabilities, one_by_one_s = _timed(lambda: [_ask_one(model, usual, request) for request in some])
+    n_tokens = _unshared_tokens(model, requests)
+    _, forward_s = _timed(lambda: _read_dense(usual, n_tokens))
+    pairs = [
+        (_yes(answers[request.request_id]), probability)
+        for request, probability in zip(some, probabilities, strict=True)
+    ]
+    return Turn(batched_s / len(requests), one_by_one_s / len(some), forward_s / len(requests), pairs)
+
+
+def _ask_one(model: LocalModel, usual: Any, request: Request) -> float:
+    """The usual way: one chat, one new token, and the probability of `Yes` from its scores."""
+    output = _generate(model, usual, request, output_scores=True, return_dict_in_generate=True)
+    scores = output.scores[0][0].float()
+    yes, no = (scores[list(ids)].logsumexp(dim=0) for ids in model.choice_token_ids(CHOICES))
+    return float(torch.stack([yes, no]).softmax(dim=0)[0])
+
+
+def _write_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequence[Request]) -> Written:
+    answers, batched_s = _timed(lambda: {each.request_id: each for each in client.answer(requests)})
+    some = requests[:2]
+    texts, one_by_one_s = _timed(lambda: [_write_one(model, usual, request) for request in some])
+    n_equal = sum(answers[request.request_id].text == text for request, text in zip(some, texts, strict=True))
+    return Written(batched_s / len(requests), one_by_one_s / len(some), n_equal, len(some))
+
+
+def _write_one(model: LocalModel, usual: Any, request: Request) -> str:
+    """The usual way: the most probable token each time until the turn ends."""
+    stops = {"stop_strings": list(request.stop), "tokenizer": model.tokenizer} if request.stop else {}
+    output = _generate(model, usual, request, **stops)
+    written: Tensor = output[0, len(model.encode(request.messages)) :]
+    text = model.decode(written.tolist())
+    return text.split(request.stop[0])[0] if request.stop else text
+
+
+def _generate(model: LocalModel, usual: Any, request: Request, **options: Any) -> Any:
+    ids = torch.tensor([model.encode(request.messages)])
+    return usual.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=request.max_tokens,
+        do_sample=False,
+        pad_token_id=model.end_ids[0],
+        **options,
+    )
+
+
+def _unshared_tokens(model: LocalModel, requests: Sequence[Request]) -> int:
+    """The tokens that have to be computed: each group's prefix once, and the rest of each prompt."""
+    prompts = [model.encode(request.messages) for request in requests]
+    groups = group_by_prefix(prompts)
+    return sum(
+        group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places) for group in groups
+    )
+
+
+@torch.inference_mode()
+def _read_dense(usual: Any, n_tokens: int) -> None:
+    """A pass without a cache, a mask or an LM head over that many tokens, in rows of 64."""
+    rows = max(1, n_tokens // 64)
+    ids = torch.randint(usual.config.vocab_size, (rows, 64), generator=torch.Generator().manual_seed(0))
+    for part in ids.split(32):
+        usual.base_model(input_ids=part, use_cache=False)
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+def _yes(answer: Answer) -> float:
+    if answer.probabilities is None:
+        raise RuntimeError(f"no probabilities came back ({answer.status})")
+    return answer.probabilities["Yes"]
+
+
+if __name__ == "__main__":
+    main()
