@@ -365,6 +365,18 @@ def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_exper
     assert firings_of(lake) == expected_firings(lake, answers)
 
 
+def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monkeypatch):
+    lake = write_corpus_tables(make_experiment(machine={"flush_tokens": 64, "batch_tokens": 64}))
+
+    def fill_the_disk(self):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("pipeline.store.FiringBuffer.flush", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_activation_shard(lake, 0)
+    assert not lake.has("activation_shards", sae="hand-set", shard=0)
+
+
 def test_figures_are_the_tokens_and_firings_of_the_shard(make_experiment, answers):
     lake = write_corpus_tables(make_experiment())
     published = [write_activation_shard(lake, shard) for shard in range(2)]
