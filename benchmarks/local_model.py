@@ -3,7 +3,7 @@
 The demo's own prompts: synthetic explanations, each asked of 40 windows of the embedded texts, by detection and by
 fuzzing, as the demo asks them; and explanations to write. The usual way puts one chat at a time through
 `model.generate`. Both ways take turns in one process, an explanation at a time, and the figures are medians over
-the turns. The probabilities of both are compared: the usual ones come from a bfloat16 head, ours from a float32 one.
+the turns. The probabilities of both are compared: the usual come from a bfloat16 head, ours from a float32 one.
 """
 
 import statistics
@@ -110,7 +110,7 @@ def main() -> None:
             written.one_by_one_s / written.batched_s,
             "x",
             better="higher",
-            note=f"to {config.explaining.max_tokens} tokens; texts equal: {written.n_equal} of {written.n_compared}",
+            note=f"to {config.explaining.max_tokens} tokens; equal: {written.n_equal} of {written.n_compared}",
         ),
         Figure("explanations_per_s", 1 / written.batched_s, "1/s", better="higher", note="prompts of 10 windows"),
         Figure("peak_gib", run.peak_gib, "GiB", target=2.0, note="one process, both ways"),
