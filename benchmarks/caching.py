@@ -200,7 +200,7 @@ def _read_whole(model: Any, reader: Reader, batches: Sequence[ContextBatch]) -> 
             model(input_ids=batch.token_ids, use_cache=False)
             indices, activations = reader.coder.encode(states.pop().flatten(0, 1))
             latents = torch.zeros(len(indices), reader.coder.n_features).scatter_(-1, indices, activations)
-            latents = latents.unflatten(0, batch.token_ids.shape)
+            latents = latents.view(*batch.token_ids.shape, -1)
             latents.abs().gt(1e-5).nonzero()
             latents[latents.abs() > 1e-5]
     finally:
@@ -209,7 +209,10 @@ def _read_whole(model: Any, reader: Reader, batches: Sequence[ContextBatch]) -> 
 
 def _ratio(bare: Sequence[Pace], store: Sequence[Pace], seconds: str) -> float:
     """Tokens a second of the store's way over those of the bare one, median over the shards."""
-    return median(getattr(one, seconds) / getattr(other, seconds) for one, other in zip(bare, store, strict=True))
+    ratios: list[float] = [
+        getattr(one, seconds) / getattr(other, seconds) for one, other in zip(bare, store, strict=True)
+    ]
+    return median(ratios)
 
 
 def _tokens_per_s(paces: Sequence[Pace]) -> float:

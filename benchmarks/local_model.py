@@ -226,8 +226,8 @@ def _read_dense(usual: Any, n_tokens: int) -> None:
     """A pass without a cache, a mask or an LM head over that many tokens, in rows of 64."""
     rows = max(1, n_tokens // 64)
     ids = torch.randint(usual.config.vocab_size, (rows, 64), generator=torch.Generator().manual_seed(0))
-    for part in ids.split(32):
-        usual.base_model(input_ids=part, use_cache=False)
+    for start in range(0, rows, 32):
+        usual.base_model(input_ids=ids[start : start + 32], use_cache=False)
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
