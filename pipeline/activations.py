@@ -94,17 +94,18 @@ def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str,
             ThreadPoolExecutor(1, thread_name_prefix="firings") as writer,
         ):
             flushed: list[Future[None]] = []
+            adding: list[Future[None]] = []
             for batch in context_batches(lake, shard):
                 for name, firings in encode_batch(batch, subject, readers):
-                    writer.submit(buffers[name].add, firings)
+                    adding.append(writer.submit(buffers[name].add, firings))
                 n_tokens += batch.n_tokens
                 n_pending += batch.n_tokens
                 if n_pending >= lake.config.machine.flush_tokens:
                     _wait(flushed)  # so that no more than two buffers are in memory
-                    flushed = [writer.submit(buffer.flush) for buffer in buffers.values()]
-                    n_pending = 0
+                    flushed = adding + [writer.submit(buffer.flush) for buffer in buffers.values()]
+                    n_pending, adding = 0, []
                 bar.update(batch.n_tokens)
-            _wait(flushed + [writer.submit(buffer.flush) for buffer in buffers.values()])
+            _wait(flushed + adding + [writer.submit(buffer.flush) for buffer in buffers.values()])
         for name, buffer in buffers.items():
             lake.ensure_schema_file("activation_shards", name)
             with lake.writing(lake.path("activation_shards", sae=name, shard=shard)) as folder:
@@ -113,7 +114,7 @@ def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str,
 
 
 def _wait(flushed: Sequence["Future[None]"]) -> None:
-    """Wait until buffers are written. Raises what writing one of them has raised."""
+    """Wait until firings are taken and buffers written. Raises what one of these steps has raised."""
     for each in flushed:
         each.result()
 
