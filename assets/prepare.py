@@ -33,6 +33,22 @@ def feature_stats(lake: "Lake", sae: str) -> "Published":
 
 
 @table_asset(group="prepare", by="sae")
+def scrambled_contexts(lake: "Lake", sae: str) -> "Published":
+    """One row per verified unigram candidate, token and place: does it fire on it among random tokens?"""
+    from pipeline.scrambling import write_scrambled_contexts
+
+    return write_scrambled_contexts(lake, sae)
+
+
+@table_asset(group="prepare", by="sae")
+def context_independence(lake: "Lake", sae: str) -> "Published":
+    """One row per SAE and threshold: features that fire in at least that share of their scrambled contexts."""
+    from pipeline.features import write_feature_table
+
+    return write_feature_table(lake, "context_independence", sae)
+
+
+@table_asset(group="prepare", by="sae")
 def feature_rules(lake: "Lake", sae: str) -> "Published":
     """One row per feature, kind, size limit and target: the token set of best F1 on train documents."""
     from pipeline.features import write_feature_table

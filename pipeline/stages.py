@@ -96,6 +96,17 @@ STAGES: dict[str, Stage] = {
             ),
         ),
         Stage(
+            "scrambled_contexts",
+            ("saes", "contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
+            science=("subject.dtype", "corpus.prepend_bos"),
+            sql=("corpus_tokens", "train_tokens", "unigram_tokens", "scrambled_texts", "scrambled_contexts"),
+        ),
+        Stage(
+            "context_independence",
+            ("feature_stats", "scrambled_contexts"),
+            sql=("normal_quantile", "context_independence"),
+        ),
+        Stage(
             "feature_rules",
             ("contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
             sql=(
