@@ -73,6 +73,14 @@ def selected_features(lake: "Lake", sae: str) -> "Published":
 
 
 @table_asset(group="prepare", by="sae")
+def feature_logits(lake: "Lake", sae: str) -> "Published":
+    """One row per feature: the tokens whose logits its decoder direction raises and lowers most."""
+    from pipeline.logits import write_feature_logits
+
+    return write_feature_logits(lake, sae)
+
+
+@table_asset(group="prepare", by="sae")
 def feature_neighbours(lake: "Lake", sae: str) -> "Published":
     """One row per feature and near neighbour, by the cosine of their decoder directions."""
     from pipeline.neighbours import write_feature_neighbours

@@ -102,7 +102,7 @@ class _Search:
     """What is known while the blocks go by: bounds for each row, and the pairs that may be among its nearest."""
 
     def __init__(self, directions: Tensor, n_neighbours: int, dtype: torch.dtype) -> None:
-        norms = torch.cat([part.double().norm(dim=1) for part in directions.split(_PANEL)])  # [n]
+        norms = torch.cat([part.double().norm(dim=1) for part in torch.split(directions, _PANEL)])  # [n]
         self._features = norms.nonzero().flatten()  # [n_rows], those that have a direction
         self.n_rows = len(self._features)
         self._directions = directions
@@ -152,7 +152,7 @@ class _Search:
         """Keep the pairs of a block [rows, columns] that may be among the nearest of its rows."""
         own = slice(first, first + len(products))
         # Groups are strided along the columns, so that a maximum over them runs through memory in order.
-        groups = products.unflatten(1, (_GROUP, -1))  # [rows, _GROUP, n_groups]
+        groups = torch.unflatten(products, 1, (_GROUP, -1))  # [rows, _GROUP, n_groups]
         maxima = groups.amax(1)  # [rows, n_groups]
         largest = torch.cat([self._largest[own], maxima], dim=1)
         self._largest[own] = largest.topk(self._n_neighbours, dim=1).values
@@ -185,7 +185,7 @@ class _Search:
         kept = torch.cat(
             [
                 product >= self._cut(row.long())
-                for row, product in zip(rows.split(1 << 20), products.split(1 << 20), strict=True)
+                for row, product in zip(torch.split(rows, 1 << 20), torch.split(products, 1 << 20), strict=True)
             ]
         )
         rows, columns = rows[kept].long(), columns[kept].long()
@@ -195,7 +195,9 @@ class _Search:
         cosines = [
             (self._directions[one].double() * self._directions[other].double()).sum(dim=1)
             / (self._norms[one] * self._norms[other])
-            for one, other in zip(features.split(_PAIRS_AT_ONCE), neighbours.split(_PAIRS_AT_ONCE), strict=True)
+            for one, other in zip(
+                torch.split(features, _PAIRS_AT_ONCE), torch.split(neighbours, _PAIRS_AT_ONCE), strict=True
+            )
         ]
         self._found = _nearest_of(
             torch.cat([self._found.feature, features]),

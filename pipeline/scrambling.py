@@ -40,7 +40,7 @@ def write_scrambled_contexts(lake: Lake, sae: str) -> Published:
 
 
 def _write_firings(lake: Lake, sae: str, texts: pa.Table, folder: Path) -> None:
-    """Leave the firings on each piece of the texts (context_id from 0, token_ids of one length) in a folder of it."""
+    """Leave the firings on each piece of the texts (context_id from 0, all of one length) in its own folder."""
     if not texts.num_rows:
         return
     length = len(texts["token_ids"][0])

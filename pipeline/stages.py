@@ -72,6 +72,7 @@ STAGES: dict[str, Stage] = {
         Stage("slots", ("documents",), sql=("slots",)),
         Stage("activation_shards", ("saes", "contexts"), science=("subject.dtype", "corpus.context_length")),
         Stage("activations", ("activation_shards",)),
+        Stage("feature_logits", ("saes", "tokens"), science=("subject.dtype", "heuristics.top_tokens")),
         Stage(
             "feature_tokens",
             ("activations", "contexts", "documents", "slots"),

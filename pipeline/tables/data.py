@@ -29,6 +29,8 @@ TOP_TOKEN = pa.struct(
     ]
 )
 
+LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
+
 DATA_TABLES = (
     Table(
         "saes",
@@ -128,6 +130,28 @@ DATA_TABLES = (
             Derived("context_id", "token_index // context_length()", "the context it fires in"),
             Derived("position", "token_index % context_length()", "place in the context, from 0"),
         ),
+    ),
+    Table(
+        "feature_logits",
+        "One row per feature: the tokens whose logits its decoder direction raises and lowers most.",
+        (
+            SAE,
+            FEATURE,
+            text(
+                "path",
+                "`residual`: a direction of the residual stream; `direct`: an attention or MLP block's output, "
+                "which is added to it; `none`: neither, so that the unembedding does not apply",
+            ),
+            Column(
+                "promoted",
+                pa.list_(LOGIT),
+                "highest logits first, per unit of activation, less their mean over the vocabulary, but for the "
+                "final norm's division; null on path none, and for a direction of zeros",
+            ),
+            Column("suppressed", pa.list_(LOGIT), "lowest logits first, likewise"),
+        ),
+        ("sae", "feature"),
+        "sae",
     ),
     Table(
         "feature_tokens",
