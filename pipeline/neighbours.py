@@ -35,7 +35,7 @@ _GROUP = 64
 _MAX_PENDING = 1 << 23
 """Pairs that wait for float64 at most; beyond it they are settled early."""
 
-_PAIRS_AT_ONCE = 1024
+_PAIRS_AT_ONCE = 256
 """So few that their vectors stay in the processor's cache."""
 
 
@@ -137,9 +137,11 @@ class _Search:
         products[:, n_columns:] = -torch.inf  # the padding is nobody's neighbour
         if first == second:
             products.fill_diagonal_(-torch.inf)  # nor is a feature its own
-        self._take(products, first, second)
+        # Maxima over a dimension in the middle of memory are slow, so that each side has its own way to them.
+        self._take(products, torch.unflatten(products, 1, (_GROUP, -1)).amax(1), first, second)
         if first != second:
-            self._take(products[:, :n_columns].T, second, first)
+            products = products[:, :n_columns]
+            self._take(products.T, torch.unflatten(products, 0, (_GROUP, -1)).amax(0).T, second, first)
         if self._n_pending > _MAX_PENDING:
             self._settle()
 
@@ -148,12 +150,13 @@ class _Search:
         self._settle()
         return self._found
 
-    def _take(self, products: Tensor, first: int, second: int) -> None:
-        """Keep the pairs of a block [rows, columns] that may be among the nearest of its rows."""
+    def _take(self, products: Tensor, maxima: Tensor, first: int, second: int) -> None:
+        """Keep the pairs of a block [rows, columns] that may be among the nearest of its rows.
+
+        `maxima` [rows, n_groups] are over groups of columns that are n_groups apart.
+        """
         own = slice(first, first + len(products))
-        # Groups are strided along the columns, so that a maximum over them runs through memory in order.
         groups = torch.unflatten(products, 1, (_GROUP, -1))  # [rows, _GROUP, n_groups]
-        maxima = groups.amax(1)  # [rows, n_groups]
         largest = torch.cat([self._largest[own], maxima], dim=1)
         self._largest[own] = largest.topk(self._n_neighbours, dim=1).values
         cut = self._cut(own)[:, None]  # [rows, 1]

@@ -65,7 +65,7 @@ def test_near_ties_below_the_rounding_of_bfloat16_are_decided_right(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_copies_come_first_and_in_the_order_of_their_indices(dtype):
     directions = random(500)
-    directions[[7, 130, 499]] = directions[300]
+    directions[[7, 130, 499]] = directions[300].clone()
     found, _ = assert_exact(directions, dtype)
     of_300 = found.neighbour[(found.feature == 300) & (found.rank <= 3)]
     assert of_300.tolist() == [7, 130, 499]
