@@ -6,7 +6,9 @@ OMP_NUM_THREADS=1 gives those of the work alone.
 """
 
 import argparse
+import os
 import time
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -61,8 +63,8 @@ def bare_product(n_features: int) -> float:
 
 def resident_gib() -> float:
     """Resident memory of this process."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096 / 2**30
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
 def main() -> None:

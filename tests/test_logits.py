@@ -188,7 +188,7 @@ def test_with_a_tied_embedding_the_hand_set_features_promote_the_tokens_they_fir
     assert len(rows[STOP]["suppressed"]) == 10
 
 
-def test_where_directions_do_not_reach_the_logits_the_lists_are_null_and_the_path_says_so(make_experiment, tmp_path):
+def test_where_directions_do_not_reach_the_logits_the_lists_are_null(make_experiment, tmp_path):
     write_hand_set_sae(tmp_path / "sae")
     entry = {"name": "hand-set", "source": str(tmp_path / "sae"), "hookpoint": "layers.1.input_layernorm"}
     published, rows = written(make_experiment(saes=[entry | {"n_features": 8}]))
