@@ -100,7 +100,10 @@ STAGES: dict[str, Stage] = {
             "scrambled_contexts",
             ("saes", "contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
             science=("subject.dtype", "corpus.prepend_bos"),
-            sql=("corpus_tokens", "train_tokens", "unigram_tokens", "scrambled_texts", "scrambled_contexts"),
+            sql=(
+                *("candidate_slots", "corpus_tokens", "train_tokens", "unigram_tokens", "scrambled_texts"),
+                "scrambled_contexts",
+            ),
         ),
         Stage(
             "context_independence",
