@@ -33,6 +33,22 @@ def feature_stats(lake: "Lake", sae: str) -> "Published":
 
 
 @table_asset(group="prepare", by="sae")
+def scrambled_contexts(lake: "Lake", sae: str) -> "Published":
+    """One row per verified unigram candidate, token and place: does it fire on it among random tokens?"""
+    from pipeline.scrambling import write_scrambled_contexts
+
+    return write_scrambled_contexts(lake, sae)
+
+
+@table_asset(group="prepare", by="sae")
+def context_independence(lake: "Lake", sae: str) -> "Published":
+    """One row per SAE and threshold: features that fire in at least that share of their scrambled contexts."""
+    from pipeline.features import write_feature_table
+
+    return write_feature_table(lake, "context_independence", sae)
+
+
+@table_asset(group="prepare", by="sae")
 def feature_rules(lake: "Lake", sae: str) -> "Published":
     """One row per feature, kind, size limit and target: the token set of best F1 on train documents."""
     from pipeline.features import write_feature_table
@@ -54,6 +70,14 @@ def selected_features(lake: "Lake", sae: str) -> "Published":
     from pipeline.features import write_selected_features
 
     return write_selected_features(lake, sae)
+
+
+@table_asset(group="prepare", by="sae")
+def feature_logits(lake: "Lake", sae: str) -> "Published":
+    """One row per feature: the tokens whose logits its decoder direction raises and lowers most."""
+    from pipeline.logits import write_feature_logits
+
+    return write_feature_logits(lake, sae)
 
 
 @table_asset(group="prepare", by="sae")

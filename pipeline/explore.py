@@ -22,13 +22,25 @@ from pipeline.subject import load_subject, load_tokenizer
 
 
 class FeatureCard(NamedTuple):
-    """What the lake knows of one feature; tables that are not made yet are empty."""
+    """What the lake knows of one feature; tables that are not made yet are empty.
+
+    `logits` has the tokens that it promotes and suppresses; `scrambled` how often it fires on its tokens among
+    random ones, if it is a unigram candidate that was verified.
+    """
 
     statistics: dict[str, Any]
     route: dict[str, Any]
+    logits: dict[str, Any]
+    scrambled: pl.DataFrame
     examples: pl.DataFrame
     explanations: pl.DataFrame
     scores: pl.DataFrame
+
+    @property
+    def scrambled_share(self) -> float | None:
+        """Share of its scrambled contexts in which it fires on the token; None where it was not verified."""
+        n_active, n_contexts = (int(self.scrambled[name].sum()) for name in ("n_active", "n_contexts"))
+        return n_active / n_contexts if n_contexts else None
 
 
 class OpenLake:
@@ -51,11 +63,13 @@ class OpenLake:
         found = self._rows_of("feature_stats", sae, feature)
         if found.is_empty():
             raise LakeError(f"no feature {feature} of SAE '{sae}' in '{self.folder}'")
-        route = self._rows_of("feature_routes", sae, feature)
+        route, logits = (self._rows_of(table, sae, feature) for table in ("feature_routes", "feature_logits"))
+        tables = ("scrambled_contexts", "examples", "explanations", "scores")
         return FeatureCard(
             found.row(0, named=True),
             {} if route.is_empty() else route.row(0, named=True),
-            *(self._rows_of(table, sae, feature) for table in ("examples", "explanations", "scores")),
+            {} if logits.is_empty() else logits.row(0, named=True),
+            *(self._rows_of(table, sae, feature) for table in tables),
         )
 
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:

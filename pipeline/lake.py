@@ -203,6 +203,14 @@ class Lake:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def resumable(self, name: str) -> Iterator[Path]:
+        """A folder on the lake's own disk that a killed run finds again by its name; gone after a success."""
+        folder = self.root / ".tmp" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
+
     def _temporary(self, name: str) -> Path:
         folder = self.root / ".tmp"
         folder.mkdir(parents=True, exist_ok=True)

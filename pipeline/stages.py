@@ -72,6 +72,7 @@ STAGES: dict[str, Stage] = {
         Stage("slots", ("documents",), sql=("slots",)),
         Stage("activation_shards", ("saes", "contexts"), science=("subject.dtype", "corpus.context_length")),
         Stage("activations", ("activation_shards",)),
+        Stage("feature_logits", ("saes", "tokens"), science=("subject.dtype", "heuristics.top_tokens")),
         Stage(
             "feature_tokens",
             ("activations", "contexts", "documents", "slots"),
@@ -94,6 +95,20 @@ STAGES: dict[str, Stage] = {
                 "feature_previous_tokens",
                 "feature_stats",
             ),
+        ),
+        Stage(
+            "scrambled_contexts",
+            ("saes", "contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
+            science=("subject.dtype", "corpus.prepend_bos"),
+            sql=(
+                *("candidate_slots", "corpus_tokens", "train_tokens", "unigram_tokens", "scrambled_texts"),
+                "scrambled_contexts",
+            ),
+        ),
+        Stage(
+            "context_independence",
+            ("feature_stats", "scrambled_contexts"),
+            sql=("normal_quantile", "context_independence"),
         ),
         Stage(
             "feature_rules",

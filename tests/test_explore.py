@@ -33,7 +33,7 @@ def test_a_text_of_one_token_is_refused(make_experiment: Experiment) -> None:
 
 
 def test_a_lake_answers_sql_tells_a_feature_and_what_fires_in_words(make_experiment: Experiment) -> None:
-    config = make_experiment()
+    config = make_experiment(heuristics={"min_firings": 50})
     with dg.DagsterInstance.ephemeral() as instance:
         materialise_all(config, instance)
     lake = pipeline.open_lake(config.lake_folder)
@@ -41,6 +41,10 @@ def test_a_lake_answers_sql_tells_a_feature_and_what_fires_in_words(make_experim
     card = lake.feature("hand-set", STOP)
     assert card.statistics["top_tokens"][0]["text"] == " stop"
     assert card.route["route"] == "rule"
+    assert card.logits["path"] == "residual"
+    assert (len(card.logits["promoted"]), len(card.logits["suppressed"])) == (10, 10)
+    assert card.scrambled_share == 1.0  # it reads the embedding, where no context matters
+    assert lake.feature("hand-set", ALWAYS).scrambled_share is None  # no unigram candidate
     assert set(card.explanations["explainer"]) >= {"rule"}
     assert set(card.scores["scorer"]) >= {"rule_exact", "detection", "fuzzing"}
     assert card.examples.height > 0

@@ -55,6 +55,11 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "activations": ["activation_shards"],
         "feature_tokens": ["activations", "contexts", "documents", "slots"],
         "feature_stats": ["activations", "contexts", "documents", "feature_tokens", "saes", "slots", "tokens"],
+        "scrambled_contexts": [
+            "contexts", "documents", "feature_stats", "feature_tokens", "saes", "slots", "tokens",
+        ],
+        "context_independence": ["feature_stats", "scrambled_contexts"],
+        "feature_logits": ["saes", "tokens"],
         "feature_rules": ["contexts", "documents", "feature_stats", "feature_tokens", "slots", "tokens"],
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],

@@ -22,6 +22,7 @@ from pipeline.config.sections import (
     SaeConfig,
     SamplingConfig,
     ScoringConfig,
+    ScramblingConfig,
     SelectionConfig,
     SubjectConfig,
 )
@@ -83,6 +84,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "corpus": CorpusConfig,
         "sampling": SamplingConfig,
         "heuristics": HeuristicsConfig,
+        "scrambling": ScramblingConfig,
         "rules": RulesConfig,
         "routing": RoutingConfig,
         "explaining": ExplainingConfig,

@@ -169,6 +169,23 @@ class HeuristicsConfig(Section):
     )
 
 
+class ScramblingConfig(Section):
+    """Unigram candidates, verified among random tokens (post: 19 from the vocabulary, twice a token)."""
+
+    n_fillers: Annotated[int, Field(ge=1, le=500)] = Field(
+        19, description="Random tokens around the token, which stands at a random place but never first (post: 19)"
+    )
+    repeats: Positive = Field(2, description="Texts a token (post: twice)")
+    fillers: Literal["vocabulary", "corpus"] = Field(
+        "vocabulary",
+        description="Where they are drawn from: every token of the vocabulary alike (post), or by their frequency "
+        "in train documents, among which more features still fire (0.49 against 0.41 on a test SAE)",
+    )
+    max_features: Positive = Field(
+        1000, description="Candidates verified, by draw; all the tokens of each are, and the cost follows"
+    )
+
+
 class RulesConfig(Section):
     """Token-set rules, chosen on train documents for their F1."""
 
@@ -317,6 +334,7 @@ class Config(Section):
     corpus: CorpusConfig = Field(description=CorpusConfig.__doc__)
     sampling: SamplingConfig = Field(SamplingConfig(), description=SamplingConfig.__doc__)
     heuristics: HeuristicsConfig = Field(HeuristicsConfig(), description=HeuristicsConfig.__doc__)
+    scrambling: ScramblingConfig = Field(ScramblingConfig(), description=ScramblingConfig.__doc__)
     rules: RulesConfig = Field(RulesConfig(), description=RulesConfig.__doc__)
     routing: RoutingConfig = Field(RoutingConfig(), description=RoutingConfig.__doc__)
     explaining: ExplainingConfig = Field(ExplainingConfig(), description=ExplainingConfig.__doc__)

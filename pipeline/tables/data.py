@@ -29,6 +29,8 @@ TOP_TOKEN = pa.struct(
     ]
 )
 
+LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
+
 DATA_TABLES = (
     Table(
         "saes",
@@ -130,6 +132,28 @@ DATA_TABLES = (
         ),
     ),
     Table(
+        "feature_logits",
+        "One row per feature: the tokens whose logits its decoder direction raises and lowers most.",
+        (
+            SAE,
+            FEATURE,
+            text(
+                "path",
+                "`residual`: a direction of the residual stream; `direct`: an attention or MLP block's output, "
+                "which is added to it; `none`: neither, so that the unembedding does not apply",
+            ),
+            Column(
+                "promoted",
+                pa.list_(LOGIT),
+                "highest logits first, per unit of activation, less their mean over the vocabulary, but for the "
+                "final norm's division; null on path none, and for a direction of zeros",
+            ),
+            Column("suppressed", pa.list_(LOGIT), "lowest logits first, likewise"),
+        ),
+        ("sae", "feature"),
+        "sae",
+    ),
+    Table(
         "feature_tokens",
         "One row per feature and token that it fires on in train documents (position 0 left out).",
         (
@@ -182,6 +206,43 @@ DATA_TABLES = (
             flag("is_positional", "the post's cut on position_information_nats"),
         ),
         ("sae", "feature"),
+        "sae",
+    ),
+    Table(
+        "scrambled_contexts",
+        "One row per verified unigram candidate, token and place: does it fire on it among random tokens?",
+        (
+            SAE,
+            FEATURE,
+            Column("token_id", pa.int32(), "one of the tokens of its top firings"),
+            Column("place", pa.int32(), "position of the token in the text; never the first of the random ones"),
+            text("fillers", "where the random tokens come from: `vocabulary` or `corpus`"),
+            count("n_contexts", "texts with the token at this place", "texts"),
+            count("n_active", "of these, in which the feature fires on the token", "texts"),
+            number("mean_activation", "mean over those; null where it never fires"),
+            count("n_fillers", "random tokens in the texts, position 0 left out", "tokens"),
+            count("n_fillers_active", "of these, on which the feature fires: what it would do anyway", "tokens"),
+            number("fire_share", "p(fire | token) in train documents, to read n_active beside"),
+        ),
+        ("sae", "feature", "token_id", "place"),
+        "sae",
+    ),
+    Table(
+        "context_independence",
+        "One row per SAE and threshold: features that fire in at least that share of their scrambled contexts.",
+        (
+            SAE,
+            number("threshold", "0.1 to 0.9", "share of contexts"),
+            count("n_features", "features of the SAE", "features"),
+            count("n_candidates", "of these, with the unigram flag", "features"),
+            count("n_verified", "of these, verified: all, or a draw of scrambling.max_features", "features"),
+            count("n_independent", "of these, that reach the threshold", "features"),
+            number("share_of_candidates", "n_independent / n_verified"),
+            number("ci_low", "lower end of its Wilson interval"),
+            number("ci_high", "upper end"),
+            number("share_of_features", "share_of_candidates x n_candidates / n_features: the post's figure"),
+        ),
+        ("sae", "threshold"),
         "sae",
     ),
     Table(

@@ -28,6 +28,9 @@ OTHER_SCHEMAS = {
         ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
         ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
     ]),
+    "scrambled_firings": pa.schema([
+        ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
+    ]),
     "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
 }
 """Tables that Python code puts beside those of the lake before a SQL file runs."""

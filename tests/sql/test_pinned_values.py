@@ -35,6 +35,14 @@ def test_hash_of_a_selection_is_the_known_one():
     assert value == 12154874074748887486, CHANGED
 
 
+def test_hashes_of_a_scrambled_text_are_the_known_ones():
+    place = one_value("hash(0::bigint, 7::int, 1::int, 'place')")
+    filler = one_value("hash(0::bigint, 7::int, 1::int, 3::int, 'filler')")
+    candidate = one_value(f"hash(0::bigint, '{SAE}'::varchar, 7::int, 'scrambled')")
+    assert (place, filler) == (4863584801665106617, 3078734044807003820), CHANGED
+    assert candidate == 4348260536566877178, CHANGED
+
+
 def test_activating_slots_are_drawn_in_the_known_order():
     database = corpus_database(n_contexts=8)
     fill_firings(database, [(0, context, 3) for context in range(8)])

@@ -1,0 +1,94 @@
+"""Nearest decoder directions, exact: CPU seconds and memory on a random decoder and on one in clusters.
+
+The limit is the bare product of the same blocks above the diagonal in the faster dtype, timed on a sample of them.
+CPU seconds of a machine that is busy with other work are inflated where torch's threads wait for each other:
+OMP_NUM_THREADS=1 gives those of the work alone.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from benchmarks.figures import Figure, measured, publish
+from pipeline.neighbours import fastest_dtype, nearest
+
+SCALES = ("small", "large")
+WIDTH = 768
+FEATURES = {"small": 32_768, "large": 131_072}
+TARGET_CPU_S = {"small": 7.5, "large": 120.0}
+"""At large; a sixteenth of it at small, since the work grows with the square."""
+
+_BLOCK = 4096
+_SAMPLED_BLOCKS = 12
+_CLUSTER = 64
+
+Kind = Literal["random", "clustered"]
+
+
+def decoder(n_features: int, kind: Kind, seed: int = 0) -> torch.Tensor:
+    """Directions float32 [n_features, WIDTH]: independent, or in clusters of 64 of all degrees of likeness."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(n_features, WIDTH, generator=generator)
+    if kind == "clustered":
+        centres = torch.randn(n_features // _CLUSTER, WIDTH, generator=generator)
+        spread = 0.1 + torch.rand(n_features, 1, generator=generator)
+        members = torch.randint(len(centres), (n_features,), generator=generator)
+        directions.mul_(spread).add_(centres[members])
+    return directions
+
+
+def search(n_features: int, kind: Kind) -> tuple[float, float]:
+    """CPU seconds of the search alone, and the GiB that were resident before it."""
+    directions = decoder(n_features, kind)
+    resident, started = resident_gib(), time.process_time()
+    nearest(directions)
+    return time.process_time() - started, resident
+
+
+def bare_product(n_features: int) -> float:
+    """CPU seconds of all blocks on and above the diagonal, from a sample of them."""
+    dtype = fastest_dtype(WIDTH)
+    rows = decoder(2 * _BLOCK, "random").to(dtype)
+    torch.nn.functional.linear(rows[:_BLOCK], rows[_BLOCK:])
+    started = time.process_time()
+    for _ in range(_SAMPLED_BLOCKS):
+        torch.nn.functional.linear(rows[:_BLOCK], rows[_BLOCK:])
+    side = n_features // _BLOCK
+    return (time.process_time() - started) / _SAMPLED_BLOCKS * side * (side + 1) / 2
+
+
+def resident_gib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def main() -> None:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    scale = parser.parse_args().scale
+    n_features = FEATURES[scale]
+    limit = measured(bare_product, n_features).result
+    figures = []
+    kinds: tuple[Kind, ...] = ("random", "clustered")
+    for kind in kinds:
+        run = measured(search, n_features, kind)
+        cpu_s, resident = run.result
+        name = "" if kind == "random" else f"_{kind}"
+        size = f"{n_features:,} x {WIDTH}, {kind}, top 10, {torch.get_num_threads()} threads"
+        figures += [
+            Figure(f"neighbours{name}_cpu_s", cpu_s, "CPU-s", TARGET_CPU_S[scale], limit=limit, note=size),
+            Figure(
+                f"neighbours{name}_peak_gib", run.peak_gib - resident, "GiB", 1.0, note="above the decoder itself"
+            ),
+        ]
+    publish("neighbours" if scale == "small" else f"neighbours_{scale}", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Scrambled contexts: does a unigram candidate still fire on its tokens when random ones stand around them?
+
+The post's verification. SQL draws the texts, one pass of the subject model reads them, and the firings go through
+the store's buffer to SQL again. The pass is cut into pieces; a killed one goes on with the piece it was in.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.activations import encode_batch, open_reader, pad_contexts
+from pipeline.corpus.documents import bos_prefix
+from pipeline.features import feature_figures
+from pipeline.lake import SCHEMA_FILE, Lake, Published
+from pipeline.progress import progress
+from pipeline.stages import STAGES
+from pipeline.store import FiringBuffer
+from pipeline.subject import load_subject
+
+PIECE_TOKENS = 1 << 17
+"""Tokens whose firings become one file: what a killed pass loses at most."""
+
+
+def write_scrambled_contexts(lake: Lake, sae: str) -> Published:
+    """Verify an SAE's unigram candidates among random tokens. Raises LakeError if an input is not complete."""
+    table, stage = "scrambled_contexts", STAGES["scrambled_contexts"]
+    lake.require(*stage.inputs, sae=sae)
+    version = lake.folder(table, sae).name
+    with lake.connect(sae) as connection, lake.resumable(f"{table}-{version}-{sae}") as folder:
+        for name in stage.sql[:-1]:
+            lake.create_temporary(connection, name, sae=sae, bos_token_id=bos_prefix(lake))
+        texts = connection.table("scrambled_texts").order("context_id").to_arrow_table()
+        _write_firings(lake, sae, texts, folder)
+        files = [lake.folder("activation_shards", sae) / SCHEMA_FILE, *sorted(folder.glob("*/*.parquet"))]
+        connection.read_parquet([str(path) for path in files]).create_view("scrambled_firings")
+        published = lake.write(table, lake.select(connection, table, sae=sae).to_arrow_reader(), sae=sae)
+    figures = {"texts_read": texts.num_rows} | feature_figures(lake, table, sae)
+    return Published(table, published.path, published.n_rows, figures)
+
+
+def _write_firings(lake: Lake, sae: str, texts: pa.Table, folder: Path) -> None:
+    """Leave the firings on each piece of the texts (context_id from 0, all of one length) in its own folder."""
+    if not texts.num_rows:
+        return
+    length = len(texts["token_ids"][0])
+    piece_rows = max(1, PIECE_TOKENS // length)
+    batch_rows = max(1, lake.config.machine.batch_tokens // length)
+    subject = load_subject(lake.config.subject, lake.config.device)
+    readers = {sae: open_reader(lake.config.sae(sae), subject.device)}
+    with progress(texts.num_rows, f"scrambled contexts of {sae}", "texts") as bar:
+        for start in range(0, texts.num_rows, piece_rows):
+            target = folder / f"{start:08d}"
+            end = min(start + piece_rows, texts.num_rows)
+            if not target.exists():
+                with lake.writing(target) as temporary:
+                    buffer = FiringBuffer(temporary, sae, readers[sae].coder.n_features)
+                    for first, last in pairwise([*range(start, end, batch_rows), end]):
+                        rows = texts["token_ids"][first:last].to_pylist()
+                        batch = pad_contexts(list(enumerate(rows, first)), length)
+                        for _, firings in encode_batch(batch, subject, readers):
+                            buffer.add(firings)
+                    buffer.flush()
+            bar.update(end - start)

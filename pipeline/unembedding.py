@@ -1,0 +1,182 @@
+"""The way from a decoder direction to the logits: the final norm's gain and the unembedding, and who takes it.
+
+The two tensors are read from the model's safetensors files by name, so that no model is loaded for them. Where
+they are not there (a GGUF file, old checkpoints), transformers loads the model.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.hub import cached_file
+
+from pipeline.config import SubjectConfig
+from pipeline.errors import SubjectError
+from pipeline.subject import load_subject, load_subject_config, loading, locate
+
+LogitPath = Literal["residual", "direct", "none"]
+
+_INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
+_HEADS = ("lm_head.weight", "embed_out.weight")
+"""What checkpoints call an unembedding that is not tied to the embedding."""
+
+_WRITERS = frozenset({"c_proj", "dense", "dense_4h_to_h", "down_proj", "fc2", "o_proj", "out_proj"})
+"""Last module of an attention or MLP block: its output is the block's."""
+
+
+class Unembedding(NamedTuple):
+    """How a direction of the residual stream moves the logits, but for the positive scale of the final norm.
+
+    Attributes:
+        weight: [n_tokens, d_model] in the dtype of the files, a token a row.
+        gain: The final norm's, float32 [d_model].
+        centres: Whether the final norm takes its input's mean away (LayerNorm does, RMSNorm does not).
+    """
+
+    weight: Tensor
+    gain: Tensor
+    centres: bool
+
+    def project(self, directions: Tensor) -> Tensor:
+        """What reaches the unembedding of directions [n, d_model]: float32 [n, d_model]."""
+        directions = directions.float()
+        if self.centres:
+            directions = directions - directions.mean(dim=1, keepdim=True)
+        return directions * self.gain
+
+
+def load_unembedding(subject: SubjectConfig, device: str) -> Unembedding:
+    """The subject model's unembedding and final norm. Raises SubjectError if it has none."""
+    skeleton = _skeleton(subject)
+    norm_path = _final_norm(skeleton, subject.model)
+    tensors = _read_safetensors(subject, skeleton, norm_path)
+    if tensors is None:
+        model, weight = _load_model(subject, device)
+        return Unembedding(weight, *_measure(model.get_submodule(norm_path)))
+    weight = tensors.pop("unembedding")
+    norm = skeleton.get_submodule(norm_path).to_empty(device="cpu").float()
+    norm.load_state_dict(tensors)
+    return Unembedding(weight, *_measure(norm))
+
+
+def path_to_logits(subject: SubjectConfig, module: str, width: int) -> LogitPath:
+    """How directions of that width, which an SAE writes at a module's output, reach the logits.
+
+    `residual`: the embedding or a whole layer, so a direction of the residual stream. `direct`: an attention or
+    MLP block, whose output is added to it. `none`: anything else (inside a block, a norm, a block whose output is
+    normalised before it is added), where the unembedding does not apply.
+    """
+    skeleton = _skeleton(subject)
+    embedding = skeleton.get_input_embeddings()
+    if width != embedding.weight.shape[1]:
+        return "none"
+    if skeleton.get_submodule(module) is embedding:
+        return "residual"
+    found = re.fullmatch(r"((?:\w+\.)*?\w+\.\d+)(?:\.(\w+))?(?:\.(\w+))?", module)
+    if found is None:
+        return "none"
+    layer, block, writer = found.groups()
+    if block is None:
+        return "residual"
+    is_normalised = hasattr(skeleton.get_submodule(layer), "post_feedforward_layernorm")
+    is_block = any(True for _ in skeleton.get_submodule(f"{layer}.{block}").children())
+    writes = writer is None or writer in _WRITERS
+    return "direct" if is_block and writes and not is_normalised else "none"
+
+
+def _skeleton(subject: SubjectConfig) -> PreTrainedModel:
+    """The base model on torch's meta device, without a weight."""
+    with torch.device("meta"):
+        return AutoModel.from_config(load_subject_config(subject))
+
+
+def _final_norm(skeleton: PreTrainedModel, name: str) -> str:
+    """The path of the norm that comes after all layers: the last one that is in no list of modules."""
+    norms = [
+        path
+        for path, module in skeleton.named_modules()
+        if "Norm" in type(module).__name__ and not re.search(r"\.\d+(\.|$)", path)
+    ]
+    if not norms:
+        raise SubjectError(f"subject model '{name}' has no norm after its layers, which its logits would need")
+    last: str = norms[-1]
+    return last
+
+
+def _read_safetensors(
+    subject: SubjectConfig, skeleton: PreTrainedModel, norm_path: str
+) -> dict[str, Tensor] | None:
+    """The norm's tensors by their names in it, and `unembedding`; None if the files do not have them so."""
+    stored = _stored_tensors(subject)
+    embedding = skeleton.get_input_embeddings()
+    embedding_path = next(path for path, module in skeleton.named_modules() if module is embedding)
+    wanted = {name: [f"{norm_path}.{name}"] for name in skeleton.get_submodule(norm_path).state_dict()}
+    wanted["unembedding"] = [f"{embedding_path}.weight"] if _is_tied(subject) else list(_HEADS)
+    found = {}
+    for name, keys in wanted.items():
+        for key in (*keys, *(f"{skeleton.base_model_prefix}.{key}" for key in keys)):
+            if key in stored:
+                with safe_open(stored[key], framework="pt") as file:
+                    found[name] = file.get_tensor(key)
+    return found if found.keys() == wanted.keys() else None
+
+
+def _stored_tensors(subject: SubjectConfig) -> dict[str, str]:
+    """The safetensors file of each tensor of a model in a folder or on the hub; empty if it has none."""
+    location = locate(subject)
+    if location.gguf_file is not None:
+        return {}
+
+    def find(file: str) -> str | None:
+        found: str | None = cached_file(
+            location.name, file, revision=location.revision, _raise_exceptions_for_missing_entries=False
+        )
+        return found
+
+    with loading(subject.model):
+        index, single = find(_INDEX), find(_WEIGHTS)
+        if index is not None:
+            shard_of = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+            paths = {shard: find(shard) for shard in set(shard_of.values())}
+            return {key: path for key, shard in shard_of.items() if (path := paths[shard]) is not None}
+        if single is None:
+            return {}
+        with safe_open(single, framework="pt") as file:
+            return dict.fromkeys(file.keys(), single)
+
+
+def _is_tied(subject: SubjectConfig) -> bool:
+    return bool(getattr(load_subject_config(subject), "tie_word_embeddings", False))
+
+
+def _load_model(subject: SubjectConfig, device: str) -> tuple[PreTrainedModel, Tensor]:
+    """The base model as transformers loads it, and its unembedding; a tied one needs no LM head."""
+    if _is_tied(subject):
+        model: PreTrainedModel = load_subject(subject, device).model
+        return model, model.get_input_embeddings().weight.detach()
+    location = locate(subject)
+    with loading(subject.model):
+        causal, report = AutoModelForCausalLM.from_pretrained(
+            location.name, dtype="auto", output_loading_info=True, **location.arguments
+        )
+    if report["missing_keys"]:
+        raise SubjectError(f"subject model '{subject.model}' has no unembedding in its files")
+    return causal.base_model, causal.get_output_embeddings().weight.detach()
+
+
+@torch.inference_mode()
+def _measure(norm: nn.Module) -> tuple[Tensor, bool]:
+    """A norm's gain, float32 [d_model], and whether it takes the mean away.
+
+    The gain is measured on a vector of mean 0 and variance 1, since some norms store it less 1 (Gemma).
+    """
+    weight = next(norm.parameters())
+    signs = torch.ones_like(weight)
+    signs[1::2] = -1
+    gain = signs * (norm(signs) - norm(-signs)) / 2
+    return gain.float().cpu(), isinstance(norm, nn.LayerNorm)

@@ -1,0 +1,44 @@
+-- One row per threshold: the post's figure, the share of features that still fire in at least this share of their
+-- scrambled contexts; of the candidates (Wilson interval, as those verified are a draw) and of all features.
+with shares as (
+    select feature, sum(n_active) / sum(n_contexts) as share
+    from scrambled_contexts
+    group by feature
+),
+features as (
+    select count(*) as n_features, count(*) filter (is_unigram) as n_candidates from feature_stats
+),
+counted as (
+    select
+        tenth / 10 as threshold,
+        any_value(n_features) as n_features,
+        any_value(n_candidates) as n_candidates,
+        count(share) as n_verified,
+        count(*) filter (share >= tenth / 10) as n_independent
+    from range(1, 10) as t(tenth)
+    join features on n_features > 0
+    left join shares on true
+    group by tenth
+),
+measured as (
+    select
+        *,
+        n_independent / nullif(n_verified, 0) as value,
+        z * z / nullif(n_verified, 0) as zz,
+        z * sqrt(value * (1 - value) / n_verified + zz / (4 * n_verified)) as half
+    from counted
+    cross join normal_quantile
+)
+select
+    $sae as sae,
+    threshold,
+    n_features,
+    n_candidates,
+    n_verified,
+    n_independent,
+    value as share_of_candidates,
+    greatest(0, (value + zz / 2 - half) / (1 + zz)) as ci_low,
+    least(1, (value + zz / 2 + half) / (1 + zz)) as ci_high,
+    if(n_candidates = 0, 0, value * n_candidates / n_features) as share_of_features
+from measured
+order by threshold

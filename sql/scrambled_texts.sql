@@ -1,0 +1,46 @@
+-- One row per token to verify and repeat: a text of random tokens with the token at a random place, never first.
+-- A text depends on (seed, token, repeat) alone. So it serves every candidate of every SAE that has the token, and
+-- SAEs are compared on the same texts; there are never more texts than `repeats` times the vocabulary.
+with lots as (
+    select
+        token_id,
+        unnest(range($scrambling_repeats)) as repeat,
+        1 + (hash($seed::bigint, token_id::int, repeat::int, 'place') % $scrambling_n_fillers::ubigint)::int as place
+    from (select distinct token_id from unigram_tokens)
+),
+weights as (
+    select
+        token_id,
+        if($scrambling_fillers = 'corpus', coalesce(n_tokens, 0), 1) as weight,
+        sum(weight) over (order by token_id)::ubigint as total
+    from tokens
+    left join train_tokens using (token_id)
+    where not is_special
+),
+intervals as (
+    select token_id as filler, total - weight as first_lot
+    from weights
+    where weight > 0
+),
+draws as (
+    select
+        token_id,
+        repeat,
+        number,
+        hash($seed::bigint, token_id::int, repeat::int, number::int, 'filler')
+            % (select max(total) from weights) as lot
+    from lots, range($scrambling_n_fillers) as n(number)
+),
+filled as (
+    select token_id, repeat, list(filler order by number) as fillers
+    from draws
+    asof join intervals on draws.lot >= intervals.first_lot
+    group by token_id, repeat
+)
+select
+    row_number() over (order by token_id, repeat) - 1 as context_id,
+    token_id,
+    len($bos_token_id::int[]) + place as place,
+    $bos_token_id::int[] || fillers[:place] || [token_id] || fillers[place + 1:] as token_ids
+from lots
+join filled using (token_id, repeat)

@@ -1,0 +1,14 @@
+-- One row per unigram candidate that is verified, and token among its top firings: with p(fire | token) on train
+-- documents. Candidates are drawn by hash, up to max_features.
+with verified as (
+    select sae, feature
+    from feature_stats
+    where is_unigram
+    qualify row_number() over (order by hash($seed::bigint, sae, feature::int, 'scrambled'), feature)
+        <= $scrambling_max_features
+)
+select f.feature, f.token_id, f.n_active / t.n_tokens as fire_share
+from feature_tokens as f
+semi join verified using (sae, feature)
+join train_tokens as t using (token_id)
+where f.n_top > 0
