@@ -166,7 +166,7 @@ STAGES: dict[str, Stage] = {
 _GIVEN = frozenset(
     {"sae", "shard", "batch", "bos_token_id", "quota_routes", "quota_sizes", "first_feature", "end_feature"}
 )
-_UNHASHED = frozenset({"selection", "machine", "endpoints"})
+_UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pipeline.errors import LakeError
+from pipeline.llm.prices import Prices
 from pipeline.llm.requests import FAILED, Answer, Request
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
@@ -32,9 +33,13 @@ class Ledger:
         sae: The SAE's name.
         first: The range's first feature.
         last: Its last one, included.
+        prices: What models cost, for what is recorded.
     """
 
-    def __init__(self, folder: Path, asset: str, sae: str, first: int, last: int) -> None:
+    def __init__(
+        self, folder: Path, asset: str, sae: str, first: int, last: int, prices: Prices | None = None
+    ) -> None:
+        self._prices = prices or Prices({})
         self.path = folder / asset / sae / f"{first}-{last}.jsonl"
         self._range = range(first, last + 1)
         self._answers: dict[str, Answer] = {}
@@ -80,7 +85,7 @@ class Ledger:
 
     def record(self, request: Request, answer: Answer) -> None:
         """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
-        line = json.dumps(_record(request, answer), ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps(_record(request, answer, self._prices), ensure_ascii=False, separators=(",", ":"))
         # A lone surrogate, which JSON can carry and UTF-8 cannot, must not cost an answer that was paid for.
         data = line.encode(errors="replace") + b"\n"
         with self._mutex:
@@ -117,7 +122,7 @@ class Ledger:
         return answers
 
 
-def _record(request: Request, answer: Answer) -> dict[str, Any]:
+def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
     """A line of the ledger: the columns of `llm_requests`, which has one row per request_id."""
     answered = asdict(answer)
     return {
@@ -137,7 +142,9 @@ def _record(request: Request, answer: Answer) -> dict[str, Any]:
         "draw": request.draw,
         "response": answered.pop("text"),
         **answered,
-        "cost_usd": None,
+        "cost_usd": prices.usd(
+            request.model, answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
+        ),
     }
 
 
