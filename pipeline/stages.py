@@ -124,6 +124,13 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("feature_neighbours", ("saes",)),
         Stage(
+            "estimate",
+            (
+                *("contexts", "documents", "slots", "tokens", "activations", "feature_stats", "feature_rules"),
+                *("feature_routes", "selected_features", "example_index", "feature_neighbours"),
+            ),
+        ),
+        Stage(
             "examples",
             (
                 *("contexts", "documents", "slots", "activations", "feature_stats", "example_index"),

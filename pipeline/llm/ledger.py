@@ -80,8 +80,7 @@ class Ledger:
     def replay(self, request: Request) -> Answer | None:
         """The answer that is known, unless it is a failure of the transport, which is to be asked again."""
         with self._mutex:
-            answer = self._answers.get(request.request_id)
-        return None if answer is None or answer.status in FAILED else answer
+            return _replayed(self._answers.get(request.request_id))
 
     def record(self, request: Request, answer: Answer) -> None:
         """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
@@ -110,16 +109,39 @@ class Ledger:
     def _read(self, own: BinaryIO) -> dict[str, Answer]:
         """The last answer by request_id over the own file and all whose range overlaps it."""
         answers = _answers(_lines(own))
-        for path in sorted(self.path.parent.glob("*.jsonl")):
-            match = _RANGE.fullmatch(path.stem)
-            overlaps = match and int(match[1]) < self._range.stop and int(match[2]) >= self._range.start
-            if overlaps and path != self.path:
-                with path.open("rb") as file:
-                    for request_id, answer in _answers(file).items():
-                        known = answers.get(request_id)
-                        if known is None or known.requested_at < answer.requested_at:
-                            answers[request_id] = answer
+        for path in _overlapping(self.path.parent, self._range):
+            if path != self.path:
+                _merge(answers, path)
         return answers
+
+
+def replayed_answers(folder: Path, asset: str, sae: str, first: int, last: int) -> dict[str, Answer]:
+    """What a ledger of this range would replay now, by request_id, read without opening or locking it."""
+    answers: dict[str, Answer] = {}
+    for path in _overlapping(folder / asset / sae, range(first, last + 1)):
+        _merge(answers, path)
+    return {request_id: answer for request_id, answer in answers.items() if _replayed(answer)}
+
+
+def _replayed(answer: Answer | None) -> Answer | None:
+    return None if answer is None or answer.status in FAILED else answer
+
+
+def _overlapping(folder: Path, features: range) -> Iterator[Path]:
+    """The files in a folder whose range overlaps another, in the order of their names."""
+    for path in sorted(folder.glob("*.jsonl")):
+        match = _RANGE.fullmatch(path.stem)
+        if match and int(match[1]) < features.stop and int(match[2]) >= features.start:
+            yield path
+
+
+def _merge(answers: dict[str, Answer], path: Path) -> None:
+    """Put a file's answers beside those that are known; of two to one request the later stays."""
+    with path.open("rb") as file:
+        for request_id, answer in _answers(file).items():
+            known = answers.get(request_id)
+            if known is None or known.requested_at < answer.requested_at:
+                answers[request_id] = answer
 
 
 def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
