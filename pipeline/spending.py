@@ -62,19 +62,27 @@ def limits_of(config: Config) -> Limits:
 
 def spent_budget(config: Config) -> str | None:
     """A sentence that the budget is spent and what to raise; None while a run could go on."""
-    limits = limits_of(config)
-    if not is_spent(_folder(config), limits):
+    if not is_spent(_folder(config), limits_of(config)):
         return None
-    spent = open_budget(config, "predictions").spent()
+    return (
+        f"{budget_sentence(config)} The next request does not fit. What is done is kept: raise the budget in the "
+        "config and run again to go on."
+    )
+
+
+def budget_sentence(config: Config) -> str:
+    """What was spent of what may be, in words. Raises ConfigError if the price file cannot be read."""
+    limits = limits_of(config)
+    if limits == Limits():
+        return "Budget: no limit is set (budget.max_usd, budget.max_requests)."
+    with open_budget(config, "predictions") as budget:
+        spent = budget.spent()
     figures = []
     if limits.requests is not None:
-        figures.append(f"{spent.requests:,} of budget.max_requests: {limits.requests:,}")
+        figures.append(f"{spent.requests:,} of {limits.requests:,} requests are spent (budget.max_requests)")
     if limits.usd is not None:
-        figures.append(f"{spent.usd:,.4f} USD of budget.max_usd: {limits.usd:,g}, and the next may cost more")
-    return (
-        f"the budget is spent ({'; '.join(figures)}). What is done is kept; raise it in the config and run again "
-        "to go on"
-    )
+        figures.append(f"{spent.usd:,.4f} of {limits.usd:,.4g} USD are spent (budget.max_usd)")
+    return f"Budget: {' and '.join(figures)}."
 
 
 def _folder(config: Config) -> Path:

@@ -11,7 +11,7 @@ from pipeline.estimate.counting import Counted, count_requests
 from pipeline.features import select_features
 from pipeline.lake import Lake, Published
 from pipeline.llm import Message
-from pipeline.llm.prices import Price
+from pipeline.llm.prices import Prices
 from pipeline.llm.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
 from pipeline.stages import STAGES
@@ -65,7 +65,7 @@ class _Asker(NamedTuple):
 
     model: str
     counter: TokenCounter
-    price: Price | None
+    prices: Prices
     rates: dict[str, _Rate]
     at_once: int
 
@@ -83,7 +83,7 @@ def _asker(lake: Lake, asset: Asset) -> _Asker:
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
     at_once = 1 if local else endpoint_of(config, asset).max_concurrent
-    return _Asker(model, counter, prices_of(config, asset).of(model), rates, at_once)
+    return _Asker(model, counter, prices_of(config, asset), rates, at_once)
 
 
 def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, _Asker]) -> Iterator[Row]:
@@ -96,13 +96,16 @@ def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, 
         expected = _completions(some, asker.counter, rate)
         new = [place for place, each in enumerate(some) if not each.is_known]
         plain = [place for place, each in enumerate(some) if each.is_plain]
-        n_plain = len({some[place].request.feature for place in plain}) or None
+        n_plain = len({some[place].request.feature for place in plain})
         prompt_tokens = sum(prompts[place] for place in new)
         completion_tokens = sum(expected[place] for place in new)
         most = sum(some[place].request.max_tokens for place in new)
         cached_tokens = rate.cached_share * prompt_tokens
-        a_feature = [sum(numbers[place] for place in plain) for numbers in (prompts, expected)]
-        price, seconds = asker.price, None
+        prompts_a_feature, completions_a_feature = (
+            sum(numbers[place] for place in plain) / n_plain if n_plain else None
+            for numbers in (prompts, expected)
+        )
+        prices, seconds = asker.prices, None
         if rate.duration_ms is not None:
             seconds = len(new) * rate.duration_ms / 1000 / asker.at_once
         yield {
@@ -111,19 +114,20 @@ def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, 
             "purpose": purpose,
             "model": asker.model,
             "n_features": len({each.request.feature for each in some}),
+            "n_llm_features": n_plain,
             "requests": len(new),
             "known_requests": len(some) - len(new),
             "prompt_tokens": round(prompt_tokens),
             "cached_tokens": round(cached_tokens),
             "completion_tokens": round(completion_tokens),
             "max_completion_tokens": most,
-            "cost_usd": price and price.usd(prompt_tokens, completion_tokens, cached_tokens),
-            "max_cost_usd": price and price.usd(prompt_tokens, most),
+            "cost_usd": prices.usd(asker.model, prompt_tokens, completion_tokens, cached_tokens),
+            "max_cost_usd": prices.usd(asker.model, prompt_tokens, most),
             "seconds": seconds,
-            "requests_a_feature": n_plain and len(plain) / n_plain,
-            "prompt_tokens_a_feature": n_plain and a_feature[0] / n_plain,
-            "completion_tokens_a_feature": n_plain and a_feature[1] / n_plain,
-            "cost_usd_a_feature": n_plain and price and price.usd(*a_feature) / n_plain,
+            "requests_a_feature": len(plain) / n_plain if n_plain else None,
+            "prompt_tokens_a_feature": prompts_a_feature,
+            "completion_tokens_a_feature": completions_a_feature,
+            "cost_usd_a_feature": prices.usd(asker.model, prompts_a_feature, completions_a_feature),
             "tokens_by": asker.counter.by,
         }
 
@@ -138,9 +142,7 @@ def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) ->
 
 def _figures(rows: pl.DataFrame) -> dict[str, float | int | str]:
     """The sums that a person wants; dollars only if every price is known."""
-    figures: dict[str, float | int | str] = {
-        name: rows[name].sum() for name in ("requests", "known_requests", "prompt_tokens", "completion_tokens")
-    }
-    if not rows["cost_usd"].has_nulls():
-        figures |= {"cost_usd": rows["cost_usd"].sum(), "max_cost_usd": rows["max_cost_usd"].sum()}
+    counts = ("requests", "known_requests", "prompt_tokens", "completion_tokens")
+    dollars = () if rows["cost_usd"].has_nulls() else ("cost_usd", "max_cost_usd")
+    figures: dict[str, float | int | str] = rows.select(pl.col(*counts, *dollars).sum()).row(0, named=True)
     return figures
