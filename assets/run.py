@@ -123,7 +123,8 @@ def _announce(config: Config, job: str, console: Console) -> None:
     if job == "explain_and_score":
         from pipeline.estimate.printing import estimate_sentence
 
-        console.print(f"asking: {estimate_sentence(lake.query('estimates'))}", highlight=False)
+        rows = lake.query("estimates")
+        console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
 
 
 def _next_batches(config: Config) -> list[BatchKey]:
