@@ -15,47 +15,51 @@ MODELS = {"GPT-4o mini": "gpt-4o-mini", "Claude 3.5 Sonnet": "claude-3-5-sonnet"
 
 PAGE = """# What it costs
 
-Made by `make docs` from `config/prices.yaml` and `benchmarks/results/cost.json`; `make demo` and then
-`make bench ONLY=cost` measure the latter anew. `make estimate CONFIG=…` counts the requests of your experiment.
+Made by `make docs` from `config/prices.yaml` and `benchmarks/results/cost.json`; `make demo` and then `make
+bench ONLY=cost` measure the latter anew. `make estimate CONFIG=…` counts the requests of your experiment.
 
 ## The post's table
 
-Juang et al., July 2024: one call each, per million features. Dollars by our price file, the post's own in brackets.
+Juang et al., July 2024: one call each, per million features. Dollars by our price file, the post's own in
+brackets.
 
 {post}
 
 ## Ours, one call each
 
-Tokens of the prompts about batch 0 of the demo SAE, by the demo's tokenizer ({date}), on the same prices. The calls
-are as in the post: one explanation from 20 examples, and one prompt of 5 questions, or of 50.
+Tokens of the prompts about batch 0 of the demo SAE, by the demo's tokenizer ({date}), on the same prices. The
+calls are as in the post: one explanation from 20 examples, and one prompt of 5 questions, or of 50.
 
 {calls}
 
 ## Ours, a feature from end to end
 
-One explanation, and 50 detection and 50 fuzzing questions (25 of each answer): the tokens of all calls about it.
+One explanation, and 50 detection and 50 fuzzing questions (25 of each answer): the tokens of all calls about
+it.
 
 {features}
 
-Not in these figures: what routing saves (features that a rule tells, that never fire or fire everywhere are not
-asked about), prefix caches (`cached` in the price file), and the controls of a few features a batch.
+Not in these figures: what routing saves (features that a rule tells, that never fire or fire everywhere are
+not asked about), prefix caches (`cached` in the price file), and the controls of a few features a batch.
 
 ## Prices and budgets
 
-- `config/prices.yaml` (or the file that `budget.prices` names) holds what models cost, per million prompt, cached and
-  completion tokens. Edit it. An answer is priced when it is recorded (`llm_requests.cost_usd`, null without a price)
-  and keeps that price; a later edit changes estimates and what comes after. Models of `provider: local` are free.
-- `budget: {{max_usd: 5, max_requests: 1000}}` caps the experiment in total, over all runs: what the ledger holds
-  counts. `max_usd` with a model that has no price is an error before anything is sent.
-- A request is reserved before it is sent, at the most it can cost: each byte of its prompt a token, and its answer as
-  long as `max_tokens`. As answers are recorded, what was reserved too much is free again. So a run comes within one
-  request's bound of `max_usd`, and to the last request of `max_requests`. Several processes share the budget; the
-  reservation of one that died is void.
-- What does not fit has status `budget` in the tables and is not in the ledger. The run ends well and says what to
-  raise, the schedule waits, and what is done is kept; once the budget is raised, the next run asks for the rest.
-- A request that failed without telling what it used (a time-out) is not counted, though a provider may charge for
-  it; an answer whose server tells no usage counts at its bound. A model that writes more than `max_tokens`, as some
-  reasoning models do, can pass the cap by what is in flight.
+- `config/prices.yaml` (or the file that `budget.prices` names) holds what models cost, per million prompt,
+  cached and completion tokens. Edit it. An answer is priced when it is recorded (`llm_requests.cost_usd`,
+  null without a price) and keeps that price; a later edit changes estimates and what comes after. Models of
+  `provider: local` are free.
+- `budget: {{max_usd: 5, max_requests: 1000}}` caps the experiment in total, over all runs: what the ledger
+  holds counts. `max_usd` with a model that has no price is an error before anything is sent.
+- A request is reserved before it is sent, at the most it can cost: each byte of its prompt a token, and its
+  answer as long as `max_tokens`. As answers are recorded, what was reserved too much is free again. So a run
+  comes within one request's bound of `max_usd`, and to the last request of `max_requests`. Several processes
+  share the budget; the reservation of one that died is void.
+- What does not fit has status `budget` in the tables and is not in the ledger. The run ends well and says
+  what to raise, the schedule waits, and what is done is kept; once the budget is raised, the next run asks
+  for the rest.
+- A request that failed without telling what it used (a time-out) is not counted, though a provider may charge
+  for it; an answer whose server tells no usage counts at its bound. A model that writes more than
+  `max_tokens`, as some reasoning models do, can pass the cap by what is in flight.
 """
 
 
@@ -101,7 +105,8 @@ def cost_page() -> str:
 
 
 def _call(measured: dict[str, float], kind: str, what: str) -> Call:
-    return Call(what, *(measured[f"{kind}_{name}"] for name in ("prompt_tokens", "answer_tokens", "calls")))
+    prompt_tokens, answer_tokens = measured[f"{kind}_prompt_tokens"], measured[f"{kind}_answer_tokens"]
+    return Call(what, prompt_tokens, answer_tokens, measured[f"{kind}_calls"])
 
 
 def _together(what: str, calls: Iterable[Call]) -> Call:

@@ -1,7 +1,7 @@
 """`make docs`: the references that are generated from the code, so that they say what is true.
 
-`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`, and the README's table list from
-`tables`, between its two markers.
+`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`, and the
+README's table list from `tables`, between its two markers.
 """
 
 from pathlib import Path
