@@ -18,13 +18,24 @@ from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger import replayed_answers
 from pipeline.scorers import Asking, predictions_table
-from pipeline.spending import Asset
+from pipeline.spending import ASKING, Asset
 from pipeline.stages import STAGES
+from pipeline.tables import TABLES
 
 _STAND_IN = (
     "words and phrases that introduce a comparison or a contrast, such as conjunctions and adverbs at the "
     "beginning of a clause"
 )
+
+
+_MADE_BY_SQL = [
+    table
+    for table in STAGES
+    if TABLES[table].partition == "sae_batch"
+    and table not in ASKING
+    and any(table in STAGES[asset].inputs for asset in ASKING)
+]
+"""Tables of a batch that requests are made from and that ask nobody, inputs first."""
 
 
 class Counted(NamedTuple):
@@ -50,8 +61,9 @@ def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, 
 
     `connection` sees the SAE's tables and the temporary table `selected_features`; others are made here.
     """
-    for name in STAGES["examples"].sql:
-        lake.create_temporary(connection, name, sae=sae, batch=batch)
+    for table in _MADE_BY_SQL:
+        for name in STAGES[table].sql:
+            lake.create_temporary(connection, name, sae=sae, batch=batch)
     explaining = _StandIns(_known(lake, "explanations", sae, batch))
     to_explain = read_to_explain(lake, connection, sae, batch)
     answers = explaining.explain(list(to_explain.requests.values()))
