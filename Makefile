@@ -7,7 +7,7 @@ PY     := $(VENV)/bin/python
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export LATENTLAKE_CONFIG := $(CONFIG)
 
-.PHONY: setup demo run test dev sql fires bench clean-lake docs
+.PHONY: setup demo run estimate test dev sql fires bench clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -18,6 +18,9 @@ demo: setup                         ## Run the main job on the embedded default
 
 run: setup                          ## Run another experiment: make run CONFIG=config/mine.yaml
 	$(PY) -m assets.run $(CONFIG)
+
+estimate: setup                     ## What a run would send and cost: make estimate CONFIG=config/mine.yaml
+	@$(PY) -m pipeline.estimate $(CONFIG)
 
 test: setup                         ## Lint, check types, run the tests
 	$(VENV)/bin/ruff check .

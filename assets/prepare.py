@@ -94,3 +94,11 @@ def example_index(lake: "Lake", sae: str) -> "Published":
     from pipeline.features import write_feature_table
 
     return write_feature_table(lake, "example_index", sae)
+
+
+@table_asset(group="prepare", by="sae")
+def estimate(lake: "Lake", sae: str) -> "Published":
+    """One row per SAE, batch that the next run takes, and purpose: what the run would send, and its price."""
+    from pipeline.estimate import write_estimate
+
+    return write_estimate(lake, sae)

@@ -21,7 +21,7 @@ from assets.schedules import unfinished_batches
 from pipeline.config import Config, load_config
 from pipeline.errors import LatentlakeError
 
-ALWAYS = frozenset({"selected_features"})
+ALWAYS = frozenset({"selected_features", "estimate"})
 """Tables that depend on settings outside their stage hash, so that they are made at every run."""
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -50,20 +50,32 @@ def main() -> int:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
         return 2
     console.print(f"[bold]{config.name}[/] into {lake.root}", highlight=False)
-    if not materialise(config, console):
-        return 1
+    try:
+        if not materialise(config, console):
+            return 1
+    except LatentlakeError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
+        return 2
     from pipeline.report import print_closing_table
+    from pipeline.spending import spent_budget
 
     print_closing_table(lake, console)
     _print_next_steps(config, path, console, time.monotonic() - started)
+    stopped = spent_budget(config) if unfinished_batches(config) else None
+    if stopped:
+        console.print(f"\n[bold]Stopped:[/] {stopped}", highlight=False)
     return 0
 
 
 def materialise(config: Config, console: Console) -> bool:
-    """Make every table that is not there yet; whether all went well."""
+    """Make every table that is not there yet; whether all went well. Raises LakeError if the disk is too small."""
     definitions = build_definitions(config)
+    announced: set[str] = set()
     with dg.DagsterInstance.get() as instance:
         for step in missing_steps(config):
+            if step.job not in announced:
+                _announce(config, step.job, console)
+                announced.add(step.job)
             where = f" {step.partition}" if step.partition else ""
             console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
             result = definitions.resolve_job_def(step.job).execute_in_process(
@@ -96,6 +108,23 @@ def missing_steps(config: Config) -> Iterator[Step]:
             )
             if missing:
                 yield Step(job, key, missing)
+
+
+def _announce(config: Config, job: str, console: Console) -> None:
+    """Say what a job costs before it begins. Raises LakeError if the disk is too small for it."""
+    lake = open_lake(config)
+    if job == "cache":
+        from pipeline.caching_cost import caching_cost, check_disk
+
+        cost = caching_cost(lake)
+        if cost:
+            console.print(cost.sentence(), highlight=False)
+            check_disk(lake, cost)
+    if job == "explain_and_score":
+        from pipeline.estimate.printing import estimate_sentence
+
+        rows = lake.query("estimates")
+        console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
 
 
 def _next_batches(config: Config) -> list[BatchKey]:

@@ -27,7 +27,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     """A schedule without state of its own: it asks the tables which batches are unfinished.
 
     It takes the next ones by priority and number, leaves out what is under way, and parks a batch that has
-    failed three times until somebody runs it by hand.
+    failed three times until somebody runs it by hand. It takes none while the budget is spent.
     """
 
     @dg.schedule(
@@ -38,8 +38,14 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
         description="Explain and score the next unfinished feature batches.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        from pipeline.spending import spent_budget
+
         with failures_for_people():
             unfinished = unfinished_batches(config)
+            stopped = spent_budget(config) if unfinished else None
+        if stopped:
+            yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
+            return
         busy = _partitions(context.instance, JOB, _UNDER_WAY)
         failed = _failures_in_a_row(context.instance, JOB)
         parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]

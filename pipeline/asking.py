@@ -1,14 +1,13 @@
 """A batch's requests put to the explainer or the scorer, through the batch's ledger."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pipeline.config import Config, SubjectConfig
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
 from pipeline.progress import progress
-
-Asset = Literal["explanations", "predictions"]
+from pipeline.spending import Asset, open_budget, prices_of
 
 
 class Asked(NamedTuple):
@@ -23,31 +22,36 @@ def ask_batch(lake: Lake, asset: Asset, sae: str, batch: int, requests: Sequence
 
     Raises:
         LakeError: Another run is at work on the batch.
-        ConfigError: The endpoint cannot be used as the config says.
+        ConfigError: The endpoint or the budget cannot be used as the config says.
     """
-    size = lake.config.selection.batch_size
-    first, last = batch * size, (batch + 1) * size - 1
     sent: list[Answer] = []
-    with Ledger(lake.root / LEDGER_FOLDER, asset, sae, first, last) as ledger:
+    with open_ledger(lake, asset, sae, batch) as ledger, open_budget(lake.config, asset) as budget:
         waiting = {request.request_id for request in requests if ledger.replay(request) is None}
         what = f"{asset} of {sae}, batch {batch}"
         with progress(len(waiting), what, "requests") as bar:
 
             def count(answer: Answer) -> None:
-                if answer.request_id in waiting:
+                if answer.request_id in waiting and answer.status != "budget":
                     sent.append(answer)
                     bar.update(1)
 
             # Without anything to ask no model is loaded and no key is needed.
             client = open_client(lake.config, asset) if waiting else _NoClient()
-            answers = ask(ledger, client, requests, on_answer=count)
+            answers = ask(ledger, client, requests, budget=budget, on_answer=count)
     figures: dict[str, float | int | str] = {
         "requests_sent": len(sent),
-        "requests_replayed": len(answers) - len(sent),
+        "requests_replayed": len(answers) - len(waiting),
         "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in sent),
         "completion_tokens": sum(answer.completion_tokens or 0 for answer in sent),
     }
     return Asked(answers, figures)
+
+
+def open_ledger(lake: Lake, asset: Asset, sae: str, batch: int) -> Ledger:
+    """The ledger of what a stage asks about a batch, to be used as a context manager."""
+    size = lake.config.selection.batch_size
+    first, last = batch * size, (batch + 1) * size - 1
+    return Ledger(lake.root / LEDGER_FOLDER, asset, sae, first, last, prices_of(lake.config, asset))
 
 
 def open_client(config: Config, asset: Asset) -> Client:

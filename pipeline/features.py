@@ -39,19 +39,24 @@ def write_selected_features(lake: Lake, sae: str) -> Published:
         LakeError: An input is not complete.
     """
     lake.require(*STAGES["selected_features"].inputs, sae=sae)
-    quotas = lake.config.selection.quotas
     with lake.connect(sae) as connection:
-        _create_wanted_features(lake, connection, sae)
-        rows = lake.select(
-            connection,
-            "selected_features",
-            sae=sae,
-            quota_routes=None if quotas is None else list(quotas),
-            quota_sizes=None if quotas is None else list(quotas.values()),
-        )
+        rows = select_features(lake, connection, sae)
         published = lake.write("selected_features", rows.to_arrow_reader(), sae=sae)
     return Published(
         published.table, published.path, published.n_rows, feature_figures(lake, "selected_features", sae)
+    )
+
+
+def select_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> duckdb.DuckDBPyRelation:
+    """The rows of `selected_features`. Raises ConfigError if the list or the condition does not work."""
+    quotas = lake.config.selection.quotas
+    _create_wanted_features(lake, connection, sae)
+    return lake.select(
+        connection,
+        "selected_features",
+        sae=sae,
+        quota_routes=None if quotas is None else list(quotas),
+        quota_sizes=None if quotas is None else list(quotas.values()),
     )
 
 

@@ -253,7 +253,7 @@ class Lake:
             return self.write(table, rows, sae=sae, shard=shard, batch=batch)
 
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
-        """Fill the temporary table `name` by `sql/<name>.sql`."""
+        """Fill the temporary table `name` by `sql/<name>.sql`, in place of what it held."""
         text = sql_text(name)
         connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
 

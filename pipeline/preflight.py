@@ -6,6 +6,7 @@ from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake, is_writable
 from pipeline.sae import load_sparse_coder
 from pipeline.sources import fix_sources
+from pipeline.spending import check_prices
 from pipeline.subject import Hookpoint, hookpoint_widths, load_tokenizer, pick_device
 
 
@@ -13,13 +14,14 @@ def preflight(config: Config) -> Lake:
     """Check an experiment and open its lake, with its sources fixed and its catalog up to date.
 
     Raises:
-        LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the corpus, the
-            device, the subject model, a hookpoint, or an SAE that is damaged or does not fit.
+        LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, the corpus,
+            the device, the subject model, a hookpoint, or an SAE that is damaged or does not fit.
     """
     if not is_writable(config.lake_folder):
         raise LakeError(
             f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE"
         )
+    check_prices(config)
     _check_corpus(config)
     pick_device(config.device)
     _check_saes(config)

@@ -1,7 +1,7 @@
 """`make docs`: the references that are generated from the code, so that they say what is true.
 
-`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, and the README's table list from
-`tables`, between its two markers.
+`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`, and the
+README's table list from `tables`, between its two markers.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
+from pipeline.cost_page import cost_page
 from pipeline.stages import STAGES
 from pipeline.tables import TABLES
 
@@ -98,6 +99,7 @@ def main() -> None:
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
     (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
+    (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
     readme = ROOT / "README.md"
     readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -139,6 +139,13 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("feature_neighbours", ("saes",)),
         Stage(
+            "estimate",
+            (
+                *("contexts", "documents", "slots", "tokens", "activations", "feature_stats", "feature_rules"),
+                *("feature_routes", "selected_features", "example_index", "feature_neighbours"),
+            ),
+        ),
+        Stage(
             "examples",
             (
                 *("contexts", "documents", "slots", "activations", "feature_stats", "example_index"),
@@ -181,7 +188,7 @@ STAGES: dict[str, Stage] = {
 _GIVEN = frozenset(
     {"sae", "shard", "batch", "bos_token_id", "quota_routes", "quota_sizes", "first_feature", "end_feature"}
 )
-_UNHASHED = frozenset({"selection", "machine", "endpoints"})
+_UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
 
 
 @dataclass(frozen=True)

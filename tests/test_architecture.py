@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from assets.graph import TABLE_ASSETS
+from pipeline.cost_page import cost_page
 from pipeline.reference import config_page, tables_page, with_tables
 from pipeline.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
 from pipeline.tables import TABLES
@@ -142,5 +143,6 @@ def test_the_generated_docs_are_up_to_date() -> None:
     """`make docs` writes them."""
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == tables_page()
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == config_page()
+    assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == cost_page()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme == with_tables(readme)

@@ -13,7 +13,8 @@ from pipeline import config as config_module
 from pipeline.config import Config, Section, load_config
 from pipeline.errors import ConfigError
 
-SHIPPED = sorted((Path(__file__).parent.parent / "config").glob("*.yaml"))
+FOLDER = Path(__file__).parent.parent / "config"
+SHIPPED = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "prices.yaml"})
 SECTIONS = [
     each
     for each in vars(config_module).values()

@@ -709,7 +709,7 @@ def test_a_run_explains_and_scores_and_leaves_only_the_selection(make: Make) -> 
             instance=instance, partition_key=steps[0].partition
         )
         assert result.success and all(each.passed for each in result.get_asset_check_evaluations())
-        assert list(missing_steps(config)) == [("prepare", SAE, ("selected_features",))]
+        assert list(missing_steps(config)) == [("prepare", SAE, ("selected_features", "estimate"))]
         assert not unfinished_batches(config)
     lake = declare.open_lake(config)
     rows = rows_of(lake, "from summary")

@@ -64,6 +64,10 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],
         "feature_neighbours": ["saes"],
+        "estimate": [
+            *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_routes"),
+            *("feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
+        ],
         "example_index": ["activations", "contexts", "documents", "saes", "slots"],
         "examples": [
             *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_stats"),
@@ -110,7 +114,7 @@ def test_everything_materialises_with_figures_and_passing_checks(make_experiment
     routes = {row["feature"]: row["route"] for row in rows_of(lake, "from feature_routes order by feature")}
     # STOP and COLOUR fire on tokens of a set; ANIMAL has forty tokens, too many for a chosen rule.
     assert routes == {0: "rule", 1: "rule", 2: "dead", 3: "dense", 4: "llm", 5: "dead", 6: "dead", 7: "dead"}
-    assert list(missing_steps(config)) == [("prepare", "hand-set", ("selected_features",))]
+    assert list(missing_steps(config)) == [("prepare", "hand-set", ("selected_features", "estimate"))]
 
 
 def test_a_second_lake_from_the_same_experiment_has_the_same_rows(

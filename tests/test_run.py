@@ -32,15 +32,26 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(tmp_path: Path, tiny_s
     assert first.returncode == 0, first.stderr
     for words in ("where its features went", "a few of each", "make sql CONFIG=", "make dev CONFIG="):
         assert words in first.stdout
+    assert first.stdout.index("caching: ") < first.stdout.index("cache 00000")
+    assert "asking: at most " in first.stdout and "Stopped" not in first.stdout
     config = load_config(path)
     lake = Lake(config, open_sources(config))
     assert all(lake.is_complete(table) for table in ("activations", "feature_routes", "example_index"))
     stamp = lake.path("activations", sae="hand-set").stat().st_mtime_ns
     second = run(path, tmp_path / "home")
     assert second.returncode == 0
-    assert "prepare hand-set: selected_features\n" in second.stdout
-    assert "activation_shards" not in second.stdout
+    assert "prepare hand-set: selected_features, estimate\n" in second.stdout
+    assert "activation_shards" not in second.stdout and "caching: " not in second.stdout
     assert lake.path("activations", sae="hand-set").stat().st_mtime_ns == stamp
+
+
+def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(tmp_path: Path, tiny_subject: Path) -> None:
+    path = write_experiment(tmp_path, subject={"model": str(tiny_subject)}, budget={"max_requests": 3})
+    result = run(path, tmp_path / "home")
+    assert result.returncode == 0, result.stderr
+    words = " ".join(result.stdout.split())
+    assert "Stopped: Budget: 3 of 3 requests are spent (budget.max_requests)." in words
+    assert "raise the budget in the config and run again" in words
 
 
 @pytest.mark.parametrize(

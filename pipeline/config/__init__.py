@@ -4,6 +4,7 @@ from pipeline.config.file import load_config
 from pipeline.config.sections import (
     DEVICE_VARIABLE,
     LAKE_VARIABLE,
+    BudgetConfig,
     Config,
     CorpusConfig,
     EndpointConfig,
@@ -29,6 +30,7 @@ from pipeline.config.sections import (
 __all__ = [
     "DEVICE_VARIABLE",
     "LAKE_VARIABLE",
+    "BudgetConfig",
     "Config",
     "CorpusConfig",
     "EndpointConfig",

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.sections import (
+    BudgetConfig,
     Config,
     CorpusConfig,
     EndpointConfig,
@@ -93,6 +94,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         "explainer": EndpointConfig,
         "scorer": EndpointConfig,
         "selection": SelectionConfig,
+        "budget": BudgetConfig,
         "machine": MachineConfig,
         **variants,
     }

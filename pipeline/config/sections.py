@@ -1,7 +1,7 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
 Sections are science, part of the stage hashes (see `stages`), so that another value makes another table;
-but for `endpoints`, `selection` and `machine`, which only say what is done first, where and how fast.
+but for `endpoints`, `selection`, `budget` and `machine`, which only say what is done first, where and how fast.
 Unknown keys are refused with the nearest known one.
 """
 
@@ -312,6 +312,20 @@ class SelectionConfig(Section):
     )
 
 
+class BudgetConfig(Section):
+    """What may be asked and spent in total, over all runs; what the ledger holds counts. In no stage hash."""
+
+    max_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Stop before more than this is spent, by the price file; null: no limit"
+    )
+    max_requests: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Stop before more requests than this are answered; null: no limit"
+    )
+    prices: Path = Field(
+        Path("config/prices.yaml"), description="What models cost; read only where a provider is not `local`"
+    )
+
+
 class MachineConfig(Section):
     """Where and how fast; in no stage hash. `LATENTLAKE_LAKE` and `LATENTLAKE_DEVICE` go before it."""
 
@@ -341,6 +355,7 @@ class Config(Section):
     scoring: ScoringConfig = Field(ScoringConfig(), description=ScoringConfig.__doc__)
     endpoints: EndpointsConfig = Field(EndpointsConfig(), description=EndpointsConfig.__doc__)
     selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
+    budget: BudgetConfig = Field(BudgetConfig(), description=BudgetConfig.__doc__)
     machine: MachineConfig = Field(MachineConfig(), description=MachineConfig.__doc__)
 
     @model_validator(mode="after")

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 
@@ -17,6 +19,14 @@ from pipeline.windows import load_vocabulary
 Row = dict[str, object]
 
 
+class ToExplain(NamedTuple):
+    """A batch's features (see `sql/explained_features.sql`), what each is shown, and the requests by feature."""
+
+    features: pl.DataFrame
+    shown: Mapping[int, Sequence[Shown]]
+    requests: Mapping[int, Request]
+
+
 def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
     """Explain the selected features of a batch; figures: explanations by status, requests sent and replayed.
 
@@ -28,25 +38,35 @@ def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
         ConfigError: The endpoint cannot be used as the config says.
     """
     lake.require(*STAGES["explanations"].inputs, sae=sae, batch=batch)
-    explaining = lake.config.explaining
     with lake.connect(sae, batch) as connection:
-        lake.create_temporary(connection, "batch_features", sae=sae, batch=batch)
-        features = lake.select(connection, "explained_features", sae=sae).pl()
-        shown = _shown_by_feature(lake.select(connection, "shown_examples").pl())
-    vocabulary = load_vocabulary(lake)
-    requests = {
-        row["feature"]: explain_request(explaining, sae, row["feature"], shown[row["feature"]], vocabulary)
-        for row in features.iter_rows(named=True)
-        if row["route"] != "rule" and row["feature"] in shown
-    }
-    asked = ask_batch(lake, "explanations", sae, batch, list(requests.values()))
-    rows = list(_explained(sae, features, requests, asked.answers, shown))
-    rows += _controls(sae, features, rows)
-    schema = TABLES["explanations"].schema
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["feature"], row["explainer"])), schema)
+        to_explain = read_to_explain(lake, connection, sae, batch)
+    asked = ask_batch(lake, "explanations", sae, batch, list(to_explain.requests.values()))
+    table = explanations_table(sae, to_explain, asked.answers)
     published = lake.write("explanations", table, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
     return Published("explanations", published.path, published.n_rows, {**by_status, **asked.figures})
+
+
+def read_to_explain(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, batch: int) -> ToExplain:
+    """The selected features of a batch, from the tables that a connection sees."""
+    lake.create_temporary(connection, "batch_features", sae=sae, batch=batch)
+    features = lake.select(connection, "explained_features", sae=sae).pl()
+    shown = _shown_by_feature(lake.select(connection, "shown_examples").pl())
+    vocabulary = load_vocabulary(lake)
+    requests = {
+        feature: explain_request(lake.config.explaining, sae, feature, shown[feature], vocabulary)
+        for feature, route in features.select("feature", "route").iter_rows()
+        if route != "rule" and feature in shown
+    }
+    return ToExplain(features, shown, requests)
+
+
+def explanations_table(sae: str, to_explain: ToExplain, answers: Mapping[str, Answer]) -> pa.Table:
+    """The rows of `explanations`, from the answers by request_id."""
+    rows = list(_explained(sae, *to_explain, answers))
+    rows += _controls(sae, to_explain.features, rows)
+    schema = TABLES["explanations"].schema
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["feature"], row["explainer"])), schema)
 
 
 def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str:
@@ -64,9 +84,9 @@ def _shown_by_feature(rows: pl.DataFrame) -> dict[int, list[Shown]]:
 def _explained(
     sae: str,
     features: pl.DataFrame,
+    shown: Mapping[int, Sequence[Shown]],
     requests: Mapping[int, Request],
     answers: Mapping[str, Answer],
-    shown: Mapping[int, Sequence[Shown]],
 ) -> Iterator[Row]:
     """The rows of the LLM and of the rules."""
     for row in features.iter_rows(named=True):

@@ -1,7 +1,9 @@
 """Asking through the ledger: what was answered before is not asked again."""
 
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
+from pipeline.llm.budget import Budget
 from pipeline.llm.ledger import Ledger
 from pipeline.llm.requests import Answer, Client, Request
 
@@ -11,6 +13,7 @@ def ask(
     client: Client,
     requests: Iterable[Request],
     *,
+    budget: Budget | None = None,
     on_answer: Callable[[Answer], None] | None = None,
 ) -> dict[str, Answer]:
     """An answer by request_id, in the order of the requests, from the ledger or else from the client.
@@ -18,6 +21,9 @@ def ask(
     Equal requests are asked once. Each answer is in the ledger before anybody sees it, so that whatever
     ends this call, a second one asks only for what is missing. `on_answer` is called once for each answer,
     replayed or new, in this thread.
+
+    With a budget only what fits into it is sent, again and again, as answers turn out cheaper than what was
+    reserved for them. What does not fit has status `budget`, and is not in the ledger.
     """
     wanted = {request.request_id: request for request in requests}
     known: dict[str, Answer] = {}
@@ -27,11 +33,37 @@ def ask(
             known[request_id] = answer
             if on_answer is not None:
                 on_answer(answer)
-    missing = [request for request_id, request in wanted.items() if request_id not in known]
-    if missing:
-        for answer in client.answer(missing):
+    waiting = [request for request_id, request in wanted.items() if request_id not in known]
+    while waiting and (fitting := budget.reserve(waiting) if budget else waiting):
+        for answer in client.answer(fitting):
             ledger.record(wanted[answer.request_id], answer)
+            if budget:
+                budget.settle(answer.request_id)
             known[answer.request_id] = answer
             if on_answer is not None:
                 on_answer(answer)
+        sent = {request.request_id for request in fitting}
+        waiting = [request for request in waiting if request.request_id not in sent]
+    for request in waiting:
+        known[request.request_id] = _unaffordable(request)
+        if on_answer is not None:
+            on_answer(known[request.request_id])
     return {request_id: known[request_id] for request_id in wanted}
+
+
+def _unaffordable(request: Request) -> Answer:
+    return Answer(
+        request_id=request.request_id,
+        status="budget",
+        text=None,
+        probabilities=None,
+        resolved_model=None,
+        finish_reason=None,
+        attempts=0,
+        prompt_tokens=None,
+        cached_tokens=None,
+        completion_tokens=None,
+        duration_ms=0,
+        requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        error="not sent: the budget is spent",
+    )

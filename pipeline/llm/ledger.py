@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pipeline.errors import LakeError
+from pipeline.llm.prices import Prices
 from pipeline.llm.requests import FAILED, Answer, Request
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
@@ -32,9 +33,13 @@ class Ledger:
         sae: The SAE's name.
         first: The range's first feature.
         last: Its last one, included.
+        prices: What models cost, for what is recorded.
     """
 
-    def __init__(self, folder: Path, asset: str, sae: str, first: int, last: int) -> None:
+    def __init__(
+        self, folder: Path, asset: str, sae: str, first: int, last: int, prices: Prices | None = None
+    ) -> None:
+        self._prices = prices or Prices({})
         self.path = folder / asset / sae / f"{first}-{last}.jsonl"
         self._range = range(first, last + 1)
         self._answers: dict[str, Answer] = {}
@@ -75,12 +80,11 @@ class Ledger:
     def replay(self, request: Request) -> Answer | None:
         """The answer that is known, unless it is a failure of the transport, which is to be asked again."""
         with self._mutex:
-            answer = self._answers.get(request.request_id)
-        return None if answer is None or answer.status in FAILED else answer
+            return _replayed(self._answers.get(request.request_id))
 
     def record(self, request: Request, answer: Answer) -> None:
         """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
-        line = json.dumps(_record(request, answer), ensure_ascii=False, separators=(",", ":"))
+        line = json.dumps(_record(request, answer, self._prices), ensure_ascii=False, separators=(",", ":"))
         # A lone surrogate, which JSON can carry and UTF-8 cannot, must not cost an answer that was paid for.
         data = line.encode(errors="replace") + b"\n"
         with self._mutex:
@@ -105,19 +109,42 @@ class Ledger:
     def _read(self, own: BinaryIO) -> dict[str, Answer]:
         """The last answer by request_id over the own file and all whose range overlaps it."""
         answers = _answers(_lines(own))
-        for path in sorted(self.path.parent.glob("*.jsonl")):
-            match = _RANGE.fullmatch(path.stem)
-            overlaps = match and int(match[1]) < self._range.stop and int(match[2]) >= self._range.start
-            if overlaps and path != self.path:
-                with path.open("rb") as file:
-                    for request_id, answer in _answers(file).items():
-                        known = answers.get(request_id)
-                        if known is None or known.requested_at < answer.requested_at:
-                            answers[request_id] = answer
+        for path in _overlapping(self.path.parent, self._range):
+            if path != self.path:
+                _merge(answers, path)
         return answers
 
 
-def _record(request: Request, answer: Answer) -> dict[str, Any]:
+def replayed_answers(folder: Path, asset: str, sae: str, first: int, last: int) -> dict[str, Answer]:
+    """What a ledger of this range would replay now, by request_id, read without opening or locking it."""
+    answers: dict[str, Answer] = {}
+    for path in _overlapping(folder / asset / sae, range(first, last + 1)):
+        _merge(answers, path)
+    return {request_id: answer for request_id, answer in answers.items() if _replayed(answer)}
+
+
+def _replayed(answer: Answer | None) -> Answer | None:
+    return None if answer is None or answer.status in FAILED else answer
+
+
+def _overlapping(folder: Path, features: range) -> Iterator[Path]:
+    """The files in a folder whose range overlaps another, in the order of their names."""
+    for path in sorted(folder.glob("*.jsonl")):
+        match = _RANGE.fullmatch(path.stem)
+        if match and int(match[1]) < features.stop and int(match[2]) >= features.start:
+            yield path
+
+
+def _merge(answers: dict[str, Answer], path: Path) -> None:
+    """Put a file's answers beside those that are known; of two to one request the later stays."""
+    with path.open("rb") as file:
+        for request_id, answer in _answers(file).items():
+            known = answers.get(request_id)
+            if known is None or known.requested_at < answer.requested_at:
+                answers[request_id] = answer
+
+
+def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
     """A line of the ledger: the columns of `llm_requests`, which has one row per request_id."""
     answered = asdict(answer)
     return {
@@ -137,7 +164,9 @@ def _record(request: Request, answer: Answer) -> dict[str, Any]:
         "draw": request.draw,
         "response": answered.pop("text"),
         **answered,
-        "cost_usd": None,
+        "cost_usd": prices.usd(
+            request.model, answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
+        ),
     }
 
 

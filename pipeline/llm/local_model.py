@@ -15,12 +15,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizerBase
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
+from pipeline.llm.chats import encode_chats
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.requests import Message
 from pipeline.subject import load_tokenizer, loading, locate, pick_device
@@ -38,13 +38,7 @@ class LocalModel:
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """The token ids of a chat up to where the model's turn begins."""
-        if self.tokenizer.chat_template is None:
-            lines = [f"{message.role}: {message.content}" for message in messages]
-            ids: list[int] = self.tokenizer("\n".join([*lines, "assistant:"])).input_ids
-            return ids
-        # A template writes its own special tokens.
-        ids = self.tokenizer(self._templated(messages), add_special_tokens=False).input_ids
-        return ids
+        return encode_chats(self.tokenizer, [messages])[0]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of what the model wrote, without special tokens."""
@@ -104,23 +98,6 @@ class LocalModel:
         with _precise_head(self._model):
             batch.forward(ids.to(self.device), positions.to(self.device))
         return batch
-
-    def _templated(self, messages: Sequence[Message]) -> str:
-        try:
-            return self._apply_template(messages)
-        except TemplateError:
-            # Some templates (Gemma's) know no system role: what it says goes before the user's first words.
-            system = [message.content for message in messages if message.role == "system"]
-            others = [message for message in messages if message.role != "system"]
-            if not system or not others:
-                raise
-            first = others[0]._replace(content="\n\n".join([*system, others[0].content]))
-            return self._apply_template([first, *others[1:]])
-
-    def _apply_template(self, messages: Sequence[Message]) -> str:
-        chat = [message._asdict() for message in messages]
-        text: str = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        return text
 
     def _word(self, token_id: int) -> str:
         return str(self.tokenizer.decode([token_id])).strip().lower()

@@ -1,8 +1,9 @@
 """Predictions: every explanation of a batch, judged question by question."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 
@@ -27,6 +28,10 @@ class Asking(NamedTuple):
     questions: Sequence[Question]
 
 
+Answering = Callable[[Sequence[Asking]], Mapping[str, Answer]]
+"""From what is asked to the answers by request_id."""
+
+
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     """Put every question of a batch; figures: predictions by status, requests sent and replayed, tokens.
 
@@ -35,26 +40,42 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
         ConfigError: The endpoint cannot be used as the config says.
     """
     lake.require(*STAGES["predictions"].inputs, sae=sae, batch=batch)
-    asking = list(_asking(lake, sae, batch))
-    asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking])
-    rows = [row for each in asking for row in _rows(sae, each, asked.answers)]
-    table = pa.Table.from_pylist(rows, TABLES["predictions"].schema)
+    figures: dict[str, float | int | str] = {}
+
+    def answer(asking: Sequence[Asking]) -> Mapping[str, Answer]:
+        asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking])
+        figures.update(asked.figures)
+        return asked.answers
+
+    with lake.connect(sae, batch) as connection:
+        table = predictions_table(lake, connection, sae, answer)
     published = lake.write("predictions", table, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
-    return Published("predictions", published.path, published.n_rows, {**by_status, **asked.figures})
+    return Published("predictions", published.path, published.n_rows, {**by_status, **figures})
 
 
-def _asking(lake: Lake, sae: str, batch: int) -> Iterator[Asking]:
+def predictions_table(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, answer: Answering) -> pa.Table:
+    """The rows of `predictions`: the questions about the tables that a connection sees, and what `answer` gives.
+
+    Whatever asks, or only counts what would be asked, goes through here.
+    """
+    asking = list(_asking(lake, connection, sae))
+    answers = answer(asking)
+    return pa.Table.from_pylist(
+        [row for each in asking for row in _rows(sae, each, answers)], TABLES["predictions"].schema
+    )
+
+
+def _asking(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> Iterator[Asking]:
     """The requests of a batch: its explanations' questions, by scorer, in the order of their hashes."""
     scoring = lake.config.scoring
     vocabulary = load_vocabulary(lake)
-    with lake.connect(sae, batch) as connection:
-        lake.create_temporary(connection, "scored_explanations", sae=sae)
-        explanations = lake.select(connection, "scored_explanations", sae=sae).pl()
-        questions = {
-            scorer: lake.select(connection, f"{scorer}_questions", sae=sae).pl() for scorer in scoring.scorers
-        }
-        windows = lake.select(connection, "test_windows").pl()
+    lake.create_temporary(connection, "scored_explanations", sae=sae)
+    explanations = lake.select(connection, "scored_explanations", sae=sae).pl()
+    questions = {
+        scorer: lake.select(connection, f"{scorer}_questions", sae=sae).pl() for scorer in scoring.scorers
+    }
+    windows = lake.select(connection, "test_windows").pl()
     token_ids = dict(windows.select("example_id", "token_ids").iter_rows())
     words = dict(explanations.select("explanation_id", "explanation").iter_rows())
     for scorer, rows in questions.items():

@@ -42,8 +42,10 @@ class Database:
     """Every table of the lake, empty until filled. `values` are SQL parameters, before those of the config."""
 
     def __init__(self, context_length: int = 8, threads: int | None = None, **values: Any) -> None:
-        given = {"sae": SAE, "shard": 0, "bos_token_id": [], "quota_routes": None, "quota_sizes": None, "batch": 0}
-        given |= {"first_feature": 0, "end_feature": 1 << 20}
+        given = {
+            **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none"},
+            **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
+        }
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
         self.connection = _duckdb(threads).cursor()

@@ -10,7 +10,10 @@ from pipeline.tables import TABLES
 from .rows import CONFIG, Database
 
 FILES = sorted(path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in SQL_FOLDER.rglob("*.sql"))
-GIVEN = {"sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "first_feature", "end_feature"}
+GIVEN = {
+    *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model"),
+    *("first_feature", "end_feature"),
+}
 """Parameters that the pipeline gives beside those of the config."""
 
 

@@ -1,0 +1,85 @@
+"""Tokens of one call of each kind, on the demo SAE with the demo's tokenizer: what `docs/cost.md` prices.
+
+The prompts are those that would be sent about batch 0 of the demo, at 5 questions a prompt, as in the post, and
+at 50. It needs the tables of a demo run: `make demo` first.
+"""
+
+import sys
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.figures import Figure, publish
+from pipeline.config import Config, SubjectConfig, load_config
+from pipeline.errors import LakeError
+from pipeline.estimate.counting import count_requests
+from pipeline.features import select_features
+from pipeline.lake import Lake
+from pipeline.llm.tokens import own_counter
+from pipeline.sources import open_sources
+from pipeline.stages import STAGES
+from pipeline.subject import load_tokenizer
+
+CONFIG = Path(__file__).parent.parent / "config" / "demo.yaml"
+N_EXAMPLES = 20
+N_QUESTIONS = 25
+"""Of each answer and scorer, so that a scorer's questions about a feature are 50."""
+
+
+def main() -> int:
+    """Count and publish; the exit code."""
+    try:
+        figures = [
+            figure
+            for per_prompt in (5, 50)
+            for figure in _measure(_with_questions(load_config(CONFIG), per_prompt))
+        ]
+    except LakeError as error:
+        print(f"skipped: {error} ('make demo' makes it)", file=sys.stderr)
+        return 0
+    publish("cost", list({figure.name: figure for figure in figures}.values()))
+    return 0
+
+
+def _with_questions(config: Config, per_prompt: int) -> Config:
+    """The demo, asking as many questions as the figures are about."""
+    scoring = {"n_questions": N_QUESTIONS, "questions_per_prompt": per_prompt}
+    return config.model_copy(
+        update={
+            "explaining": config.explaining.model_copy(update={"n_examples": N_EXAMPLES}),
+            "scoring": config.scoring.model_copy(update=scoring),
+        }
+    )
+
+
+def _measure(config: Config) -> list[Figure]:
+    """Means over the calls about features of route `llm`, for their own explanations."""
+    lake, sae = Lake(config, open_sources(config)), config.sae_names[0]
+    lake.require(*STAGES["estimate"].inputs, sae=sae)
+    with lake.connect(sae) as connection:
+        selected = select_features(lake, connection, sae)
+        selected.query("selected", "create temp table selected_features as from selected")
+        counted = [each for each in count_requests(lake, connection, sae, 0) if each.is_plain]
+    counter = own_counter(load_tokenizer(SubjectConfig(model=config.scoring.model)))
+    figures = []
+    for purpose in dict.fromkeys(each.request.purpose for each in counted):
+        calls = [each for each in counted if each.request.purpose == purpose]
+        n_features = len({each.request.feature for each in calls})
+        per_prompt = config.scoring.questions_per_prompt
+        kind, shown = (
+            ("explain", f"{N_EXAMPLES} examples")
+            if purpose == "explain"
+            else (f"{purpose}_{per_prompt}", f"at most {per_prompt} questions a call")
+        )
+        note = f"{shown}, mean of {len(calls)} calls about {n_features} features"
+        prompts = counter.chats([each.request.messages for each in calls])
+        answers = counter.texts([each.answer for each in calls])
+        figures += [
+            Figure(f"{kind}_prompt_tokens", mean(prompts), "tokens", note=note),
+            Figure(f"{kind}_answer_tokens", mean(answers), "tokens", note="an answer in the form asked for"),
+            Figure(f"{kind}_calls", len(calls) / n_features, "calls", note="a feature"),
+        ]
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

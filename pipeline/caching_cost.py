@@ -1,0 +1,151 @@
+"""What the caching run costs before it starts: disk for the firings, and time for the forward pass.
+
+Bytes are tokens x firings a token x 3, for each SAE, twice: a shard's own file stays beside the sorted store.
+Firings a token (k for a TopK SAE) and speed are measured: a few batches of the corpus's first texts go through
+the subject model and its SAEs, on this machine.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pipeline.activations import ContextBatch, Reader, encode_batch, open_reader, pad_contexts
+from pipeline.config import Config
+from pipeline.errors import LakeError
+from pipeline.lake import Lake
+from pipeline.sources import corpus_texts
+from pipeline.subject import Subject, load_subject, load_tokenizer
+
+BYTES_A_FIRING = 3
+COPIES = 2
+_BATCHES = 2
+"""Batches of machine.batch_tokens that are measured, after a first one that warms up."""
+
+
+class CachingCost(NamedTuple):
+    """What is left to cache, and what that takes.
+
+    Attributes:
+        n_tokens: Tokens of the corpus in shards that are not cached yet; None where it is not known.
+        is_exact: Whether the corpus has been read; before that, `n_tokens` is corpus.max_tokens.
+        firings_a_token: Of all SAEs together, as measured.
+        tokens_per_second: Of the forward pass with all SAEs, as measured.
+        free_bytes: Free on the lake's disk.
+    """
+
+    n_tokens: int | None
+    is_exact: bool
+    firings_a_token: float
+    tokens_per_second: float
+    free_bytes: int
+
+    def n_bytes(self, n_tokens: int) -> int:
+        """Disk for the firings of so many tokens."""
+        return round(n_tokens * self.firings_a_token * BYTES_A_FIRING * COPIES)
+
+    def sentence(self) -> str:
+        """Disk and time in words."""
+        n_tokens, quantity = self.n_tokens, "" if self.is_exact else "at most "
+        if n_tokens is None:
+            n_tokens, quantity = 1_000_000, "the corpus is not read yet; each "
+        disk, seconds = in_bytes(self.n_bytes(n_tokens)), in_time(n_tokens / self.tokens_per_second)
+        return (
+            f"caching: {quantity}{n_tokens:,} tokens x {self.firings_a_token:,.0f} firings take {disk} of disk "
+            f"({in_bytes(self.free_bytes)} free), and {seconds} at {self.tokens_per_second:,.0f} tokens a second, "
+            "as measured just now"
+        )
+
+
+def caching_cost(lake: Lake) -> CachingCost | None:
+    """What the shards that are not there yet will cost; None if all are there.
+
+    Raises:
+        SubjectError: The subject model cannot be loaded.
+        SaeError: An SAE cannot be loaded.
+    """
+    config = lake.config
+    missing = [
+        shard
+        for shard in range(config.corpus.shards)
+        if not all(lake.has("activation_shards", sae=sae, shard=shard) for sae in config.sae_names)
+    ]
+    if not missing:
+        return None
+    is_exact = lake.has("documents")
+    n_tokens = config.corpus.max_tokens
+    if is_exact:
+        by_shard = dict(lake.query("document_shards").iter_rows())
+        n_tokens = sum(by_shard.get(shard, 0) for shard in missing)
+    subject = load_subject(config.subject, config.device)
+    readers = {sae.name: open_reader(sae, subject.device) for sae in config.saes}
+    firings, speed = _measure(config, subject, readers)
+    return CachingCost(n_tokens, is_exact, firings, speed, shutil.disk_usage(lake.root).free)
+
+
+def check_disk(lake: Lake, cost: CachingCost) -> None:
+    """Raise LakeError if the firings of a corpus that has been read will not fit on the lake's disk."""
+    if cost.is_exact and cost.n_tokens is not None and cost.n_bytes(cost.n_tokens) > cost.free_bytes:
+        raise LakeError(
+            f"caching needs some {in_bytes(cost.n_bytes(cost.n_tokens))}, and '{lake.root}' has "
+            f"{in_bytes(cost.free_bytes)} free; put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE), "
+            "or read less (corpus.max_tokens)"
+        )
+
+
+def in_bytes(n_bytes: float) -> str:
+    """A size for people."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:,.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.3g} TB" if n_bytes < 1000 else f"{n_bytes:,.0f} TB"
+
+
+def in_time(seconds: float) -> str:
+    """A duration for people."""
+    for unit, size in (("s", 60), ("min", 60), ("h", 24)):
+        if seconds < 2 * size:
+            return f"{seconds:,.3g} {unit}"
+        seconds /= size
+    return f"{seconds:,.3g} days"
+
+
+def _measure(config: Config, subject: Subject, readers: Mapping[str, Reader]) -> tuple[float, float]:
+    """Firings a token, of all SAEs together, and tokens a second."""
+    n_firings = n_tokens = 0
+    started = time.monotonic()
+    for number, batch in enumerate(_first_batches(config)):
+        if number == 1:  # the first has warmed up
+            n_firings = n_tokens = 0
+            started = time.monotonic()
+        n_firings += sum(len(firings.feature) for _, firings in encode_batch(batch, subject, readers))
+        n_tokens += batch.n_tokens
+    return n_firings / n_tokens, n_tokens / max(time.monotonic() - started, 1e-9)
+
+
+def _first_batches(config: Config) -> Iterator[ContextBatch]:
+    """The corpus's first texts as batches of whole contexts; what is shorter only where all texts are."""
+    length = config.corpus.context_length
+    tokenizer = load_tokenizer(config.subject)
+    n_contexts = max(1, config.machine.batch_tokens // length)
+    contexts: list[tuple[int, list[int]]] = []
+    short: list[list[int]] = []
+    n_batches = 0
+    for text in corpus_texts(config):
+        ids = tokenizer(text.text, add_special_tokens=False).input_ids
+        for start in range(0, len(ids), length):
+            piece = ids[start : start + length]
+            if len(piece) < length:
+                short.append(piece)
+                continue
+            contexts.append((len(contexts), piece))
+            if len(contexts) == n_contexts:
+                yield pad_contexts(contexts, length)
+                contexts = []
+                n_batches += 1
+                if n_batches > _BATCHES:
+                    return
+    if contexts or not n_batches:
+        rest = [piece for _, piece in contexts] + short
+        yield pad_contexts(list(enumerate(rest[:n_contexts])), length)

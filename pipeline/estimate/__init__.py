@@ -1,0 +1,148 @@
+"""The estimate: requests, tokens, dollars and time of the next run, before anything is sent."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.config import SubjectConfig
+from pipeline.estimate.counting import Counted, count_requests
+from pipeline.features import select_features
+from pipeline.lake import Lake, Published
+from pipeline.llm import Message
+from pipeline.llm.prices import Prices
+from pipeline.llm.tokens import TokenCounter, foreign_counter, own_counter
+from pipeline.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
+from pipeline.stages import STAGES
+from pipeline.subject import load_tokenizer
+from pipeline.tables import TABLES
+
+Row = dict[str, object]
+
+
+def write_estimate(lake: Lake, sae: str) -> Published:
+    """Estimate what the next run would send about an SAE; figures: requests, tokens, dollars.
+
+    Raises:
+        LakeError: An input is missing.
+        ConfigError: The selection or the price file does not work.
+    """
+    table = estimate(lake, sae)
+    published = lake.write("estimate", table, sae=sae)
+    return Published("estimate", published.path, published.n_rows, _figures(pl.DataFrame(table)))
+
+
+def estimate(lake: Lake, sae: str) -> pa.Table:
+    """The rows of the table `estimate`: the batches that the next run takes, purpose by purpose.
+
+    Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
+    """
+    lake.require(*STAGES["estimate"].inputs, sae=sae)
+    askers = {asset: _asker(lake, asset) for asset in ASKING}
+    rows: list[Row] = []
+    with lake.connect(sae) as connection:
+        # As each run does first: the selection can have changed since the table was made.
+        selected = select_features(lake, connection, sae)
+        selected.query("selected", "create temp table selected_features as from selected")
+        batches = lake.select(connection, "selected_batches").pl()["batch"]
+        for batch in batches.head(lake.config.selection.batches_per_run):
+            counted = count_requests(lake, connection, sae, batch)
+            rows += _rows(sae, batch, counted, askers)
+    return pa.Table.from_pylist(rows, TABLES["estimate"].schema)
+
+
+class _Rate(NamedTuple):
+    """What recorded answers took on average; None where nothing is recorded."""
+
+    completion_tokens: float | None = None
+    cached_share: float = 0.0
+    duration_ms: float | None = None
+
+
+class _Asker(NamedTuple):
+    """What is known of a stage's model."""
+
+    model: str
+    counter: TokenCounter
+    prices: Prices
+    rates: dict[str, _Rate]
+    at_once: int
+
+
+def _asker(lake: Lake, asset: Asset) -> _Asker:
+    config, model = lake.config, model_of(lake.config, asset)
+    local = is_local(config, asset)
+    if local:
+        counter = own_counter(load_tokenizer(SubjectConfig(model=model)))
+    else:
+        recorded = lake.query("recorded_prompts", model=model).iter_rows()
+        prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]
+        counter = foreign_counter(load_tokenizer(config.subject), prompts)
+    rates = {
+        purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
+    }
+    at_once = 1 if local else endpoint_of(config, asset).max_concurrent
+    return _Asker(model, counter, prices_of(config, asset), rates, at_once)
+
+
+def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, _Asker]) -> Iterator[Row]:
+    """One row a purpose, in the order of the requests."""
+    for purpose in dict.fromkeys(each.request.purpose for each in counted):
+        some = [each for each in counted if each.request.purpose == purpose]
+        asker = askers[some[0].asset]
+        rate = asker.rates.get(purpose, _Rate())
+        prompts = asker.counter.chats([each.request.messages for each in some])
+        expected = _completions(some, asker.counter, rate)
+        new = [place for place, each in enumerate(some) if not each.is_known]
+        plain = [place for place, each in enumerate(some) if each.is_plain]
+        n_plain = len({some[place].request.feature for place in plain})
+        prompt_tokens = sum(prompts[place] for place in new)
+        completion_tokens = sum(expected[place] for place in new)
+        most = sum(some[place].request.max_tokens for place in new)
+        cached_tokens = rate.cached_share * prompt_tokens
+        prompts_a_feature, completions_a_feature = (
+            sum(numbers[place] for place in plain) / n_plain if n_plain else None
+            for numbers in (prompts, expected)
+        )
+        prices, seconds = asker.prices, None
+        if rate.duration_ms is not None:
+            seconds = len(new) * rate.duration_ms / 1000 / asker.at_once
+        yield {
+            "sae": sae,
+            "batch": batch,
+            "purpose": purpose,
+            "model": asker.model,
+            "n_features": len({each.request.feature for each in some}),
+            "n_llm_features": n_plain,
+            "requests": len(new),
+            "known_requests": len(some) - len(new),
+            "prompt_tokens": round(prompt_tokens),
+            "cached_tokens": round(cached_tokens),
+            "completion_tokens": round(completion_tokens),
+            "max_completion_tokens": most,
+            "cost_usd": prices.usd(asker.model, prompt_tokens, completion_tokens, cached_tokens),
+            "max_cost_usd": prices.usd(asker.model, prompt_tokens, most),
+            "seconds": seconds,
+            "requests_a_feature": len(plain) / n_plain if n_plain else None,
+            "prompt_tokens_a_feature": prompts_a_feature,
+            "completion_tokens_a_feature": completions_a_feature,
+            "cost_usd_a_feature": prices.usd(asker.model, prompts_a_feature, completions_a_feature),
+            "tokens_by": asker.counter.by,
+        }
+
+
+def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) -> list[float]:
+    """The tokens that each answer is expected to have: the mean of recorded ones, else its stand-in's."""
+    expected = counter.texts([each.answer for each in some])
+    if rate.completion_tokens is not None:
+        expected = [rate.completion_tokens] * len(some)
+    return [min(tokens, each.request.max_tokens) for tokens, each in zip(expected, some, strict=True)]
+
+
+def _figures(rows: pl.DataFrame) -> dict[str, float | int | str]:
+    """The sums that a person wants; dollars only if every price is known."""
+    counts = ("requests", "known_requests", "prompt_tokens", "completion_tokens")
+    dollars = () if rows["cost_usd"].has_nulls() else ("cost_usd", "max_cost_usd")
+    figures: dict[str, float | int | str] = rows.select(pl.col(*counts, *dollars).sum()).row(0, named=True)
+    return figures

@@ -1,0 +1,78 @@
+"""`make estimate`: disk and time of caching, and what a run would send, before anything is sent."""
+
+import sys
+
+import polars as pl
+from rich.console import Console
+
+from pipeline.caching_cost import caching_cost
+from pipeline.config import load_config
+from pipeline.errors import LatentlakeError
+from pipeline.estimate import estimate
+from pipeline.estimate.printing import print_estimate
+from pipeline.lake import Lake
+from pipeline.preflight import preflight
+from pipeline.spending import budget_sentence
+from pipeline.stages import STAGES
+
+
+def main(arguments: list[str]) -> int:
+    """Estimate the experiment that the command line names; the exit code."""
+    console = Console()
+    try:
+        lake = preflight(load_config(arguments[0]))
+        cost = caching_cost(lake)
+        if cost:
+            console.print(cost.sentence(), highlight=False, soft_wrap=True)
+        for sae in lake.config.sae_names:
+            _print_sae(lake, sae, console)
+        sentence = budget_sentence(lake.config)
+    except LatentlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(sentence, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _print_sae(lake: Lake, sae: str, console: Console) -> None:
+    if not all(lake.is_complete(name, sae) for name in STAGES["estimate"].inputs):
+        console.print(
+            f"{sae}: not prepared yet, so which features need an LLM is not known, nor how many requests. With "
+            "budget: {max_requests: 0} a run makes all that needs no LLM; then this command counts the requests.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    rows = pl.DataFrame(estimate(lake, sae))
+    print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
+    console.print()
+    for note in _notes(rows):
+        console.print(note, highlight=False, soft_wrap=True)
+
+
+def _notes(rows: pl.DataFrame) -> list[str]:
+    """What to know of the figures."""
+    notes = [
+        f"{', '.join(purposes)}: {model}, tokens counted with {by}."
+        for model, by, purposes in rows.group_by("model", "tokens_by", maintain_order=True)
+        .agg(pl.col("purpose").unique(maintain_order=True))
+        .iter_rows()
+    ]
+    unknown = rows.filter(pl.col("purpose") == "explain")["requests"].sum()
+    if unknown:
+        notes.append(
+            f"Scoring prompts hold a stand-in of some 30 tokens for each explanation that is not known yet "
+            f"({unknown:,}), as if every one of them could be used and scored."
+        )
+    unpriced = rows.filter(pl.col("cost_usd").is_null())["model"].unique().sort().to_list()
+    if unpriced:
+        notes.append(
+            f"No price is known for {', '.join(unpriced)}; the file that budget.prices names can give one."
+        )
+    return notes
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m pipeline.estimate CONFIG")
+    sys.exit(main(sys.argv[1:]))

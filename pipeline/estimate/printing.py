@@ -1,0 +1,118 @@
+"""The estimate as tables for a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.caching_cost import in_time
+
+_MILLION = 1_000_000
+_COUNTS = ("requests", "known_requests", "prompt_tokens", "completion_tokens", "max_completion_tokens")
+_AMOUNTS = ("cost_usd", "max_cost_usd", "seconds")
+
+
+def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) -> None:
+    """Print what a run would send about one SAE, batch by batch, and what features cost, per million and all.
+
+    `prompt` and `answers` are tokens; `known` are requests that the ledger answers.
+
+    Args:
+        rows: The SAE's rows of the table `estimate`.
+        n_llm_features: Its features of route `llm`.
+        console: Where to.
+    """
+    for (sae, batch), some in rows.group_by("sae", "batch", maintain_order=True):
+        console.print(
+            f"[bold]{sae}, batch {batch}: what the next run sends, in requests and tokens", highlight=False
+        )
+        console.print(_batch_table(some))
+    if rows["requests"].sum() == 0:
+        console.print("Nothing is left to send: 0 requests.", highlight=False)
+    sizes = (
+        [(f"per million llm features of {rows['sae'][0]}, from the mean of those counted", _MILLION)]
+        if rows.height
+        else []
+    )
+    if n_llm_features and sizes:
+        sizes.append((f"all {n_llm_features:,} llm features of {rows['sae'][0]}", n_llm_features))
+    for title, n_features in sizes:
+        console.print(f"\n[bold]{title}", highlight=False)
+        console.print(_extrapolation(n_features, rows.filter(pl.col("n_llm_features") > 0)))
+
+
+def estimate_sentence(rows: pl.DataFrame) -> str:
+    """The same in one line: requests, tokens, dollars and time."""
+    total = rows.select(pl.col(*_COUNTS).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
+    if not total["requests"]:
+        return "nothing to ask: 0 requests"
+    words = f"at most {total['requests']:,} requests, some {_short(total['prompt_tokens'])} prompt tokens"
+    if total["cost_usd"] is not None:
+        words += f", {_usd(total['cost_usd'])} USD (at most {_usd(total['max_cost_usd'])})"
+    if total["seconds"] is not None:
+        words += f", {in_time(total['seconds'])}"
+    return words
+
+
+def _batch_table(rows: pl.DataFrame) -> Table:
+    table = _table("requests", "known", "prompt", "answers", "at most", "USD", "at most", "time")
+    for row in rows.iter_rows(named=True):
+        table.add_row(row["purpose"], *_cells(row))
+    total = rows.select(pl.col(*_COUNTS).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
+    table.add_row("total", *_cells(total), style="bold")
+    return table
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cost, most, seconds = (row[name] for name in _AMOUNTS)
+    time = "?" if seconds is None else in_time(seconds)
+    return [*(_short(row[name]) for name in _COUNTS), _usd(cost), _usd(most), time]
+
+
+def _known_sum(name: str) -> pl.Expr:
+    """The sum of a column; null if a part of it is not known."""
+    return pl.when(pl.col(name).is_null().any()).then(None).otherwise(pl.col(name).sum()).alias(name)
+
+
+def _extrapolation(n_features: int, rows: pl.DataFrame) -> Table:
+    """The mean of the `llm` features that were counted, times a number of features."""
+    table = _table("counted", "requests", "prompt", "answers", "USD")
+    means = rows.group_by("purpose", maintain_order=True).agg(
+        pl.col("n_llm_features").sum(),
+        *(
+            (pl.col(name) * pl.col("n_llm_features")).sum() / pl.col("n_llm_features").sum()
+            for name in ("requests_a_feature", "prompt_tokens_a_feature", "completion_tokens_a_feature")
+        ),
+        # One stage asks one model, so its price is known in all batches or in none.
+        (pl.col("cost_usd_a_feature") * pl.col("n_llm_features")).sum() / pl.col("n_llm_features").sum(),
+        pl.col("cost_usd_a_feature").is_null().any().alias("is_unpriced"),
+    )
+    for purpose, n_counted, *counts, usd, is_unpriced in means.iter_rows():
+        cost = None if is_unpriced else usd * n_features
+        table.add_row(purpose, f"{n_counted:,}", *(_short(count * n_features) for count in counts), _usd(cost))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """A table of stages that fits a narrow terminal."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("stage", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _usd(value: float | None) -> str:
+    if value is None:
+        return "?"
+    return f"{value:,.2f}" if value >= 0.1 or value == 0 else f"{value:.2g}"
+
+
+def _short(number: float) -> str:
+    """A count in three digits: 1.23 M."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if number >= size:
+            return f"{number / size:,.3g} {unit}"
+    return f"{number:,.0f}"

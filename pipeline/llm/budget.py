@@ -1,0 +1,261 @@
+"""The budget: what an experiment may ask and spend in total, reserved before it is sent.
+
+What the ledger's lines hold is spent, whoever asked. What is about to be sent is reserved at an upper bound:
+every byte of a prompt could be a token, and an answer as long as it may be. A reservation is a file that its
+process holds a lock on, so that several processes share one budget, and that of a process which died is void.
+As answers are recorded their reservations end, and what they were too high by can be reserved anew.
+
+Not counted is a request that failed without saying what it used, such as a time-out, though a provider may
+charge for it.
+"""
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self
+
+from pipeline.errors import ConfigError, LakeError
+from pipeline.llm.prices import Price, Prices
+from pipeline.llm.requests import FAILED, Message, Request
+
+_TOKENS_A_MESSAGE = 8
+_TOKENS_A_CHAT = 64
+"""What chat templates add: role marks to each message; to the chat a BOS, and for some models a date."""
+
+_WANTED_FILE = "wanted.json"
+
+_TOLERANCE_USD = 1e-9
+"""So that a sum of prices which is the limit but for rounding is not above it."""
+
+
+class Limits(NamedTuple):
+    """The most that may be asked and spent in total; None: no limit."""
+
+    requests: int | None = None
+    usd: float | None = None
+
+    def allow(self, amount: "Amount") -> bool:
+        """Whether an amount is within the limits."""
+        return (self.requests is None or amount.requests <= self.requests) and (
+            self.usd is None or amount.usd <= self.usd + _TOLERANCE_USD
+        )
+
+
+class Amount(NamedTuple):
+    """Requests, and what they cost."""
+
+    requests: int = 0
+    usd: float = 0.0
+
+    def plus(self, other: "Amount") -> "Amount":
+        """Both together."""
+        return Amount(self.requests + other.requests, self.usd + other.usd)
+
+
+class Budget:
+    """What may still be asked; use it as a context manager.
+
+    Args:
+        folder: Where processes leave their reservations.
+        ledger: The folder whose lines are what was spent.
+        limits: The most in total.
+        prices: What models cost.
+    """
+
+    def __init__(self, folder: Path, ledger: Path, limits: Limits, prices: Prices) -> None:
+        self.limits = limits
+        self._folder = folder
+        self._prices = prices
+        self._spent = _Spent(ledger, prices)
+        self._reserved: dict[str, Amount] = {}
+        self._file: BinaryIO | None = None
+        self._path = folder / f"{os.getpid()}-{threading.get_ident()}-{id(self)}.json"
+
+    def __enter__(self) -> Self:
+        """Open this process's reservation. Raises LakeError if it cannot be."""
+        if self.is_limited:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with self._locked():
+                    self._file = self._path.open("w+b", buffering=0)
+                    fcntl.flock(self._file, fcntl.LOCK_EX)
+            except OSError as error:
+                raise LakeError(f"budget folder '{self._folder}' cannot be written: {error.strerror}") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._path.unlink(missing_ok=True)
+            self._file.close()  # which gives up the lock
+            self._file = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.limits != Limits()
+
+    def reserve(self, requests: Sequence[Request]) -> list[Request]:
+        """Those of the requests, in their order, that fit into what is left; they count as spent from now on.
+
+        Raises ConfigError if there is a limit in USD and no price for a model.
+        """
+        if not self.is_limited:
+            return list(requests)
+        bounds = [self._bound(request) for request in requests]
+        self._spent.update()  # most of the reading, while others can go on
+        with self._locked():
+            # Reservations first: an answer that is recorded meanwhile counts twice rather than not at all.
+            total = self._all_reserved()
+            total = total.plus(self._spent.update())
+            fitting = []
+            for request, bound in zip(requests, bounds, strict=True):
+                if self.limits.allow(total.plus(bound)):
+                    total = total.plus(bound)
+                    self._reserved[request.request_id] = bound
+                    fitting.append(request)
+            self._write()
+            if requests and not fitting:
+                _note(self._folder, total.plus(min(bounds, key=lambda bound: bound.usd)))
+        return fitting
+
+    def settle(self, request_id: str) -> None:
+        """End a request's reservation; its answer has been recorded."""
+        if self._reserved.pop(request_id, None) is not None:
+            with self._locked():
+                self._write()
+
+    def spent(self) -> Amount:
+        """What the ledger holds."""
+        return self._spent.update()
+
+    def _bound(self, request: Request) -> Amount:
+        if self.limits.usd is None:
+            return Amount(1)
+        price = self._prices.of(request.model)
+        if price is None:
+            raise unpriced(request.model)
+        return Amount(1, most_usd(price, request.messages, request.max_tokens))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone among all processes of the experiment."""
+        with (self._folder / "lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _write(self) -> None:
+        if self._file is not None:
+            amount = Amount(len(self._reserved), sum(each.usd for each in self._reserved.values()))
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(json.dumps(amount._asdict()).encode())
+
+    def _all_reserved(self) -> Amount:
+        """What all living processes have reserved; the files of others are cleared away."""
+        total = Amount()
+        for path in self._folder.glob("*-*.json"):
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                if path != self._path and _is_free(file):
+                    path.unlink()
+                    continue
+                content = file.read()
+                total = total.plus(Amount(**json.loads(content)) if content else Amount())
+        return total
+
+
+def most_usd(price: Price, messages: Iterable[Message], max_tokens: int) -> float:
+    """The most that a request can cost: no tokenizer makes more tokens of a text than it has bytes."""
+    lengths = [len(message.content.encode(errors="replace")) for message in messages]
+    prompt_tokens = sum(lengths) + _TOKENS_A_MESSAGE * len(lengths) + _TOKENS_A_CHAT
+    dearest = price.model_copy(update={"prompt": max(price.prompt, price.cached or 0), "cached": None})
+    return dearest.usd(prompt_tokens, max_tokens)
+
+
+def is_spent(folder: Path, limits: Limits) -> bool:
+    """Whether the last run that stopped for want of budget would stop again: its limits were not raised since."""
+    try:
+        wanted = Amount(**json.loads((folder / _WANTED_FILE).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return False
+    return not limits.allow(wanted)
+
+
+def _note(folder: Path, wanted: Amount) -> None:
+    """Write down the smallest amount that did not fit."""
+    (folder / _WANTED_FILE).write_text(json.dumps(wanted._asdict()), encoding="utf-8")
+
+
+def unpriced(model: str) -> ConfigError:
+    """The error of a limit in USD without a price."""
+    return ConfigError(
+        f"budget.max_usd is set, but the price file has no price for model '{model}'; add one (budget.prices "
+        "names the file), or limit requests by budget.max_requests"
+    )
+
+
+class _Spent:
+    """What the lines of a ledger add up to; lines read once are not read again."""
+
+    def __init__(self, ledger: Path, prices: Prices) -> None:
+        self._ledger = ledger
+        self._prices = prices
+        self._read: dict[Path, tuple[int, Amount]] = {}
+
+    def update(self) -> Amount:
+        """The sum by now."""
+        for path in self._ledger.rglob("*.jsonl"):
+            self._update(path)
+        total = Amount()
+        for _, amount in self._read.values():
+            total = total.plus(amount)
+        return total
+
+    def _update(self, path: Path) -> None:
+        end, amount = self._read.get(path, (0, Amount()))
+        size = path.stat().st_size
+        if size == end:
+            return
+        if size < end:  # somebody has cut it
+            end, amount = 0, Amount()
+        with path.open("rb") as file:
+            file.seek(end)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # it is being written
+                end += len(line)
+                amount = amount.plus(self._of(line))
+        self._read[path] = end, amount
+
+    def _of(self, line: bytes) -> Amount:
+        """What a record was: nothing if it is torn, or failed without a word of what it used."""
+        try:
+            record: dict[str, Any] = json.loads(line)
+            used = record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]
+            if record["status"] in FAILED and used[1] is None:
+                return Amount()
+            usd = record["cost_usd"]
+            if usd is None:  # recorded before there was a price: at today's
+                usd = self._prices.usd(record["model"], *used)
+            price = self._prices.of(record["model"])
+            if usd is None and price is not None:  # the server did not say what it used
+                messages = [Message(**message) for message in record["messages"]]
+                usd = most_usd(price, messages, record["parameters"]["max_tokens"])
+        except (ValueError, TypeError, KeyError):
+            return Amount()
+        return Amount(1, usd or 0.0)
+
+
+def _is_free(file: BinaryIO) -> bool:
+    """Whether nobody holds a lock on a file: whoever did has died."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

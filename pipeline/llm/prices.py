@@ -1,0 +1,94 @@
+"""Prices: what a model's tokens cost, read from a file that users edit.
+
+Prices only label: no table's rows depend on them but `cost_usd`, which is what was paid at the time.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError, nearest
+
+
+class Price(BaseModel):
+    """What a model's tokens cost, in USD per million."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: float = Field(ge=0, allow_inf_nan=False)
+    cached: float | None = Field(None, ge=0, allow_inf_nan=False)
+    completion: float = Field(ge=0, allow_inf_nan=False)
+
+    def usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
+        """The price of so many tokens; the cached ones are among those of the prompt."""
+        cached = self.prompt if self.cached is None else self.cached
+        anew = prompt_tokens - cached_tokens
+        return (anew * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+
+
+FREE = Price(prompt=0, cached=0, completion=0)
+
+
+class Prices:
+    """Prices by model name or pattern, in the order in which patterns are tried."""
+
+    def __init__(self, by_name: Mapping[str, Price]) -> None:
+        self._by_name = dict(by_name)
+
+    def of(self, model: str) -> Price | None:
+        """The price of a model: of its exact name, else of the first pattern that it fits."""
+        fitting = (price for name, price in self._by_name.items() if _fits(model, name))
+        return self._by_name.get(model) or next(fitting, None)
+
+    def usd(
+        self,
+        model: str,
+        prompt_tokens: float | None,
+        completion_tokens: float | None,
+        cached_tokens: float | None = None,
+    ) -> float | None:
+        """The price of an answer; None where no price or no number of tokens is known."""
+        price = self.of(model)
+        if price is None or prompt_tokens is None or completion_tokens is None:
+            return None
+        return price.usd(prompt_tokens, completion_tokens, cached_tokens or 0)
+
+
+def load_prices(path: Path) -> Prices:
+    """Read a price file. Raises ConfigError, one sentence for the first thing that is wrong."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no price file '{path}'; set budget.prices to one, config/prices.yaml is one to copy"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"price file '{path}' cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"price file '{path}' is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"price file '{path}' holds no models; config/prices.yaml is one to copy")
+    return Prices({str(model): _price(path, str(model), given) for model, given in values.items()})
+
+
+def _fits(model: str, pattern: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), model) is not None
+
+
+def _price(path: Path, model: str, given: object) -> Price:
+    try:
+        return Price.model_validate(given)
+    except ValidationError as error:
+        problem = error.errors()[0]
+    where = f"price file '{path}', model '{model}'"
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where}: write {{prompt: …, completion: …}}, USD per million tokens")
+    key = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        raise ConfigError(f"{where}: unknown key '{key}'; nearest known: {nearest(key, Price.model_fields)}")
+    if problem["type"] == "missing":
+        raise ConfigError(f"{where}: key '{key}' is missing")
+    raise ConfigError(f"{where}: '{key}' is no price, a number of USD per million tokens (given: {given[key]!r})")

@@ -1,0 +1,3 @@
+-- One row per SAE, batch and purpose: what was estimated before the run.
+from estimate
+order by sae, batch, purpose

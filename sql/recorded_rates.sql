@@ -1,0 +1,15 @@
+-- One row per purpose for which model $model has answered: what its last 1,000 answers took on average.
+with answers as (
+    select *
+    from llm_requests
+    where model = $model and status not in ('http_error', 'budget')
+    qualify row_number() over (partition by purpose order by requested_at desc) <= 1000
+)
+select
+    purpose,
+    avg(completion_tokens) as completion_tokens,
+    coalesce(sum(cached_tokens) / sum(prompt_tokens), 0) as cached_share,
+    avg(duration_ms) as duration_ms
+from answers
+group by purpose
+order by purpose

@@ -1,0 +1,244 @@
+"""The budget: caps hold to the last request, among processes, and when one of them dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm.oracle import Oracle, Reply, last_message
+from pipeline.errors import ConfigError
+from pipeline.llm import Answer, Ledger, Message, Request, ask
+from pipeline.llm.budget import Amount, Budget, Limits, is_spent, most_usd
+from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm.prices import Price, Prices
+
+PRICES = Prices({"model": Price(prompt=1e6, cached=0.5e6, completion=2e6)})  # a dollar a token, and two
+ROOT = Path(__file__).parents[2]
+
+
+def questions(n=12, start=0):
+    return [
+        Request("detection", "sae", 0, "model", (Message("user", f"question {number}"),), max_tokens=5)
+        for number in range(start, start + n)
+    ]
+
+
+def echo(body):
+    return f"answer to {last_message(body)}"  # four words, of which the oracle counts a token each
+
+
+def budget_of(folder, requests=None, usd=None, prices=PRICES):
+    return Budget(folder / "budget", folder / "ledger", Limits(requests, usd), prices)
+
+
+def open_ledger(folder, first=0):
+    return Ledger(folder / "ledger", "predictions", "sae", first, first + 9, PRICES)
+
+
+def asked(folder, oracle, wanted, **limits):
+    with open_ledger(folder) as ledger, budget_of(folder, **limits) as budget:
+        return ask(ledger, OpenAIClient(oracle.base_url, None, max_attempts=1), wanted, budget=budget)
+
+
+def statuses(answers):
+    return [answer.status for answer in answers.values()]
+
+
+def record(folder, request, **changes):
+    values = {
+        **{"request_id": request.request_id, "status": "ok", "text": "Yes", "probabilities": None},
+        **{"resolved_model": None, "finish_reason": "stop", "attempts": 1, "duration_ms": 1},
+        **{"prompt_tokens": 10, "cached_tokens": 4, "completion_tokens": 2},
+        "requested_at": "2026-01-01T00:00:00.000+00:00",
+    }
+    with open_ledger(folder) as ledger:
+        ledger.record(request, Answer(**{**values, **changes}))
+
+
+def test_a_cap_on_requests_is_reached_to_the_last_one_and_the_rest_waits(tmp_path):
+    with Oracle(echo) as oracle:
+        first = asked(tmp_path, oracle, questions(), requests=5)
+        assert oracle.n_requests == 5
+        assert statuses(first) == ["ok"] * 5 + ["budget"] * 7
+        assert asked(tmp_path, oracle, questions(), requests=5).keys() == first.keys()
+        assert oracle.n_requests == 5
+        raised = asked(tmp_path, oracle, questions(), requests=12)
+        assert oracle.n_requests == 12 and set(statuses(raised)) == {"ok"}
+    assert {last_message(body) for body in oracle.requests} == {f"question {n}" for n in range(12)}
+
+
+def test_a_request_that_the_budget_lacks_is_not_in_the_ledger(tmp_path):
+    with Oracle(echo) as oracle:
+        asked(tmp_path, oracle, questions(), requests=0)
+        assert oracle.n_requests == 0
+    [path] = (tmp_path / "ledger").rglob("*.jsonl")
+    assert path.read_text() == ""
+
+
+def test_a_cap_in_dollars_is_never_passed_and_used_up_to_the_bound_of_one_request(tmp_path):
+    wanted = questions(90, start=10)
+    bound = most_usd(PRICES.of("model"), wanted[0].messages, wanted[0].max_tokens)
+    real = 2 * 1 - 1 * 0.5 + 4 * 2  # two words of prompt, one of them cached, and four of an answer
+    with Oracle(echo) as oracle:
+        answers = asked(tmp_path, oracle, wanted, usd=bound + 30 * real)
+        spent = budget_of(tmp_path, usd=1).spent()
+    # Exactly: one more, and the bound of that one would have passed the cap.
+    assert spent == Amount(31, pytest.approx(31 * real))
+    assert statuses(answers).count("ok") == oracle.n_requests == 31
+    assert bound > 5 * real  # so it took rounds: what was reserved too much was reserved again
+
+
+def test_the_bound_of_a_request_is_above_what_any_tokenizer_counts(tmp_path):
+    price = Price(prompt=1e6, completion=0)
+    assert most_usd(price, [Message("user", "日本語")], 5) >= len("日本語".encode())
+    assert most_usd(Price(prompt=0, cached=1e6, completion=0), [Message("user", "ab")], 5) >= 2
+
+
+def test_what_failed_without_a_word_of_what_it_used_is_not_counted(tmp_path):
+    def fail_on_even(body):
+        is_even = int(last_message(body).split()[1]) % 2 == 0
+        return Reply(fault="status", status=400) if is_even else echo(body)
+
+    with Oracle(fail_on_even) as oracle:
+        answers = asked(tmp_path, oracle, questions(), requests=6)
+        # The even ones left room for the odd ones, and each was sent once.
+        assert oracle.n_requests == 12 == len({last_message(body) for body in oracle.requests})
+        assert statuses(answers) == ["http_error", "ok"] * 6
+    assert budget_of(tmp_path).spent().requests == 6
+
+
+def test_what_failed_and_was_used_counts(tmp_path):
+    record(tmp_path, questions(1)[0], status="http_error")
+    assert budget_of(tmp_path).spent() == Amount(1, 6 + 2 + 4)
+
+
+def test_an_answer_without_usage_counts_as_the_most_that_it_can_have_cost(tmp_path):
+    [request] = questions(1)
+    record(tmp_path, request, prompt_tokens=None, cached_tokens=None, completion_tokens=None)
+    assert budget_of(tmp_path).spent().usd == most_usd(PRICES.of("model"), request.messages, request.max_tokens)
+
+
+def test_what_was_recorded_keeps_its_price_and_what_had_none_gets_todays(tmp_path):
+    record(tmp_path, questions(1)[0])
+    [path] = (tmp_path / "ledger").rglob("*.jsonl")
+    [line] = path.read_text().splitlines()
+    assert json.loads(line)["cost_usd"] == 12
+    dearer = Prices({"model": Price(prompt=2e6, completion=2e6)})
+    assert budget_of(tmp_path, prices=dearer).spent().usd == 12
+    path.write_text(line.replace('"cost_usd":12.0', '"cost_usd":null') + "\n")
+    assert budget_of(tmp_path, prices=dearer).spent().usd == 24
+    assert budget_of(tmp_path, prices=Prices({})).spent() == Amount(1, 0)
+
+
+def test_torn_lines_cost_nothing_and_a_ledger_that_was_cut_is_counted_anew(tmp_path):
+    record(tmp_path, questions(1)[0])
+    [path] = (tmp_path / "ledger").rglob("*.jsonl")
+    budget = budget_of(tmp_path)
+    with path.open("ab") as file:
+        file.write(b'{"request_id": "ab')
+        file.flush()
+        assert budget.spent().requests == 1
+        file.write(b"\n")
+    assert budget.spent().requests == 1
+    path.write_bytes(b"")
+    assert budget.spent() == Amount()
+
+
+def test_an_unlimited_budget_touches_no_file(tmp_path):
+    with budget_of(tmp_path) as budget:
+        assert budget.reserve(questions()) == questions()
+    assert not (tmp_path / "budget").exists()
+
+
+def test_a_limit_in_dollars_wants_a_price_before_anything_is_sent(tmp_path):
+    with Oracle(echo) as oracle:
+        with pytest.raises(ConfigError, match="no price for model 'model'; add one"):
+            asked(tmp_path, oracle, questions(), usd=5, prices=Prices({}))
+        assert oracle.n_requests == 0
+
+
+def test_it_is_spent_until_the_limit_that_stopped_it_is_raised(tmp_path):
+    folder = tmp_path / "budget"
+    assert not is_spent(folder, Limits(5))
+    with Oracle(echo) as oracle:
+        asked(tmp_path, oracle, questions(), requests=5, usd=1e6)
+        assert is_spent(folder, Limits(5, 1e6))
+        assert is_spent(folder, Limits(5, 2e6))
+        assert not is_spent(folder, Limits(6, 1e6))
+        assert not is_spent(folder, Limits())
+        asked(tmp_path, oracle, questions(), requests=12, usd=1e6)
+    assert not is_spent(folder, Limits(12, 1e6))
+
+
+# Several processes ----------------------------------------------------------------------------------------
+
+ASK = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path.cwd() / "tests"))
+from llm.test_budget import *
+
+folder, url, first, n_requests = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+with open_ledger(folder, first) as ledger, budget_of(folder, requests=n_requests) as budget:
+    client = OpenAIClient(url, None, max_concurrent=2)
+    answers = ask(ledger, client, questions(40, first), budget=budget)
+print(sum(answer.status == "ok" for answer in answers.values()), flush=True)
+"""
+
+HOLD = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, str(Path.cwd() / "tests"))
+from llm.test_budget import *
+
+with budget_of(Path(sys.argv[1]), requests=5) as budget:
+    print(len(budget.reserve(questions(4))), flush=True)
+    time.sleep(60)
+"""
+
+
+def started(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_share_a_cap_and_reach_it_exactly(tmp_path):
+    with Oracle(lambda body: Reply(echo(body), delay_seconds=0.005)) as oracle:
+        runs = [started(ASK, tmp_path, oracle.base_url, first, 50) for first in (0, 100)]
+        done = [int(run.communicate(timeout=60)[0]) for run in runs]
+    assert sum(done) == oracle.n_requests == 50
+    assert sorted(done)[1] == 40  # who came first got all it wanted
+    assert budget_of(tmp_path).spent().requests == 50
+    assert not list((tmp_path / "budget").glob("*-*.json"))
+
+
+def test_what_a_living_process_reserved_is_taken_and_what_a_killed_one_did_is_void(tmp_path):
+    with started(HOLD, tmp_path) as other:
+        assert other.stdout.readline() == "4\n"
+        with budget_of(tmp_path, requests=5) as budget:
+            assert len(budget.reserve(questions(3, 10))) == 1
+            os.kill(other.pid, signal.SIGKILL)
+            other.wait()
+            assert len(budget.reserve(questions(9, 20))) == 4
+    assert not list((tmp_path / "budget").glob("*-*.json"))
+
+
+def test_a_reservation_ends_when_its_answer_is_recorded(tmp_path):
+    with budget_of(tmp_path, requests=4) as one, budget_of(tmp_path, requests=4) as other:
+        first, *_ = one.reserve(questions(3))
+        record(tmp_path, first)
+        assert len(other.reserve(questions(5, 10))) == 0  # recorded and reserved: counted twice for a moment
+        one.settle(first.request_id)
+        assert len(other.reserve(questions(5, 10))) == 1
+
+
+def test_what_a_process_does_not_use_is_free_when_it_ends(tmp_path):
+    with budget_of(tmp_path, requests=4) as one:
+        one.reserve(questions(4))
+    with budget_of(tmp_path, requests=4) as other:
+        assert len(other.reserve(questions(4))) == 4

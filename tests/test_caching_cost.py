@@ -1,0 +1,68 @@
+"""What caching costs is measured with the real model before it starts; a disk that is too small stops it."""
+
+from collections.abc import Callable
+
+import pytest
+from tiny import CONTEXT_LENGTH, rows_of, write_corpus
+
+from pipeline.activations import write_activation_shard, write_saes
+from pipeline.caching_cost import caching_cost, check_disk, in_bytes, in_time
+from pipeline.config import Config
+from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.errors import LakeError
+from pipeline.preflight import preflight
+
+Experiment = Callable[..., Config]
+
+
+def test_before_the_corpus_is_read_its_size_is_not_known_or_its_limit(make_experiment: Experiment) -> None:
+    cost = caching_cost(preflight(make_experiment()))
+    assert cost and cost.n_tokens is None and not cost.is_exact
+    assert "the corpus is not read yet; each 1,000,000 tokens" in cost.sentence()
+    cost = caching_cost(preflight(make_experiment(corpus={"max_tokens": 5000})))
+    assert cost and (cost.n_tokens, cost.is_exact) == (5000, False)
+    assert "at most 5,000 tokens" in cost.sentence()
+
+
+def test_the_cost_is_that_of_the_shards_that_are_left(make_experiment: Experiment) -> None:
+    lake = preflight(make_experiment(machine={"batch_tokens": 2048}))
+    write_documents(lake)
+    write_saes(lake)
+    whole = caching_cost(lake)
+    [total] = rows_of(lake, "select sum(n_tokens)::int as n from documents")
+    assert whole and whole.is_exact and whole.n_tokens == total["n"]
+    write_contexts(lake, 0)
+    published = write_activation_shard(lake, 0)
+    half = caching_cost(lake)
+    assert half and half.n_tokens and half.n_tokens + published.figures["tokens_read"] == total["n"]
+    # Every token fires once, and one in six a second time; measured on the first texts.
+    real = published.n_rows / int(published.figures["tokens_read"])
+    assert half.firings_a_token == pytest.approx(real, rel=0.1)
+    assert half.n_bytes(1000) == pytest.approx(1000 * half.firings_a_token * 3 * 2, abs=1)
+    assert half.tokens_per_second > 0
+    write_contexts(lake, 1)
+    write_activation_shard(lake, 1)
+    assert caching_cost(lake) is None
+
+
+def test_a_disk_that_is_too_small_is_said_in_one_sentence(make_experiment: Experiment) -> None:
+    lake = preflight(make_experiment())
+    write_documents(lake)
+    cost = caching_cost(lake)
+    assert cost
+    check_disk(lake, cost)
+    with pytest.raises(LakeError, match=r"caching needs some .* kB, and '.*' has 10 bytes free; put the lake on"):
+        check_disk(lake, cost._replace(free_bytes=10))
+    check_disk(lake, cost._replace(free_bytes=10, is_exact=False))  # it may be less: nothing to stop for yet
+
+
+def test_texts_shorter_than_a_context_are_measured_too(make_experiment: Experiment, tmp_path) -> None:
+    path = write_corpus(tmp_path / "short", kind="jsonl", texts=["the cat", "a dog and a bird"])
+    cost = caching_cost(preflight(make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}]})))
+    assert cost and cost.firings_a_token >= 1 and CONTEXT_LENGTH > 10
+
+
+def test_sizes_and_times_are_for_people() -> None:
+    assert [in_bytes(n) for n in (10, 1234, 5.76e7, 2.5e12)] == ["10 bytes", "1.23 kB", "57.6 MB", "2.5 TB"]
+    assert [in_time(n) for n in (0.25, 90, 600, 86_400)] == ["0.25 s", "90 s", "10 min", "24 h"]
+    assert in_time(864_000) == "10 days"

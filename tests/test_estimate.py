@@ -1,0 +1,250 @@
+# ruff: noqa: F811 (the fixtures are imported)
+"""The estimate and the run agree: what is counted is what is sent, what is priced is what is recorded."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from llm.oracle import Oracle
+from oracles import literal, read_question, scorer
+from test_explain_and_score import (  # noqa: F401 (fixtures)
+    SAE,
+    explain_and_score,
+    lakes_are_opened_anew,
+    make,
+    prepared,
+    tick,
+)
+from tiny import open_lake, rows_of, write_experiment
+from transformers import AutoTokenizer
+
+from assets.graph import build_definitions
+from assets.schedules import unfinished_batches
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.estimate import estimate
+from pipeline.estimate.__main__ import main
+from pipeline.estimate.printing import estimate_sentence
+from pipeline.explainers import write_explanations
+from pipeline.features import write_batch_table, write_selected_features
+from pipeline.lake import Lake
+from pipeline.llm import Message
+from pipeline.llm.tokens import foreign_counter, own_counter
+from pipeline.preflight import preflight
+from pipeline.scorers import write_predictions
+from pipeline.spending import spent_budget
+
+TRUTH = scorer(literal)
+Make = Callable[..., Config]
+
+
+def estimated(lake: Lake) -> pl.DataFrame:
+    return pl.DataFrame(estimate(lake, SAE))
+
+
+def requests(rows: pl.DataFrame) -> dict[str, int]:
+    """Requests to be sent by purpose, zeros left out."""
+    counts = rows.group_by("purpose").agg(pl.col("requests").sum()).iter_rows()
+    return {purpose: n for purpose, n in counts if n}
+
+
+def sent(oracle: Oracle) -> dict[str, int]:
+    """Requests that came in, by purpose."""
+    found: Counter[str] = Counter()
+    for body in oracle.requests:
+        asked = read_question(body)
+        found["explain" if asked is None else "fuzzing" if asked.is_fuzzing else "detection"] += 1
+    return dict(found)
+
+
+def price_file(folder: Path, text: str = "oracle: {prompt: 2, cached: 1, completion: 10}") -> dict[str, str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "prices.yaml").write_text(text)
+    return {"prices": str(folder / "prices.yaml")}
+
+
+@pytest.mark.parametrize("questions_per_prompt", [1, 3])
+def test_what_is_estimated_is_sent_and_afterwards_there_are_0_requests(
+    make: Make, questions_per_prompt: int
+) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, scoring={"questions_per_prompt": questions_per_prompt})
+        lake = open_lake(config)
+        before = estimated(lake)
+        assert oracle.n_requests == 0 and not lake.has("examples", sae=SAE, batch=0)
+        explain_and_score(config)
+        assert requests(before) == sent(oracle)
+        after = estimated(lake)
+    assert requests(after) == {}
+    assert after["known_requests"].to_list() == before["requests"].to_list()
+    assert estimate_sentence(after) == "nothing to ask: 0 requests"
+
+
+def test_amid_a_run_only_what_is_left_is_counted(make: Make) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url)
+        lake = open_lake(config)
+        write_batch_table(lake, "examples", SAE, 0)
+        write_explanations(lake, SAE, 0)
+        rest = estimated(lake)
+        n_explained = oracle.n_requests
+        write_predictions(lake, SAE, 0)
+        assert sum(requests(rest).values()) == oracle.n_requests - n_explained
+    assert "explain" not in requests(rest)
+    assert rest.filter(purpose="explain")["known_requests"].item() == n_explained
+
+
+def test_a_changed_selection_counts_before_the_table_is_made_again(make: Make) -> None:
+    lake = open_lake(make("http://127.0.0.1:9"))
+    assert estimated(lake)["n_features"].max() > 1
+    one = open_lake(make("http://127.0.0.1:9", selection={"where": "feature = 4"}))
+    assert set(estimated(one)["n_features"]) == {1}
+
+
+def test_every_batch_of_a_run_is_counted_by_itself(make: Make) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, selection={"batch_size": 1, "batches_per_run": 2})
+        write_selected_features(open_lake(config), SAE)
+        rows = estimated(open_lake(config))
+        assert set(rows["batch"]) == {0, 1}
+        explain_and_score(config, (0, 1))
+        assert requests(rows) == sent(oracle)
+
+
+def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
+    make: Make, tmp_path: Path
+) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, budget=price_file(tmp_path))
+        before = estimated(open_lake(config))
+        lake = explain_and_score(config)
+        lake.run_stage("summary")
+    for row in before.iter_rows(named=True):
+        expected = (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
+        assert row["cost_usd"] == pytest.approx(expected, rel=0.01)
+        assert row["max_cost_usd"] >= row["cost_usd"] > 0
+        assert row["cached_tokens"] == 0 and row["seconds"] is None  # nothing is recorded yet
+    recorded = rows_of(lake, "from llm_requests")
+    for row in recorded:
+        fresh = row["prompt_tokens"] - row["cached_tokens"]
+        assert row["cost_usd"] == (2 * fresh + row["cached_tokens"] + 10 * row["completion_tokens"]) / 1e6
+    # The explanation's own request is in the rows of both scorers, and nothing else is in two.
+    explained = sum(row["cost_usd"] for row in recorded if row["purpose"] == "explain")
+    total = sum(row["cost_usd"] for row in rows_of(lake, "from summary"))
+    assert total == pytest.approx(sum(row["cost_usd"] for row in recorded) + explained)
+
+
+def test_without_a_price_dollars_are_unknown_and_the_rest_is_told(make: Make, tmp_path: Path) -> None:
+    lake = open_lake(make("http://127.0.0.1:9", budget=price_file(tmp_path, "")))
+    rows = estimated(lake)
+    assert rows["cost_usd"].null_count() == rows.height
+    assert rows["prompt_tokens"].min() > 0
+    assert "USD" not in estimate_sentence(rows)
+
+
+def test_a_local_models_prompts_are_counted_to_the_token_and_cost_nothing(
+    make: Make, tiny_subject: Path
+) -> None:
+    local = {"provider": "local", "model": str(tiny_subject)}
+    explaining = {**local, "max_tokens": 4, "n_examples": 4, "controls": 2}
+    config = make("http://127.0.0.1:9", explaining=explaining, scoring={**local, "questions_per_prompt": 1})
+    lake = open_lake(config)
+    before = estimated(lake)
+    explain_and_score(config)
+    spent = rows_of(lake, "select purpose, sum(prompt_tokens) as n from llm_requests group by purpose")
+    by_purpose = {row["purpose"]: row["n"] for row in spent}
+    assert before.filter(purpose="explain")["prompt_tokens"].item() == by_purpose["explain"]
+    assert set(before["cost_usd"]) == {0.0}
+    assert {row["cost_usd"] for row in rows_of(lake, "from llm_requests")} == {0.0}
+    assert requests(estimated(lake)) == {}
+
+
+def test_tokens_of_a_foreign_model_are_corrected_by_what_its_server_counted(tiny_subject: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
+    chats = [[Message("user", f"the cat and the dog, {number}")] for number in range(5)]
+    own = own_counter(tokenizer).chats(chats)
+    bare = foreign_counter(tokenizer, [])
+    assert bare.chats(chats) == own and "nothing is recorded" in bare.by
+    corrected = foreign_counter(tokenizer, [(chat, round(1.5 * n)) for chat, n in zip(chats, own, strict=True)])
+    assert corrected.chats(chats) == pytest.approx([1.5 * n for n in own], rel=0.03)
+    assert "times 1.5" in corrected.by and "5 recorded prompts" in corrected.by
+
+
+def test_recorded_answers_tell_cached_tokens_lengths_and_time(make: Make) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, selection={"batch_size": 1})
+        write_selected_features(open_lake(config), SAE)
+        explain_and_score(config, (0,))
+        config = make(oracle.base_url, selection={"batch_size": 1, "batches_per_run": 3})
+        rows = estimated(open_lake(config)).filter(pl.col("batch") > 0, purpose="detection")
+    assert rows["tokens_by"].str.contains("recorded prompts say").all()
+    for row in rows.iter_rows(named=True):
+        assert row["cached_tokens"] == pytest.approx(0.5 * row["prompt_tokens"], rel=0.05)  # as the oracle does
+        assert row["completion_tokens"] == 5 * row["requests"]  # words of a list of five
+        assert row["seconds"] > 0
+
+
+# As a user meets it ---------------------------------------------------------------------------------------
+
+
+def test_the_command_says_disk_and_time_before_and_requests_after_the_preparation(
+    make: Make, prepared: Path, tmp_path: Path, tiny_subject: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(write_experiment(tmp_path / "new", subject={"model": str(tiny_subject)}))]) == 0
+    said = capsys.readouterr().out
+    assert "caching: the corpus is not read yet; each 1,000,000 tokens x" in said
+    assert "of disk" in said and "tokens a second" in said
+    assert "hand-set: not prepared yet, so which features need an LLM is not known" in said
+    assert "requests  known" not in said
+
+    make("http://127.0.0.1:9")
+    assert main([str(tmp_path / "one" / "tiny.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert "caching" not in said
+    lines = [line.split() for line in said.splitlines()]
+    assert ["stage", "requests", "known", "prompt", "answers", "at", "most", "USD", "at", "most", "time"] in lines
+    assert next(line[:2] for line in lines if line and line[0] == "explain") == ["explain", "1"]
+    assert "per million llm features" in said and "all 1 llm features of hand-set" in said
+    assert "No price is known for oracle" in said
+    assert "stand-in" in said and "Budget: no limit is set" in said
+
+    assert main([str(tmp_path / "none.yaml")]) == 2
+    assert "error: no config file" in capsys.readouterr().err
+
+
+def test_a_spent_budget_stops_a_run_and_the_schedule_and_raising_it_goes_on(
+    make: Make, tmp_path: Path
+) -> None:
+    with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        free = make(oracle.base_url, "free")
+        explain_and_score(free)
+        n_needed = oracle.n_requests
+        oracle.requests.clear()
+
+        config = make(oracle.base_url, budget={"max_requests": 10})
+        lake = explain_and_score(config)
+        assert oracle.n_requests == 10
+        statuses = Counter(row["status"] for row in rows_of(lake, "from predictions"))
+        assert statuses.keys() == {"ok", "budget"}
+        assert unfinished_batches(config)
+        sentence = spent_budget(config)
+        assert sentence and sentence.startswith("Budget: 10 of 10 requests are spent (budget.max_requests).")
+        asked, reason = tick(build_definitions(config).get_repository_def(), instance)
+        assert not asked and reason and sentence in reason
+
+        raised = make(oracle.base_url, budget={"max_requests": 10_000})
+        assert spent_budget(raised) is None
+        assert tick(build_definitions(raised).get_repository_def(), instance)[0] == [f"00000|{SAE}"]
+        explain_and_score(raised)
+        assert oracle.n_requests == n_needed
+        assert not unfinished_batches(raised) and spent_budget(raised) is None
+
+
+def test_a_limit_in_dollars_without_a_price_stops_at_the_preflight(make: Make, tmp_path: Path) -> None:
+    config = make("http://127.0.0.1:9", budget={"max_usd": 5, **price_file(tmp_path, "")})
+    with pytest.raises(ConfigError, match=r"max_usd is set, but the price file has no price for model 'oracle'"):
+        preflight(config)
+    assert preflight(make("http://127.0.0.1:9", budget={"max_requests": 5}))
