@@ -39,7 +39,7 @@ def ask_batch(lake: Lake, asset: Asset, sae: str, batch: int, requests: Sequence
                     bar.update(1)
 
             # Without anything to ask no model is loaded and no key is needed.
-            client = open_client(lake.config, asset) if waiting else _NoClient()
+            client = open_client(lake.config, asset, ledger) if waiting else _NoClient()
             answers = ask(ledger, client, requests, on_answer=count)
     figures: dict[str, float | int | str] = {
         "requests_sent": len(sent),
@@ -50,7 +50,7 @@ def ask_batch(lake: Lake, asset: Asset, sae: str, batch: int, requests: Sequence
     return Asked(answers, figures)
 
 
-def open_client(config: Config, asset: Asset) -> Client:
+def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
     """The client of the explainer or the scorer. Raises ConfigError if its key is not set."""
     explains = asset == "explanations"
     provider = config.explaining.provider if explains else config.scoring.provider
@@ -62,7 +62,14 @@ def open_client(config: Config, asset: Asset) -> Client:
     from pipeline.llm.openai_client import OpenAIClient
 
     endpoint = config.endpoints.explainer if explains else config.endpoints.scorer
-    return OpenAIClient(endpoint.base_url, endpoint.api_key_env, endpoint.max_concurrent)
+    return OpenAIClient(
+        endpoint.base_url,
+        endpoint.api_key_env,
+        endpoint.max_concurrent,
+        endpoint.timeout_seconds,
+        endpoint.max_attempts,
+        ledger,
+    )
 
 
 class _NoClient:

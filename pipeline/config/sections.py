@@ -259,7 +259,13 @@ class EndpointConfig(Section):
 
     base_url: str | None = Field(None, description="Of an OpenAI-compatible server; left out, OpenAI's own")
     api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
-    max_concurrent: Positive = Field(16, description="Requests in flight at most")
+    max_concurrent: Positive = Field(
+        16, description="Requests in flight at most; fewer while the server is overloaded"
+    )
+    timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, an attempt")
+    max_attempts: Positive = Field(
+        5, description="Attempts at a request before it is `http_error`, which the next run asks again"
+    )
 
 
 class EndpointsConfig(Section):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from pipeline.llm.ledger import Ledger
+from pipeline.llm.recorder import Recorder
 from pipeline.llm.requests import Answer, Client, Request
 
 
@@ -21,17 +22,23 @@ def ask(
     """
     wanted = {request.request_id: request for request in requests}
     known: dict[str, Answer] = {}
-    for request_id, request in wanted.items():
+
+    def use(answer: Answer) -> None:
+        known[answer.request_id] = answer
+        if on_answer is not None:
+            on_answer(answer)
+
+    for request in wanted.values():
         answer = ledger.replay(request)
         if answer is not None:
-            known[request_id] = answer
-            if on_answer is not None:
-                on_answer(answer)
+            use(answer)
     missing = [request for request_id, request in wanted.items() if request_id not in known]
     if missing:
-        for answer in client.answer(missing):
-            ledger.record(wanted[answer.request_id], answer)
-            known[answer.request_id] = answer
-            if on_answer is not None:
-                on_answer(answer)
+        with Recorder(ledger) as recorder:
+            for answer in client.answer(missing):
+                recorder.put(wanted[answer.request_id], answer)
+                for recorded in recorder.recorded():
+                    use(recorded)
+            for recorded in recorder.finish():
+                use(recorded)
     return {request_id: known[request_id] for request_id in wanted}

@@ -7,7 +7,8 @@ The brain is a function from the request's JSON to what the model says: a text, 
 
 Logprobs are given when asked for: a one-word answer has `confidence` at the first token, split with the
 other words of `alternatives`. `oracle.requests` holds the bodies that came in, `oracle.max_in_flight` how
-many were being answered at once.
+many were being answered at once. Probes, by which the client finds out what a server can do, are counted apart
+in `oracle.probes` and answered by `probed`: by default as a server does that can do everything.
 """
 
 import json
@@ -57,6 +58,11 @@ def last_message(body: dict[str, Any]) -> str:
     return body["messages"][-1]["content"]
 
 
+def is_probe(body: dict[str, Any]) -> bool:
+    """Whether a request only finds out what the server can do."""
+    return last_message(body).endswith(" an address? Answer Yes or No.")
+
+
 def in_turn(*replies: "str | Reply") -> Brain:
     """A brain that gives these replies one after the other, and the last one from then on."""
     left, lock = list(replies), threading.Lock()
@@ -75,7 +81,9 @@ class Oracle:
     brain: Brain = lambda body: "Yes"
     key: str | None = None
     models: tuple[str, ...] | None = None
+    probed: Brain = lambda body: '{"answer": "Yes"}' if "response_format" in body else "Yes"
     requests: list[dict[str, Any]] = field(default_factory=list)
+    probes: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     max_in_flight: int = 0
 
@@ -102,7 +110,7 @@ class Oracle:
     def reply(self, body: dict[str, Any], key: str) -> "Reply":
         """The reply to a request, which is counted."""
         with self._lock:
-            self.requests.append(body)
+            (self.probes if is_probe(body) else self.requests).append(body)
             self.keys.append(key)
             self._in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self._in_flight)
@@ -111,7 +119,7 @@ class Oracle:
                 return Reply(fault="status", status=401, message=f"Incorrect API key provided: {key}")
             if self.models is not None and body["model"] not in self.models:
                 return Reply(fault="status", status=404, message=f"no model {body['model']}")
-            said = self.brain(body)
+            said = (self.probed if is_probe(body) else self.brain)(body)
             reply = Reply(said) if isinstance(said, str) else said
             time.sleep(reply.delay_seconds)
             return reply

@@ -12,7 +12,7 @@ import pytest
 from llm.oracle import Oracle, Reply, in_turn, last_message
 from pipeline.errors import ConfigError
 from pipeline.llm import Message, Request
-from pipeline.llm import openai_client as module
+from pipeline.llm import pacing as module
 from pipeline.llm.choices import choice_of, choice_probabilities
 from pipeline.llm.openai_client import OpenAIClient
 
@@ -22,7 +22,7 @@ CHOICES = ("Yes", "No")
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(module, "_FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.01)
 
 
 def question(number=0, **changes):
@@ -165,8 +165,8 @@ def test_retry_after_is_waited_for():
         given = answer(oracle)
     assert given.attempts == 2 and given.duration_ms >= 400
     date = email.utils.formatdate(time.time() + 30, usegmt=True)
-    assert 28 <= module._retry_after(date) <= 30
-    assert module._retry_after("soon") is None
+    assert 28 <= module.retry_after_seconds(date) <= 30
+    assert module.retry_after_seconds("soon") is None
     assert module._wait_seconds(1, 9999.0) < 121
     assert all(module._wait_seconds(40, None) <= module._LONGEST_WAIT_SECONDS for _ in range(9))
 
