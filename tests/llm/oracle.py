@@ -30,6 +30,7 @@ Fault = Literal[
     "error_inside",  # HTTP 200 with an error in it (OpenRouter)
     "no_logprobs",  # ignores logprobs (transformers serve)
     "drop",  # closes the connection without an answer
+    "break_off",  # closes it in the middle of the body
     "status",  # the HTTP status of `status`, with `message`
 ]
 
@@ -147,6 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "drop":
                 self.close_connection = True
                 return None
+            case "break_off":
+                self._send(200, completion(body, reply), promised=10)
+                self.close_connection = True
+                return None
             case "status":
                 headers = {} if reply.retry_after is None else {"Retry-After": reply.retry_after}
                 error = {"message": reply.message, "type": "invalid_request_error", "code": reply.code}
@@ -159,12 +164,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, {"error": {"message": reply.message, "code": 502}})
         return self._send(200, completion(body, reply))
 
-    def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+    def do_GET(self) -> None:
+        if self.path == "/v1/models" and self.oracle.models:
+            return self._send(200, {"object": "list", "data": [{"id": name} for name in self.oracle.models]})
+        return self._send(404, {"error": {"message": f"no such path {self.path}"}})
+
+    def _send(
+        self, status: int, content: Any, headers: dict[str, str] | None = None, promised: int = 0
+    ) -> None:
+        """Send a response whose head promises so many bytes more than come."""
         data = (content if isinstance(content, str) else json.dumps(content)).encode()
         try:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data) + promised))
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.end_headers()
