@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 Fault = Literal[
     "refuse",  # message.refusal is set, no content
@@ -86,6 +87,7 @@ class Oracle:
     requests: list[dict[str, Any]] = field(default_factory=list)
     probes: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     max_in_flight: int = 0
 
     def __enter__(self) -> Self:
@@ -141,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if self.path != "/v1/chat/completions":
+        self.oracle.paths.append(self.path)
+        if urlsplit(self.path).path != "/v1/chat/completions":
             return self._send(404, {"error": {"message": f"no such path {self.path}"}})
         reply = self.oracle.reply(body, self.headers.get("authorization", "").removeprefix("Bearer "))
         match reply.fault:

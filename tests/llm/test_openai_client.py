@@ -162,9 +162,13 @@ def test_a_server_that_is_not_there_stops_the_run_before_it_is_tried_for_every_q
 
 
 def test_a_server_that_dies_stops_the_run_and_what_was_answered_is_recorded(tmp_path):
-    with Oracle(lambda body: Reply(delay_seconds=0.01)) as oracle, Ledger(tmp_path, "a", "s", 0, 9) as ledger:
+    ended = []
+
+    def brain(body):
+        return Reply(fault="drop") if ended else Reply(delay_seconds=0.01)
+
+    with Oracle(brain) as oracle, Ledger(tmp_path, "a", "s", 0, 9) as ledger:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=2)
-        ended = []
 
         def end_server(answer):
             if not ended:
@@ -237,15 +241,15 @@ def raw_server():
 
 
 def test_a_proxy_of_the_environment_is_used_and_may_be_bypassed(monkeypatch):
-    asked = []
-    with Oracle(lambda body: asked.append(body) or "Yes") as proxy:
-        # The oracle is asked as a proxy is, with the whole address in the request's first line.
+    with Oracle() as proxy:  # which is asked as a proxy is, with the whole address in the request's first line
         monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
         monkeypatch.setenv("no_proxy", "")
-        [given] = OpenAIClient("http://server.invalid/v1", None, max_attempts=1).answer([question()])
-        assert asked or given.error == "HTTP 404: no such path http://server.invalid/v1/chat/completions"
+        [given] = OpenAIClient("http://server.invalid/v1", None).answer([question()])
+        assert (given.status, proxy.n_requests) == ("ok", 1)
+        assert proxy.paths[-1] == "http://server.invalid/v1/chat/completions"
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert answer(proxy).status == "ok"
+        assert proxy.paths[-1] == "/v1/chat/completions"
 
 
 def test_another_client_error_is_not_tried_again():
