@@ -89,9 +89,10 @@ class Oracle:
     keys: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     max_in_flight: int = 0
+    in_flight: int = 0
 
     def __enter__(self) -> Self:
-        self._lock, self._in_flight = threading.Lock(), 0
+        self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"oracle": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
@@ -115,8 +116,8 @@ class Oracle:
         with self._lock:
             (self.probes if is_probe(body) else self.requests).append(body)
             self.keys.append(key)
-            self._in_flight += 1
-            self.max_in_flight = max(self.max_in_flight, self._in_flight)
+            self.in_flight += 1
+            self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.key is not None and key != self.key:
                 return Reply(fault="status", status=401, message=f"Incorrect API key provided: {key}")
@@ -128,7 +129,7 @@ class Oracle:
             return reply
         finally:
             with self._lock:
-                self._in_flight -= 1
+                self.in_flight -= 1
 
 
 class _Server(ThreadingHTTPServer):
