@@ -54,8 +54,8 @@ def main() -> int:
                     target=0.9,
                     better="higher",
                     limit=limit.per_second / ideal,
-                    note=f"{rate.per_second:,.0f} requests/s of {ideal:,.0f}, recorded and synced; limit: the bare "
-                    "connections, nothing recorded",
+                    note=f"{rate.per_second:,.0f} requests/s of {ideal:,.0f}, recorded and synced; "
+                    "limit: the bare connections",
                 )
             )
             if not name:
@@ -76,7 +76,7 @@ def main() -> int:
                 "openai_package_cpu_ms_per_request",
                 rate.cpu_ms,
                 "ms",
-                note=f"AsyncOpenAI's chat.completions with raw responses, nothing recorded: {rate.per_second:,.0f}/s",
+                note=f"AsyncOpenAI with raw responses, nothing recorded: {rate.per_second:,.0f}/s",
             )
         )
     publish("throughput", figures)
@@ -98,12 +98,14 @@ def _client(url: str, in_flight: int, n: int) -> float:
         Request("detection", "sae", 0, "model", tuple(Message(**each) for each in _messages(k)), 5)  # type: ignore[arg-type]
         for k in range(n)
     ]
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        with Ledger(Path(folder), "predictions", "sae", 0, 0) as ledger:
-            client = OpenAIClient(url, None, max_concurrent=in_flight)
-            start = time.monotonic()
-            answers = ask(ledger, client, requests)
-            seconds = time.monotonic() - start
+    with (
+        tempfile.TemporaryDirectory(dir=Path.cwd()) as folder,
+        Ledger(Path(folder), "predictions", "sae", 0, 0) as ledger,
+    ):
+        client = OpenAIClient(url, None, max_concurrent=in_flight)
+        start = time.monotonic()
+        answers = ask(ledger, client, requests)
+        seconds = time.monotonic() - start
     assert len(answers) == n
     assert {answer.status for answer in answers.values()} == {"ok"}
     return seconds

@@ -6,20 +6,30 @@ from typing import Literal, NamedTuple
 from pipeline.config import Config, SubjectConfig
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
+from pipeline.llm.draws import IsUsable, ask_draws
 from pipeline.progress import progress
 
 Asset = Literal["explanations", "predictions"]
 
 
 class Asked(NamedTuple):
-    """The answers by request_id, and the figures that a person wants: sent, replayed, tokens."""
+    """The answer that counts by the request_id of draw 0, and figures for people: sent, replayed, tokens."""
 
     answers: dict[str, Answer]
     figures: dict[str, float | int | str]
 
 
-def ask_batch(lake: Lake, asset: Asset, sae: str, batch: int, requests: Sequence[Request]) -> Asked:
+def ask_batch(
+    lake: Lake,
+    asset: Asset,
+    sae: str,
+    batch: int,
+    requests: Sequence[Request],
+    is_usable: IsUsable = lambda request, answer: True,
+) -> Asked:
     """Ask what the ledger does not hold yet; every answer is in the ledger before it is used.
+
+    What is refused, truncated or not usable is asked again as the next draw, up to the section's `max_draws`.
 
     Raises:
         LakeError: Another run is at work on the batch.
@@ -29,21 +39,31 @@ def ask_batch(lake: Lake, asset: Asset, sae: str, batch: int, requests: Sequence
     first, last = batch * size, (batch + 1) * size - 1
     sent: list[Answer] = []
     with Ledger(lake.root / LEDGER_FOLDER, asset, sae, first, last) as ledger:
-        waiting = {request.request_id for request in requests if ledger.replay(request) is None}
+        waiting: set[str] = set()
+        client: Client | None = None
         what = f"{asset} of {sae}, batch {batch}"
-        with progress(len(waiting), what, "requests") as bar:
+        with progress(0, what, "requests") as bar:
 
             def count(answer: Answer) -> None:
                 if answer.request_id in waiting:
                     sent.append(answer)
                     bar.update(1)
 
-            # Without anything to ask no model is loaded and no key is needed.
-            client = open_client(lake.config, asset, ledger) if waiting else _NoClient()
-            answers = ask(ledger, client, requests, on_answer=count)
+            def ask_draw(some: Sequence[Request]) -> dict[str, Answer]:
+                nonlocal client
+                new = {request.request_id for request in some if ledger.replay(request) is None}
+                waiting.update(new)
+                bar.total = len(waiting)
+                # Without anything to ask no model is loaded and no key is needed.
+                if new and client is None:
+                    client = open_client(lake.config, asset, ledger)
+                return ask(ledger, client or _NoClient(), some, on_answer=count)
+
+            section = lake.config.explaining if asset == "explanations" else lake.config.scoring
+            answers = ask_draws(ask_draw, requests, section.max_draws, is_usable)
     figures: dict[str, float | int | str] = {
         "requests_sent": len(sent),
-        "requests_replayed": len(answers) - len(sent),
+        "requests_replayed": max(0, len(answers) - len(sent)),
         "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in sent),
         "completion_tokens": sum(answer.completion_tokens or 0 for answer in sent),
     }

@@ -39,7 +39,7 @@ def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
         for row in features.iter_rows(named=True)
         if row["route"] != "rule" and row["feature"] in shown
     }
-    asked = ask_batch(lake, "explanations", sae, batch, list(requests.values()))
+    asked = ask_batch(lake, "explanations", sae, batch, list(requests.values()), _has_explanation)
     rows = list(_explained(sae, features, requests, asked.answers, shown))
     rows += _controls(sae, features, rows)
     schema = TABLES["explanations"].schema
@@ -52,6 +52,10 @@ def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
 def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str:
     """The id of an explanation, 32 hex digits."""
     return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
+
+
+def _has_explanation(request: Request, answer: Answer) -> bool:
+    return parse_explanation(answer.text or "") is not None
 
 
 def _shown_by_feature(rows: pl.DataFrame) -> dict[int, list[Shown]]:
@@ -72,12 +76,11 @@ def _explained(
     for row in features.iter_rows(named=True):
         feature = row["feature"]
         if feature in requests:
-            request_id = requests[feature].request_id
-            answer = answers[request_id]
+            answer = answers[requests[feature].request_id]
             words = parse_explanation(answer.text or "") if answer.status == "ok" else None
             status = "unparsed" if answer.status == "ok" and words is None else answer.status
             example_ids = [window.example_id for window in shown[feature]]
-            yield _row(sae, feature, "default", words, example_ids, status, request_id)
+            yield _row(sae, feature, "default", words, example_ids, status, answer.request_id)
         if row["rule"] is not None:
             yield _row(sae, feature, "rule", row["rule"], [], "ok", None)
 

@@ -1,6 +1,7 @@
 """Predictions: every explanation of a batch, judged question by question."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import polars as pl
@@ -36,7 +37,12 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     """
     lake.require(*STAGES["predictions"].inputs, sae=sae, batch=batch)
     asking = list(_asking(lake, sae, batch))
-    asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking])
+    puts = {each.request.request_id: each for each in asking}
+
+    def is_usable(request: Request, answer: Answer) -> bool:
+        return _read(puts[replace(request, draw=0).request_id], answer)[1] is not None
+
+    asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking], is_usable)
     rows = [row for each in asking for row in _rows(sae, each, asked.answers)]
     table = pa.Table.from_pylist(rows, TABLES["predictions"].schema)
     published = lake.write("predictions", table, sae=sae, batch=batch)
@@ -98,7 +104,7 @@ def _rows(sae: str, asking: Asking, answers: Mapping[str, Answer]) -> Iterator[R
             "probability": probability,
             "values": None,
             "status": "unparsed" if status == "ok" and predictions is None else status,
-            "request_id": asking.request.request_id,
+            "request_id": answer.request_id,
         }
 
 

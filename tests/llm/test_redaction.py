@@ -66,12 +66,15 @@ def test_a_text_without_the_key_is_left_alone():
 def test_a_server_that_echoes_the_key_gets_it_into_no_answer_and_no_ledger(encoding, monkeypatch, tmp_path):
     monkeypatch.setenv("SOME_KEY", KEY)
     echo = f"Authorization: Bearer {ENCODINGS[encoding](KEY)}"
-    replies = [Reply(fault="status", status=400, message=echo), Reply(echo), Reply(fault="error_inside", message=echo)]
+    refused, failed = Reply(fault="status", status=400, message=echo), Reply(fault="error_inside", message=echo)
+    replies = [refused, Reply(echo), failed]
     requests = [Request("p", "s", 0, "model", (Message("user", str(n)),), 5) for n in range(3)]
-    with Oracle(lambda body: replies[int(body["messages"][0]["content"])]) as oracle:
-        with Ledger(tmp_path, "predictions", "s", 0, 0) as ledger:
-            client = OpenAIClient(oracle.base_url, "SOME_KEY", max_attempts=1, ledger=ledger)
-            answers = ask(ledger, client, requests)
+    with (
+        Oracle(lambda body: replies[int(body["messages"][0]["content"])]) as oracle,
+        Ledger(tmp_path, "predictions", "s", 0, 0) as ledger,
+    ):
+        client = OpenAIClient(oracle.base_url, "SOME_KEY", max_attempts=1, ledger=ledger)
+        answers = ask(ledger, client, requests)
     written = (tmp_path / "predictions" / "s" / "0-0.jsonl").read_text()
     for text in (repr(answers), written):
         assert text.count("***") >= 3
