@@ -17,6 +17,7 @@ from rich.console import Console
 
 from assets.declare import BatchKey, open_lake, partitions
 from assets.graph import JOBS, TABLE_ASSETS, build_definitions
+from assets.processes import end_dead_runs, process_tag
 from assets.schedules import unfinished_batches
 from pipeline.config import Config, load_config
 from pipeline.errors import LatentlakeError
@@ -63,12 +64,14 @@ def materialise(config: Config, console: Console) -> bool:
     """Make every table that is not there yet; whether all went well."""
     definitions = build_definitions(config)
     with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance)
         for step in missing_steps(config):
             where = f" {step.partition}" if step.partition else ""
             console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
             result = definitions.resolve_job_def(step.job).execute_in_process(
                 instance=instance,
                 partition_key=step.partition,
+                tags=process_tag(),
                 asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
                 run_config=_QUIET,
                 raise_on_error=False,

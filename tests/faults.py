@@ -12,8 +12,10 @@ SIGKILL while requests are in flight. What must hold in the end:
 import hashlib
 import json
 import multiprocessing
+import os
 import random
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +163,9 @@ def run_with_kills(
 def _context() -> Any:
     """Processes start in milliseconds from one that has everything imported and has done nothing yet."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["faults", "pipeline.explainers", "pipeline.scorers"])
+    preload = ["faults", "pipeline.explainers", "pipeline.scorers", "pipeline.llm.openai_client"]
+    context.set_forkserver_preload(preload)
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # where that process finds them
     return context
 
 

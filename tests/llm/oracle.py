@@ -136,6 +136,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # with the default of 5, connections opened at once wait a second
 
+    def handle_error(self, *_: object) -> None:
+        """Nothing on stderr: a client that was killed resets its connections."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     oracle: Oracle
