@@ -40,12 +40,8 @@ def main() -> int:
     publish(
         "faults",
         [
-            Figure(
-                "kills", kills, "kills", KILLS, "higher", note=f"SIGKILL amid requests; {len(outcomes)} runs"
-            ),
-            Figure(
-                "tables_that_differ", n_differ, "tables", 0, note="from a run without kills and faults"
-            ),
+            Figure("kills", kills, "kills", KILLS, "higher", note=f"SIGKILL amid requests; {len(outcomes)} runs"),
+            Figure("tables_that_differ", n_differ, "tables", 0, note="from a run without kills and faults"),
             Figure("asked_although_recorded", total("asked_although_recorded"), "requests", 0),
             Figure(
                 "paid_twice_in_one_life",
