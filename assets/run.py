@@ -17,6 +17,7 @@ from rich.console import Console
 
 from assets.declare import BatchKey, open_lake, partitions
 from assets.graph import JOBS, TABLE_ASSETS, build_definitions
+from assets.processes import end_dead_runs, process_tag
 from assets.schedules import unfinished_batches
 from pipeline.config import Config, load_config
 from pipeline.errors import LatentlakeError
@@ -72,6 +73,7 @@ def materialise(config: Config, console: Console) -> bool:
     definitions = build_definitions(config)
     announced: set[str] = set()
     with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance)
         for step in missing_steps(config):
             if step.job not in announced:
                 _announce(config, step.job, console)
@@ -81,6 +83,7 @@ def materialise(config: Config, console: Console) -> bool:
             result = definitions.resolve_job_def(step.job).execute_in_process(
                 instance=instance,
                 partition_key=step.partition,
+                tags=process_tag(),
                 asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
                 run_config=_QUIET,
                 raise_on_error=False,

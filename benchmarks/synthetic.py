@@ -87,9 +87,7 @@ def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Co
         {
             "name": f"synthetic_{size.name}",
             "subject": {"model": "synthetic"},
-            "saes": [
-                {"name": SAE, "source": "synthetic", "hookpoint": "layers.0", "n_features": size.n_features}
-            ],
+            "saes": [{"name": SAE, "source": "synthetic", "hookpoint": "layers.0", "n_features": size.n_features}],
             "corpus": {
                 "sources": [{"kind": "python"}],
                 "context_length": CONTEXT_LENGTH,

@@ -315,7 +315,7 @@ class Lake:
             yield self.path(table.name, sae=sae, batch=batch)
 
     def _create_ledger_view(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-        """A view of the ledger's lines: the last one of each request; a torn line falls away."""
+        """A view of the ledger's lines: the last of each request, failures last; a torn line falls away."""
         folder = self.root / LEDGER_FOLDER
         empty = folder / "empty.jsonl"  # a view of no file is an error
         if not empty.exists():
@@ -327,7 +327,8 @@ class Lake:
             f"create view {table.name} as select {names} from read_json("
             f"{_quoted(folder / '**' / '*.jsonl')}, format = 'newline_delimited', ignore_errors = true, "
             f"columns = {{{types}}}) where request_id is not null "
-            "qualify row_number() over (partition by request_id order by requested_at desc) = 1"
+            "qualify row_number() over (partition by request_id "
+            "order by status in ('http_error', 'budget'), requested_at desc) = 1"
         )
         connection.execute(f"comment on view {table.name} is {_quoted(table.row)}")
 

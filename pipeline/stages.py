@@ -169,7 +169,7 @@ STAGES: dict[str, Stage] = {
             ("examples", "explanations", "feature_routes", "feature_stats", "tokens"),
             science=(
                 *("scoring.provider", "scoring.model", "scoring.scorers", "scoring.questions_per_prompt"),
-                "scoring.temperature",
+                *("scoring.temperature", "scoring.max_draws"),
             ),
             sql=("scored_explanations", "detection_questions", "fuzzing_questions", "test_windows"),
             prompts=("detection", "fuzzing"),

@@ -542,6 +542,32 @@ def test_no_key_is_in_the_ledger_the_tables_or_an_error(make: Make, monkeypatch:
             assert "Bearer sk" not in text, path
 
 
+def test_no_key_is_in_dagsters_logs_and_metadata(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    said = f"bad header Authorization: Bearer {KEY}"
+    passing = Reply(fault="status", status=400, message=said)
+    stopping = Reply(fault="status", status=402, message=said)
+    results = []
+    for brain in (sometimes(TRUTH, passing), lambda body: stopping):
+        with Oracle(brain) as oracle, dg.DagsterInstance.local_temp(str(home)) as instance:
+            config = make(oracle.base_url, f"run {len(results)}", endpoint={"api_key_env": KEY_ENV})
+            job = build_definitions(config).resolve_job_def("explain_and_score")
+            result = job.execute_in_process(
+                instance=instance, partition_key=f"00000|{SAE}", raise_on_error=False
+            )
+            results.append(result.success)
+    assert results == [True, False]
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files)
+    for text in [*(path.read_bytes().decode("latin-1") for path in files), *capfd.readouterr()]:
+        assert KEY not in text and KEY[:16] not in text
+    assert any("no credit left" in path.read_bytes().decode("latin-1") for path in files)
+
+
 def test_a_refused_key_is_not_repeated_in_the_error(
     make: Make, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -620,8 +646,9 @@ def test_llm_requests_has_one_row_a_request_and_outlives_a_torn_line(told: Any, 
     folder, _, _, requests = told
     lake = open_lake(make("http://127.0.0.1:9", source=folder, scoring={"questions_per_prompt": 1}))
     rows = rows_of(lake, "from llm_requests order by request_id")
-    assert len(rows) == len({row["request_id"] for row in rows}) == len(requests) == len(prompts(requests))
-    assert Counter(row["purpose"] for row in rows).keys() == {"explain", "detection", "fuzzing"}
+    asked = [row for row in rows if row["purpose"] != "probe"]
+    assert len(asked) == len({row["request_id"] for row in asked}) == len(requests) == len(prompts(requests))
+    assert Counter(row["purpose"] for row in rows).keys() == {"explain", "detection", "fuzzing", "probe"}
     [path] = (lake.root / LEDGER_FOLDER / "predictions" / SAE).glob("*.jsonl")
     with path.open("ab") as file:
         file.write(b'{"request_id":"0123","purpose":"detection","mess')

@@ -23,6 +23,12 @@ LAKE_VARIABLE = "LATENTLAKE_LAKE"
 DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 
+_MAX_DRAWS = (
+    "A request whose answer is refused, truncated or unparsed is put again up to so many times; the first answer "
+    "that can be used counts. At temperature 0 most servers answer the same again"
+)
+
+
 class Section(BaseModel):
     """A part of the config: immutable, and closed to keys that it does not know."""
 
@@ -242,6 +248,7 @@ class ExplainingConfig(Section):
     show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
     temperature: float = Field(0.0, ge=0, description="Of the explainer; 0 always takes the likeliest token")
     max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")
+    max_draws: Positive = Field(1, description=_MAX_DRAWS)
     one_line: bool = Field(
         True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
     )
@@ -265,6 +272,7 @@ class ScoringConfig(Section):
         1, description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one"
     )
     temperature: float = Field(0.0, ge=0, description="Of the scorer")
+    max_draws: Positive = Field(1, description=_MAX_DRAWS)
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
     rho: Share = Field(0.1, description="Correlation of two questions of one document, for the design effect")
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
@@ -276,7 +284,13 @@ class EndpointConfig(Section):
 
     base_url: str | None = Field(None, description="Of an OpenAI-compatible server; left out, OpenAI's own")
     api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
-    max_concurrent: Positive = Field(16, description="Requests in flight at most")
+    max_concurrent: Positive = Field(
+        16, description="Requests in flight at most; fewer while the server is overloaded"
+    )
+    timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, an attempt")
+    max_attempts: Positive = Field(
+        5, description="Attempts at a request before it is `http_error`, which the next run asks again"
+    )
 
 
 class EndpointsConfig(Section):

@@ -40,7 +40,7 @@ def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
     lake.require(*STAGES["explanations"].inputs, sae=sae, batch=batch)
     with lake.connect(sae, batch) as connection:
         to_explain = read_to_explain(lake, connection, sae, batch)
-    asked = ask_batch(lake, "explanations", sae, batch, list(to_explain.requests.values()))
+    asked = ask_batch(lake, "explanations", sae, batch, list(to_explain.requests.values()), _has_explanation)
     table = explanations_table(sae, to_explain, asked.answers)
     published = lake.write("explanations", table, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
@@ -74,6 +74,10 @@ def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str
     return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
 
 
+def _has_explanation(request: Request, answer: Answer) -> bool:
+    return parse_explanation(answer.text or "") is not None
+
+
 def _shown_by_feature(rows: pl.DataFrame) -> dict[int, list[Shown]]:
     shown: dict[int, list[Shown]] = {}
     for feature, *window in rows.select("feature", "example_id", "token_ids", "activations").iter_rows():
@@ -92,12 +96,11 @@ def _explained(
     for row in features.iter_rows(named=True):
         feature = row["feature"]
         if feature in requests:
-            request_id = requests[feature].request_id
-            answer = answers[request_id]
+            answer = answers[requests[feature].request_id]
             words = parse_explanation(answer.text or "") if answer.status == "ok" else None
             status = "unparsed" if answer.status == "ok" and words is None else answer.status
             example_ids = [window.example_id for window in shown[feature]]
-            yield _row(sae, feature, "default", words, example_ids, status, request_id)
+            yield _row(sae, feature, "default", words, example_ids, status, answer.request_id)
         if row["rule"] is not None:
             yield _row(sae, feature, "rule", row["rule"], [], "ok", None)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from pipeline.llm.budget import Budget
 from pipeline.llm.ledger import Ledger
+from pipeline.llm.recorder import Recorder
 from pipeline.llm.requests import Answer, Client, Request
 
 
@@ -27,27 +28,34 @@ def ask(
     """
     wanted = {request.request_id: request for request in requests}
     known: dict[str, Answer] = {}
-    for request_id, request in wanted.items():
+
+    def use(answer: Answer) -> None:
+        known[answer.request_id] = answer
+        if on_answer is not None:
+            on_answer(answer)
+
+    def settle(answer: Answer) -> None:
+        if budget:
+            budget.settle(answer.request_id)
+        use(answer)
+
+    for request in wanted.values():
         answer = ledger.replay(request)
         if answer is not None:
-            known[request_id] = answer
-            if on_answer is not None:
-                on_answer(answer)
+            use(answer)
     waiting = [request for request_id, request in wanted.items() if request_id not in known]
     while waiting and (fitting := budget.reserve(waiting) if budget else waiting):
-        for answer in client.answer(fitting):
-            ledger.record(wanted[answer.request_id], answer)
-            if budget:
-                budget.settle(answer.request_id)
-            known[answer.request_id] = answer
-            if on_answer is not None:
-                on_answer(answer)
+        with Recorder(ledger) as recorder:
+            for answer in client.answer(fitting):
+                recorder.put(wanted[answer.request_id], answer)
+                for recorded in recorder.recorded():
+                    settle(recorded)
+            for recorded in recorder.finish():
+                settle(recorded)
         sent = {request.request_id for request in fitting}
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:
-        known[request.request_id] = _unaffordable(request)
-        if on_answer is not None:
-            on_answer(known[request.request_id])
+        use(_unaffordable(request))
     return {request_id: known[request_id] for request_id in wanted}
 
 

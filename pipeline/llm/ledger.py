@@ -10,8 +10,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -45,6 +45,8 @@ class Ledger:
         self._answers: dict[str, Answer] = {}
         self._mutex = threading.Lock()
         self._file: BinaryIO | None = None
+        self._is_torn = False
+        """A write failed half-way: the next one begins on a new line."""
 
     def __enter__(self) -> Self:
         """Lock the batch's own file and read what is known.
@@ -61,8 +63,8 @@ class Ledger:
         try:
             self._lock(file)
             self._answers = self._read(file)
-            if not _ends_in_newline(file):
-                file.write(b"\n")
+            self._is_torn = not _ends_in_newline(file)
+            _sync_folders(self.path.parent)
         except BaseException:
             file.close()
             raise
@@ -84,19 +86,30 @@ class Ledger:
 
     def record(self, request: Request, answer: Answer) -> None:
         """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
-        line = json.dumps(_record(request, answer, self._prices), ensure_ascii=False, separators=(",", ":"))
+        self.record_all([(request, answer)])
+
+    def record_all(self, paid: Sequence[tuple[Request, Answer]]) -> None:
+        """Append a line each, and return when the disk has them. Raises LakeError if it does not take them."""
+        lines = [
+            json.dumps(_record(request, answer, self._prices), ensure_ascii=False, separators=(",", ":"))
+            for request, answer in paid
+        ]
         # A lone surrogate, which JSON can carry and UTF-8 cannot, must not cost an answer that was paid for.
-        data = line.encode(errors="replace") + b"\n"
+        data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         with self._mutex:
             if self._file is None:
                 raise LakeError(f"ledger '{self.path}' is not open")
+            if self._is_torn:
+                data = b"\n" + data
+            self._is_torn = True
             try:
                 while data:
                     data = data[self._file.write(data) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
                 raise LakeError(f"ledger '{self.path}' cannot be written: {error.strerror}") from None
-            self._answers[answer.request_id] = answer
+            self._is_torn = False
+            self._answers.update((answer.request_id, answer) for _, answer in paid)
 
     def _lock(self, file: BinaryIO) -> None:
         try:
@@ -136,17 +149,15 @@ def _overlapping(folder: Path, features: range) -> Iterator[Path]:
 
 
 def _merge(answers: dict[str, Answer], path: Path) -> None:
-    """Put a file's answers beside those that are known; of two to one request the later stays."""
+    """Put a file's answers beside those that are known; of two to one request the later paid one stays."""
     with path.open("rb") as file:
-        for request_id, answer in _answers(file).items():
-            known = answers.get(request_id)
-            if known is None or known.requested_at < answer.requested_at:
-                answers[request_id] = answer
+        for answer in _answers(file).values():
+            _keep(answers, answer)
 
 
 def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
     """A line of the ledger: the columns of `llm_requests`, which has one row per request_id."""
-    answered = asdict(answer)
+    answered = {field: getattr(answer, field) for field in _ANSWER_FIELDS}
     return {
         "request_id": answered.pop("request_id"),
         "purpose": request.purpose,
@@ -172,7 +183,7 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
 
 def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
     """The last answer by request_id; a line that is torn or no record is passed over."""
-    answers = {}
+    answers: dict[str, Answer] = {}
     for line in lines:
         try:
             record = json.loads(line)
@@ -180,8 +191,18 @@ def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
             answer = Answer(**{name: values[name] for name in _ANSWER_FIELDS})
         except (ValueError, TypeError, KeyError):
             continue
-        answers[answer.request_id] = answer
+        _keep(answers, answer)
     return answers
+
+
+def _keep(answers: dict[str, Answer], answer: Answer) -> None:
+    """Let an answer take the place of an earlier one, but a failure never that of an answer that was paid for."""
+    known = answers.get(answer.request_id)
+    if known is None or (known.status in FAILED, answer.requested_at) >= (
+        answer.status in FAILED,
+        known.requested_at,
+    ):
+        answers[answer.request_id] = answer
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -196,6 +217,16 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield from lines
     if rest:
         yield rest
+
+
+def _sync_folders(folder: Path) -> None:
+    """Have the disk know a new file's name, which syncing the file alone does not."""
+    for each in (folder, folder.parent, folder.parent.parent):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _ends_in_newline(file: BinaryIO) -> bool:

@@ -1,38 +1,42 @@
 """Any endpoint that speaks OpenAI's chat completions: OpenAI, OpenRouter, vLLM, llama.cpp, Ollama.
 
-Answers are read from the raw JSON, field by field, because servers leave out or ignore what they do not
-know. What is passing (rate limits, overload, dropped connections, bodies that are no JSON) is tried again;
-what the user has to change (key, model name) stops the run; the rest is one row's failure.
+A form of request is tried out before it is used (`capabilities`), requests are in flight as the endpoint bears
+them (`pacing`), and what is passing (rate limits, overload, dropped connections, bodies that are no JSON) is
+tried again. What the user has to change (key, model name, address) stops the run; the rest is one row's failure.
 """
 
 import asyncio
-import email.utils
-import json
+import contextlib
 import os
-import random
+import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
-from openai import AsyncOpenAI
 
-from pipeline.errors import ConfigError
-from pipeline.llm.choices import choice_probabilities
-from pipeline.llm.requests import Answer, Request, Status
+from pipeline.errors import ConfigError, nearest
+from pipeline.llm.capabilities import (
+    Capabilities,
+    Form,
+    body_of,
+    came_back,
+    form_of,
+    probe_request,
+    without_what_was_refused,
+)
+from pipeline.llm.connections import CannotConnectError, Connections, DroppedError
+from pipeline.llm.ledger import Ledger
+from pipeline.llm.pacing import Pace, back_off_seconds
+from pipeline.llm.reading import Failure, read, unanswered
+from pipeline.llm.redaction import Redaction
+from pipeline.llm.requests import Answer, Request
 
-TOP_LOGPROBS = 20
-"""Alternatives asked for at the first token; the most that OpenAI and vLLM give."""
-
-_RETRIED = frozenset({408, 409, 425, 429})
-_FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 30.0
-_LONGEST_RETRY_AFTER_SECONDS = 120.0
-_NO_KEY = "none"  # the openai package wants one, and without it would send OPENAI_API_KEY to whatever server
+OPENAI_URL = "https://api.openai.com/v1"
+_LONGEST_ERROR = 300
 
 
 class OpenAIClient:
@@ -42,11 +46,12 @@ class OpenAIClient:
         base_url: The endpoint, up to and with `/v1`; None is OpenAI's own.
         api_key_env: Name of the environment variable with the key; None for a server that needs none.
         max_concurrent: Requests in flight at most.
-        timeout_seconds: For one attempt.
+        timeout_seconds: For one attempt, from sending it to the end of the response.
         max_attempts: Attempts at one request.
+        ledger: Where probes are recorded, as everything that is paid for.
 
     Raises:
-        ConfigError: The environment variable is not set.
+        ConfigError: The environment variable is not set, or the address is none.
     """
 
     def __init__(
@@ -56,134 +61,151 @@ class OpenAIClient:
         max_concurrent: int = 16,
         timeout_seconds: float = 120,
         max_attempts: int = 5,
+        ledger: Ledger | None = None,
     ) -> None:
-        self._key = os.environ.get(api_key_env, "").strip() if api_key_env else _NO_KEY
-        if not self._key:
+        self._url = (base_url or OPENAI_URL).rstrip("/")
+        if not self._url.startswith(("http://", "https://")):
+            raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
+        self._key = os.environ.get(api_key_env, "").strip() if api_key_env else None
+        if self._key == "":
             raise ConfigError(
-                f"environment variable '{api_key_env}' is not set; it has to hold the API key for "
-                f"{base_url or 'OpenAI'}"
+                f"environment variable '{api_key_env}' is not set; it has to hold the API key for {self._url}"
             )
-        self._base_url = base_url
+        if self._key and not (self._key.isascii() and self._key.isprintable()):
+            raise ConfigError(
+                f"environment variable '{api_key_env}' holds no API key: it has a line end, or no ASCII"
+            )
         self._api_key_env = api_key_env
         self._max_concurrent = max_concurrent
         self._timeout_seconds = timeout_seconds
         self._max_attempts = max_attempts
-        # By model, the parameters that it has refused a request with, and answered it without.
-        self._refused_by: dict[str, frozenset[str]] = {}
+        self._ledger = ledger
+        self._redaction = Redaction(self._key)
+        self._pace = Pace(max_concurrent)
+        self._abilities: dict[Form, Capabilities] = {}
+        self._n_unconnected = 0
+        """Attempts in a row, over all requests, for which there was no connection."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """One answer a request, as they arrive; what is in flight is dropped when the caller stops early.
 
         Raises:
-            ConfigError: The endpoint refuses the key, or does not know the model.
+            ConfigError: The endpoint refuses the key, does not know the model, or is not there.
         """
-        with _event_loop() as loop:
-            # Bounded, so that a caller that is slow to record does not leave paid answers in memory.
-            arrived: asyncio.Queue[Answer | BaseException] = asyncio.Queue(self._max_concurrent)
-            asking = _task(self._ask_all(requests, arrived), loop)
-            n_left = len(requests)
-            try:
-                while n_left:
-                    answer = asyncio.run_coroutine_threadsafe(arrived.get(), loop).result()
-                    if isinstance(answer, BaseException):
-                        raise answer
-                    n_left -= 1
-                    yield answer
-            finally:
-                asyncio.run_coroutine_threadsafe(_end(asking, at_once=n_left > 0), loop).result()
+        if not requests:
+            return
+        arrived: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
+        asking = _InThread(self._ask_all(requests, arrived), arrived)
+        try:
+            for _ in requests:
+                answer = arrived.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield answer
+        finally:
+            asking.stop()
 
     async def _ask_all(
-        self, requests: Sequence[Request], arrived: "asyncio.Queue[Answer | BaseException]"
+        self, requests: Sequence[Request], arrived: "queue.SimpleQueue[Answer | BaseException]"
     ) -> None:
-        """Put an answer a request into `arrived`, or an exception, after which no more come."""
-        todo = iter(requests)
-        try:
-            async with self._connected() as client, asyncio.TaskGroup() as group:
+        """Put an answer a request into `arrived`."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "latentlake"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        async with Connections(self._url, headers) as connections:
+            for form in dict.fromkeys(map(form_of, requests)):
+                if form not in self._abilities:
+                    self._abilities[form] = await self._probe(connections, form)
+            todo = iter(requests)
+
+            async def work() -> None:
+                for request in todo:
+                    while arrived.qsize() >= self._max_concurrent:  # the caller is slow to record what is paid
+                        await asyncio.sleep(0.005)
+                    body = body_of(request, self._abilities[form_of(request)])
+                    answer, _ = await self._send(connections, request, body)
+                    arrived.put(answer)
+
+            async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_concurrent, len(requests))):
-                    group.create_task(self._work(client, todo, arrived))
-        except BaseExceptionGroup as failures:
-            await arrived.put(failures.exceptions[0])
-        except Exception as failure:  # noqa: BLE001 - raised again by the thread that waits for it
-            await arrived.put(failure)
+                    group.create_task(work())
 
-    async def _work(
-        self, client: AsyncOpenAI, todo: Iterator[Request], arrived: "asyncio.Queue[Answer | BaseException]"
-    ) -> None:
-        """Take requests until there are none; all workers share one iterator."""
-        for request in todo:
-            await arrived.put(await self._answer_one(client, request))
+    async def _probe(self, connections: Connections, form: Form) -> Capabilities:
+        """Find out what the endpoint can do, by a tiny request that asks for all that requests of a form do."""
+        request = probe_request(form, self._url)
+        can = Capabilities()
+        while True:
+            answer, last = await self._send(connections, request, body_of(request, can))
+            if self._ledger is not None:
+                self._ledger.record(request, answer)
+            if isinstance(last.outcome, Answer):
+                return came_back(can, form, last.body)
+            fewer = without_what_was_refused(can, form, last.outcome)
+            if fewer is None:  # it failed for another reason; the requests will say which
+                return Capabilities()
+            can, request = fewer, replace(request, draw=request.draw + 1)
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncOpenAI]:
-        async with AsyncOpenAI(
-            api_key=self._key, base_url=self._base_url, timeout=self._timeout_seconds, max_retries=0
-        ) as client:
-            yield client
+    async def _send(self, connections: Connections, request: Request, body: bytes) -> "tuple[Answer, _Attempt]":
+        """Try a request until it is answered, cannot be, or has had its attempts; the answer, the last attempt.
 
-    async def _answer_one(self, client: AsyncOpenAI, request: Request) -> Answer:
-        """Try a request until it is answered, cannot be, or has had its attempts."""
+        Raises:
+            ConfigError: No other request can succeed either.
+        """
         requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
         attempts = 0
-        without: frozenset[str] = frozenset()
         while True:
             attempts += 1
-            outcome = await self._attempt(client, request, without)
-            if isinstance(outcome, _Failure) and not outcome.adapts <= without:
-                without |= outcome.adapts  # and at once again
-                continue
-            if isinstance(outcome, Answer) or not outcome.passes or attempts >= self._max_attempts:
+            last = await self._attempt(connections, request, body)
+            if isinstance(last.outcome, Answer):
+                answer = last.outcome
                 break
-            await asyncio.sleep(_wait_seconds(attempts, outcome.retry_after_seconds))
-        if isinstance(outcome, Answer):
-            self._refused_by[request.model] = self._refused_by.get(request.model, frozenset()) | without
-        else:
-            outcome = _failed(request, self._redacted(outcome.error))
-        return replace(
-            outcome,
+            await self._stop_if_hopeless(last.outcome, request, attempts)
+            if not last.outcome.passes or attempts >= self._max_attempts:
+                answer = unanswered(request, "http_error", last.outcome.error)
+                break
+            await asyncio.sleep(back_off_seconds(attempts))
+        answer = self._redaction.answer(answer)
+        answer = replace(
+            answer,
             attempts=attempts,
             requested_at=requested_at,
             duration_ms=round((time.monotonic() - start) * 1000),
+            error=_short(answer.error),
         )
+        return answer, last
 
-    async def _attempt(
-        self, client: AsyncOpenAI, request: Request, without: frozenset[str]
-    ) -> "Answer | _Failure":
-        """Send a request once, without some parameters. Raises ConfigError where no other can succeed either."""
-        body = self._body(request, without)
+    async def _attempt(self, connections: Connections, request: Request, body: bytes) -> "_Attempt":
+        """Send a request once, when the pace allows."""
+        entered_at = await self._pace.enter()
+        attempt = None
         try:
-            response = await client.chat.completions.with_raw_response.create(**body)
-            content = json.loads(response.text)
-        except openai.APIStatusError as error:
-            failure = _status_failure(error, body)
-        except openai.APITimeoutError:
-            return _Failure(f"no answer within {self._timeout_seconds:g} seconds", passes=True)
-        except openai.APIConnectionError as error:
-            reason = type(error.__cause__ or error).__name__
-            return _Failure(f"no connection to {client.base_url} ({reason})", passes=True)
-        except ValueError:
-            return _Failure("the server's answer was not JSON", passes=True)
-        else:
-            return _read(request, content, asked_logprobs="logprobs" in body)
-        # Outside the handler, so that no exception carries the request, and with it the key, along.
-        self._stop_if_hopeless(failure, request, str(client.base_url))
-        return failure
+            attempt = await self._post(connections, request, body)
+        finally:
+            failure = attempt.outcome if attempt and isinstance(attempt.outcome, Failure) else None
+            if failure and failure.retry_after_seconds is not None:
+                self._pace.close_for(failure.retry_after_seconds)
+            self._pace.leave(
+                entered_at,
+                went_well=attempt is not None and failure is None,
+                overloaded=failure is not None and failure.overloaded,
+            )
+        self._n_unconnected = 0 if failure is None or failure.connected else self._n_unconnected + 1
+        return attempt
 
-    def _body(self, request: Request, without: frozenset[str]) -> dict[str, Any]:
-        """The parameters of the call."""
-        without |= self._refused_by.get(request.model, frozenset())
-        body: dict[str, Any] = {
-            "model": request.model,
-            "messages": [message._asdict() for message in request.messages],
-            "max_completion_tokens" if "max_tokens" in without else "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-        }
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if request.choices and "logprobs" not in without:
-            body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        return body
+    async def _post(self, connections: Connections, request: Request, body: bytes) -> "_Attempt":
+        try:
+            response = await connections.post("/chat/completions", body, self._timeout_seconds)
+        except TimeoutError:
+            error = f"no answer within {self._timeout_seconds:g} seconds"
+            return _Attempt(Failure(error, passes=True, overloaded=True))
+        except CannotConnectError as error:
+            return _Attempt(Failure(f"no connection to {self._url} ({error})", passes=True, connected=False))
+        except DroppedError:
+            return _Attempt(Failure(f"{self._url} ended the connection before its answer", passes=True))
+        return _Attempt(read(request, response), response.body)
 
-    def _stop_if_hopeless(self, failure: "_Failure", request: Request, url: str) -> None:
+    async def _stop_if_hopeless(self, failure: Failure, request: Request, attempts: int) -> None:
+        """Raise ConfigError where no other request can succeed either; what was answered is kept."""
         if failure.http_status in {401, 403}:
             cure = (
                 f"put a valid key into environment variable '{self._api_key_env}'"
@@ -191,215 +213,68 @@ class OpenAIClient:
                 else "name the environment variable that holds its key (api_key_env)"
             )
             raise ConfigError(
-                f"{url} refuses the API key for model '{request.model}' (HTTP {failure.http_status}); {cure}"
+                f"{self._url} refuses the API key for model '{request.model}' (HTTP {failure.http_status}); {cure}"
             )
         if failure.is_out_of_credit:
             raise ConfigError(
-                f"{url} says that the account has no credit left (HTTP {failure.http_status}); add some and run "
-                "again: what was answered is kept"
+                f"{self._url} says that the account has no credit left (HTTP {failure.http_status}); add some and "
+                "run again: what was answered is kept"
             )
         if failure.http_status == 404:
+            served = await asyncio.to_thread(self._served_models)
+            serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
             raise ConfigError(
-                f"{url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
-                "or correct base_url (it mostly ends in /v1)"
+                f"{self._url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
+                f"or correct base_url ({serves})"
+            )
+        if attempts >= self._max_attempts <= self._n_unconnected:
+            raise ConfigError(
+                f"{_short(self._redaction(failure.error))}, {self._n_unconnected} times in a row; start the "
+                "server or correct base_url, and run again: what was answered is kept"
             )
 
-    def _redacted(self, text: str) -> str:
-        return text if self._key == _NO_KEY else text.replace(self._key, "***")
+    def _served_models(self) -> list[str]:
+        """The names of the models that the endpoint lists; empty if it lists none."""
+        try:
+            with openai.OpenAI(
+                api_key=self._key or "none", base_url=self._url, timeout=5, max_retries=0
+            ) as client:
+                return [self._redaction(model.id) for model in client.models.list()]
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            return []
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """An attempt that gave no answer.
+class _Attempt(NamedTuple):
+    """What came of sending a request once: an answer or a failure, and the body that it was read from."""
 
-    `passes`: another attempt may succeed; `adapts`: what the server may have refused, to be left out (for
-    `max_tokens`, to be called by its newer name).
-    """
-
-    error: str
-    passes: bool
-    http_status: int | None = None
-    retry_after_seconds: float | None = None
-    adapts: frozenset[str] = frozenset()
-    is_out_of_credit: bool = False
+    outcome: Answer | Failure
+    body: bytes = b""
 
 
-def _status_failure(error: openai.APIStatusError, body: dict[str, Any]) -> _Failure:
-    status = error.status_code
-    said = _error_message(error.body) or error.message
-    adapts: frozenset[str] = frozenset()
-    if status in {400, 422}:
-        if "max_completion_tokens" in said:  # OpenAI's newer models say to use that instead
-            adapts = frozenset({"max_tokens"})
-        elif "logprobs" in body:
-            adapts = frozenset({"logprobs"})
-    return _Failure(
-        f"HTTP {status}: {_short(said)}",
-        passes=status in _RETRIED or status >= 500,
-        http_status=status,
-        retry_after_seconds=_retry_after(error.response.headers.get("retry-after")),
-        adapts=adapts,
-        is_out_of_credit=status == 402 or error.code == "insufficient_quota",
-    )
+class _InThread:
+    """Work on an event loop of its own thread; an exception that ends it is put where its results go."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], arrived: "queue.SimpleQueue[Any]") -> None:
+        self._work, self._arrived = work, arrived
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._run(),), name="llm requests", daemon=True)
+        self._thread.start()
+
+    async def _run(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.ensure_future(self._work)
+        self._started.set()
+        await asyncio.wait([self._task])
+        if not self._task.cancelled() and (error := self._task.exception()):
+            self._arrived.put(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
+
+    def stop(self) -> None:
+        """Drop what is under way, and return when everything is closed."""
+        self._started.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join()
 
 
-def _read(request: Request, content: Any, *, asked_logprobs: bool) -> Answer | _Failure:
-    """The answer in a response's JSON; attempts and times are filled in later."""
-    if not isinstance(content, dict):
-        return _Failure("the server's answer was not a JSON object", passes=True)
-    choices = content.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
-    if choice is None:
-        # OpenRouter passes an upstream failure on as HTTP 200 with an error inside.
-        said = _error_message(content) or "the server's answer holds no choice"
-        return _Failure(_short(said), passes=True)
-    message = _dict(choice.get("message"))
-    usage = _dict(content.get("usage"))
-    text, refusal = _text(message.get("content")), _text(message.get("refusal"))
-    finish_reason = _text(choice.get("finish_reason"))
-    probabilities = None
-    if request.choices and asked_logprobs:
-        probabilities = choice_probabilities(_first_token(choice.get("logprobs")), request.choices)
-
-    status: Status = "ok"
-    error = None
-    if refusal or finish_reason == "content_filter":
-        status, text, error = "refused", text or refusal, _short(refusal) if refusal else "content filter"
-    elif finish_reason == "length" and not (request.choices and request.max_tokens == 1):
-        status = "truncated"
-    elif not (text and text.strip()) and probabilities is None:
-        return _Failure("the server's answer was empty", passes=True)
-    return Answer(
-        request_id=request.request_id,
-        status=status,
-        text=text,
-        probabilities=probabilities,
-        resolved_model=_text(content.get("model")),
-        finish_reason=finish_reason,
-        attempts=0,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        cached_tokens=_count(_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        duration_ms=0,
-        requested_at="",
-        error=error,
-    )
-
-
-def _failed(request: Request, error: str) -> Answer:
-    return Answer(
-        request_id=request.request_id,
-        status="http_error",
-        text=None,
-        probabilities=None,
-        resolved_model=None,
-        finish_reason=None,
-        attempts=0,
-        prompt_tokens=None,
-        cached_tokens=None,
-        completion_tokens=None,
-        duration_ms=0,
-        requested_at="",
-        error=error,
-    )
-
-
-def _first_token(logprobs: Any) -> list[tuple[str, float]]:
-    """The alternatives (token, log-probability) at the first token; empty unless there are at least two.
-
-    One alone says which token was drawn, and nothing of how probable the other choice was.
-    """
-    tokens = _dict(logprobs).get("content")
-    first = _dict(tokens[0]) if isinstance(tokens, list) and tokens else {}
-    listed = first.get("top_logprobs")
-    found = {}
-    for entry in [first, *(listed if isinstance(listed, list) else [])]:
-        token, logprob = _dict(entry).get("token"), _dict(entry).get("logprob")
-        if isinstance(token, str) and isinstance(logprob, int | float):
-            found[token] = float(logprob)
-    return list(found.items()) if len(found) > 1 else []
-
-
-def _wait_seconds(attempts: int, retry_after_seconds: float | None) -> float:
-    """How long to wait after the attempt of that number: what the server asks for, else doubling with jitter."""
-    doubling = min(_FIRST_WAIT_SECONDS * 2.0 ** (attempts - 1), _LONGEST_WAIT_SECONDS)
-    jitter = doubling * random.random() / 2
-    if retry_after_seconds is not None:
-        return min(retry_after_seconds, _LONGEST_RETRY_AFTER_SECONDS) + jitter
-    return doubling / 2 + jitter
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds, from either form of the header (a number, or a date)."""
-    if header is None:
-        return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def _error_message(body: Any) -> str | None:
-    """What a server says went wrong; the openai package gives the body with or without its `error` envelope."""
-    inner = _dict(body).get("error", body)
-    return _text(inner) or _text(_dict(inner).get("message"))
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:300]
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    """A string that UTF-8 can carry (JSON can hold half a surrogate pair), or None."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _task(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> "asyncio.Task[None]":
-    """Start work on a loop of another thread."""
-
-    async def start() -> "asyncio.Task[None]":
-        return asyncio.create_task(work)
-
-    return asyncio.run_coroutine_threadsafe(start(), loop).result()
-
-
-async def _end(task: "asyncio.Task[None]", *, at_once: bool) -> None:
-    """Wait until a task has closed what it opened; `at_once`: it drops what it is doing."""
-    if at_once:
-        task.cancel()
-    await asyncio.wait([task])
-
-
-@contextmanager
-def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs in its own thread until the block ends."""
-    ready = threading.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-    end: list[asyncio.Event] = []
-
-    async def run() -> None:
-        loops.append(asyncio.get_running_loop())
-        end.append(asyncio.Event())
-        ready.set()
-        await end[0].wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),), name="llm requests", daemon=True)
-    thread.start()
-    ready.wait()
-    try:
-        yield loops[0]
-    finally:
-        loops[0].call_soon_threadsafe(end[0].set)
-        thread.join()
+def _short(text: str | None) -> str | None:
+    """At most so much of it, in one line."""
+    return None if text is None else " ".join(text.split())[:_LONGEST_ERROR]

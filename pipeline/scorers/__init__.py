@@ -1,6 +1,7 @@
 """Predictions: every explanation of a batch, judged question by question."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import duckdb
@@ -43,7 +44,12 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     figures: dict[str, float | int | str] = {}
 
     def answer(asking: Sequence[Asking]) -> Mapping[str, Answer]:
-        asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking])
+        puts = {each.request.request_id: each for each in asking}
+
+        def is_usable(request: Request, answer: Answer) -> bool:
+            return _read(puts[replace(request, draw=0).request_id], answer)[1] is not None
+
+        asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking], is_usable)
         figures.update(asked.figures)
         return asked.answers
 
@@ -119,7 +125,7 @@ def _rows(sae: str, asking: Asking, answers: Mapping[str, Answer]) -> Iterator[R
             "probability": probability,
             "values": None,
             "status": "unparsed" if status == "ok" and predictions is None else status,
-            "request_id": asking.request.request_id,
+            "request_id": answer.request_id,
         }
 
 

@@ -7,7 +7,8 @@ The brain is a function from the request's JSON to what the model says: a text, 
 
 Logprobs are given when asked for: a one-word answer has `confidence` at the first token, split with the
 other words of `alternatives`. `oracle.requests` holds the bodies that came in, `oracle.max_in_flight` how
-many were being answered at once.
+many were being answered at once. Probes, by which the client finds out what a server can do, are counted apart
+in `oracle.probes` and answered by `probed`: by default as a server does that can do everything.
 """
 
 import json
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 Fault = Literal[
     "refuse",  # message.refusal is set, no content
@@ -29,6 +31,7 @@ Fault = Literal[
     "error_inside",  # HTTP 200 with an error in it (OpenRouter)
     "no_logprobs",  # ignores logprobs (transformers serve)
     "drop",  # closes the connection without an answer
+    "break_off",  # closes it in the middle of the body
     "status",  # the HTTP status of `status`, with `message`
 ]
 
@@ -57,6 +60,11 @@ def last_message(body: dict[str, Any]) -> str:
     return body["messages"][-1]["content"]
 
 
+def is_probe(body: dict[str, Any]) -> bool:
+    """Whether a request only finds out what the server can do."""
+    return last_message(body).endswith(" an address? Answer Yes or No.")
+
+
 def in_turn(*replies: "str | Reply") -> Brain:
     """A brain that gives these replies one after the other, and the last one from then on."""
     left, lock = list(replies), threading.Lock()
@@ -75,12 +83,16 @@ class Oracle:
     brain: Brain = lambda body: "Yes"
     key: str | None = None
     models: tuple[str, ...] | None = None
+    probed: Brain = lambda body: '{"answer": "Yes"}' if "response_format" in body else "Yes"
     requests: list[dict[str, Any]] = field(default_factory=list)
+    probes: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     max_in_flight: int = 0
+    in_flight: int = 0
 
     def __enter__(self) -> Self:
-        self._lock, self._in_flight = threading.Lock(), 0
+        self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"oracle": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
@@ -102,27 +114,30 @@ class Oracle:
     def reply(self, body: dict[str, Any], key: str) -> "Reply":
         """The reply to a request, which is counted."""
         with self._lock:
-            self.requests.append(body)
+            (self.probes if is_probe(body) else self.requests).append(body)
             self.keys.append(key)
-            self._in_flight += 1
-            self.max_in_flight = max(self.max_in_flight, self._in_flight)
+            self.in_flight += 1
+            self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.key is not None and key != self.key:
                 return Reply(fault="status", status=401, message=f"Incorrect API key provided: {key}")
             if self.models is not None and body["model"] not in self.models:
                 return Reply(fault="status", status=404, message=f"no model {body['model']}")
-            said = self.brain(body)
+            said = (self.probed if is_probe(body) else self.brain)(body)
             reply = Reply(said) if isinstance(said, str) else said
             time.sleep(reply.delay_seconds)
             return reply
         finally:
             with self._lock:
-                self._in_flight -= 1
+                self.in_flight -= 1
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128  # with the default of 5, connections opened at once wait a second
+
+    def handle_error(self, *_: object) -> None:
+        """Nothing on stderr: a client that was killed resets its connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -132,11 +147,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if self.path != "/v1/chat/completions":
+        self.oracle.paths.append(self.path)
+        if urlsplit(self.path).path != "/v1/chat/completions":
             return self._send(404, {"error": {"message": f"no such path {self.path}"}})
         reply = self.oracle.reply(body, self.headers.get("authorization", "").removeprefix("Bearer "))
         match reply.fault:
             case "drop":
+                self.close_connection = True
+                return None
+            case "break_off":
+                self._send(200, completion(body, reply), promised=10)
                 self.close_connection = True
                 return None
             case "status":
@@ -151,12 +171,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, {"error": {"message": reply.message, "code": 502}})
         return self._send(200, completion(body, reply))
 
-    def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+    def do_GET(self) -> None:
+        if self.path == "/v1/models" and self.oracle.models:
+            return self._send(200, {"object": "list", "data": [{"id": name} for name in self.oracle.models]})
+        return self._send(404, {"error": {"message": f"no such path {self.path}"}})
+
+    def _send(
+        self, status: int, content: Any, headers: dict[str, str] | None = None, promised: int = 0
+    ) -> None:
+        """Send a response whose head promises so many bytes more than come."""
         data = (content if isinstance(content, str) else json.dumps(content)).encode()
         try:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data) + promised))
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.end_headers()

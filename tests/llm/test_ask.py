@@ -99,4 +99,4 @@ def test_what_came_before_an_interruption_is_kept(tmp_path):
         with open_ledger(tmp_path) as ledger, pytest.raises(KeyboardInterrupt):
             ask(ledger, OpenAIClient(oracle.base_url, None), questions(), on_answer=interrupt)
         with open_ledger(tmp_path) as ledger:
-            assert sum(ledger.replay(request) is not None for request in questions()) == 1
+            assert sum(ledger.replay(request) is not None for request in questions()) >= 1

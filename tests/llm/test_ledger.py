@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -227,3 +228,107 @@ def test_a_run_killed_in_the_middle_loses_nothing_and_asks_nothing_twice(tmp_pat
     )
     # Bought twice: at most what was under way, or had come and was not yet recorded.
     assert len(asked_before & set(asked_again)) <= 5
+
+
+# Several processes, full disks, groups ---------------------------------------------------------------------
+
+
+def test_a_failure_never_takes_the_place_of_an_answer_that_was_paid_for(tmp_path):
+    record(tmp_path, question(), first=0, last=19, requested_at="2026-01-01T00:00:00.000+00:00")
+    record(tmp_path, question(), status="http_error", text=None, requested_at="2026-01-02T00:00:00.000+00:00")
+    for first, last in [(0, 9), (0, 19), (5, 6)]:
+        with Ledger(tmp_path, "predictions", "sae", first, last) as ledger:
+            assert ledger.replay(question()) == answered(question())
+
+
+def test_a_group_is_synced_once(tmp_path, monkeypatch):
+    synced = []
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        monkeypatch.setattr(os, "fsync", synced.append)
+        ledger.record_all([(question(number), answered(question(number))) for number in range(50)])
+        assert len(synced) == 1
+        assert all(ledger.replay(question(number)) for number in range(50))
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert all(ledger.replay(question(number)) for number in range(50))
+
+
+def test_answers_that_come_together_share_a_sync_and_none_is_used_before(tmp_path, monkeypatch):
+    synced, used, real = [], [], os.fsync
+
+    def slow_sync(handle):
+        time.sleep(0.02)
+        real(handle)
+        synced.append((tmp_path / "predictions" / "sae" / "0-9.jsonl").read_text())
+
+    class Together:
+        def answer(self, requests):
+            return map(answered, requests)
+
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        monkeypatch.setattr(os, "fsync", slow_sync)
+
+        def use(answer):
+            assert answer.request_id in synced[-1]
+            used.append(answer)
+
+        ask(ledger, Together(), [question(number) for number in range(300)], on_answer=use)
+    assert len(used) == 300 and len(synced) < 30
+
+
+def test_a_disk_that_is_full_stops_the_run_and_spoils_only_the_line_that_it_tore(tmp_path):
+    class Full:
+        """Takes ten bytes and then no more, once."""
+
+        def __init__(self, file):
+            self.file, self.left = file, [10, None]
+
+        def write(self, data):
+            if self.left:
+                most = self.left.pop(0)
+                if most is None:
+                    raise OSError(28, "No space left on device")
+                return self.file.write(data[:most])
+            return self.file.write(data)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        ledger._file = Full(ledger._file)
+        with pytest.raises(LakeError, match="cannot be written: No space left"):
+            ledger.record(question(0), answered(question(0)))
+        assert ledger.replay(question(0)) is None
+        ledger.record(question(1), answered(question(1)))
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+        assert ledger.replay(question(0)) is None and ledger.replay(question(1))
+
+
+def test_what_cannot_be_recorded_ends_the_asking(tmp_path):
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger, Oracle() as oracle:
+        ledger._file.close()
+        ledger._file = None
+        with pytest.raises(LakeError, match="is not open"):
+            ask(ledger, OpenAIClient(oracle.base_url, None), [question(number) for number in range(50)])
+
+
+def test_a_file_is_read_while_another_process_writes_it(tmp_path):
+    writing = textwrap.dedent(
+        f"""
+        import sys
+        sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
+        from pathlib import Path
+        from llm.test_ledger import answered, question
+        from pipeline.llm import Ledger
+        with Ledger(Path(sys.argv[1]), "predictions", "sae", 0, 9) as ledger:
+            for number in range(100_000):
+                ledger.record(question(number), answered(question(number)))
+                print(number, flush=True)
+        """
+    )
+    command = [sys.executable, "-c", writing, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(5):
+            n_recorded = [int(process.stdout.readline()) for _ in range(20)][-1] + 1
+            with Ledger(tmp_path, "predictions", "sae", 0, 19) as ledger:
+                assert all(ledger.replay(question(number)) for number in range(n_recorded))
+        process.kill()

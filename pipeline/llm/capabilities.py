@@ -1,0 +1,150 @@
+"""What a server can do, and how a request is put to it.
+
+Servers of the same protocol differ in what they take, and some answer 200 and ignore what they do not know
+(`transformers serve`: logprobs and response_format; llama.cpp: logprobs, unless started with them). So each form
+of request is tried out once, with a tiny request of that form, and only what came back is asked for.
+"""
+
+import json
+import time
+import urllib.parse
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pipeline.llm.reading import Failure, first_token
+from pipeline.llm.requests import Message, Request
+
+TOP_LOGPROBS = 20
+"""Alternatives asked for at the first token; the most that OpenAI and vLLM give."""
+FEW_LOGPROBS = 5
+"""The most that some other servers give."""
+
+_PROBE_TOKENS = 64
+_PROBE_SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "enum": ["Yes", "No"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What requests have in common as far as a server's abilities matter; a probe is sent for each."""
+
+    model: str
+    has_choices: bool
+    has_schema: bool
+    has_stop: bool
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a server takes and heeds.
+
+    Attributes:
+        top_logprobs: Alternatives at the first token that may be asked for; 0: it gives none.
+        schema: It keeps to a JSON schema.
+        max_tokens: Its name for the longest answer (OpenAI's newer models want the longer one).
+        temperature: It lets one set the temperature (reasoning models do not).
+        stop: It takes stops (reasoning models do not).
+    """
+
+    top_logprobs: int = TOP_LOGPROBS
+    schema: bool = True
+    max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    temperature: bool = True
+    stop: bool = True
+
+
+def form_of(request: Request) -> Form:
+    """The form of a request."""
+    return Form(
+        request.model, bool(request.choices), bool(request.schema), bool(request.stop), request.temperature
+    )
+
+
+def body_of(request: Request, can: Capabilities) -> bytes:
+    """The body of the call, with what the server can do and nothing else."""
+    return json.dumps(_parameters(request, can), separators=(",", ":")).encode()
+
+
+def probe_request(form: Form, base_url: str) -> Request:
+    """A tiny request of a form; each is a draw of its own, because it asks about the server as it now runs.
+
+    Nothing in its words asks for JSON: if JSON comes, the schema was heeded.
+    """
+    url = urllib.parse.urlsplit(base_url)
+    return Request(
+        purpose="probe",
+        sae="",
+        feature=0,
+        model=form.model,
+        messages=(Message("user", f"Is {url.hostname}{url.path} an address? Answer Yes or No."),),
+        max_tokens=_PROBE_TOKENS if form.has_schema else 1,
+        temperature=form.temperature,
+        choices=("Yes", "No") if form.has_choices else None,
+        stop=("\n",) if form.has_stop else (),
+        draw=time.time_ns() // 1_000_000,
+        schema=_PROBE_SCHEMA if form.has_schema else None,
+    )
+
+
+def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) -> Capabilities | None:
+    """What to try after a refusal (HTTP 400 or 422), by its words, else in turn; None: nothing is left."""
+    if failure.http_status not in {400, 422}:
+        return None
+    less: dict[str, Capabilities] = {}
+    if can.max_tokens == "max_tokens":
+        less["max_completion_tokens"] = replace(can, max_tokens="max_completion_tokens")
+    if form.has_choices and can.top_logprobs:
+        n_fewer = FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0
+        less["logprobs"] = replace(can, top_logprobs=n_fewer)
+    if form.has_schema and can.schema:
+        less["response_format"] = less["json_schema"] = less["schema"] = replace(can, schema=False)
+    if can.temperature:
+        less["temperature"] = replace(can, temperature=False)
+    if form.has_stop and can.stop:
+        less["stop"] = replace(can, stop=False)
+    for word, fewer in less.items():
+        if word in failure.error:
+            return fewer
+    for word in ("response_format", "logprobs", "temperature", "stop"):
+        if word in less:
+            return less[word]
+    return None
+
+
+def came_back(can: Capabilities, form: Form, body: bytes) -> Capabilities:
+    """What a probe's answer shows: of what the server took, only what it heeded."""
+    content = json.loads(body)
+    if form.has_choices and not first_token(content):
+        can = replace(can, top_logprobs=0)
+    if form.has_schema:
+        try:
+            answer = json.loads(content["choices"][0]["message"]["content"])
+            heeded = isinstance(answer, dict) and answer.get("answer") in {"Yes", "No"}
+        except (ValueError, LookupError, TypeError):
+            heeded = False
+        can = replace(can, schema=heeded)
+    return can
+
+
+def _parameters(request: Request, can: Capabilities) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "model": request.model,
+        "messages": [message._asdict() for message in request.messages],
+        can.max_tokens: request.max_tokens,
+    }
+    if can.temperature:
+        parameters["temperature"] = request.temperature
+    if request.stop and can.stop:
+        parameters["stop"] = list(request.stop)
+    if request.choices and can.top_logprobs:
+        parameters["logprobs"] = True
+        parameters["top_logprobs"] = can.top_logprobs
+    if request.schema and can.schema:
+        json_schema = {"name": "answer", "strict": True, "schema": request.schema}
+        parameters["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+    return parameters

@@ -1,0 +1,39 @@
+"""Asking again what was answered to no use: the next draw of the same request."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.llm.requests import FAILED, Answer, Request
+
+IsUsable = Callable[[Request, Answer], bool]
+"""Whether an answer with status `ok` can be read."""
+
+
+def ask_draws(
+    ask: Callable[[Sequence[Request]], Mapping[str, Answer]],
+    requests: Sequence[Request],
+    max_draws: int,
+    is_usable: IsUsable,
+) -> dict[str, Answer]:
+    """The answer that counts, by the request_id of the request given: its `request_id` says of which draw.
+
+    The first usable answer by draw counts; if none of `max_draws` is usable, the first. A failure counts at once,
+    so that the next run asks that draw again before it goes on. What counts depends on the answers alone, so
+    that a replay chooses the same.
+    """
+    counting: dict[str, Answer] = {}
+    open_draws = {request.request_id: request for request in requests}
+    for _ in range(max_draws):
+        answers = ask(list(open_draws.values()))
+        useless = {}
+        for first_id, request in open_draws.items():
+            answer = answers[request.request_id]
+            if answer.status in FAILED or (answer.status == "ok" and is_usable(request, answer)):
+                counting[first_id] = answer
+            else:
+                counting.setdefault(first_id, answer)
+                useless[first_id] = replace(request, draw=request.draw + 1)
+        open_draws = useless
+        if not open_draws:
+            break
+    return counting

@@ -1,0 +1,93 @@
+"""When the next request may go: as many in flight as an endpoint bears, and none while it asks to wait.
+
+Slow start and then additive increase, multiplicative decrease (Jacobson 1988, Chiu and Jain 1989): the number
+allowed doubles every round trip until the endpoint is overloaded once, and grows by one a round trip from then
+on; an overload halves it, at most once a round trip.
+"""
+
+import asyncio
+import email.utils
+import random
+import time
+from collections import deque
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+LONGEST_RETRY_AFTER_SECONDS = 120.0
+_ALLOWED_AT_FIRST = 8
+
+
+class Pace:
+    """The requests in flight at one endpoint, whatever they are for.
+
+    Args:
+        limit: In flight at most.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._allowed = float(min(_ALLOWED_AT_FIRST, limit))
+        self._slow_start = True
+        self._cut_at = 0.0
+        self._closed_until = 0.0
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def allowed(self) -> int:
+        """Requests that may be in flight now."""
+        return int(self._allowed)
+
+    async def enter(self) -> float:
+        """Wait until a request may go; the time at which it does, for `leave`."""
+        while True:
+            wait_seconds = self._closed_until - time.monotonic()
+            if wait_seconds > 0:
+                await asyncio.sleep(wait_seconds)
+            elif self._in_flight >= int(self._allowed):
+                turn = asyncio.get_running_loop().create_future()
+                self._waiting.append(turn)
+                await turn
+            else:
+                self._in_flight += 1
+                return time.monotonic()
+
+    def leave(self, entered_at: float, *, went_well: bool = False, overloaded: bool = False) -> None:
+        """A request that entered then is over; how it went sets how many may go."""
+        self._in_flight -= 1
+        if went_well:
+            self._allowed = min(self._limit, self._allowed + (1 if self._slow_start else 1 / self._allowed))
+        elif overloaded and entered_at > self._cut_at:  # what was sent before the cut tells nothing of it
+            self._allowed = max(1.0, self._allowed / 2)
+            self._slow_start = False
+            self._cut_at = time.monotonic()
+        n_free = int(self._allowed) - self._in_flight
+        while n_free > 0 and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                n_free -= 1
+
+    def close_for(self, seconds: float) -> None:
+        """Send nothing for so long: the endpoint has asked for it."""
+        until = time.monotonic() + min(seconds, LONGEST_RETRY_AFTER_SECONDS)
+        self._closed_until = max(self._closed_until, until)
+
+
+def back_off_seconds(attempts: int) -> float:
+    """How long to wait after the attempt of that number: capped, doubling, with full jitter (Brooker 2015)."""
+    return random.uniform(0, min(FIRST_WAIT_SECONDS * 2.0 ** (attempts - 1), LONGEST_WAIT_SECONDS))
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """Seconds, from either form of the Retry-After header (a number, or a date)."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except ValueError:
+        return None

@@ -1,0 +1,73 @@
+"""A key out of every text that a server sends: whole or in part, as it is or as it was encoded on the way."""
+
+import base64
+import json
+import urllib.parse
+from dataclasses import replace
+from typing import Any
+
+from pipeline.llm.requests import Answer
+
+_GRAM = 8
+_STRIDE = 4
+
+
+class Redaction:
+    """Replaces what stands of a key in a text by `***`.
+
+    Nothing of 11 or more characters of the key survives, plain, in JSON, in a URL, in hexadecimal or in base64
+    (in any place of what was encoded, such as `Bearer KEY`). A key of under 8 characters is no secret.
+
+    Args:
+        key: The key, or None: nothing is replaced.
+    """
+
+    def __init__(self, key: str | None) -> None:
+        self._forms = _forms(key) if key and len(key) >= _GRAM else []
+        self._grams = {
+            form[place : place + _GRAM]: None
+            for form in self._forms
+            for place in [*range(0, len(form) - _GRAM, _STRIDE), len(form) - _GRAM]
+        }
+
+    def __call__(self, text: str) -> str:
+        """The text without the key."""
+        for gram in self._grams:
+            while gram in text:
+                start, end = self._around(text, text.index(gram), gram)
+                text = f"{text[:start]}***{text[end:]}"
+        return text
+
+    def answer(self, answer: Answer) -> Answer:
+        """An answer whose every text is without the key."""
+        texts = {name: getattr(answer, name) for name in ("text", "resolved_model", "finish_reason", "error")}
+        whole = "\0".join(filter(None, texts.values()))
+        if not any(gram in whole for gram in self._grams):
+            return answer
+        without: dict[str, Any] = {name: text and self(text) for name, text in texts.items()}
+        return replace(answer, **without)
+
+    def _around(self, text: str, place: int, gram: str) -> tuple[int, int]:
+        """The longest stretch of text around a gram that stands in one of the forms."""
+        start, end = place, place + len(gram)
+        for form in self._forms:
+            low, high = place, place + len(gram)
+            while low > 0 and text[low - 1 : high] in form:
+                low -= 1
+            while high < len(text) and text[low : high + 1] in form:
+                high += 1
+            if text[low:high] in form:
+                start, end = min(start, low), max(end, high)
+        return start, end
+
+
+def _forms(key: str) -> list[str]:
+    """The key as texts may carry it."""
+    raw = key.encode()
+    forms = {key, json.dumps(key)[1:-1], urllib.parse.quote(key, safe=""), raw.hex(), raw.hex().upper()}
+    for offset in range(3):
+        # What stands before and after the key changes the letters that hold bits of both: they are left out.
+        encoded = base64.b64encode(bytes(offset) + raw + bytes(2)).decode()
+        core = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
+        forms |= {core, core.replace("+", "-").replace("/", "_")}
+    return [form for form in forms if len(form) >= _GRAM]

@@ -1,0 +1,136 @@
+"""What a server can do is found out by a tiny request, and nothing else is asked for."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from llm.oracle import Oracle, Reply
+from pipeline.llm import Ledger, Message, Request, ask, pacing
+from pipeline.llm.openai_client import OpenAIClient
+
+CHOICES = ("Yes", "No")
+SCHEMA = {"type": "array", "items": {"type": "integer"}}
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(pacing, "FIRST_WAIT_SECONDS", 0.01)
+
+
+def question(number=0, **changes):
+    return replace(Request("detection", "sae", 3, "model", (Message("user", f"question {number}"),), 5), **changes)
+
+
+def answer(oracle, *requests):
+    return list(OpenAIClient(oracle.base_url, None, max_concurrent=2).answer(requests))
+
+
+def refusing(**words):
+    """A server that answers 400 to a request with one of these parameters, and says so in these words."""
+
+    def brain(body):
+        for name, message in words.items():
+            if name in body:
+                return Reply(fault="status", status=400, message=message)
+        return '{"answer": "Yes"}' if "response_format" in body else "Yes"
+
+    return brain
+
+
+def test_a_form_of_request_is_tried_once_with_a_tiny_request():
+    with Oracle() as oracle:
+        client = OpenAIClient(oracle.base_url, None)
+        list(client.answer([question(n, choices=CHOICES) for n in range(5)]))
+        list(client.answer([question(n, choices=CHOICES) for n in range(5, 9)]))
+        [probe] = oracle.probes
+        assert (probe["max_tokens"], probe["logprobs"], probe["top_logprobs"]) == (1, True, 20)
+        assert "127.0.0.1" in probe["messages"][0]["content"]
+        list(client.answer([question()]))
+        assert len(oracle.probes) == 2 and "logprobs" not in oracle.probes[1]
+
+
+def test_a_server_that_refuses_logprobs_is_not_asked_for_them():
+    with Oracle(probed=refusing(logprobs="bad parameter")) as oracle:
+        [first, second] = answer(oracle, question(0, choices=CHOICES), question(1, choices=CHOICES))
+        assert [body.get("top_logprobs") for body in oracle.probes] == [20, 5, None]
+        assert not any("logprobs" in body for body in oracle.requests)
+    assert (first.status, first.probabilities, first.attempts, second.attempts) == ("ok", None, 1, 1)
+
+
+def test_a_server_that_ignores_logprobs_is_not_asked_for_them():
+    with Oracle(probed=lambda body: Reply("Yes", fault="no_logprobs")) as oracle:
+        [given] = answer(oracle, question(choices=CHOICES))
+        assert "logprobs" not in oracle.requests[0]
+    assert given.probabilities is None
+    with Oracle(probed=lambda body: Reply("Yes", first_tokens={"Yes": 0.9})) as oracle:  # one is none
+        answer(oracle, question(choices=CHOICES))
+        assert "logprobs" not in oracle.requests[0]
+
+
+def test_a_server_that_gives_only_five_alternatives_is_asked_for_five():
+    def probed(body):
+        few = body.get("top_logprobs", 0) <= 5
+        return "Yes" if few else Reply(fault="status", status=400, message="top_logprobs must be at most 5")
+
+    with Oracle(probed=probed) as oracle:
+        [given] = answer(oracle, question(choices=CHOICES))
+        assert oracle.requests[0]["top_logprobs"] == 5
+    assert given.probabilities is not None
+
+
+def test_reasoning_models_get_their_own_names_and_no_temperature():
+    words = {
+        "max_tokens": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+        "temperature": "Unsupported value: 'temperature' does not support 0 with this model.",
+        "stop": "Unsupported parameter: 'stop' is not supported with this model.",
+    }
+    with Oracle(probed=refusing(**words)) as oracle:
+        [given] = answer(oracle, question(stop=("\n",)))
+        [body] = oracle.requests
+    assert body == {"model": "model", "messages": body["messages"], "max_completion_tokens": 5}
+    assert (given.status, given.attempts) == ("ok", 1)
+
+
+def test_a_schema_is_sent_where_the_server_keeps_to_it():
+    with Oracle() as oracle:
+        answer(oracle, question(schema=SCHEMA))
+        [probe], [body] = oracle.probes, oracle.requests
+    assert "JSON" not in probe["messages"][0]["content"]
+    assert body["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
+@pytest.mark.parametrize("said", ["Yes", "[1]", '{"answer": 1}', '{"answer": "Perhaps"}', "{"])
+def test_a_server_that_ignores_a_schema_is_not_sent_one(said):
+    with Oracle(probed=lambda body: said) as oracle:
+        answer(oracle, question(schema=SCHEMA))
+        assert "response_format" in oracle.probes[0]
+        assert "response_format" not in oracle.requests[0]
+
+
+def test_a_server_that_refuses_schemas_is_not_sent_one():
+    with Oracle(probed=refusing(response_format="unknown field response_format")) as oracle:
+        answer(oracle, question(schema=SCHEMA))
+        assert "response_format" not in oracle.requests[0]
+
+
+def test_a_probe_that_fails_for_another_reason_leaves_the_question_to_the_requests():
+    with Oracle(probed=lambda body: Reply(fault="status", status=500)) as oracle:
+        [given] = OpenAIClient(oracle.base_url, None, max_attempts=2).answer([question(choices=CHOICES)])
+        assert len(oracle.probes) == 2
+        assert oracle.requests[0]["top_logprobs"] == 20
+    assert given.probabilities is not None
+
+
+def test_every_probe_is_in_the_ledger_and_a_run_that_asks_nothing_sends_none(tmp_path):
+    with Oracle(probed=refusing(logprobs="logprobs are not supported")) as oracle:
+        for _ in range(2):
+            with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+                client = OpenAIClient(oracle.base_url, None, ledger=ledger)
+                ask(ledger, client, [question(n, choices=CHOICES) for n in range(3)])
+        assert (len(oracle.probes), oracle.n_requests) == (3, 3)
+    lines = (tmp_path / "predictions" / "sae" / "0-9.jsonl").read_text().splitlines()
+    probes = [record for record in map(json.loads, lines) if record["purpose"] == "probe"]
+    assert [record["status"] for record in probes] == ["http_error", "http_error", "ok"]
+    assert len({record["request_id"] for record in probes}) == 3
+    assert all(record["prompt_tokens"] for record in probes[2:])

@@ -1,0 +1,73 @@
+"""What was answered to no use is asked again as the next draw, and a replay chooses the same."""
+
+import threading
+from collections import Counter
+
+from llm.oracle import Oracle, Reply, last_message
+from pipeline.llm import Ledger, Message, Request, ask
+from pipeline.llm.draws import ask_draws
+from pipeline.llm.openai_client import OpenAIClient
+
+USELESS = [Reply(fault="refuse"), Reply("cut", fault="truncate"), Reply("nonsense")]
+
+
+def questions(n=6):
+    return [Request("p", "s", 0, "m", (Message("user", f"question {k}"),), 5) for k in range(n)]
+
+
+def useless_at_first():
+    """Question k is answered to use from the k-th draw on."""
+    lock, times = threading.Lock(), Counter()
+
+    def brain(body):
+        number = int(last_message(body).split()[1])
+        with lock:
+            times[number] += 1
+            return USELESS[number % 3] if times[number] <= number else f"draw {times[number] - 1}"
+
+    return brain
+
+
+def drawn(folder, oracle, max_draws):
+    with Ledger(folder, "predictions", "s", 0, 0) as ledger:
+        client = OpenAIClient(oracle.base_url, None, max_attempts=1)
+        counting = ask_draws(
+            lambda some: ask(ledger, client, some), questions(), max_draws, lambda _, answer: "draw" in answer.text
+        )
+    return [counting[request.request_id] for request in questions()]
+
+
+def test_the_first_usable_answer_counts_and_without_one_the_first(tmp_path):
+    with Oracle(useless_at_first()) as oracle:
+        answers = drawn(tmp_path, oracle, max_draws=3)
+        assert oracle.n_requests == 1 + 2 + 3 * 4
+        assert [answer.text for answer in answers[:3]] == ["draw 0", "draw 1", "draw 2"]
+        assert [answer.status for answer in answers[3:]] == ["refused", "truncated", "ok"]
+        ids = [request.request_id for request in questions()]
+        is_first = [answer.request_id == each for answer, each in zip(answers, ids, strict=True)]
+        assert is_first == [True, False, False, True, True, True]
+        assert drawn(tmp_path, oracle, max_draws=3) == answers
+        assert oracle.n_requests == 15  # a replay sends nothing
+        more = drawn(tmp_path, oracle, max_draws=6)
+        assert [answer.text for answer in more] == [f"draw {k}" for k in range(6)]
+        assert oracle.n_requests == 15 + 1 + 2 + 3
+
+
+def test_one_draw_is_one_request(tmp_path):
+    with Oracle(useless_at_first()) as oracle:
+        drawn(tmp_path, oracle, max_draws=1)
+        assert oracle.n_requests == 6
+
+
+def test_a_draw_that_failed_on_its_way_is_asked_again_before_the_next(tmp_path):
+    replies = [Reply("nonsense"), Reply(fault="status", status=400), Reply("draw 1")]
+    with Oracle(lambda body: replies.pop(0)) as oracle:
+        request = questions(1)
+        for expected in ("http_error", "ok"):
+            with Ledger(tmp_path, "predictions", "s", 0, 0) as ledger:
+                client = OpenAIClient(oracle.base_url, None, max_attempts=1)
+                [answer] = ask_draws(
+                    lambda some: ask(ledger, client, some), request, 5, lambda _, answer: "draw" in answer.text  # noqa: B023
+                ).values()
+            assert answer.status == expected
+        assert (answer.text, oracle.n_requests) == ("draw 1", 3)

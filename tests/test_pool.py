@@ -1,0 +1,102 @@
+"""The pool of the steps that ask an LLM: its limit holds over processes, and a killed one gives its slot back."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.graph import TABLE_ASSETS
+from assets.processes import PROCESS_TAG, end_dead_runs, process_tag
+
+ROOT = Path(__file__).parent.parent
+
+ASKING = """
+import os, sys, time
+from pathlib import Path
+import dagster as dg
+from assets.processes import end_dead_runs, process_tag
+
+@dg.asset(pool="llm")
+def asking() -> None:
+    inside = Path(os.environ["DAGSTER_HOME"], f"inside-{os.getpid()}")
+    inside.touch()
+    time.sleep(float(sys.argv[1]))
+    inside.unlink()
+
+with dg.DagsterInstance.get() as instance:
+    end_dead_runs(instance)
+    job = dg.Definitions(assets=[asking], executor=dg.in_process_executor).resolve_implicit_global_asset_job_def()
+    sys.exit(not job.execute_in_process(instance=instance, tags=process_tag()).success)
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """DAGSTER_HOME as `make setup` makes it."""
+    shutil.copy(ROOT / "assets" / "dagster.yaml", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.get():
+        pass  # two processes that make its tables at once would be in each other's way
+    return tmp_path
+
+
+def start(seconds):
+    command = [sys.executable, "-c", textwrap.dedent(ASKING), str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_assets_that_ask_an_llm_and_no_others_are_in_the_pool():
+    assert {name for name, asset in TABLE_ASSETS.items() if asset.pool} == {"explanations", "predictions"}
+
+
+def test_a_second_run_gets_no_slot_beside_the_first_and_gets_it_when_that_was_killed(home):
+    first = start(60)
+    wait_until(lambda: any(home.glob("inside-*")))
+    with dg.DagsterInstance.get() as instance:
+        slots = instance.event_log_storage
+        assert not slots.claim_concurrency_slot("llm", "another run", "asking").is_claimed
+        assert end_dead_runs(instance) == []
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        assert not slots.check_concurrency_claim("llm", "another run", "asking").is_claimed
+        [ended] = end_dead_runs(instance)  # as `make run` does
+        assert instance.get_run_by_id(ended).status == dg.DagsterRunStatus.FAILURE
+        assert slots.claim_concurrency_slot("llm", "another run", "asking").is_claimed
+
+
+def test_only_a_run_whose_process_is_gone_is_ended(home):
+    with dg.DagsterInstance.get() as instance:
+        host, pid, started = process_tag()[PROCESS_TAG].split(" ")
+        tags = {
+            "alive": f"{host} {pid} {started}",
+            "another start": f"{host} {pid} 1",
+            "no such process": f"{host} 4194303 1",
+            "another host": "elsewhere 4194303 1",
+        }
+
+        @dg.job
+        def nothing():
+            pass
+
+        runs = {
+            name: instance.create_run_for_job(
+                nothing, status=dg.DagsterRunStatus.STARTED, tags={PROCESS_TAG: tag}
+            ).run_id
+            for name, tag in tags.items()
+        }
+        ended = end_dead_runs(instance)
+    assert set(ended) == {runs["another start"], runs["no such process"]}
