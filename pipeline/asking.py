@@ -45,6 +45,7 @@ def ask_batch(lake: Lake, asset: Asset, sae: str, batch: int, requests: Sequence
         "requests_sent": len(sent),
         "requests_replayed": len(answers) - len(sent),
         "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in sent),
+        "cached_tokens": sum(answer.cached_tokens or 0 for answer in sent),
         "completion_tokens": sum(answer.completion_tokens or 0 for answer in sent),
     }
     return Asked(answers, figures)

@@ -6,10 +6,10 @@ whatever they ask it for.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Role = Literal["system", "user", "assistant"]
 
@@ -42,6 +42,7 @@ class Request:
         choices: Short answers (`Yes`, `No`) whose probabilities at the first token are wanted.
         stop: Texts at which the model's turn ends; they are not part of the answer.
         draw: Number of the draw, where the same question is put several times.
+        schema: JSON schema of the answer, for servers that hold a model to one; the prompt asks for it as well.
     """
 
     purpose: str
@@ -54,11 +55,12 @@ class Request:
     choices: tuple[str, ...] | None = None
     stop: tuple[str, ...] = ()
     draw: int = 0
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @cached_property
     def request_id(self) -> str:
         """SHA-256 of what the model is asked (not of what for), 32 hex digits."""
-        content = {
+        content: dict[str, Any] = {
             "model": self.model,
             "messages": [[message.role, message.content] for message in self.messages],
             "max_tokens": self.max_tokens,
@@ -67,6 +69,8 @@ class Request:
             "stop": list(self.stop),
             "draw": self.draw,
         }
+        if self.schema is not None:  # without one the ids are what they were before there were schemas
+            content["schema"] = self.schema
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
