@@ -37,7 +37,7 @@ from pipeline.errors import ConfigError
 from pipeline.explainers import explanation_id, write_explanations
 from pipeline.features import write_batch_table, write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
-from pipeline.scorers import write_predictions
+from pipeline.scorers import write_fuzzing_pairs, write_predictions
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -124,6 +124,7 @@ def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details:
     lake = open_lake(config)
     for batch in batches:
         write_batch_table(lake, "examples", SAE, batch)
+        write_fuzzing_pairs(lake, SAE, batch)
         write_explanations(lake, SAE, batch)
         judge(lake, batch, details=details)
     return lake
@@ -262,6 +263,7 @@ def test_an_explainer_that_fails_gives_no_explanation(make: Make, fault: Any) ->
     with Oracle(lambda body: failure) as oracle:
         lake = open_lake(make(oracle.base_url))
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
     [failed] = rows_of(lake, "from explanations where explainer = 'default'")
     expected = {"refuse": "refused", "truncate": "truncated", "words": "unparsed"}
@@ -302,6 +304,7 @@ def stop_rates(make: Make, tiny_subject: Path) -> dict[tuple[str, str], dict[str
         schema = TABLES["examples"].schema
         rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), schema)
         lake.write("examples", rows, sae=SAE, batch=0)
+        write_fuzzing_pairs(lake, SAE, 0)
         ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
         explained = [
             {
@@ -397,6 +400,7 @@ def test_another_batch_size_buys_nothing_again(told: Any, make: Make) -> None:
         write_selected_features(open_lake(config), SAE)
         lake = open_lake(config)
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
         write_predictions(lake, SAE, 0)
         assert not prompts(oracle.requests) & prompts(before)
@@ -441,6 +445,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
         config = make(oracle.base_url, scoring=one, explaining={"controls": 0}, endpoint={"max_concurrent": 4})
         lake = open_lake(config)
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
         n_before = oracle.n_requests
         root = Path(__file__).parent
@@ -487,6 +492,7 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
                               "example_index", "feature_rules"):  # fmt: skip
                     turn(lake, table)
             write_batch_table(lake, "examples", SAE, 0)
+            write_fuzzing_pairs(lake, SAE, 0)
             examples = tables(lake, "examples")
             if is_turned:
                 turn(lake, "examples", batch=0)
@@ -581,6 +587,7 @@ def test_controls_are_there_for_the_first_features_only(told: Any, make: Make, t
     with Oracle(TRUTH) as oracle:
         lake = open_lake(make(oracle.base_url, explaining={"controls": 1}))
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
     assert len(rows_of(lake, "from explanations where explainer = 'empty'")) == 1
 
