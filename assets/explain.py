@@ -18,7 +18,7 @@ def examples(lake: "Lake", sae: str, batch: int) -> "Published":
 
 @table_asset(group="explain_and_score", by="batch")
 def fuzzing_pairs(lake: "Lake", sae: str, batch: int) -> "Published":
-    """One row per activating test window that fuzzing may ask about: its marks, and its wrongly marked partner."""
+    """One row per activating test window that fuzzing may mark, with the window marked wrongly alike."""
     from pipeline.scorers import write_fuzzing_pairs
 
     return write_fuzzing_pairs(lake, sae, batch)

@@ -149,7 +149,8 @@ STAGES: dict[str, Stage] = {
             science=("scoring.provider", "scoring.model", "scoring.temperature"),
             sql=(
                 *("scored_explanations", "detection_questions", "fuzzing_questions", "questions"),
-                *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies", "next_questions"),
+                *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies"),
+                "next_questions",
             ),
             prompts=("detection", "fuzzing", "questions"),
         ),

@@ -4,6 +4,7 @@ The endpoint is the oracle server; behind it stand brains whose right score is k
 half is made once, and each test works on its own copy.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -32,6 +33,7 @@ from assets import declare
 from assets.graph import build_definitions
 from assets.run import missing_steps
 from assets.schedules import unfinished_batches
+from pipeline.asking import ask_batch
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.explainers import explanation_id, write_explanations
@@ -526,6 +528,94 @@ def test_one_question_a_prompt_or_five_are_the_same_questions(told: Any, make: M
         five = explain_and_score(make(oracle.base_url))
     sql = "select explanation_id, question_id, label, prediction from predictions order by question_id"
     assert rows_of(one, sql) == rows_of(five, sql)
+
+
+# Sequential scoring ---------------------------------------------------------------------------------------
+
+SEQUENTIAL = {"n_questions": 60, "target_half_width": 0.12, "questions_per_prompt": 10}
+
+
+def test_sequential_scoring_asks_less_where_answers_are_clear_and_reaches_its_width(make: Make) -> None:
+    with Oracle(scorer(mostly_literal)) as oracle:
+        lake = explain_and_score(make(oracle.base_url, scoring=SEQUENTIAL))
+    rows = llm_scores(lake)
+    asked = {(row["explanation_id"], row["scorer"]): row["n_scored"] + row["n_unscored"] for row in rows}
+    assert min(asked.values()) <= 40 < max(asked.values())
+    [whole] = rows_of(lake, "select count(*) as n from predictions")
+    assert whole["n"] == sum(asked.values())
+    for row in rows:
+        is_narrow = (row["ci_high"] - row["ci_low"]) / 2 <= 0.12
+        n_more = asked[row["explanation_id"], row["scorer"]]
+        assert is_narrow or n_more > 80, row
+    fewest = rows_of(lake, "select count(*) as n, label from predictions group by explanation_id, scorer, label")
+    assert min(row["n"] for row in fewest) >= 19  # two right windows may share a wrong one
+
+
+def test_sequential_scoring_replays_from_the_ledger_and_depends_on_no_other_feature(
+    make: Make, tmp_path: Path
+) -> None:
+    alone = {"batch_size": 1}
+    with Oracle(scorer(mostly_literal)) as oracle:
+        config = make(oracle.base_url, scoring=SEQUENTIAL, explaining={"controls": 0})
+        lake = explain_and_score(config)
+        n_before = oracle.n_requests
+        again = make(oracle.base_url, "again", tmp_path / "one", scoring=SEQUENTIAL, explaining={"controls": 0})
+        assert_same_tables(tables(lake), tables(explain_and_score(again)))
+        assert oracle.n_requests == n_before
+        # Each feature in a batch of its own: the same questions, all answered.
+        single = make(oracle.base_url, "single", tmp_path / "one", scoring=SEQUENTIAL, explaining={"controls": 0},
+                      selection=alone)  # fmt: skip
+        write_selected_features(open_lake(single), SAE)
+        apart = explain_and_score(single, (STOP, COLOUR, ANIMAL))
+        assert oracle.n_requests == n_before
+    sql = "from predictions order by explanation_id, scorer, question_id"
+    assert rows_of(apart, sql) == rows_of(lake, sql)
+
+
+def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, monkeypatch: Any) -> None:
+    from pipeline import scorers
+
+    class Stopped(Exception):
+        pass
+
+    with Oracle(scorer(mostly_literal)) as oracle:
+        quiet = explain_and_score(make(oracle.base_url, "quiet", scoring=SEQUENTIAL))
+        n_quiet, n_before = oracle.n_requests, len(oracle.requests)
+        rounds: list[int] = []
+
+        def stopping(*given: Any) -> Any:
+            rounds.append(len(given[-1]))
+            if len(rounds) == 2:
+                raise Stopped
+            return ask_batch(*given)
+
+        config = make(oracle.base_url, "stopped", scoring=SEQUENTIAL)
+        lake = open_lake(config)
+        with monkeypatch.context() as patched, pytest.raises(Stopped):
+            patched.setattr(scorers, "ask_batch", stopping)
+            explain_and_score(config)
+        assert len(rounds) == 2 and not lake.has("predictions", sae=SAE, batch=0)
+        write_predictions(lake, SAE, 0)
+        again = prompts(oracle.requests[n_before:])
+        assert max(again.values()) == 1 and again.total() == n_quiet
+    assert_same_tables(tables(lake, "predictions"), tables(quiet, "predictions"))
+
+
+def test_an_unusable_scorer_is_asked_one_round_only(make: Make) -> None:
+    def brain(body: dict[str, Any]) -> str | Reply:
+        return TRUTH(body) if read_question(body) is None else "I would rather not say."
+
+    with Oracle(brain) as oracle:
+        lake = explain_and_score(make(oracle.base_url, scoring=SEQUENTIAL))
+    for row in llm_scores(lake):
+        assert (row["n_scored"], row["balanced_accuracy"]) == (0, None)
+        assert row["n_unscored"] <= 40
+
+
+def mostly_literal(explanation: str, text: str, is_fuzzing: bool) -> bool:
+    """The truth, but for fuzzing and for one text in four of it."""
+    number = hashlib.sha256(f"{explanation}{text}".encode()).digest()[0]
+    return literal(explanation, text, is_fuzzing) != (is_fuzzing and number % 4 == 0)
 
 
 # Secrets --------------------------------------------------------------------------------------------------

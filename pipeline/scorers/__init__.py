@@ -1,10 +1,12 @@
 """Predictions: every explanation of a batch, judged question by question."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import duckdb
 import polars as pl
+import pyarrow as pa
 
 from pipeline.asking import ask_batch
 from pipeline.config import ScoringConfig
@@ -29,6 +31,10 @@ class Asking(NamedTuple):
     questions: Sequence[Question]
 
 
+Answering = Callable[[Sequence[Asking]], Mapping[str, Answer]]
+"""From what is asked to the answers by request_id."""
+
+
 def write_fuzzing_pairs(lake: Lake, sae: str, batch: int) -> Published:
     """Find a wrongly marked partner for each window that fuzzing may ask about; figures: pairs, and those dropped.
 
@@ -47,24 +53,35 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
         ConfigError: The endpoint cannot be used as the config says.
     """
     lake.require(*STAGES["predictions"].inputs, sae=sae, batch=batch)
-    vocabulary = load_vocabulary(lake)
     figures: Counter[str] = Counter()
+
+    def answer(asking: Sequence[Asking]) -> Mapping[str, Answer]:
+        asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking])
+        figures.update({"rounds": 1, **asked.figures})
+        return asked.answers
+
     with lake.connect(sae, batch) as connection:
-        rounds = Rounds(lake, connection, sae)
-        for questions in rounds:
-            asking = list(_asking(lake.config.scoring, sae, questions, vocabulary))
-            asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking])
-            rounds.record([row for each in asking for row in _rows(sae, each, asked.answers)])
-            figures.update({"rounds": 1, **asked.figures})
-    table = rounds.predictions
+        table = predictions_table(lake, connection, sae, answer)
     published = lake.write("predictions", table, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
     return Published("predictions", published.path, published.n_rows, {**by_status, **figures})
 
 
-def _asking(
-    scoring: ScoringConfig, sae: str, questions: pl.DataFrame, vocabulary: Vocabulary
-) -> Iterator[Asking]:
+def predictions_table(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, answer: Answering) -> pa.Table:
+    """The rows of `predictions`: the questions about the tables that a connection sees, and what `answer` gives.
+
+    `answer` is called once a round, with the requests of all explanations that go on.
+    """
+    vocabulary = load_vocabulary(lake)
+    rounds = Rounds(lake, connection, sae)
+    for questions in rounds:
+        asking = list(_asking(lake.config.scoring, sae, questions, vocabulary))
+        answers = answer(asking)
+        rounds.record([row for each in asking for row in _rows(sae, each, answers)])
+    return rounds.predictions
+
+
+def _asking(scoring: ScoringConfig, sae: str, questions: pl.DataFrame, vocabulary: Vocabulary) -> Iterator[Asking]:
     """The requests of a round, in the order of its questions."""
     for _, prompt in questions.group_by("scorer", "explanation_id", "prompt", maintain_order=True):
         rows = prompt.to_dicts()

@@ -1,9 +1,9 @@
-"""The rounds in which questions are put: which come next is SQL over the answers so far, of all explanations at once.
+"""The rounds in which questions are put: which come next is one SQL over the answers of all explanations so far.
 
 Without `scoring.target_half_width` one round puts every question. With it a round takes some of each answer, and
 an explanation is asked no more once the interval of its balanced accuracy is narrow enough: `next_questions.sql`.
-An explanation's questions depend on its own answers alone, and answers come from the ledger, so that a run that was
-interrupted, or has other features in its batch, puts the same ones.
+An explanation's questions depend on its own answers alone, and answers come from the ledger, so that a run that
+was interrupted, or has other features in its batch, puts the same ones.
 """
 
 from collections.abc import Iterator, Sequence

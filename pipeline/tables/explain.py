@@ -50,14 +50,14 @@ EXPLAIN_TABLES = (
     ),
     Table(
         "fuzzing_pairs",
-        "One row per activating test window that fuzzing may ask about: its marks, and its wrongly marked partner.",
+        "One row per activating test window that fuzzing may mark, with the window marked wrongly alike.",
         (
             SAE,
             FEATURE,
             text("example_id", "the window that is marked rightly"),
             Column("draw", pa.int32(), "place in which it is taken, from 1"),
             Column("marked", pa.list_(pa.int32()), "places that are marked in both windows"),
-            text("partner_id", "the window that is marked wrongly; null where none was found: the pair is dropped"),
+            text("partner_id", "the window that is marked wrongly; null where none was found: a pair dropped"),
             Column("try", pa.int32(), "number of the try at which it was found; 20 at most"),
         ),
         ("example_id",),
@@ -200,7 +200,7 @@ EXPLAIN_TABLES = (
             number("mean_all_wrong", "mean, were every unscored question answered wrong"),
             number("mean_all_right", "mean, were every unscored question answered right"),
             number(
-                "rho_found", "correlation of right answers about one document, over the SAE's explanations; see scoring.rho"
+                "rho_found", "correlation of right answers about one document, pooled by scorer; see scoring.rho"
             ),
             number("cost_usd", "price of its requests", "USD"),
             count("prompt_tokens", "tokens of their prompts", "tokens"),

@@ -65,7 +65,8 @@ INPUTS = {
     "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
     "llm_requests": pa.schema([
         ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
-        ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()), ("cost_usd", pa.float64()),
+        ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
     ]),
     "scores": pa.schema([
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
