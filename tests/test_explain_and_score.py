@@ -560,7 +560,8 @@ def test_sequential_scoring_replays_from_the_ledger_and_depends_on_no_other_feat
         lake = explain_and_score(config)
         n_before = oracle.n_requests
         again = make(oracle.base_url, "again", tmp_path / "one", scoring=SEQUENTIAL, explaining={"controls": 0})
-        assert_same_tables(tables(lake), tables(explain_and_score(again)))
+        names = ("predictions", "scores")
+        assert_same_tables(tables(lake, *names), tables(explain_and_score(again), *names))
         assert oracle.n_requests == n_before
         # Each feature in a batch of its own: the same questions, all answered.
         single = make(oracle.base_url, "single", tmp_path / "one", scoring=SEQUENTIAL, explaining={"controls": 0},
@@ -575,9 +576,6 @@ def test_sequential_scoring_replays_from_the_ledger_and_depends_on_no_other_feat
 def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, monkeypatch: Any) -> None:
     from pipeline import scorers
 
-    class Stopped(Exception):
-        pass
-
     with Oracle(scorer(mostly_literal)) as oracle:
         quiet = explain_and_score(make(oracle.base_url, "quiet", scoring=SEQUENTIAL))
         n_quiet, n_before = oracle.n_requests, len(oracle.requests)
@@ -586,12 +584,12 @@ def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, 
         def stopping(*given: Any) -> Any:
             rounds.append(len(given[-1]))
             if len(rounds) == 2:
-                raise Stopped
+                raise KeyboardInterrupt
             return ask_batch(*given)
 
         config = make(oracle.base_url, "stopped", scoring=SEQUENTIAL)
         lake = open_lake(config)
-        with monkeypatch.context() as patched, pytest.raises(Stopped):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(scorers, "ask_batch", stopping)
             explain_and_score(config)
         assert len(rounds) == 2 and not lake.has("predictions", sae=SAE, batch=0)
