@@ -9,13 +9,15 @@ import pytest
 from tiny import ANIMAL, STOP
 from transformers import AutoTokenizer
 
-from pipeline.config import ExplainingConfig, ScoringConfig
+from pipeline.config import LAKE_VARIABLE, ExplainingConfig, ScoringConfig
+from pipeline.errors import LakeError
 from pipeline.explainers.default import Shown, explain_request
 from pipeline.scorers.answers import parse_many
 from pipeline.scorers.questions import Question, score_request
 from pipeline.windows import Vocabulary
 
 sys.path.append(str(Path(__file__).parent.parent))
+from benchmarks.borrowed import borrowed_lake
 from benchmarks.oracle import CACHE_BLOCK_TOKENS, Oracle, Truth, alike
 
 N = 400
@@ -114,3 +116,10 @@ def test_tokens_of_a_prompt_that_began_an_earlier_one_are_cached_in_whole_blocks
     n_system = len(tokenizer(request.messages[0].content + "\nExplanation: ").input_ids)
     assert cached[0] == 0 and cached[1] == (n - 1) // CACHE_BLOCK_TOKENS * CACHE_BLOCK_TOKENS
     assert n_system - 2 * CACHE_BLOCK_TOKENS < cached[2] <= n_system
+
+
+def test_without_a_demo_the_benchmarks_say_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path))
+    with pytest.raises(LakeError, match="make demo"), borrowed_lake(1):
+        pass
+    assert not list(tmp_path.iterdir())
