@@ -16,6 +16,14 @@ def examples(lake: "Lake", sae: str, batch: int) -> "Published":
     return write_batch_table(lake, "examples", sae, batch)
 
 
+@table_asset(group="explain_and_score", by="batch")
+def fuzzing_pairs(lake: "Lake", sae: str, batch: int) -> "Published":
+    """One row per activating test window that fuzzing may mark, with the window marked wrongly alike."""
+    from pipeline.scorers import write_fuzzing_pairs
+
+    return write_fuzzing_pairs(lake, sae, batch)
+
+
 @table_asset(group="explain_and_score", by="batch", pool="llm")
 def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per feature, explainer and draw."""

@@ -12,7 +12,7 @@ def main() -> int:
     known = sorted(
         path.stem
         for path in Path(__file__).parent.glob("*.py")
-        if path.stem not in {"__init__", "__main__", "figures", "synthetic", "report"}
+        if path.stem not in {"__init__", "__main__", "borrowed", "figures", "oracle", "report", "synthetic"}
     )
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; left out: all of the scale")

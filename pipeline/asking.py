@@ -62,6 +62,7 @@ def ask_batch(
         "requests_sent": len(sent),
         "requests_replayed": sum(answer.request_id not in waiting for answer in answers.values()),
         "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in sent),
+        "cached_tokens": sum(answer.cached_tokens or 0 for answer in sent),
         "completion_tokens": sum(answer.completion_tokens or 0 for answer in sent),
     }
     return Asked(answers, figures)

@@ -66,9 +66,9 @@ def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published
     return lake.run_stage(table, sae=sae, batch=batch)
 
 
-def feature_figures(lake: Lake, table: str, sae: str) -> dict[str, float | int | str]:
+def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) -> dict[str, float | int | str]:
     """The few numbers of a feature table that matter: name and value by `sql/figures/<table>.sql`."""
-    rows = lake.query(f"figures/{table}", sae=sae)
+    rows = lake.query(f"figures/{table}", sae=sae, batch=batch)
     return dict(rows.iter_rows())
 
 

@@ -262,10 +262,10 @@ class Lake:
         text = sql_text(name)
         return connection.sql(text, params=self._parameters(text, values))
 
-    def query(self, name: str, *, sae: str | None = None, **values: Any) -> pl.DataFrame:
+    def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
         """The rows of `sql/<name>.sql` over the lake, small enough for memory."""
-        with self.connect(sae) as connection:
-            rows: pl.DataFrame = self.select(connection, name, sae=sae, **values).pl()
+        with self.connect(sae, batch) as connection:
+            rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
             return rows
 
     def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def print_closing_table(lake: Lake, console: Console) -> None:
         explained = lake.query("report_scores", sae=sae)
         if not explained.is_empty():
             console.print(_explanations(explained, sae))
-            console.print(_summary(lake.query("report_summary", sae=sae), sae))
+            summary = lake.query("report_summary", sae=sae)
+            console.print(_summary(summary, sae))
+            console.print(_correlations(summary, lake.config.scoring.rho), highlight=False)
 
 
 def _funnel(routes: pl.DataFrame, sae: str) -> Table:
@@ -103,6 +105,13 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             "" if not row["prompt_tokens"] else f"{row['prompt_tokens']:,}",
         )
     return table
+
+
+def _correlations(rows: pl.DataFrame, assumed: float) -> str:
+    """What was found of the correlation by which the intervals were widened."""
+    found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
+    said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "not to be told"
+    return f"correlation of right answers about one document: {said} (the intervals assume {assumed:.2f})"
 
 
 def _with_interval(value: float | None, low: float | None, high: float | None) -> str:

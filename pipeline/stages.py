@@ -58,8 +58,8 @@ _JUDGED = (
     *("examples", "explanations", "predictions"),
 )
 _SCORING = (
-    *("question_answers", "normal_quantile", "rate_intervals", "ranked_scores", "sample_scores"),
-    *("candidate_slots", "corpus_tokens", "rule_exact"),
+    *("question_answers", "normal_quantile", "rate_intervals", "balanced_accuracies", "ranked_scores"),
+    *("sample_scores", "candidate_slots", "corpus_tokens", "rule_exact"),
 )
 
 STAGES: dict[str, Stage] = {
@@ -157,6 +157,7 @@ STAGES: dict[str, Stage] = {
                 *("taken_slots", "examples"),
             ),
         ),
+        Stage("fuzzing_pairs", ("examples", "feature_stats"), sql=("fuzzing_pairs",)),
         Stage(
             "explanations",
             ("examples", "selected_features", "feature_routes", "feature_rules", "tokens"),
@@ -166,20 +167,21 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "predictions",
-            ("examples", "explanations", "feature_routes", "feature_stats", "tokens"),
-            science=(
-                *("scoring.provider", "scoring.model", "scoring.scorers", "scoring.questions_per_prompt"),
-                *("scoring.temperature", "scoring.max_draws"),
+            ("examples", "fuzzing_pairs", "explanations", "feature_routes", "tokens"),
+            science=("scoring.provider", "scoring.model", "scoring.temperature", "scoring.max_draws"),
+            sql=(
+                *("scored_explanations", "detection_questions", "fuzzing_questions", "questions"),
+                *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies"),
+                "next_questions",
             ),
-            sql=("scored_explanations", "detection_questions", "fuzzing_questions", "test_windows"),
-            prompts=("detection", "fuzzing"),
+            prompts=("detection", "fuzzing", "questions"),
         ),
         Stage("scores", _JUDGED, sql=(*_SCORING, "scores")),
         Stage("score_details", _JUDGED, sql=(*_SCORING, "population_scores", "score_details")),
         Stage(
             "summary",
-            ("scores", "explanations", "predictions", "feature_routes"),
-            sql=("normal_quantile", "summary"),
+            ("examples", "scores", "explanations", "predictions", "feature_routes"),
+            sql=("normal_quantile", "question_answers", "answer_correlations", "summary"),
         ),
     )
 }

@@ -110,11 +110,12 @@ costs as (
         n.scorer,
         coalesce(sum(r.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
         coalesce(sum(r.prompt_tokens), 0)::bigint as prompt_tokens,
+        coalesce(sum(r.cached_tokens), 0)::bigint as cached_tokens,
         coalesce(sum(r.completion_tokens), 0)::bigint as completion_tokens
     from named_requests as n
     join (
         select request_id, any_value(cost_usd) as cost_usd, any_value(prompt_tokens) as prompt_tokens,
-            any_value(completion_tokens) as completion_tokens
+            any_value(cached_tokens) as cached_tokens, any_value(completion_tokens) as completion_tokens
         from llm_requests
         group by request_id
     ) as r using (request_id)
@@ -135,11 +136,14 @@ select
     a.coverage,
     a.mean_all_wrong,
     a.mean_all_right,
+    k.rho as rho_found,
     coalesce(c.cost_usd, 0) as cost_usd,
     coalesce(c.prompt_tokens, 0) as prompt_tokens,
+    coalesce(c.cached_tokens, 0) as cached_tokens,
     coalesce(c.completion_tokens, 0) as completion_tokens
 from averaged as a
 left join spread using (sae, route, explainer, scorer)
 left join quantiles using (n_features)
 left join costs as c using (sae, route, explainer, scorer)
+left join answer_correlations as k using (sae, scorer)
 order by sae, route, explainer, scorer

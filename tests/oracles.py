@@ -18,8 +18,8 @@ from tiny import ANIMALS
 
 ANIMALS_TOLD = "names of animals: " + ", ".join(f'"{name}"' for name in ANIMALS)
 
-_QUESTION = re.compile(r"\AExplanation: (.*?)\n\n.*?^(Text(?: \d+)?: .*)\Z", re.DOTALL | re.MULTILINE)
-_TEXT = re.compile(r"^Text(?: \d+)?: (.*)$", re.MULTILINE)
+_QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
+_TEXT = re.compile(r"^(?:Text:|\d+\.) (.*)$", re.MULTILINE)
 _QUOTED = re.compile(r'"\s*([^"]+)"')
 _WORD = re.compile(r"<<|>>|[A-Za-z']+")
 
@@ -38,11 +38,12 @@ class Asked(NamedTuple):
 
 def read_question(body: dict[str, Any]) -> Asked | None:
     """A scorer's question; None if it is the explainer that is asked."""
-    prompt = last_message(body)
-    found = _QUESTION.match(prompt)
+    found = _QUESTION.match(last_message(body))
     if not found:
         return None
-    return Asked(found[1], _TEXT.findall(found[2]), "marked tokens" in prompt, "Answer Yes or No" in prompt)
+    instructions = body["messages"][0]["content"]
+    is_fuzzing, is_one = "marked tokens" in instructions, "Answer Yes or No" in instructions
+    return Asked(found[1], _TEXT.findall(found[2]), is_fuzzing, is_one)
 
 
 def scorer(judge: Judge, explanation: str = ANIMALS_TOLD) -> Brain:
@@ -53,7 +54,8 @@ def scorer(judge: Judge, explanation: str = ANIMALS_TOLD) -> Brain:
         if asked is None:
             return f"[EXPLANATION]: {explanation}"
         said = [judge(asked.explanation, text, asked.is_fuzzing) for text in asked.texts]
-        return ("Yes" if said[0] else "No") if asked.one else json.dumps([int(each) for each in said])
+        by_number = {str(number): each for number, each in enumerate(said, start=1)}
+        return ("Yes" if said[0] else "No") if asked.one else json.dumps(by_number)
 
     return brain
 

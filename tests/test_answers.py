@@ -30,6 +30,17 @@ from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
     '{"Text 1": true, "Text 2": false, "Text 3": true}',
     '```json\n{\n  "1": "yes",\n  "2": "no",\n  "3": "yes"\n}\n```',
     '{"answers": [1, 0, 1]}',
+    '{"1": true, "2": false, "3": true}',
+    '{\n "1": true,\n "2": false,\n "3": true\n}\n\nText 2 has a comparison, but no river.',
+    'Here is the JSON object: {"1":true,"2":false,"3":true}',
+    '{"answers": {"1": true, "2": false, "3": true}}',
+    '<think>{"1": ?}</think>{"1": true, "2": false, "3": true}',
+    '{"1": true, "2": false, "3": true} that is [1, 0, 1]',
+    "1. Yes\n2. No\n3. Yes",
+    "1: true\n2: false\n3: true\n",
+    "Text 1: yes\nText 2: no\nText 3: yes",
+    "- **1**: Yes\n- **2**: No\n- **3**: Yes",
+    "Answers:\n1) 1\n2) 0\n3) 1",
 ])
 def test_answers_to_several_questions_are_read(text):
     assert parse_many(text, 3) == [True, False, True]
@@ -58,6 +69,16 @@ def test_answers_to_several_questions_are_read(text):
     '{"a": 1, "b": 0, "c": 1}',
     '{"1": 1, "2": 0, "3": 1',
     '{"1": 1, "2": 0, "3": 1} {"1": 0, "2": 0, "3": 1}',
+    '{"1": 1, "2": 0, "3": 1} or [0, 0, 1]',
+    '{"1": true, "2": false, "2": true, "3": true}',
+    '{"1": true, "2": false, "3": null}',
+    '{"1": [true], "2": false, "3": true}',
+    "1. Yes\n2. No",
+    "1\n0\n2\n1\n3\n0",
+    "1. Yes\n2. No\n2. Yes\n3. Yes",
+    "1. Yes\n2. No\n3. Perhaps",
+    "1. Yes, it does\n2. No\n3. Yes",
+    "1. Yes\n2. No\n3. Yes\n4. No",
 ])
 def test_answers_that_are_unclear_or_of_another_length_are_not_guessed_at(text):
     assert parse_many(text, 3) is None
@@ -80,7 +101,7 @@ def test_answers_of_no_are_read(text):
 
 @pytest.mark.parametrize("text", [
     "", " ", "2", "10", "-1", "0.5", "maybe", "Yes, no", "Yes and no.", "No. Well, yes.", "It contains it: yes",
-    "[1, 0]", "[1] [0]", "?", "yesterday", "Nothing",
+    "[1, 0]", "[1] [0]", "1.0", "1 0", "?", "yesterday", "Nothing",
 ])
 def test_unclear_answers_to_one_question_are_not_guessed_at(text):
     assert parse_one(text) is None

@@ -112,7 +112,8 @@ def test_a_stage_reads_only_tables_that_it_names_as_inputs() -> None:
             text = re.sub(r"--.*", "", sql_text(file))
             read = set(re.findall(r"\b(?:from|join)\s+([a-z_]+)", text))
             ledger = {table.name for table in TABLES.values() if table.partition == "ledger"}
-            tables = (read & set(TABLES)) - made - ledger
+            # Its own rows so far may decide what comes next.
+            tables = (read & set(TABLES)) - made - ledger - {name}
             assert tables <= set(stage.inputs), f"{file} of stage {name} reads {tables - set(stage.inputs)}"
 
 

@@ -4,6 +4,7 @@ The endpoint is the oracle server; behind it stand brains whose right score is k
 half is made once, and each test works on its own copy.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -32,12 +33,13 @@ from assets import declare
 from assets.graph import build_definitions
 from assets.run import missing_steps
 from assets.schedules import unfinished_batches
+from pipeline.asking import ask_batch
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.explainers import explanation_id, write_explanations
 from pipeline.features import write_batch_table, write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
-from pipeline.scorers import write_predictions
+from pipeline.scorers import write_fuzzing_pairs, write_predictions
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -124,6 +126,7 @@ def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details:
     lake = open_lake(config)
     for batch in batches:
         write_batch_table(lake, "examples", SAE, batch)
+        write_fuzzing_pairs(lake, SAE, batch)
         write_explanations(lake, SAE, batch)
         judge(lake, batch, details=details)
     return lake
@@ -262,6 +265,7 @@ def test_an_explainer_that_fails_gives_no_explanation(make: Make, fault: Any) ->
     with Oracle(lambda body: failure) as oracle:
         lake = open_lake(make(oracle.base_url))
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
     [failed] = rows_of(lake, "from explanations where explainer = 'default'")
     expected = {"refuse": "refused", "truncate": "truncated", "words": "unparsed"}
@@ -302,6 +306,7 @@ def stop_rates(make: Make, tiny_subject: Path) -> dict[tuple[str, str], dict[str
         schema = TABLES["examples"].schema
         rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), schema)
         lake.write("examples", rows, sae=SAE, batch=0)
+        write_fuzzing_pairs(lake, SAE, 0)
         ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
         explained = [
             {
@@ -397,6 +402,7 @@ def test_another_batch_size_buys_nothing_again(told: Any, make: Make) -> None:
         write_selected_features(open_lake(config), SAE)
         lake = open_lake(config)
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
         write_predictions(lake, SAE, 0)
         assert not prompts(oracle.requests) & prompts(before)
@@ -441,6 +447,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
         config = make(oracle.base_url, scoring=one, explaining={"controls": 0}, endpoint={"max_concurrent": 4})
         lake = open_lake(config)
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
         n_before = oracle.n_requests
         root = Path(__file__).parent
@@ -487,6 +494,7 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
                               "example_index", "feature_rules"):  # fmt: skip
                     turn(lake, table)
             write_batch_table(lake, "examples", SAE, 0)
+            write_fuzzing_pairs(lake, SAE, 0)
             examples = tables(lake, "examples")
             if is_turned:
                 turn(lake, "examples", batch=0)
@@ -520,6 +528,92 @@ def test_one_question_a_prompt_or_five_are_the_same_questions(told: Any, make: M
         five = explain_and_score(make(oracle.base_url))
     sql = "select explanation_id, question_id, label, prediction from predictions order by question_id"
     assert rows_of(one, sql) == rows_of(five, sql)
+
+
+# Sequential scoring ---------------------------------------------------------------------------------------
+
+SEQUENTIAL = {"n_questions": 60, "target_half_width": 0.12, "questions_per_prompt": 10}
+
+
+def test_sequential_scoring_asks_less_where_answers_are_clear_and_reaches_its_width(make: Make) -> None:
+    with Oracle(scorer(mostly_literal)) as oracle:
+        lake = explain_and_score(make(oracle.base_url, scoring=SEQUENTIAL))
+    rows = llm_scores(lake)
+    asked = {(row["explanation_id"], row["scorer"]): row["n_scored"] + row["n_unscored"] for row in rows}
+    assert min(asked.values()) <= 40 < max(asked.values())
+    [whole] = rows_of(lake, "select count(*) as n from predictions")
+    assert whole["n"] == sum(asked.values())
+    for row in rows:
+        is_narrow = (row["ci_high"] - row["ci_low"]) / 2 <= 0.12
+        n_more = asked[row["explanation_id"], row["scorer"]]
+        assert is_narrow or n_more > 80, row
+    fewest = rows_of(lake, "select count(*) as n, label from predictions group by explanation_id, scorer, label")
+    assert min(row["n"] for row in fewest) >= 19  # two right windows may share a wrong one
+
+
+def test_sequential_scoring_replays_from_the_ledger_and_depends_on_no_other_feature(
+    make: Make, tmp_path: Path
+) -> None:
+    alone = {"batch_size": 1}
+    with Oracle(scorer(mostly_literal)) as oracle:
+        config = make(oracle.base_url, scoring=SEQUENTIAL, explaining={"controls": 0})
+        lake = explain_and_score(config)
+        n_before = oracle.n_requests
+        again = make(oracle.base_url, "again", tmp_path / "one", scoring=SEQUENTIAL, explaining={"controls": 0})
+        names = ("predictions", "scores")
+        assert_same_tables(tables(lake, *names), tables(explain_and_score(again), *names))
+        assert oracle.n_requests == n_before
+        # Each feature in a batch of its own: the same questions, all answered.
+        single = make(oracle.base_url, "single", tmp_path / "one", scoring=SEQUENTIAL, explaining={"controls": 0},
+                      selection=alone)  # fmt: skip
+        write_selected_features(open_lake(single), SAE)
+        apart = explain_and_score(single, (STOP, COLOUR, ANIMAL))
+        assert oracle.n_requests == n_before
+    sql = "from predictions order by explanation_id, scorer, question_id"
+    assert rows_of(apart, sql) == rows_of(lake, sql)
+
+
+def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, monkeypatch: Any) -> None:
+    from pipeline import scorers
+
+    with Oracle(scorer(mostly_literal)) as oracle:
+        quiet = explain_and_score(make(oracle.base_url, "quiet", scoring=SEQUENTIAL))
+        n_quiet, n_before = oracle.n_requests, len(oracle.requests)
+        rounds: list[int] = []
+
+        def stopping(*given: Any) -> Any:
+            rounds.append(len(given[-1]))
+            if len(rounds) == 2:
+                raise KeyboardInterrupt
+            return ask_batch(*given)
+
+        config = make(oracle.base_url, "stopped", scoring=SEQUENTIAL)
+        lake = open_lake(config)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(scorers, "ask_batch", stopping)
+            explain_and_score(config)
+        assert len(rounds) == 2 and not lake.has("predictions", sae=SAE, batch=0)
+        write_predictions(lake, SAE, 0)
+        again = prompts(oracle.requests[n_before:])
+        assert max(again.values()) == 1 and again.total() == n_quiet
+    assert_same_tables(tables(lake, "predictions"), tables(quiet, "predictions"))
+
+
+def test_an_unusable_scorer_is_asked_one_round_only(make: Make) -> None:
+    def brain(body: dict[str, Any]) -> str | Reply:
+        return TRUTH(body) if read_question(body) is None else "I would rather not say."
+
+    with Oracle(brain) as oracle:
+        lake = explain_and_score(make(oracle.base_url, scoring=SEQUENTIAL))
+    for row in llm_scores(lake):
+        assert (row["n_scored"], row["balanced_accuracy"]) == (0, None)
+        assert row["n_unscored"] <= 40
+
+
+def mostly_literal(explanation: str, text: str, is_fuzzing: bool) -> bool:
+    """The truth, but for fuzzing and for one text in four of it."""
+    number = hashlib.sha256(f"{explanation}{text}".encode()).digest()[0]
+    return literal(explanation, text, is_fuzzing) != (is_fuzzing and number % 4 == 0)
 
 
 # Secrets --------------------------------------------------------------------------------------------------
@@ -607,6 +701,7 @@ def test_controls_are_there_for_the_first_features_only(told: Any, make: Make, t
     with Oracle(TRUTH) as oracle:
         lake = open_lake(make(oracle.base_url, explaining={"controls": 1}))
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
     assert len(rows_of(lake, "from explanations where explainer = 'empty'")) == 1
 

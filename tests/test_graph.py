@@ -74,10 +74,11 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
             *("selected_features", "slots"),
         ],
         "explanations": ["examples", "feature_routes", "feature_rules", "selected_features", "tokens"],
-        "predictions": ["examples", "explanations", "feature_routes", "feature_stats", "tokens"],
+        "fuzzing_pairs": ["examples", "feature_stats"],
+        "predictions": ["examples", "explanations", "feature_routes", "fuzzing_pairs", "tokens"],
         "scores": JUDGED,
         "score_details": JUDGED,
-        "summary": ["explanations", "feature_routes", "predictions", "scores"],
+        "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
     }
 
 

@@ -266,10 +266,22 @@ class ScoringConfig(Section):
         ("detection", "fuzzing"), description="Scorers that ask an LLM; `rule_exact` needs none and always runs"
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
-        20, description="Questions a scorer whose answer is yes, and as many whose answer is no"
+        20, description="Questions a scorer whose answer is yes, and as many whose answer is no; at most"
     )
+    target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
+        None,
+        description="Sequential scoring: ask in rounds, and no more once the interval of the balanced accuracy "
+        "reaches no further than this to either side (stopping on it keeps 93 to 95 % coverage, simulated); "
+        "null: ask all n_questions",
+    )
+    min_questions: Annotated[int, Field(ge=20)] = Field(
+        20, description="Questions of each answer in the first round (fewer, and stopping would bias the score)"
+    )
+    round_questions: Positive = Field(10, description="Questions of each answer in a further round")
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] = Field(
-        1, description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one"
+        1,
+        description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one; "
+        "`python -m benchmarks.calibration` shows what more cost and save",
     )
     temperature: float = Field(0.0, ge=0, description="Of the scorer")
     max_draws: Positive = Field(1, description=_MAX_DRAWS)

@@ -171,6 +171,7 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
             "stop": list(request.stop),
             "temperature": request.temperature,
             "choices": request.choices,
+            "schema": request.schema,
         },
         "draw": request.draw,
         "response": answered.pop("text"),

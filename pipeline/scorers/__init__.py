@@ -1,5 +1,6 @@
 """Predictions: every explanation of a batch, judged question by question."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,13 +10,15 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking import ask_batch
+from pipeline.config import ScoringConfig
+from pipeline.features import feature_figures, write_batch_table
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer, Request
 from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
 from pipeline.scorers.questions import Question, Scorer, score_request
+from pipeline.scorers.rounds import Rounds
 from pipeline.stages import STAGES
-from pipeline.tables import TABLES
-from pipeline.windows import load_vocabulary
+from pipeline.windows import Vocabulary, load_vocabulary
 
 Row = dict[str, object]
 
@@ -33,15 +36,25 @@ Answering = Callable[[Sequence[Asking]], Mapping[str, Answer]]
 """From what is asked to the answers by request_id."""
 
 
+def write_fuzzing_pairs(lake: Lake, sae: str, batch: int) -> Published:
+    """Find a wrongly marked partner for each window that fuzzing may ask about; figures: pairs, and those dropped.
+
+    Raises LakeError if an input is missing.
+    """
+    published = write_batch_table(lake, "fuzzing_pairs", sae, batch)
+    figures = feature_figures(lake, "fuzzing_pairs", sae, batch)
+    return Published(published.table, published.path, published.n_rows, figures)
+
+
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
-    """Put every question of a batch; figures: predictions by status, requests sent and replayed, tokens.
+    """Put the questions of a batch; figures: predictions by status, rounds, requests sent and replayed, tokens.
 
     Raises:
         LakeError: An input is missing, or another run is at work on the batch.
         ConfigError: The endpoint cannot be used as the config says.
     """
     lake.require(*STAGES["predictions"].inputs, sae=sae, batch=batch)
-    figures: dict[str, float | int | str] = {}
+    figures: Counter[str] = Counter()
 
     def answer(asking: Sequence[Asking]) -> Mapping[str, Answer]:
         puts = {each.request.request_id: each for each in asking}
@@ -50,7 +63,7 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
             return _read(puts[replace(request, draw=0).request_id], answer)[1] is not None
 
         asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking], is_usable)
-        figures.update(asked.figures)
+        figures.update({"rounds": 1, **asked.figures})
         return asked.answers
 
     with lake.connect(sae, batch) as connection:
@@ -63,45 +76,26 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
 def predictions_table(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, answer: Answering) -> pa.Table:
     """The rows of `predictions`: the questions about the tables that a connection sees, and what `answer` gives.
 
-    Whatever asks, or only counts what would be asked, goes through here.
+    `answer` is called once a round, with the requests of all explanations that go on.
     """
-    asking = list(_asking(lake, connection, sae))
-    answers = answer(asking)
-    return pa.Table.from_pylist(
-        [row for each in asking for row in _rows(sae, each, answers)], TABLES["predictions"].schema
-    )
-
-
-def _asking(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> Iterator[Asking]:
-    """The requests of a batch: its explanations' questions, by scorer, in the order of their hashes."""
-    scoring = lake.config.scoring
     vocabulary = load_vocabulary(lake)
-    lake.create_temporary(connection, "scored_explanations", sae=sae)
-    explanations = lake.select(connection, "scored_explanations", sae=sae).pl()
-    questions = {
-        scorer: lake.select(connection, f"{scorer}_questions", sae=sae).pl() for scorer in scoring.scorers
-    }
-    windows = lake.select(connection, "test_windows").pl()
-    token_ids = dict(windows.select("example_id", "token_ids").iter_rows())
-    words = dict(explanations.select("explanation_id", "explanation").iter_rows())
-    for scorer, rows in questions.items():
-        for (explanation_id,), group in rows.group_by("explanation_id", maintain_order=True):
-            put = [
-                Question(
-                    row["question_id"],
-                    row["example_id"],
-                    row["marked"],
-                    row["label"],
-                    token_ids[row["example_id"]],
-                )
-                for row in group.iter_rows(named=True)
-            ]
-            for start in range(0, len(put), scoring.questions_per_prompt):
-                some = put[start : start + scoring.questions_per_prompt]
-                feature = group["feature"][0]
-                explanation = words[explanation_id]
-                request = score_request(scoring, sae, feature, scorer, explanation, some, vocabulary)
-                yield Asking(request, str(explanation_id), scorer, some)
+    rounds = Rounds(lake, connection, sae)
+    for questions in rounds:
+        asking = list(_asking(lake.config.scoring, sae, questions, vocabulary))
+        answers = answer(asking)
+        rounds.record([row for each in asking for row in _rows(sae, each, answers)])
+    return rounds.predictions
+
+
+def _asking(scoring: ScoringConfig, sae: str, questions: pl.DataFrame, vocabulary: Vocabulary) -> Iterator[Asking]:
+    """The requests of a round, in the order of its questions."""
+    for _, prompt in questions.group_by("scorer", "explanation_id", "prompt", maintain_order=True):
+        rows = prompt.to_dicts()
+        put = [Question(**{name: row[name] for name in Question._fields}) for row in rows]
+        first = rows[0]
+        scorer: Scorer = first["scorer"]
+        request = score_request(scoring, sae, first["feature"], scorer, first["explanation"], put, vocabulary)
+        yield Asking(request, first["explanation_id"], scorer, put)
 
 
 def _rows(sae: str, asking: Asking, answers: Mapping[str, Answer]) -> Iterator[Row]:

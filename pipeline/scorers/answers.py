@@ -1,28 +1,31 @@
 """What a scorer's answer says: one truth value a question, or nothing at all.
 
-Models write lists over several lines, with text before them, as objects, or with true and false. That is
-read; an answer of another length, or one that could be read in two ways, is not guessed at.
+Asked for an object by number, models write it with text before it, in another order, over several lines, as a
+list, or as numbered lines. That is read; an answer of another length, or one that could be read in two ways, is
+not guessed at.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _OBJECT = re.compile(r"\{[^{}]*\}")
+_LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*[.:)=-][^\w\n]+(\w+)[^\w\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]+")
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:
-    """The n truth values of a list or an object with keys 1 to n; None if that is not what stands there.
+    """The n truth values of an object with keys 1 to n, a list, or else of lines with these numbers; None without.
 
-    If several lists stand there and differ, it is ambiguous and None.
+    If several objects or lists of that length stand there and differ, it is ambiguous and None.
     """
-    found = [values for values in map(_list_values, _LIST.findall(text)) if values is not None]
-    if not found:
-        found = [values for values in map(_object_values, _OBJECT.findall(text)) if values is not None]
-    fitting = [values for values in found if len(values) == n]
+    found = [_object_values(each) for each in _OBJECT.findall(text)]
+    found += [_list_values(each) for each in _LIST.findall(text)]
+    if all(values is None for values in found):
+        found = [_numbered_values(_LINE.findall(text))]
+    fitting = [values for values in found if values is not None and len(values) == n]
     if not fitting or any(values != fitting[0] for values in fitting):
         return None
     return fitting[0]
@@ -55,16 +58,20 @@ def _list_values(text: str) -> list[bool] | None:
 
 
 def _object_values(text: str) -> list[bool] | None:
-    """The values of {"1": 1, "2": 0, …} in the order of the keys, which must be 1 to n."""
     try:
-        parsed = json.loads(text)
+        pairs = json.loads(text, object_pairs_hook=list)
     except ValueError:
         return None
-    keys = [re.sub(r"\D", "", key) for key in parsed]
-    if sorted(keys, key=lambda key: int(key or 0)) != [str(number + 1) for number in range(len(keys))]:
+    return _numbered_values([(re.sub(r"\D", "", key), str(value)) for key, value in pairs])
+
+
+def _numbered_values(pairs: Sequence[tuple[str, str]]) -> list[bool] | None:
+    """The values in the order of their numbers, which must be 1 to their count, each once."""
+    by_number = dict(pairs)
+    numbers = [str(number + 1) for number in range(len(pairs))]
+    if len(by_number) < len(pairs) or by_number.keys() != set(numbers):
         return None
-    by_number = dict(zip(keys, parsed.values(), strict=True))
-    return _values([str(by_number[str(number + 1)]) for number in range(len(keys))])
+    return _values([by_number[number] for number in numbers])
 
 
 def _values(parts: list[str]) -> list[bool] | None:

@@ -80,6 +80,21 @@ EXPLAIN_TABLES = (
         "sae_batch",
     ),
     Table(
+        "fuzzing_pairs",
+        "One row per activating test window that fuzzing may mark, with the window marked wrongly alike.",
+        (
+            SAE,
+            FEATURE,
+            text("example_id", "the window that is marked rightly"),
+            Column("draw", pa.int32(), "place in which it is taken, from 1"),
+            Column("marked", pa.list_(pa.int32()), "places that are marked in both windows"),
+            text("partner_id", "the window that is marked wrongly; null where none was found: a pair dropped"),
+            Column("try", pa.int32(), "number of the try at which it was found; 20 at most"),
+        ),
+        ("example_id",),
+        "sae_batch",
+    ),
+    Table(
         "explanations",
         "One row per feature, explainer and draw.",
         (
@@ -215,8 +230,12 @@ EXPLAIN_TABLES = (
             number("coverage", "share of all questions with a usable answer"),
             number("mean_all_wrong", "mean, were every unscored question answered wrong"),
             number("mean_all_right", "mean, were every unscored question answered right"),
+            number(
+                "rho_found", "correlation of right answers about one document, pooled by scorer; see scoring.rho"
+            ),
             number("cost_usd", "price of its requests", "USD"),
             count("prompt_tokens", "tokens of their prompts", "tokens"),
+            count("cached_tokens", "of these, read from a cache", "tokens"),
             count("completion_tokens", "tokens of their answers", "tokens"),
         ),
         ("sae", "route", "explainer", "scorer"),

@@ -66,10 +66,20 @@ def test_a_request_is_known_by_what_is_asked_and_not_by_what_for():
         question(choices=("Yes", "No")),
         question(draw=1),
         question(messages=(Message("system", "question 0"),)),
+        question(schema={"type": "object"}),
+        question(schema={"type": "array"}),
     ]
-    assert len({question().request_id, *(other.request_id for other in others)}) == 7
+    assert len({question().request_id, *(other.request_id for other in others)}) == 9
     # Fixed for good: a ledger outlives the code.
     assert question().request_id == "71666a758ff84449b92998afef2b0030"
+
+
+def test_the_schema_is_in_the_record_and_the_order_of_its_keys_is_not_in_the_id(tmp_path):
+    one = question(schema={"type": "object", "required": []})
+    assert one.request_id == question(schema={"required": [], "type": "object"}).request_id
+    record(tmp_path, one)
+    line = json.loads((tmp_path / "predictions" / "sae" / "0-9.jsonl").read_text(encoding="utf-8"))
+    assert line["parameters"]["schema"] == one.schema
 
 
 @pytest.mark.parametrize("status", ["refused", "truncated"])

@@ -21,11 +21,14 @@ VALUES = {
     "scoring_max_interval": 0.5,
 }
 
-SAMPLE_STEPS = ("normal_quantile", "question_answers", "rate_intervals", "ranked_scores", "sample_scores")
+SAMPLE_STEPS = (
+    *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
+    "sample_scores",
+)
 STEPS = {
     "scores": (*SAMPLE_STEPS, "rule_exact", "scores"),
     "score_details": (*SAMPLE_STEPS, "population_scores", "rule_exact", "score_details"),
-    "summary": ("normal_quantile", "summary"),
+    "summary": ("normal_quantile", "question_answers", "answer_correlations", "summary"),
 }
 """The SQL files of each table in their order; the pipeline has corpus_tokens run before rule_exact."""
 
@@ -62,7 +65,8 @@ INPUTS = {
     "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
     "llm_requests": pa.schema([
         ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
-        ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64()), ("cost_usd", pa.float64()),
+        ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
     ]),
     "scores": pa.schema([
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),

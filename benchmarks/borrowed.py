@@ -1,0 +1,123 @@
+"""The demo's lake, borrowed: an experiment of its own on the features that `make demo` prepared, asking an oracle.
+
+The tables up to the features' routes and candidate examples are read where they lie; everything that is made, the
+ledger as well, goes into a folder that is gone afterwards.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.oracle import Oracle, read_truth
+from pipeline.config import LAKE_VARIABLE, Config, load_config
+from pipeline.errors import LakeError
+from pipeline.explainers import write_explanations
+from pipeline.features import write_batch_table, write_selected_features
+from pipeline.lake import Lake
+from pipeline.scorers import write_fuzzing_pairs, write_predictions
+from pipeline.sources import SOURCES_FILE, open_sources
+from pipeline.subject import load_tokenizer
+
+DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
+_BORROWED = (
+    *("saes", "documents", "tokens", "contexts", "slots", "activations", "feature_tokens", "feature_stats"),
+    *("feature_rules", "feature_routes", "example_index", "feature_neighbours"),
+)
+_NO_DEMO = "this benchmark runs on the demo's lake; make it first: make demo"
+
+
+class Asked(NamedTuple):
+    """A lake with an oracle's explanations, predictions and scores, and the SAE's name."""
+
+    lake: Lake
+    sae: str
+
+
+@contextmanager
+def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[Lake]:
+    """A lake with the demo's features and the first `n_features` of route llm, by draw, selected.
+
+    Args:
+        n_features: Of the whole SAE, in one batch.
+        **sections: Keys of the config's sections that differ from the demo's.
+
+    Raises:
+        LakeError: There is no demo, or it was made by other code.
+    """
+    config = load_config(DEMO)
+    demo = Lake(config, open_sources(config))
+    sae = config.sae_names[0]
+    if not all(demo.is_complete(table, sae) for table in _BORROWED):
+        raise LakeError(f"'{demo.root}' is not complete, or was made by other code; {_NO_DEMO}")
+    features = config.sae(sae).n_features
+    given = {"selection": {"batch_size": features, "quotas": {"llm": n_features}}, **sections}
+    changed = {name: getattr(config, name).model_copy(update=dict(keys)) for name, keys in given.items()}
+    with tempfile.TemporaryDirectory() as folder, _lakes_in(folder):
+        lake = Lake(config.model_copy(update=changed), demo.hashes)
+        lake.root.mkdir(parents=True)
+        (lake.root / SOURCES_FILE).symlink_to(demo.root / SOURCES_FILE)
+        for table in _BORROWED:
+            target = lake.folder(table, sae)
+            target.parent.mkdir()
+            target.symlink_to(demo.folder(table, sae))
+        write_selected_features(lake, sae)
+        write_batch_table(lake, "examples", sae, 0)
+        write_fuzzing_pairs(lake, sae, 0)
+        yield lake
+
+
+@contextmanager
+def asked_lake(
+    n_features: int,
+    accuracies: Sequence[float],
+    failure_rate: float = 0.0,
+    controls: int = 0,
+    **scoring: Any,
+) -> Iterator[Asked]:
+    """A borrowed lake, explained and scored by an oracle.
+
+    Args:
+        n_features: How many.
+        accuracies: The share of questions that the oracle answers rightly, for one feature after another, in turn.
+        failure_rate: See `Oracle`.
+        controls: Features with an empty explanation as well.
+        **scoring: Keys of the config's `scoring`.
+    """
+    asks = {"provider": "openai", "model": "oracle"}
+    sections = {"explaining": {**asks, "controls": controls}, "scoring": {**asks, **scoring}}
+    with borrowed_lake(n_features, **sections) as lake:
+        sae = lake.config.sae_names[0]
+        truth = read_truth(lake, sae, 0)
+        rates = {
+            feature: 1 - accuracies[number % len(accuracies)] for number, feature in enumerate(sorted(truth.words))
+        }
+        with Oracle(truth, load_tokenizer(lake.config.subject), rates, failure_rate) as oracle:
+            lake.config = asking_at(lake.config, oracle.base_url)
+            write_explanations(lake, sae, 0)
+            write_predictions(lake, sae, 0)
+        write_batch_table(lake, "scores", sae, 0)
+        yield Asked(lake, sae)
+
+
+def asking_at(config: Config, base_url: str) -> Config:
+    """The config with both endpoints at a URL; endpoints are in no stage hash."""
+    endpoint = config.endpoints.scorer.model_copy(update={"base_url": base_url, "max_concurrent": 8})
+    endpoints = config.endpoints.model_copy(update={"explainer": endpoint, "scorer": endpoint})
+    return config.model_copy(update={"endpoints": endpoints})
+
+
+@contextmanager
+def _lakes_in(folder: str) -> Iterator[None]:
+    """All lakes are below a folder meanwhile."""
+    before = os.environ.get(LAKE_VARIABLE)
+    os.environ[LAKE_VARIABLE] = folder
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[LAKE_VARIABLE]
+        else:
+            os.environ[LAKE_VARIABLE] = before

@@ -1,0 +1,88 @@
+"""How many questions a prompt can hold: accuracy, failures, and what a scorer gets right without any explanation.
+
+The same questions about the same features of the demo are put 1, 5, 10, 25 and 50 a prompt. Who answers is an
+oracle of set error rate, no language model (`oracle`): it says that the pipeline gives back the rates that were
+put in, what failures of one question cost the others of its prompt, and what likeness alone is worth at each size.
+How much a model errs more as prompts grow it cannot say.
+"""
+
+import sys
+
+from benchmarks.borrowed import Asked, asked_lake
+from benchmarks.figures import Figure, publish
+from pipeline.errors import LatentlakeError
+
+N_FEATURES = 12
+N_QUESTIONS = 50
+PER_PROMPT = (1, 5, 10, 25, 50)
+ERROR_RATE = 0.2
+FAILURE_RATE = 0.002
+
+
+def main() -> int:
+    """Measure and publish; 1 if there is no demo to measure on."""
+    print(f"an oracle of set error rate {ERROR_RATE} answers, no language model")
+    figures = []
+    for size in PER_PROMPT:
+        try:
+            with asked_lake(
+                N_FEATURES,
+                [1 - ERROR_RATE],
+                FAILURE_RATE,
+                controls=N_FEATURES,
+                n_questions=N_QUESTIONS,
+                questions_per_prompt=size,
+                min_coverage=0,
+            ) as asked:
+                figures += _figures(asked, size)
+        except LatentlakeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    publish("calibration", figures)
+    return 0
+
+
+def _figures(asked: Asked, size: int) -> list[Figure]:
+    """The figures of one number of questions a prompt, by scorer; each of all answers together."""
+    with asked.lake.connect(asked.sae, 0) as connection:
+        rows = connection.sql(
+            """
+            with by_label as (
+                select
+                    p.scorer,
+                    e.explainer,
+                    p.label,
+                    count(*) as n,
+                    count(p.prediction) as n_scored,
+                    count(*) filter (p.prediction = p.label) / nullif(count(p.prediction), 0) as share_right
+                from predictions as p
+                join explanations as e using (explanation_id)
+                where e.explainer in ('default', 'empty')
+                group by p.scorer, e.explainer, p.label
+            )
+            select scorer, explainer, avg(share_right), 1 - sum(n_scored) / sum(n), sum(n)
+            from by_label
+            group by scorer, explainer
+            order by scorer, explainer
+            """
+        ).fetchall()
+    figures = []
+    for scorer, explainer, accuracy, failed, n in rows:
+        by = f"{scorer}, {size} a prompt, {n:,} questions; oracle of set error rate {ERROR_RATE}"
+        if explainer == "default":
+            failing = 1 - (1 - FAILURE_RATE) ** size if size > 1 else 0.0
+            figures += [
+                Figure(f"{scorer}_accuracy_at_{size}", accuracy, "", limit=1 - ERROR_RATE, better="higher",
+                       note=by),
+                Figure(f"{scorer}_failed_at_{size}", failed, "share", limit=failing,
+                       note=f"{by} and failure rate {FAILURE_RATE} a question"),
+            ]  # fmt: skip
+        else:
+            figures.append(
+                Figure(f"{scorer}_empty_accuracy_at_{size}", accuracy, "", note=f"{by}, without an explanation")
+            )
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

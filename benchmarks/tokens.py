@@ -1,0 +1,129 @@
+"""How many prompt tokens a feature costs: one explanation, detection and fuzzing, on the SAE of the demo.
+
+Tokens are those of the demo's tokenizer with its chat template. Who answers is an oracle of set accuracies, no
+language model (`oracle`). Cached are a prompt's first tokens, in whole blocks of 16, that an earlier prompt of the
+run began with: what vLLM's prefix caching would not compute again.
+"""
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.borrowed import Asked, asked_lake
+from benchmarks.figures import Figure, publish
+from pipeline.errors import LatentlakeError
+
+N_FEATURES = 96
+N_QUESTIONS = 50
+TARGET_HALF_WIDTH = 0.10
+ACCURACIES = tuple(np.linspace(0.60, 0.95, 8).tolist())
+DELPHI_TOKENS = 36_600
+"""Measured with delphi on the same SAE: explanation, detection and fuzzing at 100 questions each, 5 a prompt."""
+
+
+class Tokens(NamedTuple):
+    """Prompt tokens a feature, those of them from the cache, and questions a feature."""
+
+    all: float
+    cached: float
+    questions: float
+
+
+def main() -> int:
+    """Measure and publish; 1 if there is no demo to measure on."""
+    try:
+        with asked_lake(N_FEATURES, ACCURACIES, n_questions=N_QUESTIONS, questions_per_prompt=50) as asked:
+            fifty = _tokens(asked)
+        with asked_lake(N_FEATURES, ACCURACIES, n_questions=N_QUESTIONS, questions_per_prompt=5) as asked:
+            five = _tokens(asked)
+        with asked_lake(
+            N_FEATURES,
+            ACCURACIES,
+            n_questions=N_QUESTIONS,
+            questions_per_prompt=50,
+            target_half_width=TARGET_HALF_WIDTH,
+        ) as asked:
+            figures = _sequential(asked)
+    except LatentlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    each = (
+        f"one explanation, {fifty.questions:.0f} questions of detection and fuzzing (100 each where it has them)"
+    )
+    publish(
+        "tokens",
+        [
+            Figure("prompt_tokens_per_feature", fifty.all, "tokens", 13_000, note=f"{each}; 50 a prompt"),
+            Figure("prompt_tokens_per_feature_uncached", fifty.all - fifty.cached, "tokens", note="the same"),
+            Figure("prompt_tokens_per_feature_at_5", five.all, "tokens", DELPHI_TOKENS,
+                   note="the same at 5 a prompt; the target is delphi's figure"),
+            Figure("prompt_tokens_per_feature_at_5_uncached", five.all - five.cached, "tokens", note="the same"),
+            *figures,
+        ],
+    )  # fmt: skip
+    return 0
+
+
+def _sequential(asked: Asked) -> list[Figure]:
+    """Tokens, questions and coverage of sequential scoring by an oracle whose accuracies are known."""
+    tokens = _tokens(asked)
+    with asked.lake.connect(asked.sae, 0) as connection:
+        feature, value, low, high, n = (
+            np.array(column)
+            for column in zip(
+                *connection.sql(
+                    "select feature, balanced_accuracy, ci_low, ci_high, n_scored from scores "
+                    "where explainer = 'default' and scorer <> 'rule_exact'"
+                ).fetchall(),
+                strict=True,
+            )
+        )
+    place = np.searchsorted(np.unique(feature), feature)
+    truth = np.array(ACCURACIES)[place % len(ACCURACIES)]
+    holds = (low - 1e-9 <= truth) & (truth <= high + 1e-9)
+    is_narrow = (high - low) / 2 <= TARGET_HALF_WIDTH
+    by = f"oracle of accuracies {ACCURACIES[0]:.2f} to {ACCURACIES[-1]:.2f}"
+    return [
+        Figure("sequential_prompt_tokens_per_feature", tokens.all - tokens.cached, "tokens", 10_000,
+               note=f"to a half-width of {TARGET_HALF_WIDTH}, cached prefix tokens apart; {by}"),
+        Figure("sequential_prompt_tokens_per_feature_with_cached", tokens.all, "tokens", note="all prompt tokens"),
+        Figure("sequential_questions_per_score", float(n.mean()), "questions",
+               note=f"of {2 * N_QUESTIONS} at most"),
+        Figure("sequential_narrow_share", float(is_narrow.mean()), "share", better="higher",
+               note=f"of {len(n)} scores, a half-width of {TARGET_HALF_WIDTH} or less"),
+        Figure("sequential_coverage", float(holds.mean()), "share", 0.93, better="higher",
+               note=f"of {len(n)} 95 % intervals, those that hold the oracle's accuracy; {by}"),
+        Figure("sequential_bias", float(abs((value - truth).mean())), "", 0.01,
+               note="mean balanced accuracy, distance to the oracle's"),
+    ]  # fmt: skip
+
+
+def _tokens(asked: Asked) -> Tokens:
+    """Prompt tokens a feature, over the requests that its explanation and its scores name."""
+    with asked.lake.connect(asked.sae, 0) as connection:
+        [(total, cached, n_features, n_questions)] = connection.sql(
+            """
+            with named as (
+                select request_id from explanations where explainer = 'default'
+                union
+                select p.request_id
+                from predictions as p
+                join explanations as e using (explanation_id)
+                where e.explainer = 'default'
+            )
+            select
+                sum(prompt_tokens),
+                sum(cached_tokens),
+                (select count(*) from explanations where explainer = 'default'),
+                (select count(*) from predictions semi join explanations as e
+                    on e.explanation_id = predictions.explanation_id and e.explainer = 'default')
+            from llm_requests
+            semi join named using (request_id)
+            """
+        ).fetchall()
+    return Tokens(total / n_features, cached / n_features, n_questions / n_features)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

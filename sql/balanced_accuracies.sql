@@ -1,0 +1,62 @@
+-- One row per explanation, scorer and role: how many questions were answered and how, and the balanced accuracy.
+-- (TPR + TNR) / 2 by MOVER (Zou and Donner 2008) from the Wilson intervals of the two rates:
+--   L = ba - 1/2 sqrt((p1 - l1)^2 + (p2 - l2)^2), U likewise.
+-- The same interval ends a sequential scoring (next_questions) and stands in the scores.
+-- Under min_coverage no figure is told, only balanced accuracy if all failures were wrong, or all right.
+with counted as (
+    select
+        explanation_id,
+        any_value(sae) as sae,
+        any_value(feature) as feature,
+        any_value(explainer) as explainer,
+        scorer,
+        role,
+        count(*) filter (is_scored) as n_scored,
+        count(*) filter (not is_scored) as n_unscored,
+        count(*) filter (label) as n_labelled_positive,
+        count(*) filter (not label) as n_labelled_negative,
+        count(*) filter (is_scored and label) as n_positive,
+        count(*) filter (is_scored and not label) as n_negative,
+        count(*) filter (is_scored and prediction) as n_predicted,
+        count(*) filter (is_right and label) as n_right_positive,
+        count(*) filter (is_right and not label) as n_right_negative
+    from question_answers
+    group by explanation_id, scorer, role
+),
+bounded as (
+    select
+        *,
+        n_scored / (n_scored + n_unscored) as coverage,
+        coverage >= $scoring_min_coverage::double as is_covered,
+        is_covered and n_positive > 0 and n_negative > 0 as is_judged,
+        if(
+            least(n_labelled_positive, n_labelled_negative) > 0,
+            (n_right_positive / n_labelled_positive + n_right_negative / n_labelled_negative) / 2,
+            null
+        ) as balanced_accuracy_all_wrong,
+        balanced_accuracy_all_wrong
+        + (
+            (n_labelled_positive - n_positive) / n_labelled_positive
+            + (n_labelled_negative - n_negative) / n_labelled_negative
+        ) / 2 as balanced_accuracy_all_right
+    from counted
+)
+select
+    c.*,
+    r.value as recall,
+    r.low as recall_low,
+    r.high as recall_high,
+    s.value as specificity,
+    s.low as specificity_low,
+    s.high as specificity_high,
+    (r.value + s.value) / 2 as balanced_accuracy,
+    balanced_accuracy - sqrt(power(r.value - r.low, 2) + power(s.value - s.low, 2)) / 2 as balanced_accuracy_low,
+    balanced_accuracy + sqrt(power(r.high - r.value, 2) + power(s.high - s.value, 2)) / 2
+        as balanced_accuracy_high
+from bounded as c
+left join rate_intervals as r
+    on r.explanation_id = c.explanation_id and r.scorer = c.scorer and r.role = c.role and r.rate = 'recall'
+    and c.is_covered
+left join rate_intervals as s
+    on s.explanation_id = c.explanation_id and s.scorer = c.scorer and s.role = c.role and s.rate = 'specificity'
+    and c.is_covered

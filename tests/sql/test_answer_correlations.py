@@ -1,0 +1,55 @@
+"""The correlation found between right answers about one document: simulated answers whose correlation is known."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from .rows import SAE, Database
+
+
+def correlations(right, document):
+    """answer_correlations of answers [explanation, question] that are about documents [question]."""
+    database = Database()
+    explanation, question = (each.ravel() for each in np.indices(right.shape))
+    rows = {
+        "explanation_id": explanation, "right": right.ravel(), "question": question,
+        "document": document[question],
+    }
+    connection = database.connection
+    connection.register("given_rows", pa.table({key: pa.array(value) for key, value in rows.items()}))
+    connection.execute(f"""
+        create or replace temp table question_answers as
+        select '{SAE}' as sae, 'e' || explanation_id as explanation_id, 'fuzzing' as scorer, true as label,
+            'd' || document as document, "right" as is_right, true as is_scored
+        from given_rows
+    """)
+    connection.unregister("given_rows")
+    return database.rows("answer_correlations")
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1, 0.4])
+def test_correlation_that_was_put_in_is_found(rho):
+    rng = np.random.default_rng(3)
+    document = np.repeat(np.arange(12), [1, 1, 1, 2, 2, 2, 3, 3, 1, 1, 2, 1])
+    # Explanations differ in what they are worth, which is no correlation.
+    rates = rng.uniform(0.5, 0.95, (4000, 1))
+    together = rng.random((4000, 12)) < rates
+    alone = rng.random((4000, 20)) < rates
+    copies = rng.random((4000, 20)) < np.sqrt(rho)
+    [row] = correlations(np.where(copies, together[:, document], alone), document)
+    print(f"rho {rho}: found {row['rho']:.3f}")
+    assert row["rho"] == pytest.approx(rho, abs=0.02)
+    assert (row["n_questions"], row["n_repeated"]) == (4000 * 20, 4000 * 8)
+
+
+def test_answers_about_a_document_that_always_agree_are_all_correlation():
+    right = np.array([[True, True, False, False]])
+    [row] = correlations(right, np.array([0, 0, 1, 1]))
+    assert row["rho"] == 1.0
+
+
+def test_nothing_is_told_without_a_repeated_document_or_a_wrong_answer():
+    [row] = correlations(np.array([[True, False, True]]), np.arange(3))
+    assert (row["rho"], row["n_repeated"]) == (None, 0)
+    [row] = correlations(np.ones((2, 4), bool), np.array([0, 0, 1, 1]))
+    assert row["rho"] is None
