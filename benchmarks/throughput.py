@@ -24,7 +24,7 @@ from pipeline.llm.openai_client import OpenAIClient
 
 LATENCY_SECONDS = 0.05
 IN_FLIGHT = (100, 25)
-SECONDS = 6
+SECONDS = 12
 """Of work, were it ideal."""
 
 

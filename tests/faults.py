@@ -123,7 +123,11 @@ def run_with_kills(
     draw = random.Random(seed)
     quiet = Faulty(seed, transient=False)
     with Oracle(quiet) as oracle:
-        _explain_and_score(str(_experiment(prepared, folder / "quiet", oracle.base_url, n_questions)))
+        path = _experiment(prepared, folder / "quiet", oracle.base_url, n_questions)
+        process = _context().Process(target=_explain_and_score, args=(str(path),))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
     brain = Faulty(seed)
     kills, lives, recorded = 0, [], [set[Key]()]
     with Oracle(brain) as oracle:
