@@ -1,7 +1,9 @@
 """A batch's requests put to the explainer or the scorer, through the batch's ledger."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
 
 from pipeline.config import Config, SubjectConfig
 from pipeline.lake import LEDGER_FOLDER, Lake
@@ -11,61 +13,74 @@ from pipeline.progress import progress
 from pipeline.spending import Asset, open_budget, prices_of
 
 
-class Asked(NamedTuple):
-    """The answer that counts by the request_id of draw 0, and figures for people: sent, replayed, tokens."""
+class BatchAsker:
+    """Asks what a stage wants to know about a batch; use it as a context manager.
 
-    answers: dict[str, Answer]
-    figures: dict[str, float | int | str]
-
-
-def ask_batch(
-    lake: Lake,
-    asset: Asset,
-    sae: str,
-    batch: int,
-    requests: Sequence[Request],
-    is_usable: IsUsable = lambda request, answer: True,
-) -> Asked:
-    """Ask what the ledger does not hold yet; every answer is in the ledger before it is used.
-
-    What is refused, truncated or not usable is asked again as the next draw, up to the section's `max_draws`.
-
-    Raises:
-        LakeError: Another run is at work on the batch.
-        ConfigError: The endpoint or the budget cannot be used as the config says.
+    The batch's ledger stays locked while it is open, and the client is opened with the first request that the
+    ledger cannot answer, so that without one no model is loaded and no key is needed.
     """
-    sent: list[Answer] = []
-    with open_ledger(lake, asset, sae, batch) as ledger, open_budget(lake.config, asset) as budget:
-        waiting: set[str] = set()
-        client: Client | None = None
-        what = f"{asset} of {sae}, batch {batch}"
-        with progress(0, what, "requests") as bar:
 
-            def count(answer: Answer) -> None:
-                if answer.request_id in waiting and answer.status != "budget":
-                    sent.append(answer)
-                    bar.update(1)
+    def __init__(self, lake: Lake, asset: Asset, sae: str, batch: int) -> None:
+        self._config, self._asset = lake.config, asset
+        self._ledger = open_ledger(lake, asset, sae, batch)
+        self._budget = open_budget(lake.config, asset)
+        self._what = f"{asset} of {sae}, batch {batch}"
+        self._client: Client | None = None
+        self._waiting: set[str] = set()
+        self._sent: list[Answer] = []
+        self._n_replayed = 0
 
-            def ask_draw(some: Sequence[Request]) -> dict[str, Answer]:
-                nonlocal client
-                new = {request.request_id for request in some if ledger.replay(request) is None}
-                waiting.update(new)
-                bar.total = len(waiting)
-                # Without anything to ask no model is loaded and no key is needed.
-                if new and client is None:
-                    client = open_client(lake.config, asset, ledger)
-                return ask(ledger, client or _NoClient(), some, budget=budget, on_answer=count)
+    def __enter__(self) -> Self:
+        """Lock the ledger. Raises LakeError if another run is at work on the batch."""
+        with ExitStack() as stack:
+            stack.enter_context(self._ledger)
+            stack.enter_context(self._budget)
+            self._bar = stack.enter_context(progress(0, self._what, "requests"))
+            self._stack = stack.pop_all()
+        return self
 
-            section = lake.config.explaining if asset == "explanations" else lake.config.scoring
-            answers = ask_draws(ask_draw, requests, section.max_draws, is_usable)
-    figures: dict[str, float | int | str] = {
-        "requests_sent": len(sent),
-        "requests_replayed": sum(answer.request_id not in waiting for answer in answers.values()),
-        "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in sent),
-        "cached_tokens": sum(answer.cached_tokens or 0 for answer in sent),
-        "completion_tokens": sum(answer.completion_tokens or 0 for answer in sent),
-    }
-    return Asked(answers, figures)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def figures(self) -> dict[str, float | int | str]:
+        """What a person wants to know: requests sent and replayed, tokens of those sent."""
+        return {
+            "requests_sent": len(self._sent),
+            "requests_replayed": self._n_replayed,
+            "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in self._sent),
+            "cached_tokens": sum(answer.cached_tokens or 0 for answer in self._sent),
+            "completion_tokens": sum(answer.completion_tokens or 0 for answer in self._sent),
+        }
+
+    def ask(
+        self, requests: Sequence[Request], is_usable: IsUsable = lambda request, answer: True
+    ) -> dict[str, Answer]:
+        """The answer that counts, by request_id; every answer is in the ledger before it is used.
+
+        What is refused, truncated or not usable is asked again as the next draw, up to the section's `max_draws`.
+        Raises ConfigError if the endpoint cannot be used as the config says.
+        """
+        section = self._config.explaining if self._asset == "explanations" else self._config.scoring
+        answers = ask_draws(self._ask_draw, requests, section.max_draws, is_usable)
+        self._n_replayed += sum(answer.request_id not in self._waiting for answer in answers.values())
+        return answers
+
+    def _ask_draw(self, requests: Sequence[Request]) -> dict[str, Answer]:
+        new = {request.request_id for request in requests if self._ledger.replay(request) is None}
+        self._waiting |= new
+        self._bar.total = len(self._waiting)
+        if new and self._client is None:
+            self._client = open_client(self._config, self._asset, self._ledger)
+        client = self._client or _NoClient()
+        return ask(self._ledger, client, requests, budget=self._budget, on_answer=self._count)
+
+    def _count(self, answer: Answer) -> None:
+        if answer.request_id in self._waiting and answer.status != "budget":
+            self._sent.append(answer)
+            self._bar.update(1)
 
 
 def open_ledger(lake: Lake, asset: Asset, sae: str, batch: int) -> Ledger:

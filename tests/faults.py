@@ -177,12 +177,13 @@ def _explain_and_score(path: str) -> None:
     from pipeline.explainers import write_explanations
     from pipeline.features import write_batch_table
     from pipeline.llm import pacing
-    from pipeline.scorers import write_predictions
+    from pipeline.scorers import write_fuzzing_pairs, write_predictions
 
     pacing.FIRST_WAIT_SECONDS = 0.02  # the faults pass as fast
     lake = open_lake(load_config(path))
     if not lake.has("examples", sae=SAE, batch=0):
         write_batch_table(lake, "examples", SAE, 0)
+        write_fuzzing_pairs(lake, SAE, 0)
     write_explanations(lake, SAE, 0)
     write_predictions(lake, SAE, 0)
     write_batch_table(lake, "scores", SAE, 0)

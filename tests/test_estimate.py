@@ -88,6 +88,7 @@ def test_amid_a_run_only_what_is_left_is_counted(make: Make) -> None:
         config = make(oracle.base_url)
         lake = open_lake(config)
         write_batch_table(lake, "examples", SAE, 0)
+        write_batch_table(lake, "fuzzing_pairs", SAE, 0)
         write_explanations(lake, SAE, 0)
         rest = estimated(lake)
         n_explained = oracle.n_requests
@@ -127,7 +128,7 @@ def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
         assert row["cost_usd"] == pytest.approx(expected, rel=0.01)
         assert row["max_cost_usd"] >= row["cost_usd"] > 0
         assert row["cached_tokens"] == 0 and row["seconds"] is None  # nothing is recorded yet
-    recorded = rows_of(lake, "from llm_requests")
+    recorded = rows_of(lake, "from llm_requests where purpose <> 'probe'")
     for row in recorded:
         fresh = row["prompt_tokens"] - row["cached_tokens"]
         assert row["cost_usd"] == (2 * fresh + row["cached_tokens"] + 10 * row["completion_tokens"]) / 1e6
@@ -183,7 +184,7 @@ def test_recorded_answers_tell_cached_tokens_lengths_and_time(make: Make) -> Non
     assert rows["tokens_by"].str.contains("recorded prompts say").all()
     for row in rows.iter_rows(named=True):
         assert row["cached_tokens"] == pytest.approx(0.5 * row["prompt_tokens"], rel=0.05)  # as the oracle does
-        assert row["completion_tokens"] == 5 * row["requests"]  # words of a list of five
+        assert row["completion_tokens"] == 10 * row["requests"]  # words of five numbers with their answers
         assert row["seconds"] > 0
 
 

@@ -33,7 +33,7 @@ from assets import declare
 from assets.graph import build_definitions
 from assets.run import missing_steps
 from assets.schedules import unfinished_batches
-from pipeline.asking import ask_batch
+from pipeline.asking import BatchAsker
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.explainers import explanation_id, write_explanations
@@ -574,25 +574,25 @@ def test_sequential_scoring_replays_from_the_ledger_and_depends_on_no_other_feat
 
 
 def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, monkeypatch: Any) -> None:
-    from pipeline import scorers
-
     with Oracle(scorer(mostly_literal)) as oracle:
         quiet = explain_and_score(make(oracle.base_url, "quiet", scoring=SEQUENTIAL))
         n_quiet, n_before = oracle.n_requests, len(oracle.requests)
         rounds: list[int] = []
 
-        def stopping(*given: Any) -> Any:
-            rounds.append(len(given[-1]))
-            if len(rounds) == 2:
+        ask = BatchAsker.ask
+
+        def stopping(asker: BatchAsker, requests: Any, is_usable: Any) -> Any:
+            rounds.append(len(requests))
+            if len(rounds) == 3:  # the first asks for explanations
                 raise KeyboardInterrupt
-            return ask_batch(*given)
+            return ask(asker, requests, is_usable)
 
         config = make(oracle.base_url, "stopped", scoring=SEQUENTIAL)
         lake = open_lake(config)
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(scorers, "ask_batch", stopping)
+            patched.setattr(BatchAsker, "ask", stopping)
             explain_and_score(config)
-        assert len(rounds) == 2 and not lake.has("predictions", sae=SAE, batch=0)
+        assert len(rounds) == 3 and not lake.has("predictions", sae=SAE, batch=0)
         write_predictions(lake, SAE, 0)
         again = prompts(oracle.requests[n_before:])
         assert max(again.values()) == 1 and again.total() == n_quiet

@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking import ask_batch
+from pipeline.asking import BatchAsker
 from pipeline.explainers.default import Shown, explain_request, parse_explanation
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer, Request
@@ -40,11 +40,12 @@ def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
     lake.require(*STAGES["explanations"].inputs, sae=sae, batch=batch)
     with lake.connect(sae, batch) as connection:
         to_explain = read_to_explain(lake, connection, sae, batch)
-    asked = ask_batch(lake, "explanations", sae, batch, list(to_explain.requests.values()), _has_explanation)
-    table = explanations_table(sae, to_explain, asked.answers)
+    with BatchAsker(lake, "explanations", sae, batch) as asker:
+        answers = asker.ask(list(to_explain.requests.values()), _has_explanation)
+    table = explanations_table(sae, to_explain, answers)
     published = lake.write("explanations", table, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
-    return Published("explanations", published.path, published.n_rows, {**by_status, **asked.figures})
+    return Published("explanations", published.path, published.n_rows, {**by_status, **asker.figures})
 
 
 def read_to_explain(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, batch: int) -> ToExplain:

@@ -249,7 +249,8 @@ class _Spent:
                 usd = most_usd(price, messages, record["parameters"]["max_tokens"])
         except (ValueError, TypeError, KeyError):
             return Amount()
-        return Amount(1, usd or 0.0)
+        # A probe costs its few tokens, but nobody asked for it.
+        return Amount(int(record.get("purpose") != "probe"), usd or 0.0)
 
 
 def _is_free(file: BinaryIO) -> bool:

@@ -1,6 +1,5 @@
 """Predictions: every explanation of a batch, judged question by question."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking import ask_batch
+from pipeline.asking import BatchAsker
 from pipeline.config import ScoringConfig
 from pipeline.features import feature_figures, write_batch_table
 from pipeline.lake import Lake, Published
@@ -54,7 +53,7 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
         ConfigError: The endpoint cannot be used as the config says.
     """
     lake.require(*STAGES["predictions"].inputs, sae=sae, batch=batch)
-    figures: Counter[str] = Counter()
+    n_rounds = 0
 
     def answer(asking: Sequence[Asking]) -> Mapping[str, Answer]:
         puts = {each.request.request_id: each for each in asking}
@@ -62,15 +61,17 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
         def is_usable(request: Request, answer: Answer) -> bool:
             return _read(puts[replace(request, draw=0).request_id], answer)[1] is not None
 
-        asked = ask_batch(lake, "predictions", sae, batch, [each.request for each in asking], is_usable)
-        figures.update({"rounds": 1, **asked.figures})
-        return asked.answers
+        nonlocal n_rounds
+        n_rounds += 1
+        return asker.ask([each.request for each in asking], is_usable)
 
-    with lake.connect(sae, batch) as connection:
+    with BatchAsker(lake, "predictions", sae, batch) as asker, lake.connect(sae, batch) as connection:
         table = predictions_table(lake, connection, sae, answer)
     published = lake.write("predictions", table, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
-    return Published("predictions", published.path, published.n_rows, {**by_status, **figures})
+    return Published(
+        "predictions", published.path, published.n_rows, {**by_status, "rounds": n_rounds, **asker.figures}
+    )
 
 
 def predictions_table(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, answer: Answering) -> pa.Table:
