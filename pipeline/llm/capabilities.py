@@ -92,8 +92,11 @@ def probe_request(form: Form, base_url: str) -> Request:
 
 
 def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) -> Capabilities | None:
-    """What to try after a refusal (HTTP 400 or 422), by its words, else in turn; None: nothing is left."""
-    if failure.http_status not in {400, 422}:
+    """What to try after a refusal (HTTP 400 or 422), by its words, else in turn; None: nothing is left.
+
+    llama-cpp-python refuses a JSON schema with HTTP 500; there only the words count.
+    """
+    if failure.http_status not in {400, 422, 500}:
         return None
     less: dict[str, Capabilities] = {}
     if can.max_tokens == "max_tokens":
@@ -111,7 +114,7 @@ def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) ->
         if word in failure.error:
             return fewer
     for word in ("response_format", "logprobs", "temperature", "stop"):
-        if word in less:
+        if word in less and failure.http_status != 500:
             return less[word]
     return None
 

@@ -114,6 +114,18 @@ def test_a_server_that_refuses_schemas_is_not_sent_one():
         assert "response_format" not in oracle.requests[0]
 
 
+def test_a_server_that_refuses_schemas_with_http_500_is_not_sent_one():
+    def probed(body):  # as llama-cpp-python 0.3.36 does
+        refused = Reply(fault="status", status=500, message="Unsupported response_format type: json_schema")
+        return refused if "response_format" in body else "Yes"
+
+    with Oracle(probed=probed) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_attempts=2)
+        [given] = client.answer([question(schema=SCHEMA)])
+        assert "response_format" not in oracle.requests[0]
+    assert given.status == "ok"
+
+
 def test_a_probe_that_fails_for_another_reason_leaves_the_question_to_the_requests():
     with Oracle(probed=lambda body: Reply(fault="status", status=500)) as oracle:
         [given] = OpenAIClient(oracle.base_url, None, max_attempts=2).answer([question(choices=CHOICES)])
