@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Config
+from pipeline.corpus.documents import READ_SCHEMA
 from pipeline.lake import Lake
 from pipeline.stages import SourceHashes
 from pipeline.store import FiringBuffer, Firings
@@ -106,7 +107,7 @@ def open_synthetic(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Lake
 def write_corpus(lake: Lake, size: Size) -> None:
     """Write documents, tokens, contexts and slots, each by the product's own SQL."""
     with lake.connect() as connection:
-        connection.register("read_documents", pa.RecordBatchReader.from_batches(_READ, _documents(size)))
+        connection.register("read_documents", pa.RecordBatchReader.from_batches(READ_SCHEMA, _documents(size)))
         lake.write("documents", lake.select(connection, "documents").to_arrow_reader())
     texts = [f" t{number}" for number in range(VOCABULARY)]
     columns = [
@@ -232,18 +233,6 @@ def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
     return n_rows
 
 
-_READ = pa.schema(
-    [
-        ("ordinal", pa.int64()),
-        ("doc_id", pa.string()),
-        ("source", pa.string()),
-        ("unit", pa.string()),
-        ("text", pa.string()),
-        ("token_ids", pa.list_(pa.int32())),
-    ]
-)
-
-
 def _documents(size: Size) -> Iterator[pa.RecordBatch]:
     """Documents of Zipf tokens and lognormal lengths (median 500), a thousand at a time."""
     rng = np.random.default_rng(2)
@@ -260,7 +249,8 @@ def _documents(size: Size) -> Iterator[pa.RecordBatch]:
         empty = pa.array([""] * len(lengths))
         lists = pa.ListArray.from_arrays(offsets, ids)
         yield pa.RecordBatch.from_arrays(
-            [pa.array(numbers, pa.int64()), pa.array(names), empty, pa.array(names), empty, lists], schema=_READ
+            [pa.array(numbers, pa.int64()), pa.array(names), empty, pa.array(names), empty, lists],
+            schema=READ_SCHEMA,
         )
         n_left -= int(lengths.sum())
         ordinal += len(lengths)

@@ -24,7 +24,7 @@ _TEXTS_AT_ONCE = 64
 _BREAKS = ("\n\n", "\n", " ")
 """Where a long text is cut: at a blank line, else at a line end, else between words."""
 
-_READ = pa.schema(
+READ_SCHEMA = pa.schema(
     [
         ("ordinal", pa.int64()),
         ("doc_id", pa.string()),
@@ -34,6 +34,7 @@ _READ = pa.schema(
         ("token_ids", pa.list_(pa.int32())),
     ]
 )
+"""What was read, before `documents.sql` drops duplicates and numbers contexts."""
 
 
 class Piece(NamedTuple):
@@ -60,7 +61,7 @@ def write_documents(lake: Lake) -> Published:
     n_read = n_short = 0
     with lake.scratch("documents") as folder:
         path = folder / "read.parquet"
-        with RowGroupWriter(path, _READ) as writer, progress(None, "documents", "tokens") as bar:
+        with RowGroupWriter(path, READ_SCHEMA) as writer, progress(None, "documents", "tokens") as bar:
             for batch in _batches(_first_tokens(pieces, corpus.max_tokens), _TEXTS_AT_ONCE):
                 long_enough = [piece for piece in batch if len(piece.token_ids) >= corpus.min_document_tokens]
                 writer.write(_rows(long_enough, first=n_read))
@@ -197,8 +198,8 @@ def _rows(pieces: list[Piece], first: int) -> pa.RecordBatch:
         [hashlib.sha256(piece.text.encode("utf-8", "surrogatepass")).hexdigest()[:32] for piece in pieces],
         *([getattr(piece, name) for piece in pieces] for name in ("source", "unit", "text", "token_ids")),
     ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _READ, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=_READ)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, READ_SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=READ_SCHEMA)
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

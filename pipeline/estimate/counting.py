@@ -116,7 +116,7 @@ class _StandIns:
         known = self.known.get(request.request_id)
         self.requests[request.request_id] = request
         self.texts[request.request_id] = (known.text or "") if known else text
-        return known or _said(request, text)
+        return known or Answer(request.request_id, "ok", text)
 
 
 def _half_right(asking: Asking) -> str:
@@ -125,20 +125,3 @@ def _half_right(asking: Asking) -> str:
     if asking.request.choices:
         return asking.request.choices[0 if says[0] else 1]
     return json.dumps([int(each) for each in says])
-
-
-def _said(request: Request, text: str) -> Answer:
-    return Answer(
-        request_id=request.request_id,
-        status="ok",
-        text=text,
-        probabilities=None,
-        resolved_model=None,
-        finish_reason=None,
-        attempts=0,
-        prompt_tokens=None,
-        cached_tokens=None,
-        completion_tokens=None,
-        duration_ms=0,
-        requested_at="",
-    )

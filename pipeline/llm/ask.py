@@ -55,23 +55,6 @@ def ask(
         sent = {request.request_id for request in fitting}
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:
-        use(_unaffordable(request))
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        use(Answer(request.request_id, "budget", requested_at=now, error="not sent: the budget is spent"))
     return {request_id: known[request_id] for request_id in wanted}
-
-
-def _unaffordable(request: Request) -> Answer:
-    return Answer(
-        request_id=request.request_id,
-        status="budget",
-        text=None,
-        probabilities=None,
-        resolved_model=None,
-        finish_reason=None,
-        attempts=0,
-        prompt_tokens=None,
-        cached_tokens=None,
-        completion_tokens=None,
-        duration_ms=0,
-        requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        error="not sent: the budget is spent",
-    )

@@ -31,7 +31,7 @@ from pipeline.llm.capabilities import (
 from pipeline.llm.connections import CannotConnectError, Connections, DroppedError
 from pipeline.llm.ledger import Ledger
 from pipeline.llm.pacing import Pace, back_off_seconds
-from pipeline.llm.reading import Failure, read, unanswered
+from pipeline.llm.reading import Failure, read
 from pipeline.llm.redaction import Redaction
 from pipeline.llm.requests import Answer, Request
 
@@ -161,7 +161,7 @@ class OpenAIClient:
                 break
             await self._stop_if_hopeless(last.outcome, request, attempts)
             if not last.outcome.passes or attempts >= self._max_attempts:
-                answer = unanswered(request, "http_error", last.outcome.error)
+                answer = Answer(request.request_id, "http_error", error=last.outcome.error)
                 break
             await asyncio.sleep(back_off_seconds(attempts))
         answer = self._redaction.answer(answer)

@@ -52,25 +52,6 @@ def read(request: Request, response: Response) -> Answer | Failure:
     return _read_completion(request, content)
 
 
-def unanswered(request: Request, status: Status, error: str) -> Answer:
-    """An answer in which nothing came back."""
-    return Answer(
-        request_id=request.request_id,
-        status=status,
-        text=None,
-        probabilities=None,
-        resolved_model=None,
-        finish_reason=None,
-        attempts=0,
-        prompt_tokens=None,
-        cached_tokens=None,
-        completion_tokens=None,
-        duration_ms=0,
-        requested_at="",
-        error=error,
-    )
-
-
 def first_token(content: Any) -> list[tuple[str, float]]:
     """The alternatives (token, log-probability) at a completion's first token, unless there are under two.
 
@@ -94,7 +75,7 @@ def _read_status(request: Request, response: Response, content: Any) -> Answer |
     code = inner.get("code")
     if code == "content_filter" or (status == 403 and "flagged" in said):
         # Azure's filter, OpenRouter's moderation: the input was refused, and would be again.
-        return unanswered(request, "refused", f"HTTP {status}: {said}")
+        return Answer(request.request_id, "refused", error=f"HTTP {status}: {said}")
     return Failure(
         f"HTTP {status}: {said}",
         passes=status in _RETRIED or status >= 500,

@@ -97,16 +97,16 @@ class Answer:
 
     request_id: str
     status: Status
-    text: str | None
-    probabilities: dict[str, float] | None
-    resolved_model: str | None
-    finish_reason: str | None
-    attempts: int
-    prompt_tokens: int | None
-    cached_tokens: int | None
-    completion_tokens: int | None
-    duration_ms: int
-    requested_at: str
+    text: str | None = None
+    probabilities: dict[str, float] | None = None
+    resolved_model: str | None = None
+    finish_reason: str | None = None
+    attempts: int = 0
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    duration_ms: int = 0
+    requested_at: str = ""
     error: str | None = None
 
 
