@@ -225,6 +225,7 @@ class Lake:
             settings: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": self.config.machine.memory_limit,
                 "temp_directory": str(spill),
+                "enable_progress_bar": False,  # progress is shown by batch, shard and bucket
             }
             with duckdb.connect(config=settings) as connection:
                 self._create_views(connection, [sae] if sae else list(self.config.sae_names), batch)
