@@ -225,9 +225,9 @@ class Lake:
             settings: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": self.config.machine.memory_limit,
                 "temp_directory": str(spill),
-                "enable_progress_bar": False,  # progress is shown by batch, shard and bucket
             }
             with duckdb.connect(config=settings) as connection:
+                connection.execute("set enable_progress_bar = false")  # ours go by shard, bucket and request
                 self._create_views(connection, [sae] if sae else list(self.config.sae_names), batch)
                 yield connection
 
