@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,10 @@ _TOKENS_A_CHAT = 64
 """What chat templates add: role marks to each message; to the chat a BOS, and for some models a date."""
 
 _WANTED_FILE = "wanted.json"
+
+_WAIT_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 0.05
+"""What others have reserved mostly turns out too high: so long, and so often, a process waits for it to end."""
 
 _TOLERANCE_USD = 1e-9
 """So that a sum of prices which is the limit but for rounding is not above it."""
@@ -109,11 +114,21 @@ class Budget:
         if not self.is_limited:
             return list(requests)
         bounds = [self._bound(request) for request in requests]
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            fitting, may_fit_later = self._try_to_reserve(requests, bounds)
+            if fitting or not may_fit_later or time.monotonic() > deadline:
+                return fitting
+            time.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _try_to_reserve(self, requests: Sequence[Request], bounds: Sequence[Amount]) -> tuple[list[Request], bool]:
+        """What fits now; and whether, if nothing does, something would without the reservations of others."""
         self._spent.update()  # most of the reading, while others can go on
         with self._locked():
             # Reservations first: an answer that is recorded meanwhile counts twice rather than not at all.
-            total = self._all_reserved()
-            total = total.plus(self._spent.update())
+            reserved = self._all_reserved()
+            spent = self._spent.update()
+            total = reserved.plus(spent)
             fitting = []
             for request, bound in zip(requests, bounds, strict=True):
                 if self.limits.allow(total.plus(bound)):
@@ -121,9 +136,11 @@ class Budget:
                     self._reserved[request.request_id] = bound
                     fitting.append(request)
             self._write()
-            if requests and not fitting:
-                _note(self._folder, total.plus(min(bounds, key=lambda bound: bound.usd)))
-        return fitting
+            if fitting or not requests:
+                return fitting, False
+            least = min(bounds, key=lambda bound: bound.usd)
+            _note(self._folder, total.plus(least))
+        return [], reserved != Amount() and self.limits.allow(spent.plus(least))
 
     def settle(self, request_id: str) -> None:
         """End a request's reservation; its answer has been recorded."""
