@@ -20,13 +20,15 @@ fifth and more from run to run; ratios from one run hold better.
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "store": (
         "The store and the SQL core, 32 million rows",
-        "Synthetic data: 1M tokens, 32,768 features. Writing is sorting and encoding, about half of it each. "
+        "Synthetic data: 1M tokens, 32,768 features. Writing is mostly sorting and moving rows. "
         "The statistics and the index are bound by DuckDB's hash tables over (feature, token) and by its sorts of "
         "the slots by peak and by hash; memory by one bucket of 1,024 features and the arrays of the corpus.",
     ),
     "store_large": (
         "The store and the SQL core, 320 million rows",
-        "Synthetic data of the post's size: 10M tokens, 131,072 features.",
+        "Synthetic data of the post's size: 10M tokens, 131,072 features. This run shared the two cores with a run of "
+        "the tests at the lowest priority, so its CPU seconds are too high by some tens of percent. The rules are one "
+        "global query, which may take the 4 GB of machine.memory_limit.",
     ),
     "neighbours": ("Decoder neighbours, 32,768 features", ""),
     "neighbours_large": ("Decoder neighbours, 131,072 features", "Bound by the matrix product."),
@@ -34,7 +36,10 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "Caching: the forward pass into the store",
         "The demo's model and SAE. The limit is the bare truncated forward pass and encoding of the same batches.",
     ),
-    "throughput": ("Requests to a server", "A local server that answers after 50 ms, 100 requests in flight."),
+    "throughput": (
+        "Requests to a server",
+        "A local server that answers after 50 ms, 100 requests in flight, client and server on the same two cores.",
+    ),
     "faults": ("Kills and faults", "A failing server, and a pipeline that is killed and started again."),
     "tokens": ("Tokens a feature", "On the demo's SAE; answers of an oracle, not of a model."),
     "calibration": (
