@@ -26,9 +26,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "store_large": (
         "The store and the SQL core, 320 million rows",
-        "Synthetic data of the post's size: 10M tokens, 131,072 features. This run shared the two cores with a run of "
-        "the tests at the lowest priority, so its CPU seconds are too high by some tens of percent. The rules are one "
-        "global query, which may take the 4 GB of machine.memory_limit.",
+        "Synthetic data of the post's size: 10M tokens, 131,072 features. This run shared the two cores with a run "
+        "of the tests at the lowest priority, so its CPU seconds are too high by some tens of percent. The rules are "
+        "one global query, which may take the 4 GB of machine.memory_limit.",
     ),
     "neighbours": ("Decoder neighbours, 32,768 features", ""),
     "neighbours_large": ("Decoder neighbours, 131,072 features", "Bound by the matrix product."),
@@ -38,7 +38,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "throughput": (
         "Requests to a server",
-        "A local server that answers after 50 ms, 100 requests in flight, client and server on the same two cores.",
+        "A local server that answers after 50 ms, 100 requests in flight; both on these two cores.",
     ),
     "faults": ("Kills and faults", "A failing server, and a pipeline that is killed and started again."),
     "tokens": ("Tokens a feature", "On the demo's SAE; answers of an oracle, not of a model."),
