@@ -26,9 +26,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "store_large": (
         "The store and the SQL core, 320 million rows",
-        "Synthetic data of the post's size: 10M tokens, 131,072 features. This run shared the two cores with a run "
-        "of the tests at the lowest priority, so its CPU seconds are too high by some tens of percent. The rules are "
-        "one global query, which may take the 4 GB of machine.memory_limit.",
+        "Synthetic data of the post's size: 10M tokens, 131,072 features. This run shared the two cores with a "
+        "run of the tests at the lowest priority, so its CPU seconds are too high by some tens of percent. The "
+        "rules are one global query, which may take the 4 GB of machine.memory_limit.",
     ),
     "neighbours": ("Decoder neighbours, 32,768 features", ""),
     "neighbours_large": ("Decoder neighbours, 131,072 features", "Bound by the matrix product."),
