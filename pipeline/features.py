@@ -10,11 +10,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from pipeline.counting import COUNTED, Counts
 from pipeline.errors import ConfigError
-from pipeline.firings import bucket_firings, bucket_slot_peaks, load_places
+from pipeline.firings import Places, open_places, read_bucket
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.stages import FIRINGS, SLOT_PEAKS, STAGES
+from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES
 from pipeline.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.tables import TABLES
 
@@ -78,30 +79,36 @@ def _run_by_bucket(lake: Lake, table: str, sae: str) -> Published:
     begin = names.index(FIRINGS)
     with lake.connect(sae) as connection:
         for name in names[:begin]:
-            lake.create_temporary(connection, name, sae=sae)
-        rows = _bucket_rows(lake, connection, names[begin + 1 :], sae)
-        return lake.write(table, pa.RecordBatchReader.from_batches(TABLES[table].schema, rows), sae=sae)
+            if name != CORPUS_TOKENS:  # grows with the corpus
+                lake.create_temporary(connection, name, sae=sae)
+        with open_places(lake, connection) as places:
+            rows = _bucket_rows(lake, connection, names[begin + 1 :], sae, places)
+            return lake.write(table, pa.RecordBatchReader.from_batches(TABLES[table].schema, rows), sae=sae)
 
 
 def _bucket_rows(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, names: Sequence[str], sae: str
+    lake: Lake, connection: duckdb.DuckDBPyConnection, names: Sequence[str], sae: str, places: Places
 ) -> Iterator[pa.RecordBatch]:
     """The rows of the last SQL file, bucket by bucket; those before it fill temporary tables."""
     *before, last = names
-    peaks = SLOT_PEAKS in before
-    read = SLOT_PEAKS if peaks else FIRINGS
-    before = [name for name in before if name != read]
-    places = load_places(connection, lake.config.corpus.context_length)
     n_buckets = n_buckets_of(lake.config.sae(sae).n_features)
     with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
         for bucket in range(n_buckets):
-            connection.register(read, (bucket_slot_peaks if peaks else bucket_firings)(lake, sae, bucket, places))
+            counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
             first = bucket * BUCKET_FEATURES
             given = {"sae": sae, "first_feature": first, "end_feature": first + BUCKET_FEATURES}
             for name in before:
-                lake.create_temporary(connection, name, **given)
-            for rows in lake.select(connection, last, **given).to_arrow_reader():
-                yield rows.cast(TABLES[last].schema)
+                if name in COUNTED:
+                    connection.register(name, COUNTED[name](counts))
+                else:
+                    lake.create_temporary(connection, name, **given)
+            if last in COUNTED:
+                rows = COUNTED[last](counts)
+                rows = rows.add_column(0, "sae", pa.repeat(sae, rows.num_rows)).to_reader()
+            else:
+                rows = lake.select(connection, last, **given).to_arrow_reader()
+            for batch in rows:
+                yield batch.cast(TABLES[last].schema)
             bar.update(1)
 
 

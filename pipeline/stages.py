@@ -23,8 +23,8 @@ from pipeline.tables import TABLES
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 
-FIRINGS, SLOT_PEAKS = "firings", "slot_peaks"
-"""SQL files whose rows arrays make faster; what a stage runs from FIRINGS on, it runs bucket by bucket."""
+CORPUS_TOKENS, FIRINGS = "corpus_tokens", "firings"
+"""SQL files for whose rows there are arrays; what a stage runs from FIRINGS on, it runs bucket by bucket."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "feature_stats",
-            ("saes", "activations", "contexts", "documents", "slots", "tokens", "feature_tokens"),
+            ("saes", "activations", "contexts", "documents", "slots", "tokens"),
             sql=(
                 "candidate_slots",
                 "corpus_tokens",
@@ -90,8 +90,12 @@ STAGES: dict[str, Stage] = {
                 FIRINGS,
                 "feature_cuts",
                 "feature_counts",
+                "position_counts",
                 "feature_positions",
-                "feature_token_counts",
+                "feature_tokens",
+                "feature_masses",
+                "heaviest_tokens",
+                "top_tokens",
                 "feature_previous_tokens",
                 "feature_stats",
             ),
@@ -131,7 +135,7 @@ STAGES: dict[str, Stage] = {
                 "candidate_slots",
                 "corpus_tokens",
                 FIRINGS,
-                SLOT_PEAKS,
+                "slot_peaks",
                 "active_slots",
                 "silent_slots",
                 "example_index",

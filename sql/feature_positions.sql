@@ -8,13 +8,8 @@
 -- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
 -- finite population, by (1 - n/N) and (1 - S/N).
 -- The table cell_bias holds f. Sums are of decimals: sums of doubles would differ in the last bits with the order of the threads.
-with counts as (
-    select feature, position, count(*)::double as n_fired
-    from firings
-    group by feature, position
-),
-margins as (
-    select feature, sum(n_fired) as n_active from counts group by feature
+with margins as (
+    select feature, sum(n_fired) as n_active from position_counts group by feature
 ),
 fired_cells as (
     select
@@ -28,7 +23,7 @@ fired_cells as (
             )
         )::decimal(38, 15))::double as information,
         sum(n_reached) as n_reached
-    from counts as c
+    from position_counts as c
     join margins using (feature)
     join reached_positions using (position)
     group by c.feature

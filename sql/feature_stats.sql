@@ -7,7 +7,7 @@ with all_features as (
 ),
 totals as (
     select
-        (select sum(len(token_ids)) from contexts) as n_tokens,
+        (select any_value(n_all)::bigint from reached_positions) as n_tokens,
         (select sum(n_tokens) from train_tokens) as n_train_tokens
 ),
 joined as (
@@ -34,13 +34,14 @@ joined as (
         coalesce(k.n_top_tokens, 0) as n_top_tokens,
         coalesce(k.n_mass_tokens, 0) as n_mass_tokens,
         coalesce(v.n_top_previous_tokens, 0) as n_top_previous_tokens,
-        coalesce(k.top_tokens, []) as top_tokens
+        coalesce(t.top_tokens, []) as top_tokens
     from all_features as f
     cross join totals
     left join feature_counts as c using (feature)
     left join feature_positions as p using (feature)
     left join feature_cuts as u using (feature)
-    left join feature_token_counts as k using (feature)
+    left join feature_masses as k using (feature)
+    left join top_tokens as t using (feature)
     left join feature_previous_tokens as v using (feature)
 )
 select

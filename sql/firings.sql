@@ -1,6 +1,6 @@
 -- One row per firing, with what stands at its place. begins_slot: it is the feature's first firing in this
 -- candidate slot; begins_context and begins_document: in any candidate slot of the context, of the document.
--- The pipeline makes these rows from arrays, bucket by bucket (`pipeline/firings.py`); this is what they are.
+-- What counts these rows, the pipeline counts in arrays (`pipeline/counting.py`): the file says what they are.
 with placed as (
     select
         a.feature,

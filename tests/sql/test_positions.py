@@ -29,7 +29,7 @@ def position_rows(lengths, fired, context_length=None):
     feature = np.repeat(np.arange(len(places), dtype=np.int32), [len(each) for each in places])
     position = np.concatenate([each[:, 1] for each in places]).astype(np.int32)
     database.fill("firings", pa.table({"feature": feature, "position": position}))
-    database.make("reached_positions", "cell_bias")
+    database.make("reached_positions", "cell_bias", "position_counts")
     return by(database.rows("feature_positions"), "feature")
 
 

@@ -1,0 +1,99 @@
+"""Compiled loops over columns that are cut into segments, such as a bucket's firings cut by feature.
+
+Only what a benchmark showed to pay is compiled (`benchmarks/store.py`). The machine code is kept on disk.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+Ints = npt.NDArray[np.int64]
+
+
+def compiled(function: Function) -> Function:
+    """The function as machine code, compiled at its first call and kept on disk."""
+    return cast(Function, numba.njit(cache=True, nogil=True)(function))
+
+
+def sort_segments(values: npt.NDArray[np.floating], starts: Ints) -> npt.NDArray[np.floating]:
+    """Positive float16 or float32 values [n], each segment in ascending order; starts [n_segments + 1]."""
+    keys = values.view(f"u{values.itemsize}")  # positive floats have the order of their bits
+    return keys[order_segments(keys, starts)].view(values.dtype)
+
+
+def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints) -> Ints:
+    """Rows of each segment by ascending key, equal keys as they stand: [n]; starts [n_segments + 1]."""
+    order = np.arange(len(keys))
+    scratch = np.empty(np.diff(starts).max(initial=0), np.int64)
+    _radix_sort(keys.astype(np.uint64), keys.itemsize, starts, order, scratch)
+    return order
+
+
+def number_keys(keys: npt.NDArray[np.int32], starts: Ints) -> tuple[Ints, Ints]:
+    """The different keys of each segment, numbered segment after segment in the order of first occurrence.
+
+    keys [n] are 0 or more; starts [n_segments + 1]. Returns the number of each row's key, [n], and the first
+    number of each segment, [n_segments + 1].
+    """
+    return _number_keys(keys, starts, int(keys.max(initial=0)) + 1)
+
+
+@compiled
+def count_changes(keys: Ints, starts: Ints, sides: npt.NDArray[np.bool_]) -> Ints:
+    """Rows of each segment whose key is not that of the row before, by the side of the row: [n_segments, 2].
+
+    keys [n]; starts [n_segments + 1]; sides [n].
+    """
+    counts = np.zeros((len(starts) - 1, 2), np.int64)
+    for segment in range(len(starts) - 1):
+        for row in range(starts[segment], starts[segment + 1]):
+            if row == starts[segment] or keys[row] != keys[row - 1]:
+                counts[segment, int(sides[row])] += 1
+    return counts
+
+
+@compiled
+def _radix_sort(keys: npt.NDArray[np.uint64], n_bytes: int, starts: Ints, order: Ints, scratch: Ints) -> None:
+    """Sort the rows in `order` by one byte of their keys after the other, the lowest first."""
+    places = np.empty(256, np.int64)
+    for segment in range(len(starts) - 1):
+        first, end = starts[segment], starts[segment + 1]
+        for shift in range(0, 8 * n_bytes, 8):
+            places[:] = 0
+            for i in range(first, end):
+                places[(keys[i] >> shift) & 255] += 1
+            if first == end or places[(keys[first] >> shift) & 255] == end - first:
+                continue  # all the same
+            place = 0
+            for byte in range(256):
+                place, places[byte] = place + places[byte], place
+            for i in range(first, end):
+                byte = (keys[order[i]] >> shift) & 255
+                scratch[places[byte]] = order[i]
+                places[byte] += 1
+            for i in range(end - first):
+                order[first + i] = scratch[i]
+
+
+@compiled
+def _number_keys(keys: npt.NDArray[np.int32], starts: Ints, n_keys: int) -> tuple[Ints, Ints]:
+    """`number_keys` of keys below n_keys."""
+    number_of = np.full(n_keys, -1, np.int64)
+    numbers = np.empty(len(keys), np.int64)
+    firsts = np.empty(len(starts), np.int64)
+    n_numbers = 0
+    for segment in range(len(starts) - 1):
+        firsts[segment] = n_numbers
+        for row in range(starts[segment], starts[segment + 1]):
+            key = keys[row]
+            if number_of[key] < firsts[segment]:
+                number_of[key] = n_numbers
+                n_numbers += 1
+            numbers[row] = number_of[key]
+    firsts[-1] = n_numbers
+    return numbers, firsts

@@ -1,0 +1,19 @@
+-- One row per feature with train firings: how many, and how few tokens they are on, by rank and by activation mass.
+with ordered as (
+    select
+        *,
+        sum(sum_activation) over (partition by feature) as mass,
+        sum(sum_activation) over (
+            partition by feature order by sum_activation desc, token_id
+            rows between unbounded preceding and current row
+        ) - sum_activation as mass_before
+    from feature_tokens
+)
+select
+    feature,
+    sum(n_active)::bigint as n_active_train,
+    count(*) filter (n_top > 0) as n_top_tokens,
+    count(*) filter (mass_before < $heuristics_top_share * mass) as n_mass_tokens
+from ordered
+group by feature
+order by feature

@@ -1,0 +1,10 @@
+-- One row per feature and token among those of its largest summed activation on train documents.
+select
+    feature,
+    token_id,
+    n_active,
+    sum_activation,
+    row_number() over (partition by feature order by sum_activation desc, token_id) as place
+from feature_tokens
+qualify place <= $heuristics_top_tokens
+order by feature, place

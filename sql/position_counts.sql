@@ -1,0 +1,4 @@
+-- One row per feature and position of the context that it fires at.
+select feature, position, count(*)::double as n_fired
+from firings
+group by feature, position
