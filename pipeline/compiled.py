@@ -26,9 +26,12 @@ def sort_segments(values: npt.NDArray[np.floating], starts: Ints) -> npt.NDArray
     return keys[order_segments(keys, starts)].view(values.dtype)
 
 
-def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints) -> Ints:
-    """Rows of each segment by ascending key, equal keys as they stand: [n]; starts [n_segments + 1]."""
-    order = np.arange(len(keys))
+def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: Ints | None = None) -> Ints:
+    """Rows of each segment by ascending key, [n]; equal keys stay in the order given, or as they stand.
+
+    keys [n]; starts [n_segments + 1]; order [n], the rows segment by segment.
+    """
+    order = np.arange(len(keys)) if order is None else order.copy()
     scratch = np.empty(np.diff(starts).max(initial=0), np.int64)
     _radix_sort(keys.astype(np.uint64), keys.itemsize, starts, order, scratch)
     return order

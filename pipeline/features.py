@@ -5,12 +5,14 @@ reads every firing goes through the store bucket by bucket, so that memory is bo
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from pipeline.counting import COUNTED, Counts
+from pipeline.drawing import DRAWN, Draws
 from pipeline.errors import ConfigError
 from pipeline.firings import Places, open_places, read_bucket
 from pipeline.lake import Lake, Published
@@ -94,17 +96,20 @@ def _bucket_rows(
     n_buckets = n_buckets_of(lake.config.sae(sae).n_features)
     with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
         for bucket in range(n_buckets):
-            counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
             first = bucket * BUCKET_FEATURES
             given = {"sae": sae, "first_feature": first, "end_feature": first + BUCKET_FEATURES}
+            counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
+            draws = Draws(connection, first, places, lake.config.sampling)
+            from_arrays = {name: partial(rows, counts) for name, rows in COUNTED.items()}
+            from_arrays |= {name: partial(rows, draws) for name, rows in DRAWN.items()}
             for name in before:
-                if name in COUNTED:
-                    connection.register(name, COUNTED[name](counts))
+                if name in from_arrays:
+                    connection.register(name, from_arrays[name]())
                 else:
                     lake.create_temporary(connection, name, **given)
-            if last in COUNTED:
-                rows = COUNTED[last](counts)
-                rows = rows.add_column(0, "sae", pa.repeat(sae, rows.num_rows)).to_reader()
+            if last in from_arrays:
+                table = from_arrays[last]()
+                rows = table.add_column(0, "sae", pa.repeat(sae, table.num_rows)).to_reader()
             else:
                 rows = lake.select(connection, last, **given).to_arrow_reader()
             for batch in rows:

@@ -35,6 +35,7 @@ class Places(NamedTuple):
         slot: int32 [n_contexts x context_length], number of the candidate slot; -1 where there is none.
         is_counted: bool [n_contexts x context_length]: of a train document, and not at position 0.
         slot_context: [n_slots], the context of a candidate slot.
+        slot_start: int32 [n_slots], the position of its first token.
         slot_document: [n_slots], the number of its document.
         slot_is_train: [n_slots].
     """
@@ -44,6 +45,7 @@ class Places(NamedTuple):
     slot: npt.NDArray[np.int32]
     is_counted: Bools
     slot_context: Ints
+    slot_start: npt.NDArray[np.int32]
     slot_document: Ints
     slot_is_train: Bools
 
@@ -54,7 +56,7 @@ def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[P
     length = lake.config.corpus.context_length
     (n_contexts,) = connection.sql("select coalesce(max(context_id) + 1, 0) from contexts").fetchall()[0]
     slots = connection.sql(
-        "select context_id, document_number, role = 'train' from candidate_slots order by slot"
+        "select context_id, start, document_number, role = 'train' from candidate_slots order by slot"
     ).to_arrow_table()
     with lake.scratch("places") as folder:
         token_id = _mapped(folder / "token_id", np.int32, n_contexts * length)

@@ -137,6 +137,8 @@ STAGES: dict[str, Stage] = {
                 FIRINGS,
                 "slot_peaks",
                 "active_slots",
+                "kept_slots",
+                "silent_lots",
                 "silent_slots",
                 "example_index",
             ),

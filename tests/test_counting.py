@@ -1,4 +1,4 @@
-"""The counts that arrays make are the rows of the SQL files that define them."""
+"""The counts and draws that arrays make are the rows of the SQL files that define them."""
 
 from itertools import pairwise
 
@@ -9,12 +9,14 @@ import pytest
 from benchmarks.synthetic import SAE, Size, open_synthetic, plan_features, write_corpus, write_shard
 from pipeline.compiled import order_segments, sort_segments
 from pipeline.counting import COUNTED, Counts
+from pipeline.drawing import DRAWN, Draws
 from pipeline.features import write_feature_table
 from pipeline.firings import open_places, read_bucket
 from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
-KEYS = ("feature", "slot", "position", "place", "token_id")
+FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", "example_index")
+KEYS = ("feature", "side", "slot", "context_id", "start", "position", "place", "token_id")
 
 
 @pytest.fixture(scope="module")
@@ -33,29 +35,57 @@ def lake(tmp_path_factory):
 def both(lake):
     """By the name of a SQL file: its rows over all features, and those of the arrays, bucket after bucket."""
     with lake.connect(SAE) as connection:
-        for name in ("candidate_slots", "corpus_tokens", "firings"):
+        for name in ("candidate_slots", "corpus_tokens", "firings", *FILES):
             lake.create_temporary(connection, name, sae=SAE)
-        for name in COUNTED:
-            lake.create_temporary(connection, name, sae=SAE)
-        by_sql = {name: connection.sql(f"select * from {name}").to_arrow_table() for name in COUNTED}
+        by_sql = {name: connection.sql(f"select * from {name}").to_arrow_table() for name in FILES}
+    with lake.connect(SAE) as connection:
+        lake.create_temporary(connection, "candidate_slots", sae=SAE)
         with open_places(lake, connection) as places:
-            buckets = [
-                Counts(read_bucket(lake, SAE, bucket), places, lake.config.heuristics)
-                for bucket in range(n_buckets_of(SIZE.n_features))
-            ]
-            by_arrays = {name: pa.concat_tables(map(rows, buckets)) for name, rows in COUNTED.items()}
-    return {name: (by_sql[name], by_arrays[name]) for name in COUNTED}
+            n_buckets = n_buckets_of(SIZE.n_features)
+            buckets = [of_bucket(lake, connection, places, bucket) for bucket in range(n_buckets)]
+    by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in (*COUNTED, *DRAWN)}
+    return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
 
 
-@pytest.mark.parametrize("name", COUNTED)
+def of_bucket(lake, connection, places, bucket, fires=True):
+    """The tables of one bucket by arrays; those that DuckDB hashes in between are its own, from these."""
+    firings = read_bucket(lake, SAE, bucket)
+    firings = firings.where(np.full(len(firings.token_index), fires))
+    counts = Counts(firings, places, lake.config.heuristics)
+    draws = Draws(connection, bucket * BUCKET_FEATURES, places, lake.config.sampling)
+    made = {}
+    for name in FILES:
+        if name in COUNTED or name in DRAWN:
+            made[name] = COUNTED[name](counts) if name in COUNTED else DRAWN[name](draws)
+            connection.register(name, made[name])
+        else:
+            lake.create_temporary(connection, name, sae=SAE)
+    return made
+
+
+@pytest.mark.parametrize("name", [*COUNTED, *DRAWN])
 def test_arrays_give_the_rows_of_the_sql_file(both, name):
     by_sql, by_arrays = both[name]
-    if "sae" in by_sql.schema.names:
-        by_sql = by_sql.drop("sae")
-    keys = [(key, "ascending") for key in KEYS if key in by_sql.schema.names]
-    by_arrays = by_arrays.select(by_sql.schema.names).cast(by_sql.schema)
     assert by_sql.num_rows > 500
-    assert by_sql.sort_by(keys).equals(by_arrays.sort_by(keys))
+    columns = [column for column in by_sql.schema.names if column != "sae"]
+    types = pa.schema([by_sql.schema.field(column) for column in columns])
+    by_arrays = by_arrays.select(columns).cast(types)
+    keys = [(key, "ascending") for key in KEYS if key in columns]
+    assert by_sql.select(columns).sort_by(keys).equals(by_arrays.sort_by(keys))
+
+
+def test_arrays_give_the_index_in_its_order(both):
+    by_sql, by_arrays = both["example_index"]
+    for name in ("feature", "context_id", "start", "draw"):
+        assert by_sql[name].to_pylist() == by_arrays[name].to_pylist()
+
+
+def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
+    with lake.connect(SAE) as connection:
+        lake.create_temporary(connection, "candidate_slots", sae=SAE)
+        with open_places(lake, connection) as places:
+            made = of_bucket(lake, connection, places, 0, fires=False)
+    assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys((*COUNTED, *DRAWN), 0)
 
 
 def test_a_segment_is_ordered_by_its_keys_and_equal_keys_stay_in_order():
