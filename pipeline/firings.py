@@ -23,7 +23,7 @@ from pipeline.store import BUCKET_FEATURES, bucket_path
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_TOKENS_AT_ONCE = 1 << 20
+_CONTEXTS_AT_ONCE = 1 << 12
 
 
 class Places(NamedTuple):
@@ -52,25 +52,31 @@ class Places(NamedTuple):
 
 @contextmanager
 def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[Places]:
-    """The places of the corpus, from `sql/corpus_tokens.sql` and the temporary table `candidate_slots`."""
+    """The places of the corpus, as `sql/corpus_tokens.sql` has them, with the temporary table `candidate_slots`."""
     length = lake.config.corpus.context_length
     (n_contexts,) = connection.sql("select coalesce(max(context_id) + 1, 0) from contexts").fetchall()[0]
     slots = connection.sql(
-        "select context_id, start, document_number, role = 'train' from candidate_slots order by slot"
+        "select context_id, start, n_tokens, document_number, role = 'train' from candidate_slots order by slot"
     ).to_arrow_table()
+    slot_context, slot_start, slot_tokens, slot_document, slot_is_train = (
+        each.to_numpy() for each in slots.columns
+    )
     with lake.scratch("places") as folder:
         token_id = _mapped(folder / "token_id", np.int32, n_contexts * length)
         slot = _mapped(folder / "slot", np.int32, n_contexts * length)
         is_counted = _mapped(folder / "is_counted", np.bool_, n_contexts * length)
         slot[:] = -1
-        tokens = lake.select(connection, "corpus_tokens").project(
-            "token_index, token_id, coalesce(slot, -1), role = 'train' and position >= 1"
+        slot[_ranges(slot_context * length + slot_start, slot_tokens)] = np.repeat(
+            np.arange(len(slots)), slot_tokens
         )
-        for rows in tokens.to_arrow_reader(_TOKENS_AT_ONCE):
-            place, *values = (column.to_numpy(zero_copy_only=False) for column in rows.columns)
-            for array, value in zip((token_id, slot, is_counted), values, strict=True):
-                array[place] = value
-        yield Places(length, token_id, slot, is_counted, *(column.to_numpy() for column in slots.columns))
+        for rows in lake.select(connection, "placed_contexts").to_arrow_reader(_CONTEXTS_AT_ONCE):
+            first = rows["context_id"].to_numpy() * length
+            n_tokens = rows["token_ids"].value_lengths().to_numpy()
+            place = _ranges(first, n_tokens)
+            token_id[place] = rows["token_ids"].flatten().to_numpy()
+            is_counted[place] = np.repeat(rows["is_train"].to_numpy(zero_copy_only=False), n_tokens)
+            is_counted[first] = False
+        yield Places(length, token_id, slot, is_counted, slot_context, slot_start, slot_document, slot_is_train)
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,14 @@ def read_bucket(lake: Lake, sae: str, bucket: int) -> Bucket:
     rows = pq.read_table(bucket_path(lake, sae, bucket), columns=columns, use_threads=False)
     feature, token_index, activation = (column.to_numpy() for column in rows.columns)
     edges = np.arange(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES + 1)
-    return Bucket(edges[:-1], np.searchsorted(feature, edges), token_index, activation)
+    starts = np.searchsorted(feature, edges.astype(feature.dtype))
+    return Bucket(edges[:-1], starts, token_index, activation)
+
+
+def _ranges(starts: Ints, lengths: npt.NDArray[np.integer]) -> Ints:
+    """The numbers from each start on, as many as its length; all in one row."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
 
 
 def _mapped(path: Path, dtype: npt.DTypeLike, length: int) -> npt.NDArray[Any]:

@@ -30,9 +30,6 @@ FLOAT16_MAX = 65_504.0
 FLOAT16_TINY = np.float32(2.0**-24)
 """The smallest float16 above 0: a weaker firing is still a firing."""
 
-_INDEX_BITS = 40
-"""Bits of the token index in a sort key; a trillion token places."""
-
 
 class Firings(NamedTuple):
     """Firings as columns: feature int32, token_index int64, activation float32 (stored: or float16), each [n]."""
@@ -67,8 +64,8 @@ def write_activations(lake: Lake, sae: str) -> Published:
         folder.mkdir()
         for bucket in range(n_buckets):
             merged = stored(in_order([_read_bucket(file, bucket) for file in files], n_features))
-            keys = _keys(merged)
-            if np.any(keys[1:] == keys[:-1]):
+            feature, token_index, _ = merged
+            if np.any((token_index[1:] == token_index[:-1]) & (feature[1:] == feature[:-1])):
                 raise LakeError(f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards")
             with _writer(folder / f"{bucket:05d}.parquet", _schema("activations", merged)) as writer:
                 writer.write_table(_table(sae, merged, writer.schema), row_group_size=1 << 18)
@@ -90,9 +87,9 @@ def in_order(runs: Sequence[Firings], n_features: int) -> Firings:
     token_index, activation = np.empty_like(firings.token_index), np.empty_like(firings.activation)
     token_index[place], activation[place] = firings.token_index, firings.activation
     feature = np.repeat(np.arange(n_features, dtype=np.int32), np.diff(starts))
-    ordered = Firings(feature, token_index, activation)
-    keys = _keys(ordered)
-    return ordered if np.all(keys[1:] >= keys[:-1]) else ordered.rows(np.argsort(keys))
+    grouped = Firings(feature, token_index, activation)
+    falls = np.flatnonzero(token_index[1:] < token_index[:-1]) + 1
+    return grouped if np.isin(falls, starts).all() else grouped.rows(np.lexsort((token_index, feature)))
 
 
 def n_buckets_of(n_features: int) -> int:
@@ -123,7 +120,8 @@ class FiringBuffer:
     def flush(self) -> None:
         """Write what is pending as one file, with one row group a bucket, empty ones included."""
         firings = in_order(self._pending, self._n_features)
-        edges = np.searchsorted(firings.feature, np.arange(n_buckets_of(self._n_features) + 1) * BUCKET_FEATURES)
+        firsts = np.arange(n_buckets_of(self._n_features) + 1, dtype=np.int32) * BUCKET_FEATURES
+        edges = np.searchsorted(firings.feature, firsts)
         path = self.folder / f"{self._n_files:05d}.parquet"
         with _writer(path, _schema("activation_shards", firings)) as writer:
             for start, end in pairwise(edges.tolist()):
@@ -146,15 +144,12 @@ def stored(firings: Firings) -> Firings:
     return firings._replace(activation=strength)
 
 
-def _concatenate(parts: Sequence[Firings]) -> Firings:
-    if not parts:
+def _concatenate(runs: Sequence[Firings]) -> Firings:
+    if not runs:
         return Firings(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float16))
-    return Firings(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def _keys(firings: Firings) -> npt.NDArray[np.int64]:
-    """(feature, token_index) packed into one sort key."""
-    return (firings.feature.astype(np.int64) << _INDEX_BITS) | firings.token_index
+    if len(runs) == 1:
+        return runs[0]
+    return Firings(*(np.concatenate(columns) for columns in zip(*runs, strict=True)))
 
 
 def _schema(table: str, firings: Firings) -> pa.Schema:
