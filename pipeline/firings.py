@@ -23,7 +23,7 @@ from pipeline.store import BUCKET_FEATURES, bucket_path
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-_CONTEXTS_AT_ONCE = 1 << 12
+_CONTEXTS_AT_ONCE, _SLOTS_AT_ONCE = 1 << 12, 1 << 15
 
 
 class Places(NamedTuple):
@@ -52,7 +52,7 @@ class Places(NamedTuple):
 
 @contextmanager
 def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[Places]:
-    """The places of the corpus, as `sql/corpus_tokens.sql` has them, with the temporary table `candidate_slots`."""
+    """The places of the corpus, as `sql/corpus_tokens.sql` has them; `candidate_slots` is a temporary table."""
     length = lake.config.corpus.context_length
     (n_contexts,) = connection.sql("select coalesce(max(context_id) + 1, 0) from contexts").fetchall()[0]
     slots = connection.sql(
@@ -66,9 +66,9 @@ def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[P
         slot = _mapped(folder / "slot", np.int32, n_contexts * length)
         is_counted = _mapped(folder / "is_counted", np.bool_, n_contexts * length)
         slot[:] = -1
-        slot[_ranges(slot_context * length + slot_start, slot_tokens)] = np.repeat(
-            np.arange(len(slots)), slot_tokens
-        )
+        for some in np.array_split(np.arange(len(slots)), len(slots) // _SLOTS_AT_ONCE + 1):
+            place = _ranges(slot_context[some] * length + slot_start[some], slot_tokens[some])
+            slot[place] = np.repeat(some, slot_tokens[some])
         for rows in lake.select(connection, "placed_contexts").to_arrow_reader(_CONTEXTS_AT_ONCE):
             first = rows["context_id"].to_numpy() * length
             n_tokens = rows["token_ids"].value_lengths().to_numpy()
