@@ -4,7 +4,8 @@ The work is in `sql/`; each function names the tables that must be there and the
 reads every firing goes through the store bucket by bucket, so that memory is bounded by a bucket.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipeline.errors import ConfigError
 from pipeline.firings import Places, open_places, read_bucket
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES
+from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text
 from pipeline.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.tables import TABLES
 
@@ -29,8 +30,8 @@ _READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".json": "read_json"
 def write_feature_table(lake: Lake, table: str, sae: str) -> Published:
     """Make one of an SAE's feature tables by its SQL. Raises LakeError if an input is not complete."""
     lake.require(*STAGES[table].inputs, sae=sae)
-    by_bucket = FIRINGS in STAGES[table].sql
-    published = _run_by_bucket(lake, table, sae) if by_bucket else lake.run_stage(table, sae=sae)
+    begin = _first_by_bucket(table)
+    published = lake.run_stage(table, sae=sae) if begin is None else _run_by_bucket(lake, table, sae, begin)
     return Published(table, published.path, published.n_rows, feature_figures(lake, table, sae))
 
 
@@ -75,21 +76,28 @@ def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) 
     return dict(rows.iter_rows())
 
 
-def _run_by_bucket(lake: Lake, table: str, sae: str) -> Published:
-    """Run a stage's SQL up to `firings` once, and from there on for one bucket of features after the other."""
+def _first_by_bucket(table: str) -> int | None:
+    """The place of the first of a stage's SQL files that runs for one bucket of features after the other."""
+    for place, name in enumerate(STAGES[table].sql):
+        if name == FIRINGS or "first_feature" in parameters_of(sql_text(name)):
+            return place
+    return None
+
+
+def _run_by_bucket(lake: Lake, table: str, sae: str, begin: int) -> Published:
+    """Run a stage's SQL files before `begin` once, and the others for one bucket of features after the other."""
     names = STAGES[table].sql
-    begin = names.index(FIRINGS)
-    with lake.connect(sae) as connection:
+    with lake.connect(sae) as connection, ExitStack() as stack:
         for name in names[:begin]:
-            if name != CORPUS_TOKENS:  # grows with the corpus
+            if name != CORPUS_TOKENS:  # it grows with the corpus, and is what the places are
                 lake.create_temporary(connection, name, sae=sae)
-        with open_places(lake, connection) as places:
-            rows = _bucket_rows(lake, connection, names[begin + 1 :], sae, places)
-            return lake.write(table, pa.RecordBatchReader.from_batches(TABLES[table].schema, rows), sae=sae)
+        places = stack.enter_context(open_places(lake, connection)) if FIRINGS in names else None
+        rows = _bucket_rows(lake, connection, [name for name in names[begin:] if name != FIRINGS], sae, places)
+        return lake.write(table, pa.RecordBatchReader.from_batches(TABLES[table].schema, rows), sae=sae)
 
 
 def _bucket_rows(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, names: Sequence[str], sae: str, places: Places
+    lake: Lake, connection: duckdb.DuckDBPyConnection, names: Sequence[str], sae: str, places: Places | None
 ) -> Iterator[pa.RecordBatch]:
     """The rows of the last SQL file, bucket by bucket; those before it fill temporary tables."""
     *before, last = names
@@ -98,23 +106,30 @@ def _bucket_rows(
         for bucket in range(n_buckets):
             first = bucket * BUCKET_FEATURES
             given = {"sae": sae, "first_feature": first, "end_feature": first + BUCKET_FEATURES}
-            counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
-            draws = Draws(connection, first, places, lake.config.sampling)
-            from_arrays = {name: partial(rows, counts) for name, rows in COUNTED.items()}
-            from_arrays |= {name: partial(rows, draws) for name, rows in DRAWN.items()}
+            arrays = {} if places is None else _from_arrays(lake, connection, sae, bucket, places)
             for name in before:
-                if name in from_arrays:
-                    connection.register(name, from_arrays[name]())
+                if name in arrays:
+                    connection.register(name, arrays[name]())
                 else:
                     lake.create_temporary(connection, name, **given)
-            if last in from_arrays:
-                table = from_arrays[last]()
+            if last in arrays:
+                table = arrays[last]()
                 rows = table.add_column(0, "sae", pa.repeat(sae, table.num_rows)).to_reader()
             else:
                 rows = lake.select(connection, last, **given).to_arrow_reader()
             for batch in rows:
                 yield batch.cast(TABLES[last].schema)
             bar.update(1)
+
+
+def _from_arrays(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, bucket: int, places: Places
+) -> dict[str, Callable[[], pa.Table]]:
+    """How to make a bucket's rows of the SQL files for which there are arrays, by the file's name."""
+    counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
+    draws = Draws(connection, bucket * BUCKET_FEATURES, places, lake.config.sampling)
+    made = {name: partial(rows, counts) for name, rows in COUNTED.items()}
+    return made | {name: partial(rows, draws) for name, rows in DRAWN.items()}
 
 
 def _create_wanted_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> None:

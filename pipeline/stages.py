@@ -24,7 +24,7 @@ from pipeline.tables import TABLES
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 
 CORPUS_TOKENS, FIRINGS = "corpus_tokens", "firings"
-"""SQL files for whose rows there are arrays; what a stage runs from FIRINGS on, it runs bucket by bucket."""
+"""SQL files for whose rows there are arrays."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Stage:
         inputs: The tables that it reads.
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
-        sql: SQL files that it runs in this order; all but the table's own fill temporary tables. From `firings`
-            on, they run for one bucket of features after the other.
+        sql: SQL files that it runs in this order; all but the table's own fill temporary tables. From the
+            first that is `firings` or has `$first_feature`, they run for one bucket of features after the other.
         prompts: Beginnings of the names of the prompts that it uses.
         version: Raised by hand when code outside SQL changes what the rows are.
     """
@@ -102,12 +102,9 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "scrambled_contexts",
-            ("saes", "contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
+            ("saes", "contexts", "documents", "tokens", "feature_tokens", "feature_stats"),
             science=("subject.dtype", "corpus.prepend_bos"),
-            sql=(
-                *("candidate_slots", "corpus_tokens", "train_tokens", "unigram_tokens", "scrambled_texts"),
-                "scrambled_contexts",
-            ),
+            sql=("train_tokens", "unigram_tokens", "scrambled_texts", "scrambled_contexts"),
         ),
         Stage(
             "context_independence",
@@ -116,15 +113,8 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "feature_rules",
-            ("contexts", "documents", "slots", "tokens", "feature_tokens", "feature_stats"),
-            sql=(
-                "candidate_slots",
-                "corpus_tokens",
-                "train_tokens",
-                "rule_candidates",
-                "rule_sets",
-                "feature_rules",
-            ),
+            ("contexts", "documents", "tokens", "feature_tokens", "feature_stats"),
+            sql=("train_tokens", "rule_candidates", "rule_sets", "feature_rules"),
         ),
         Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
         Stage("selected_features", ("feature_stats", "feature_routes"), sql=("selected_features",)),

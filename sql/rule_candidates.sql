@@ -1,8 +1,12 @@
--- One row per feature, target and token that may be in a rule's set: how often the token is a hit on train
+-- One row per feature from $first_feature to below $end_feature, target and token that may be in a rule's set: how often the token is a hit on train
 -- documents (position 0 left out), how often it occurs, and how many hits the feature has in all.
 -- Dense features are left out: a rule for them says little more than 'always fires'.
 with counts as (
-    unpivot (select feature, token_id, n_active as "any", n_strong as strong from feature_tokens)
+    unpivot (
+        select feature, token_id, n_active as "any", n_strong as strong
+        from feature_tokens
+        where feature >= $first_feature and feature < $end_feature
+    )
     on "any", strong into name target value n_hits
 ),
 totals as (

@@ -12,6 +12,7 @@ from pipeline.counting import COUNTED, Counts
 from pipeline.drawing import DRAWN, Draws
 from pipeline.features import write_feature_table
 from pipeline.firings import open_places, read_bucket
+from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
@@ -116,3 +117,17 @@ def test_statistics_by_bucket_hold_every_feature_in_its_order(lake):
     assert [feature for feature, _ in features] == list(range(SIZE.n_features))
     assert {feature: n for feature, n in features if n} == dict(counted)
     assert published.n_rows == SIZE.n_features
+
+
+def test_rules_by_bucket_are_those_of_all_features_at_once(lake):
+    for table in ("feature_tokens", "feature_stats", "feature_rules"):
+        write_feature_table(lake, table, SAE)
+    with lake.connect(SAE) as connection:
+        by_bucket = connection.sql("select * exclude (sae) from feature_rules order by all").fetchall()
+        given = {"sae": SAE, "first_feature": 0, "end_feature": SIZE.n_features}
+        *before, last = STAGES["feature_rules"].sql
+        for name in before:
+            lake.create_temporary(connection, name, **given)
+        at_once = lake.select(connection, last, **given).project("* exclude (sae)").order("all").fetchall()
+    assert by_bucket == at_once
+    assert {row[0] >= BUCKET_FEATURES for row in by_bucket} == {True, False}
