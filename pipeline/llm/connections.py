@@ -26,7 +26,7 @@ class DroppedError(Exception):
 
 
 class Response(NamedTuple):
-    """A response; header names are in lower case."""
+    """A response; header names are found in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,8 +74,7 @@ class Connections:
                     self._base_url + path, data=body, allow_redirects=False, proxy=self._proxy
                 ) as response,
             ):
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return Response(response.status, headers, await response.read())
+                return Response(response.status, response.headers, await response.read())
         except aiohttp.ConnectionTimeoutError:
             raise CannotConnectError("no connection in time") from None
         except aiohttp.ClientConnectorCertificateError as error:
