@@ -1,13 +1,21 @@
-"""Fixtures that all tests share. The tiny subject model is written once a session."""
+"""Fixtures that all tests share. The tiny subject model and the prepared lake are made once a session."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny import hand_set_answers, write_experiment, write_tiny_subject
 
 from pipeline.config import DEVICE_VARIABLE, LAKE_VARIABLE, Config, load_config
+
+
+def pytest_configure() -> None:
+    """One thread for torch, here and in processes that tests start: on tiny tensors more of them only wait."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +35,14 @@ def tiny_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answers(tiny_subject: Path) -> dict[int, dict[int, float]]:
     """What the hand-set SAE must give: feature to token id to activation."""
     return hand_set_answers(tiny_subject)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Path:
+    """A folder with an experiment whose data half is made, to be copied."""
+    from faults import prepare
+
+    return prepare(tmp_path_factory.mktemp("prepared"), tiny_subject)
 
 
 @pytest.fixture

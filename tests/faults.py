@@ -102,9 +102,9 @@ class Outcome:
     tables_that_differ: list[str]
 
 
-def prepare(folder: Path, subject: Path) -> Path:
-    """A folder with an experiment whose data half is made."""
-    config = load_config(write_experiment(folder, subject={"model": str(subject)}))
+def prepare(folder: Path, subject: Path, **sections: Any) -> Path:
+    """A folder with an experiment, with sections changed, whose data half is made."""
+    config = load_config(write_experiment(folder, subject={"model": str(subject)}, **sections))
     definitions = build_definitions(config)
     with dg.DagsterInstance.ephemeral() as instance:
         for step in missing_steps(config):

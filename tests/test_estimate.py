@@ -15,7 +15,6 @@ from test_explain_and_score import (  # noqa: F401 (fixtures)
     explain_and_score,
     lakes_are_opened_anew,
     make,
-    prepared,
     tick,
 )
 from tiny import open_lake, rows_of, write_experiment

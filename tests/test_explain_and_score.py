@@ -62,22 +62,6 @@ def lakes_are_opened_anew() -> Iterator[None]:
     declare._open_lakes.clear()
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Path:
-    """A folder with an experiment whose data half is made."""
-    folder = tmp_path_factory.mktemp("prepared")
-    config = load_config(write_experiment(folder, subject={"model": str(tiny_subject)}))
-    definitions = build_definitions(config)
-    with dg.DagsterInstance.ephemeral() as instance:
-        for step in missing_steps(config):
-            if step.job == "explain_and_score":
-                break
-            job = definitions.resolve_job_def(step.job)
-            assert job.execute_in_process(instance=instance, partition_key=step.partition).success
-    declare._open_lakes.clear()
-    return folder
-
-
 def copy_of(source: Path, prepared: Path, target: Path, base_url: str, **sections: Any) -> Config:
     """The config of an experiment whose lake is a copy of that below `source`."""
     if (source / "lake").exists() and not (target / "lake").exists():

@@ -3,11 +3,10 @@
 `benchmarks/faults.py` does the same with more kills.
 """
 
-from faults import IN_FLIGHT, prepare, run_with_kills
+from faults import IN_FLIGHT, run_with_kills
 
 
-def test_a_run_killed_amid_faults_ends_as_if_nothing_had_happened(tmp_path, tiny_subject):
-    prepared = prepare(tmp_path / "prepared", tiny_subject)
+def test_a_run_killed_amid_faults_ends_as_if_nothing_had_happened(tmp_path, prepared):
     outcome = run_with_kills(prepared, tmp_path, seed=1, max_kills=3, every=40, n_questions=4)
     assert outcome.kills == 3
     assert outcome.tables_that_differ == []

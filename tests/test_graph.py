@@ -1,17 +1,19 @@
 """The Dagster graph: what is in it, and that it materialises, fails and checks as a user expects."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
+from faults import prepare
 from tiny import N_FEATURES, rows_of
 
 from assets import declare
 from assets.graph import JOBS, TABLE_ASSETS, build_definitions
 from assets.run import missing_steps
-from pipeline.config import Config
+from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
 
 Experiment = Callable[..., Config]
@@ -119,16 +121,15 @@ def test_everything_materialises_with_figures_and_passing_checks(make_experiment
 
 
 def test_a_second_lake_from_the_same_experiment_has_the_same_rows(
-    make_experiment: Experiment, tmp_path: Path
+    prepared: Path, tiny_subject: Path, tmp_path: Path
 ) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        first = materialise_all(make_experiment(), instance)
-        machine = {"lake": str(tmp_path / "other"), "batch_tokens": 256, "flush_tokens": 512}
-        other = make_experiment(machine=machine)
-        second = materialise_all(other, instance)
-        for table in ("feature_stats", "feature_rules", "selected_features", "example_index"):
-            one, two = (pl.read_parquet(lake.path(table, sae="hand-set")) for lake in (first, second))
-            assert one.equals(two), table
+    first = declare.open_lake(load_config(prepared / "tiny.yaml"))
+    machine = {"batch_tokens": 256, "flush_tokens": 512}
+    second = declare.open_lake(load_config(prepare(tmp_path, tiny_subject, machine=machine) / "tiny.yaml"))
+    assert first.root != second.root
+    for table in ("feature_stats", "feature_rules", "selected_features", "example_index"):
+        one, two = (pl.read_parquet(lake.path(table, sae="hand-set")) for lake in (first, second))
+        assert one.equals(two), table
 
 
 def test_an_asset_whose_input_is_missing_fails_with_one_sentence(make_experiment: Experiment) -> None:
@@ -145,11 +146,13 @@ def test_an_asset_whose_input_is_missing_fails_with_one_sentence(make_experiment
 
 
 def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
-    make_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_experiment()
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path / "lake"))
+    config = load_config(tmp_path / "tiny.yaml")
     with dg.DagsterInstance.ephemeral() as instance:
-        lake = materialise_all(config, instance)
+        lake = declare.open_lake(config)
         # A later version of the stage loses a feature.
         rows = pl.read_parquet(lake.path("feature_routes", sae="hand-set"))
         broken = rows.filter(pl.col("feature") != 0).to_arrow()

@@ -1,13 +1,14 @@
 """`make run` as a user meets it: its exit code, what it prints, and what it leaves behind."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import write_experiment
+from tiny import hand_set_entry, write_experiment
 
 from pipeline.config import Config, load_config
 from pipeline.lake import Lake
@@ -18,7 +19,6 @@ Experiment = Callable[..., Config]
 
 
 def run(config: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    home.mkdir(exist_ok=True)
     environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140"}
     return subprocess.run(
         [sys.executable, "-m", "assets.run", str(config)],
@@ -26,9 +26,15 @@ def run(config: Path, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_run_makes_every_table_and_says_what_to_do_next(tmp_path: Path, tiny_subject: Path) -> None:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which Dagster keeps its history, as a user has one for all runs."""
+    return tmp_path_factory.mktemp("home")
+
+
+def test_a_run_makes_every_table_and_says_what_to_do_next(tmp_path: Path, tiny_subject: Path, home: Path) -> None:
     path = write_experiment(tmp_path, subject={"model": str(tiny_subject)})
-    first = run(path, tmp_path / "home")
+    first = run(path, home)
     assert first.returncode == 0, first.stderr
     for words in ("where its features went", "a few of each", "make sql CONFIG=", "make dev CONFIG="):
         assert words in first.stdout
@@ -38,16 +44,25 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(tmp_path: Path, tiny_s
     lake = Lake(config, open_sources(config))
     assert all(lake.is_complete(table) for table in ("activations", "feature_routes", "example_index"))
     stamp = lake.path("activations", sae="hand-set").stat().st_mtime_ns
-    second = run(path, tmp_path / "home")
+    second = run(path, home)
     assert second.returncode == 0
     assert "prepare hand-set: selected_features, estimate\n" in second.stdout
     assert "activation_shards" not in second.stdout and "caching: " not in second.stdout
     assert lake.path("activations", sae="hand-set").stat().st_mtime_ns == stamp
 
 
-def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(tmp_path: Path, tiny_subject: Path) -> None:
-    path = write_experiment(tmp_path, subject={"model": str(tiny_subject)}, budget={"max_requests": 3})
-    result = run(path, tmp_path / "home")
+def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
+    tmp_path: Path, tiny_subject: Path, prepared: Path, home: Path
+) -> None:
+    shutil.copytree(prepared / "lake", tmp_path / "lake")
+    path = write_experiment(
+        tmp_path,
+        subject={"model": str(tiny_subject)},
+        saes=[hand_set_entry(prepared / "sae")],
+        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+        budget={"max_requests": 3},
+    )
+    result = run(path, home)
     assert result.returncode == 0, result.stderr
     words = " ".join(result.stdout.split())
     assert "Stopped: Budget: 3 of 3 requests are spent (budget.max_requests)." in words
@@ -63,10 +78,10 @@ def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(tmp_path: 
     ],
 )
 def test_bad_input_stops_with_one_sentence_and_writes_nothing(
-    tmp_path: Path, tiny_subject: Path, change: dict[str, object], words: str
+    tmp_path: Path, tiny_subject: Path, home: Path, change: dict[str, object], words: str
 ) -> None:
     path = write_experiment(tmp_path, subject={"model": str(tiny_subject)}, **change)
-    result = run(path, tmp_path / "home")
+    result = run(path, home)
     assert result.returncode == 2
     assert words in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr

@@ -9,7 +9,7 @@ import json
 import time
 import urllib.parse
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pipeline.llm.reading import Failure, first_token
 from pipeline.llm.requests import Message, Request
@@ -18,6 +18,8 @@ TOP_LOGPROBS = 20
 """Alternatives asked for at the first token; the most that OpenAI and vLLM give."""
 FEW_LOGPROBS = 5
 """The most that some other servers give."""
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 _PROBE_TOKENS = 64
 _PROBE_SCHEMA = {
@@ -28,8 +30,7 @@ _PROBE_SCHEMA = {
 }
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """What requests have in common as far as a server's abilities matter; a probe is sent for each."""
 
     model: str
@@ -67,7 +68,7 @@ def form_of(request: Request) -> Form:
 
 def body_of(request: Request, can: Capabilities) -> bytes:
     """The body of the call, with what the server can do and nothing else."""
-    return json.dumps(_parameters(request, can), separators=(",", ":")).encode()
+    return _compact(_parameters(request, can)).encode()
 
 
 def probe_request(form: Form, base_url: str) -> Request:

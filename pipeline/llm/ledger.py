@@ -21,6 +21,7 @@ from pipeline.llm.prices import Prices
 from pipeline.llm.requests import FAILED, Answer, Request
 
 _RANGE = re.compile(r"(\d+)-(\d+)")
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
 
 
@@ -90,10 +91,7 @@ class Ledger:
 
     def record_all(self, paid: Sequence[tuple[Request, Answer]]) -> None:
         """Append a line each, and return when the disk has them. Raises LakeError if it does not take them."""
-        lines = [
-            json.dumps(_record(request, answer, self._prices), ensure_ascii=False, separators=(",", ":"))
-            for request, answer in paid
-        ]
+        lines = [_compact(_record(request, answer, self._prices)) for request, answer in paid]
         # A lone surrogate, which JSON can carry and UTF-8 cannot, must not cost an answer that was paid for.
         data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         with self._mutex:
@@ -168,7 +166,7 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
         "messages": [message._asdict() for message in request.messages],
         "parameters": {
             "max_tokens": request.max_tokens,
-            "stop": list(request.stop),
+            "stop": request.stop,
             "temperature": request.temperature,
             "choices": request.choices,
             "schema": request.schema,

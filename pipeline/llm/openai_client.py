@@ -28,7 +28,7 @@ from pipeline.llm.capabilities import (
     probe_request,
     without_what_was_refused,
 )
-from pipeline.llm.connections import CannotConnectError, Connections, DroppedError
+from pipeline.llm.connections import CannotConnectError, Connections, DroppedError, UntrustedError
 from pipeline.llm.ledger import Ledger
 from pipeline.llm.pacing import Pace, back_off_seconds
 from pipeline.llm.reading import Failure, read
@@ -200,6 +200,11 @@ class OpenAIClient:
             return _Attempt(Failure(error, passes=True, overloaded=True))
         except CannotConnectError as error:
             return _Attempt(Failure(f"no connection to {self._url} ({error})", passes=True, connected=False))
+        except UntrustedError as error:
+            raise ConfigError(
+                f"{self._url} shows a certificate that is not trusted ({error}); let environment variable "
+                "SSL_CERT_FILE name a file with the certificate that signs it, or correct base_url"
+            ) from None
         except DroppedError:
             return _Attempt(Failure(f"{self._url} ended the connection before its answer", passes=True))
         return _Attempt(read(request, response), response.body)

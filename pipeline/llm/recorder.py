@@ -1,7 +1,7 @@
 """Recording beside receiving: a disk takes milliseconds to have an answer, and a hundred can share them.
 
-Group commit: one thread writes whatever has come while the disk was busy, and syncs it at once (DeWitt et al.
-1984). With 100 requests in flight a ledger synced answer by answer would be the slowest part.
+Group commit: one thread writes what has come in some milliseconds, or while the disk was busy, and syncs it once
+(DeWitt et al. 1984). With 100 requests in flight a ledger synced answer by answer would be the slowest part.
 """
 
 import queue
@@ -14,6 +14,9 @@ from pipeline.llm.requests import Answer, Request
 
 _UNRECORDED = 128
 """Answers that may wait for the disk; with more, whoever brings them waits."""
+
+_GATHERING_SECONDS = 0.01
+"""How long the first answer of a group waits for others. No request waits for it; each sync costs CPU time."""
 
 _Paid = tuple[Request, Answer]
 
@@ -28,6 +31,7 @@ class Recorder:
         self._ledger = ledger
         self._unrecorded: queue.Queue[_Paid | None] = queue.Queue(_UNRECORDED)
         self._recorded: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._no_more_come = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._record, name="ledger", daemon=True)
 
@@ -57,6 +61,7 @@ class Recorder:
 
     def _stop(self) -> None:
         if self._thread.is_alive():
+            self._no_more_come.set()
             self._unrecorded.put(None)
             self._thread.join()
 
@@ -68,6 +73,7 @@ class Recorder:
         is_open = True
         while is_open:
             group = [self._unrecorded.get()]
+            self._no_more_come.wait(_GATHERING_SECONDS)
             group += [self._unrecorded.get() for _ in range(self._unrecorded.qsize())]
             is_open = None not in group
             paid = [each for each in group if each is not None]

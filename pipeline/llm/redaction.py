@@ -40,6 +40,8 @@ class Redaction:
 
     def answer(self, answer: Answer) -> Answer:
         """An answer whose every text is without the key."""
+        if not self._grams:
+            return answer
         texts = {name: getattr(answer, name) for name in ("text", "resolved_model", "finish_reason", "error")}
         whole = "\0".join(filter(None, texts.values()))
         if not any(gram in whole for gram in self._grams):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 Role = Literal["system", "user", "assistant"]
 
 Status = Literal["ok", "refused", "truncated", "http_error", "budget"]
@@ -62,17 +64,16 @@ class Request:
         """SHA-256 of what the model is asked (not of what for), 32 hex digits."""
         content: dict[str, Any] = {
             "model": self.model,
-            "messages": [[message.role, message.content] for message in self.messages],
+            "messages": self.messages,
             "max_tokens": self.max_tokens,
             "temperature": float(self.temperature),
-            "choices": None if self.choices is None else list(self.choices),
-            "stop": list(self.stop),
+            "choices": self.choices,
+            "stop": self.stop,
             "draw": self.draw,
         }
         if self.schema is not None:  # without one the ids are what they were before there were schemas
             content["schema"] = self.schema
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        return hashlib.sha256(_canonical(content).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ in `oracle.probes` and answered by `probed`: by default as a server does that ca
 
 import json
 import math
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -78,11 +79,15 @@ def in_turn(*replies: "str | Reply") -> Brain:
 
 @dataclass
 class Oracle:
-    """The server; a context manager. With `key` only that key is let in; with `models` only those are known."""
+    """The server; a context manager. With `key` only that key is let in; with `models` only those are known.
+
+    With `tls` it speaks https, with the certificate of that context.
+    """
 
     brain: Brain = lambda body: "Yes"
     key: str | None = None
     models: tuple[str, ...] | None = None
+    tls: ssl.SSLContext | None = None
     probed: Brain = lambda body: '{"answer": "Yes"}' if "response_format" in body else "Yes"
     requests: list[dict[str, Any]] = field(default_factory=list)
     probes: list[dict[str, Any]] = field(default_factory=list)
@@ -94,6 +99,8 @@ class Oracle:
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"oracle": self}))
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
         return self
@@ -105,7 +112,7 @@ class Oracle:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
     def n_requests(self) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
-from pipeline.llm import Answer, Ledger, Message, Request, ask
+from pipeline.llm import Answer, Ledger, Message, Request, ask, budget
 from pipeline.llm.budget import Amount, Budget, Limits, is_spent, most_usd
 from pipeline.llm.openai_client import OpenAIClient
 from pipeline.llm.prices import Price, Prices
@@ -228,7 +228,8 @@ def test_what_a_living_process_reserved_is_taken_and_what_a_killed_one_did_is_vo
     assert not list((tmp_path / "budget").glob("*-*.json"))
 
 
-def test_a_reservation_ends_when_its_answer_is_recorded(tmp_path):
+def test_a_reservation_ends_when_its_answer_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "_WAIT_SECONDS", 0.1)
     with budget_of(tmp_path, requests=4) as one, budget_of(tmp_path, requests=4) as other:
         first, *_ = one.reserve(questions(3))
         record(tmp_path, first)
