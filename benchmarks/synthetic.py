@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.corpus.documents import READ_SCHEMA
 from pipeline.lake import Lake
 from pipeline.stages import SourceHashes
 from pipeline.store import FiringBuffer, Firings
@@ -106,8 +105,11 @@ def open_synthetic(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Lake
 
 def write_corpus(lake: Lake, size: Size) -> None:
     """Write documents, tokens, contexts and slots, each by the product's own SQL."""
+    from pipeline.corpus.documents import READ_SCHEMA  # it loads torch, which is in no other step's memory
+
     with lake.connect() as connection:
-        connection.register("read_documents", pa.RecordBatchReader.from_batches(READ_SCHEMA, _documents(size)))
+        documents = _documents(size, READ_SCHEMA)
+        connection.register("read_documents", pa.RecordBatchReader.from_batches(READ_SCHEMA, documents))
         lake.write("documents", lake.select(connection, "documents").to_arrow_reader())
     texts = [f" t{number}" for number in range(VOCABULARY)]
     columns = [
@@ -233,7 +235,7 @@ def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
     return n_rows
 
 
-def _documents(size: Size) -> Iterator[pa.RecordBatch]:
+def _documents(size: Size, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Documents of Zipf tokens and lognormal lengths (median 500), a thousand at a time."""
     rng = np.random.default_rng(2)
     chances = np.cumsum(_zipf())
@@ -250,7 +252,7 @@ def _documents(size: Size) -> Iterator[pa.RecordBatch]:
         lists = pa.ListArray.from_arrays(offsets, ids)
         yield pa.RecordBatch.from_arrays(
             [pa.array(numbers, pa.int64()), pa.array(names), empty, pa.array(names), empty, lists],
-            schema=READ_SCHEMA,
+            schema=schema,
         )
         n_left -= int(lengths.sum())
         ordinal += len(lengths)

@@ -138,13 +138,12 @@ class Counts:
 
     def slot_peaks(self) -> pa.Table:
         """`sql/slot_peaks.sql`."""
-        fired, slot = self._in_slots
+        fired, slot = self._in_slots()
         begins = _changes(fired.feature, slot)
         peak = fired.activation.astype(np.float32)
         peak = np.maximum.reduceat(peak, begins) if len(begins) else peak  # reduceat takes no empty list
         return pa.table({"feature": fired.features[fired.feature[begins]], "slot": slot[begins], "peak": peak})
 
-    @cached_property
     def _in_slots(self) -> tuple[Bucket, npt.NDArray[np.int32]]:
         """The firings in candidate slots, and the slot of each, [n]."""
         slot = self._places.slot[self._bucket.token_index]
@@ -155,7 +154,7 @@ class Counts:
 
         Firings lie in the order of the corpus: a slot's first one is one whose slot differs from that before.
         """
-        fired, slot = self._in_slots
+        fired, slot = self._in_slots()
         is_train = self._places.slot_is_train[slot]
         within = {
             "slots": slot.astype(np.int64),
