@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -62,18 +62,40 @@ class Request:
     @cached_property
     def request_id(self) -> str:
         """SHA-256 of what the model is asked (not of what for), 32 hex digits."""
-        content: dict[str, Any] = {
-            "model": self.model,
-            "messages": self.messages,
-            "max_tokens": self.max_tokens,
-            "temperature": float(self.temperature),
-            "choices": self.choices,
-            "stop": self.stop,
-            "draw": self.draw,
-        }
-        if self.schema is not None:  # without one the ids are what they were before there were schemas
-            content["schema"] = self.schema
-        return hashlib.sha256(_canonical(content).encode()).hexdigest()[:32]
+        schema = None if self.schema is None else _canonical(self.schema)
+        before, after = _around_messages(
+            self.model, self.max_tokens, float(self.temperature), self.choices, self.stop, self.draw, schema
+        )
+        digest = before.copy()
+        digest.update(_canonical(self.messages).encode())
+        digest.update(after)
+        return digest.hexdigest()[:32]
+
+
+@lru_cache(256)
+def _around_messages(
+    model: str,
+    max_tokens: int,
+    temperature: float,
+    choices: tuple[str, ...] | None,
+    stop: tuple[str, ...],
+    draw: int,
+    schema: str | None,
+) -> "tuple[hashlib._Hash, bytes]":
+    """The hash of a request's canonical JSON up to its messages, and the JSON after: many requests share both."""
+    content: dict[str, Any] = {
+        "model": model,
+        "messages": None,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "choices": choices,
+        "stop": stop,
+        "draw": draw,
+    }
+    if schema is not None:  # without one the ids are what they were before there were schemas
+        content["schema"] = json.loads(schema)
+    before, key, after = _canonical(content).partition('"messages":')
+    return hashlib.sha256((before + key).encode()), after.removeprefix("null").encode()
 
 
 @dataclass(frozen=True)
