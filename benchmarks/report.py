@@ -20,15 +20,15 @@ fifth and more from run to run; ratios from one run hold better.
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "store": (
         "The store and the SQL core, 32 million rows",
-        "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled pass over a bucket of "
-        "1,024 features (`pipeline/counting.py`, `pipeline/drawing.py`), beside the SQL file that defines its rows. "
-        "Half of the statistics' time is DuckDB's: positions, texts of tokens, the joins of a bucket; a quarter of "
-        "the index's is the hash of every slot. Writing is grouping, encoding twice and decoding once.",
+        "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled pass over a bucket "
+        "of 1,024 features (`pipeline/counting.py`, `pipeline/drawing.py`), beside the SQL file that defines its "
+        "rows. Half of the statistics' time is DuckDB's: positions, texts of tokens, the joins of a bucket; a "
+        "quarter of the index's is the hash of every slot. Writing is grouping, encoding twice and decoding once.",
     ),
     "store_large": (
         "The store and the SQL core, 320 million rows",
-        "Synthetic data of the post's size: 10M tokens, 131,072 features. Memory is that of the largest bucket, in "
-        "which a dense feature may have millions of firings.",
+        "Synthetic data of the post's size: 10M tokens, 131,072 features. Memory is that of the largest bucket, "
+        "in which a dense feature may have millions of firings.",
     ),
     "neighbours": ("Decoder neighbours, 32,768 features", ""),
     "neighbours_large": ("Decoder neighbours, 131,072 features", "Bound by the matrix product."),

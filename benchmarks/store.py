@@ -16,11 +16,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.figures import Figure, Measured, measured, publish
 from benchmarks.synthetic import SAE, SIZES, Size, firings_of_shard, open_synthetic, plan_features, write_corpus
-from pipeline.features import write_feature_table
+from pipeline.features import write_feature_table, write_selected_features
+from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, FiringBuffer, bucket_path, write_activations
 
 SCALES = ("small", "large")
@@ -34,6 +37,9 @@ TARGETS = {
 STATISTICS = ("feature_tokens", "feature_stats")
 RULES = ("feature_rules", "feature_routes")
 INDEX = ("example_index",)
+
+N_NEIGHBOURS = 10
+"""Near neighbours of a feature among which the hard negatives of its examples are."""
 
 
 class Written(NamedTuple):
@@ -68,8 +74,9 @@ def measure(size: Size, folder: Path) -> list[Figure]:
         name: measured(_write_tables, size, folder, tables)
         for name, tables in (("statistics", STATISTICS), ("rules", RULES), ("index", INDEX))
     }
+    examples = measured(_write_examples, size, folder)
     write_cpu_s = sum(each.cpu_s for each in written.result) + merged.cpu_s
-    peaks: dict[str, Measured[Any]] = {"writing": written, "merging": merged, **steps}
+    peaks: dict[str, Measured[Any]] = {"writing": written, "merging": merged, **steps, "examples": examples}
     highest = max(peaks, key=lambda name: peaks[name].peak_gib)
     rows = f"{n_rows / 1e6:,.0f}M rows, {size.n_features:,} features"
     return [
@@ -80,6 +87,19 @@ def measure(size: Size, folder: Path) -> list[Figure]:
         _cpu("statistics", steps["statistics"].cpu_s, size, limits.scan_s, ", ".join(STATISTICS)),
         _cpu("rules", steps["rules"].cpu_s, size, None, ", ".join(RULES)),
         _cpu("index", steps["index"].cpu_s, size, limits.scan_s, ", ".join(INDEX)),
+        Figure(
+            "examples_ms_per_feature",
+            1000 * examples.result.cpu_s / examples.result.n_features,
+            "ms",
+            note=f"CPU, a batch of {examples.result.n_features:,} features: hard negatives found, windows drawn",
+        ),
+        Figure(
+            "rendering_ms_per_feature",
+            1000 * examples.result.rendering_s / examples.result.n_features,
+            "ms",
+            0.5,
+            note=f"CPU, of it the rendering of {examples.result.n_windows:,} windows",
+        ),
         _cpu("slots", corpus.cpu_s, size, None, "documents, contexts and slots of the corpus"),
         Figure("peak_gib", peaks[highest].peak_gib, "GiB", 1.0, note=f"resident, of a step's process: {highest}"),
         *(
@@ -104,6 +124,15 @@ class Limits(NamedTuple):
     encode_s: float
     best_bytes: float
     read_ms: float
+
+
+class Examples(NamedTuple):
+    """A batch's examples: its features and windows, CPU seconds for all of it, and for the rendering alone."""
+
+    n_features: int
+    n_windows: int
+    cpu_s: float
+    rendering_s: float
 
 
 def _cpu(name: str, value: float, size: Size, limit: float | None, note: str) -> Figure:
@@ -142,6 +171,35 @@ def _merge(size: Size, folder: Path) -> float:
 def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
     for table in tables:
         write_feature_table(open_synthetic(size, folder), table, SAE)
+
+
+def _write_examples(size: Size, folder: Path) -> Examples:
+    """Make the examples of batch 0, of every feature that can be explained; neighbours are drawn, not computed."""
+    lake = open_synthetic(size, folder)
+    features = np.repeat(np.arange(size.n_features, dtype=np.int32), N_NEIGHBOURS)
+    neighbours = np.random.default_rng(0).integers(0, size.n_features, len(features), dtype=np.int32)
+    rank = np.tile(np.arange(1, N_NEIGHBOURS + 1, dtype=np.int32), size.n_features)
+    columns = {
+        "feature": features,
+        "neighbour": neighbours,
+        "rank": rank,
+        "cosine": np.zeros(len(rank), np.float32),
+    }
+    lake.write("feature_neighbours", pa.table({"sae": [SAE] * len(rank), **columns}), sae=SAE)
+    write_selected_features(lake, SAE)
+    given = {"sae": SAE, "batch": 0, "first_feature": 0, "end_feature": lake.config.selection.batch_size}
+    *before, last = STAGES["examples"].sql
+    begin = time.process_time()
+    with lake.connect(SAE, 0) as connection:
+        for name in before:
+            lake.create_temporary(connection, name, **given)
+        (n_features,) = connection.sql("select count(*) from batch_features").fetchall()[0]
+        rendering = time.process_time()
+        written = lake.write(
+            "examples", lake.select(connection, last, **given).to_arrow_reader(), sae=SAE, batch=0
+        )
+    end = time.process_time()
+    return Examples(n_features, written.n_rows, end - begin, end - rendering)
 
 
 def _limits(size: Size, folder: Path) -> Limits:

@@ -93,6 +93,7 @@ def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Co
                 "context_length": CONTEXT_LENGTH,
                 "shards": size.shards,
             },
+            "selection": {"quotas": None},
             "machine": {"lake": str(lake), "memory_limit": memory_limit},
         }
     )

@@ -4,8 +4,8 @@ with wanted as (
     union
     select neighbour from feature_neighbours semi join batch_features using (feature)
 )
-select distinct a.feature, t.role, t.context_id, t.slot_start as start
+select distinct a.feature, t.slot
 from activations as a
 semi join wanted as w on w.feature = a.feature
 join corpus_tokens as t using (token_index)
-where t.slot_start is not null
+where t.slot is not null

@@ -9,20 +9,20 @@ with rendered as (
     join slots as s using (context_id, start)
     join contexts as c using (context_id)
 ),
-places as (
-    select feature, context_id, start, unnest(range(n_tokens)) as place from rendered
-),
-strengths as (
+fired as (
     select
-        p.feature,
-        p.context_id,
-        p.start,
-        list(coalesce(a.activation, 0) order by p.place) as activations
-    from places as p
-    left join activations as a
-        on a.feature = p.feature
-        and a.token_index = p.context_id * $corpus_context_length + p.start + p.place
-    group by p.feature, p.context_id, p.start
+        r.feature,
+        r.context_id,
+        r.start,
+        list(a.token_index - r.context_id * $corpus_context_length - r.start) as places,
+        list(a.activation) as strengths
+    from rendered as r
+    join activations as a
+        on a.feature = r.feature
+        and a.token_index // $corpus_context_length = r.context_id
+        and a.token_index - r.context_id * $corpus_context_length - r.start between 0 and r.n_tokens - 1
+    where a.feature >= $first_feature and a.feature < $end_feature  -- of the batch: the other files are not read
+    group by r.feature, r.context_id, r.start
 )
 select
     md5(concat_ws(' ', $sae, r.feature, r.context_id, r.start)) as example_id,
@@ -39,7 +39,8 @@ select
     r.n_slots,
     r.doc_id,
     r.token_ids,
-    s.activations
+    list_transform(range(r.n_tokens), lambda place: coalesce(f.strengths[list_position(f.places, place)], 0))
+        as activations
 from rendered as r
-join strengths as s using (feature, context_id, start)
+left join fired as f using (feature, context_id, start)
 order by r.feature, r.role, r.kind, r.draw

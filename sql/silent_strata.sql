@@ -6,18 +6,30 @@ with top_tokens as (
     from feature_stats as s
     semi join batch_features using (feature)
 ),
-claimed as (
-    select t.feature, c.role, c.context_id, c.slot_start as start, 0 as stratum
-    from top_tokens as t
-    join corpus_tokens as c using (token_id)
-    where c.slot_start is not null
+token_slots as (
+    select distinct c.token_id, c.slot
+    from corpus_tokens as c
+    semi join top_tokens using (token_id)
+    where c.slot is not null
+),
+claims as (
+    select feature, slot, 0 as claim  -- it fires there itself
+    from batch_slots
+    semi join batch_features using (feature)
     union all
-    select n.feature, s.role, s.context_id, s.start, 1 as stratum
+    select feature, slot, 1
+    from top_tokens
+    join token_slots using (token_id)
+    union all
+    select n.feature, s.slot, 2
     from feature_neighbours as n
     semi join batch_features using (feature)
     join batch_slots as s on s.feature = n.neighbour
+),
+claimed as (
+    select feature, slot, min(claim) as claim from claims group by feature, slot
 )
-select feature, role, context_id, start, if(min(stratum) = 0, 'same_token', 'neighbour') as kind
-from claimed
-anti join batch_slots using (feature, context_id, start)
-group by feature, role, context_id, start
+select c.feature, s.role, s.context_id, s.start, if(claim = 1, 'same_token', 'neighbour') as kind
+from claimed as c
+join candidate_slots as s using (slot)
+where claim > 0

@@ -5,10 +5,11 @@ with totals as (
     select role, count(*) as n_role_slots from slots where is_candidate group by role
 ),
 active_counts as (
-    select b.feature, s.role, count(*) as n_active
-    from batch_features as b
-    join batch_slots as s using (feature)
-    group by b.feature, s.role
+    select a.feature, s.role, count(*) as n_active
+    from batch_slots as a
+    semi join batch_features using (feature)
+    join candidate_slots as s using (slot)
+    group by a.feature, s.role
 ),
 stratum_counts as (
     select feature, role, kind, count(*) as n_slots from silent_strata group by feature, role, kind
