@@ -187,7 +187,7 @@ def _write_examples(size: Size, folder: Path) -> Examples:
     }
     lake.write("feature_neighbours", pa.table({"sae": [SAE] * len(rank), **columns}), sae=SAE)
     write_selected_features(lake, SAE)
-    given = {"sae": SAE, "batch": 0, "first_feature": 0, "end_feature": lake.config.selection.batch_size}
+    given = {"sae": SAE, "batch": 0}
     *before, last = STAGES["examples"].sql
     begin = time.process_time()
     with lake.connect(SAE, 0) as connection:

@@ -67,8 +67,7 @@ def select_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str)
 def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published:
     """Make one of a batch's tables by its SQL. Raises LakeError if an input is not there."""
     lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
-    first, end = batch * lake.config.selection.batch_size, (batch + 1) * lake.config.selection.batch_size
-    return lake.run_stage(table, sae=sae, batch=batch, first_feature=first, end_feature=end)
+    return lake.run_stage(table, sae=sae, batch=batch)
 
 
 def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) -> dict[str, float | int | str]:
