@@ -1,7 +1,7 @@
-"""Draws of slots for one bucket's features: for each SQL file that ranks and draws, a function with its rows.
+"""Draws of slots for one bucket's features: for each SQL file that ranks and draws, a method that gives its rows.
 
 DuckDB draws every lot, by its hash; its windows over the slots of each feature and role took most of the time of
-the example index (`benchmarks/store.py`). A test compares each function with its file.
+the example index (`benchmarks/store.py`). A test compares each method with its file.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _DECILES = 10
 class Draws:
     """The draws for one bucket's features; a method gives the rows of the SQL file of its name.
 
-    The tables that a file reads are those of the connection; drawing `example_index` is the last step.
+    Tables that a file reads are those of the connection. A side is a feature and a role, 2 feature + is_train.
     """
 
     def __init__(
