@@ -16,15 +16,23 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.figures import Figure, Measured, measured, publish
-from benchmarks.synthetic import SAE, SIZES, Size, firings_of_shard, open_synthetic, plan_features, write_corpus
+from benchmarks.synthetic import (
+    SAE,
+    SIZES,
+    Size,
+    firings_of_shard,
+    open_synthetic,
+    plan_features,
+    write_corpus,
+    write_neighbours,
+)
 from pipeline.features import write_feature_table, write_selected_features
 from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, FiringBuffer, bucket_path, write_activations
+from pipeline.strata import fill_table
 
 SCALES = ("small", "large")
 
@@ -37,9 +45,6 @@ TARGETS = {
 STATISTICS = ("feature_tokens", "feature_stats")
 RULES = ("feature_rules", "feature_routes")
 INDEX = ("example_index",)
-
-N_NEIGHBOURS = 10
-"""Near neighbours of a feature among which the hard negatives of its examples are."""
 
 
 class Written(NamedTuple):
@@ -176,23 +181,14 @@ def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
 def _write_examples(size: Size, folder: Path) -> Examples:
     """Make the examples of batch 0, of every feature that can be explained; neighbours are drawn, not computed."""
     lake = open_synthetic(size, folder)
-    features = np.repeat(np.arange(size.n_features, dtype=np.int32), N_NEIGHBOURS)
-    neighbours = np.random.default_rng(0).integers(0, size.n_features, len(features), dtype=np.int32)
-    rank = np.tile(np.arange(1, N_NEIGHBOURS + 1, dtype=np.int32), size.n_features)
-    columns = {
-        "feature": features,
-        "neighbour": neighbours,
-        "rank": rank,
-        "cosine": np.zeros(len(rank), np.float32),
-    }
-    lake.write("feature_neighbours", pa.table({"sae": [SAE] * len(rank), **columns}), sae=SAE)
+    write_neighbours(lake, size)
     write_selected_features(lake, SAE)
     given = {"sae": SAE, "batch": 0}
     *before, last = STAGES["examples"].sql
     begin = time.process_time()
     with lake.connect(SAE, 0) as connection:
         for name in before:
-            lake.create_temporary(connection, name, **given)
+            fill_table(lake, connection, name, **given)
         (n_features,) = connection.sql("select count(*) from batch_features").fetchall()[0]
         rendering = time.process_time()
         written = lake.write(

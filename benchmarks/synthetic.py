@@ -236,6 +236,20 @@ def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
     return n_rows
 
 
+def write_neighbours(lake: Lake, size: Size, n_neighbours: int = 10) -> None:
+    """Write near neighbours that are drawn, as there is no decoder; hard negatives of examples are among them."""
+    rng = np.random.default_rng(3)
+    n_rows = size.n_features * n_neighbours
+    columns = {
+        "sae": pa.repeat(SAE, n_rows),
+        "feature": np.repeat(np.arange(size.n_features, dtype=np.int32), n_neighbours),
+        "neighbour": rng.integers(0, size.n_features, n_rows, dtype=np.int32),
+        "rank": np.tile(np.arange(1, n_neighbours + 1, dtype=np.int32), size.n_features),
+        "cosine": np.zeros(n_rows, np.float32),
+    }
+    lake.write("feature_neighbours", pa.table(columns), sae=SAE)
+
+
 def _documents(size: Size, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Documents of Zipf tokens and lognormal lengths (median 500), a thousand at a time."""
     rng = np.random.default_rng(2)

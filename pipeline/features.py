@@ -20,6 +20,7 @@ from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text
 from pipeline.store import BUCKET_FEATURES, n_buckets_of
+from pipeline.strata import fill_table
 from pipeline.tables import TABLES
 
 _LEAST_SLOTS = 2
@@ -67,7 +68,12 @@ def select_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str)
 def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published:
     """Make one of a batch's tables by its SQL. Raises LakeError if an input is not there."""
     lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
-    return lake.run_stage(table, sae=sae, batch=batch)
+    *before, last = STAGES[table].sql
+    given = {"sae": sae, "batch": batch}
+    with lake.connect(sae, batch) as connection:
+        for name in before:
+            fill_table(lake, connection, name, **given)
+        return lake.write(table, lake.select(connection, last, **given).to_arrow_reader(), sae=sae, batch=batch)
 
 
 def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) -> dict[str, float | int | str]:

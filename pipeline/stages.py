@@ -149,8 +149,8 @@ STAGES: dict[str, Stage] = {
             ),
             science=("scoring.n_questions",),
             sql=(
-                *("batch_features", "candidate_slots", "corpus_tokens", "batch_slots", "silent_strata"),
-                *("taken_slots", "examples"),
+                *("batch_features", "candidate_slots", "corpus_tokens", "batch_slots", "token_slots"),
+                *("silent_strata", "taken_slots", "examples"),
             ),
         ),
         Stage("fuzzing_pairs", ("examples", "feature_stats"), sql=("fuzzing_pairs",)),

@@ -1,16 +1,9 @@
--- One row per feature of the batch and slot in which it is silent and that is in a stratum of hard negatives:
--- same_token (one of its top tokens stands there), else neighbour (a near neighbour fires there).
--- Every other silent slot is `random`.
+-- One row per silent slot in the example index of a feature of the batch: its stratum, and the stratum's size.
+-- same_token: one of the feature's top tokens stands there; else neighbour: a near neighbour fires there; else random.
 with top_tokens as (
     select s.feature, unnest(s.top_tokens).token_id as token_id
     from feature_stats as s
     semi join batch_features using (feature)
-),
-token_slots as (
-    select distinct c.token_id, c.slot
-    from corpus_tokens as c
-    semi join top_tokens using (token_id)
-    where c.slot is not null
 ),
 claims as (
     select feature, slot, 0 as claim  -- it fires there itself
@@ -28,8 +21,28 @@ claims as (
 ),
 claimed as (
     select feature, slot, min(claim) as claim from claims group by feature, slot
+),
+claimed_counts as (
+    select c.feature, s.role, c.claim, count(*) as n_slots
+    from claimed as c
+    join candidate_slots as s using (slot)
+    group by c.feature, s.role, c.claim
+),
+random_counts as (
+    select t.feature, r.role, 3 as claim, r.n_role_slots - coalesce(sum(c.n_slots), 0) as n_slots
+    from batch_features as t
+    cross join (select role, count(*) as n_role_slots from candidate_slots group by role) as r
+    left join claimed_counts as c on c.feature = t.feature and c.role = r.role
+    group by t.feature, r.role, r.n_role_slots
+),
+silent as (
+    select i.feature, i.role, s.slot, coalesce(c.claim, 3) as claim
+    from example_index as i
+    semi join batch_features using (feature)
+    join candidate_slots as s on s.context_id = i.context_id and s.start = i.start
+    left join claimed as c on c.feature = i.feature and c.slot = s.slot
+    where i.kind = 'silent'
 )
-select c.feature, s.role, s.context_id, s.start, if(claim = 1, 'same_token', 'neighbour') as kind
-from claimed as c
-join candidate_slots as s using (slot)
-where claim > 0
+select feature, slot, case claim when 1 then 'same_token' when 2 then 'neighbour' else 'random' end as kind, n_slots
+from silent
+join (from claimed_counts union all from random_counts) using (feature, role, claim)

@@ -6,14 +6,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.synthetic import SAE, Size, open_synthetic, plan_features, write_corpus, write_shard
+from benchmarks.synthetic import (
+    SAE,
+    Size,
+    open_synthetic,
+    plan_features,
+    write_corpus,
+    write_neighbours,
+    write_shard,
+)
 from pipeline.compiled import order_segments, sort_segments
 from pipeline.counting import COUNTED, Counts
 from pipeline.drawing import DRAWN, Draws
-from pipeline.features import write_feature_table
+from pipeline.features import write_feature_table, write_selected_features
 from pipeline.firings import open_places, read_bucket
 from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
+from pipeline.strata import silent_strata
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
 FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", "example_index")
@@ -131,3 +140,20 @@ def test_rules_by_bucket_are_those_of_all_features_at_once(lake):
         at_once = lake.select(connection, last, **given).project("* exclude (sae)").order("all").fetchall()
     assert by_bucket == at_once
     assert {row[0] >= BUCKET_FEATURES for row in by_bucket} == {True, False}
+
+
+def test_strata_of_silent_slots_are_those_of_the_sql_file(lake):
+    write_neighbours(lake, SIZE)
+    for table in ("feature_tokens", "feature_stats", "feature_rules", "feature_routes", "example_index"):
+        write_feature_table(lake, table, SAE)
+    write_selected_features(lake, SAE)
+    files = STAGES["examples"].sql
+    with lake.connect(SAE, 0) as connection:
+        for name in files[: files.index("silent_strata")]:
+            lake.create_temporary(connection, name, sae=SAE, batch=0)
+        by_sql = lake.select(connection, "silent_strata").to_arrow_table()
+        by_arrays = silent_strata(connection, SIZE.n_features).cast(by_sql.schema)
+    order = [("feature", "ascending"), ("slot", "ascending")]
+    assert by_sql.num_rows > 500
+    assert set(by_sql["kind"].to_pylist()) == {"same_token", "neighbour", "random"}
+    assert by_sql.sort_by(order).equals(by_arrays.sort_by(order))

@@ -20,6 +20,7 @@ from pipeline.llm.ledger import replayed_answers
 from pipeline.scorers import Asking, predictions_table
 from pipeline.spending import ASKING, Asset
 from pipeline.stages import STAGES
+from pipeline.strata import fill_table
 from pipeline.tables import TABLES
 
 _STAND_IN = (
@@ -63,7 +64,7 @@ def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, 
     """
     for table in _MADE_BY_SQL:
         for name in STAGES[table].sql:
-            lake.create_temporary(connection, name, sae=sae, batch=batch)
+            fill_table(lake, connection, name, sae=sae, batch=batch)
     explaining = _StandIns(_known(lake, "explanations", sae, batch))
     to_explain = read_to_explain(lake, connection, sae, batch)
     answers = explaining.explain(list(to_explain.requests.values()))
