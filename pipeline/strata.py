@@ -66,7 +66,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> list[Ints]:
 
 
 def _grouped(columns: Sequence[Ints], n_keys: int) -> tuple[Ints, Ints]:
-    """A column of values by one of keys below n_keys: the first place of each key, [n_keys + 1], and the values."""
+    """Values by keys below n_keys, a column each: the first place of each key, [n_keys + 1], and the values."""
     keys, values = columns
     place, starts = group_rows(keys.astype(np.int32), n_keys)
     grouped = np.empty(len(values), np.int64)
