@@ -28,10 +28,10 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "store_large": (
         "The store and the SQL core, 320 million rows",
         "Synthetic data of the post's size: 10M tokens, 131,072 features. This run shared the two cores with the "
-        "test suite, so its CPU seconds are too high by a tenth or two (quieter runs of the same code: statistics "
-        "86 s, index 120 s, writing 37 s). Memory is that of the largest bucket, in which a dense feature may have "
-        "millions of firings; the examples of a batch join the tokens of the corpus in DuckDB, which may take the "
-        "4 GB of machine.memory_limit.",
+        "test suite, so its CPU seconds are too high by a tenth or two (in an earlier, quieter run: statistics "
+        "86 s, index 120 s, writing 37 s). Memory is that of the largest bucket, in which a dense feature may "
+        "have millions of firings; the examples of a batch join the tokens of the corpus in DuckDB, which may "
+        "take the 4 GB of machine.memory_limit.",
     ),
     "neighbours": ("Decoder neighbours, 32,768 features", ""),
     "neighbours_large": ("Decoder neighbours, 131,072 features", "Bound by the matrix product."),
