@@ -4,5 +4,6 @@ import warnings
 
 import dagster as dg
 
-# Partitioned asset checks are in preview; at every start Dagster says so, once a check.
+# Partitioned asset checks are in preview, a partition mapping in beta; Dagster says so at every use.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
