@@ -22,8 +22,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "The store and the SQL core, 32 million rows",
         "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled pass over a bucket "
         "of 1,024 features (`pipeline/counting.py`, `pipeline/drawing.py`), beside the SQL file that defines its "
-        "rows. Half of the statistics' time is DuckDB's: positions, texts of tokens, the joins of a bucket; a "
-        "quarter of the index's is the hash of every slot. Writing is grouping, encoding twice and decoding once.",
+        "rows. Under a third of the statistics' time is DuckDB's (positions, texts of tokens, the joins of a "
+        "bucket), and a quarter of the index's is its hash of every slot; the rest is the passes, and decoding and "
+        "encoding Parquet. Writing is grouping, encoding twice and decoding once.",
     ),
     "store_large": (
         "The store and the SQL core, 320 million rows",
