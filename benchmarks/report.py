@@ -23,8 +23,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled pass over a bucket "
         "of 1,024 features (`pipeline/counting.py`, `pipeline/drawing.py`), beside the SQL file that defines its "
         "rows. Under a third of the statistics' time is DuckDB's (positions, texts of tokens, the joins of a "
-        "bucket), and a quarter of the index's is its hash of every slot; the rest is the passes, and decoding and "
-        "encoding Parquet. Writing is grouping, encoding twice and decoding once.",
+        "bucket), and a quarter of the index's is its hash of every slot; the rest is the passes, and decoding "
+        "and encoding Parquet. Writing is grouping, encoding twice and decoding once.",
     ),
     "store_large": (
         "The store and the SQL core, 320 million rows",
