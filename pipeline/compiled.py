@@ -20,12 +20,6 @@ def compiled(function: Function) -> Function:
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
-def sort_segments(values: npt.NDArray[np.floating], starts: Ints) -> npt.NDArray[np.floating]:
-    """Positive float16 or float32 values [n], each segment in ascending order; starts [n_segments + 1]."""
-    keys = values.view(f"u{values.itemsize}")  # positive floats have the order of their bits
-    return keys[order_segments(keys, starts)].view(values.dtype)
-
-
 def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: Ints | None = None) -> Ints:
     """Rows of each segment by ascending key, [n]; equal keys stay in the order given, or as they stand.
 
@@ -37,27 +31,30 @@ def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: I
     return order
 
 
-def number_keys(keys: npt.NDArray[np.int32], starts: Ints) -> tuple[Ints, Ints]:
-    """The different keys of each segment, numbered segment after segment in the order of first occurrence.
-
-    keys [n] are 0 or more; starts [n_segments + 1]. Returns the number of each row's key, [n], and the first
-    number of each segment, [n_segments + 1].
-    """
-    return _number_keys(keys, starts, int(keys.max(initial=0)) + 1)
-
-
 @compiled
-def count_changes(keys: Ints, starts: Ints, sides: npt.NDArray[np.bool_]) -> Ints:
-    """Rows of each segment whose key is not that of the row before, by the side of the row: [n_segments, 2].
-
-    keys [n]; starts [n_segments + 1]; sides [n].
-    """
-    counts = np.zeros((len(starts) - 1, 2), np.int64)
-    for segment in range(len(starts) - 1):
-        for row in range(starts[segment], starts[segment + 1]):
-            if row == starts[segment] or keys[row] != keys[row - 1]:
-                counts[segment, int(sides[row])] += 1
-    return counts
+def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:
+    """Sort keys in place, by as many digits of 11 bits as they have; scratch is as long as they are."""
+    n, largest = len(keys), np.uint32(0)
+    for i in range(n):
+        largest = max(largest, keys[i])
+    places = np.empty(2048, np.int64)
+    source, target = keys, scratch
+    shift, is_in_place = 0, True
+    while largest >> shift:
+        places[:] = 0
+        for i in range(n):
+            places[(source[i] >> shift) & 2047] += 1
+        place = 0
+        for digit in range(2048):
+            place, places[digit] = place + places[digit], place
+        for i in range(n):
+            digit = (source[i] >> shift) & 2047
+            target[places[digit]] = source[i]
+            places[digit] += 1
+        source, target = target, source
+        shift, is_in_place = shift + 11, not is_in_place
+    if not is_in_place:
+        keys[:] = source
 
 
 @compiled
@@ -100,22 +97,3 @@ def _radix_sort(keys: npt.NDArray[np.uint64], n_bytes: int, starts: Ints, order:
                 places[byte] += 1
             for i in range(end - first):
                 order[first + i] = scratch[i]
-
-
-@compiled
-def _number_keys(keys: npt.NDArray[np.int32], starts: Ints, n_keys: int) -> tuple[Ints, Ints]:
-    """`number_keys` of keys below n_keys."""
-    number_of = np.full(n_keys, -1, np.int64)
-    numbers = np.empty(len(keys), np.int64)
-    firsts = np.empty(len(starts), np.int64)
-    n_numbers = 0
-    for segment in range(len(starts) - 1):
-        firsts[segment] = n_numbers
-        for row in range(starts[segment], starts[segment + 1]):
-            key = keys[row]
-            if number_of[key] < firsts[segment]:
-                number_of[key] = n_numbers
-                n_numbers += 1
-            numbers[row] = number_of[key]
-    firsts[-1] = n_numbers
-    return numbers, firsts

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from pipeline.counting import COUNTED, Counts
@@ -18,7 +19,7 @@ from pipeline.errors import ConfigError
 from pipeline.firings import Places, open_places, read_bucket
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text
+from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
 from pipeline.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.strata import fill_table
 from pipeline.tables import TABLES
@@ -83,7 +84,7 @@ def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) 
 
 
 def _first_by_bucket(table: str) -> int | None:
-    """The place of the first of a stage's SQL files that runs for one bucket of features after the other."""
+    """The place of the first of a stage's SQL files that runs for some buckets of features after the others."""
     for place, name in enumerate(STAGES[table].sql):
         if name == FIRINGS or "first_feature" in parameters_of(sql_text(name)):
             return place
@@ -91,7 +92,7 @@ def _first_by_bucket(table: str) -> int | None:
 
 
 def _run_by_bucket(lake: Lake, table: str, sae: str, begin: int) -> Published:
-    """Run a stage's SQL files before `begin` once, and the others for one bucket of features after the other."""
+    """Run a stage's SQL files before `begin` once, and the others some buckets of features at a time."""
     names = STAGES[table].sql
     with lake.connect(sae) as connection, ExitStack() as stack:
         for name in names[:begin]:
@@ -105,36 +106,53 @@ def _run_by_bucket(lake: Lake, table: str, sae: str, begin: int) -> Published:
 def _bucket_rows(
     lake: Lake, connection: duckdb.DuckDBPyConnection, names: Sequence[str], sae: str, places: Places | None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of the last SQL file, bucket by bucket; those before it fill temporary tables."""
+    """The rows of the last SQL file, some buckets after the others; those before it fill temporary tables."""
     *before, last = names
     n_buckets = n_buckets_of(lake.config.sae(sae).n_features)
     with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
-        for bucket in range(n_buckets):
-            first = bucket * BUCKET_FEATURES
-            given = {"sae": sae, "first_feature": first, "end_feature": first + BUCKET_FEATURES}
-            arrays = {} if places is None else _from_arrays(lake, connection, sae, bucket, places)
+        for bucket in range(0, n_buckets, STAGES[last].buckets_at_once):
+            buckets = range(bucket, min(bucket + STAGES[last].buckets_at_once, n_buckets))
+            first, end = buckets[0] * BUCKET_FEATURES, (buckets[-1] + 1) * BUCKET_FEATURES
+            given = {"sae": sae, "first_feature": first, "end_feature": end}
+            arrays = {} if places is None else _from_arrays(lake, connection, sae, names, buckets, places)
             for name in before:
                 if name in arrays:
                     connection.register(name, arrays[name]())
-                else:
+                elif name not in COUNTED:
                     lake.create_temporary(connection, name, **given)
             if last in arrays:
                 table = arrays[last]()
-                rows = table.add_column(0, "sae", pa.repeat(sae, table.num_rows)).to_reader()
+                of = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int8), [sae])
+                rows = table.add_column(0, "sae", of).to_reader()
             else:
                 rows = lake.select(connection, last, **given).to_arrow_reader()
             for batch in rows:
                 yield batch.cast(TABLES[last].schema)
-            bar.update(1)
+            bar.update(len(buckets))
 
 
 def _from_arrays(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, bucket: int, places: Places
+    lake: Lake,
+    connection: duckdb.DuckDBPyConnection,
+    sae: str,
+    names: Sequence[str],
+    buckets: Sequence[int],
+    places: Places,
 ) -> dict[str, Callable[[], pa.Table]]:
-    """How to make a bucket's rows of the SQL files for which there are arrays, by the file's name."""
-    counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
-    draws = Draws(connection, bucket * BUCKET_FEATURES, places, lake.config.sampling)
-    made = {name: partial(rows, counts) for name, rows in COUNTED.items()}
+    """How to make the rows of the SQL files for which there are arrays, by the file's name.
+
+    The firings of one bucket at a time are in memory. What is counted is made at once, if it is the last file or
+    one that is read by SQL.
+    """
+    read = {name for file in names if file not in COUNTED for name in tables_read(sql_text(file))}
+    counted = [name for name in names if name in COUNTED and name in read | {names[-1]}]
+    parts: dict[str, list[pa.Table]] = {name: [] for name in counted}
+    for bucket in buckets:
+        counts = Counts(read_bucket(lake, sae, bucket, places), places, lake.config.heuristics)
+        for name in counted:
+            parts[name].append(COUNTED[name](counts))
+    draws = Draws(connection, buckets[0] * BUCKET_FEATURES, places, lake.config.sampling)
+    made: dict[str, Callable[[], pa.Table]] = {name: partial(pa.concat_tables, parts[name]) for name in counted}
     return made | {name: partial(rows, draws) for name, rows in DRAWN.items()}
 
 

@@ -58,7 +58,7 @@ def _type_name(kind: pa.DataType) -> str:
         return f"list of {_type_name(kind.value_type)}"
     if pa.types.is_struct(kind):
         return "(" + ", ".join(field.name for field in kind) + ")"
-    return {"halffloat": "float16", "double": "float64", "float": "float32"}.get(str(kind), str(kind))
+    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
 
 
 def config_page() -> str:

@@ -37,7 +37,9 @@ class Stage:
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
         sql: SQL files that it runs in this order; all but the table's own fill temporary tables. From the
-            first that is `firings` or has `$first_feature`, they run for one bucket of features after the other.
+            first that is `firings` or has `$first_feature`, they run some buckets of features at a time.
+        buckets_at_once: How many buckets those are: a query costs some milliseconds however little it reads, and
+            the rows of so many buckets are in memory (but for their firings: those of one at a time).
         prompts: Beginnings of the names of the prompts that it uses.
         version: Raised by hand when code outside SQL changes what the rows are.
     """
@@ -46,6 +48,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     science: tuple[str, ...] = ()
     sql: tuple[str, ...] = ()
+    buckets_at_once: int = 1
     prompts: tuple[str, ...] = ()
     version: int = 1
 
@@ -99,6 +102,7 @@ STAGES: dict[str, Stage] = {
                 "feature_previous_tokens",
                 "feature_stats",
             ),
+            buckets_at_once=16,
         ),
         Stage(
             "scrambled_contexts",
@@ -206,6 +210,11 @@ def sql_text(name: str) -> str:
 def parameters_of(text: str) -> list[str]:
     """The names after `$` in a SQL text, comments left out, sorted."""
     return sorted(set(re.findall(r"\$([a-z_][a-z0-9_]*)", re.sub(r"--.*", "", text))))
+
+
+def tables_read(text: str) -> set[str]:
+    """The names after `from` and `join` in a SQL text, comments left out."""
+    return set(re.findall(r"\b(?:from|join)\s+([a-z_]+)", re.sub(r"--.*", "", text)))
 
 
 def config_value(config: Config, parameter: str) -> Any:

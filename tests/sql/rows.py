@@ -1,6 +1,6 @@
 """A lake in memory: every table by its declared schema, rows by hand, SQL files run by name.
 
-Types are those that DuckDB reads from the lake's files: dictionaries are text, float16 is float32.
+Types are those that DuckDB reads from the lake's files: dictionaries are text.
 """
 
 from collections.abc import Sequence
@@ -210,6 +210,4 @@ def _schema(name: str) -> pa.Schema | None:
 
 
 def _as_read(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        return kind.value_type
-    return pa.float32() if pa.types.is_float16(kind) else kind
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
