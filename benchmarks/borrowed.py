@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.oracle import Oracle, read_truth
+from pipeline.batches import write_batch_table
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
 from pipeline.explainers import write_explanations
-from pipeline.features import write_batch_table, write_selected_features
+from pipeline.features import write_selected_features
 from pipeline.lake import Lake
 from pipeline.scorers import write_fuzzing_pairs, write_predictions
 from pipeline.sources import SOURCES_FILE, open_sources

@@ -29,10 +29,11 @@ from benchmarks.synthetic import (
     write_corpus,
     write_neighbours,
 )
+from pipeline.batches import batch_rows
 from pipeline.features import write_feature_table, write_selected_features
-from pipeline.stages import STAGES
+from pipeline.firings import open_places
+from pipeline.rendering import rendered_windows
 from pipeline.store import BUCKET_FEATURES, FiringBuffer, bucket_path, write_activations
-from pipeline.strata import fill_table
 
 SCALES = ("small", "large")
 
@@ -183,19 +184,18 @@ def _write_examples(size: Size, folder: Path) -> Examples:
     lake = open_synthetic(size, folder)
     write_neighbours(lake, size)
     write_selected_features(lake, SAE)
-    given = {"sae": SAE, "batch": 0}
-    *before, last = STAGES["examples"].sql
     begin = time.process_time()
     with lake.connect(SAE, 0) as connection:
-        for name in before:
-            fill_table(lake, connection, name, **given)
+        written = lake.write("examples", batch_rows(lake, connection, "examples", SAE, 0), sae=SAE, batch=0)
+        all_s = time.process_time() - begin
         (n_features,) = connection.sql("select count(*) from batch_features").fetchall()[0]
-        rendering = time.process_time()
-        written = lake.write(
-            "examples", lake.select(connection, last, **given).to_arrow_reader(), sae=SAE, batch=0
-        )
-    end = time.process_time()
-    return Examples(n_features, written.n_rows, end - begin, end - rendering)
+        with open_places(lake, connection) as places:
+            begin = time.process_time()
+            connection.register("rendered_windows", rendered_windows(lake, connection, SAE, places))
+            rows = lake.select(connection, "examples", sae=SAE).to_arrow_reader()
+            lake.write("examples", rows, sae=SAE, batch=0)
+            rendering_s = time.process_time() - begin
+    return Examples(n_features, written.n_rows, all_s, rendering_s)
 
 
 def _limits(size: Size, folder: Path) -> Limits:

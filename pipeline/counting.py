@@ -31,19 +31,19 @@ class Counts:
     """The counts of one bucket's features; a method gives the rows of the SQL file of its name."""
 
     def __init__(self, bucket: Bucket, places: Places, heuristics: HeuristicsConfig) -> None:
-        self._bucket = bucket
-        self._firings = bucket.starts, bucket.activation, bucket.place
+        self._features, self._starts = bucket.features, bucket.starts
+        self._firings = bucket.starts, bucket.activation, places.at[bucket.token_index]
         self._places = places
         self._heuristics = heuristics
 
     def feature_counts(self) -> pa.Table:
         """`sql/feature_counts.sql`."""
-        n, counted = np.diff(self._bucket.starts), self._occurrences
+        n, counted = np.diff(self._starts), self._occurrences
         fires = np.flatnonzero(n)
         within = {"slots": counted.slots, "contexts": counted.contexts, "documents": counted.documents}
         return pa.table(
             {
-                "feature": self._bucket.features[fires],
+                "feature": self._features[fires],
                 "n_active": n[fires],
                 "n_active_first": counted.by_position[fires, 0].astype(np.int64),
                 "max_activation": self._strengths.largest[fires],
@@ -58,14 +58,14 @@ class Counts:
         """`sql/position_counts.sql`."""
         feature, position = np.nonzero(self._occurrences.by_position)
         n_fired = self._occurrences.by_position[feature, position].astype(np.float64)
-        return pa.table({"feature": self._bucket.features[feature], "position": position, "n_fired": n_fired})
+        return pa.table({"feature": self._features[feature], "position": position, "n_fired": n_fired})
 
     def feature_cuts(self) -> pa.Table:
         """`sql/feature_cuts.sql`."""
         fires = np.flatnonzero(self._strengths.n_train)
         return pa.table(
             {
-                "feature": self._bucket.features[fires],
+                "feature": self._features[fires],
                 "top_cut": self._strengths.top_cut[fires],
                 "max_activation": self._strengths.largest_train[fires],
                 "strong_cut": self._strong_cut[fires],
@@ -77,7 +77,7 @@ class Counts:
         pairs = self._pairs
         return pa.table(
             {
-                "feature": self._bucket.features[self._feature_of_pair],
+                "feature": self._features[self._feature_of_pair],
                 "token_id": pairs.token_id,
                 "n_active": pairs.n_active,
                 "n_top": pairs.n_top,
@@ -97,7 +97,7 @@ class Counts:
         is_heavy = before < self._heuristics.top_share * mass[feature]
         return pa.table(
             {
-                "feature": self._bucket.features[fires],
+                "feature": self._features[fires],
                 "n_active_train": self._strengths.n_train[fires],
                 "n_top_tokens": np.add.reduceat(pairs.n_top > 0, starts, dtype=np.int64),
                 "n_mass_tokens": np.add.reduceat(is_heavy, starts, dtype=np.int64),
@@ -112,7 +112,7 @@ class Counts:
         kept = self._heaviest[is_kept]
         return pa.table(
             {
-                "feature": self._bucket.features[feature[kept]],
+                "feature": self._features[feature[kept]],
                 "token_id": pairs.token_id[kept],
                 "n_active": pairs.n_active[kept],
                 "sum_activation": pairs.mass[kept],
@@ -124,12 +124,12 @@ class Counts:
         """`sql/feature_previous_tokens.sql`."""
         fires = np.flatnonzero(self._strengths.n_train)
         counts = count_previous_tokens(*self._firings, self._strengths.top_cut, self._places.n_tokens)
-        return pa.table({"feature": self._bucket.features[fires], "n_top_previous_tokens": counts[fires]})
+        return pa.table({"feature": self._features[fires], "n_top_previous_tokens": counts[fires]})
 
     def slot_peaks(self) -> pa.Table:
         """`sql/slot_peaks.sql`."""
         feature, slot, peak = find_peaks(*self._firings)
-        return pa.table({"feature": self._bucket.features[feature], "slot": slot, "peak": peak})
+        return pa.table({"feature": self._features[feature], "slot": slot, "peak": peak})
 
     @cached_property
     def _occurrences(self) -> Occurrences:
@@ -149,7 +149,7 @@ class Counts:
     @cached_property
     def _feature_of_pair(self) -> Ints:
         """The place of a pair's feature among the bucket's features, [n_pairs]."""
-        return np.repeat(np.arange(len(self._bucket.features)), np.diff(self._pairs.starts))
+        return np.repeat(np.arange(len(self._features)), np.diff(self._pairs.starts))
 
     @cached_property
     def _heaviest(self) -> Ints:

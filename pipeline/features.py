@@ -21,7 +21,6 @@ from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
 from pipeline.store import BUCKET_FEATURES, n_buckets_of
-from pipeline.strata import fill_table
 from pipeline.tables import TABLES
 
 _LEAST_SLOTS = 2
@@ -64,17 +63,6 @@ def select_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str)
         quota_routes=None if quotas is None else list(quotas),
         quota_sizes=None if quotas is None else list(quotas.values()),
     )
-
-
-def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published:
-    """Make one of a batch's tables by its SQL. Raises LakeError if an input is not there."""
-    lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
-    *before, last = STAGES[table].sql
-    given = {"sae": sae, "batch": batch}
-    with lake.connect(sae, batch) as connection:
-        for name in before:
-            fill_table(lake, connection, name, **given)
-        return lake.write(table, lake.select(connection, last, **given).to_arrow_reader(), sae=sae, batch=batch)
 
 
 def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) -> dict[str, float | int | str]:
@@ -148,7 +136,7 @@ def _from_arrays(
     counted = [name for name in names if name in COUNTED and name in read | {names[-1]}]
     parts: dict[str, list[pa.Table]] = {name: [] for name in counted}
     for bucket in buckets:
-        counts = Counts(read_bucket(lake, sae, bucket, places), places, lake.config.heuristics)
+        counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
         for name in counted:
             parts[name].append(COUNTED[name](counts))
     draws = Draws(connection, buckets[0] * BUCKET_FEATURES, places, lake.config.sampling)

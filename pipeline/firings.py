@@ -7,7 +7,6 @@ statistics that follow; the places of a corpus are dense numbers, so that arrays
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,13 +78,13 @@ def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[P
         at = _mapped(folder / "at", n_contexts * length)
         at["slot"] = -1
         for some in np.array_split(np.arange(len(slots)), len(slots) // _SLOTS_AT_ONCE + 1):
-            place = _ranges(slot_context[some] * length + slot_start[some], slot_tokens[some])
+            place = ranges(slot_context[some] * length + slot_start[some], slot_tokens[some])
             at["slot"][place] = np.repeat(some, slot_tokens[some])
         n_tokens = 0
         for rows in lake.select(connection, "placed_contexts").to_arrow_reader(_CONTEXTS_AT_ONCE):
             first = rows["context_id"].to_numpy() * length
             lengths = rows["token_ids"].value_lengths().to_numpy()
-            place = _ranges(first, lengths)
+            place = ranges(first, lengths)
             token_id = rows["token_ids"].flatten().to_numpy()
             is_train = np.repeat(rows["is_train"].to_numpy(zero_copy_only=False), lengths)
             at["token_id"][place] = token_id
@@ -96,34 +95,47 @@ def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[P
         yield Places(length, n_tokens, at, slot_context, slot_start, slot_document, slot_is_train)
 
 
-@dataclass(frozen=True)
-class Bucket:
+class Bucket(NamedTuple):
     """Firings of a bucket of features, by feature and place.
 
     Attributes:
-        features: [n_features], the bucket's features; the last bucket's go beyond those of the SAE.
+        features: [n_features], ascending; those of the last bucket go beyond the SAE's.
         starts: [n_features + 1], the first row of each feature, and the number of rows.
+        token_index: [n].
         activation: float32 of 11 significant bits, as stored, [n].
-        place: PLACE [n].
     """
 
     features: Ints
     starts: Ints
+    token_index: Ints
     activation: npt.NDArray[np.float32]
-    place: npt.NDArray[np.void]
+
+    def only(self, features: Ints) -> "Bucket":
+        """The firings of some of the features, [n_features] of the bucket's, ascending."""
+        which = np.searchsorted(self.features, features)
+        lengths = np.diff(self.starts)[which]
+        rows = ranges(self.starts[which], lengths)
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        return Bucket(features, starts, self.token_index[rows], self.activation[rows])
 
 
-def read_bucket(lake: Lake, sae: str, bucket: int, places: Places) -> Bucket:
-    """A bucket's firings from the store, with what stands at their places."""
+def read_bucket(lake: Lake, sae: str, bucket: int) -> Bucket:
+    """A bucket's firings from the store."""
     columns = ["feature", "token_index", "activation"]
     rows = pq.read_table(bucket_path(lake, sae, bucket), columns=columns, use_threads=False)
     feature, token_index, activation = (column.to_numpy() for column in rows.columns)
     edges = np.arange(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES + 1)
     starts = np.searchsorted(feature, edges.astype(feature.dtype))
-    return Bucket(edges[:-1], starts, activation, places.at[token_index])
+    return Bucket(edges[:-1], starts, token_index, activation)
 
 
-def _ranges(starts: Ints, lengths: npt.NDArray[np.integer]) -> Ints:
+def read_features(lake: Lake, sae: str, features: Ints) -> Iterator[Bucket]:
+    """The firings of some features, [n_features], ascending; those of one bucket at a time."""
+    for bucket in np.unique(features // BUCKET_FEATURES):
+        yield read_bucket(lake, sae, int(bucket)).only(features[features // BUCKET_FEATURES == bucket])
+
+
+def ranges(starts: Ints, lengths: npt.NDArray[np.integer]) -> Ints:
     """The numbers from each start on, as many as its length; all in one row."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())

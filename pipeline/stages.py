@@ -153,8 +153,9 @@ STAGES: dict[str, Stage] = {
             ),
             science=("scoring.n_questions",),
             sql=(
-                *("batch_features", "candidate_slots", "corpus_tokens", "batch_slots", "token_slots"),
-                *("silent_strata", "taken_slots", "examples"),
+                *("batch_features", "candidate_slots", "corpus_tokens", "batch_tokens", "batch_neighbours"),
+                *("drawn_slots", "batch_slots", "token_slots", "silent_strata", "taken_slots"),
+                *("rendered_windows", "examples"),
             ),
         ),
         Stage("fuzzing_pairs", ("examples", "feature_stats"), sql=("fuzzing_pairs",)),

@@ -1,68 +1,59 @@
 """The strata of a batch's silent slots: the rows of `sql/silent_strata.sql` from arrays.
 
-A frequent token stands in most slots, and a batch has thousands of them. Here the claims of tokens and neighbours
-on slots are counted for one feature after the other, so that memory does not grow with their number; in SQL, 900
-features on 10 million tokens need more than 4 GB. A test compares the two.
+A frequent token stands in most slots, a batch has thousands of them, and its neighbours lie anywhere in the store.
+Here the claims of tokens and neighbours on slots are counted for one feature after the other, so that memory does
+not grow with their number; in SQL, 900 features on 10 million tokens need more than 4 GB. A test compares the two.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled import Ints, compiled, group_rows
+from pipeline.firings import Bucket, Places, read_features
 from pipeline.lake import Lake
+from pipeline.passes import Placed, find_peaks
 
 _KINDS = ("active", "same_token", "neighbour", "random")
 _RANDOM = 3
 
-_PAIRS = {
-    "fires_in": "select feature, slot from batch_slots",
-    "stands_in": "select token_id, slot from token_slots",
-    "tokens": (
-        "select s.feature, unnest(s.top_tokens).token_id from feature_stats as s "
-        "semi join batch_features using (feature)"
-    ),
-    "neighbours": (
-        "select n.feature, n.neighbour from feature_neighbours as n semi join batch_features using (feature)"
-    ),
-    "drawn": (
-        "select i.feature, s.slot from example_index as i semi join batch_features using (feature) "
-        "join candidate_slots as s on s.context_id = i.context_id and s.start = i.start where i.kind = 'silent'"
-    ),
-}
+Slots = npt.NDArray[np.int32]
 
 
-def fill_table(lake: Lake, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
-    """Make the rows of `sql/<name>.sql` the table `name` of a connection, from arrays where there are some."""
-    if name == "silent_strata":
-        connection.register(name, silent_strata(connection, lake.config.sae(values["sae"]).n_features))
-    else:
-        lake.create_temporary(connection, name, **values)
-
-
-def silent_strata(connection: duckdb.DuckDBPyConnection, n_features: int) -> pa.Table:
-    """The rows of `sql/silent_strata.sql`, from the tables of the connection that it reads."""
-    columns = {name: _columns(connection, query) for name, query in _PAIRS.items()}
-    n_tokens = int(columns["tokens"][1].max(initial=-1)) + 1
-    fires_in, stands_in, tokens, neighbours, drawn = (
-        _grouped(columns[name], n_tokens if name == "stands_in" else n_features) for name in _PAIRS
+def silent_strata(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, places: Places) -> pa.Table:
+    """The rows of `sql/silent_strata.sql`, from tables of the connection, the store and the places."""
+    (features,) = _columns(connection, "batch_features", "feature")
+    features = np.sort(features)
+    tokens = _columns(connection, "batch_tokens", "feature", "token_id")
+    neighbours = _columns(connection, "batch_neighbours", "feature", "neighbour")
+    drawn = _columns(connection, "drawn_slots", "feature", "slot")
+    n_features = lake.config.sae(sae).n_features
+    firing = np.union1d(features, neighbours[1])
+    fires_in = _slots_of_features(read_features(lake, sae, firing), places, n_features)
+    stands_in = _slots_of_tokens(places.at, np.bincount(tokens[1], minlength=places.n_tokens) > 0)
+    drawn_starts, drawn_slot = _grouped(drawn, n_features)
+    claim, counts = _claims(
+        features,
+        *fires_in,
+        *stands_in,
+        *_grouped(tokens, n_features),
+        *_grouped(neighbours, n_features),
+        *(drawn_starts, drawn_slot),
+        places.slot_is_train,
     )
-    (features,) = _columns(connection, "select feature from batch_features order by feature")
-    (is_train,) = _columns(connection, "select (role = 'train')::int from candidate_slots order by slot")
-    claim, counts = _claims(features, *fires_in, *stands_in, *tokens, *neighbours, *drawn, is_train)
-    counts[:, :, _RANDOM] = np.bincount(is_train, minlength=2) - counts.sum(axis=2)
-    starts, slot = drawn
-    feature = np.repeat(np.arange(n_features), np.diff(starts))
-    n_slots = counts[np.searchsorted(features, feature), is_train[slot], claim]
+    counts[:, :, _RANDOM] = np.bincount(places.slot_is_train, minlength=2) - counts.sum(axis=2)
+    feature = np.repeat(np.arange(n_features), np.diff(drawn_starts))
+    n_slots = counts[np.searchsorted(features, feature), places.slot_is_train[drawn_slot].astype(np.int64), claim]
     kind = pa.array(_KINDS).take(pa.array(claim))
-    return pa.table({"feature": feature, "slot": slot, "kind": kind, "n_slots": n_slots})
+    return pa.table({"feature": feature, "slot": drawn_slot, "kind": kind, "n_slots": n_slots})
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> list[Ints]:
-    return [column.to_numpy().astype(np.int64) for column in connection.sql(query).to_arrow_table().columns]
+def _columns(connection: duckdb.DuckDBPyConnection, table: str, *names: str) -> list[Ints]:
+    rows = connection.table(table).to_arrow_table()
+    return [rows[name].to_numpy().astype(np.int64) for name in names]
 
 
 def _grouped(columns: Sequence[Ints], n_keys: int) -> tuple[Ints, Ints]:
@@ -74,20 +65,57 @@ def _grouped(columns: Sequence[Ints], n_keys: int) -> tuple[Ints, Ints]:
     return starts, grouped
 
 
+def _slots_of_features(buckets: Iterable[Bucket], places: Places, n_features: int) -> tuple[Ints, Slots]:
+    """The candidate slots that features fire in: the first place of each feature, [n_features + 1], and slots."""
+    counts = np.zeros(n_features, np.int64)
+    slots = [np.empty(0, np.int32)]
+    for bucket in buckets:
+        feature, slot, _ = find_peaks(bucket.starts, bucket.activation, places.at[bucket.token_index])
+        counts[bucket.features] = np.bincount(feature, minlength=len(bucket.features))
+        slots.append(slot)
+    return np.concatenate([[0], np.cumsum(counts)]), np.concatenate(slots)
+
+
+@compiled
+def _slots_of_tokens(at: Placed, is_wanted: npt.NDArray[np.bool_]) -> tuple[Ints, Slots]:
+    """The candidate slots that wanted tokens stand in: the first place of each token, [n_tokens + 1], and slots.
+
+    at: PLACE [n]; is_wanted [n_tokens].
+    """
+    n_tokens = len(is_wanted)
+    starts = np.zeros(n_tokens + 1, np.int64)
+    last_slot = np.full(n_tokens, -1, np.int32)
+    for i in range(len(at)):
+        token, slot = at[i].token_id, at[i].slot
+        if slot >= 0 and is_wanted[token] and last_slot[token] != slot:
+            last_slot[token] = slot
+            starts[token + 1] += 1
+    starts = np.cumsum(starts)
+    free, slots = starts.copy(), np.empty(starts[-1], np.int32)
+    last_slot[:] = -1
+    for i in range(len(at)):
+        token, slot = at[i].token_id, at[i].slot
+        if slot >= 0 and is_wanted[token] and last_slot[token] != slot:
+            last_slot[token] = slot
+            slots[free[token]] = slot
+            free[token] += 1
+    return starts, slots
+
+
 @compiled
 def _claims(
     features: Ints,
     fires_starts: Ints,
-    fires_slot: Ints,
+    fires_slot: Slots,
     stands_starts: Ints,
-    stands_slot: Ints,
+    stands_slot: Slots,
     token_starts: Ints,
     token: Ints,
     neighbour_starts: Ints,
     neighbour: Ints,
     drawn_starts: Ints,
     drawn_slot: Ints,
-    is_train: Ints,
+    is_train: npt.NDArray[np.bool_],
 ) -> tuple[Ints, Ints]:
     """The kind of each drawn slot, [n_drawn], and each feature's slots by role and kind, [n_features, 2, 4].
 
@@ -102,19 +130,19 @@ def _claims(
         for place in range(fires_starts[feature], fires_starts[feature + 1]):
             slot = fires_slot[place]
             claimed_for[slot], kind_of[slot] = i, 0
-            counts[i, is_train[slot], 0] += 1
+            counts[i, int(is_train[slot]), 0] += 1
         for at in range(token_starts[feature], token_starts[feature + 1]):
             for place in range(stands_starts[token[at]], stands_starts[token[at] + 1]):
                 slot = stands_slot[place]
                 if claimed_for[slot] != i:
                     claimed_for[slot], kind_of[slot] = i, 1
-                    counts[i, is_train[slot], 1] += 1
+                    counts[i, int(is_train[slot]), 1] += 1
         for at in range(neighbour_starts[feature], neighbour_starts[feature + 1]):
             for place in range(fires_starts[neighbour[at]], fires_starts[neighbour[at] + 1]):
                 slot = fires_slot[place]
                 if claimed_for[slot] != i:
                     claimed_for[slot], kind_of[slot] = i, 2
-                    counts[i, is_train[slot], 2] += 1
+                    counts[i, int(is_train[slot]), 2] += 1
         for place in range(drawn_starts[feature], drawn_starts[feature + 1]):
             slot = drawn_slot[place]
             kinds[place] = kind_of[slot] if claimed_for[slot] == i else 3

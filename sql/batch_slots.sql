@@ -2,7 +2,7 @@
 with wanted as (
     select feature from batch_features
     union
-    select neighbour from feature_neighbours semi join batch_features using (feature)
+    select neighbour from batch_neighbours
 )
 select distinct a.feature, t.slot
 from activations as a

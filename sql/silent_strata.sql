@@ -1,22 +1,16 @@
 -- One row per silent slot in the example index of a feature of the batch: its stratum, and the stratum's size.
 -- same_token: one of the feature's top tokens stands there; else neighbour: a near neighbour fires there; else random.
-with top_tokens as (
-    select s.feature, unnest(s.top_tokens).token_id as token_id
-    from feature_stats as s
-    semi join batch_features using (feature)
-),
-claims as (
+with claims as (
     select feature, slot, 0 as claim  -- it fires there itself
     from batch_slots
     semi join batch_features using (feature)
     union all
     select feature, slot, 1
-    from top_tokens
+    from batch_tokens
     join token_slots using (token_id)
     union all
     select n.feature, s.slot, 2
-    from feature_neighbours as n
-    semi join batch_features using (feature)
+    from batch_neighbours as n
     join batch_slots as s on s.feature = n.neighbour
 ),
 claimed as (
@@ -36,12 +30,10 @@ random_counts as (
     group by t.feature, r.role, r.n_role_slots
 ),
 silent as (
-    select i.feature, i.role, s.slot, coalesce(c.claim, 3) as claim
-    from example_index as i
-    semi join batch_features using (feature)
-    join candidate_slots as s on s.context_id = i.context_id and s.start = i.start
-    left join claimed as c on c.feature = i.feature and c.slot = s.slot
-    where i.kind = 'silent'
+    select d.feature, d.slot, s.role, coalesce(c.claim, 3) as claim
+    from drawn_slots as d
+    join candidate_slots as s using (slot)
+    left join claimed as c using (feature, slot)
 )
 select feature, slot, case claim when 1 then 'same_token' when 2 then 'neighbour' else 'random' end as kind, n_slots
 from silent

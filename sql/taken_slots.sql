@@ -13,7 +13,8 @@ with candidates as (
         i.rank,
         i.draw,
         coalesce(s.n_slots, i.n_slots) as n_slots,
-        c.doc_id
+        c.doc_id,
+        d.n_tokens
     from example_index as i
     semi join batch_features using (feature)
     join contexts as c using (context_id)
@@ -62,5 +63,5 @@ test as (
     -- Twice the questions of a side: wrong marks need windows to choose from.
     qualify place <= if(kind = 'activating', 1, 2) * $scoring_n_questions
 )
-select feature, context_id, start, peak, role, kind, decile, rank, place as draw, doc_id, n_slots
+select feature, context_id, start, n_tokens, peak, role, kind, decile, rank, place as draw, doc_id, n_slots
 from (select * from train union all select * from test)

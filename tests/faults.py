@@ -174,8 +174,8 @@ def _context() -> Any:
 
 
 def _explain_and_score(path: str) -> None:
+    from pipeline.batches import write_batch_table
     from pipeline.explainers import write_explanations
-    from pipeline.features import write_batch_table
     from pipeline.llm import pacing
     from pipeline.scorers import write_fuzzing_pairs, write_predictions
 

@@ -15,11 +15,12 @@ from benchmarks.synthetic import (
     write_neighbours,
     write_shard,
 )
+from pipeline.batches import batch_rows
 from pipeline.compiled import order_segments, sort_keys
 from pipeline.counting import COUNTED, Counts
 from pipeline.drawing import DRAWN, Draws
 from pipeline.features import write_feature_table, write_selected_features
-from pipeline.firings import PLACE, Bucket, open_places, read_bucket
+from pipeline.firings import Bucket, open_places, read_bucket
 from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
 from pipeline.strata import silent_strata
@@ -52,7 +53,7 @@ def both(lake):
         lake.create_temporary(connection, "candidate_slots", sae=SAE)
         with open_places(lake, connection) as places:
             n_buckets = n_buckets_of(SIZE.n_features)
-            firings = [read_bucket(lake, SAE, bucket, places) for bucket in range(n_buckets)]
+            firings = [read_bucket(lake, SAE, bucket) for bucket in range(n_buckets)]
             buckets = [of_bucket(lake, connection, places, each) for each in firings]
     by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in (*COUNTED, *DRAWN)}
     return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
@@ -93,7 +94,7 @@ def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
     with lake.connect(SAE) as connection:
         lake.create_temporary(connection, "candidate_slots", sae=SAE)
         with open_places(lake, connection) as places:
-            nothing = Bucket(np.arange(3), np.zeros(4, np.int64), np.empty(0, np.float32), np.empty(0, PLACE))
+            nothing = Bucket(np.arange(3), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
             made = of_bucket(lake, connection, places, nothing)
     assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys((*COUNTED, *DRAWN), 0)
 
@@ -141,18 +142,24 @@ def test_rules_by_bucket_are_those_of_all_features_at_once(lake):
     assert {row[0] >= BUCKET_FEATURES for row in by_bucket} == {True, False}
 
 
-def test_strata_of_silent_slots_are_those_of_the_sql_file(lake):
+def test_strata_and_examples_are_those_of_the_sql_files(lake):
     write_neighbours(lake, SIZE)
     for table in ("feature_tokens", "feature_stats", "feature_rules", "feature_routes", "example_index"):
         write_feature_table(lake, table, SAE)
     write_selected_features(lake, SAE)
-    files = STAGES["examples"].sql
+    *before, last = STAGES["examples"].sql
     with lake.connect(SAE, 0) as connection:
-        for name in files[: files.index("silent_strata")]:
+        for name in before:
             lake.create_temporary(connection, name, sae=SAE, batch=0)
-        by_sql = lake.select(connection, "silent_strata").to_arrow_table()
-        by_arrays = silent_strata(connection, SIZE.n_features).cast(by_sql.schema)
+        strata = lake.select(connection, "silent_strata").to_arrow_table()
+        examples = lake.select(connection, last, sae=SAE, batch=0).to_arrow_table()
+        with open_places(lake, connection) as places:
+            strata_by_arrays = silent_strata(lake, connection, SAE, places).cast(strata.schema)
+    with lake.connect(SAE, 0) as connection:
+        examples_by_arrays = batch_rows(lake, connection, "examples", SAE, 0)
     order = [("feature", "ascending"), ("slot", "ascending")]
-    assert by_sql.num_rows > 500
-    assert set(by_sql["kind"].to_pylist()) == {"same_token", "neighbour", "random"}
-    assert by_sql.sort_by(order).equals(by_arrays.sort_by(order))
+    assert strata.num_rows > 500
+    assert set(strata["kind"].to_pylist()) == {"same_token", "neighbour", "random"}
+    assert strata.sort_by(order).equals(strata_by_arrays.sort_by(order))
+    assert examples.num_rows > 500
+    assert examples.equals(examples_by_arrays.cast(examples.schema))

@@ -22,13 +22,14 @@ from transformers import AutoTokenizer
 
 from assets.graph import build_definitions
 from assets.schedules import unfinished_batches
+from pipeline.batches import write_batch_table
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
 from pipeline.estimate.__main__ import main
 from pipeline.estimate.printing import estimate_sentence
 from pipeline.explainers import write_explanations
-from pipeline.features import write_batch_table, write_selected_features
+from pipeline.features import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
 from pipeline.llm.tokens import foreign_counter, own_counter

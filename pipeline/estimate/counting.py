@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from pipeline.batches import batch_rows
 from pipeline.explainers import explanation_id, explanations_table, read_to_explain
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
@@ -20,7 +21,6 @@ from pipeline.llm.ledger import replayed_answers
 from pipeline.scorers import Asking, predictions_table
 from pipeline.spending import ASKING, Asset
 from pipeline.stages import STAGES
-from pipeline.strata import fill_table
 from pipeline.tables import TABLES
 
 _STAND_IN = (
@@ -63,8 +63,8 @@ def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, 
     `connection` sees the SAE's tables and the temporary table `selected_features`; others are made here.
     """
     for table in _MADE_BY_SQL:
-        for name in STAGES[table].sql:
-            fill_table(lake, connection, name, sae=sae, batch=batch)
+        made = connection.from_arrow(batch_rows(lake, connection, table, sae, batch))
+        made.query("made", f"create or replace temp table {table} as from made")
     explaining = _StandIns(_known(lake, "explanations", sae, batch))
     to_explain = read_to_explain(lake, connection, sae, batch)
     answers = explaining.explain(list(to_explain.requests.values()))
