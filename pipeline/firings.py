@@ -126,7 +126,7 @@ def read_bucket(lake: Lake, sae: str, bucket: int) -> Bucket:
     feature, token_index, activation = (column.to_numpy() for column in rows.columns)
     edges = np.arange(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES + 1)
     starts = np.searchsorted(feature, edges.astype(feature.dtype))
-    return Bucket(edges[:-1], starts, token_index, activation)
+    return Bucket(edges[:-1], starts, token_index.astype(np.int64), activation)
 
 
 def read_features(lake: Lake, sae: str, features: Ints) -> Iterator[Bucket]:

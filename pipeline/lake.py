@@ -309,13 +309,12 @@ class Lake:
             connection.execute(f"comment on view {name} is {_quoted(table.row)}")
 
     def _files(self, table: Table, sae: str | None, batch: int | None) -> Iterator[Path]:
-        """The files of a table's current version, as globs; one of them is the empty one, so that they match."""
+        """The files of a table's current version, as globs; first the empty one, whose types the view has."""
         folder = self.folder(table.name, sae)
+        yield folder / SCHEMA_FILE
         if table.partition != "sae_batch" or batch is None:
             yield folder / "**" / "*.parquet"
-            return
-        yield folder / SCHEMA_FILE
-        if self.has(table.name, sae=sae, batch=batch):
+        elif self.has(table.name, sae=sae, batch=batch):
             yield self.path(table.name, sae=sae, batch=batch)
 
     def _create_ledger_view(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -32,7 +33,7 @@ from pipeline.corpus.documents import write_contexts, write_documents, write_slo
 from pipeline.errors import LakeError, SubjectError
 from pipeline.lake import Lake, Published
 from pipeline.sae import load_sparse_coder
-from pipeline.store import BUCKET_FEATURES, n_buckets_of, rounded, write_activations
+from pipeline.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations
 from pipeline.subject import Hookpoint, load_subject
 
 Firing = tuple[int, int, int]
@@ -161,6 +162,23 @@ def test_features_beyond_a_bucket_are_found_in_their_own_file(make_experiment, t
     features = [set(pq.read_table(path)["feature"].to_pylist()) for path in files]
     assert features == [set(), {2046, 2047}, {2049, 2050}]
     assert firings_of(lake) == expected_firings(lake, answers, first=2 * BUCKET_FEATURES - 2)
+
+
+def test_places_beyond_four_bytes_stand_beside_others_in_one_table(make_experiment, tmp_path):
+    write_hand_set_sae(tmp_path / "wide", dead_ids=BUCKET_FEATURES, n_features=10)
+    n_features = BUCKET_FEATURES + 10
+    lake = write_corpus_tables(make_experiment(saes=[hand_set_entry(tmp_path / "wide", n_features=n_features)]))
+    far = 2**31 + 5
+    for shard, firing in enumerate([(3, 7), (BUCKET_FEATURES, far)]):
+        with lake.writing(lake.path("activation_shards", sae="hand-set", shard=shard)) as folder:
+            buffer = FiringBuffer(folder, "hand-set", n_features)
+            feature, token_index = (np.array([value]) for value in firing)
+            buffer.add(Firings(feature.astype(np.int32), token_index, np.ones(1, np.float32)))
+            buffer.flush()
+    files = sorted(write_activations(lake, "hand-set").path.iterdir())
+    assert [pq.read_schema(path).field("token_index").type for path in files] == [pa.int32(), pa.int64()]
+    found = rows_of(lake, "select feature, token_index from activations order by all")
+    assert found == [{"feature": 3, "token_index": 7}, {"feature": BUCKET_FEATURES, "token_index": far}]
 
 
 def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(make_experiment, tmp_path):
