@@ -57,8 +57,12 @@ class Counts:
     def position_counts(self) -> pa.Table:
         """`sql/position_counts.sql`."""
         feature, position = np.nonzero(self._occurrences.by_position)
-        n_fired = self._occurrences.by_position[feature, position].astype(np.float64)
-        return pa.table({"feature": self._features[feature], "position": position, "n_fired": n_fired})
+        columns = {
+            "feature": self._features[feature].astype(np.int32),
+            "position": position.astype(np.int32),
+            "n_fired": self._occurrences.by_position[feature, position].astype(np.float64),
+        }
+        return pa.table(columns)
 
     def feature_cuts(self) -> pa.Table:
         """`sql/feature_cuts.sql`."""

@@ -121,12 +121,19 @@ class Bucket(NamedTuple):
 
 def read_bucket(lake: Lake, sae: str, bucket: int) -> Bucket:
     """A bucket's firings from the store."""
-    columns = ["feature", "token_index", "activation"]
-    rows = pq.read_table(bucket_path(lake, sae, bucket), columns=columns, use_threads=False)
-    feature, token_index, activation = (column.to_numpy() for column in rows.columns)
-    edges = np.arange(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES + 1)
-    starts = np.searchsorted(feature, edges.astype(feature.dtype))
-    return Bucket(edges[:-1], starts, token_index.astype(np.int64), activation)
+    first = bucket * BUCKET_FEATURES
+    counts = np.zeros(BUCKET_FEATURES, np.int64)
+    with pq.ParquetFile(bucket_path(lake, sae, bucket)) as file:
+        n = file.metadata.num_rows
+        token_index, activation = np.empty(n, np.int64), np.empty(n, np.float32)
+        end = 0
+        for group in range(file.num_row_groups):  # one at a time: a bucket may hold millions of rows
+            rows = file.read_row_group(group, ["feature", "token_index", "activation"], use_threads=False)
+            begin, end = end, end + len(rows)
+            counts += np.bincount(rows["feature"].to_numpy() - first, minlength=BUCKET_FEATURES)
+            token_index[begin:end], activation[begin:end] = rows["token_index"], rows["activation"]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return Bucket(np.arange(first, first + BUCKET_FEATURES), starts, token_index, activation)
 
 
 def read_features(lake: Lake, sae: str, features: Ints) -> Iterator[Bucket]:

@@ -154,7 +154,7 @@ STAGES: dict[str, Stage] = {
             science=("scoring.n_questions",),
             sql=(
                 *("batch_features", "candidate_slots", "corpus_tokens", "batch_tokens", "batch_neighbours"),
-                *("drawn_slots", "batch_slots", "token_slots", "silent_strata", "taken_slots"),
+                *("batch_index", "drawn_slots", "batch_slots", "token_slots", "silent_strata", "taken_slots"),
                 *("rendered_windows", "examples"),
             ),
         ),

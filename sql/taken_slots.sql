@@ -14,12 +14,10 @@ with candidates as (
         i.draw,
         coalesce(s.n_slots, i.n_slots) as n_slots,
         c.doc_id,
-        d.n_tokens
-    from example_index as i
-    semi join batch_features using (feature)
+        i.n_tokens
+    from batch_index as i
     join contexts as c using (context_id)
-    join candidate_slots as d on d.context_id = i.context_id and d.start = i.start
-    left join silent_strata as s on s.feature = i.feature and s.slot = d.slot
+    left join silent_strata as s using (feature, slot)
 ),
 spread as (
     select *, row_number() over (partition by feature, role, kind, doc_id order by draw) as place_in_document
