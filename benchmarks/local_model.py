@@ -163,7 +163,7 @@ def _windows(model: LocalModel) -> Iterator[list[int]]:
 
 def _ask_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequence[Request]) -> Turn:
     """One explanation's questions: all of them batched, some one by one, and their unshared tokens in one pass."""
-    answers, batched_s = _timed(lambda: {each.request_id: each for each in client.answer(requests)})
+    answers, batched_s = _timed(lambda: _answers(client, requests))
     some = requests[:: len(requests) // N_ONE_BY_ONE]
     probabilities, one_by_one_s = _timed(lambda: [_ask_one(model, usual, request) for request in some])
     n_tokens = _unshared_tokens(model, requests)
@@ -175,6 +175,11 @@ def _ask_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequ
     return Turn(batched_s / len(requests), one_by_one_s / len(some), forward_s / len(requests), pairs)
 
 
+def _answers(client: LocalClient, requests: Sequence[Request]) -> dict[str, Answer]:
+    """The answers by request_id."""
+    return {answer.request_id: answer for answers in client.answer(requests) for answer in answers}
+
+
 def _ask_one(model: LocalModel, usual: Any, request: Request) -> float:
     """The usual way: one chat, one new token, and the probability of `Yes` from its scores."""
     output = _generate(model, usual, request, output_scores=True, return_dict_in_generate=True)
@@ -184,7 +189,7 @@ def _ask_one(model: LocalModel, usual: Any, request: Request) -> float:
 
 
 def _write_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequence[Request]) -> Written:
-    answers, batched_s = _timed(lambda: {each.request_id: each for each in client.answer(requests)})
+    answers, batched_s = _timed(lambda: _answers(client, requests))
     some = requests[:2]
     texts, one_by_one_s = _timed(lambda: [_write_one(model, usual, request) for request in some])
     n_equal = sum(answers[request.request_id].text == text for request, text in zip(some, texts, strict=True))

@@ -115,6 +115,6 @@ def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
 class _NoClient:
     """Stands in where nothing is to be asked."""
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+    def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[Answer]]:
         """No answers."""
         return iter(())

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from pipeline.llm.budget import Budget
 from pipeline.llm.ledger import Ledger
-from pipeline.llm.recorder import Recorder
 from pipeline.llm.requests import Answer, Client, Request
 
 
@@ -45,13 +44,10 @@ def ask(
             use(answer)
     waiting = [request for request_id, request in wanted.items() if request_id not in known]
     while waiting and (fitting := budget.reserve(waiting) if budget else waiting):
-        with Recorder(ledger) as recorder:
-            for answer in client.answer(fitting):
-                recorder.put(wanted[answer.request_id], answer)
-                for recorded in recorder.recorded():
-                    settle(recorded)
-            for recorded in recorder.finish():
-                settle(recorded)
+        for answers in client.answer(fitting):
+            ledger.record_all([(wanted[answer.request_id], answer) for answer in answers])
+            for answer in answers:
+                settle(answer)
         sent = {request.request_id for request in fitting}
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:

@@ -40,7 +40,7 @@ class LocalClient:
         self._subject = subject
         self._device = device
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer a request, batch by batch.
 
         Raises:
@@ -55,14 +55,14 @@ class LocalClient:
             if model.max_length is None or n_needed <= model.max_length:
                 fitting.append(place)
             else:
-                yield self._too_long(request, len(prompts[place]), n_needed, model.max_length)
+                yield [self._too_long(request, len(prompts[place]), n_needed, model.max_length)]
         for group in group_by_prefix([prompts[place] for place in fitting]):
             places = Group(tuple(fitting[place] for place in group.places), group.n_shared)
             yield from self._answer_group(model, requests, prompts, places)
 
     def _answer_group(
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
-    ) -> Iterator[Answer]:
+    ) -> Iterator[list[Answer]]:
         requested_at, start = _now(), time.monotonic()
         prefix = model.read_prefix(prompts[group.places[0]][: group.n_shared])
         for places in _batches(group.places, requests, prompts):
@@ -72,8 +72,7 @@ class LocalClient:
             _write(model, batch, rows)
             # A row's part of its batch, so that they add up to the time that was spent.
             duration_ms = round((time.monotonic() - start) * 1000 / len(rows))
-            for row in rows:
-                yield self._answered(row, requested_at, duration_ms)
+            yield [self._answered(row, requested_at, duration_ms) for row in rows]
             requested_at, start = _now(), time.monotonic()
 
     def _answered(self, row: "_Row", requested_at: str, duration_ms: int) -> Answer:

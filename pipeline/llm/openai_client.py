@@ -6,19 +6,17 @@ tried again. What the user has to change (key, model name, address) stops the ru
 """
 
 import asyncio
-import contextlib
 import os
-import queue
-import threading
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import openai
 
 from pipeline.errors import ConfigError, nearest
+from pipeline.llm.arrivals import Arrivals, Deliver
 from pipeline.llm.capabilities import (
     Capabilities,
     Form,
@@ -45,7 +43,7 @@ class OpenAIClient:
     Args:
         base_url: The endpoint, up to and with `/v1`; None is OpenAI's own.
         api_key_env: Name of the environment variable with the key; None for a server that needs none.
-        max_concurrent: Requests in flight at most.
+        max_concurrent: Requests in flight at most, those included whose answer is not yet recorded.
         timeout_seconds: For one attempt, from sending it to the end of the response.
         max_attempts: Attempts at one request.
         ledger: Where probes are recorded, as everything that is paid for.
@@ -86,29 +84,18 @@ class OpenAIClient:
         self._n_unconnected = 0
         """Attempts in a row, over all requests, for which there was no connection."""
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer a request, as they arrive; what is in flight is dropped when the caller stops early.
 
         Raises:
             ConfigError: The endpoint refuses the key, does not know the model, or is not there.
         """
-        if not requests:
-            return
-        arrived: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
-        asking = _InThread(self._ask_all(requests, arrived), arrived)
-        try:
-            for _ in requests:
-                answer = arrived.get()
-                if isinstance(answer, BaseException):
-                    raise answer
-                yield answer
-        finally:
-            asking.stop()
+        if requests:
+            with Arrivals(lambda deliver: self._ask_all(requests, deliver)) as arrivals:
+                yield from arrivals
 
-    async def _ask_all(
-        self, requests: Sequence[Request], arrived: "queue.SimpleQueue[Answer | BaseException]"
-    ) -> None:
-        """Put an answer a request into `arrived`."""
+    async def _ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
+        """Deliver an answer a request."""
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "latentlake"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -120,11 +107,9 @@ class OpenAIClient:
 
             async def work() -> None:
                 for request in todo:
-                    while arrived.qsize() >= self._max_concurrent:  # the caller is slow to record what is paid
-                        await asyncio.sleep(0.005)
                     body = body_of(request, self._abilities[form_of(request)])
                     answer, _ = await self._send(connections, request, body)
-                    arrived.put(answer)
+                    await deliver(answer)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_concurrent, len(requests))):
@@ -254,30 +239,6 @@ class _Attempt(NamedTuple):
 
     outcome: Answer | Failure
     body: bytes = b""
-
-
-class _InThread:
-    """Work on an event loop of its own thread; an exception that ends it is put where its results go."""
-
-    def __init__(self, work: Coroutine[Any, Any, None], arrived: "queue.SimpleQueue[Any]") -> None:
-        self._work, self._arrived = work, arrived
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._run(),), name="llm requests", daemon=True)
-        self._thread.start()
-
-    async def _run(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.ensure_future(self._work)
-        self._started.set()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled() and (error := self._task.exception()):
-            self._arrived.put(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
-
-    def stop(self) -> None:
-        """Drop what is under way, and return when everything is closed."""
-        self._started.wait()
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join()
 
 
 def _short(text: str | None) -> str | None:

@@ -136,8 +136,11 @@ class Answer:
 class Client(Protocol):
     """Whatever can answer requests: an endpoint, a model in this process, a fake in a test."""
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """One answer a request, in the order in which they arrive.
+    def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[Answer]]:
+        """One answer a request, as they arrive: those that have come together at a time.
+
+        Whoever asks for the next has recorded the last, and until then its requests count as in flight: a process
+        that is killed has no more answers to lose than it may have requests in flight.
 
         Raises:
             ConfigError: No request can succeed as things are configured (key, model name, address).

@@ -1,6 +1,8 @@
 """Asking through the ledger: nothing is bought twice, and order does not matter."""
 
+import os
 import random
+import time
 
 import pytest
 
@@ -100,3 +102,27 @@ def test_what_came_before_an_interruption_is_kept(tmp_path):
             ask(ledger, OpenAIClient(oracle.base_url, None), questions(), on_answer=interrupt)
         with open_ledger(tmp_path) as ledger:
             assert sum(ledger.replay(request) is not None for request in questions()) >= 1
+
+
+def test_requests_at_the_server_and_answers_not_yet_on_the_disk_are_never_more_than_may_be_in_flight(
+    tmp_path, monkeypatch
+):
+    """With a fast server and a slow disk, where many answers wait: so many a kill could make us pay again."""
+    real_sync, n_recorded, n_open, n_syncs = os.fsync, 0, [], 0
+
+    def slow_sync(handle):
+        nonlocal n_recorded, n_syncs
+        time.sleep(0.005)
+        real_sync(handle)
+        n_recorded = (tmp_path / "predictions" / "sae" / "0-9.jsonl").read_text().count('"purpose":"detection"')
+        n_syncs += 1
+
+    def brain(body):
+        n_open.append(oracle.n_requests - n_recorded)
+        return echo(body)
+
+    with Oracle(brain) as oracle, open_ledger(tmp_path) as ledger:
+        monkeypatch.setattr(os, "fsync", slow_sync)
+        ask(ledger, OpenAIClient(oracle.base_url, None, max_concurrent=8), questions(200))
+    assert max(n_open) == 8
+    assert n_syncs < 100  # those that wait share a sync

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from llm import answers_of
 from llm.oracle import Oracle, Reply
 from pipeline.llm import Ledger, Message, Request, ask, pacing
 from pipeline.llm.openai_client import OpenAIClient
@@ -23,7 +24,7 @@ def question(number=0, **changes):
 
 
 def answer(oracle, *requests):
-    return list(OpenAIClient(oracle.base_url, None, max_concurrent=2).answer(requests))
+    return answers_of(OpenAIClient(oracle.base_url, None, max_concurrent=2), requests)
 
 
 def refusing(**words):
@@ -41,12 +42,12 @@ def refusing(**words):
 def test_a_form_of_request_is_tried_once_with_a_tiny_request():
     with Oracle() as oracle:
         client = OpenAIClient(oracle.base_url, None)
-        list(client.answer([question(n, choices=CHOICES) for n in range(5)]))
-        list(client.answer([question(n, choices=CHOICES) for n in range(5, 9)]))
+        answers_of(client, [question(n, choices=CHOICES) for n in range(5)])
+        answers_of(client, [question(n, choices=CHOICES) for n in range(5, 9)])
         [probe] = oracle.probes
         assert (probe["max_tokens"], probe["logprobs"], probe["top_logprobs"]) == (1, True, 20)
         assert "127.0.0.1" in probe["messages"][0]["content"]
-        list(client.answer([question()]))
+        answers_of(client, [question()])
         assert len(oracle.probes) == 2 and "logprobs" not in oracle.probes[1]
 
 
@@ -121,14 +122,14 @@ def test_a_server_that_refuses_schemas_with_http_500_is_not_sent_one():
 
     with Oracle(probed=probed) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_attempts=2)
-        [given] = client.answer([question(schema=SCHEMA)])
+        [given] = answers_of(client, [question(schema=SCHEMA)])
         assert "response_format" not in oracle.requests[0]
     assert given.status == "ok"
 
 
 def test_a_probe_that_fails_for_another_reason_leaves_the_question_to_the_requests():
     with Oracle(probed=lambda body: Reply(fault="status", status=500)) as oracle:
-        [given] = OpenAIClient(oracle.base_url, None, max_attempts=2).answer([question(choices=CHOICES)])
+        [given] = answers_of(OpenAIClient(oracle.base_url, None, max_attempts=2), [question(choices=CHOICES)])
         assert len(oracle.probes) == 2
         assert oracle.requests[0]["top_logprobs"] == 20
     assert given.probabilities is not None

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from llm import answers_of
 from llm.oracle import Oracle, Reply
 from pipeline.errors import ConfigError
 from pipeline.llm import Message, Request, pacing
@@ -48,7 +49,7 @@ def tls(certificate):
 
 
 def ask(url, **settings):
-    [only] = OpenAIClient(url, None, **settings).answer([QUESTION])
+    [only] = answers_of(OpenAIClient(url, None, **settings), [QUESTION])
     return only
 
 
@@ -72,7 +73,7 @@ def test_a_certificate_that_is_not_trusted_stops_the_run_at_once_and_says_what_t
     monkeypatch.setenv("SOME_KEY", KEY)
     with Oracle(tls=tls) as oracle:
         with pytest.raises(ConfigError, match=r"self.signed certificate.*SSL_CERT_FILE") as raised:
-            list(OpenAIClient(oracle.base_url, "SOME_KEY").answer([QUESTION]))
+            answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [QUESTION])
         assert oracle.keys == []  # nobody has seen the key
     assert "times in a row" not in str(raised.value)
 
@@ -145,7 +146,7 @@ def test_https_goes_through_a_tunnel_of_the_proxy_and_the_proxy_sees_no_key(
     monkeypatch.setenv("SOME_KEY", KEY)
     with Oracle(tls=tls, key=KEY) as oracle, running_proxy() as proxy:
         monkeypatch.setenv(variable, f"http://{address(proxy)}")
-        [given] = OpenAIClient(oracle.base_url, "SOME_KEY").answer([QUESTION])
+        [given] = answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [QUESTION])
         host = oracle.base_url.removeprefix("https://").removesuffix("/v1")
         assert given.status == "ok"
         assert proxy.heads[0].startswith(f"CONNECT {host} HTTP/1.1\r\n")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from llm import answers_of
 from pipeline.config import SubjectConfig
 from pipeline.errors import ConfigError, SubjectError
 from pipeline.llm import Client, Message, Request, local_client
@@ -89,7 +90,7 @@ def first_token_probabilities(request, folder, model):
 
 def test_probabilities_are_those_of_each_prompt_alone(client, folder, model):
     requests = questions(choices=CHOICES, max_tokens=1)
-    answers = by_id(client.answer(requests))
+    answers = by_id(answers_of(client, requests))
     assert len(answers) == 12
     for request in requests:
         answer = answers[request.request_id]
@@ -123,7 +124,7 @@ def test_prompts_that_share_nothing_can_stand_in_one_batch(folder, model):
 
 def test_what_is_written_is_what_the_model_writes_alone(client, folder, model):
     requests = questions()
-    answers = by_id(client.answer(requests))
+    answers = by_id(answers_of(client, requests))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for request in requests:
         ids = torch.tensor([prompt_ids(request, folder)])
@@ -140,21 +141,21 @@ def test_what_is_written_is_what_the_model_writes_alone(client, folder, model):
 def test_a_row_leaves_the_batch_when_it_ends_and_the_others_go_on(client, folder):
     lengths = [1, 5, 2, 8]
     requests = [question(number, max_tokens=length) for number, length in enumerate(lengths)]
-    together = by_id(client.answer(requests))
+    together = by_id(answers_of(client, requests))
     for request, length in zip(requests, lengths, strict=True):
-        [alone] = client.answer([request])
+        [alone] = answers_of(client, [request])
         assert together[request.request_id].text == alone.text
         assert together[request.request_id].completion_tokens <= length
 
 
 def test_an_answer_ends_before_its_stop(client):
     requests = questions()
-    answers = by_id(client.answer(requests))
+    answers = by_id(answers_of(client, requests))
     for request in requests:
         whole = answers[request.request_id]
         stop = whole.text[2:4]
         if stop:
-            [cut] = client.answer([replace(request, stop=(stop,))])
+            [cut] = answers_of(client, [replace(request, stop=(stop,))])
             assert (cut.text, cut.status) == (whole.text[: whole.text.find(stop)], "ok")
             assert cut.completion_tokens <= whole.completion_tokens
 
@@ -162,10 +163,10 @@ def test_an_answer_ends_before_its_stop(client):
 def test_an_answer_does_not_depend_on_its_company(client):
     for changes in ({"choices": CHOICES}, {"temperature": 1.0}):
         requests = questions(6, **changes)
-        together = by_id(client.answer(requests))
-        backwards = by_id(client.answer(requests[::-1]))
+        together = by_id(answers_of(client, requests))
+        backwards = by_id(answers_of(client, requests[::-1]))
         for request in requests:
-            [alone] = client.answer([request])
+            [alone] = answers_of(client, [request])
             for other in (backwards[request.request_id], alone):
                 assert other.text == together[request.request_id].text
                 assert other.status == together[request.request_id].status
@@ -175,7 +176,7 @@ def test_an_answer_does_not_depend_on_its_company(client):
 
 def test_draws_differ_and_repeat(client):
     requests = [question(temperature=1.0, draw=draw) for draw in range(6)]
-    first, second = by_id(client.answer(requests)), by_id(client.answer(requests))
+    first, second = by_id(answers_of(client, requests)), by_id(answers_of(client, requests))
     texts = [first[request.request_id].text for request in requests]
     assert texts == [second[request.request_id].text for request in requests]
     assert len(set(texts)) > 1
@@ -183,9 +184,9 @@ def test_draws_differ_and_repeat(client):
 
 def test_questions_of_both_kinds_can_come_together(client):
     requests = [question(0, choices=CHOICES), question(0), question(1, choices=CHOICES), question(1)]
-    answers = by_id(client.answer(requests))
+    answers = by_id(answers_of(client, requests))
     for request in requests:
-        [alone] = client.answer([request])
+        [alone] = answers_of(client, [request])
         answer = answers[request.request_id]
         assert answer.text == alone.text
         assert (answer.probabilities is None) == (request.choices is None)
@@ -193,16 +194,16 @@ def test_questions_of_both_kinds_can_come_together(client):
 
 def test_small_batches_give_the_same(client, monkeypatch):
     requests = questions(choices=CHOICES)
-    large = by_id(client.answer(requests))
+    large = by_id(answers_of(client, requests))
     monkeypatch.setattr(local_client, "BATCH_TOKENS", 100)
-    small = by_id(client.answer(requests))
+    small = by_id(answers_of(client, requests))
     for request_id, answer in large.items():
         assert small[request_id].probabilities == pytest.approx(answer.probabilities, abs=1e-4)
 
 
 def test_a_prompt_that_is_too_long_is_one_rows_failure(client):
     long = question(messages=(Message("user", "stop " * 1100),))
-    answers = by_id(client.answer([long, question()]))
+    answers = by_id(answers_of(client, [long, question()]))
     assert answers[long.request_id].status == "http_error"
     assert "the model reads 1024" in answers[long.request_id].error
     assert answers[question().request_id].status != "http_error"
@@ -210,7 +211,7 @@ def test_a_prompt_that_is_too_long_is_one_rows_failure(client):
 
 def test_choices_that_begin_alike_are_refused(client):
     with pytest.raises(ConfigError, match="begins with no token of its own"):
-        list(client.answer([question(choices=("red", "red"))]))
+        answers_of(client, [question(choices=("red", "red"))])
 
 
 def test_a_tokenizer_without_a_template_gets_plain_lines(tiny_subject):
@@ -234,7 +235,7 @@ def test_the_model_is_loaded_once_and_not_before_it_is_asked(folder, tmp_path):
     assert load_local_model(subject, "cpu") is load_local_model(subject.model_copy(), "cpu")
     LocalClient(SubjectConfig(model=str(tmp_path)), "cpu")  # an empty folder: nothing is read yet
     with pytest.raises(SubjectError, match="cannot be loaded"):
-        list(LocalClient(SubjectConfig(model=str(tmp_path)), "cpu").answer([question()]))
+        answers_of(LocalClient(SubjectConfig(model=str(tmp_path)), "cpu"), [question()])
     with pytest.raises(SubjectError, match="no folder"):
         LocalClient(SubjectConfig(model="/no/such/model"), "cpu")
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from llm import answers_of
 from llm.oracle import Oracle, Reply, completion, in_turn, last_message
 from pipeline.errors import ConfigError
 from pipeline.llm import Ledger, Message, Request, ask, pacing
@@ -32,7 +33,7 @@ def question(number=0, **changes):
 
 
 def answer(oracle, request=None, **settings):
-    [only] = OpenAIClient(oracle.base_url, None, **settings).answer([request or question()])
+    [only] = answers_of(OpenAIClient(oracle.base_url, None, **settings), [request or question()])
     return only
 
 
@@ -62,7 +63,7 @@ def test_stops_are_sent_where_there_are_any():
 def test_many_requests_are_in_flight_and_never_more_than_allowed():
     with Oracle(lambda body: Reply(last_message(body), delay_seconds=0.05)) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
-        answers = list(client.answer([question(number) for number in range(16)]))
+        answers = answers_of(client, [question(number) for number in range(16)])
         assert oracle.max_in_flight == 4
     assert {given.text for given in answers} == {f"question {number}" for number in range(16)}
     assert len({given.request_id for given in answers}) == 16
@@ -70,7 +71,7 @@ def test_many_requests_are_in_flight_and_never_more_than_allowed():
 
 def test_answers_come_as_they_arrive():
     with Oracle(lambda body: Reply(delay_seconds=0.3 if last_message(body) == "question 0" else 0)) as oracle:
-        answers = list(OpenAIClient(oracle.base_url, None).answer([question(0), question(1)]))
+        answers = answers_of(OpenAIClient(oracle.base_url, None), [question(0), question(1)])
     assert [given.request_id for given in answers] == [question(1).request_id, question(0).request_id]
 
 
@@ -78,13 +79,13 @@ def test_a_caller_that_stops_early_leaves_nothing_running():
     with Oracle(lambda body: Reply(delay_seconds=0 if last_message(body) == "question 0" else 5)) as oracle:
         start = time.monotonic()
         answers = OpenAIClient(oracle.base_url, None).answer([question(number) for number in range(8)])
-        next(answers)
+        assert [given.request_id for given in next(answers)] == [question(0).request_id]
         answers.close()
         assert time.monotonic() - start < 2
 
 
 def test_no_requests_are_no_answers():
-    assert list(OpenAIClient("http://127.0.0.1:9/v1", None).answer([])) == []
+    assert answers_of(OpenAIClient("http://127.0.0.1:9/v1", None), []) == []
 
 
 # What the answer says ----------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def test_what_passes_is_tried_again(fault):
 def test_what_does_not_pass_is_one_rows_failure(fault):
     with Oracle(lambda body: fault if last_message(body) == "question 0" else "Yes") as oracle:
         client = OpenAIClient(oracle.base_url, None, max_attempts=2)
-        answers = {each.request_id: each for each in client.answer([question(0), question(1)])}
+        answers = {each.request_id: each for each in answers_of(client, [question(0), question(1)])}
     failed = answers[question(0).request_id]
     assert (failed.status, failed.text, failed.attempts) == ("http_error", None, 2)
     assert failed.error
@@ -158,7 +159,7 @@ def test_a_server_that_is_too_slow_is_tried_again():
 
 def test_a_server_that_is_not_there_stops_the_run_before_it_is_tried_for_every_question():
     with pytest.raises(ConfigError, match=r"no connection to http://127.0.0.1:9/v1 .* start the server"):
-        list(OpenAIClient("http://127.0.0.1:9/v1", None, max_attempts=2).answer([question(n) for n in range(500)]))
+        answers_of(OpenAIClient("http://127.0.0.1:9/v1", None, max_attempts=2), [question(n) for n in range(500)])
 
 
 def test_a_server_that_dies_stops_the_run_and_what_was_answered_is_recorded(tmp_path):
@@ -191,7 +192,7 @@ def test_retry_after_closes_the_endpoint_for_every_request():
 
     with Oracle(brain) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=2)
-        answers = list(client.answer([question(n) for n in range(9)]))
+        answers = answers_of(client, [question(n) for n in range(9)])
     assert {given.status for given in answers} == {"ok"}
     before = [at for at in arrived if at < arrived[0] + 0.35]
     assert len(before) <= 3  # what was in flight already
@@ -207,12 +208,12 @@ def test_a_long_body_in_chunks_and_a_body_that_ends_with_the_connection_are_read
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
     ):
         url = raw_server(response)
-        [given] = OpenAIClient(url, None, max_attempts=4).answer([question()])
+        [given] = answers_of(OpenAIClient(url, None, max_attempts=4), [question()])
         assert (given.status, given.text) == ("ok", "word " * 50_000)
 
 
 def test_what_is_no_http_is_one_rows_failure(raw_server):
-    [given] = OpenAIClient(raw_server(b"hello there\r\n\r\n"), None, max_attempts=2).answer([question()])
+    [given] = answers_of(OpenAIClient(raw_server(b"hello there\r\n\r\n"), None, max_attempts=2), [question()])
     assert (given.status, given.attempts) == ("http_error", 2)
 
 
@@ -244,7 +245,7 @@ def test_a_proxy_of_the_environment_is_used_and_may_be_bypassed(monkeypatch):
     with Oracle() as proxy:  # which is asked as a proxy is, with the whole address in the request's first line
         monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
         monkeypatch.setenv("no_proxy", "")
-        [given] = OpenAIClient("http://server.invalid/v1", None).answer([question()])
+        [given] = answers_of(OpenAIClient("http://server.invalid/v1", None), [question()])
         assert (given.status, proxy.n_requests) == ("ok", 1)
         assert proxy.paths[-1] == "http://server.invalid/v1/chat/completions"
         monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -271,7 +272,7 @@ def test_a_key_that_is_not_set_is_refused_at_once(monkeypatch):
 def test_a_wrong_key_stops_the_run_and_says_which_variable(monkeypatch):
     monkeypatch.setenv("SOME_KEY", "wrong")
     with Oracle(key=KEY) as oracle, pytest.raises(ConfigError, match="'SOME_KEY'"):
-        list(OpenAIClient(oracle.base_url, "SOME_KEY").answer([question(number) for number in range(20)]))
+        answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [question(number) for number in range(20)])
     with Oracle(key=KEY) as oracle, pytest.raises(ConfigError, match="api_key_env"):
         answer(oracle)
 
@@ -298,13 +299,13 @@ def test_the_key_is_sent_and_never_told(monkeypatch, caplog):
     monkeypatch.setenv("SOME_KEY", KEY)
     with Oracle(key=KEY) as oracle:
         client = OpenAIClient(oracle.base_url, "SOME_KEY")
-        assert [each.status for each in client.answer([question()])] == ["ok"]
+        assert [each.status for each in answers_of(client, [question()])] == ["ok"]
         assert set(oracle.keys) == {KEY}
     with Oracle(lambda body: Reply(fault="status", status=400, message=f"bad key {KEY}")) as oracle:
-        [given] = OpenAIClient(oracle.base_url, "SOME_KEY").answer([question()])
+        [given] = answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [question()])
     assert given.error == "HTTP 400: bad key ***"
     with Oracle(key="another") as oracle, pytest.raises(ConfigError) as raised:
-        list(OpenAIClient(oracle.base_url, "SOME_KEY").answer([question()]))
+        answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [question()])
     told = "".join(traceback.format_exception(raised.value))
     assert raised.value.__context__ is None
     assert KEY not in told + caplog.text + repr(given) + repr(client)
@@ -365,7 +366,7 @@ def test_a_request_that_is_refused_for_another_reason_does_not_cost_the_others_t
 
     with Oracle(brain) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
-        first, second = client.answer([question(0, choices=CHOICES), question(1, choices=CHOICES)])
+        first, second = answers_of(client, [question(0, choices=CHOICES), question(1, choices=CHOICES)])
     assert first.status == "http_error"
     assert second.probabilities is not None
 

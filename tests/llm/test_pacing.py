@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from llm import answers_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.llm import Message, Request, pacing
 from pipeline.llm.openai_client import OpenAIClient
@@ -104,7 +105,7 @@ def test_an_overloaded_server_gets_fewer_at_once_until_it_keeps_up(status, monke
     requests = [Request("p", "s", 0, "model", (Message("user", f"question {n}"),), 5) for n in range(150)]
     with Oracle(brain) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=64, max_attempts=20)
-        answers = list(client.answer(requests))
+        answers = answers_of(client, requests)
     assert {given.status for given in answers} == {"ok"}
     assert inside[1] < 150  # without pacing, most of what is sent would be refused again and again
     assert client._pace.allowed <= 16
