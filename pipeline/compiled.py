@@ -58,6 +58,16 @@ def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> 
 
 
 @compiled
+def is_ordered(keys: npt.NDArray[np.uint32], starts: Ints) -> bool:
+    """Whether the keys of every segment are in ascending order; keys [n], starts [n_segments + 1]."""
+    for segment in range(len(starts) - 1):
+        for row in range(starts[segment] + 1, starts[segment + 1]):
+            if keys[row] < keys[row - 1]:
+                return False
+    return True
+
+
+@compiled
 def group_rows(segment: npt.NDArray[np.int32], n_segments: int) -> tuple[Ints, Ints]:
     """Where each row goes if rows are grouped by segment, [n], and the first place of each, [n_segments + 1].
 

@@ -133,7 +133,18 @@ class Counts:
     def slot_peaks(self) -> pa.Table:
         """`sql/slot_peaks.sql`."""
         feature, slot, peak = find_peaks(*self._firings)
-        return pa.table({"feature": self._features[feature], "slot": slot, "peak": peak})
+        places = self._places
+        is_train = places.slot_is_train[slot].astype(np.int8)
+        return pa.table(
+            {
+                "feature": self._features[feature].astype(np.int32),
+                "slot": slot,
+                "role": pa.DictionaryArray.from_arrays(is_train, ["test", "train"]),
+                "context_id": places.slot_context[slot],
+                "start": places.slot_start[slot],
+                "peak": peak,
+            }
+        )
 
     @cached_property
     def _occurrences(self) -> Occurrences:

@@ -4,15 +4,14 @@ DuckDB draws every lot, by its hash; its windows over the slots of each feature 
 the example index (`benchmarks/store.py`). A test compares each method with its file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.compiled import Ints, compiled, order_segments
+from pipeline.compiled import Ints, compiled, group_rows, is_ordered, order_segments
 from pipeline.config import SamplingConfig
 from pipeline.firings import Places
 from pipeline.store import BUCKET_FEATURES
@@ -23,13 +22,14 @@ _DECILES = 10
 class Draws:
     """The draws for one bucket's features; a method gives the rows of the SQL file of its name.
 
-    Tables that a file reads are those of the connection. A side is a feature and a role, 2 feature + is_train.
+    Tables that a file reads are taken from `made` when it is asked for. A side is a feature and a role,
+    2 feature + is_train.
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, first_feature: int, places: Places, sampling: SamplingConfig
+        self, made: Mapping[str, pa.Table], first_feature: int, places: Places, sampling: SamplingConfig
     ) -> None:
-        self._connection = connection
+        self._made = made
         self._first_side = 2 * first_feature
         self._places = places
         self._sampling = sampling
@@ -69,7 +69,7 @@ class Draws:
 
     def example_index(self) -> pa.Table:
         """`sql/example_index.sql`, but for the name of the SAE."""
-        kept, silent = (self._connection.table(name).to_arrow_table() for name in ("kept_slots", "silent_slots"))
+        kept, silent = self._made["kept_slots"], self._made["silent_slots"]
         rows = pa.concat_tables([kept, silent], promote_options="default")
         side, slot = rows["side"].to_numpy(), rows["slot"].to_numpy()
         order = np.argsort(side, kind="stable")
@@ -92,11 +92,14 @@ class Draws:
 
     def _by_side(self, table: str, then: str) -> tuple[Ints, pa.Table]:
         """The first row of each of the bucket's sides, and a table's rows by side and another column."""
-        rows = self._connection.table(table).to_arrow_table().combine_chunks()
+        rows = self._made[table].combine_chunks()
         side = rows["side"].to_numpy() - self._first_side
-        starts = np.concatenate([[0], np.cumsum(np.bincount(side, minlength=2 * BUCKET_FEATURES))])
-        by_then = order_segments(rows[then].to_numpy().astype(np.uint32), np.array([0, len(side)]))
-        order = order_segments(side.astype(np.uint16), np.array([0, len(side)]), by_then)
+        place, starts = group_rows(side.astype(np.int32), 2 * BUCKET_FEATURES)
+        order = np.empty_like(place)
+        order[place] = np.arange(len(place))
+        keys = rows[then].to_numpy().astype(np.uint32)
+        if not is_ordered(keys[order], starts):
+            order = order_segments(keys, starts, order)
         return starts, rows.take(order)
 
 

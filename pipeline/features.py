@@ -4,9 +4,8 @@ The work is in `sql/`; each function names the tables that must be there and the
 reads every firing goes through the store bucket by bucket, so that memory is bounded by a bucket.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -94,54 +93,49 @@ def _run_by_bucket(lake: Lake, table: str, sae: str, begin: int) -> Published:
 def _bucket_rows(
     lake: Lake, connection: duckdb.DuckDBPyConnection, names: Sequence[str], sae: str, places: Places | None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of the last SQL file, some buckets after the others; those before it fill temporary tables."""
-    *before, last = names
-    n_buckets = n_buckets_of(lake.config.sae(sae).n_features)
+    """The rows of the last of some SQL files, some buckets of features at a time.
+
+    What the files before it give is a table in memory, by SQL or from arrays; SQL sees those that it reads.
+    """
+    last, n_buckets = names[-1], n_buckets_of(lake.config.sae(sae).n_features)
+    by_sql = [name for name in names if name not in COUNTED and name not in DRAWN]
+    read = {table for name in by_sql for table in tables_read(sql_text(name))}
+    counted = [name for name in names if name in COUNTED and name in {last, *read}]
     with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
         for bucket in range(0, n_buckets, STAGES[last].buckets_at_once):
             buckets = range(bucket, min(bucket + STAGES[last].buckets_at_once, n_buckets))
             first, end = buckets[0] * BUCKET_FEATURES, (buckets[-1] + 1) * BUCKET_FEATURES
             given = {"sae": sae, "first_feature": first, "end_feature": end}
-            arrays = {} if places is None else _from_arrays(lake, connection, sae, names, buckets, places)
-            for name in before:
-                if name in arrays:
-                    connection.register(name, arrays[name]())
-                elif name not in COUNTED:
-                    lake.create_temporary(connection, name, **given)
-            if last in arrays:
-                table = arrays[last]()
-                of = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int8), [sae])
-                rows = table.add_column(0, "sae", of).to_reader()
-            else:
-                rows = lake.select(connection, last, **given).to_arrow_reader()
-            for batch in rows:
-                yield batch.cast(TABLES[last].schema)
+            made = {} if places is None else _count_buckets(lake, sae, buckets, places, counted)
+            draws = None if places is None else Draws(made, first, places, lake.config.sampling)
+            for name in names:
+                if draws and name in DRAWN:
+                    made[name] = DRAWN[name](draws)
+                elif name in by_sql:
+                    made[name] = lake.select(connection, name, **given).to_arrow_table()
+                if name in made and name in read:
+                    connection.register(name, made[name])
+            yield from _with_name(made[last], sae).cast(TABLES[last].schema).to_batches()
             bar.update(len(buckets))
 
 
-def _from_arrays(
-    lake: Lake,
-    connection: duckdb.DuckDBPyConnection,
-    sae: str,
-    names: Sequence[str],
-    buckets: Sequence[int],
-    places: Places,
-) -> dict[str, Callable[[], pa.Table]]:
-    """How to make the rows of the SQL files for which there are arrays, by the file's name.
-
-    The firings of one bucket at a time are in memory. What is counted is made at once, if it is the last file or
-    one that is read by SQL.
-    """
-    read = {name for file in names if file not in COUNTED for name in tables_read(sql_text(file))}
-    counted = [name for name in names if name in COUNTED and name in read | {names[-1]}]
-    parts: dict[str, list[pa.Table]] = {name: [] for name in counted}
+def _count_buckets(
+    lake: Lake, sae: str, buckets: Sequence[int], places: Places, names: Sequence[str]
+) -> dict[str, pa.Table]:
+    """The rows of SQL files that count, over some buckets; the firings of one at a time are in memory."""
+    parts: dict[str, list[pa.Table]] = {name: [] for name in names}
     for bucket in buckets:
         counts = Counts(read_bucket(lake, sae, bucket), places, lake.config.heuristics)
-        for name in counted:
+        for name in names:
             parts[name].append(COUNTED[name](counts))
-    draws = Draws(connection, buckets[0] * BUCKET_FEATURES, places, lake.config.sampling)
-    made: dict[str, Callable[[], pa.Table]] = {name: partial(pa.concat_tables, parts[name]) for name in counted}
-    return made | {name: partial(rows, draws) for name, rows in DRAWN.items()}
+    return {name: pa.concat_tables(tables) for name, tables in parts.items()}
+
+
+def _with_name(rows: pa.Table, sae: str) -> pa.Table:
+    """The rows with the SAE's name, if they have none."""
+    if "sae" in rows.schema.names:
+        return rows
+    return rows.add_column(0, "sae", pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int8), [sae]))
 
 
 def _create_wanted_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> None:

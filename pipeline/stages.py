@@ -102,7 +102,7 @@ STAGES: dict[str, Stage] = {
                 "feature_previous_tokens",
                 "feature_stats",
             ),
-            buckets_at_once=16,
+            buckets_at_once=8,
         ),
         Stage(
             "scrambled_contexts",

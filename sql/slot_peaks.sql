@@ -1,6 +1,11 @@
--- One row per feature and candidate slot that it fires in: its strongest activation there.
-select feature, slot, max(activation) as peak
-from firings
-where slot is not null
-group by feature, slot
-order by feature, slot
+-- One row per feature and candidate slot that it fires in: where the slot lies, and the strongest activation there.
+with peaks as (
+    select feature, slot, max(activation) as peak
+    from firings
+    where slot is not null
+    group by feature, slot
+)
+select p.feature, p.slot, s.role, s.context_id, s.start, p.peak
+from peaks as p
+join candidate_slots as s using (slot)
+order by p.feature, p.slot

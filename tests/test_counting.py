@@ -62,15 +62,15 @@ def both(lake):
 def of_bucket(lake, connection, places, firings):
     """The tables of one bucket by arrays; those that DuckDB hashes in between are its own, from these."""
     counts = Counts(firings, places, lake.config.heuristics)
-    draws = Draws(connection, firings.features[0], places, lake.config.sampling)
-    made = {}
+    made = {name: rows(counts) for name, rows in COUNTED.items()}
+    draws = Draws(made, firings.features[0], places, lake.config.sampling)
     for name in FILES:
-        if name in COUNTED or name in DRAWN:
-            made[name] = COUNTED[name](counts) if name in COUNTED else DRAWN[name](draws)
-            connection.register(name, made[name])
-        else:
-            lake.create_temporary(connection, name, sae=SAE)
-    return made
+        if name in DRAWN:
+            made[name] = DRAWN[name](draws)
+        elif name not in COUNTED:
+            made[name] = lake.select(connection, name, sae=SAE).to_arrow_table()
+        connection.register(name, made[name])
+    return {name: made[name] for name in (*COUNTED, *DRAWN)}
 
 
 @pytest.mark.parametrize("name", [*COUNTED, *DRAWN])
