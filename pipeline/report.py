@@ -48,6 +48,9 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
             console.print(_correlations(summary, lake.config.scoring.rho), highlight=False)
+        failures = lake.query("report_failures", sae=sae)
+        if not failures.is_empty():
+            console.print(_failures(failures, sae))
 
 
 def _funnel(routes: pl.DataFrame, sae: str) -> Table:
@@ -112,6 +115,15 @@ def _correlations(rows: pl.DataFrame, assumed: float) -> str:
     found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
     said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "not to be told"
     return f"correlation of right answers about one document: {said} (the intervals assume {assumed:.2f})"
+
+
+def _failures(rows: pl.DataFrame, sae: str) -> Text:
+    """A line a reason for which requests got no answer."""
+    text = Text(f"{sae}: requests without an answer; the next run asks them again\n", style="bold")
+    for purpose, error, n_requests in rows.iter_rows():
+        line = f"{n_requests:>7,} {purpose}: {printable(error or 'no reason was given')}\n"
+        text.append(line, style="not bold red")
+    return text
 
 
 def _with_interval(value: float | None, low: float | None, high: float | None) -> str:

@@ -1,8 +1,8 @@
 """What a server can do, and how a request is put to it.
 
 Servers of the same protocol differ in what they take, and some answer 200 and ignore what they do not know
-(`transformers serve`: logprobs and response_format; llama.cpp: logprobs, unless started with them). So each form
-of request is tried out once, with a tiny request of that form, and only what came back is asked for.
+(`transformers serve`: logprobs and response_format). So each form of request is tried out once, with a tiny
+request of that form, and only what came back is asked for.
 """
 
 import json

@@ -154,7 +154,7 @@ def _merge(answers: dict[str, Answer], path: Path) -> None:
 
 
 def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
-    """A line of the ledger: the columns of `llm_requests`, which has one row per request_id."""
+    """A line of the ledger: the columns of `llm_requests`, the parameters, and probabilities."""
     answered = {field: getattr(answer, field) for field in _ANSWER_FIELDS}
     return {
         "request_id": answered.pop("request_id"),

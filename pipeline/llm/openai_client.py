@@ -36,6 +36,9 @@ from pipeline.llm.requests import Answer, Request
 OPENAI_URL = "https://api.openai.com/v1"
 _LONGEST_ERROR = 300
 
+_REFUSED_AT_MOST = 20
+"""With so many requests refused, and not one answered, it is not for what a single one holds."""
+
 
 class OpenAIClient:
     """Asks an endpoint, several requests at a time.
@@ -83,6 +86,8 @@ class OpenAIClient:
         self._abilities: dict[Form, Capabilities] = {}
         self._n_unconnected = 0
         """Attempts in a row, over all requests, for which there was no connection."""
+        self._n_refused: int | None = 0
+        """Requests, one after the other, that the endpoint refused as they are; None once it answered one."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer a request, as they arrive; what is in flight is dropped when the caller stops early.
@@ -108,8 +113,9 @@ class OpenAIClient:
             async def work() -> None:
                 for request in todo:
                     body = body_of(request, self._abilities[form_of(request)])
-                    answer, _ = await self._send(connections, request, body)
+                    answer, last = await self._send(connections, request, body)
                     await deliver(answer)
+                    self._stop_if_all_are_refused(last.outcome, request)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_concurrent, len(requests))):
@@ -222,6 +228,19 @@ class OpenAIClient:
                 f"{_short(self._redaction(failure.error))}, {self._n_unconnected} times in a row; start the "
                 "server or correct base_url, and run again: what was answered is kept"
             )
+
+    def _stop_if_all_are_refused(self, outcome: Answer | Failure, request: Request) -> None:
+        """Raise ConfigError where the first requests were all refused for good; once one is answered, any may be."""
+        if isinstance(outcome, Answer):
+            self._n_refused = None
+        elif self._n_refused is not None and not outcome.passes:
+            self._n_refused += 1
+            if self._n_refused >= _REFUSED_AT_MOST:
+                raise ConfigError(
+                    f"{self._url} refused the first {self._n_refused} requests for model '{request.model}' "
+                    f"({_short(self._redaction(outcome.error))}); correct the model's name or what it is asked, "
+                    "and run again"
+                )
 
     def _served_models(self) -> list[str]:
         """The names of the models that the endpoint lists; empty if it lists none."""

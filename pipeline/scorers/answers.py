@@ -32,12 +32,13 @@ def parse_many(text: str, n: int) -> list[bool] | None:
 
 
 def parse_one(text: str) -> bool | None:
-    """The truth value of an answer to one question: its first word, if no later word contradicts it."""
+    """The truth value of an answer to one question: its first word, if no later word contradicts it.
+
+    A bare number is none: to a question of yes or no it is more often the beginning of a list.
+    """
     many = parse_many(text, 1)
     if many is not None:
         return many[0]
-    if text.strip() in {"0", "1"}:
-        return text.strip() == "1"
     words = [word.lower() for word in _WORD.findall(text)]
     if not words or words[0] not in _YES | _NO:
         return None

@@ -208,6 +208,8 @@ EXPLAIN_TABLES = (
             number("cost_usd", "its price; null where no price is known", "USD"),
             count("duration_ms", "time until the answer", "ms"),
             text("requested_at", "when, UTC"),
+            count("draw", "number of the draw, where the same is asked several times"),
+            text("error", "why there is no answer, or none that can be used; null where there is one"),
         ),
         ("request_id",),
         "ledger",

@@ -7,6 +7,7 @@ import socketserver
 import threading
 import time
 import traceback
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -261,6 +262,24 @@ def test_another_client_error_is_not_tried_again():
 
 
 # What the user has to change ---------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_refuses_whatever_it_is_asked_stops_the_run():
+    with Oracle(lambda body: Reply(fault="status", status=400, message="no such model")) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
+        with pytest.raises(ConfigError, match=r"refused the first 20 requests .* \(HTTP 400: no such model\)"):
+            answers_of(client, [question(number) for number in range(100)])
+        assert 20 <= oracle.n_requests <= 24
+
+
+def test_an_endpoint_that_has_answered_may_refuse_any_number_of_requests():
+    def brain(body):
+        return "Yes" if last_message(body) == "question 0" else Reply(fault="status", status=400, message="no")
+
+    with Oracle(brain) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        given = answers_of(client, [question(number) for number in range(60)])
+    assert Counter(each.status for each in given) == {"ok": 1, "http_error": 59}
 
 
 def test_a_key_that_is_not_set_is_refused_at_once(monkeypatch):

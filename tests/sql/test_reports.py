@@ -46,3 +46,26 @@ def test_reports_of_another_sae_are_empty():
     database = routed_database(["llm"])
     assert database.rows("report_features", sae="other") == []
     assert database.rows("report_funnel", sae="other") == []
+
+
+def test_failures_are_counted_by_reason_and_what_was_answered_is_none():
+    database = Database()
+    statuses = ["http_error", "http_error", "ok", "http_error", "unparsed"]
+    database.fill("explanations", [
+        {"explanation_id": "a", "sae": SAE, "status": "http_error", "request_id": "explain"},
+        {"explanation_id": "b", "sae": "other", "status": "http_error", "request_id": "elsewhere"},
+    ])
+    database.fill("predictions", [
+        # Two questions of one request are one failure.
+        {"explanation_id": "a", "question_id": f"{number}{copy}", "status": status, "request_id": f"r{number}"}
+        for number, status in enumerate(statuses)
+        for copy in "xy"
+    ])
+    reasons = {"explain": "HTTP 400: too long", "elsewhere": "HTTP 400: too long", "r3": "no answer"}
+    database.fill("llm_requests", [
+        {"request_id": each, "purpose": "explain" if each[0] == "e" else "detection", "error": error}
+        for each, error in {**{f"r{i}": "HTTP 500" for i in range(5)}, **reasons}.items()
+    ])
+    assert [tuple(row.values()) for row in database.rows("report_failures")] == [
+        ("detection", "HTTP 500", 2), ("detection", "no answer", 1), ("explain", "HTTP 400: too long", 1),
+    ]
