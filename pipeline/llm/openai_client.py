@@ -230,7 +230,7 @@ class OpenAIClient:
             )
 
     def _stop_if_all_are_refused(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError where the first requests were all refused for good; once one is answered, any may be."""
+        """Raise ConfigError where the first requests were all refused; once one is answered, any others may be."""
         if isinstance(outcome, Answer):
             self._n_refused = None
         elif self._n_refused is not None and not outcome.passes:
