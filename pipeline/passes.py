@@ -72,6 +72,7 @@ class Pairs(NamedTuple):
     mass: npt.NDArray[np.float64]
 
 
+@compiled
 def count_occurrences(
     starts: Ints,
     activation: Floats,
@@ -82,47 +83,6 @@ def count_occurrences(
     context_length: int,
 ) -> Occurrences:
     """Count firings by position, and what they lie in; slot_context, slot_document, slot_is_train: [n_slots]."""
-    counted = _count_occurrences(
-        starts, activation, place, slot_context, slot_document, slot_is_train, context_length
-    )
-    return Occurrences(*counted)
-
-
-def order_strengths(starts: Ints, activation: Floats, place: Placed, top_share: float) -> Strengths:
-    """Sort each feature's activations, and take the order statistics from them."""
-    bits = activation.view(np.uint32)
-    deciles, largest, n_train, top_cut, largest_train = _order_strengths(starts, bits, place, top_share)
-    return Strengths(
-        deciles.view(np.float32),
-        largest.view(np.float32),
-        n_train,
-        top_cut.view(np.float32),
-        largest_train.view(np.float32),
-    )
-
-
-def count_pairs(
-    starts: Ints,
-    activation: Floats,
-    place: Placed,
-    top_cut: Floats,
-    strong_cut: npt.NDArray[np.float64],
-    n_tokens: int,
-) -> Pairs:
-    """Count train firings by token; top_cut, strong_cut: [n_features]; token ids are below n_tokens."""
-    return Pairs(*_count_pairs(starts, activation, place, top_cut, strong_cut, n_tokens))
-
-
-@compiled
-def _count_occurrences(
-    starts: Ints,
-    activation: Floats,
-    place: Placed,
-    slot_context: Ints,
-    slot_document: Ints,
-    slot_is_train: npt.NDArray[np.bool_],
-    context_length: int,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64], Ints, Ints, Ints]:
     n_features = len(starts) - 1
     by_position = np.zeros((n_features, context_length), np.int32)
     mass = np.zeros(n_features, np.float64)
@@ -147,13 +107,13 @@ def _count_occurrences(
             if slot_document[slot] != document:
                 document = slot_document[slot]
                 documents[feature, side] += 1
-    return by_position, mass, slots, contexts, documents
+    return Occurrences(by_position, mass, slots, contexts, documents)
 
 
 @compiled
-def _order_strengths(
-    starts: Ints, bits: npt.NDArray[np.uint32], place: Placed, top_share: float
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], Ints, npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+def order_strengths(starts: Ints, activation: Floats, place: Placed, top_share: float) -> Strengths:
+    """Sort each feature's activations, and take the order statistics from them."""
+    bits = activation.view(np.uint32)
     n_features = len(starts) - 1
     deciles = np.zeros((n_features, N_DECILES), np.uint32)
     largest = np.zeros(n_features, np.uint32)
@@ -186,7 +146,13 @@ def _order_strengths(
                 if n_seen == n_below:
                     top_cut[feature] = largest_train[feature]
                 n_seen += 1
-    return deciles, largest, n_train, top_cut, largest_train
+    return Strengths(
+        deciles.view(np.float32),
+        largest.view(np.float32),
+        n_train,
+        top_cut.view(np.float32),
+        largest_train.view(np.float32),
+    )
 
 
 @compiled
@@ -196,14 +162,15 @@ def _bits_of(key: np.uint32) -> np.uint32:
 
 
 @compiled
-def _count_pairs(
+def count_pairs(
     starts: Ints,
     activation: Floats,
     place: Placed,
     top_cut: Floats,
     strong_cut: npt.NDArray[np.float64],
     n_tokens: int,
-) -> tuple[Ints, npt.NDArray[np.int32], Ints, Ints, Ints, npt.NDArray[np.float64]]:
+) -> Pairs:
+    """Count train firings by token; top_cut, strong_cut: [n_features]; token ids are below n_tokens."""
     n_features = len(starts) - 1
     pair_starts = np.zeros(n_features + 1, np.int64)
     most = 0
@@ -243,7 +210,7 @@ def _count_pairs(
         counts[:n_pairs], mass[:n_pairs] = 0, 0
         pair_starts[feature + 1] = first + n_pairs
     n = pair_starts[-1]
-    return pair_starts, token_id[:n], n_active[:n], n_top[:n], n_strong[:n], total[:n]
+    return Pairs(pair_starts, token_id[:n], n_active[:n], n_top[:n], n_strong[:n], total[:n])
 
 
 @compiled
