@@ -119,6 +119,7 @@ STAGES: dict[str, Stage] = {
             "feature_rules",
             ("contexts", "documents", "tokens", "feature_tokens", "feature_stats"),
             sql=("train_tokens", "rule_candidates", "rule_sets", "feature_rules"),
+            buckets_at_once=4,
         ),
         Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
         Stage("selected_features", ("feature_stats", "feature_routes"), sql=("selected_features",)),
