@@ -33,11 +33,6 @@ def ask(
         if on_answer is not None:
             on_answer(answer)
 
-    def settle(answer: Answer) -> None:
-        if budget:
-            budget.settle(answer.request_id)
-        use(answer)
-
     for request in wanted.values():
         answer = ledger.replay(request)
         if answer is not None:
@@ -46,8 +41,10 @@ def ask(
     while waiting and (fitting := budget.reserve(waiting) if budget else waiting):
         for answers in client.answer(fitting):
             ledger.record_all([(wanted[answer.request_id], answer) for answer in answers])
+            if budget:
+                budget.settle(answer.request_id for answer in answers)
             for answer in answers:
-                settle(answer)
+                use(answer)
         sent = {request.request_id for request in fitting}
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:

@@ -142,9 +142,9 @@ class Budget:
             _note(self._folder, total.plus(least))
         return [], reserved != Amount() and self.limits.allow(spent.plus(least))
 
-    def settle(self, request_id: str) -> None:
-        """End a request's reservation; its answer has been recorded."""
-        if self._reserved.pop(request_id, None) is not None:
+    def settle(self, request_ids: Iterable[str]) -> None:
+        """End the reservations of requests whose answers have been recorded."""
+        if any([self._reserved.pop(request_id, None) for request_id in request_ids]):
             with self._locked():
                 self._write()
 

@@ -234,7 +234,7 @@ def test_a_reservation_ends_when_its_answer_is_recorded(tmp_path, monkeypatch):
         first, *_ = one.reserve(questions(3))
         record(tmp_path, first)
         assert len(other.reserve(questions(5, 10))) == 0  # recorded and reserved: counted twice for a moment
-        one.settle(first.request_id)
+        one.settle([first.request_id])
         assert len(other.reserve(questions(5, 10))) == 1
 
 
