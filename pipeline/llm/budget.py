@@ -144,7 +144,8 @@ class Budget:
 
     def settle(self, request_ids: Iterable[str]) -> None:
         """End the reservations of requests whose answers have been recorded."""
-        if any([self._reserved.pop(request_id, None) for request_id in request_ids]):
+        ended = [self._reserved.pop(request_id, None) for request_id in request_ids]
+        if any(ended):
             with self._locked():
                 self._write()
 
