@@ -10,8 +10,8 @@ from pipeline.stages import CORPUS_TOKENS, STAGES
 from pipeline.strata import silent_strata
 
 _FROM_ARRAYS = {silent_strata.__name__: silent_strata, rendered_windows.__name__: rendered_windows}
-_UNREAD = {CORPUS_TOKENS, "batch_slots", "token_slots"}
-"""What only the SQL files read that arrays stand for."""
+_NOT_NEEDED = {"candidate_slots", CORPUS_TOKENS, "batch_slots", "token_slots"}
+"""What the arrays hold already, or are made without."""
 
 
 def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published:
@@ -21,19 +21,21 @@ def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published
         return lake.write(table, batch_rows(lake, connection, table, sae, batch), sae=sae, batch=batch)
 
 
-def batch_rows(lake: Lake, connection: duckdb.DuckDBPyConnection, table: str, sae: str, batch: int) -> pa.Table:
+def batch_rows(
+    lake: Lake, connection: duckdb.DuckDBPyConnection, table: str, sae: str, batch: int
+) -> pa.RecordBatchReader:
     """The rows of a batch's table; the files before its own fill temporary tables of the connection."""
     *before, last = STAGES[table].sql
     given = {"sae": sae, "batch": batch}
     if not _FROM_ARRAYS.keys() & set(before):
         for name in before:
             lake.create_temporary(connection, name, **given)
-        return lake.select(connection, last, **given).to_arrow_table()
+        return lake.select(connection, last, **given).to_arrow_reader()
     lake.create_temporary(connection, "candidate_slots", **given)
     with open_places(lake, connection) as places:
         for name in before:
             if name in _FROM_ARRAYS:
                 connection.register(name, _FROM_ARRAYS[name](lake, connection, sae, places))
-            elif name not in _UNREAD:
+            elif name not in _NOT_NEEDED:
                 lake.create_temporary(connection, name, **given)
-    return lake.select(connection, last, **given).to_arrow_table()
+    return lake.select(connection, last, **given).to_arrow_reader()

@@ -1,6 +1,7 @@
 """Compiled loops over columns that are cut into segments, such as a bucket's firings cut by feature.
 
-Only what a benchmark showed to pay is compiled (`benchmarks/store.py`). The machine code is kept on disk.
+Only what a benchmark showed to pay is compiled (`benchmarks/store.py`). The machine code is kept on disk, by the
+file of its function: a compiled function calls none of another file, whose change numba would not see.
 """
 
 from collections.abc import Callable
@@ -29,32 +30,6 @@ def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: I
     scratch = np.empty(np.diff(starts).max(initial=0), np.int64)
     _radix_sort(keys.astype(np.uint64), keys.itemsize, starts, order, scratch)
     return order
-
-
-@compiled
-def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:
-    """Sort keys in place, by as many digits of 11 bits as they have; scratch is as long as they are."""
-    n, largest = len(keys), np.uint32(0)
-    for i in range(n):
-        largest = max(largest, keys[i])
-    places = np.empty(2048, np.int64)
-    source, target = keys, scratch
-    shift, is_in_place = 0, True
-    while largest >> shift:
-        places[:] = 0
-        for i in range(n):
-            places[(source[i] >> shift) & 2047] += 1
-        place = 0
-        for digit in range(2048):
-            place, places[digit] = place + places[digit], place
-        for i in range(n):
-            digit = (source[i] >> shift) & 2047
-            target[places[digit]] = source[i]
-            places[digit] += 1
-        source, target = target, source
-        shift, is_in_place = shift + 11, not is_in_place
-    if not is_in_place:
-        keys[:] = source
 
 
 @compiled

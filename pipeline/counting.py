@@ -25,6 +25,7 @@ from pipeline.passes import (
     find_peaks,
     order_strengths,
 )
+from pipeline.store import ROUNDED_BITS
 
 
 class Counts:
@@ -155,7 +156,7 @@ class Counts:
 
     @cached_property
     def _strengths(self) -> Strengths:
-        return order_strengths(*self._firings, self._heuristics.top_share)
+        return order_strengths(*self._firings, ROUNDED_BITS, self._heuristics.top_share)
 
     @cached_property
     def _pairs(self) -> Pairs:

@@ -1,10 +1,10 @@
-"""Draws of slots for one bucket's features: for each SQL file that ranks and draws, a method that gives its rows.
+"""Draws of slots for a bucket's features: for each SQL file that ranks and draws, a method that gives its rows.
 
 DuckDB draws every lot, by its hash; its windows over the slots of each feature and role took most of the time of
 the example index (`benchmarks/store.py`). A test compares each method with its file.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,23 +14,26 @@ import pyarrow as pa
 from pipeline.compiled import Ints, compiled, group_rows, is_ordered, order_segments
 from pipeline.config import SamplingConfig
 from pipeline.firings import Places
-from pipeline.store import BUCKET_FEATURES
 
 _DECILES = 10
 
 
 class Draws:
-    """The draws for one bucket's features; a method gives the rows of the SQL file of its name.
+    """The draws for some features that follow each other; a method gives the rows of the SQL file of its name.
 
     Tables that a file reads are taken from `made` when it is asked for. A side is a feature and a role,
     2 feature + is_train.
     """
 
     def __init__(
-        self, made: Mapping[str, pa.Table], first_feature: int, places: Places, sampling: SamplingConfig
+        self,
+        made: Mapping[str, pa.Table],
+        features: Sequence[int] | Ints,
+        places: Places,
+        sampling: SamplingConfig,
     ) -> None:
         self._made = made
-        self._first_side = 2 * first_feature
+        self._first_side, self._n_sides = 2 * features[0], 2 * len(features)
         self._places = places
         self._sampling = sampling
 
@@ -94,7 +97,7 @@ class Draws:
         """The first row of each of the bucket's sides, and a table's rows by side and another column."""
         rows = self._made[table].combine_chunks()
         side = rows["side"].to_numpy() - self._first_side
-        place, starts = group_rows(side.astype(np.int32), 2 * BUCKET_FEATURES)
+        place, starts = group_rows(side.astype(np.int32), self._n_sides)
         order = np.empty_like(place)
         order[place] = np.arange(len(place))
         keys = rows[then].to_numpy().astype(np.uint32)

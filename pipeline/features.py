@@ -71,7 +71,7 @@ def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) 
 
 
 def _first_by_bucket(table: str) -> int | None:
-    """The place of the first of a stage's SQL files that runs for some buckets of features after the others."""
+    """The place of the first of a stage's SQL files that runs some buckets of features at a time."""
     for place, name in enumerate(STAGES[table].sql):
         if name == FIRINGS or "first_feature" in parameters_of(sql_text(name)):
             return place
@@ -107,7 +107,7 @@ def _bucket_rows(
             first, end = buckets[0] * BUCKET_FEATURES, (buckets[-1] + 1) * BUCKET_FEATURES
             given = {"sae": sae, "first_feature": first, "end_feature": end}
             made = {} if places is None else _count_buckets(lake, sae, buckets, places, counted)
-            draws = None if places is None else Draws(made, first, places, lake.config.sampling)
+            draws = None if places is None else Draws(made, range(first, end), places, lake.config.sampling)
             for name in names:
                 if draws and name in DRAWN:
                     made[name] = DRAWN[name](draws)

@@ -15,11 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from pipeline.compiled import Ints
 from pipeline.lake import Lake
 from pipeline.store import BUCKET_FEATURES, bucket_path
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 _CONTEXTS_AT_ONCE, _SLOTS_AT_ONCE = 1 << 12, 1 << 15
 
@@ -60,7 +58,7 @@ class Places(NamedTuple):
     slot_context: Ints
     slot_start: npt.NDArray[np.int32]
     slot_document: Ints
-    slot_is_train: Bools
+    slot_is_train: npt.NDArray[np.bool_]
 
 
 @contextmanager

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.compiled import Ints, compiled, sort_keys
-from pipeline.store import ROUNDED_BITS
+from pipeline.compiled import Ints, compiled
 
 Floats = npt.NDArray[np.float32]
 Placed = npt.NDArray[np.void]
@@ -73,6 +72,32 @@ class Pairs(NamedTuple):
 
 
 @compiled
+def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:
+    """Sort keys in place, by as many digits of 11 bits as they have; scratch is as long as they are."""
+    n, largest = len(keys), np.uint32(0)
+    for i in range(n):
+        largest = max(largest, keys[i])
+    places = np.empty(2048, np.int64)
+    source, target = keys, scratch
+    shift, is_in_place = 0, True
+    while largest >> shift:
+        places[:] = 0
+        for i in range(n):
+            places[(source[i] >> shift) & 2047] += 1
+        place = 0
+        for digit in range(2048):
+            place, places[digit] = place + places[digit], place
+        for i in range(n):
+            digit = (source[i] >> shift) & 2047
+            target[places[digit]] = source[i]
+            places[digit] += 1
+        source, target = target, source
+        shift, is_in_place = shift + 11, not is_in_place
+    if not is_in_place:
+        keys[:] = source
+
+
+@compiled
 def count_occurrences(
     starts: Ints,
     activation: Floats,
@@ -111,8 +136,10 @@ def count_occurrences(
 
 
 @compiled
-def order_strengths(starts: Ints, activation: Floats, place: Placed, top_share: float) -> Strengths:
-    """Sort each feature's activations, and take the order statistics from them."""
+def order_strengths(
+    starts: Ints, activation: Floats, place: Placed, n_zero_bits: int, top_share: float
+) -> Strengths:
+    """Sort each feature's activations, whose n_zero_bits low bits are 0, and read off the order statistics."""
     bits = activation.view(np.uint32)
     n_features = len(starts) - 1
     deciles = np.zeros((n_features, N_DECILES), np.uint32)
@@ -132,17 +159,17 @@ def order_strengths(starts: Ints, activation: Floats, place: Placed, top_share: 
         for i in range(n):
             is_train = np.uint32(place[first + i].is_counted)
             # The low bits are 0: one of them can carry the role.
-            keys[i] = (bits[first + i] >> np.uint32(ROUNDED_BITS - 1)) | is_train
+            keys[i] = (bits[first + i] >> np.uint32(n_zero_bits - 1)) | is_train
             n_train[feature] += is_train
         sort_keys(keys, scratch[:n])
         for k in range(N_DECILES):
-            deciles[feature, k] = _bits_of(keys[-(-n * (k + 1) // (N_DECILES + 1)) - 1])
-        largest[feature] = _bits_of(keys[n - 1])
+            deciles[feature, k] = _bits_of(keys[-(-n * (k + 1) // (N_DECILES + 1)) - 1], n_zero_bits)
+        largest[feature] = _bits_of(keys[n - 1], n_zero_bits)
         n_below = min(int(np.floor(n_train[feature] - n_train[feature] * top_share)), n_train[feature] - 1)
         n_seen = 0
         for i in range(n):
             if keys[i] & np.uint32(1):
-                largest_train[feature] = _bits_of(keys[i])
+                largest_train[feature] = _bits_of(keys[i], n_zero_bits)
                 if n_seen == n_below:
                     top_cut[feature] = largest_train[feature]
                 n_seen += 1
@@ -156,9 +183,9 @@ def order_strengths(starts: Ints, activation: Floats, place: Placed, top_share: 
 
 
 @compiled
-def _bits_of(key: np.uint32) -> np.uint32:
+def _bits_of(key: np.uint32, n_zero_bits: int) -> np.uint32:
     """An activation's bits from its key, whose lowest bit is its role."""
-    return np.uint32((key >> np.uint32(1)) << np.uint32(ROUNDED_BITS))
+    return np.uint32((key >> np.uint32(1)) << np.uint32(n_zero_bits))
 
 
 @compiled

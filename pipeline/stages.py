@@ -36,8 +36,9 @@ class Stage:
         inputs: The tables that it reads.
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
-        sql: SQL files that it runs in this order; all but the table's own fill temporary tables. From the
-            first that is `firings` or has `$first_feature`, they run some buckets of features at a time.
+        sql: SQL files that it runs in this order; all but the table's own fill temporary tables. For a table of
+            an SAE they run some buckets of features at a time from the first that is `firings` or has
+            `$first_feature`.
         buckets_at_once: How many buckets those are: a query costs some milliseconds however little it reads, and
             the rows of so many buckets are in memory (but for their firings: those of one at a time).
         prompts: Beginnings of the names of the prompts that it uses.
@@ -177,6 +178,7 @@ STAGES: dict[str, Stage] = {
                 "next_questions",
             ),
             prompts=("detection", "fuzzing", "questions"),
+            version=2,
         ),
         Stage("scores", _JUDGED, sql=(*_SCORING, "scores")),
         Stage("score_details", _JUDGED, sql=(*_SCORING, "population_scores", "score_details")),

@@ -78,10 +78,17 @@ def write_activations(lake: Lake, sae: str) -> Published:
 
 
 def in_order(runs: Sequence[Firings], first_feature: int, n_features: int) -> Firings:
-    """The firings of all runs by (feature, token_index), of n_features features from the first on."""
+    """The firings of all runs by (feature, token_index), of n_features features from the first on.
+
+    Raises LakeError if a firing is of another feature.
+    """
     counts = np.zeros(n_features, np.int64)
     for run in runs:
-        _count(run.feature, first_feature, counts)
+        if not _count(run.feature, first_feature, counts):
+            raise LakeError(
+                f"a firing is of a feature outside {first_feature} to {first_feature + n_features - 1}; rebuild "
+                "the shards"
+            )
     starts = np.cumsum(counts) - counts
     free = starts.copy()  # the next place of each feature
     token_index, activation = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.float32)
@@ -132,7 +139,7 @@ class FiringBuffer:
 
 
 def rounded(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Activations as they are kept: to 11 significant bits, ties to even; what is above 0 stays above 0."""
+    """Activations above 0 as they are kept: to 11 significant bits, ties to even; none becomes 0."""
     bits = activation.view(np.uint32)
     half = (bits >> np.uint32(ROUNDED_BITS) & np.uint32(1)) + np.uint32((1 << ROUNDED_BITS - 1) - 1)
     bits = (bits + half) & np.uint32(0x1_0000_0000 - (1 << ROUNDED_BITS))
@@ -185,10 +192,14 @@ def count_rows(folder: Path) -> int:
 
 
 @compiled
-def _count(feature: npt.NDArray[np.int32], first_feature: int, counts: Ints) -> None:
-    """Add a run's firings to the counts of the features from the first on, [n_features]."""
+def _count(feature: npt.NDArray[np.int32], first_feature: int, counts: Ints) -> bool:
+    """Add a run's firings to the counts of features from the first on; False if one is of another."""
     for row in range(len(feature)):
-        counts[feature[row] - first_feature] += 1
+        of = feature[row] - first_feature
+        if of < 0 or of >= len(counts):
+            return False
+        counts[of] += 1
+    return True
 
 
 @compiled

@@ -1,8 +1,9 @@
 """The strata of a batch's silent slots: the rows of `sql/silent_strata.sql` from arrays.
 
 A frequent token stands in most slots, a batch has thousands of them, and its neighbours lie anywhere in the store.
-Here the claims of tokens and neighbours on slots are counted for one feature after the other, so that memory does
-not grow with their number; in SQL, 900 features on 10 million tokens need more than 4 GB. A test compares the two.
+Here the claims of tokens and neighbours on slots are counted for one feature after the other: what is in memory is
+the slots of each feature and token, 4 bytes each, and not their pairs. In SQL, 900 features on 10 million tokens
+need more than 4 GB. A test compares the two.
 """
 
 from collections.abc import Iterable, Sequence

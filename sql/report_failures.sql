@@ -1,4 +1,5 @@
--- One row per purpose and reason of the requests of SAE $sae that got no answer, the most frequent first.
+-- One row per purpose and reason of the requests of SAE $sae that got no answer, the most frequent first. Reasons
+-- that differ in their numbers are one.
 with failed as (
     select request_id
     from explanations
@@ -9,9 +10,9 @@ with failed as (
     join explanations as e using (explanation_id)
     where e.sae = $sae and p.status = 'http_error'
 )
-select r.purpose, r.error, count(*) as n_requests
+select r.purpose, min(r.error) as error, count(*) as n_requests
 from llm_requests as r
 semi join failed using (request_id)
-group by r.purpose, r.error
-order by n_requests desc, r.purpose, r.error
+group by r.purpose, regexp_replace(r.error, '[0-9]+', '#', 'g')
+order by n_requests desc, r.purpose, error
 limit 5

@@ -423,6 +423,15 @@ def test_a_firing_that_stands_in_two_files_is_refused(make_experiment):
     assert not lake.has("activations", sae="hand-set")
 
 
+def test_a_firing_of_no_feature_of_the_sae_is_refused(make_experiment):
+    lake = write_corpus_tables(make_experiment())
+    with lake.scratch("buffer") as folder:
+        buffer = FiringBuffer(folder / "shard", "hand-set", n_features=8)
+        buffer.add(Firings(np.array([8], np.int32), np.array([3]), np.ones(1, np.float32)))
+        with pytest.raises(LakeError, match="a feature outside 0 to 7"):
+            buffer.flush()
+
+
 def test_a_colour_fires_with_its_own_strength(plain_lake):
     rows = rows_of(
         plain_lake,

@@ -16,11 +16,12 @@ from benchmarks.synthetic import (
     write_shard,
 )
 from pipeline.batches import batch_rows
-from pipeline.compiled import order_segments, sort_keys
+from pipeline.compiled import order_segments
 from pipeline.counting import COUNTED, Counts
 from pipeline.drawing import DRAWN, Draws
 from pipeline.features import write_feature_table, write_selected_features
 from pipeline.firings import Bucket, open_places, read_bucket
+from pipeline.passes import sort_keys
 from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
 from pipeline.strata import silent_strata
@@ -63,7 +64,7 @@ def of_bucket(lake, connection, places, firings):
     """The tables of one bucket by arrays; those that DuckDB hashes in between are its own, from these."""
     counts = Counts(firings, places, lake.config.heuristics)
     made = {name: rows(counts) for name, rows in COUNTED.items()}
-    draws = Draws(made, firings.features[0], places, lake.config.sampling)
+    draws = Draws(made, firings.features, places, lake.config.sampling)
     for name in FILES:
         if name in DRAWN:
             made[name] = DRAWN[name](draws)
@@ -156,7 +157,7 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
         with open_places(lake, connection) as places:
             strata_by_arrays = silent_strata(lake, connection, SAE, places).cast(strata.schema)
     with lake.connect(SAE, 0) as connection:
-        examples_by_arrays = batch_rows(lake, connection, "examples", SAE, 0)
+        examples_by_arrays = batch_rows(lake, connection, "examples", SAE, 0).read_all()
     order = [("feature", "ascending"), ("slot", "ascending")]
     assert strata.num_rows > 500
     assert set(strata["kind"].to_pylist()) == {"same_token", "neighbour", "random"}

@@ -63,7 +63,7 @@ def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, 
     `connection` sees the SAE's tables and the temporary table `selected_features`; others are made here.
     """
     for table in _MADE_BY_SQL:
-        made = connection.from_arrow(batch_rows(lake, connection, table, sae, batch))
+        made = connection.from_arrow(batch_rows(lake, connection, table, sae, batch).read_all())
         made.query("made", f"create or replace temp table {table} as from made")
     explaining = _StandIns(_known(lake, "explanations", sae, batch))
     to_explain = read_to_explain(lake, connection, sae, batch)

@@ -34,11 +34,12 @@ class Arrivals:
     def __init__(self, bring: Callable[[Deliver], Coroutine[Any, Any, None]]) -> None:
         self._bring = bring
         self._arrived: queue.SimpleQueue[tuple[Answer, asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._started = threading.Event()
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=asyncio.run, args=(self._run(),), name="llm requests", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="llm requests", daemon=True)
         self._thread.start()
         self._started.wait()
         return self
@@ -46,7 +47,8 @@ class Arrivals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._call(self._task.cancel)
+        if self._task is not None:
+            self._call(self._task.cancel)
         self._thread.join()
 
     def __iter__(self) -> Iterator[list[Answer]]:
@@ -68,13 +70,21 @@ class Arrivals:
         self._arrived.put((answer, recorded))
         await recorded
 
+    def _run_loop(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as failure:  # noqa: BLE001 - raised again by the thread that iterates
+            self._failure = failure
+        finally:  # whatever ends the loop, nobody waits for it
+            self._started.set()
+            self._arrived.put(None)
+
     async def _run(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.ensure_future(self._bring(self._deliver))
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.create_task(self._bring(self._deliver))
         self._started.set()
         await asyncio.wait([self._task])
         if not self._task.cancelled() and (error := self._task.exception()):
             self._failure = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
-        self._arrived.put(None)
 
     def _tell(self, recorded: Iterator[asyncio.Future[None]]) -> None:
         """Tell coroutines that their answers are recorded, each in a turn of the loop of its own.

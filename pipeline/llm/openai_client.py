@@ -37,7 +37,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 _LONGEST_ERROR = 300
 
 _REFUSED_AT_MOST = 20
-"""With so many requests refused, and not one answered, it is not for what a single one holds."""
+"""Of an endpoint that answered nothing yet, not even a probe."""
 
 
 class OpenAIClient:
@@ -87,7 +87,7 @@ class OpenAIClient:
         self._n_unconnected = 0
         """Attempts in a row, over all requests, for which there was no connection."""
         self._n_refused: int | None = 0
-        """Requests, one after the other, that the endpoint refused as they are; None once it answered one."""
+        """Requests that the endpoint refused as they are, before it answered any; None once it did."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer a request, as they arrive; what is in flight is dropped when the caller stops early.
@@ -130,6 +130,7 @@ class OpenAIClient:
             if self._ledger is not None:
                 self._ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
+                self._n_refused = None
                 return came_back(can, form, last.body)
             fewer = without_what_was_refused(can, form, last.outcome)
             if fewer is None:  # it failed for another reason; the requests will say which
@@ -230,7 +231,7 @@ class OpenAIClient:
             )
 
     def _stop_if_all_are_refused(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError where the first requests were all refused; once one is answered, any others may be."""
+        """Raise ConfigError where the probe and all requests were refused: not for what one of them holds."""
         if isinstance(outcome, Answer):
             self._n_refused = None
         elif self._n_refused is not None and not outcome.passes:

@@ -8,6 +8,7 @@ import pytest
 
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.llm import Ledger, Message, Request, ask
+from pipeline.llm.arrivals import Arrivals
 from pipeline.llm.openai_client import OpenAIClient
 
 
@@ -126,3 +127,17 @@ def test_requests_at_the_server_and_answers_not_yet_on_the_disk_are_never_more_t
         ask(ledger, OpenAIClient(oracle.base_url, None, max_concurrent=8), questions(200))
     assert max(n_open) == 8
     assert n_syncs < 100  # those that wait share a sync
+
+
+def test_a_loop_that_cannot_start_is_an_error_and_no_wait(monkeypatch):
+    def run(work):
+        work.close()
+        raise OSError("too many open files")
+
+    monkeypatch.setattr("pipeline.llm.arrivals.asyncio.run", run)
+    with pytest.raises(OSError, match="too many open files"), Arrivals(bring_nothing) as arrivals:
+        list(arrivals)
+
+
+async def bring_nothing(deliver):
+    """No answers."""

@@ -265,16 +265,19 @@ def test_another_client_error_is_not_tried_again():
 
 
 def test_an_endpoint_that_refuses_whatever_it_is_asked_stops_the_run():
-    with Oracle(lambda body: Reply(fault="status", status=400, message="no such model")) as oracle:
+    def refuse(body):
+        return Reply(fault="status", status=400, message="no such model")
+
+    with Oracle(refuse, probed=refuse) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
         with pytest.raises(ConfigError, match=r"refused the first 20 requests .* \(HTTP 400: no such model\)"):
             answers_of(client, [question(number) for number in range(100)])
         assert 20 <= oracle.n_requests <= 24
 
 
-def test_an_endpoint_that_has_answered_may_refuse_any_number_of_requests():
+def test_an_endpoint_that_answers_a_probe_may_refuse_any_number_of_requests():
     def brain(body):
-        return "Yes" if last_message(body) == "question 0" else Reply(fault="status", status=400, message="no")
+        return "Yes" if last_message(body) == "question 59" else Reply(fault="status", status=400, message="no")
 
     with Oracle(brain) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=1)

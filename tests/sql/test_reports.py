@@ -62,10 +62,13 @@ def test_failures_are_counted_by_reason_and_what_was_answered_is_none():
         for copy in "xy"
     ])
     reasons = {"explain": "HTTP 400: too long", "elsewhere": "HTTP 400: too long", "r3": "no answer"}
+    reasons |= {"r0": "HTTP 500: batch 17", "r1": "HTTP 500: batch 8"}
     database.fill("llm_requests", [
         {"request_id": each, "purpose": "explain" if each[0] == "e" else "detection", "error": error}
         for each, error in {**{f"r{i}": "HTTP 500" for i in range(5)}, **reasons}.items()
     ])
     assert [tuple(row.values()) for row in database.rows("report_failures")] == [
-        ("detection", "HTTP 500", 2), ("detection", "no answer", 1), ("explain", "HTTP 400: too long", 1),
+        ("detection", "HTTP 500: batch 17", 2),
+        ("detection", "no answer", 1),
+        ("explain", "HTTP 400: too long", 1),
     ]
