@@ -129,7 +129,7 @@ def _failures(rows: pl.DataFrame, sae: str) -> Text:
 def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"
 
 
 def _quoted(text: str) -> str:
