@@ -287,6 +287,8 @@ class Lake:
         with self.writing(target) as temporary:
             with duckdb.connect(str(temporary)) as connection:
                 self._create_views(connection, list(self.config.sae_names))
+                for name, table in TABLES.items():
+                    connection.execute(f"comment on view {name} is {_quoted(table.row)}")
             Path(f"{temporary}.wal").unlink(missing_ok=True)
         return target
 
@@ -294,6 +296,7 @@ class Lake:
         self, connection: duckdb.DuckDBPyConnection, saes: Sequence[str], batch: int | None = None
     ) -> None:
         # DDL takes no parameters, so these few statements are put together here and nowhere else.
+        connection.begin()
         connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
         for name, table in TABLES.items():
             if table.partition == "ledger":
@@ -306,7 +309,7 @@ class Lake:
             columns = [column.name for column in table.columns]
             columns += [f"{each.expression} as {each.name}" for each in table.derived]
             connection.execute(f"create view {name} as select {', '.join(columns)} from read_parquet([{files}])")
-            connection.execute(f"comment on view {name} is {_quoted(table.row)}")
+        connection.commit()
 
     def _files(self, table: Table, sae: str | None, batch: int | None) -> Iterator[Path]:
         """The files of a table's current version, as globs; first the empty one, whose types the view has."""
@@ -333,7 +336,6 @@ class Lake:
             "qualify row_number() over (partition by request_id "
             "order by status in ('http_error', 'budget'), requested_at desc) = 1"
         )
-        connection.execute(f"comment on view {table.name} is {_quoted(table.row)}")
 
     # Old versions -------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ A hookpoint is a module path below the base model (`layers.9`, `layers.9.mlp`). 
 one pass, which ends as soon as the last of them has been read.
 """
 
+import copy
 import importlib.util
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -92,7 +93,13 @@ def load_tokenizer(subject: SubjectConfig) -> PreTrainedTokenizerBase:
 
 
 def load_subject_config(subject: SubjectConfig) -> Any:
-    """The model's transformers config, without its weights."""
+    """The model's transformers config, without its weights; a copy, as building a model sets keys."""
+    return copy.deepcopy(_load_config(subject))
+
+
+@cache
+def _load_config(subject: SubjectConfig) -> Any:
+    """Read once per process: for it transformers reads a GGUF file's whole vocabulary, which takes seconds."""
     location = locate(subject)
     with loading(subject.model):
         return AutoConfig.from_pretrained(location.name, **location.arguments)
@@ -156,9 +163,10 @@ def load_subject(subject: SubjectConfig, device: str) -> Subject:
 def _load_subject(subject: SubjectConfig, device: str) -> Subject:
     location = locate(subject)
     dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[subject.dtype]
-    with loading(subject.model):
+    config = load_subject_config(subject)
+    with loading(subject.model), mapping_names_once(location):
         model, report = AutoModel.from_pretrained(
-            location.name, dtype=dtype, output_loading_info=True, **location.arguments
+            location.name, config=config, dtype=dtype, output_loading_info=True, **location.arguments
         )
     # transformers fills absent weights with random numbers and goes on. A pooler is behind every hookpoint.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
@@ -211,6 +219,22 @@ def _check_hookpoints(model: nn.Module, name: str, hookpoints: Collection[Hookpo
                 f"hookpoint '{hookpoint.module}' is not a module of '{name}'; "
                 f"nearest: {nearest(hookpoint.module, known)}"
             )
+
+
+@contextmanager
+def mapping_names_once(location: Location) -> Iterator[None]:
+    """Load a GGUF file's weights: transformers builds the same map of tensor names for every module of a model."""
+    if location.gguf_file is None:
+        yield
+        return
+    import gguf
+
+    build = gguf.get_tensor_name_map
+    gguf.get_tensor_name_map = cache(build)
+    try:
+        yield
+    finally:
+        gguf.get_tensor_name_map = build
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from transformers.utils.hub import cached_file
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.subject import load_subject, load_subject_config, loading, locate
+from pipeline.subject import load_subject, load_subject_config, loading, locate, mapping_names_once
 
 LogitPath = Literal["residual", "direct", "none"]
 
@@ -159,10 +159,10 @@ def _load_model(subject: SubjectConfig, device: str) -> tuple[PreTrainedModel, T
     if _is_tied(subject):
         model: PreTrainedModel = load_subject(subject, device).model
         return model, model.get_input_embeddings().weight.detach()
-    location = locate(subject)
-    with loading(subject.model):
+    location, config = locate(subject), load_subject_config(subject)
+    with loading(subject.model), mapping_names_once(location):
         causal, report = AutoModelForCausalLM.from_pretrained(
-            location.name, dtype="auto", output_loading_info=True, **location.arguments
+            location.name, config=config, dtype="auto", output_loading_info=True, **location.arguments
         )
     if report["missing_keys"]:
         raise SubjectError(f"subject model '{subject.model}' has no unembedding in its files")

@@ -1,21 +1,33 @@
-"""Fixtures that all tests share. The tiny subject model and the prepared lake are made once a session."""
+"""Fixtures that all tests share. The tiny subject model and the prepared lake are made once a session.
+
+The process that hands out the tests loads this file too, so that it imports nothing heavy.
+"""
 
 import os
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tiny import hand_set_answers, write_experiment, write_tiny_subject
 
 from pipeline.config import DEVICE_VARIABLE, LAKE_VARIABLE, Config, load_config
 
+os.environ["OMP_NUM_THREADS"] = "1"
+"""One thread for torch, here and in processes that tests start: on tiny tensors more of them only wait."""
 
-def pytest_configure() -> None:
-    """One thread for torch, here and in processes that tests start: on tiny tensors more of them only wait."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
+
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Dagster's history, which SQLite brings to the disk event by event, need not outlive a loss of power."""
+    import sqlalchemy
+
+    def switch_off(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("pragma synchronous = off")
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "connect", switch_off)
+    yield
+    sqlalchemy.event.remove(sqlalchemy.Engine, "connect", switch_off)
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +40,16 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_subject(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tiny subject model and its tokenizer."""
+    from tiny import write_tiny_subject
+
     return write_tiny_subject(tmp_path_factory.mktemp("subject"))
 
 
 @pytest.fixture(scope="session")
 def answers(tiny_subject: Path) -> dict[int, dict[int, float]]:
     """What the hand-set SAE must give: feature to token id to activation."""
+    from tiny import hand_set_answers
+
     return hand_set_answers(tiny_subject)
 
 
@@ -48,6 +64,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Pa
 @pytest.fixture
 def make_experiment(tmp_path: Path, tiny_subject: Path) -> Callable[..., Config]:
     """A function that writes an experiment below tmp_path, with sections changed, and loads its config."""
+    from tiny import write_experiment
 
     def make(folder: Path = tmp_path, **sections: Any) -> Config:
         subject = {"model": str(tiny_subject), **sections.pop("subject", {})}

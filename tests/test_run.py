@@ -4,38 +4,75 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tiny import hand_set_entry, write_experiment
 
-from pipeline.config import Config, load_config
+from assets import declare
+from assets.run import main
+from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.sources import open_sources
 
 ROOT = Path(__file__).parent.parent
-Experiment = Callable[..., Config]
 
 
-def run(config: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140"}
-    return subprocess.run(
-        [sys.executable, "-m", "assets.run", str(config)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )
+class Result(NamedTuple):
+    """What a user sees of a run."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+RunHere = Callable[[Path], Result]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which Dagster keeps its history, as a user has one for all runs."""
-    return tmp_path_factory.mktemp("home")
+    """The folder in which Dagster keeps its history, as `make setup` makes it: one for all runs."""
+    folder = tmp_path_factory.mktemp("home")
+    shutil.copy(ROOT / "assets" / "dagster.yaml", folder)
+    return folder
 
 
-def test_a_run_makes_every_table_and_says_what_to_do_next(tmp_path: Path, tiny_subject: Path, home: Path) -> None:
+def run(config: Path, home: Path) -> Result:
+    """Run the command in a process of its own."""
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140"}
+    done = subprocess.run(
+        [sys.executable, "-m", "assets.run", str(config)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def run_here(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[RunHere]:
+    """Run the command in this process, which has imported everything already."""
+    declare._open_lakes.clear()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def run(config: Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["assets.run", str(config)])
+        exit_code = main()
+        return Result(exit_code, *capsys.readouterr())
+
+    yield run
+    declare._open_lakes.clear()
+
+
+def test_a_run_makes_every_table_and_says_what_to_do_next(
+    tmp_path: Path, tiny_subject: Path, home: Path, run_here: RunHere
+) -> None:
     path = write_experiment(tmp_path, subject={"model": str(tiny_subject)})
     first = run(path, home)
-    assert first.returncode == 0, first.stderr
+    assert first.exit_code == 0, first.stderr
     for words in ("where its features went", "a few of each", "make sql CONFIG=", "make dev CONFIG="):
         assert words in first.stdout
     assert first.stdout.index("caching: ") < first.stdout.index("cache 00000")
@@ -44,15 +81,15 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(tmp_path: Path, tiny_s
     lake = Lake(config, open_sources(config))
     assert all(lake.is_complete(table) for table in ("activations", "feature_routes", "example_index"))
     stamp = lake.path("activations", sae="hand-set").stat().st_mtime_ns
-    second = run(path, home)
-    assert second.returncode == 0
+    second = run_here(path)
+    assert second.exit_code == 0
     assert "prepare hand-set: selected_features, estimate\n" in second.stdout
     assert "activation_shards" not in second.stdout and "caching: " not in second.stdout
     assert lake.path("activations", sae="hand-set").stat().st_mtime_ns == stamp
 
 
 def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
-    tmp_path: Path, tiny_subject: Path, prepared: Path, home: Path
+    tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
 ) -> None:
     shutil.copytree(prepared / "lake", tmp_path / "lake")
     path = write_experiment(
@@ -62,11 +99,17 @@ def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
         corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
         budget={"max_requests": 3},
     )
-    result = run(path, home)
-    assert result.returncode == 0, result.stderr
+    result = run_here(path)
+    assert result.exit_code == 0, result.stderr
     words = " ".join(result.stdout.split())
     assert "Stopped: Budget: 3 of 3 requests are spent (budget.max_requests)." in words
     assert "raise the budget in the config and run again" in words
+
+
+def refuses(result: Result, words: str) -> None:
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -78,11 +121,11 @@ def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
     ],
 )
 def test_bad_input_stops_with_one_sentence_and_writes_nothing(
-    tmp_path: Path, tiny_subject: Path, home: Path, change: dict[str, object], words: str
+    tmp_path: Path, tiny_subject: Path, run_here: RunHere, change: dict[str, object], words: str
 ) -> None:
-    path = write_experiment(tmp_path, subject={"model": str(tiny_subject)}, **change)
-    result = run(path, home)
-    assert result.returncode == 2
-    assert words in " ".join(result.stderr.split())
-    assert "Traceback" not in result.stderr
+    refuses(run_here(write_experiment(tmp_path, subject={"model": str(tiny_subject)}, **change)), words)
     assert not (tmp_path / "lake").exists()
+
+
+def test_the_exit_code_of_the_process_tells_bad_input(tmp_path: Path, home: Path) -> None:
+    refuses(run(tmp_path / "none.yaml", home), "no config file")

@@ -194,6 +194,12 @@ def test_a_package_name_that_is_no_name_is_refused(name):
         locate(SubjectConfig(model=name))
 
 
+def test_a_config_that_a_caller_changes_is_not_what_the_next_one_gets(tiny_subject):
+    subject = SubjectConfig(model=str(tiny_subject))
+    load_subject_config(subject).num_hidden_layers = 1
+    assert load_subject_config(subject).num_hidden_layers == 3
+
+
 def test_a_gguf_file_that_is_not_there_is_named_with_the_nearest(tiny_subject):
     with pytest.raises(SubjectError, match=r"has no file 'model\.gguf'; nearest: 'model\.safetensors'"):
         locate(SubjectConfig(model=str(tiny_subject), gguf_file="model.gguf"))

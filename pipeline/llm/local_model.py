@@ -23,7 +23,14 @@ from pipeline.errors import SubjectError
 from pipeline.llm.chats import encode_chats
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.requests import Message
-from pipeline.subject import load_tokenizer, loading, locate, pick_device
+from pipeline.subject import (
+    load_subject_config,
+    load_tokenizer,
+    loading,
+    locate,
+    mapping_names_once,
+    pick_device,
+)
 
 
 class LocalModel:
@@ -153,9 +160,11 @@ def load_local_model(subject: SubjectConfig, device: str) -> LocalModel:
 def _load(subject: SubjectConfig, device: str) -> LocalModel:
     location = locate(subject)
     dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[subject.dtype]
-    tokenizer = load_tokenizer(subject)
-    with loading(subject.model):
-        model = AutoModelForCausalLM.from_pretrained(location.name, dtype=dtype, **location.arguments)
+    tokenizer, config = load_tokenizer(subject), load_subject_config(subject)
+    with loading(subject.model), mapping_names_once(location):
+        model = AutoModelForCausalLM.from_pretrained(
+            location.name, config=config, dtype=dtype, **location.arguments
+        )
     return LocalModel(model, tokenizer, torch.device(device))
 
 
