@@ -7,10 +7,10 @@ corpus. Sorted so, a row takes about three bytes: the feature costs nothing, the
 difference, the activation a float32 of a float16's precision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,18 @@ BUCKET_FEATURES = 1024
 ROUNDED_BITS = 13
 """Low bits of a stored activation that are 0: 11 significant bits are left, as many as a float16 has."""
 
-_ROWS_A_PAGE = 1 << 17
 _ROWS_A_GROUP = 1 << 18
+
+ENCODING: Mapping[str, Any] = {
+    "use_dictionary": ["sae", "feature"],
+    "column_encoding": {"token_index": "DELTA_BINARY_PACKED", "activation": "BYTE_STREAM_SPLIT"},
+    "max_rows_per_page": 1 << 17,
+}
+"""How the store's files are encoded, some 3 bytes a row.
+
+The bytes of activations are split into four streams, of which two cost little. In pages of the default 20,000 rows
+zstd would take them together, for a quarter of a byte more a row and twice the time to read.
+"""
 
 
 class Firings(NamedTuple):
@@ -163,19 +173,12 @@ def _table(sae: str, firings: Firings, schema: pa.Schema) -> pa.Table:
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """A writer whose files take some 3 bytes a row.
-
-    The bytes of activations are split into four streams, of which two cost little. In pages of the default 20,000
-    rows zstd would take them together, for a quarter of a byte more a row and twice the time to read.
-    """
     return pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
         compression_level=1,
-        use_dictionary=["sae", "feature"],
-        column_encoding={"token_index": "DELTA_BINARY_PACKED", "activation": "BYTE_STREAM_SPLIT"},
-        max_rows_per_page=_ROWS_A_PAGE,
+        **ENCODING,
         write_statistics=["feature", "token_index"],  # those of texts and numbers cost a third of the writing
     )
 
