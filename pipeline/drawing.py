@@ -43,19 +43,21 @@ class Draws:
         lot, peak = rows["lot"].to_numpy(), rows["peak"].to_numpy()
         n_side = np.diff(starts)
         by_lot = order_segments(lot, starts)
-        by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, equal ones by lot
         rank = np.empty(len(lot), np.int64)
+        by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, equal ones by lot
         rank[by_peak] = np.arange(len(lot)) - np.repeat(starts[:-1], n_side) + 1
         decile = _DECILES - (rank - 1) * _DECILES // np.repeat(n_side, n_side)
         cell = np.repeat(np.arange(len(n_side)), n_side) * (_DECILES + 1) + decile
         is_top = (rows["side"].to_numpy() % 2 == 1) & (rank <= self._sampling.top)
         draw = _draws(by_lot, starts, decile, is_top, self._sampling.draws_per_decile)
         kept = by_lot[draw[by_lot] > 0]
-        columns = {"decile": decile, "rank": rank, "draw": draw, "n_slots": np.bincount(cell)[cell]}
         return pa.table(
             {
                 **{name: rows[name].take(kept) for name in ("side", "slot", "peak")},
-                **{name: column[kept] for name, column in columns.items()},
+                "decile": decile[kept],
+                "rank": rank[kept],
+                "draw": draw[kept],
+                "n_slots": np.bincount(cell)[cell[kept]],
             }
         )
 
