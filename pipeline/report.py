@@ -82,7 +82,7 @@ def _explanations(rows: pl.DataFrame, sae: str) -> Text:
         by = {"default": "LLM"}.get(row["explainer"], row["explainer"])
         detection = _with_interval(row["detection"], row["detection_low"], row["detection_high"])
         fuzzing = _with_interval(row["fuzzing"], row["fuzzing_low"], row["fuzzing_high"])
-        exact = "" if row["rule_f1"] is None else f"  exact F1 {row['rule_f1']:.2f}"
+        exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f}"
         scores = f"{row['feature']:>7} {by:<5} detection {detection}  fuzzing {fuzzing}{exact}\n"
         text.append(scores, style="not bold")
         text.append(f"        {words if len(words) <= 70 else words[:69] + '…'}\n", style="not bold dim")
