@@ -50,8 +50,8 @@ class Firings(NamedTuple):
     token_index: Ints
     activation: npt.NDArray[np.float32]
 
-    def rows(self, which: slice | Ints) -> "Firings":
-        """The firings in these rows, in this order."""
+    def rows(self, which: slice) -> "Firings":
+        """The firings in these rows."""
         return Firings(self.feature[which], self.token_index[which], self.activation[which])
 
 
