@@ -25,6 +25,8 @@ from pipeline.errors import LatentlakeError
 ALWAYS = frozenset({"selected_features", "estimate"})
 """Tables that depend on settings outside their stage hash, so that they are made at every run."""
 
+_INTERRUPTIONS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
+
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -51,6 +53,11 @@ def main() -> int:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
         return 2
     console.print(f"[bold]{config.name}[/] into {lake.root}", highlight=False)
+    if config.has_auto_precision:
+        console.print(
+            f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
+            highlight=False,
+        )
     try:
         if not materialise(config, console):
             return 1
@@ -104,18 +111,19 @@ def missing_steps(config: Config) -> Iterator[Step]:
             continue
         by = partitions(config, assets[0].partitioned_by)
         for key in by.get_partition_keys() if by else [None]:
-            missing = tuple(
-                asset.table
-                for asset in assets
-                if asset.table in ALWAYS or not _is_there(config, asset.table, job, key)
-            )
+            missing = _missing_tables(config, job, key)
             if missing:
-                yield Step(job, key, missing)
+                yield Step(job, key, tuple(asset.table for asset in assets if asset.table in missing))
 
 
 def _announce(config: Config, job: str, console: Console) -> None:
     """Say what a job costs before it begins. Raises LakeError if the disk is too small for it."""
     lake = open_lake(config)
+    if job == "corpus":
+        from pipeline.estimate.times import reading_sentence
+
+        if not lake.has("documents"):
+            console.print(reading_sentence(lake), highlight=False)
     if job == "cache":
         from pipeline.caching_cost import caching_cost, check_disk
 
@@ -123,6 +131,12 @@ def _announce(config: Config, job: str, console: Console) -> None:
         if cost:
             console.print(cost.sentence(), highlight=False)
             check_disk(lake, cost)
+    if job == "prepare":
+        from pipeline.estimate.times import preparing_sentence
+
+        saes = [sae for sae in config.sae_names if _missing_tables(config, job, sae) - ALWAYS]
+        if saes:
+            console.print(preparing_sentence(lake, saes), highlight=False)
     if job == "explain_and_score":
         from pipeline.estimate.printing import estimate_sentence
 
@@ -137,6 +151,12 @@ def _next_batches(config: Config) -> list[BatchKey]:
     unfinished = set(unfinished_batches(config))
     keys = [BatchKey(sae, batch) for sae, batch in first.select("sae", "batch").iter_rows()]
     return [key for key in keys if key in unfinished]
+
+
+def _missing_tables(config: Config, job: str, key: str | None) -> set[str]:
+    """A job's tables that are to be made for this partition."""
+    tables = [asset.table for asset in TABLE_ASSETS.values() if asset.group == job]
+    return {table for table in tables if table in ALWAYS or not _is_there(config, table, job, key)}
 
 
 def _is_there(config: Config, table: str, job: str, key: str | None) -> bool:
@@ -159,6 +179,9 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
+            if failure.error and failure.error.cls_name in _INTERRUPTIONS:
+                console.print("Stopped; run again to go on. What was answered is kept.", highlight=False)
+                return
             if failure.user_failure_data and failure.user_failure_data.description:
                 words = failure.user_failure_data.description
             else:

@@ -32,6 +32,7 @@ from pipeline.activations import (
 from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.documents import write_contexts, write_documents
 from pipeline.lake import Lake
+from pipeline.precision import dtype_of
 from pipeline.sae import SparseCoder
 from pipeline.sources import fix_sources, open_sources
 from pipeline.subject import Subject, load_subject, loading, locate
@@ -181,7 +182,7 @@ def load_whole(subject: SubjectConfig) -> Any:
     location = locate(subject)
     with loading(subject.model):
         model = AutoModelForCausalLM.from_pretrained(
-            location.name, dtype=getattr(torch, subject.dtype), **location.arguments
+            location.name, dtype=dtype_of(subject.dtype, torch.device("cpu")), **location.arguments
         )
     return model.eval()
 

@@ -14,7 +14,8 @@ from typing import Literal
 import torch
 
 from benchmarks.figures import Figure, measured, publish
-from pipeline.neighbours import fastest_dtype, nearest
+from pipeline.neighbours import nearest
+from pipeline.precision import faster_dtype
 
 SCALES = ("small", "large")
 WIDTH = 768
@@ -50,7 +51,7 @@ def search(n_features: int, kind: Kind) -> tuple[float, float]:
 
 def bare_product(n_features: int) -> float:
     """CPU seconds of all blocks on and above the diagonal, from a sample of them."""
-    dtype = fastest_dtype(WIDTH)
+    dtype = faster_dtype(WIDTH)
     rows = decoder(2 * _BLOCK, "random").to(dtype)
     torch.nn.functional.linear(rows[:_BLOCK], rows[_BLOCK:])
     started = time.process_time()

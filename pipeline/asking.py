@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pipeline.config import Config, SubjectConfig
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
 from pipeline.llm.draws import IsUsable, ask_draws
 from pipeline.progress import progress
-from pipeline.spending import Asset, open_budget, prices_of
+from pipeline.spending import Asset, endpoint_of, is_local, open_budget, prices_of
+
+if TYPE_CHECKING:
+    from pipeline.llm.local_client import LocalClient
 
 
 class BatchAsker:
@@ -92,16 +95,11 @@ def open_ledger(lake: Lake, asset: Asset, sae: str, batch: int) -> Ledger:
 
 def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
     """The client of the explainer or the scorer. Raises ConfigError if its key is not set."""
-    explains = asset == "explanations"
-    provider = config.explaining.provider if explains else config.scoring.provider
-    if provider == "local":
-        from pipeline.llm.local_client import LocalClient
-
-        model = config.explaining.model if explains else config.scoring.model
-        return LocalClient(SubjectConfig(model=model), config.device)
+    if is_local(config, asset):
+        return local_client(config, asset)
     from pipeline.llm.openai_client import OpenAIClient
 
-    endpoint = config.endpoints.explainer if explains else config.endpoints.scorer
+    endpoint = endpoint_of(config, asset)
     return OpenAIClient(
         endpoint.base_url,
         endpoint.api_key_env,
@@ -110,6 +108,14 @@ def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
         endpoint.max_attempts,
         ledger,
     )
+
+
+def local_client(config: Config, asset: Asset) -> "LocalClient":
+    """The model in this process that a stage asks, loaded on first use. Raises SubjectError if there is none."""
+    from pipeline.llm.local_client import LocalClient
+
+    role = config.explaining if asset == "explanations" else config.scoring
+    return LocalClient(SubjectConfig(model=role.model, dtype=role.dtype), config.device)
 
 
 class _NoClient:

@@ -53,10 +53,13 @@ class Published:
 
 
 class Lake:
-    """One experiment's tables. `hashes` are the contents of its sources (see `sources.fix_sources`)."""
+    """One experiment's tables. `hashes` is what it was made from (see `sources.fix_sources`).
+
+    Its `config` is the given one with `auto` precisions as the lake has fixed them.
+    """
 
     def __init__(self, config: Config, hashes: SourceHashes) -> None:
-        self.config = config
+        self.config = config.in_precision(hashes.dtype) if hashes.dtype else config
         self.hashes = hashes
         self.root = config.lake_folder
 

@@ -12,7 +12,6 @@ where g = (d + 2) 2^-24 |a'| |b'| bounds the float32 sums (Higham 2002, section 
 of two neighbouring numbers of the dtype at 1, in which p is stored.
 """
 
-import time
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from pipeline.lake import Lake, Published
+from pipeline.precision import faster_dtype
 from pipeline.progress import progress
 from pipeline.sae import load_sparse_coder
 
@@ -76,7 +76,7 @@ def nearest(directions: Tensor, n_neighbours: int = N_NEIGHBOURS, dtype: torch.d
     A row of zeros has no direction: it has no neighbours, and is nobody's. `dtype`, that of the first products,
     changes how long it takes and never the result; left out, it is the one that is faster here.
     """
-    search = _Search(directions, n_neighbours, dtype or fastest_dtype(directions.shape[1]))
+    search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))
     starts = range(0, search.n_rows, _PANEL)
     n_blocks = len(starts) * (len(starts) + 1) // 2
     with progress(n_blocks, "cosines", "blocks") as bar:
@@ -85,20 +85,6 @@ def nearest(directions: Tensor, n_neighbours: int = N_NEIGHBOURS, dtype: torch.d
                 search.look_at(first, second)
                 bar.update(1)
     return search.result()
-
-
-def fastest_dtype(width: int) -> torch.dtype:
-    """Of bfloat16 and float32 the one in which this machine multiplies matrices faster, by a few short trials."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        sample, best = torch.ones((1024, width), dtype=dtype), float("inf")
-        for _ in range(_TRIALS):
-            started = time.perf_counter()
-            linear(sample, sample)
-            best = min(best, time.perf_counter() - started)
-        return best
-
-    return min((torch.bfloat16, torch.float32), key=seconds)
 
 
 class _Search:

@@ -1,7 +1,8 @@
 """What the lake was made from, fixed at the first run: `sources.json`.
 
 Stage hashes start at content, so content must not change under them. The first run records the hash of
-every SAE's files and of every corpus file; a later run that finds another content stops. Sizes and times
+every SAE's files and of every corpus file; a later run that finds another content stops. It also records the
+precision that `auto` stands for, so that a lake which moves to another machine keeps its rows. Sizes and times
 are recorded beside the hashes, so an unchanged file is not read again. The texts of the embedded default
 are copied into the lake, since installing a package changes them.
 """
@@ -20,8 +21,10 @@ from pipeline.corpus.python_texts import Text
 from pipeline.corpus.readers import read_texts, relative_names, source_files, source_name
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
+from pipeline.precision import fast_dtype
 from pipeline.sae import sae_files
 from pipeline.stages import SourceHashes
+from pipeline.subject import pick_device
 
 SOURCES_FILE = "sources.json"
 _TEXTS = pa.schema([("source", pa.string()), ("unit", pa.string()), ("text", pa.string())])
@@ -35,13 +38,15 @@ def open_sources(config: Config) -> SourceHashes:
         for source in config.corpus.sources
     ]
     saes = {sae.name: known["saes"].get(sae.name, {}).get("digest", "") for sae in config.saes}
-    return SourceHashes(_digest(corpus), saes)
+    return SourceHashes(_digest(corpus), saes, known.get("dtype"))
 
 
 def fix_sources(config: Config) -> SourceHashes:
-    """Record the content of new sources, and hold known ones to what was recorded.
+    """Record the content of new sources, and hold known ones to what was recorded; find out what `auto` means.
 
-    Raises CorpusError or SaeError if a source's content has changed since the lake was made from it.
+    Raises:
+        CorpusError, SaeError: A source's content has changed since the lake was made from it.
+        SubjectError: The device cannot be used.
     """
     lake = Lake(config, SourceHashes())
     known = _load(lake.root)
@@ -50,6 +55,8 @@ def fix_sources(config: Config) -> SourceHashes:
         _fix_corpus(lake, source, known["corpus"])
     for sae in config.saes:
         _fix_sae(sae, known["saes"])
+    if config.has_auto_precision and "dtype" not in known:
+        known["dtype"] = fast_dtype(pick_device(config.device))
     if json.dumps(known, sort_keys=True) != before:
         with lake.writing(lake.root / SOURCES_FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -171,7 +171,10 @@ STAGES: dict[str, Stage] = {
         Stage(
             "predictions",
             ("examples", "fuzzing_pairs", "explanations", "feature_routes", "tokens"),
-            science=("scoring.provider", "scoring.model", "scoring.temperature", "scoring.max_draws"),
+            science=(
+                *("scoring.provider", "scoring.model", "scoring.dtype"),
+                *("scoring.temperature", "scoring.max_draws"),
+            ),
             sql=(
                 *("scored_explanations", "detection_questions", "fuzzing_questions", "questions"),
                 *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies"),
@@ -199,10 +202,17 @@ _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
 
 @dataclass(frozen=True)
 class SourceHashes:
-    """What the roots take: the content of the corpus and of each SAE, as hex digests."""
+    """What a lake was made from, fixed at its first run.
+
+    Attributes:
+        corpus: Digest of the corpus's texts.
+        saes: Digest of each SAE's files.
+        dtype: The precision that `auto` stands for; None where no run has found out yet.
+    """
 
     corpus: str = ""
     saes: Mapping[str, str] = field(default_factory=dict)
+    dtype: str | None = None
 
 
 @cache

@@ -26,6 +26,7 @@ from transformers import (
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
+from pipeline.precision import dtype_of
 
 PACKAGE_PREFIX = "package:"
 
@@ -80,28 +81,30 @@ def locate(subject: SubjectConfig) -> Location:
     return Location(name, gguf_file, subject.revision)
 
 
-@cache
 def load_tokenizer(subject: SubjectConfig) -> PreTrainedTokenizerBase:
-    """The model's fast tokenizer. Raises SubjectError if there is none."""
-    location = locate(subject)
-    with loading(subject.model):
+    """The model's fast tokenizer, loaded once per process. Raises SubjectError if there is none."""
+    return _load_tokenizer(locate(subject), subject.model)
+
+
+@cache
+def _load_tokenizer(location: Location, model: str) -> PreTrainedTokenizerBase:
+    with loading(model):
         tokenizer = AutoTokenizer.from_pretrained(location.name, **location.arguments)
     if not tokenizer.is_fast:
-        raise SubjectError(f"subject model '{subject.model}' has no fast tokenizer, which latentlake needs")
+        raise SubjectError(f"subject model '{model}' has no fast tokenizer, which latentlake needs")
     tokenizer.model_max_length = int(1e9)  # contexts are cut here, not by the tokenizer
     return tokenizer
 
 
 def load_subject_config(subject: SubjectConfig) -> Any:
     """The model's transformers config, without its weights; a copy, as building a model sets keys."""
-    return copy.deepcopy(_load_config(subject))
+    return copy.deepcopy(_load_config(locate(subject), subject.model))
 
 
 @cache
-def _load_config(subject: SubjectConfig) -> Any:
+def _load_config(location: Location, model: str) -> Any:
     """Read once per process: for it transformers reads a GGUF file's whole vocabulary, which takes seconds."""
-    location = locate(subject)
-    with loading(subject.model):
+    with loading(model):
         return AutoConfig.from_pretrained(location.name, **location.arguments)
 
 
@@ -162,7 +165,7 @@ def load_subject(subject: SubjectConfig, device: str) -> Subject:
 @cache
 def _load_subject(subject: SubjectConfig, device: str) -> Subject:
     location = locate(subject)
-    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[subject.dtype]
+    dtype = dtype_of(subject.dtype, torch.device(device))
     config = load_subject_config(subject)
     with loading(subject.model), mapping_names_once(location):
         model, report = AutoModel.from_pretrained(

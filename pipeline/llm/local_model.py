@@ -23,6 +23,7 @@ from pipeline.errors import SubjectError
 from pipeline.llm.chats import encode_chats
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.requests import Message
+from pipeline.precision import dtype_of
 from pipeline.subject import (
     load_subject_config,
     load_tokenizer,
@@ -159,7 +160,7 @@ def load_local_model(subject: SubjectConfig, device: str) -> LocalModel:
 @cache
 def _load(subject: SubjectConfig, device: str) -> LocalModel:
     location = locate(subject)
-    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}[subject.dtype]
+    dtype = dtype_of(subject.dtype, torch.device(device))
     tokenizer, config = load_tokenizer(subject), load_subject_config(subject)
     with loading(subject.model), mapping_names_once(location):
         model = AutoModelForCausalLM.from_pretrained(

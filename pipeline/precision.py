@@ -1,0 +1,50 @@
+"""The precision of the language models in this process: what the config names, or what is fast here.
+
+On a CPU without bfloat16 instructions a product in bfloat16 takes some 40 times as long as one in float32; with
+them, less than half. So `auto` tries. A lake keeps the outcome (`sources`): another precision makes other rows.
+"""
+
+import time
+from functools import cache
+
+import torch
+
+_ROWS = 1024
+_TRIALS = 3
+_MODEL_WIDTH = 576
+"""Width of the products by which a model's precision is tried: that of the embedded model."""
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """The torch dtype that a config names; `auto` is the one that is fast on the device."""
+    found: torch.dtype = getattr(torch, fast_dtype(device) if name == "auto" else name)
+    return found
+
+
+@cache
+def fast_dtype(device: torch.device) -> str:
+    """bfloat16 on a GPU, float16 on one without it; on a CPU the faster of float32 and bfloat16, by trial."""
+    match device.type:
+        case "cuda":
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        case "cpu":
+            return str(faster_dtype(_MODEL_WIDTH)).removeprefix("torch.")
+        case _:
+            return "float32"
+
+
+def faster_dtype(width: int) -> torch.dtype:
+    """Of bfloat16 and float32 the one in which this CPU multiplies [1024, width] matrices faster.
+
+    A few short trials of each; the first call of a kernel, which takes longer, does not count.
+    """
+
+    def seconds(dtype: torch.dtype) -> float:
+        sample, best = torch.ones((_ROWS, width), dtype=dtype), float("inf")
+        for _ in range(_TRIALS):
+            started = time.perf_counter()
+            torch.nn.functional.linear(sample, sample)
+            best = min(best, time.perf_counter() - started)
+        return best
+
+    return min((torch.bfloat16, torch.float32), key=seconds)

@@ -1,0 +1,83 @@
+"""`dtype: auto`: what is fast here, fixed by a lake's first run, and part of the version of what it makes."""
+
+import json
+
+import pytest
+import torch
+from tiny import open_lake
+
+from pipeline import precision, sources
+from pipeline.precision import dtype_of, fast_dtype
+from pipeline.sources import SOURCES_FILE, fix_sources, open_sources
+
+CPU = torch.device("cpu")
+AUTO = {"subject": {"dtype": "auto"}, "explaining": {"dtype": "auto"}, "scoring": {"dtype": "auto"}}
+
+
+@pytest.fixture
+def trials(monkeypatch):
+    """What each precision takes in a trial on this CPU, to be set by a test."""
+    seconds = {torch.bfloat16: 1.0, torch.float32: 2.0}
+    monkeypatch.setattr(precision, "faster_dtype", lambda width: min(seconds, key=seconds.__getitem__))
+    fast_dtype.cache_clear()
+    yield seconds
+    fast_dtype.cache_clear()
+
+
+def test_a_cpu_with_bfloat16_instructions_takes_it_and_one_without_takes_float32(trials):
+    assert dtype_of("auto", CPU) == torch.bfloat16
+    trials[torch.bfloat16] = 80.0
+    fast_dtype.cache_clear()
+    assert dtype_of("auto", CPU) == torch.float32
+
+
+def test_a_named_precision_needs_no_trial(monkeypatch):
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: pytest.fail("a trial"))
+    assert [dtype_of(name, CPU) for name in ("bfloat16", "float16", "float32")] == [
+        torch.bfloat16,
+        torch.float16,
+        torch.float32,
+    ]
+
+
+@pytest.mark.parametrize(("has_bfloat16", "dtype"), [(True, "bfloat16"), (False, "float16")])
+def test_a_gpu_without_bfloat16_takes_float16(monkeypatch, has_bfloat16, dtype):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    fast_dtype.cache_clear()
+    assert fast_dtype(torch.device("cuda")) == dtype
+    fast_dtype.cache_clear()
+
+
+def test_the_trial_itself_finds_one_of_the_two():
+    fast_dtype.cache_clear()
+    assert fast_dtype(CPU) in {"bfloat16", "float32"}
+
+
+def test_the_first_run_fixes_it_and_a_lake_on_another_machine_keeps_its_rows(make_experiment, trials):
+    config = make_experiment(**AUTO)
+    first = open_lake(config)
+    assert json.loads((first.root / SOURCES_FILE).read_text())["dtype"] == "bfloat16"
+    assert {first.config.subject.dtype, first.config.explaining.dtype, first.config.scoring.dtype} == {"bfloat16"}
+
+    trials[torch.bfloat16] = 80.0
+    fast_dtype.cache_clear()
+    moved = open_lake(config)
+    assert moved.config == first.config
+    for table in ("activation_shards", "explanations", "predictions"):
+        assert moved.folder(table, "hand-set") == first.folder(table, "hand-set")
+
+
+def test_another_precision_makes_another_version_of_what_depends_on_it(make_experiment, trials):
+    in_bfloat16, in_float32 = (
+        open_lake(make_experiment(**{name: {"dtype": dtype} for name in AUTO})) for dtype in ("auto", "float32")
+    )
+    for table in ("activation_shards", "explanations", "predictions"):
+        assert in_bfloat16.folder(table, "hand-set") != in_float32.folder(table, "hand-set")
+    assert in_bfloat16.folder("slots") == in_float32.folder("slots")
+
+
+def test_where_every_precision_is_named_nothing_is_tried_or_recorded(make_experiment, monkeypatch):
+    monkeypatch.setattr(sources, "fast_dtype", lambda device: pytest.fail("a trial"))
+    fix_sources(make_experiment())
+    fix_sources(make_experiment(explaining={"provider": "openai", "dtype": "auto", "model": "some"}))
+    assert open_sources(make_experiment()).dtype is None
