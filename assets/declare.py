@@ -35,8 +35,8 @@ class TableAsset:
 
     def build(self, config: Config, assets: Mapping[str, "TableAsset"]) -> dg.AssetsDefinition:
         """The asset of one experiment; `assets` are all declared ones by table, to find its inputs among."""
-        from pipeline.stages import STAGES, SourceHashes, stage_hash
         from pipeline.tables import TABLES
+        from pipeline.tables.stages import STAGES, SourceHashes, stage_hash
 
         table = TABLES[self.table]
         columns = [

@@ -16,8 +16,8 @@ from pipeline.features import select_features
 from pipeline.lake import Lake
 from pipeline.llm.tokens import own_counter
 from pipeline.sources import open_sources
-from pipeline.stages import STAGES
 from pipeline.subject import load_tokenizer
+from pipeline.tables.stages import STAGES
 
 CONFIG = Path(__file__).parent.parent / "config" / "demo.yaml"
 N_EXAMPLES = 20

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from pipeline.config import Config
 from pipeline.lake import Lake
-from pipeline.stages import SourceHashes
 from pipeline.store import FiringBuffer, Firings
+from pipeline.tables.stages import SourceHashes
 
 Kind = Literal["background", "unigram", "token_set", "previous_token", "positional", "dense", "dead"]
 

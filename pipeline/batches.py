@@ -6,8 +6,8 @@ import pyarrow as pa
 from pipeline.firings import open_places
 from pipeline.lake import Lake, Published
 from pipeline.rendering import rendered_windows
-from pipeline.stages import CORPUS_TOKENS, STAGES
 from pipeline.strata import silent_strata
+from pipeline.tables.stages import CORPUS_TOKENS, STAGES
 
 _FROM_ARRAYS = {silent_strata.__name__: silent_strata, rendered_windows.__name__: rendered_windows}
 _NOT_NEEDED = {"candidate_slots", CORPUS_TOKENS, "batch_slots", "token_slots"}

@@ -18,9 +18,9 @@ from pipeline.errors import ConfigError
 from pipeline.firings import Places, open_places, read_bucket
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
 from pipeline.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.tables import TABLES
+from pipeline.tables.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
 
 _LEAST_SLOTS = 2
 

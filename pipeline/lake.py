@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
-from pipeline.stages import (
+from pipeline.tables import TABLES, Table
+from pipeline.tables.stages import (
     STAGES,
     SourceHashes,
     Versions,
@@ -33,7 +34,6 @@ from pipeline.stages import (
     sql_text,
     stage_hash,
 )
-from pipeline.tables import TABLES, Table
 
 SCHEMA_FILE = "schema.parquet"
 CATALOG_FILE = "catalog.duckdb"

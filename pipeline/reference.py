@@ -13,8 +13,8 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
 from pipeline.cost_page import cost_page
-from pipeline.stages import STAGES
 from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 _ROOTS = {

@@ -14,9 +14,9 @@ from pipeline.corpus.documents import bos_prefix
 from pipeline.features import feature_figures
 from pipeline.lake import SCHEMA_FILE, Lake, Published
 from pipeline.progress import progress
-from pipeline.stages import STAGES
 from pipeline.store import FiringBuffer
 from pipeline.subject import load_subject
+from pipeline.tables.stages import STAGES
 
 PIECE_TOKENS = 1 << 17
 """Tokens whose firings become one file: what a killed pass loses at most."""

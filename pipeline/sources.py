@@ -23,8 +23,8 @@ from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
 from pipeline.precision import fast_dtype
 from pipeline.sae import sae_files
-from pipeline.stages import SourceHashes
 from pipeline.subject import pick_device
+from pipeline.tables.stages import SourceHashes
 
 SOURCES_FILE = "sources.json"
 _TEXTS = pa.schema([("source", pa.string()), ("unit", pa.string()), ("text", pa.string())])

@@ -9,8 +9,8 @@ import pytest
 from assets.graph import TABLE_ASSETS
 from pipeline.cost_page import cost_page
 from pipeline.reference import config_page, tables_page, with_tables
-from pipeline.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
 from pipeline.tables import TABLES
+from pipeline.tables.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
 
 ROOT = Path(__file__).parent.parent
 MODULES = {

@@ -22,9 +22,9 @@ from pipeline.drawing import DRAWN, Draws
 from pipeline.features import write_feature_table, write_selected_features
 from pipeline.firings import Bucket, open_places, read_bucket
 from pipeline.passes import sort_keys
-from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
 from pipeline.strata import silent_strata
+from pipeline.tables.stages import STAGES
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
 FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", "example_index")

@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_sae, write_random_sae
 
-from pipeline import stages
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable
 from pipeline.sources import fix_sources, open_sources
-from pipeline.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
-from pipeline.tables import TABLES
+from pipeline.tables import TABLES, stages
+from pipeline.tables.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
 
 REPOSITORY = Path(__file__).parent.parent
 OF_THE_CORPUS = ("documents", "tokens", "contexts", "slots")
@@ -58,7 +57,7 @@ from pathlib import Path
 import duckdb, os, pyarrow as pa, signal
 from pipeline.config import load_config
 from pipeline.lake import Lake
-from pipeline.stages import SourceHashes
+from pipeline.tables.stages import SourceHashes
 """
     functions = "".join(map(inspect.getsource, (token_rows, seen_texts)))
     return subprocess.Popen(

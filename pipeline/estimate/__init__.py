@@ -16,9 +16,9 @@ from pipeline.llm.local_client import LocalClient
 from pipeline.llm.prices import Prices
 from pipeline.llm.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
-from pipeline.stages import STAGES
 from pipeline.subject import load_tokenizer
 from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
 
 Row = dict[str, object]
 

@@ -13,7 +13,7 @@ from pipeline.estimate.printing import print_estimate
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
 from pipeline.spending import budget_sentence
-from pipeline.stages import STAGES
+from pipeline.tables.stages import STAGES
 
 
 def main(arguments: list[str]) -> int:

@@ -20,8 +20,8 @@ from pipeline.llm import Answer, Request
 from pipeline.llm.ledger import replayed_answers
 from pipeline.scorers import Asking, predictions_table
 from pipeline.spending import ASKING, Asset
-from pipeline.stages import STAGES
 from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
 
 _STAND_IN = (
     "words and phrases that introduce a comparison or a contrast, such as conjunctions and adverbs at the "

@@ -12,8 +12,8 @@ from pipeline.asking import BatchAsker
 from pipeline.explainers.default import Shown, explain_request, parse_explanation
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer, Request
-from pipeline.stages import STAGES
 from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
 from pipeline.windows import load_vocabulary
 
 Row = dict[str, object]

@@ -17,7 +17,7 @@ from pipeline.llm import Answer, Request
 from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
 from pipeline.scorers.questions import Question, Scorer, score_request
 from pipeline.scorers.rounds import Rounds
-from pipeline.stages import STAGES
+from pipeline.tables.stages import STAGES
 from pipeline.windows import Vocabulary, load_vocabulary
 
 Row = dict[str, object]

@@ -11,8 +11,8 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.stages import STAGES, config_value, parameters_of, sql_text
 from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_text
 
 SAE = "layers.1"
 CONFIG = Config(

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from pipeline.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
 from pipeline.tables import TABLES
+from pipeline.tables.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
 
 from .rows import CONFIG, Database
 

@@ -12,7 +12,7 @@ from .test_documents_and_slots import read_document, slots_of
 from .test_example_index import corpus_database
 from .test_routes_and_selection import select
 
-CHANGED = "DuckDB's hash() has changed: raise the version of all drawing stages in pipeline/stages.py"
+CHANGED = "DuckDB's hash() has changed: raise the version of all drawing stages in pipeline/tables/stages.py"
 
 
 def one_value(expression):

@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.prompts import prompt_texts
 from pipeline.tables import TABLES
 
-SQL_FOLDER = Path(__file__).parent.parent / "sql"
+SQL_FOLDER = Path(__file__).parents[2] / "sql"
 
 CORPUS_TOKENS, FIRINGS = "corpus_tokens", "firings"
 """SQL files for whose rows there are arrays."""
