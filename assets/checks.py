@@ -45,7 +45,7 @@ def _law_check(config: Config, asset: TableAsset, law: Law) -> dg.AssetChecksDef
         partitions_def=partitions(config, asset.partitioned_by),
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        from pipeline.laws import broken_rows
+        from pipeline.lake.checks import broken_rows
 
         with failures_for_people():
             return _result(broken_rows(open_lake(config), law.check, **asset.partition(context)))
@@ -62,7 +62,7 @@ def _key_check(config: Config, asset: TableAsset) -> dg.AssetChecksDefinition:
         partitions_def=partitions(config, asset.partitioned_by),
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        from pipeline.laws import repeated_keys
+        from pipeline.lake.checks import repeated_keys
 
         with failures_for_people():
             return _result(repeated_keys(open_lake(config), asset.table, asset.partition(context).get("sae")))

@@ -72,7 +72,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
 def unfinished_batches(config: Config) -> list[BatchKey]:
     """Batches with a selected feature that is not done, those of higher priority first."""
     from pipeline.lake import Lake
-    from pipeline.sources import open_sources
+    from pipeline.lake.sources import open_sources
 
     rows = Lake(config, open_sources(config)).query("unfinished_batches")
     return [BatchKey(sae, batch) for sae, batch in rows.select("sae", "batch").iter_rows()]

@@ -32,9 +32,9 @@ from pipeline.activations import (
 from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.documents import write_contexts, write_documents
 from pipeline.lake import Lake
+from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.precision import dtype_of
 from pipeline.sae import SparseCoder
-from pipeline.sources import fix_sources, open_sources
 from pipeline.subject import Subject, load_subject, loading, locate
 
 SHARD_TOKENS = 10_000

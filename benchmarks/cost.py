@@ -14,8 +14,8 @@ from pipeline.errors import LakeError
 from pipeline.estimate.counting import count_requests
 from pipeline.features import select_features
 from pipeline.lake import Lake
+from pipeline.lake.sources import open_sources
 from pipeline.llm.tokens import own_counter
-from pipeline.sources import open_sources
 from pipeline.subject import load_tokenizer
 from pipeline.tables.stages import STAGES
 

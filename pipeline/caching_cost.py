@@ -14,7 +14,7 @@ from pipeline.activations import ContextBatch, Reader, encode_batch, open_reader
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.lake import Lake
-from pipeline.sources import corpus_texts
+from pipeline.lake.sources import corpus_texts
 from pipeline.subject import Subject, load_subject, load_tokenizer
 
 BYTES_A_FIRING = 3

@@ -5,7 +5,7 @@ import sys
 from pipeline.config import load_config
 from pipeline.errors import LatentlakeError
 from pipeline.lake import Lake
-from pipeline.sources import open_sources
+from pipeline.lake.sources import open_sources
 
 
 def main(path: str) -> int:

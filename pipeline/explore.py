@@ -16,7 +16,7 @@ from pipeline.config import Config
 from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError, LakeError
 from pipeline.lake import CATALOG_FILE, Lake
-from pipeline.sources import open_sources
+from pipeline.lake.sources import open_sources
 from pipeline.subject import load_subject, load_tokenizer
 from pipeline.tables.stages import sql_text
 

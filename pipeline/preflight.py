@@ -4,8 +4,8 @@ from pipeline.config import Config, FileTexts, PythonTexts
 from pipeline.corpus.readers import read_texts, source_files, source_name
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake, is_writable
+from pipeline.lake.sources import fix_sources
 from pipeline.sae import load_sparse_coder
-from pipeline.sources import fix_sources
 from pipeline.spending import check_prices
 from pipeline.subject import Hookpoint, hookpoint_widths, load_tokenizer, pick_device
 

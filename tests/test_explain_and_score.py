@@ -423,7 +423,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
     _, _, quiet, _ = told
     code = (
         "import sys; from pipeline.config import load_config; from pipeline.lake import Lake\n"
-        "from pipeline.scorers import write_predictions; from pipeline.sources import open_sources\n"
+        "from pipeline.scorers import write_predictions; from pipeline.lake.sources import open_sources\n"
         "config = load_config(sys.argv[1])\n"
         f"write_predictions(Lake(config, open_sources(config)), {SAE!r}, 0)"
     )

@@ -17,7 +17,7 @@ from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable
-from pipeline.sources import fix_sources, open_sources
+from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.tables import TABLES, stages
 from pipeline.tables.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
 

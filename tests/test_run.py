@@ -15,7 +15,7 @@ from assets import declare
 from assets.run import main
 from pipeline.config import load_config
 from pipeline.lake import Lake
-from pipeline.sources import open_sources
+from pipeline.lake.sources import open_sources
 
 ROOT = Path(__file__).parent.parent
 

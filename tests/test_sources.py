@@ -13,7 +13,7 @@ from tiny import hand_set_entry, write_corpus, write_hand_set_sae
 from pipeline.config import Config
 from pipeline.corpus.python_texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
-from pipeline.sources import SOURCES_FILE, corpus_texts, fix_sources, open_sources
+from pipeline.lake.sources import SOURCES_FILE, corpus_texts, fix_sources, open_sources
 
 
 def recorded(config: Config) -> bytes:

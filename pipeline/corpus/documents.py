@@ -14,8 +14,8 @@ from pipeline.corpus.python_texts import Text
 from pipeline.corpus.token_bytes import token_bytes
 from pipeline.errors import CorpusError
 from pipeline.lake import Lake, Published, RowGroupWriter
+from pipeline.lake.sources import corpus_texts
 from pipeline.progress import progress
-from pipeline.sources import corpus_texts
 from pipeline.subject import load_tokenizer
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipeline.caching_cost import in_time
 from pipeline.lake import Lake
-from pipeline.sources import corpus_texts
+from pipeline.lake.sources import corpus_texts
 from pipeline.store import count_rows
 from pipeline.subject import load_tokenizer
 
