@@ -19,8 +19,8 @@ from pipeline.explainers import write_explanations
 from pipeline.features import write_selected_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import SOURCES_FILE, open_sources
+from pipeline.models.load import load_tokenizer
 from pipeline.scorers import write_fuzzing_pairs, write_predictions
-from pipeline.subject import load_tokenizer
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (

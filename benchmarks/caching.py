@@ -33,9 +33,10 @@ from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.documents import write_contexts, write_documents
 from pipeline.lake import Lake
 from pipeline.lake.sources import fix_sources, open_sources
+from pipeline.models.load import loading, locate
 from pipeline.precision import dtype_of
 from pipeline.sae import SparseCoder
-from pipeline.subject import Subject, load_subject, loading, locate
+from pipeline.subject.forward import Subject, load_subject
 
 SHARD_TOKENS = 10_000
 N_SHARDS = 6

@@ -16,7 +16,7 @@ from pipeline.features import select_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
 from pipeline.llm.tokens import own_counter
-from pipeline.subject import load_tokenizer
+from pipeline.models.load import load_tokenizer
 from pipeline.tables.stages import STAGES
 
 CONFIG = Path(__file__).parent.parent / "config" / "demo.yaml"

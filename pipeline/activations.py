@@ -19,7 +19,7 @@ from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder
 from pipeline.store import FiringBuffer, Firings, count_rows
-from pipeline.subject import Hookpoint, Subject, load_subject
+from pipeline.subject.forward import Hookpoint, Subject, load_subject
 
 
 def write_saes(lake: Lake) -> list[Published]:

@@ -15,7 +15,8 @@ from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
-from pipeline.subject import Subject, load_subject, load_tokenizer
+from pipeline.models.load import load_tokenizer
+from pipeline.subject.forward import Subject, load_subject
 
 BYTES_A_FIRING = 3
 COPIES = 2

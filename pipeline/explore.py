@@ -17,7 +17,8 @@ from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError, LakeError
 from pipeline.lake import CATALOG_FILE, Lake
 from pipeline.lake.sources import open_sources
-from pipeline.subject import load_subject, load_tokenizer
+from pipeline.models.load import load_tokenizer
+from pipeline.subject.forward import load_subject
 from pipeline.tables.stages import sql_text
 
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from pipeline.lake import Lake, Published
+from pipeline.models.load import pick_device
 from pipeline.progress import progress
 from pipeline.sae import load_sparse_coder
-from pipeline.subject import pick_device
+from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits
 from pipeline.tables import TABLES
-from pipeline.unembedding import Unembedding, load_unembedding, path_to_logits
 
 _BLOCK_TOKENS = 8192
 _BLOCK_FEATURES = 4096

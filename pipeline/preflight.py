@@ -5,9 +5,10 @@ from pipeline.corpus.readers import read_texts, source_files, source_name
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.sources import fix_sources
+from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.sae import load_sparse_coder
 from pipeline.spending import check_prices
-from pipeline.subject import Hookpoint, hookpoint_widths, load_tokenizer, pick_device
+from pipeline.subject.forward import Hookpoint, hookpoint_widths
 
 
 def preflight(config: Config) -> Lake:

@@ -15,7 +15,7 @@ from pipeline.features import feature_figures
 from pipeline.lake import SCHEMA_FILE, Lake, Published
 from pipeline.progress import progress
 from pipeline.store import FiringBuffer
-from pipeline.subject import load_subject
+from pipeline.subject.forward import load_subject
 from pipeline.tables.stages import STAGES
 
 PIECE_TOKENS = 1 << 17

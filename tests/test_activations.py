@@ -34,7 +34,7 @@ from pipeline.errors import LakeError, SubjectError
 from pipeline.lake import Lake, Published
 from pipeline.sae import load_sparse_coder
 from pipeline.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations
-from pipeline.subject import Hookpoint, load_subject
+from pipeline.subject.forward import Hookpoint, load_subject
 
 Firing = tuple[int, int, int]
 Answers = Mapping[int, Mapping[int, float]]
@@ -339,7 +339,7 @@ def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_exper
         return read(self, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("pipeline.subject.Subject.read", break_off)
+        patch.setattr("pipeline.subject.forward.Subject.read", break_off)
         write_activation_shard(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)
     assert not [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()]

@@ -16,8 +16,8 @@ from pipeline.config import FileTexts, HubTexts
 from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_slots, write_tokens
 from pipeline.corpus.python_texts import Text
 from pipeline.corpus.readers import read_texts, source_files
-from pipeline.corpus.token_bytes import token_bytes
 from pipeline.errors import CorpusError
+from pipeline.models.token_bytes import token_bytes
 
 REPOSITORY = Path(__file__).parent.parent
 TEXTS = ["One.\n\nTwo, with é and 👩‍🚀.", "Three.", "Four four."]

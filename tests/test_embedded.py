@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pipeline.config import SubjectConfig
+from pipeline.models.load import load_tokenizer
 from pipeline.sae import load_sparse_coder
-from pipeline.subject import Hookpoint, load_subject, load_tokenizer
+from pipeline.subject.forward import Hookpoint, load_subject
 
 pytestmark = [
     pytest.mark.embedded,

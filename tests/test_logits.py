@@ -12,12 +12,13 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from pipeline import logits, unembedding
+from pipeline import logits
 from pipeline.activations import write_saes
 from pipeline.config import SubjectConfig
 from pipeline.corpus.documents import write_tokens
 from pipeline.logits import extreme_logits, write_feature_logits
-from pipeline.unembedding import Unembedding, load_unembedding, path_to_logits
+from pipeline.subject import unembedding
+from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits
 
 CPU = torch.device("cpu")
 

@@ -10,15 +10,8 @@ from transformers import AutoModel
 from pipeline.activations import pad_contexts
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.subject import (
-    Hookpoint,
-    hookpoint_widths,
-    load_subject,
-    load_subject_config,
-    load_tokenizer,
-    locate,
-    pick_device,
-)
+from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
+from pipeline.subject.forward import Hookpoint, hookpoint_widths, load_subject
 
 TOKEN_IDS = torch.randint(2, 400, (3, 20), generator=torch.Generator().manual_seed(0))
 

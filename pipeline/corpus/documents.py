@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from pipeline.config import CorpusConfig
 from pipeline.corpus.python_texts import Text
-from pipeline.corpus.token_bytes import token_bytes
 from pipeline.errors import CorpusError
 from pipeline.lake import Lake, Published, RowGroupWriter
 from pipeline.lake.sources import corpus_texts
+from pipeline.models.load import load_tokenizer
+from pipeline.models.token_bytes import token_bytes
 from pipeline.progress import progress
-from pipeline.subject import load_tokenizer
 
 T = TypeVar("T")
 

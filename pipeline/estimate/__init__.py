@@ -15,8 +15,8 @@ from pipeline.llm import Message
 from pipeline.llm.local_client import LocalClient
 from pipeline.llm.prices import Prices
 from pipeline.llm.tokens import TokenCounter, foreign_counter, own_counter
+from pipeline.models.load import load_tokenizer
 from pipeline.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
-from pipeline.subject import load_tokenizer
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 

@@ -21,9 +21,9 @@ from pipeline.corpus.python_texts import Text
 from pipeline.corpus.readers import read_texts, relative_names, source_files, source_name
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
+from pipeline.models.load import pick_device
 from pipeline.precision import fast_dtype
 from pipeline.sae import sae_files
-from pipeline.subject import pick_device
 from pipeline.tables.stages import SourceHashes
 
 SOURCES_FILE = "sources.json"

@@ -20,7 +20,7 @@ from pipeline.llm.chats import encode_chats
 from pipeline.llm.local_model import Batch, LocalModel, load_local_model
 from pipeline.llm.prefixes import Group, group_by_prefix
 from pipeline.llm.requests import Answer, Request, Status
-from pipeline.subject import load_tokenizer, locate
+from pipeline.models.load import load_tokenizer, locate
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, the shared ones counted for every row: it bounds the key/value cache (190 MB here)."""

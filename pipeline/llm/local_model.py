@@ -23,8 +23,7 @@ from pipeline.errors import SubjectError
 from pipeline.llm.chats import encode_chats
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.requests import Message
-from pipeline.precision import dtype_of
-from pipeline.subject import (
+from pipeline.models.load import (
     load_subject_config,
     load_tokenizer,
     loading,
@@ -32,6 +31,7 @@ from pipeline.subject import (
     mapping_names_once,
     pick_device,
 )
+from pipeline.precision import dtype_of
 
 
 class LocalModel:

@@ -17,7 +17,8 @@ from transformers.utils.hub import cached_file
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.subject import load_subject, load_subject_config, loading, locate, mapping_names_once
+from pipeline.models.load import load_subject_config, loading, locate, mapping_names_once
+from pipeline.subject.forward import load_subject
 
 LogitPath = Literal["residual", "direct", "none"]
 
