@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import SaeError
-from pipeline.sae import sparsify
 from pipeline.sae.coder import SparseCoder
+from pipeline.sae.formats import sparsify
 
 Format = Literal["sparsify"]
 HUB_PREFIX = "hf://"

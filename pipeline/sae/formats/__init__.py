@@ -1,0 +1,1 @@
+"""The file formats of sparse autoencoders, a module each."""
