@@ -19,6 +19,6 @@ def contexts(lake: "Lake", shard: int) -> "Published":
 @table_asset(group="cache", by="shard")
 def activation_shards(lake: "Lake", shard: int) -> "Published":
     """One row per firing in one shard, as the forward pass left it: one row group a feature bucket."""
-    from pipeline.activations import write_activation_shard
+    from pipeline.firings.forward import write_activation_shard
 
     return write_activation_shard(lake, shard)

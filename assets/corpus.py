@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @table_asset(group="corpus")
 def saes(lake: "Lake") -> "list[Published]":
     """One row per SAE of the experiment."""
-    from pipeline.activations import write_saes
+    from pipeline.firings.forward import write_saes
 
     return write_saes(lake)
 

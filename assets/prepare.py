@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @table_asset(group="prepare", by="sae")
 def activations(lake: "Lake", sae: str) -> "Published":
     """One row per firing of a feature on a token, sorted by (feature, token_index); one file a bucket."""
-    from pipeline.store import write_activations
+    from pipeline.firings.store import write_activations
 
     return write_activations(lake, sae)
 

@@ -21,7 +21,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks.figures import Figure, measured, publish
-from pipeline.activations import (
+from pipeline.config import Config, SubjectConfig, load_config
+from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.firings.forward import (
     ContextBatch,
     Reader,
     context_batches,
@@ -29,8 +31,6 @@ from pipeline.activations import (
     write_activation_shard,
     write_saes,
 )
-from pipeline.config import Config, SubjectConfig, load_config
-from pipeline.corpus.documents import write_contexts, write_documents
 from pipeline.lake import Lake
 from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.models.load import loading, locate

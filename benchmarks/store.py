@@ -31,9 +31,9 @@ from benchmarks.synthetic import (
 )
 from pipeline.batches import batch_rows
 from pipeline.features import write_feature_table, write_selected_features
-from pipeline.firings import open_places
+from pipeline.firings.buckets import open_places
+from pipeline.firings.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
 from pipeline.rendering import rendered_windows
-from pipeline.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
 
 SCALES = ("small", "large")
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Config
+from pipeline.firings.store import FiringBuffer, Firings
 from pipeline.lake import Lake
-from pipeline.store import FiringBuffer, Firings
 from pipeline.tables.stages import SourceHashes
 
 Kind = Literal["background", "unigram", "token_set", "previous_token", "positional", "dense", "dead"]

@@ -3,7 +3,7 @@
 import duckdb
 import pyarrow as pa
 
-from pipeline.firings import open_places
+from pipeline.firings.buckets import open_places
 from pipeline.lake import Lake, Published
 from pipeline.rendering import rendered_windows
 from pipeline.strata import silent_strata

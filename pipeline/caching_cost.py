@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.activations import ContextBatch, Reader, encode_batch, open_reader, pad_contexts
 from pipeline.config import Config
 from pipeline.errors import LakeError
+from pipeline.firings.forward import ContextBatch, Reader, encode_batch, open_reader, pad_contexts
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
 from pipeline.models.load import load_tokenizer

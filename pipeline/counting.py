@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from pipeline.compiled import Ints, order_segments
 from pipeline.config import HeuristicsConfig
-from pipeline.firings import Bucket, Places
+from pipeline.firings.buckets import Bucket, Places
+from pipeline.firings.store import ROUNDED_BITS
 from pipeline.passes import (
     Occurrences,
     Pairs,
@@ -25,7 +26,6 @@ from pipeline.passes import (
     find_peaks,
     order_strengths,
 )
-from pipeline.store import ROUNDED_BITS
 
 
 class Counts:

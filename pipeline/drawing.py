@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.compiled import Ints, compiled, group_rows, is_ordered, order_segments
 from pipeline.config import SamplingConfig
-from pipeline.firings import Places
+from pipeline.firings.buckets import Places
 
 _DECILES = 10
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import duckdb
 import polars as pl
 
-from pipeline.activations import encode_batch, open_reader, pad_contexts
 from pipeline.config import Config
 from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError, LakeError
+from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.lake import CATALOG_FILE, Lake
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer

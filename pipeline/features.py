@@ -15,10 +15,10 @@ import pyarrow as pa
 from pipeline.counting import COUNTED, Counts
 from pipeline.drawing import DRAWN, Draws
 from pipeline.errors import ConfigError
-from pipeline.firings import Places, open_places, read_bucket
+from pipeline.firings.buckets import Places, open_places, read_bucket
+from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.tables import TABLES
 from pipeline.tables.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
 

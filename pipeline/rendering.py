@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled import Ints, compiled
-from pipeline.firings import Places, ranges, read_features
+from pipeline.firings.buckets import Places, ranges, read_features
 from pipeline.lake import Lake
 
 

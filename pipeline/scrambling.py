@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.activations import encode_batch, open_reader, pad_contexts
 from pipeline.corpus.documents import bos_prefix
 from pipeline.features import feature_figures
+from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
+from pipeline.firings.store import FiringBuffer
 from pipeline.lake import SCHEMA_FILE, Lake, Published
 from pipeline.progress import progress
-from pipeline.store import FiringBuffer
 from pipeline.subject.forward import load_subject
 from pipeline.tables.stages import STAGES
 

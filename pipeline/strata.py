@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled import Ints, compiled, group_rows
-from pipeline.firings import Bucket, Places, read_features
+from pipeline.firings.buckets import Bucket, Places, read_features
 from pipeline.lake import Lake
 from pipeline.passes import Placed, find_peaks
 

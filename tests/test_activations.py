@@ -27,13 +27,13 @@ from tiny import (
     write_sparsify,
 )
 
-from pipeline.activations import write_activation_shard, write_saes
 from pipeline.config import Config, load_config
 from pipeline.corpus.documents import write_contexts, write_documents, write_slots, write_tokens
 from pipeline.errors import LakeError, SubjectError
+from pipeline.firings.forward import write_activation_shard, write_saes
+from pipeline.firings.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations
 from pipeline.lake import Lake, Published
 from pipeline.sae import load_sparse_coder
-from pipeline.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations
 from pipeline.subject.forward import Hookpoint, load_subject
 
 Firing = tuple[int, int, int]
@@ -355,7 +355,7 @@ def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monke
     def fill_the_disk(self):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pipeline.store.FiringBuffer.flush", fill_the_disk)
+    monkeypatch.setattr("pipeline.firings.store.FiringBuffer.flush", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write_activation_shard(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)

@@ -20,9 +20,9 @@ from pipeline.compiled import order_segments
 from pipeline.counting import COUNTED, Counts
 from pipeline.drawing import DRAWN, Draws
 from pipeline.features import write_feature_table, write_selected_features
-from pipeline.firings import Bucket, open_places, read_bucket
+from pipeline.firings.buckets import Bucket, open_places, read_bucket
+from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of, write_activations
 from pipeline.passes import sort_keys
-from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
 from pipeline.strata import silent_strata
 from pipeline.tables.stages import STAGES
 

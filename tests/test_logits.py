@@ -13,9 +13,9 @@ from transformers import (
 )
 
 from pipeline import logits
-from pipeline.activations import write_saes
 from pipeline.config import SubjectConfig
 from pipeline.corpus.documents import write_tokens
+from pipeline.firings.forward import write_saes
 from pipeline.logits import extreme_logits, write_feature_logits
 from pipeline.subject import unembedding
 from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits

@@ -5,11 +5,11 @@ import pytest
 from tiny import ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_random_sae
 
 from pipeline import scrambling
-from pipeline.activations import encode_batch, write_activation_shard, write_saes
 from pipeline.corpus.documents import write_contexts, write_documents, write_slots, write_tokens
 from pipeline.features import write_feature_table
+from pipeline.firings.forward import encode_batch, write_activation_shard, write_saes
+from pipeline.firings.store import write_activations
 from pipeline.scrambling import write_scrambled_contexts
-from pipeline.store import write_activations
 
 FEW_FIRINGS = {"min_firings": 5}
 

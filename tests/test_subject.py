@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from pipeline.activations import pad_contexts
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
+from pipeline.firings.forward import pad_contexts
 from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
 from pipeline.subject.forward import Hookpoint, hookpoint_widths, load_subject
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 
 from pipeline.caching_cost import in_time
+from pipeline.firings.store import count_rows
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
 from pipeline.models.load import load_tokenizer
-from pipeline.store import count_rows
 
 _SAMPLE_CHARACTERS = 200_000
 

@@ -15,10 +15,10 @@ import torch
 
 from pipeline.config import SaeConfig
 from pipeline.errors import LakeError, SubjectError
+from pipeline.firings.store import FiringBuffer, Firings, count_rows
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder
-from pipeline.store import FiringBuffer, Firings, count_rows
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
 
 
