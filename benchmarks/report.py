@@ -21,7 +21,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "store": (
         "The store and the SQL core, 32 million rows",
         "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled pass over one "
-        "feature after the other (`pipeline/passes.py`, `pipeline/drawing.py`), beside the SQL file that defines "
+        "feature after the other (`pipeline/compiled/passes.py`, `pipeline/compiled/drawing.py`), beside the SQL "
+        "file that defines "
         "its rows. Of the statistics a third is decoding and looking up places, a third the passes, a third "
         "writing the 8M rows of `feature_tokens` and DuckDB's queries; a quarter of the index is DuckDB's hash of "
         "every slot. Writing is grouping, encoding twice and decoding once. Bytes are near the entropy: 1.6 an "

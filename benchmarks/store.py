@@ -30,10 +30,10 @@ from benchmarks.synthetic import (
     write_neighbours,
 )
 from pipeline.batches import batch_rows
+from pipeline.compiled.rendering import rendered_windows
 from pipeline.features import write_feature_table, write_selected_features
 from pipeline.firings.buckets import open_places
 from pipeline.firings.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
-from pipeline.rendering import rendered_windows
 
 SCALES = ("small", "large")
 

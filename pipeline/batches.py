@@ -3,10 +3,10 @@
 import duckdb
 import pyarrow as pa
 
+from pipeline.compiled.rendering import rendered_windows
+from pipeline.compiled.strata import silent_strata
 from pipeline.firings.buckets import open_places
 from pipeline.lake import Lake, Published
-from pipeline.rendering import rendered_windows
-from pipeline.strata import silent_strata
 from pipeline.tables.stages import CORPUS_TOKENS, STAGES
 
 _FROM_ARRAYS = {silent_strata.__name__: silent_strata, rendered_windows.__name__: rendered_windows}

@@ -12,8 +12,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipeline.counting import COUNTED, Counts
-from pipeline.drawing import DRAWN, Draws
+from pipeline.compiled.counting import COUNTED, Counts
+from pipeline.compiled.drawing import DRAWN, Draws
 from pipeline.errors import ConfigError
 from pipeline.firings.buckets import Places, open_places, read_bucket
 from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of

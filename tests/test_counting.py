@@ -16,14 +16,14 @@ from benchmarks.synthetic import (
     write_shard,
 )
 from pipeline.batches import batch_rows
-from pipeline.compiled import order_segments
-from pipeline.counting import COUNTED, Counts
-from pipeline.drawing import DRAWN, Draws
+from pipeline.compiled.counting import COUNTED, Counts
+from pipeline.compiled.drawing import DRAWN, Draws
+from pipeline.compiled.passes import sort_keys
+from pipeline.compiled.segments import order_segments
+from pipeline.compiled.strata import silent_strata
 from pipeline.features import write_feature_table, write_selected_features
 from pipeline.firings.buckets import Bucket, open_places, read_bucket
 from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of, write_activations
-from pipeline.passes import sort_keys
-from pipeline.strata import silent_strata
 from pipeline.tables.stages import STAGES
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)

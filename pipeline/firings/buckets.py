@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from pipeline.compiled import Ints
+from pipeline.compiled.segments import Ints
 from pipeline.firings.store import BUCKET_FEATURES, bucket_path
 from pipeline.lake import Lake
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compiled import Ints, compiled
+from pipeline.compiled.segments import Ints, compiled
 from pipeline.errors import LakeError
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress

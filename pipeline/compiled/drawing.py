@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.compiled import Ints, compiled, group_rows, is_ordered, order_segments
+from pipeline.compiled.segments import Ints, compiled, group_rows, is_ordered, order_segments
 from pipeline.config import SamplingConfig
 from pipeline.firings.buckets import Places
 

@@ -12,11 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.compiled import Ints, order_segments
-from pipeline.config import HeuristicsConfig
-from pipeline.firings.buckets import Bucket, Places
-from pipeline.firings.store import ROUNDED_BITS
-from pipeline.passes import (
+from pipeline.compiled.passes import (
     Occurrences,
     Pairs,
     Strengths,
@@ -26,6 +22,10 @@ from pipeline.passes import (
     find_peaks,
     order_strengths,
 )
+from pipeline.compiled.segments import Ints, order_segments
+from pipeline.config import HeuristicsConfig
+from pipeline.firings.buckets import Bucket, Places
+from pipeline.firings.store import ROUNDED_BITS
 
 
 class Counts:

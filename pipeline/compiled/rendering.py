@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.compiled import Ints, compiled
+from pipeline.compiled.segments import Ints, compiled
 from pipeline.firings.buckets import Places, ranges, read_features
 from pipeline.lake import Lake
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.compiled import Ints, compiled, group_rows
+from pipeline.compiled.passes import Placed, find_peaks
+from pipeline.compiled.segments import Ints, compiled, group_rows
 from pipeline.firings.buckets import Bucket, Places, read_features
 from pipeline.lake import Lake
-from pipeline.passes import Placed, find_peaks
 
 _KINDS = ("active", "same_token", "neighbour", "random")
 _RANDOM = 3

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.compiled import Ints, compiled
+from pipeline.compiled.segments import Ints, compiled
 
 Floats = npt.NDArray[np.float32]
 Placed = npt.NDArray[np.void]

@@ -1,0 +1,1 @@
+"""Rows that compiled loops over arrays make, where SQL takes too long."""
