@@ -19,7 +19,7 @@ def activations(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def feature_tokens(lake: "Lake", sae: str) -> "Published":
     """One row per feature and token that it fires on in train documents (position 0 left out)."""
-    from pipeline.features import write_feature_table
+    from pipeline.features.selection import write_feature_table
 
     return write_feature_table(lake, "feature_tokens", sae)
 
@@ -27,7 +27,7 @@ def feature_tokens(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def feature_stats(lake: "Lake", sae: str) -> "Published":
     """One row per feature of an SAE, every one: counts, quantiles and heuristics."""
-    from pipeline.features import write_feature_table
+    from pipeline.features.selection import write_feature_table
 
     return write_feature_table(lake, "feature_stats", sae)
 
@@ -35,7 +35,7 @@ def feature_stats(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def scrambled_contexts(lake: "Lake", sae: str) -> "Published":
     """One row per verified unigram candidate, token and place: does it fire on it among random tokens?"""
-    from pipeline.scrambling import write_scrambled_contexts
+    from pipeline.features.scrambled_contexts import write_scrambled_contexts
 
     return write_scrambled_contexts(lake, sae)
 
@@ -43,7 +43,7 @@ def scrambled_contexts(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def context_independence(lake: "Lake", sae: str) -> "Published":
     """One row per SAE and threshold: features that fire in at least that share of their scrambled contexts."""
-    from pipeline.features import write_feature_table
+    from pipeline.features.selection import write_feature_table
 
     return write_feature_table(lake, "context_independence", sae)
 
@@ -51,7 +51,7 @@ def context_independence(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def feature_rules(lake: "Lake", sae: str) -> "Published":
     """One row per feature, kind, size limit and target: the token set of best F1 on train documents."""
-    from pipeline.features import write_feature_table
+    from pipeline.features.selection import write_feature_table
 
     return write_feature_table(lake, "feature_rules", sae)
 
@@ -59,7 +59,7 @@ def feature_rules(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def feature_routes(lake: "Lake", sae: str) -> "Published":
     """One row per feature, every one, exactly once: where it goes and why."""
-    from pipeline.features import write_feature_table
+    from pipeline.features.selection import write_feature_table
 
     return write_feature_table(lake, "feature_routes", sae)
 
@@ -67,7 +67,7 @@ def feature_routes(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def selected_features(lake: "Lake", sae: str) -> "Published":
     """One row per feature that is wanted explained."""
-    from pipeline.features import write_selected_features
+    from pipeline.features.selection import write_selected_features
 
     return write_selected_features(lake, sae)
 
@@ -75,7 +75,7 @@ def selected_features(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def feature_logits(lake: "Lake", sae: str) -> "Published":
     """One row per feature: the tokens whose logits its decoder direction raises and lowers most."""
-    from pipeline.logits import write_feature_logits
+    from pipeline.features.logits import write_feature_logits
 
     return write_feature_logits(lake, sae)
 
@@ -83,7 +83,7 @@ def feature_logits(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def feature_neighbours(lake: "Lake", sae: str) -> "Published":
     """One row per feature and near neighbour, by the cosine of their decoder directions."""
-    from pipeline.neighbours import write_feature_neighbours
+    from pipeline.features.neighbours import write_feature_neighbours
 
     return write_feature_neighbours(lake, sae)
 
@@ -91,7 +91,7 @@ def feature_neighbours(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def example_index(lake: "Lake", sae: str) -> "Published":
     """One row per candidate slot of a feature that a draw may take as an example."""
-    from pipeline.features import write_feature_table
+    from pipeline.features.selection import write_feature_table
 
     return write_feature_table(lake, "example_index", sae)
 

@@ -16,7 +16,7 @@ from pipeline.batches import write_batch_table
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
 from pipeline.explainers import write_explanations
-from pipeline.features import write_selected_features
+from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import SOURCES_FILE, open_sources
 from pipeline.models.load import load_tokenizer

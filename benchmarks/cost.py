@@ -12,7 +12,7 @@ from benchmarks.figures import Figure, publish
 from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.errors import LakeError
 from pipeline.estimate.counting import count_requests
-from pipeline.features import select_features
+from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
 from pipeline.llm.tokens import own_counter

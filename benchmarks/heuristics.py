@@ -15,7 +15,7 @@ import polars as pl
 
 from benchmarks.figures import Figure, publish
 from benchmarks.synthetic import SAE, Plan, Size, open_synthetic, plan_of, write_corpus, write_shard
-from pipeline.features import write_feature_table
+from pipeline.features.selection import write_feature_table
 from pipeline.firings.store import write_activations
 
 N_FIRINGS = (30, 100, 300, 1000, 3000, 10_000)

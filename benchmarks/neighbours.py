@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from benchmarks.figures import Figure, measured, publish
-from pipeline.neighbours import nearest
+from pipeline.features.neighbours import nearest
 from pipeline.precision import faster_dtype
 
 SCALES = ("small", "large")

@@ -21,7 +21,7 @@ from pipeline.compiled.drawing import DRAWN, Draws
 from pipeline.compiled.passes import sort_keys
 from pipeline.compiled.segments import order_segments
 from pipeline.compiled.strata import silent_strata
-from pipeline.features import write_feature_table, write_selected_features
+from pipeline.features.selection import write_feature_table, write_selected_features
 from pipeline.firings.buckets import Bucket, open_places, read_bucket
 from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of, write_activations
 from pipeline.tables.stages import STAGES

@@ -29,7 +29,7 @@ from pipeline.estimate import estimate
 from pipeline.estimate.__main__ import main
 from pipeline.estimate.printing import estimate_sentence
 from pipeline.explainers import write_explanations
-from pipeline.features import write_selected_features
+from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
 from pipeline.llm.tokens import foreign_counter, own_counter

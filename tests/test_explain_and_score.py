@@ -38,7 +38,7 @@ from pipeline.batches import write_batch_table
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.explainers import explanation_id, write_explanations
-from pipeline.features import write_selected_features
+from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.scorers import write_fuzzing_pairs, write_predictions
 from pipeline.tables import TABLES

@@ -12,11 +12,11 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from pipeline import logits
 from pipeline.config import SubjectConfig
 from pipeline.corpus.documents import write_tokens
+from pipeline.features import logits
+from pipeline.features.logits import extreme_logits, write_feature_logits
 from pipeline.firings.forward import write_saes
-from pipeline.logits import extreme_logits, write_feature_logits
 from pipeline.subject import unembedding
 from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits
 

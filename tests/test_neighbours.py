@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline import neighbours
-from pipeline.neighbours import Neighbours, nearest
+from pipeline.features import neighbours
+from pipeline.features.neighbours import Neighbours, nearest
 from pipeline.precision import faster_dtype
 
 DTYPES = (torch.float32, torch.bfloat16)

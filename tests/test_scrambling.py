@@ -4,12 +4,12 @@ import polars as pl
 import pytest
 from tiny import ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_random_sae
 
-from pipeline import scrambling
 from pipeline.corpus.documents import write_contexts, write_documents, write_slots, write_tokens
-from pipeline.features import write_feature_table
+from pipeline.features import scrambled_contexts
+from pipeline.features.scrambled_contexts import write_scrambled_contexts
+from pipeline.features.selection import write_feature_table
 from pipeline.firings.forward import encode_batch, write_activation_shard, write_saes
 from pipeline.firings.store import write_activations
-from pipeline.scrambling import write_scrambled_contexts
 
 FEW_FIRINGS = {"min_firings": 5}
 
@@ -81,7 +81,7 @@ def test_batch_size_and_pieces_change_no_row(make_experiment, tmp_path, monkeypa
     lake = up_to_statistics(make_experiment(heuristics=FEW_FIRINGS))
     write_scrambled_contexts(lake, "hand-set")
     expected = rows(lake)
-    monkeypatch.setattr(scrambling, "PIECE_TOKENS", 40)
+    monkeypatch.setattr(scrambled_contexts, "PIECE_TOKENS", 40)
     other = up_to_statistics(
         make_experiment(heuristics=FEW_FIRINGS, machine={"lake": str(tmp_path / "other"), "batch_tokens": 20})
     )
@@ -90,7 +90,7 @@ def test_batch_size_and_pieces_change_no_row(make_experiment, tmp_path, monkeypa
 
 
 def test_a_killed_pass_goes_on_with_the_piece_it_was_in(make_experiment, monkeypatch):
-    monkeypatch.setattr(scrambling, "PIECE_TOKENS", 40)  # two of eight texts
+    monkeypatch.setattr(scrambled_contexts, "PIECE_TOKENS", 40)  # two of eight texts
     lake = up_to_statistics(make_experiment(heuristics=FEW_FIRINGS))
     read = []
 
@@ -100,7 +100,7 @@ def test_a_killed_pass_goes_on_with_the_piece_it_was_in(make_experiment, monkeyp
         read.append(batch)
         return encode_batch(batch, subject, readers)
 
-    monkeypatch.setattr(scrambling, "encode_batch", killed_at_the_third)
+    monkeypatch.setattr(scrambled_contexts, "encode_batch", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         write_scrambled_contexts(lake, "hand-set")
     assert not lake.has("scrambled_contexts", sae="hand-set")
@@ -110,7 +110,7 @@ def test_a_killed_pass_goes_on_with_the_piece_it_was_in(make_experiment, monkeyp
         second.append(batch)
         return encode_batch(batch, subject, readers)
 
-    monkeypatch.setattr(scrambling, "encode_batch", counted)
+    monkeypatch.setattr(scrambled_contexts, "encode_batch", counted)
     write_scrambled_contexts(lake, "hand-set")
     assert (len(read), len(second)) == (2, 2)
     found = rows(lake)
@@ -121,6 +121,6 @@ def test_a_killed_pass_goes_on_with_the_piece_it_was_in(make_experiment, monkeyp
 
 def test_without_candidates_no_model_is_loaded(make_experiment, monkeypatch):
     lake = up_to_statistics(make_experiment(heuristics={"min_firings": 10**9}))
-    monkeypatch.setattr(scrambling, "load_subject", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(scrambled_contexts, "load_subject", lambda *_: pytest.fail("the model was loaded"))
     assert write_scrambled_contexts(lake, "hand-set").n_rows == 0
     assert ANIMAL not in rows(lake)["feature"]

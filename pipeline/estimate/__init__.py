@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipeline.asking import local_client
 from pipeline.config import SubjectConfig
 from pipeline.estimate.counting import Counted, count_requests
-from pipeline.features import select_features
+from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.llm import Message
 from pipeline.llm.local_client import LocalClient

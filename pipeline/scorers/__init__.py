@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipeline.asking import BatchAsker
 from pipeline.batches import write_batch_table
 from pipeline.config import ScoringConfig
-from pipeline.features import feature_figures
+from pipeline.features.selection import feature_figures
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer, Request
 from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.corpus.documents import bos_prefix
-from pipeline.features import feature_figures
+from pipeline.features.selection import feature_figures
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.firings.store import FiringBuffer
 from pipeline.lake import SCHEMA_FILE, Lake, Published

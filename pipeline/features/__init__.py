@@ -1,0 +1,1 @@
+"""All features of an SAE: their tables, selection, neighbours, logits, scrambled contexts."""
