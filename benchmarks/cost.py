@@ -12,10 +12,10 @@ from benchmarks.figures import Figure, publish
 from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.errors import LakeError
 from pipeline.estimate.counting import count_requests
+from pipeline.estimate.tokens import own_counter
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
-from pipeline.llm.tokens import own_counter
 from pipeline.models.load import load_tokenizer
 from pipeline.tables.stages import STAGES
 

@@ -22,9 +22,9 @@ from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.python_texts import python_texts
 from pipeline.explainers.default import Shown, explain_request
 from pipeline.llm import Answer, Request
-from pipeline.llm.local_client import LocalClient
-from pipeline.llm.local_model import LocalModel, load_local_model
-from pipeline.llm.prefixes import group_by_prefix
+from pipeline.llm.local.client import LocalClient
+from pipeline.llm.local.model import LocalModel, load_local_model
+from pipeline.llm.local.prefixes import group_by_prefix
 from pipeline.models.token_bytes import token_bytes
 from pipeline.scorers.questions import CHOICES, Question, Scorer, score_request
 from pipeline.windows import Vocabulary

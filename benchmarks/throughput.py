@@ -20,8 +20,8 @@ from openai import AsyncOpenAI
 
 from benchmarks.figures import Figure, measured, publish
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.connections import Connections
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.connections import Connections
 
 LATENCY_SECONDS = 0.05
 IN_FLIGHT = (100, 25)

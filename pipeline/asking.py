@@ -13,7 +13,7 @@ from pipeline.progress import progress
 from pipeline.spending import Asset, endpoint_of, is_local, open_budget, prices_of
 
 if TYPE_CHECKING:
-    from pipeline.llm.local_client import LocalClient
+    from pipeline.llm.local.client import LocalClient
 
 
 class BatchAsker:
@@ -97,7 +97,7 @@ def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
     """The client of the explainer or the scorer. Raises ConfigError if its key is not set."""
     if is_local(config, asset):
         return local_client(config, asset)
-    from pipeline.llm.openai_client import OpenAIClient
+    from pipeline.llm.server.client import OpenAIClient
 
     endpoint = endpoint_of(config, asset)
     return OpenAIClient(
@@ -112,7 +112,7 @@ def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
 
 def local_client(config: Config, asset: Asset) -> "LocalClient":
     """The model in this process that a stage asks, loaded on first use. Raises SubjectError if there is none."""
-    from pipeline.llm.local_client import LocalClient
+    from pipeline.llm.local.client import LocalClient
 
     role = config.explaining if asset == "explanations" else config.scoring
     return LocalClient(SubjectConfig(model=role.model, dtype=role.dtype), config.device)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.llm.prices import Prices, load_prices
+from pipeline.llm.ledger.prices import Prices, load_prices
 
 ROOT = Path(__file__).parent.parent
 MODELS = {"GPT-4o mini": "gpt-4o-mini", "Claude 3.5 Sonnet": "claude-3-5-sonnet"}

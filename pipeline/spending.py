@@ -5,8 +5,8 @@ from typing import Literal
 
 from pipeline.config import Config, EndpointConfig
 from pipeline.lake import LEDGER_FOLDER
-from pipeline.llm.budget import Budget, Limits, is_spent, unpriced
-from pipeline.llm.prices import FREE, Prices, load_prices
+from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
+from pipeline.llm.ledger.prices import FREE, Prices, load_prices
 
 Asset = Literal["explanations", "predictions"]
 """The tables whose stages ask an LLM."""

@@ -167,7 +167,7 @@ def run_with_kills(
 def _context() -> Any:
     """Processes start in milliseconds from one that has everything imported and has done nothing yet."""
     context = multiprocessing.get_context("forkserver")
-    preload = ["faults", "pipeline.explainers", "pipeline.scorers", "pipeline.llm.openai_client"]
+    preload = ["faults", "pipeline.explainers", "pipeline.scorers", "pipeline.llm.server.client"]
     context.set_forkserver_preload(preload)
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # where that process finds them
     return context
@@ -176,7 +176,7 @@ def _context() -> Any:
 def _explain_and_score(path: str) -> None:
     from pipeline.batches import write_batch_table
     from pipeline.explainers import write_explanations
-    from pipeline.llm import pacing
+    from pipeline.llm.server import pacing
     from pipeline.scorers import write_fuzzing_pairs, write_predictions
 
     pacing.FIRST_WAIT_SECONDS = 0.02  # the faults pass as fast

@@ -28,11 +28,11 @@ from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
 from pipeline.estimate.__main__ import main
 from pipeline.estimate.printing import estimate_sentence
+from pipeline.estimate.tokens import foreign_counter, own_counter
 from pipeline.explainers import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
-from pipeline.llm.tokens import foreign_counter, own_counter
 from pipeline.preflight import preflight
 from pipeline.scorers import write_predictions
 from pipeline.spending import spent_budget

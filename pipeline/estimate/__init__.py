@@ -9,12 +9,12 @@ import pyarrow as pa
 from pipeline.asking import local_client
 from pipeline.config import SubjectConfig
 from pipeline.estimate.counting import Counted, count_requests
+from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.llm import Message
-from pipeline.llm.local_client import LocalClient
-from pipeline.llm.prices import Prices
-from pipeline.llm.tokens import TokenCounter, foreign_counter, own_counter
+from pipeline.llm.ledger.prices import Prices
+from pipeline.llm.local.client import LocalClient
 from pipeline.models.load import load_tokenizer
 from pipeline.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
 from pipeline.tables import TABLES

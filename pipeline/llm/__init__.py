@@ -5,7 +5,7 @@ clients are imported from their own modules, because they load heavy packages.
 """
 
 from pipeline.llm.ask import ask
-from pipeline.llm.ledger import Ledger
+from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import Answer, Client, Message, Request
 
 __all__ = ["Answer", "Client", "Ledger", "Message", "Request", "ask"]

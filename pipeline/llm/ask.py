@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from pipeline.llm.budget import Budget
-from pipeline.llm.ledger import Ledger
+from pipeline.llm.ledger.answers import Ledger
+from pipeline.llm.ledger.budget import Budget
 from pipeline.llm.requests import Answer, Client, Request
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.arrivals import Arrivals
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm.server.arrivals import Arrivals
+from pipeline.llm.server.client import OpenAIClient
 
 
 def questions(n=12):
@@ -134,7 +134,7 @@ def test_a_loop_that_cannot_start_is_an_error_and_no_wait(monkeypatch):
         work.close()
         raise OSError("too many open files")
 
-    monkeypatch.setattr("pipeline.llm.arrivals.asyncio.run", run)
+    monkeypatch.setattr("pipeline.llm.server.arrivals.asyncio.run", run)
     with pytest.raises(OSError, match="too many open files"), Arrivals(bring_nothing) as arrivals:
         list(arrivals)
 

@@ -11,10 +11,11 @@ import pytest
 
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
-from pipeline.llm import Answer, Ledger, Message, Request, ask, budget
-from pipeline.llm.budget import Amount, Budget, Limits, is_spent, most_usd
-from pipeline.llm.openai_client import OpenAIClient
-from pipeline.llm.prices import Price, Prices
+from pipeline.llm import Answer, Ledger, Message, Request, ask
+from pipeline.llm.ledger import budget
+from pipeline.llm.ledger.budget import Amount, Budget, Limits, is_spent, most_usd
+from pipeline.llm.ledger.prices import Price, Prices
+from pipeline.llm.server.client import OpenAIClient
 
 PRICES = Prices({"model": Price(prompt=1e6, cached=0.5e6, completion=2e6)})  # a dollar a token, and two
 ROOT = Path(__file__).parents[2]

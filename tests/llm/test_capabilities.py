@@ -7,8 +7,9 @@ import pytest
 
 from llm import answers_of
 from llm.oracle import Oracle, Reply
-from pipeline.llm import Ledger, Message, Request, ask, pacing
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm import Ledger, Message, Request, ask
+from pipeline.llm.server import pacing
+from pipeline.llm.server.client import OpenAIClient
 
 CHOICES = ("Yes", "No")
 SCHEMA = {"type": "array", "items": {"type": "integer"}}

@@ -13,8 +13,9 @@ import pytest
 from llm import answers_of
 from llm.oracle import Oracle, Reply
 from pipeline.errors import ConfigError
-from pipeline.llm import Message, Request, pacing
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm import Message, Request
+from pipeline.llm.server import pacing
+from pipeline.llm.server.client import OpenAIClient
 
 KEY = "sk-secret-0123456789"
 QUESTION = Request("detection", "sae", 3, "model", (Message("user", "question"),), max_tokens=5)

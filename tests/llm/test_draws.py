@@ -6,7 +6,7 @@ from collections import Counter
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.draws import ask_draws
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm.server.client import OpenAIClient
 
 USELESS = [Reply(fault="refuse"), Reply("cut", fault="truncate"), Reply("nonsense")]
 

@@ -16,7 +16,7 @@ import pytest
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import LakeError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm.server.client import OpenAIClient
 
 
 def question(number=0, **changes):
@@ -203,7 +203,7 @@ RUN = """
 import sys
 from pathlib import Path
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm.server.client import OpenAIClient
 
 requests = [Request("detection", "sae", 3, "model", (Message("user", f"question {n}"),), 5) for n in range(40)]
 with Ledger(Path(sys.argv[1]), "predictions", "sae", 0, 9) as ledger:

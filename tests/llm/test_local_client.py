@@ -9,10 +9,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from llm import answers_of
 from pipeline.config import SubjectConfig
 from pipeline.errors import ConfigError, SubjectError
-from pipeline.llm import Client, Message, Request, local_client
-from pipeline.llm.local_client import LocalClient
-from pipeline.llm.local_model import load_local_model
-from pipeline.llm.prefixes import group_by_prefix
+from pipeline.llm import Client, Message, Request
+from pipeline.llm.local import client as local_client
+from pipeline.llm.local.client import LocalClient
+from pipeline.llm.local.model import load_local_model
+from pipeline.llm.local.prefixes import group_by_prefix
 
 TEMPLATE = (
     "{% for message in messages %}{% if message.role == 'system' and refuses_system is defined %}"

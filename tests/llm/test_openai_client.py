@@ -15,9 +15,10 @@ import pytest
 from llm import answers_of
 from llm.oracle import Oracle, Reply, completion, in_turn, last_message
 from pipeline.errors import ConfigError
-from pipeline.llm import Ledger, Message, Request, ask, pacing
+from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.choices import choice_of, choice_probabilities
-from pipeline.llm.openai_client import OpenAIClient
+from pipeline.llm.server import pacing
+from pipeline.llm.server.client import OpenAIClient
 
 KEY = "sk-secret-0123456789"
 CHOICES = ("Yes", "No")

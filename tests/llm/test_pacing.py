@@ -9,9 +9,10 @@ import pytest
 
 from llm import answers_of
 from llm.oracle import Oracle, Reply, last_message
-from pipeline.llm import Message, Request, pacing
-from pipeline.llm.openai_client import OpenAIClient
-from pipeline.llm.pacing import Pace, back_off_seconds, retry_after_seconds
+from pipeline.llm import Message, Request
+from pipeline.llm.server import pacing
+from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.pacing import Pace, back_off_seconds, retry_after_seconds
 
 
 def pass_through(pace, n, **how):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.llm.prices import Price, Prices, load_prices
+from pipeline.llm.ledger.prices import Price, Prices, load_prices
 
 SHIPPED = Path(__file__).parents[2] / "config" / "prices.yaml"
 

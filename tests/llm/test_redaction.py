@@ -8,8 +8,8 @@ import pytest
 
 from llm.oracle import Oracle, Reply
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.openai_client import OpenAIClient
-from pipeline.llm.redaction import Redaction
+from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.redaction import Redaction
 
 KEY = 'sk-proj-aB3dE5+gH7/jK9"mN1pQ3sT5vW7yZ9'
 ENCODINGS = {

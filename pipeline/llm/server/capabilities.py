@@ -11,8 +11,8 @@ import urllib.parse
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from pipeline.llm.reading import Failure, first_token
 from pipeline.llm.requests import Message, Request
+from pipeline.llm.server.reading import Failure, first_token
 
 TOP_LOGPROBS = 20
 """Alternatives asked for at the first token; the most that OpenAI and vLLM give."""

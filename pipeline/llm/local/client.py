@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import ConfigError
-from pipeline.llm.chats import encode_chats
-from pipeline.llm.local_model import Batch, LocalModel, load_local_model
-from pipeline.llm.prefixes import Group, group_by_prefix
+from pipeline.llm.local.chats import encode_chats
+from pipeline.llm.local.model import Batch, LocalModel, load_local_model
+from pipeline.llm.local.prefixes import Group, group_by_prefix
 from pipeline.llm.requests import Answer, Request, Status
 from pipeline.models.load import load_tokenizer, locate
 

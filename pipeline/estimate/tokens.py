@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.llm.chats import encode_chats
+from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.requests import Message
 
 

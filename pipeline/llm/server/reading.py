@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.llm.choices import choice_probabilities
-from pipeline.llm.connections import Response
-from pipeline.llm.pacing import retry_after_seconds
 from pipeline.llm.requests import Answer, Request, Status
+from pipeline.llm.server.connections import Response
+from pipeline.llm.server.pacing import retry_after_seconds
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503, 529})

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pipeline.errors import LakeError
-from pipeline.llm.prices import Prices
+from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.requests import FAILED, Answer, Request
 
 _RANGE = re.compile(r"(\d+)-(\d+)")

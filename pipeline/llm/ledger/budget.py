@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
 from pipeline.errors import ConfigError, LakeError
-from pipeline.llm.prices import Price, Prices
+from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.requests import FAILED, Message, Request
 
 _TOKENS_A_MESSAGE = 8

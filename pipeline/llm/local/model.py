@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizer
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.llm.chats import encode_chats
 from pipeline.llm.choices import choice_of, first_word
+from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.requests import Message
 from pipeline.models.load import (
     load_subject_config,

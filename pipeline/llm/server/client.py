@@ -16,8 +16,10 @@ from typing import NamedTuple
 import openai
 
 from pipeline.errors import ConfigError, nearest
-from pipeline.llm.arrivals import Arrivals, Deliver
-from pipeline.llm.capabilities import (
+from pipeline.llm.ledger.answers import Ledger
+from pipeline.llm.requests import Answer, Request
+from pipeline.llm.server.arrivals import Arrivals, Deliver
+from pipeline.llm.server.capabilities import (
     Capabilities,
     Form,
     body_of,
@@ -26,12 +28,10 @@ from pipeline.llm.capabilities import (
     probe_request,
     without_what_was_refused,
 )
-from pipeline.llm.connections import CannotConnectError, Connections, DroppedError, UntrustedError
-from pipeline.llm.ledger import Ledger
-from pipeline.llm.pacing import Pace, back_off_seconds
-from pipeline.llm.reading import Failure, read
-from pipeline.llm.redaction import Redaction
-from pipeline.llm.requests import Answer, Request
+from pipeline.llm.server.connections import CannotConnectError, Connections, DroppedError, UntrustedError
+from pipeline.llm.server.pacing import Pace, back_off_seconds
+from pipeline.llm.server.reading import Failure, read
+from pipeline.llm.server.redaction import Redaction
 
 OPENAI_URL = "https://api.openai.com/v1"
 _LONGEST_ERROR = 300

@@ -1,0 +1,1 @@
+"""What was answered, what it cost, and what may still be spent."""

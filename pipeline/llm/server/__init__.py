@@ -1,0 +1,1 @@
+"""Asking a server that speaks OpenAI's chat completions: paced, probed, and its texts redacted."""
