@@ -64,8 +64,8 @@ def main() -> int:
     except LatentlakeError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
         return 2
+    from pipeline.asking.spending import spent_budget
     from pipeline.report import print_closing_table
-    from pipeline.spending import spent_budget
 
     print_closing_table(lake, console)
     _print_next_steps(config, path, console, time.monotonic() - started)

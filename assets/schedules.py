@@ -38,7 +38,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
         description="Explain and score the next unfinished feature batches.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        from pipeline.spending import spent_budget
+        from pipeline.asking.spending import spent_budget
 
         with failures_for_people():
             unfinished = unfinished_batches(config)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.caching import load_whole
 from benchmarks.figures import Figure, measured, publish
+from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.python_texts import python_texts
 from pipeline.explainers.default import Shown, explain_request
@@ -27,7 +28,6 @@ from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import group_by_prefix
 from pipeline.models.token_bytes import token_bytes
 from pipeline.scorers.questions import CHOICES, Question, Scorer, score_request
-from pipeline.windows import Vocabulary
 
 EXPLANATIONS = (
     'the token "er" at the end of a comparative adjective',

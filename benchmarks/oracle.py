@@ -18,8 +18,8 @@ from typing import Any, Self
 
 from transformers import PreTrainedTokenizerBase
 
+from pipeline.asking.windows import load_vocabulary
 from pipeline.lake import Lake
-from pipeline.windows import load_vocabulary
 
 CACHE_BLOCK_TOKENS = 16
 """A prompt's beginning counts as cached in whole blocks of this many tokens (vLLM's default block size)."""

@@ -1,5 +1,6 @@
 """Everything that can be wrong with an experiment, found before anything is written or computed."""
 
+from pipeline.asking.spending import check_prices
 from pipeline.config import Config, FileTexts, PythonTexts
 from pipeline.corpus.readers import read_texts, source_files, source_name
 from pipeline.errors import CorpusError, LakeError, SaeError
@@ -7,7 +8,6 @@ from pipeline.lake import Lake, is_writable
 from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.sae import load_sparse_coder
-from pipeline.spending import check_prices
 from pipeline.subject.forward import Hookpoint, hookpoint_widths
 
 

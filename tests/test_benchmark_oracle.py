@@ -9,12 +9,12 @@ import pytest
 from tiny import ANIMAL, STOP
 from transformers import AutoTokenizer
 
+from pipeline.asking.windows import Vocabulary
 from pipeline.config import LAKE_VARIABLE, ExplainingConfig, ScoringConfig
 from pipeline.errors import LakeError
 from pipeline.explainers.default import Shown, explain_request
 from pipeline.scorers.answers import parse_many
 from pipeline.scorers.questions import Question, score_request
-from pipeline.windows import Vocabulary
 
 sys.path.append(str(Path(__file__).parent.parent))
 from benchmarks.borrowed import borrowed_lake

@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 
 from assets.graph import build_definitions
 from assets.schedules import unfinished_batches
+from pipeline.asking.spending import spent_budget
 from pipeline.batches import write_batch_table
 from pipeline.config import Config
 from pipeline.errors import ConfigError
@@ -35,7 +36,6 @@ from pipeline.lake import Lake
 from pipeline.llm import Message
 from pipeline.preflight import preflight
 from pipeline.scorers import write_predictions
-from pipeline.spending import spent_budget
 
 TRUTH = scorer(literal)
 Make = Callable[..., Config]

@@ -33,7 +33,7 @@ from assets import declare
 from assets.graph import build_definitions
 from assets.run import missing_steps
 from assets.schedules import unfinished_batches
-from pipeline.asking import BatchAsker
+from pipeline.asking.batches import BatchAsker
 from pipeline.batches import write_batch_table
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.asking.prompts import Prompt, load_prompt, prompt_texts
+from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig, ScoringConfig
 from pipeline.explainers.default import Shown, explain_request
-from pipeline.prompts import Prompt, load_prompt, prompt_texts
 from pipeline.scorers.answers import parse_many
 from pipeline.scorers.questions import CHOICES, Question, score_request
-from pipeline.windows import Vocabulary
 
 FOLDER = Path(__file__).parent / "prompts"
 VOCABULARY = Vocabulary([b"I", b" don", b"'t", b" stop", b"\n", b" {text}", b" >>", b"\xc3", b"\xa9", b" now"])

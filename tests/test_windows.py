@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.windows import CLOSE, OPEN, Vocabulary, one_line
+from pipeline.asking.windows import CLOSE, OPEN, Vocabulary, one_line
 
 
 def render(pieces, marked=(), notes=None):

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking import local_client
+from pipeline.asking.batches import local_client
+from pipeline.asking.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
 from pipeline.config import SubjectConfig
 from pipeline.estimate.counting import Counted, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
@@ -16,7 +17,6 @@ from pipeline.llm import Message
 from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.local.client import LocalClient
 from pipeline.models.load import load_tokenizer
-from pipeline.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 

@@ -5,6 +5,7 @@ import sys
 import polars as pl
 from rich.console import Console
 
+from pipeline.asking.spending import budget_sentence
 from pipeline.caching_cost import caching_cost
 from pipeline.config import load_config
 from pipeline.errors import LatentlakeError
@@ -12,7 +13,6 @@ from pipeline.estimate import estimate
 from pipeline.estimate.printing import print_estimate
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
-from pipeline.spending import budget_sentence
 from pipeline.tables.stages import STAGES
 
 

@@ -8,13 +8,13 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking import BatchAsker
+from pipeline.asking.batches import BatchAsker
+from pipeline.asking.windows import load_vocabulary
 from pipeline.explainers.default import Shown, explain_request, parse_explanation
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer, Request
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
-from pipeline.windows import load_vocabulary
 
 Row = dict[str, object]
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.windows import Vocabulary, one_line
 from pipeline.config import ExplainingConfig
 from pipeline.llm import Message, Request
-from pipeline.prompts import load_prompt
-from pipeline.windows import Vocabulary, one_line
 
 _SHOTS = 2
 _MARK = re.compile(r"\[EXPLANATION\]\s*:?", re.IGNORECASE)

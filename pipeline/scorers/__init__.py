@@ -8,7 +8,8 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking import BatchAsker
+from pipeline.asking.batches import BatchAsker
+from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.batches import write_batch_table
 from pipeline.config import ScoringConfig
 from pipeline.features.selection import feature_figures
@@ -18,7 +19,6 @@ from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
 from pipeline.scorers.questions import Question, Scorer, score_request
 from pipeline.scorers.rounds import Rounds
 from pipeline.tables.stages import STAGES
-from pipeline.windows import Vocabulary, load_vocabulary
 
 Row = dict[str, object]
 

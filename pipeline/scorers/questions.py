@@ -8,10 +8,10 @@ that its answer has to keep where a server knows schemas, and the parser (`answe
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.windows import Vocabulary
 from pipeline.config import ScoringConfig
 from pipeline.llm import Message, Request
-from pipeline.prompts import load_prompt
-from pipeline.windows import Vocabulary
 
 Scorer = Literal["detection", "fuzzing"]
 CHOICES = ("Yes", "No")

@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pipeline.asking.prompts import prompt_texts
 from pipeline.config import Config
-from pipeline.prompts import prompt_texts
 from pipeline.tables import TABLES
 
 SQL_FOLDER = Path(__file__).parents[2] / "sql"

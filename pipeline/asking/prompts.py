@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent.parent / "prompts"
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 

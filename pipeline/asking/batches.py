@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from pipeline.asking.spending import Asset, endpoint_of, is_local, open_budget, prices_of
 from pipeline.config import Config, SubjectConfig
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
 from pipeline.llm.draws import IsUsable, ask_draws
 from pipeline.progress import progress
-from pipeline.spending import Asset, endpoint_of, is_local, open_budget, prices_of
 
 if TYPE_CHECKING:
     from pipeline.llm.local.client import LocalClient
