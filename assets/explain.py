@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 @table_asset(group="explain_and_score", by="batch")
 def examples(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per window that an LLM may read: a slot with its tokens and the feature's activation on each."""
-    from pipeline.batches import write_batch_table
+    from pipeline.make_table import write_batch_table
 
     return write_batch_table(lake, "examples", sae, batch)
 
@@ -43,7 +43,7 @@ def predictions(lake: "Lake", sae: str, batch: int) -> "Published":
 @table_asset(group="explain_and_score", by="batch")
 def scores(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per explanation, scorer and role."""
-    from pipeline.batches import write_batch_table
+    from pipeline.make_table import write_batch_table
 
     return write_batch_table(lake, "scores", sae, batch)
 
@@ -51,7 +51,7 @@ def scores(lake: "Lake", sae: str, batch: int) -> "Published":
 @table_asset(group="explain_and_score", by="batch")
 def score_details(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per explanation, scorer, role, metric, stratum and weighting."""
-    from pipeline.batches import write_batch_table
+    from pipeline.make_table import write_batch_table
 
     return write_batch_table(lake, "score_details", sae, batch)
 

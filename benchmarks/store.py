@@ -29,11 +29,11 @@ from benchmarks.synthetic import (
     write_corpus,
     write_neighbours,
 )
-from pipeline.batches import batch_rows
 from pipeline.compiled.rendering import rendered_windows
 from pipeline.features.selection import write_feature_table, write_selected_features
 from pipeline.firings.buckets import open_places
 from pipeline.firings.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
+from pipeline.make_table import batch_rows
 
 SCALES = ("small", "large")
 

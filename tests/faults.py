@@ -174,9 +174,9 @@ def _context() -> Any:
 
 
 def _explain_and_score(path: str) -> None:
-    from pipeline.batches import write_batch_table
     from pipeline.explainers import write_explanations
     from pipeline.llm.server import pacing
+    from pipeline.make_table import write_batch_table
     from pipeline.scorers import write_fuzzing_pairs, write_predictions
 
     pacing.FIRST_WAIT_SECONDS = 0.02  # the faults pass as fast

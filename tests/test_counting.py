@@ -15,7 +15,6 @@ from benchmarks.synthetic import (
     write_neighbours,
     write_shard,
 )
-from pipeline.batches import batch_rows
 from pipeline.compiled.counting import COUNTED, Counts
 from pipeline.compiled.drawing import DRAWN, Draws
 from pipeline.compiled.passes import sort_keys
@@ -24,6 +23,7 @@ from pipeline.compiled.strata import silent_strata
 from pipeline.features.selection import write_feature_table, write_selected_features
 from pipeline.firings.buckets import Bucket, open_places, read_bucket
 from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of, write_activations
+from pipeline.make_table import batch_rows
 from pipeline.tables.stages import STAGES
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)

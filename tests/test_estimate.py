@@ -23,7 +23,6 @@ from transformers import AutoTokenizer
 from assets.graph import build_definitions
 from assets.schedules import unfinished_batches
 from pipeline.asking.spending import spent_budget
-from pipeline.batches import write_batch_table
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
@@ -34,6 +33,7 @@ from pipeline.explainers import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
+from pipeline.make_table import write_batch_table
 from pipeline.preflight import preflight
 from pipeline.scorers import write_predictions
 

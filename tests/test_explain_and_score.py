@@ -34,12 +34,12 @@ from assets.graph import build_definitions
 from assets.run import missing_steps
 from assets.schedules import unfinished_batches
 from pipeline.asking.batches import BatchAsker
-from pipeline.batches import write_batch_table
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.explainers import explanation_id, write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.make_table import write_batch_table
 from pipeline.scorers import write_fuzzing_pairs, write_predictions
 from pipeline.tables import TABLES
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import duckdb
 
 from pipeline.asking.spending import ASKING, Asset
-from pipeline.batches import batch_rows
 from pipeline.explainers import explanation_id, explanations_table, read_to_explain
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
+from pipeline.make_table import batch_rows
 from pipeline.scorers import Asking, predictions_table
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES

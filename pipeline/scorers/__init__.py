@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from pipeline.asking.batches import BatchAsker
 from pipeline.asking.windows import Vocabulary, load_vocabulary
-from pipeline.batches import write_batch_table
 from pipeline.config import ScoringConfig
 from pipeline.features.selection import feature_figures
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer, Request
+from pipeline.make_table import write_batch_table
 from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
 from pipeline.scorers.questions import Question, Scorer, score_request
 from pipeline.scorers.rounds import Rounds
