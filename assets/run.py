@@ -125,7 +125,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
         if not lake.has("documents"):
             console.print(reading_sentence(lake), highlight=False)
     if job == "cache":
-        from pipeline.caching_cost import caching_cost, check_disk
+        from pipeline.estimate.caching import caching_cost, check_disk
 
         cost = caching_cost(lake)
         if cost:

@@ -6,10 +6,10 @@ import polars as pl
 from rich.console import Console
 
 from pipeline.asking.spending import budget_sentence
-from pipeline.caching_cost import caching_cost
 from pipeline.config import load_config
 from pipeline.errors import LatentlakeError
 from pipeline.estimate import estimate
+from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import print_estimate
 from pipeline.lake import Lake
 from pipeline.preflight import preflight

@@ -7,7 +7,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.caching_cost import in_time
+from pipeline.estimate.caching import in_time
 
 _MILLION = 1_000_000
 _COUNTS = ("requests", "known_requests", "prompt_tokens", "completion_tokens", "max_completion_tokens")

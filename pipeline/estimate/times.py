@@ -7,7 +7,7 @@ it took on a machine where it was measured (`benchmarks/store.py`), times how mu
 import time
 from collections.abc import Sequence
 
-from pipeline.caching_cost import in_time
+from pipeline.estimate.caching import in_time
 from pipeline.firings.store import count_rows
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
