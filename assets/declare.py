@@ -157,8 +157,8 @@ def failures_for_people() -> Iterator[None]:
 
 def materialization(config: Config, published: "Published | list[Published]") -> dg.MaterializeResult[Any]:
     """Row count, figures, a sample and, where there is one, a plot: what Dagster shows of a table."""
-    from pipeline.plots import plot_png
-    from pipeline.report import sample_markdown
+    from pipeline.show.plots import plot_png
+    from pipeline.show.terminal import sample_markdown
 
     parts = published if isinstance(published, list) else [published]
     table, lake = parts[0].table, open_lake(config)

@@ -65,7 +65,7 @@ def main() -> int:
         Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
         return 2
     from pipeline.asking.spending import spent_budget
-    from pipeline.report import print_closing_table
+    from pipeline.show.terminal import print_closing_table
 
     print_closing_table(lake, console)
     _print_next_steps(config, path, console, time.monotonic() - started)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.config import load_config
-    from pipeline.explore import fires, open_lake
+    from pipeline.show.notebook import fires, open_lake
 
 __all__ = ["fires", "load_config", "open_lake"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return load_config
     if name in {"fires", "open_lake"}:
-        from pipeline import explore
+        from pipeline.show import notebook
 
-        return getattr(explore, name)
+        return getattr(notebook, name)
     raise AttributeError(f"module 'pipeline' has no attribute '{name}'")

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from pipeline.config import load_config
 from pipeline.errors import LatentlakeError
-from pipeline.explore import fires
-from pipeline.report import printable
+from pipeline.show.notebook import fires
+from pipeline.show.terminal import printable
 
 _ROWS = 25
 

@@ -1,0 +1,1 @@
+"""What a person sees of the tables: in a terminal, as plots, in a notebook."""
