@@ -20,7 +20,7 @@ run: setup                          ## Run another experiment: make run CONFIG=c
 	$(PY) -m assets.run $(CONFIG)
 
 estimate: setup                     ## What a run would send and cost: make estimate CONFIG=config/mine.yaml
-	@$(PY) -m pipeline.estimate $(CONFIG)
+	@$(PY) -m pipeline.commands.estimate $(CONFIG)
 
 test: setup                         ## Lint, check types, run the tests
 	$(VENV)/bin/ruff check .
@@ -31,19 +31,19 @@ dev: setup                          ## Open the Dagster UI on http://localhost:3
 	$(VENV)/bin/dagster dev -w workspace.yaml
 
 sql: setup                          ## A SQL prompt on the lake; make sql Q="from feature_routes limit 5"
-	@$(PY) -m pipeline.prompt $(CONFIG) $(if $(Q),"$(Q)")
+	@$(PY) -m pipeline.commands.sql $(CONFIG) $(if $(Q),"$(Q)")
 
 fires: setup                        ## What fires on a text: make fires TEXT="The cat sat on the mat."
-	@$(PY) -m pipeline.fires $(CONFIG) "$(TEXT)"
+	@$(PY) -m pipeline.commands.fires $(CONFIG) "$(TEXT)"
 
 bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)
 
 clean-lake: setup                   ## Remove table versions that no view points at
-	@$(PY) -m pipeline.clean $(CONFIG)
+	@$(PY) -m pipeline.commands.clean $(CONFIG)
 
 docs: setup                         ## Write the generated references in docs/ and README.md
-	$(PY) -m pipeline.reference
+	$(PY) -m pipeline.commands.docs
 
 # Torch comes first and by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
 # chooses another, as in `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from assets.graph import TABLE_ASSETS
-from pipeline.cost_page import cost_page
-from pipeline.reference import config_page, tables_page, with_tables
+from pipeline.commands.cost_page import cost_page
+from pipeline.commands.docs import config_page, tables_page, with_tables
 from pipeline.tables import TABLES
 from pipeline.tables.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
 

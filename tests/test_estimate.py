@@ -23,10 +23,10 @@ from transformers import AutoTokenizer
 from assets.graph import build_definitions
 from assets.schedules import unfinished_batches
 from pipeline.asking.spending import spent_budget
+from pipeline.commands.estimate import main
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
-from pipeline.estimate.__main__ import main
 from pipeline.estimate.printing import estimate_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
 from pipeline.explainers import write_explanations

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.llm.ledger.prices import Prices, load_prices
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MODELS = {"GPT-4o mini": "gpt-4o-mini", "Claude 3.5 Sonnet": "claude-3-5-sonnet"}
 
 PAGE = """# What it costs

@@ -74,5 +74,5 @@ def _notes(rows: pl.DataFrame) -> list[str]:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m pipeline.estimate CONFIG")
+        sys.exit("usage: python -m pipeline.commands.estimate CONFIG")
     sys.exit(main(sys.argv[1:]))

@@ -11,12 +11,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from pipeline.commands.cost_page import cost_page
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
-from pipeline.cost_page import cost_page
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 _ROOTS = {
     "saes": "the SAE files",
     "documents": "the corpus",
