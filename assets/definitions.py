@@ -2,7 +2,7 @@
 
 import os
 
-from assets.graph import build_definitions
+from assets.graph.build import build_definitions
 from pipeline.config import load_config
 
 defs = build_definitions(load_config(os.environ.get("LATENTLAKE_CONFIG", "config/demo.yaml")))

@@ -27,9 +27,9 @@ from llm.oracle import Oracle, Reply
 from oracles import literal, scorer
 from tiny import open_lake, write_experiment
 
-from assets import declare
-from assets.graph import build_definitions
-from assets.run import missing_steps
+from assets.graph import declare
+from assets.graph.build import build_definitions
+from assets.run.experiment import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.lake import LEDGER_FOLDER
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.graph import TABLE_ASSETS
+from assets.graph.build import TABLE_ASSETS
 from pipeline.commands.cost_page import cost_page
 from pipeline.commands.docs import config_page, tables_page, with_tables
 from pipeline.tables import TABLES

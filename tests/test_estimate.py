@@ -20,8 +20,8 @@ from test_explain_and_score import (  # noqa: F401 (fixtures)
 from tiny import open_lake, rows_of, write_experiment
 from transformers import AutoTokenizer
 
-from assets.graph import build_definitions
-from assets.schedules import unfinished_batches
+from assets.graph.build import build_definitions
+from assets.graph.schedules import unfinished_batches
 from pipeline.asking.spending import spent_budget
 from pipeline.commands.estimate import main
 from pipeline.config import Config

@@ -29,10 +29,10 @@ from oracles import ANIMALS_TOLD, coin, literal, read_question, scorer, slowly, 
 from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_experiment
 from transformers import AutoTokenizer
 
-from assets import declare
-from assets.graph import build_definitions
-from assets.run import missing_steps
-from assets.schedules import unfinished_batches
+from assets.graph import declare
+from assets.graph.build import build_definitions
+from assets.graph.schedules import unfinished_batches
+from assets.run.experiment import missing_steps
 from pipeline.asking.batches import BatchAsker
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError

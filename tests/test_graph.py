@@ -10,9 +10,9 @@ import pytest
 from faults import prepare
 from tiny import N_FEATURES, rows_of
 
-from assets import declare
-from assets.graph import JOBS, TABLE_ASSETS, build_definitions
-from assets.run import missing_steps
+from assets.graph import declare
+from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
+from assets.run.experiment import missing_steps
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.graph import TABLE_ASSETS
-from assets.processes import PROCESS_TAG, end_dead_runs, process_tag
+from assets.graph.build import TABLE_ASSETS
+from assets.run.processes import PROCESS_TAG, end_dead_runs, process_tag
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,7 +21,7 @@ ASKING = """
 import os, sys, time
 from pathlib import Path
 import dagster as dg
-from assets.processes import end_dead_runs, process_tag
+from assets.run.processes import end_dead_runs, process_tag
 
 @dg.asset(pool="llm")
 def asking() -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from tiny import hand_set_entry, write_experiment
 
-from assets import declare
-from assets.run import main
+from assets.graph import declare
+from assets.run.experiment import main
 from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources

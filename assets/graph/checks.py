@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from assets.declare import TableAsset, failures_for_people, open_lake, partitions
+from assets.graph.declare import TableAsset, failures_for_people, open_lake, partitions
 from pipeline.config import Config
 
 

@@ -5,20 +5,17 @@ published in its current version is not made again; a run that was killed goes o
 """
 
 import argparse
-import os
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import dagster as dg
 from rich.console import Console
 
-from assets.declare import BatchKey, open_lake, partitions
-from assets.graph import JOBS, TABLE_ASSETS, build_definitions
-from assets.processes import end_dead_runs, process_tag
-from assets.schedules import unfinished_batches
+from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
+from assets.graph.declare import BatchKey, open_lake, partitions
+from assets.graph.schedules import unfinished_batches
+from assets.run.processes import end_dead_runs, process_tag
 from pipeline.config import Config, load_config
 from pipeline.errors import LatentlakeError
 
@@ -202,13 +199,3 @@ def _print_next_steps(config: Config, path: str, console: Console, seconds: floa
         f"  make dev{option}        the Dagster UI: the graph, its tables, plots and checks", highlight=False
     )
     console.print("  make run CONFIG=config/mine.yaml   your own model, SAEs and corpus", highlight=False)
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("DAGSTER_HOME", str(Path(".dagster").absolute()))
-    exit_code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Everything is published and closed. duckdb 2.0's bindings print pages of "leaked instance" when they are
-    # torn down after Dagster, so the interpreter is not torn down.
-    os._exit(exit_code)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from assets.declare import table_asset
+from assets.graph.declare import table_asset
 
 if TYPE_CHECKING:
     from pipeline.lake import Lake, Published

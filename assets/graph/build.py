@@ -2,15 +2,15 @@
 
 import dagster as dg
 
-from assets import cache, corpus, explain, prepare
-from assets.checks import checks_of
-from assets.declare import TableAsset
-from assets.schedules import next_feature_batches
+from assets import cache, corpus, explain, features
+from assets.graph.checks import checks_of
+from assets.graph.declare import TableAsset
+from assets.graph.schedules import next_feature_batches
 from pipeline.config import Config
 
 TABLE_ASSETS: dict[str, TableAsset] = {
     asset.table: asset
-    for module in (corpus, cache, prepare, explain)
+    for module in (corpus, cache, features, explain)
     for asset in vars(module).values()
     if isinstance(asset, TableAsset)
 }

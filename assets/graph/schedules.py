@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.declare import BatchKey, failures_for_people
+from assets.graph.declare import BatchKey, failures_for_people
 from pipeline.config import Config
 
 BATCHES_AT_ONCE = 2

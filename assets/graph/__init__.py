@@ -1,0 +1,1 @@
+"""How the graph is built: assets from functions, their checks, the schedule."""
