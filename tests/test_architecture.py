@@ -9,8 +9,8 @@ import pytest
 from assets.graph.build import TABLE_ASSETS
 from pipeline.commands.cost_page import cost_page
 from pipeline.commands.docs import config_page, tables_page, with_tables
-from pipeline.tables import TABLES
-from pipeline.tables.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
+from pipeline.tables import TABLES, stages
+from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_files, sql_text
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -120,8 +120,7 @@ def test_a_stage_reads_only_tables_that_it_names_as_inputs() -> None:
 def test_every_sql_file_is_used_and_says_what_one_row_is() -> None:
     staged = {name for stage in STAGES.values() for name in stage.sql}
     source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
-    for path in SQL_FOLDER.rglob("*.sql"):
-        name = path.relative_to(SQL_FOLDER).with_suffix("").as_posix()
+    for name, path in sql_files().items():
         folder, _, last = name.rpartition("/")
         used = name in staged or f'"{last}"' in source or (folder == "figures" and last in TABLES)
         assert used, f"sql/{name}.sql is run by nobody"
@@ -147,3 +146,12 @@ def test_the_generated_docs_are_up_to_date() -> None:
     assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == cost_page()
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme == with_tables(readme)
+
+
+def test_two_sql_files_of_one_name_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("features", "rules", "figures"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tops.sql").touch()
+    monkeypatch.setattr(stages, "SQL_FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="two SQL files are named 'tops'"):
+        sql_files.__wrapped__()

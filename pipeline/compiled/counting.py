@@ -38,7 +38,7 @@ class Counts:
         self._heuristics = heuristics
 
     def feature_counts(self) -> pa.Table:
-        """`sql/feature_counts.sql`."""
+        """`sql/compiled/feature_counts.sql`."""
         n, counted = np.diff(self._starts), self._occurrences
         fires = np.flatnonzero(n)
         within = {"slots": counted.slots, "contexts": counted.contexts, "documents": counted.documents}
@@ -56,7 +56,7 @@ class Counts:
         )
 
     def position_counts(self) -> pa.Table:
-        """`sql/position_counts.sql`."""
+        """`sql/compiled/position_counts.sql`."""
         feature, position = np.nonzero(self._occurrences.by_position)
         columns = {
             "feature": self._features[feature].astype(np.int32),
@@ -66,7 +66,7 @@ class Counts:
         return pa.table(columns)
 
     def feature_cuts(self) -> pa.Table:
-        """`sql/feature_cuts.sql`."""
+        """`sql/compiled/feature_cuts.sql`."""
         fires = np.flatnonzero(self._strengths.n_train)
         return pa.table(
             {
@@ -78,7 +78,7 @@ class Counts:
         )
 
     def feature_tokens(self) -> pa.Table:
-        """`sql/feature_tokens.sql`, but for the name of the SAE."""
+        """`sql/compiled/feature_tokens.sql`, but for the name of the SAE."""
         pairs = self._pairs
         return pa.table(
             {
@@ -92,7 +92,7 @@ class Counts:
         )
 
     def feature_masses(self) -> pa.Table:
-        """`sql/feature_masses.sql`."""
+        """`sql/compiled/feature_masses.sql`."""
         pairs, feature = self._pairs, self._feature_of_pair
         fires = np.flatnonzero(np.diff(pairs.starts))
         starts = pairs.starts[fires]
@@ -110,7 +110,7 @@ class Counts:
         )
 
     def heaviest_tokens(self) -> pa.Table:
-        """`sql/heaviest_tokens.sql`."""
+        """`sql/compiled/heaviest_tokens.sql`."""
         pairs, feature = self._pairs, self._feature_of_pair
         place = np.arange(len(feature)) - pairs.starts[feature] + 1
         is_kept = place <= self._heuristics.top_tokens
@@ -126,13 +126,13 @@ class Counts:
         )
 
     def feature_previous_tokens(self) -> pa.Table:
-        """`sql/feature_previous_tokens.sql`."""
+        """`sql/compiled/feature_previous_tokens.sql`."""
         fires = np.flatnonzero(self._strengths.n_train)
         counts = count_previous_tokens(*self._firings, self._strengths.top_cut, self._places.n_tokens)
         return pa.table({"feature": self._features[fires], "n_top_previous_tokens": counts[fires]})
 
     def slot_peaks(self) -> pa.Table:
-        """`sql/slot_peaks.sql`."""
+        """`sql/compiled/slot_peaks.sql`."""
         feature, slot, peak = find_peaks(*self._firings)
         places = self._places
         is_train = places.slot_is_train[slot].astype(np.int8)

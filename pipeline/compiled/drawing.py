@@ -38,7 +38,7 @@ class Draws:
         self._sampling = sampling
 
     def kept_slots(self) -> pa.Table:
-        """`sql/kept_slots.sql`."""
+        """`sql/compiled/kept_slots.sql`."""
         starts, rows = self._active
         lot, peak = rows["lot"].to_numpy(), rows["peak"].to_numpy()
         n_side = np.diff(starts)
@@ -62,7 +62,7 @@ class Draws:
         )
 
     def silent_slots(self) -> pa.Table:
-        """`sql/silent_slots.sql`."""
+        """`sql/compiled/silent_slots.sql`."""
         starts, rows = self._by_side("silent_lots", "lot")
         active_starts, active = self._active
         is_train, slot = self._places.slot_is_train, rows["slot"].to_numpy()
@@ -73,7 +73,7 @@ class Draws:
         return pa.table({"side": side, "slot": slot[kept], "draw": draw[kept], "n_slots": n_slots})
 
     def example_index(self) -> pa.Table:
-        """`sql/example_index.sql`, but for the name of the SAE."""
+        """`sql/compiled/example_index.sql`, but for the name of the SAE."""
         kept, silent = self._made["kept_slots"], self._made["silent_slots"]
         rows = pa.concat_tables([kept, silent], promote_options="default")
         side, slot = rows["side"].to_numpy(), rows["slot"].to_numpy()

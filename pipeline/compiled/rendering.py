@@ -1,4 +1,4 @@
-"""Windows with their tokens and activations: the rows of `sql/rendered_windows.sql` from arrays.
+"""Windows with their tokens and activations: the rows of `sql/compiled/rendered_windows.sql` from arrays.
 
 DuckDB would join every firing of a batch's features, and every token of the corpus, with the windows
 (`benchmarks/store.py`). A test compares the two.
@@ -15,7 +15,7 @@ from pipeline.lake import Lake
 
 
 def rendered_windows(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, places: Places) -> pa.Table:
-    """The rows of `sql/rendered_windows.sql`, of the connection's `taken_slots`."""
+    """The rows of `sql/compiled/rendered_windows.sql`, of the connection's `taken_slots`."""
     taken = connection.table("taken_slots").order("feature").to_arrow_table()
     names = ("feature", "context_id", "start", "n_tokens")
     feature, context_id, start, n_tokens = (taken[name].to_numpy().astype(np.int64) for name in names)

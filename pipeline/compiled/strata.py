@@ -1,4 +1,4 @@
-"""The strata of a batch's silent slots: the rows of `sql/silent_strata.sql` from arrays.
+"""The strata of a batch's silent slots: the rows of `sql/compiled/silent_strata.sql` from arrays.
 
 A frequent token stands in most slots, a batch has thousands of them, and its neighbours lie anywhere in the store.
 Here the claims of tokens and neighbours on slots are counted for one feature after the other: what is in memory is
@@ -25,7 +25,7 @@ Slots = npt.NDArray[np.int32]
 
 
 def silent_strata(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, places: Places) -> pa.Table:
-    """The rows of `sql/silent_strata.sql`, from tables of the connection, the store and the places."""
+    """The rows of `sql/compiled/silent_strata.sql`, from tables of the connection, the store and the places."""
     (features,) = _columns(connection, "batch_features", "feature")
     features = np.sort(features)
     tokens = _columns(connection, "batch_tokens", "feature", "token_id")

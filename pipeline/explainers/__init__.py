@@ -20,7 +20,7 @@ Row = dict[str, object]
 
 
 class ToExplain(NamedTuple):
-    """A batch's features (see `sql/explained_features.sql`), what each is shown, and the requests by feature."""
+    """A batch's features (see `explained_features.sql`), what each is shown, and the requests by feature."""
 
     features: pl.DataFrame
     shown: Mapping[int, Sequence[Shown]]

@@ -1,7 +1,7 @@
 """A bucket's firings, and what stands at their places, as arrays.
 
-`sql/firings.sql` says what the rows are. A join of every firing with its token would cost more than all the
-statistics that follow; the places of a corpus are dense numbers, so that arrays do it for a tenth
+`sql/compiled/firings.sql` says what the rows are. A join of every firing with its token would cost more than all
+the statistics that follow; the places of a corpus are dense numbers, so that arrays do it for a tenth
 (`benchmarks/store.py`). What grows with the corpus lies in files that are mapped, not in memory.
 """
 
@@ -63,7 +63,7 @@ class Places(NamedTuple):
 
 @contextmanager
 def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[Places]:
-    """The places of the corpus, as `sql/corpus_tokens.sql` has them; `candidate_slots` is a temporary table."""
+    """The places of the corpus, as `corpus_tokens.sql` has them; `candidate_slots` is a temporary table."""
     length = lake.config.corpus.context_length
     (n_contexts,) = connection.sql("select coalesce(max(context_id) + 1, 0) from contexts").fetchall()[0]
     slots = connection.sql(

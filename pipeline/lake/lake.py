@@ -257,17 +257,17 @@ class Lake:
             return self.write(table, rows, sae=sae, shard=shard, batch=batch)
 
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
-        """Fill the temporary table `name` by `sql/<name>.sql`, in place of what it held."""
+        """Fill the temporary table `name` by `<name>.sql`, in place of what it held."""
         text = sql_text(name)
         connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
 
     def select(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> duckdb.DuckDBPyRelation:
-        """The rows of `sql/<name>.sql` with its parameters; they are computed when they are read."""
+        """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
         text = sql_text(name)
         return connection.sql(text, params=self._parameters(text, values))
 
     def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
-        """The rows of `sql/<name>.sql` over the lake, small enough for memory."""
+        """The rows of `<name>.sql` over the lake, small enough for memory."""
         with self.connect(sae, batch) as connection:
             rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
             return rows

@@ -216,9 +216,26 @@ class SourceHashes:
 
 
 @cache
+def sql_files() -> dict[str, Path]:
+    """The SQL files by name: the stem, which is one over all folders; `checks/` and `figures/` stand before
+    theirs.
+
+    Raises ValueError if two files have one name.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(SQL_FOLDER.rglob("*.sql")):
+        folder = path.parent.name
+        name = f"{folder}/{path.stem}" if folder in {"checks", "figures"} else path.stem
+        if name in files:
+            raise ValueError(f"two SQL files are named '{name}': {files[name]} and {path}; rename one of them")
+        files[name] = path
+    return files
+
+
+@cache
 def sql_text(name: str) -> str:
-    """The text of `sql/<name>.sql`."""
-    return (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    """The text of a SQL file by its name in `sql_files`."""
+    return sql_files()[name].read_text(encoding="utf-8")
 
 
 def parameters_of(text: str) -> list[str]:

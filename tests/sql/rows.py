@@ -65,7 +65,7 @@ class Database:
         self.connection.unregister("given_rows")
 
     def table(self, name: str, **values: Any) -> pa.Table:
-        """The rows of `sql/<name>.sql` as Arrow."""
+        """The rows of `<name>.sql` as Arrow."""
         text = sql_text(name)
         known = self.values | values
         parameters = {
@@ -74,7 +74,7 @@ class Database:
         return self.connection.sql(text, params=parameters).to_arrow_table()
 
     def rows(self, name: str, **values: Any) -> list[Row]:
-        """The rows of `sql/<name>.sql`."""
+        """The rows of `<name>.sql`."""
         return self.table(name, **values).to_pylist()
 
     def make(self, *names: str, **values: Any) -> None:

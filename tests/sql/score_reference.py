@@ -7,14 +7,14 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
-SQL_FOLDER = Path(__file__).parents[2] / "sql"
+from pipeline.tables.stages import sql_text
+
 SAE = "layers.1"
 VALUES = {
     "sae": SAE, "scoring_confidence": 0.95, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
@@ -101,8 +101,8 @@ class ScoreDatabase:
         self.connection.unregister("given_rows")
 
     def table(self, name: str) -> pa.Table:
-        """The rows of `sql/<name>.sql`, from the tables as they are."""
-        text = (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+        """The rows of `<name>.sql`, from the tables as they are."""
+        text = sql_text(name)
         parameters = set(re.findall(r"\$([a-z_]+)", re.sub(r"--.*", "", text)))
         return self.connection.sql(text, params={key: self.values[key] for key in parameters}).to_arrow_table()
 

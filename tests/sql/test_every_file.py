@@ -5,11 +5,11 @@ import re
 import pytest
 
 from pipeline.tables import TABLES
-from pipeline.tables.stages import SQL_FOLDER, STAGES, config_value, parameters_of, sql_text
+from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_files, sql_text
 
 from .rows import CONFIG, Database
 
-FILES = sorted(path.relative_to(SQL_FOLDER).with_suffix("").as_posix() for path in SQL_FOLDER.rglob("*.sql"))
+FILES = sorted(sql_files())
 GIVEN = {
     *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model"),
     *("first_feature", "end_feature"),
