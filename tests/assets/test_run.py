@@ -17,7 +17,7 @@ from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Result(NamedTuple):

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from faults import prepare
+from runs import materialise_all
 from tiny import N_FEATURES, rows_of
 
 from assets.graph import declare
@@ -27,17 +28,6 @@ def lakes_are_opened_anew() -> Iterator[None]:
     declare._open_lakes.clear()
     yield
     declare._open_lakes.clear()
-
-
-def materialise_all(config: Config, instance: dg.DagsterInstance) -> Lake:
-    """Every job and partition, as `make run` goes through them."""
-    definitions = build_definitions(config)
-    for step in missing_steps(config):
-        result = definitions.resolve_job_def(step.job).execute_in_process(
-            instance=instance, partition_key=step.partition
-        )
-        assert result.success
-    return declare.open_lake(config)
 
 
 def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None:

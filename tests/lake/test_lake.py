@@ -21,7 +21,7 @@ from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.tables import TABLES, stages
 from pipeline.tables.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 OF_THE_CORPUS = ("documents", "tokens", "contexts", "slots")
 BY_SAE = tuple(name for name, table in TABLES.items() if table.partition.startswith("sae"))
 

@@ -215,7 +215,7 @@ with Ledger(Path(sys.argv[1]), "predictions", "sae", 0, 9) as ledger:
 def test_a_run_killed_in_the_middle_loses_nothing_and_asks_nothing_twice(tmp_path):
     with Oracle(lambda body: Reply("Yes", delay_seconds=0.02)) as oracle:
         arguments = [sys.executable, "-c", textwrap.dedent(RUN), str(tmp_path), oracle.base_url]
-        root = Path(__file__).parents[2]
+        root = Path(__file__).parents[3]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=root, text=True) as run:
             used = [run.stdout.readline().strip() for _ in range(10)]
             os.kill(run.pid, signal.SIGKILL)
@@ -324,9 +324,9 @@ def test_a_file_is_read_while_another_process_writes_it(tmp_path):
     writing = textwrap.dedent(
         f"""
         import sys
-        sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]!r}
+        sys.path[:0] = {[str(Path(__file__).parents[2]), str(Path(__file__).parents[3])]!r}
         from pathlib import Path
-        from llm.test_ledger import answered, question
+        from llm.ledger.test_answers import answered, question
         from pipeline.llm import Ledger
         with Ledger(Path(sys.argv[1]), "predictions", "sae", 0, 9) as ledger:
             for number in range(100_000):

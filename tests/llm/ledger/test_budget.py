@@ -18,7 +18,7 @@ from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.server.client import OpenAIClient
 
 PRICES = Prices({"model": Price(prompt=1e6, cached=0.5e6, completion=2e6)})  # a dollar a token, and two
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def questions(n=12, start=0):
@@ -181,7 +181,7 @@ ASK = """
 import sys
 from pathlib import Path
 sys.path.insert(0, str(Path.cwd() / "tests"))
-from llm.test_budget import *
+from llm.ledger.test_budget import *
 
 folder, url, first, n_requests = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with open_ledger(folder, first) as ledger, budget_of(folder, requests=n_requests) as budget:
@@ -194,7 +194,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, str(Path.cwd() / "tests"))
-from llm.test_budget import *
+from llm.ledger.test_budget import *
 
 with budget_of(Path(sys.argv[1]), requests=5) as budget:
     print(len(budget.reserve(questions(4))), flush=True)

@@ -2,7 +2,7 @@
 
 After a change of a prompt that is meant, write the snapshots anew and read their diff:
 
-    .venv/bin/python -m tests.test_prompts
+    .venv/bin/python -m tests.asking.test_prompts
 """
 
 import json

@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.llm.ledger.prices import Price, Prices, load_prices
 
-SHIPPED = Path(__file__).parents[2] / "config" / "prices.yaml"
+SHIPPED = Path(__file__).parents[3] / "config" / "prices.yaml"
 
 
 def written(folder, text):

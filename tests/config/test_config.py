@@ -13,7 +13,7 @@ from pipeline import config as config_module
 from pipeline.config import Config, Section, load_config
 from pipeline.errors import ConfigError
 
-FOLDER = Path(__file__).parent.parent / "config"
+FOLDER = Path(__file__).parents[2] / "config"
 SHIPPED = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "prices.yaml"})
 SECTIONS = [
     each

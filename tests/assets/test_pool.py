@@ -15,7 +15,7 @@ import pytest
 from assets.graph.build import TABLE_ASSETS
 from assets.run.processes import PROCESS_TAG, end_dead_runs, process_tag
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 ASKING = """
 import os, sys, time

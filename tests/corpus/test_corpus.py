@@ -19,7 +19,7 @@ from pipeline.corpus.readers import read_texts, source_files
 from pipeline.errors import CorpusError
 from pipeline.models.token_bytes import token_bytes
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parents[2]
 TEXTS = ["One.\n\nTwo, with é and 👩‍🚀.", "Three.", "Four four."]
 
 

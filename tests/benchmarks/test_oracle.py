@@ -16,7 +16,7 @@ from pipeline.explainers.default import Shown, explain_request
 from pipeline.scorers.answers import parse_many
 from pipeline.scorers.questions import Question, score_request
 
-sys.path.append(str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parents[2]))
 from benchmarks.borrowed import borrowed_lake
 from benchmarks.oracle import CACHE_BLOCK_TOKENS, Oracle, Truth, alike
 

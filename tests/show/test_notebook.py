@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from test_graph import materialise_all
+from runs import materialise_all
 from tiny import ALWAYS, ANIMAL, COLOUR, STOP
 
 import pipeline

@@ -1,0 +1,1 @@
+"""The tests of what is recorded and what may be spent."""
