@@ -34,7 +34,7 @@ from pipeline.firings.forward import (
 from pipeline.lake import Lake
 from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.models.load import loading, locate
-from pipeline.precision import dtype_of
+from pipeline.models.precision import dtype_of
 from pipeline.sae import SparseCoder
 from pipeline.subject.forward import Subject, load_subject
 

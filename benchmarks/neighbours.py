@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.figures import Figure, measured, publish
 from pipeline.features.neighbours import nearest
-from pipeline.precision import faster_dtype
+from pipeline.models.precision import faster_dtype
 
 SCALES = ("small", "large")
 WIDTH = 768

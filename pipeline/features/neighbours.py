@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from pipeline.lake import Lake, Published
-from pipeline.precision import faster_dtype
+from pipeline.models.precision import faster_dtype
 from pipeline.progress import progress
 from pipeline.sae import load_sparse_coder
 

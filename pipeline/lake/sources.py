@@ -22,7 +22,7 @@ from pipeline.corpus.readers import read_texts, relative_names, source_files, so
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
 from pipeline.models.load import pick_device
-from pipeline.precision import fast_dtype
+from pipeline.models.precision import fast_dtype
 from pipeline.sae import sae_files
 from pipeline.tables.stages import SourceHashes
 

@@ -16,7 +16,7 @@ from transformers import AutoModel
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
 from pipeline.models.load import load_subject_config, loading, locate, mapping_names_once, pick_device
-from pipeline.precision import dtype_of
+from pipeline.models.precision import dtype_of
 
 
 class Hookpoint(NamedTuple):

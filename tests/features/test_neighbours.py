@@ -5,7 +5,7 @@ import torch
 
 from pipeline.features import neighbours
 from pipeline.features.neighbours import Neighbours, nearest
-from pipeline.precision import faster_dtype
+from pipeline.models.precision import faster_dtype
 
 DTYPES = (torch.float32, torch.bfloat16)
 

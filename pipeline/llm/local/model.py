@@ -31,7 +31,7 @@ from pipeline.models.load import (
     mapping_names_once,
     pick_device,
 )
-from pipeline.precision import dtype_of
+from pipeline.models.precision import dtype_of
 
 
 class LocalModel:

@@ -9,7 +9,7 @@ from tiny import open_lake
 from pipeline import precision
 from pipeline.lake import sources
 from pipeline.lake.sources import SOURCES_FILE, fix_sources, open_sources
-from pipeline.precision import dtype_of, fast_dtype
+from pipeline.models.precision import dtype_of, fast_dtype
 
 CPU = torch.device("cpu")
 AUTO = {"subject": {"dtype": "auto"}, "explaining": {"dtype": "auto"}, "scoring": {"dtype": "auto"}}
