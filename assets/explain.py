@@ -19,7 +19,7 @@ def examples(lake: "Lake", sae: str, batch: int) -> "Published":
 @table_asset(group="explain_and_score", by="batch")
 def fuzzing_pairs(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per activating test window that fuzzing may mark, with the window marked wrongly alike."""
-    from pipeline.scorers import write_fuzzing_pairs
+    from pipeline.scorers.write import write_fuzzing_pairs
 
     return write_fuzzing_pairs(lake, sae, batch)
 
@@ -27,7 +27,7 @@ def fuzzing_pairs(lake: "Lake", sae: str, batch: int) -> "Published":
 @table_asset(group="explain_and_score", by="batch", pool="llm")
 def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per feature, explainer and draw."""
-    from pipeline.explainers import write_explanations
+    from pipeline.explainers.write import write_explanations
 
     return write_explanations(lake, sae, batch)
 
@@ -35,7 +35,7 @@ def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
 @table_asset(group="explain_and_score", by="batch", pool="llm")
 def predictions(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per question put to a scorer."""
-    from pipeline.scorers import write_predictions
+    from pipeline.scorers.write import write_predictions
 
     return write_predictions(lake, sae, batch)
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from benchmarks.oracle import Oracle, read_truth
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
-from pipeline.explainers import write_explanations
+from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import SOURCES_FILE, open_sources
 from pipeline.make_table import write_batch_table
 from pipeline.models.load import load_tokenizer
-from pipeline.scorers import write_fuzzing_pairs, write_predictions
+from pipeline.scorers.write import write_fuzzing_pairs, write_predictions
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (

@@ -174,10 +174,10 @@ def _context() -> Any:
 
 
 def _explain_and_score(path: str) -> None:
-    from pipeline.explainers import write_explanations
+    from pipeline.explainers.write import write_explanations
     from pipeline.llm.server import pacing
     from pipeline.make_table import write_batch_table
-    from pipeline.scorers import write_fuzzing_pairs, write_predictions
+    from pipeline.scorers.write import write_fuzzing_pairs, write_predictions
 
     pacing.FIRST_WAIT_SECONDS = 0.02  # the faults pass as fast
     lake = open_lake(load_config(path))

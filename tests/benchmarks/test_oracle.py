@@ -12,9 +12,10 @@ from transformers import AutoTokenizer
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import LAKE_VARIABLE, ExplainingConfig, ScoringConfig
 from pipeline.errors import LakeError
-from pipeline.explainers.default import Shown, explain_request
-from pipeline.scorers.answers import parse_many
-from pipeline.scorers.questions import Question, score_request
+from pipeline.explainers.base import Shown
+from pipeline.explainers.default import explain_request
+from pipeline.scorers.yes_no.answers import parse_many
+from pipeline.scorers.yes_no.requests import Question, score_request
 
 sys.path.append(str(Path(__file__).parents[2]))
 from benchmarks.borrowed import borrowed_lake

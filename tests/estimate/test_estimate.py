@@ -29,13 +29,13 @@ from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
 from pipeline.estimate.printing import estimate_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
-from pipeline.explainers import write_explanations
+from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
 from pipeline.make_table import write_batch_table
 from pipeline.preflight import preflight
-from pipeline.scorers import write_predictions
+from pipeline.scorers.write import write_predictions
 
 TRUTH = scorer(literal)
 Make = Callable[..., Config]

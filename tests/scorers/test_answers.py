@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.explainers.default import parse_explanation
-from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
+from pipeline.explainers.answers import parse_explanation
+from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_of_yes
 
 
 @pytest.mark.parametrize("text", [

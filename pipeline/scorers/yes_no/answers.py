@@ -8,12 +8,32 @@ not guessed at.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.llm import Answer
 
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*[.:)=-][^\w\n]+(\w+)[^\w\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]+")
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
+
+
+class Said(NamedTuple):
+    """What an answer says: the probability of yes, where one question was put, and a truth value a question."""
+
+    probability: float | None
+    values: list[bool] | None
+
+
+def read_answer(answer: Answer, n: int, *, is_one: bool) -> Said:
+    """What an answer to n questions says; `is_one`: they were put as the choice between Yes and No."""
+    text = answer.text or ""
+    if not is_one:
+        return Said(None, parse_many(text, n))
+    probability = probability_of_yes(answer.probabilities)
+    said = probability >= 0.5 if probability is not None else parse_one(text)
+    return Said(probability, None if said is None else [said])
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:
