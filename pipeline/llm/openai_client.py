@@ -1,18 +1,23 @@
 """Any endpoint that speaks OpenAI's chat completions: OpenAI, OpenRouter, vLLM, llama.cpp, Ollama.
 
-A form of request is tried out before it is used (`capabilities`), requests are in flight as the endpoint bears
-them (`pacing`), and what is passing (rate limits, overload, dropped connections, bodies that are no JSON) is
-tried again. What the user has to change (key, model name, address) stops the run; the rest is one row's failure.
+The `openai` package sends, over aiohttp: proxies, TLS and connections are its own. A form of request is tried
+out before it is used (`capabilities`), requests are in flight as the endpoint bears them (`pacing`), and what is
+passing (rate limits, overload, dropped connections, bodies that are no JSON) is tried again: here and not by the
+package, because each attempt has to wait for its turn and is counted. What the user has to change (key, model
+name, address) stops the run; the rest is one row's failure.
 """
 
 import asyncio
 import os
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import aiohttp
+import httpx2
 import openai
 
 from pipeline.errors import ConfigError, nearest
@@ -26,14 +31,19 @@ from pipeline.llm.capabilities import (
     probe_request,
     without_what_was_refused,
 )
-from pipeline.llm.connections import CannotConnectError, Connections, DroppedError, UntrustedError
+from pipeline.llm.connecting import check_proxy, connection_failure, proxy_failure
 from pipeline.llm.ledger import Ledger
 from pipeline.llm.pacing import Pace, back_off_seconds
-from pipeline.llm.reading import Failure, read
+from pipeline.llm.reading import Failure, Response, read
 from pipeline.llm.redaction import Redaction
 from pipeline.llm.requests import Answer, Request
 
 OPENAI_URL = "https://api.openai.com/v1"
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection, TLS included."""
+LIST_SECONDS = 5.0
+"""Longest wait for the names of the models."""
+
 _LONGEST_ERROR = 300
 
 _REFUSED_AT_MOST = 20
@@ -82,6 +92,7 @@ class OpenAIClient:
         self._max_attempts = max_attempts
         self._ledger = ledger
         self._redaction = Redaction(self._key)
+        self._headers = _headers(self._key)
         self._pace = Pace(max_concurrent)
         self._abilities: dict[Form, Capabilities] = {}
         self._n_unconnected = 0
@@ -101,19 +112,16 @@ class OpenAIClient:
 
     async def _ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Deliver an answer a request."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "latentlake"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        async with Connections(self._url, headers) as connections:
+        async with self._connect() as client:
             for form in dict.fromkeys(map(form_of, requests)):
                 if form not in self._abilities:
-                    self._abilities[form] = await self._probe(connections, form)
+                    self._abilities[form] = await self._probe(client, form)
             todo = iter(requests)
 
             async def work() -> None:
                 for request in todo:
                     body = body_of(request, self._abilities[form_of(request)])
-                    answer, last = await self._send(connections, request, body)
+                    answer, last = await self._send(client, request, body)
                     await deliver(answer)
                     self._stop_if_all_are_refused(last.outcome, request)
 
@@ -121,12 +129,24 @@ class OpenAIClient:
                 for _ in range(min(self._max_concurrent, len(requests))):
                     group.create_task(work())
 
-    async def _probe(self, connections: Connections, form: Form) -> Capabilities:
+    def _connect(self) -> openai.AsyncOpenAI:
+        """A client of the package, to be used as a context manager."""
+        check_proxy(self._url)
+        http_client = openai.DefaultAioHttpClient(
+            # OpenSSL's own trust: the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+            verify=ssl.create_default_context(),
+            follow_redirects=False,  # they would carry the key along
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=self._max_concurrent),
+        )
+        return openai.AsyncOpenAI(api_key="none", base_url=self._url, max_retries=0, http_client=http_client)
+
+    async def _probe(self, client: openai.AsyncOpenAI, form: Form) -> Capabilities:
         """Find out what the endpoint can do, by a tiny request that asks for all that requests of a form do."""
         request = probe_request(form, self._url)
         can = Capabilities()
         while True:
-            answer, last = await self._send(connections, request, body_of(request, can))
+            answer, last = await self._send(client, request, body_of(request, can))
             if self._ledger is not None:
                 self._ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
@@ -137,7 +157,7 @@ class OpenAIClient:
                 return Capabilities()
             can, request = fewer, replace(request, draw=request.draw + 1)
 
-    async def _send(self, connections: Connections, request: Request, body: bytes) -> "tuple[Answer, _Attempt]":
+    async def _send(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "tuple[Answer, _Attempt]":
         """Try a request until it is answered, cannot be, or has had its attempts; the answer, the last attempt.
 
         Raises:
@@ -147,11 +167,11 @@ class OpenAIClient:
         attempts = 0
         while True:
             attempts += 1
-            last = await self._attempt(connections, request, body)
+            last = await self._attempt(client, request, body)
             if isinstance(last.outcome, Answer):
                 answer = last.outcome
                 break
-            await self._stop_if_hopeless(last.outcome, request, attempts)
+            await self._stop_if_hopeless(client, last.outcome, request, attempts)
             if not last.outcome.passes or attempts >= self._max_attempts:
                 answer = Answer(request.request_id, "http_error", error=last.outcome.error)
                 break
@@ -166,12 +186,12 @@ class OpenAIClient:
         )
         return answer, last
 
-    async def _attempt(self, connections: Connections, request: Request, body: bytes) -> "_Attempt":
+    async def _attempt(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "_Attempt":
         """Send a request once, when the pace allows."""
         entered_at = await self._pace.enter()
         attempt = None
         try:
-            attempt = await self._post(connections, request, body)
+            attempt = await self._post(client, request, body)
         finally:
             failure = attempt.outcome if attempt and isinstance(attempt.outcome, Failure) else None
             if failure and failure.retry_after_seconds is not None:
@@ -184,24 +204,28 @@ class OpenAIClient:
         self._n_unconnected = 0 if failure is None or failure.connected else self._n_unconnected + 1
         return attempt
 
-    async def _post(self, connections: Connections, request: Request, body: bytes) -> "_Attempt":
+    async def _post(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "_Attempt":
         try:
-            response = await connections.post("/chat/completions", body, self._timeout_seconds)
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await client.post(
+                    "/chat/completions", cast_to=httpx2.Response, content=body, options={"headers": self._headers}
+                )
         except TimeoutError:
             error = f"no answer within {self._timeout_seconds:g} seconds"
             return _Attempt(Failure(error, passes=True, overloaded=True))
-        except CannotConnectError as error:
-            return _Attempt(Failure(f"no connection to {self._url} ({error})", passes=True, connected=False))
-        except UntrustedError as error:
-            raise ConfigError(
-                f"{self._url} shows a certificate that is not trusted ({error}); let environment variable "
-                "SSL_CERT_FILE name a file with the certificate that signs it, or correct base_url"
-            ) from None
-        except DroppedError:
-            return _Attempt(Failure(f"{self._url} ended the connection before its answer", passes=True))
-        return _Attempt(read(request, response), response.body)
+        except openai.APIStatusError as error:
+            response = error.response
+        except (openai.APIConnectionError, aiohttp.ClientError, OSError) as error:
+            return _Attempt(connection_failure(error, self._url))
+        if response.status_code == 407:
+            return _Attempt(proxy_failure(self._url, "HTTP 407"))
+        return _Attempt(
+            read(request, Response(response.status_code, response.headers, response.content)), response.content
+        )
 
-    async def _stop_if_hopeless(self, failure: Failure, request: Request, attempts: int) -> None:
+    async def _stop_if_hopeless(
+        self, client: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
+    ) -> None:
         """Raise ConfigError where no other request can succeed either; what was answered is kept."""
         if failure.http_status in {401, 403}:
             cure = (
@@ -218,7 +242,7 @@ class OpenAIClient:
                 "run again: what was answered is kept"
             )
         if failure.http_status == 404:
-            served = await asyncio.to_thread(self._served_models)
+            served = await self._served_models(client)
             serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
             raise ConfigError(
                 f"{self._url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
@@ -243,15 +267,24 @@ class OpenAIClient:
                     "and run again"
                 )
 
-    def _served_models(self) -> list[str]:
+    async def _served_models(self, client: openai.AsyncOpenAI) -> list[str]:
         """The names of the models that the endpoint lists; empty if it lists none."""
         try:
-            with openai.OpenAI(
-                api_key=self._key or "none", base_url=self._url, timeout=5, max_retries=0
-            ) as client:
-                return [self._redaction(model.id) for model in client.models.list()]
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            listed = await client.models.list(extra_headers=self._headers, timeout=LIST_SECONDS)
+            return [self._redaction(model.id) for model in listed.data]
+        except (openai.OpenAIError, aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError):
             return []
+
+
+def _headers(key: str | None) -> Mapping[str, str | openai.Omit]:
+    """The headers of every request; what the package would take from the environment for OpenAI is left out."""
+    return {
+        "Authorization": f"Bearer {key}" if key else openai.Omit(),
+        "Content-Type": "application/json",
+        "User-Agent": "latentlake",
+        "OpenAI-Organization": openai.Omit(),
+        "OpenAI-Project": openai.Omit(),
+    }
 
 
 class _Attempt(NamedTuple):

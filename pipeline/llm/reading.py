@@ -4,16 +4,24 @@ Answers are read from the raw JSON, field by field, because servers leave out or
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.llm.choices import choice_probabilities
-from pipeline.llm.connections import Response
 from pipeline.llm.pacing import retry_after_seconds
 from pipeline.llm.requests import Answer, Request, Status
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503, 529})
+
+
+class Response(NamedTuple):
+    """A response; header names are found in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True)

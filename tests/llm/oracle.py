@@ -47,6 +47,7 @@ class Reply:
     message: str = "something went wrong"
     code: str | None = None
     retry_after: str | None = None
+    location: str | None = None
     delay_seconds: float = 0.0
     confidence: float = 0.9
     alternatives: tuple[str, ...] = ("Yes", "No")
@@ -92,6 +93,7 @@ class Oracle:
     requests: list[dict[str, Any]] = field(default_factory=list)
     probes: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)  # the headers of all that came, names in lower case
     paths: list[str] = field(default_factory=list)
     max_in_flight: int = 0
     in_flight: int = 0
@@ -154,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.oracle.paths.append(self.path)
+        self._note()
         if urlsplit(self.path).path != "/v1/chat/completions":
             return self._send(404, {"error": {"message": f"no such path {self.path}"}})
         reply = self.oracle.reply(body, self.headers.get("authorization", "").removeprefix("Bearer "))
@@ -167,9 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return None
             case "status":
-                headers = {} if reply.retry_after is None else {"Retry-After": reply.retry_after}
+                headers = {"Retry-After": reply.retry_after, "Location": reply.location}
                 error = {"message": reply.message, "type": "invalid_request_error", "code": reply.code}
-                return self._send(reply.status, {"error": error}, headers)
+                return self._send(reply.status, {"error": error}, {k: v for k, v in headers.items() if v})
             case "garble":
                 return self._send(200, json.dumps(completion(body, reply))[:-20])
             case "not_an_object":
@@ -178,7 +180,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, {"error": {"message": reply.message, "code": 502}})
         return self._send(200, completion(body, reply))
 
+    def _note(self) -> None:
+        self.oracle.paths.append(self.path)
+        self.oracle.heads.append({name.lower(): value for name, value in self.headers.items()})
+
     def do_GET(self) -> None:
+        self._note()
         if self.path == "/v1/models" and self.oracle.models:
             return self._send(200, {"object": "list", "data": [{"id": name} for name in self.oracle.models]})
         return self._send(404, {"error": {"message": f"no such path {self.path}"}})

@@ -17,6 +17,8 @@ from pipeline.llm import Message, Request, pacing
 from pipeline.llm.openai_client import OpenAIClient
 
 KEY = "sk-secret-0123456789"
+OF_THE_PACKAGE = ("ignore:BasicAuth is deprecated", "ignore:The 'proxy_auth' parameter is deprecated")
+"""Warnings about how the openai package hands a proxy's password to aiohttp."""
 QUESTION = Request("detection", "sae", 3, "model", (Message("user", "question"),), max_tokens=5)
 
 
@@ -89,6 +91,19 @@ def test_https_to_a_server_that_speaks_http_says_so():
         ask(oracle.base_url.replace("http:", "https:"), max_attempts=2)
 
 
+# Redirects ---------------------------------------------------------------------------------------------
+
+
+def test_a_redirect_is_not_followed_and_the_key_stays_with_the_server(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with Oracle() as elsewhere:
+        moved = Reply(fault="status", status=307, location=f"{elsewhere.base_url}/chat/completions")
+        with Oracle(lambda body: moved) as oracle:
+            [given] = answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [QUESTION])
+        assert (given.status, given.attempts) == ("http_error", 1)
+        assert elsewhere.heads == []
+
+
 # Proxies -----------------------------------------------------------------------------------------------
 
 
@@ -153,6 +168,7 @@ def test_https_goes_through_a_tunnel_of_the_proxy_and_the_proxy_sees_no_key(
         assert KEY not in "".join(proxy.heads)
 
 
+@pytest.mark.filterwarnings(*OF_THE_PACKAGE)
 def test_the_name_and_password_of_a_proxy_are_sent_to_it(tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with Oracle(tls=tls) as oracle, running_proxy() as proxy:
@@ -179,6 +195,7 @@ def test_no_proxy_names_servers_that_are_asked_directly(tls, certificate, monkey
         assert proxy.heads == []
 
 
+@pytest.mark.filterwarnings(*OF_THE_PACKAGE)
 def test_a_proxy_that_refuses_is_named_and_its_password_is_not(tls, monkeypatch):
     with Oracle(tls=tls) as oracle, running_proxy(status=407) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:secret@{address(proxy)}")
