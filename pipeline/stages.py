@@ -171,7 +171,10 @@ STAGES: dict[str, Stage] = {
         Stage(
             "predictions",
             ("examples", "fuzzing_pairs", "explanations", "feature_routes", "tokens"),
-            science=("scoring.provider", "scoring.model", "scoring.temperature", "scoring.max_draws"),
+            science=(
+                *("scoring.provider", "scoring.model", "scoring.temperature", "scoring.max_draws"),
+                *("scoring.reasoning_tokens", "scoring.reasoning_effort"),
+            ),
             sql=(
                 *("scored_explanations", "detection_questions", "fuzzing_questions", "questions"),
                 *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies"),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import httpx2
@@ -28,13 +28,14 @@ from pipeline.llm.capabilities import (
     body_of,
     came_back,
     form_of,
+    names_parameter,
     probe_request,
     without_what_was_refused,
 )
 from pipeline.llm.connecting import check_proxy, connection_failure, proxy_failure
 from pipeline.llm.ledger import Ledger
 from pipeline.llm.pacing import Pace, back_off_seconds
-from pipeline.llm.reading import Failure, Response, read
+from pipeline.llm.reading import Failure, Response, Usage, json_of, read, usage_of
 from pipeline.llm.redaction import Redaction
 from pipeline.llm.requests import Answer, Request
 
@@ -48,6 +49,8 @@ _LONGEST_ERROR = 300
 
 _REFUSED_AT_MOST = 20
 """Of an endpoint that answered nothing yet, not even a probe."""
+_ONLY_THOUGHT_AT_MOST = 5
+"""In a row."""
 
 
 class OpenAIClient:
@@ -97,6 +100,8 @@ class OpenAIClient:
         self._abilities: dict[Form, Capabilities] = {}
         self._n_unconnected = 0
         """Attempts in a row, over all requests, for which there was no connection."""
+        self._n_only_thought = 0
+        """Answers in a row that hold no text because thinking took all tokens."""
         self._n_refused: int | None = 0
         """Requests that the endpoint refused as they are, before it answered any; None once it did."""
 
@@ -120,10 +125,10 @@ class OpenAIClient:
 
             async def work() -> None:
                 for request in todo:
-                    body = body_of(request, self._abilities[form_of(request)])
-                    answer, last = await self._send(client, request, body)
+                    answer, last = await self._send(client, request, self._abilities[form_of(request)])
                     await deliver(answer)
                     self._stop_if_all_are_refused(last.outcome, request)
+                    self._stop_if_only_thought(last.outcome, request)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_concurrent, len(requests))):
@@ -144,36 +149,45 @@ class OpenAIClient:
     async def _probe(self, client: openai.AsyncOpenAI, form: Form) -> Capabilities:
         """Find out what the endpoint can do, by a tiny request that asks for all that requests of a form do."""
         request = probe_request(form, self._url)
-        can = Capabilities()
+        can = known = Capabilities()
         while True:
-            answer, last = await self._send(client, request, body_of(request, can))
+            answer, last = await self._send(client, request, can)
             if self._ledger is not None:
                 self._ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
                 self._n_refused = None
-                return came_back(can, form, last.body)
+                return came_back(can, form, last.content)
             fewer = without_what_was_refused(can, form, last.outcome)
             if fewer is None:  # it failed for another reason; the requests will say which
-                return Capabilities()
-            can, request = fewer, replace(request, draw=request.draw + 1)
+                return known
+            can, request = fewer.can, replace(request, draw=request.draw + 1)
+            if fewer.is_named:  # else it is a guess, and worth nothing until an answer comes
+                known = can
 
-    async def _send(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "tuple[Answer, _Attempt]":
+    async def _send(
+        self, client: openai.AsyncOpenAI, request: Request, can: Capabilities
+    ) -> "tuple[Answer, _Attempt]":
         """Try a request until it is answered, cannot be, or has had its attempts; the answer, the last attempt.
 
         Raises:
             ConfigError: No other request can succeed either.
         """
         requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
+        body, usage = body_of(request, can), Usage()
         attempts = 0
         while True:
             attempts += 1
             last = await self._attempt(client, request, body)
+            usage = usage.plus(usage_of(last.content))
             if isinstance(last.outcome, Answer):
                 answer = last.outcome
                 break
             await self._stop_if_hopeless(client, last.outcome, request, attempts)
             if not last.outcome.passes or attempts >= self._max_attempts:
-                answer = Answer(request.request_id, "http_error", error=last.outcome.error)
+                failure = last.outcome
+                answer = Answer(
+                    request.request_id, "http_error", finish_reason=failure.finish_reason, error=failure.error
+                )
                 break
             await asyncio.sleep(back_off_seconds(attempts))
         answer = self._redaction.answer(answer)
@@ -183,6 +197,7 @@ class OpenAIClient:
             requested_at=requested_at,
             duration_ms=round((time.monotonic() - start) * 1000),
             error=_short(answer.error),
+            **usage._asdict(),
         )
         return answer, last
 
@@ -219,15 +234,15 @@ class OpenAIClient:
             return _Attempt(connection_failure(error, self._url))
         if response.status_code == 407:
             return _Attempt(proxy_failure(self._url, "HTTP 407"))
-        return _Attempt(
-            read(request, Response(response.status_code, response.headers, response.content)), response.content
-        )
+        content = json_of(response.content)
+        received = Response(response.status_code, response.headers, response.content)
+        return _Attempt(read(request, received, content), content)
 
     async def _stop_if_hopeless(
         self, client: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
     ) -> None:
         """Raise ConfigError where no other request can succeed either; what was answered is kept."""
-        if failure.http_status in {401, 403}:
+        if failure.http_status == 401 or (failure.http_status == 403 and not names_parameter(failure.error)):
             cure = (
                 f"put a valid key into environment variable '{self._api_key_env}'"
                 if self._api_key_env
@@ -267,6 +282,19 @@ class OpenAIClient:
                     "and run again"
                 )
 
+    def _stop_if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:
+        """Raise ConfigError where one answer after another is paid for and holds no text, only thoughts."""
+        if isinstance(outcome, Answer):
+            has_no_text = outcome.status == "truncated" and not (outcome.text or "").strip()
+            self._n_only_thought = self._n_only_thought + 1 if has_no_text else 0
+        if self._n_only_thought >= _ONLY_THOUGHT_AT_MOST:
+            raise ConfigError(
+                f"model '{request.model}' at {self._url} spent its tokens ({request.most_tokens} at most) on "
+                f"reasoning and wrote no answer, {self._n_only_thought} times in a row; give it room "
+                f"(reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) or let "
+                "it think less (reasoning_effort), and run again: what was answered is kept"
+            )
+
     async def _served_models(self, client: openai.AsyncOpenAI) -> list[str]:
         """The names of the models that the endpoint lists; empty if it lists none."""
         try:
@@ -288,10 +316,10 @@ def _headers(key: str | None) -> Mapping[str, str | openai.Omit]:
 
 
 class _Attempt(NamedTuple):
-    """What came of sending a request once: an answer or a failure, and the body that it was read from."""
+    """What came of sending a request once: an answer or a failure, and the JSON that it was read from."""
 
     outcome: Answer | Failure
-    body: bytes = b""
+    content: Any = None
 
 
 def _short(text: str | None) -> str | None:

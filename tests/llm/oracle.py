@@ -30,6 +30,10 @@ Fault = Literal[
     "garble",  # HTTP 200, a body that breaks off
     "not_an_object",  # HTTP 200, JSON of another shape
     "error_inside",  # HTTP 200 with an error in it (OpenRouter)
+    "finish_error",  # finish_reason error after some text, no other word
+    "error_in_choice",  # finish_reason error and the error's words in the choice (OpenRouter)
+    "error_beside",  # a whole answer, and an error beside its choices
+    "only_thought",  # no text: all tokens went into reasoning
     "no_logprobs",  # ignores logprobs (transformers serve)
     "drop",  # closes the connection without an answer
     "break_off",  # closes it in the middle of the body
@@ -48,6 +52,7 @@ class Reply:
     code: str | None = None
     retry_after: str | None = None
     location: str | None = None
+    finish_reason: str = "stop"
     delay_seconds: float = 0.0
     confidence: float = 0.9
     alternatives: tuple[str, ...] = ("Yes", "No")
@@ -213,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
 def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """The JSON of an answer, with token counts by words."""
     message = {"role": "assistant", "content": reply.text, "refusal": None}
-    finish_reason = "stop"
+    finish_reason = reply.finish_reason
     match reply.fault:
         case "refuse":
             message |= {"content": None, "refusal": "I cannot help with that."}
@@ -221,11 +226,13 @@ def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
             finish_reason = "content_filter"
         case "truncate":
             finish_reason = "length"
-        case "empty":
+        case "empty" | "only_thought":
             message["content"] = ""
+        case "finish_error" | "error_in_choice":
+            finish_reason = "error"
     wants_logprobs = body.get("logprobs") and reply.fault != "no_logprobs"
     prompt_tokens = sum(len(each["content"].split()) for each in body["messages"])
-    return {
+    content: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
@@ -245,6 +252,19 @@ def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
             "prompt_tokens_details": {"cached_tokens": prompt_tokens // 2},
         },
     }
+    error = {"message": reply.message, "code": reply.status}
+    match reply.fault:
+        case "error_in_choice":
+            content["choices"][0]["error"] = error
+        case "error_beside":
+            content["error"] = error
+        case "only_thought":
+            n_tokens = body.get("max_completion_tokens") or body["max_tokens"]
+            content["usage"] |= {
+                "completion_tokens": n_tokens,
+                "completion_tokens_details": {"reasoning_tokens": n_tokens},
+            }
+    return content
 
 
 def _logprobs(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
