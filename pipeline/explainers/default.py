@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pipeline.config import ExplainingConfig
 from pipeline.llm import Message, Request
+from pipeline.llm.texts import final_text
 from pipeline.prompts import load_prompt
 from pipeline.windows import Vocabulary, one_line
 
@@ -72,8 +73,11 @@ def example_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabula
 
 
 def parse_explanation(text: str) -> str | None:
-    """What stands after the last [EXPLANATION]: up to the end of its paragraph; None if there is nothing."""
-    parts = _MARK.split(text)
+    """What stands after the last [EXPLANATION]: up to the end of its paragraph; None if there is nothing.
+
+    Only what the model says in the end counts, not what it thinks before.
+    """
+    parts = _MARK.split(final_text(text) or "")
     if len(parts) < 2:
         return None
     words = parts[-1].strip().split("\n\n")[0]

@@ -100,6 +100,11 @@ def body_of(request: Request, can: Capabilities) -> bytes:
     return _compact(_parameters(request, can)).encode()
 
 
+def sends_stop(request: Request, can: Capabilities) -> bool:
+    """Whether the stops of a request are sent."""
+    return bool(request.sent_stop) and can.stop and not can.thinks
+
+
 def probe_request(form: Form, base_url: str) -> Request:
     """A tiny request of a form; each is a draw of its own, because it asks about the server as it now runs.
 
@@ -187,10 +192,9 @@ def _parameters(request: Request, can: Capabilities) -> dict[str, Any]:
         parameters["temperature"] = request.temperature
     if request.reasoning_effort is not None and can.reasoning_effort:
         parameters["reasoning_effort"] = request.reasoning_effort
-    thinks = request.thinks or can.thinks
-    if request.stop and can.stop and not thinks:
+    if sends_stop(request, can):
         parameters["stop"] = list(request.stop)
-    if request.choices and can.top_logprobs and not thinks:
+    if request.choices and can.top_logprobs and not (request.thinks or can.thinks):
         parameters["logprobs"] = True
         parameters["top_logprobs"] = can.top_logprobs
     if request.schema and can.schema:

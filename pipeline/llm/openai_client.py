@@ -30,14 +30,16 @@ from pipeline.llm.capabilities import (
     form_of,
     names_parameter,
     probe_request,
+    sends_stop,
     without_what_was_refused,
 )
 from pipeline.llm.connecting import check_proxy, connection_failure, proxy_failure
 from pipeline.llm.ledger import Ledger
 from pipeline.llm.pacing import Pace, back_off_seconds
-from pipeline.llm.reading import Failure, Response, Usage, json_of, read, usage_of
+from pipeline.llm.reading import Failure, Response, Usage, is_cut_thought, json_of, read, usage_of
 from pipeline.llm.redaction import Redaction
 from pipeline.llm.requests import Answer, Request
+from pipeline.progress import tell
 
 OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
@@ -181,7 +183,13 @@ class OpenAIClient:
             usage = usage.plus(usage_of(last.content))
             if isinstance(last.outcome, Answer):
                 answer = last.outcome
-                break
+                if not (sends_stop(request, can) and is_cut_thought(answer, last.content)):
+                    break
+                can = self._send_no_stops(request, can)
+                if attempts >= self._max_attempts:
+                    break
+                body = body_of(request, can)
+                continue
             await self._stop_if_hopeless(client, last.outcome, request, attempts)
             if not last.outcome.passes or attempts >= self._max_attempts:
                 failure = last.outcome
@@ -281,6 +289,15 @@ class OpenAIClient:
                     f"({_short(self._redaction(outcome.error))}); correct the model's name or what it is asked, "
                     "and run again"
                 )
+
+    def _send_no_stops(self, request: Request, can: Capabilities) -> Capabilities:
+        """What the server can do, now that a stop (one_line's line end) has cut its model's thoughts."""
+        form = form_of(request)
+        if form in self._abilities and not self._abilities[form].thinks:
+            tell(f"model '{request.model}' thinks, and the stop of one_line cut its thoughts: it is sent no more")
+        can = replace(can, thinks=True)
+        self._abilities[form] = can
+        return can
 
     def _stop_if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:
         """Raise ConfigError where one answer after another is paid for and holds no text, only thoughts."""

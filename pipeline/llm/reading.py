@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pipeline.llm.choices import choice_masses, choice_probabilities
 from pipeline.llm.pacing import retry_after_seconds
 from pipeline.llm.requests import Answer, Request, Status
+from pipeline.llm.texts import final_text, has_thoughts
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503, 529})
@@ -101,10 +102,21 @@ def usage_of(content: Any) -> Usage:
 
 
 def shows_thinking(content: Any) -> bool:
-    """Whether a completion's model has thought: by the tokens counted, or by thoughts told beside the text."""
+    """Whether a completion's model has thought: by the tokens counted, or by thoughts in or beside its text."""
     message = _dict(_choice(content).get("message"))
     told = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
-    return bool(usage_of(content).reasoning_tokens) or any(told)
+    return (
+        bool(usage_of(content).reasoning_tokens) or any(told) or has_thoughts(_text(message.get("content")) or "")
+    )
+
+
+def is_cut_thought(answer: Answer, content: Any) -> bool:
+    """Whether an answer ended within the model's thoughts, and not for want of tokens."""
+    return (
+        shows_thinking(content)
+        and not final_text(answer.text or "")
+        and (answer.finish_reason or "").lower() not in _TOO_LONG
+    )
 
 
 def first_token(content: Any) -> list[tuple[str, float]]:

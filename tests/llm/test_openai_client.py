@@ -247,6 +247,21 @@ def test_room_for_reasoning_is_added_and_the_effort_is_passed_on():
         assert (oracle.requests[0]["stop"], oracle.requests[0]["reasoning_effort"]) == (["\n"], "none")
 
 
+def test_a_stop_that_cut_a_thought_is_not_sent_again(capfd):
+    def thinking(body):
+        whole = "<think>\nmaybe\n</think>\n[EXPLANATION]: the token"
+        return whole.split("\n")[0] if "stop" in body else whole
+
+    with Oracle(thinking) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        first, second = answers_of(client, [question(n, stop=("\n",)) for n in range(2)])
+        assert ["stop" in body for body in oracle.requests] == [True, False, False]
+    assert (first.status, first.attempts, second.attempts) == ("ok", 2, 1)
+    assert first.text.endswith("[EXPLANATION]: the token")
+    assert first.completion_tokens == 1 + 6  # what was cut is paid
+    assert capfd.readouterr().err.count("the stop of one_line cut its thoughts") == 1
+
+
 def test_ids_are_what_they_were_where_nothing_is_said_of_reasoning():
     request = Request("p", "s", 1, "m", (Message("user", "hello"),), 5, choices=CHOICES, stop=("\n",))
     assert request.request_id == "d559ce1860d62df105589a2d2ea7e295"
