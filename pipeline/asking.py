@@ -109,6 +109,7 @@ def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
         endpoint.timeout_seconds,
         endpoint.max_attempts,
         ledger,
+        endpoint.api_key_header,
     )
 
 

@@ -308,8 +308,15 @@ class ScoringConfig(Section):
 class EndpointConfig(Section):
     """Where a model is reached; in no stage hash."""
 
-    base_url: str | None = Field(None, description="Of an OpenAI-compatible server; left out, OpenAI's own")
+    base_url: str | None = Field(
+        None,
+        description="Of an OpenAI-compatible server, with a query where it wants one (Azure: `?api-version=…`); "
+        "left out, OpenAI's own",
+    )
     api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
+    api_key_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = Field(
+        None, description="Header with the key (Azure: `api-key`); left out, `Authorization: Bearer`"
+    )
     max_concurrent: Positive = Field(
         16, description="Requests in flight at most; fewer while the server is overloaded"
     )

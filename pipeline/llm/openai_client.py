@@ -11,6 +11,7 @@ import asyncio
 import os
 import ssl
 import time
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -59,12 +60,13 @@ class OpenAIClient:
     """Asks an endpoint, several requests at a time.
 
     Args:
-        base_url: The endpoint, up to and with `/v1`; None is OpenAI's own.
+        base_url: The endpoint, up to and with `/v1`, and a query where it wants one (Azure); None is OpenAI's own.
         api_key_env: Name of the environment variable with the key; None for a server that needs none.
         max_concurrent: Requests in flight at most, those included whose answer is not yet recorded.
         timeout_seconds: For one attempt, from sending it to the end of the response.
         max_attempts: Attempts at one request.
         ledger: Where probes are recorded, as everything that is paid for.
+        api_key_header: The header that carries the key; None: `Authorization`, behind the word Bearer.
 
     Raises:
         ConfigError: The environment variable is not set, or the address is none.
@@ -78,10 +80,9 @@ class OpenAIClient:
         timeout_seconds: float = 120,
         max_attempts: int = 5,
         ledger: Ledger | None = None,
+        api_key_header: str | None = None,
     ) -> None:
-        self._url = (base_url or OPENAI_URL).rstrip("/")
-        if not self._url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
+        self._url, self._query = _address(base_url or OPENAI_URL)
         self._key = os.environ.get(api_key_env, "").strip() if api_key_env else None
         if self._key == "":
             raise ConfigError(
@@ -97,7 +98,7 @@ class OpenAIClient:
         self._max_attempts = max_attempts
         self._ledger = ledger
         self._redaction = Redaction(self._key)
-        self._headers = _headers(self._key)
+        self._headers = _headers(self._key, api_key_header)
         self._pace = Pace(max_concurrent)
         self._abilities: dict[Form, Capabilities] = {}
         self._n_unconnected = 0
@@ -146,7 +147,13 @@ class OpenAIClient:
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=self._max_concurrent),
         )
-        return openai.AsyncOpenAI(api_key="none", base_url=self._url, max_retries=0, http_client=http_client)
+        return openai.AsyncOpenAI(
+            api_key="none",
+            base_url=self._url,
+            default_query=self._query,
+            max_retries=0,
+            http_client=http_client,
+        )
 
     async def _probe(self, client: openai.AsyncOpenAI, form: Form) -> Capabilities:
         """Find out what the endpoint can do, by a tiny request that asks for all that requests of a form do."""
@@ -321,15 +328,30 @@ class OpenAIClient:
             return []
 
 
-def _headers(key: str | None) -> Mapping[str, str | openai.Omit]:
+def _address(base_url: str) -> tuple[str, dict[str, str]]:
+    """The address that paths are put behind, and the query that goes behind these.
+
+    Raises ConfigError if it is none.
+    """
+    parts = urllib.parse.urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
+
+
+def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | openai.Omit]:
     """The headers of every request; what the package would take from the environment for OpenAI is left out."""
-    return {
-        "Authorization": f"Bearer {key}" if key else openai.Omit(),
+    headers: dict[str, str | openai.Omit] = {
+        "Authorization": openai.Omit(),
         "Content-Type": "application/json",
         "User-Agent": "latentlake",
         "OpenAI-Organization": openai.Omit(),
         "OpenAI-Project": openai.Omit(),
     }
+    if key:
+        headers[key_header or "Authorization"] = key if key_header else f"Bearer {key}"
+    return headers
 
 
 class _Attempt(NamedTuple):

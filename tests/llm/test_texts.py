@@ -30,7 +30,7 @@ def test_what_ends_in_a_thought_says_nothing(text):
 
 
 @pytest.mark.parametrize("text", [
-    'the token "<think>" in a prompt', "the token '</think>'", "`[THINK]` marks", "I think so", "[thinking]", "<th",
+    'the token "<think>" in a prompt', "the token '</think>'", "`[THINK]` marks", "I think so", "[thinking]",
 ])  # fmt: skip
 def test_a_thoughts_mark_in_quotes_is_spoken_of(text):
     assert final_text(text) == text
