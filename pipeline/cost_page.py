@@ -51,7 +51,8 @@ not asked about), prefix caches (`cached` in the price file), and the controls o
 - `budget: {{max_usd: 5, max_requests: 1000}}` caps the experiment in total, over all runs: what the ledger
   holds counts. `max_usd` with a model that has no price is an error before anything is sent.
 - A request is reserved before it is sent, at the most it can cost: each byte of its prompt a token, and its
-  answer as long as `max_tokens` and `reasoning_tokens` let it. As answers are recorded, what was reserved too much is free again. So a run
+  answer as long as `max_tokens` and `reasoning_tokens` let it. As answers are recorded, what was reserved too
+  much is free again. So a run
   comes within one request's bound of `max_usd`, and to the last request of `max_requests`. Several processes
   share the budget; the reservation of one that died is void.
 - What does not fit has status `budget` in the tables and is not in the ledger. The run ends well and says
