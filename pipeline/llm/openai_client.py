@@ -301,7 +301,10 @@ class OpenAIClient:
         """What the server can do, now that a stop (one_line's line end) has cut its model's thoughts."""
         form = form_of(request)
         if form in self._abilities and not self._abilities[form].thinks:
-            tell(f"model '{request.model}' thinks, and the stop of one_line cut its thoughts: it is sent no more")
+            tell(
+                f"model '{request.model}' thinks, and the stop of one_line cut its thoughts: it is sent no more "
+                "(reasoning_tokens says so from the start)"
+            )
         can = replace(can, thinks=True)
         self._abilities[form] = can
         return can
