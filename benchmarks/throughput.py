@@ -61,7 +61,7 @@ def main() -> int:
                 better="higher",
                 limit=package.per_second / ideal,
                 note=f"{client.per_second:.1f} requests/s of {ideal:.0f}, {n:,} answers of {LATENCY_SECONDS:g} s "
-                f"recorded and synced, slow start included; limit: the openai package alone, without one",
+                "recorded and synced, slow start included; limit: the openai package alone, without one",
             ),
             Figure(
                 "client_cpu_ms_per_request",
@@ -85,7 +85,8 @@ def main() -> int:
                 "load_of_the_machine",
                 load,
                 "processes",
-                note=f"over the last 5 minutes, on {os.cpu_count()} cores; server and client are some 0.2 of it",
+                note=f"over 5 minutes, on {os.cpu_count()} cores, this at nice {os.nice(0)}; server and client are "
+                "some 0.2 of it, the rest are other jobs",
             ),
         ],
     )
