@@ -60,6 +60,7 @@ class Role:
             endpoint.timeout_seconds,
             endpoint.max_attempts,
             ledger,
+            endpoint.api_key_header,
         )
 
     def local_client(self) -> "LocalClient":

@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, nearest
 from pipeline.plugins import Kind, find_plugin, find_plugins
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Word = Annotated[str, Field(pattern=r"^[a-z]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too_rare", "rule", "llm"]
@@ -28,6 +29,15 @@ DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 _MAX_DRAWS = (
     "A request whose answer is refused, truncated, unparsed or echoed is put again up to so many times; the first "
     "answer that can be used counts. At temperature 0 most servers answer the same again"
+)
+
+_REASONING_TOKENS = (
+    "Room for thinking, in tokens, added to the longest answer; a model that is given some is sent no stop, and "
+    "its first token is not taken for its answer"
+)
+_REASONING_EFFORT = (
+    "How much the model is to think, in the server's words (OpenAI: `minimal`, `low`, …; `none` is not to); "
+    "left out where the server refuses it"
 )
 
 
@@ -284,6 +294,8 @@ class ExplainingConfig(Section):
     show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
     temperature: float = Field(0.0, ge=0, description="Of the explainer; 0 always takes the likeliest token")
     max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")
+    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=_REASONING_TOKENS)
+    reasoning_effort: Word | None = Field(None, description=_REASONING_EFFORT)
     max_draws: Positive = Field(1, description=_MAX_DRAWS)
     one_line: bool = Field(
         True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
@@ -321,6 +333,8 @@ class ScoringConfig(Section):
         "`python -m benchmarks.calibration` shows what more cost and save",
     )
     temperature: float = Field(0.0, ge=0, description="Of the scorer")
+    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=_REASONING_TOKENS)
+    reasoning_effort: Word | None = Field(None, description=_REASONING_EFFORT)
     max_draws: Positive = Field(1, description=_MAX_DRAWS)
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
     rho: Share = Field(0.1, description="Correlation of two questions of one document, for the design effect")
@@ -331,8 +345,15 @@ class ScoringConfig(Section):
 class EndpointConfig(Section):
     """Where a model is reached; in no stage hash."""
 
-    base_url: str | None = Field(None, description="Of an OpenAI-compatible server; left out, OpenAI's own")
+    base_url: str | None = Field(
+        None,
+        description="Of an OpenAI-compatible server, with a query where it wants one (Azure: `?api-version=…`); "
+        "left out, OpenAI's own",
+    )
     api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
+    api_key_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = Field(
+        None, description="Header with the key (Azure: `api-key`); left out, `Authorization: Bearer`"
+    )
     max_concurrent: Positive = Field(
         16, description="Requests in flight at most; fewer while the server is overloaded"
     )

@@ -102,7 +102,7 @@ def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[RoleNam
         n_plain = len({some[place].request.feature for place in plain})
         prompt_tokens = sum(prompts[place] for place in new)
         completion_tokens = sum(expected[place] for place in new)
-        most = sum(some[place].request.max_tokens for place in new)
+        most = sum(some[place].request.most_tokens for place in new)
         cached_tokens = rate.cached_share * prompt_tokens
         sent = [some[place].request for place in new]
         prompts_a_feature, completions_a_feature = (
@@ -145,7 +145,7 @@ def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) ->
     expected = counter.texts([each.answer for each in some])
     if rate.completion_tokens is not None:
         expected = [rate.completion_tokens] * len(some)
-    return [min(tokens, each.request.max_tokens) for tokens, each in zip(expected, some, strict=True)]
+    return [min(tokens, each.request.most_tokens) for tokens, each in zip(expected, some, strict=True)]
 
 
 def _figures(rows: pl.DataFrame) -> dict[str, float | int | str]:

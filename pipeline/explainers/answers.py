@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pipeline.asking.windows import one_line
 from pipeline.explainers.echoes import is_echo
 from pipeline.llm import Answer
+from pipeline.llm.texts import final_text
 
 _MARK = re.compile(r"\[EXPLANATION\]\s*:?", re.IGNORECASE)
 _LONGEST = 1000
@@ -30,8 +31,11 @@ def read_explanation(answer: Answer, own: Iterable[str], windows: Iterable[str])
 
 
 def parse_explanation(text: str) -> str | None:
-    """What stands after the last [EXPLANATION]: up to the end of its paragraph; None if there is nothing."""
-    parts = _MARK.split(text)
+    """What stands after the last [EXPLANATION]: up to the end of its paragraph; None if there is nothing.
+
+    Only what the model says in the end counts, not what it thinks before.
+    """
+    parts = _MARK.split(final_text(text) or "")
     if len(parts) < 2:
         return None
     words = parts[-1].strip().split("\n\n")[0]

@@ -66,6 +66,8 @@ def explain_request(
         max_tokens=explaining.max_tokens,
         temperature=explaining.temperature,
         stop=("\n",) if explaining.one_line else (),
+        reasoning_tokens=explaining.reasoning_tokens,
+        reasoning_effort=explaining.reasoning_effort,
     )
 
 

@@ -74,7 +74,7 @@ class LocalClient:
         prompts = [model.encode(request.messages) for request in requests]
         fitting = []
         for place, request in enumerate(requests):
-            n_needed = len(prompts[place]) + (0 if request.choices else request.max_tokens)
+            n_needed = len(prompts[place]) + (0 if request.choices else request.most_tokens)
             if model.max_length is None or n_needed <= model.max_length:
                 fitting.append(place)
             else:
@@ -176,7 +176,7 @@ def _batches(
     batch: list[int] = []
     longest = 0
     for place in places:
-        length = len(prompts[place]) + (0 if requests[place].choices else requests[place].max_tokens)
+        length = len(prompts[place]) + (0 if requests[place].choices else requests[place].most_tokens)
         if batch and max(longest, length) * (len(batch) + 1) > BATCH_TOKENS:
             yield batch
             batch, longest = [], 0
@@ -223,7 +223,7 @@ def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
                 row.written.append(token)
                 if _stopped(model, row):
                     row.status = "ok"
-                elif len(row.written) < row.request.max_tokens:
+                elif len(row.written) < row.request.most_tokens:
                     going.append(place)
         if not going:
             break
@@ -232,15 +232,15 @@ def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
             open_rows = [open_rows[place] for place in going]
         batch.append([row.written[-1] for row in open_rows])
     for place in places:
-        rows[place].text = _before_stop(model.decode(rows[place].written), rows[place].request.stop)
+        rows[place].text = _before_stop(model.decode(rows[place].written), rows[place].request.sent_stop)
 
 
 def _stopped(model: LocalModel, row: "_Row") -> bool:
     """Whether what a row has written holds one of its stops; without stops nothing is decoded."""
-    if not row.request.stop:
+    if not row.request.sent_stop:
         return False
     text = model.decode(row.written)
-    return any(stop in text for stop in row.request.stop)
+    return any(stop in text for stop in row.request.sent_stop)
 
 
 def _before_stop(text: str, stops: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """What a scorer's answer says: one truth value a question, or nothing at all.
 
 Asked for an object by number, models write it with text before it, in another order, over several lines, as a
-list, or as numbered lines. That is read; an answer of another length, or one that could be read in two ways, is
-not guessed at.
+list, or as numbered lines. That is read, from what a model says in the end and not from its thoughts; an answer of
+another length, or one that could be read in two ways, is not guessed at.
 """
 
 import json
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.llm import Answer
+from pipeline.llm.texts import final_text
 
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -41,6 +42,11 @@ def parse_many(text: str, n: int) -> list[bool] | None:
 
     If several objects or lists of that length stand there and differ, it is ambiguous and None.
     """
+    return _many(final_text(text) or "", n)
+
+
+def _many(text: str, n: int) -> list[bool] | None:
+    """`parse_many` of a final text."""
     found = [_object_values(each) for each in _OBJECT.findall(text)]
     found += [_list_values(each) for each in _LIST.findall(text)]
     if all(values is None for values in found):
@@ -56,10 +62,11 @@ def parse_one(text: str) -> bool | None:
 
     A bare number is none: to a question of yes or no it is more often the beginning of a list.
     """
-    many = parse_many(text, 1)
+    said = final_text(text) or ""
+    many = _many(said, 1)
     if many is not None:
         return many[0]
-    words = [word.lower() for word in _WORD.findall(text)]
+    words = [word.lower() for word in _WORD.findall(said)]
     if not words or words[0] not in _YES | _NO:
         return None
     says = {word in _YES for word in words if word in _YES | _NO}

@@ -88,6 +88,8 @@ def score_request(
         temperature=scoring.temperature,
         choices=CHOICES if is_one else None,
         schema=None if is_one else answer_schema(n),
+        reasoning_tokens=scoring.reasoning_tokens,
+        reasoning_effort=scoring.reasoning_effort,
     )
 
 

@@ -18,6 +18,8 @@ from pipeline.llm.server import pacing
 from pipeline.llm.server.client import OpenAIClient
 
 KEY = "sk-secret-0123456789"
+OF_THE_PACKAGE = ("ignore:BasicAuth is deprecated", "ignore:The 'proxy_auth' parameter is deprecated")
+"""Warnings about how the openai package hands a proxy's password to aiohttp."""
 QUESTION = Request("detection", "sae", 3, "model", (Message("user", "question"),), max_tokens=5)
 
 
@@ -90,6 +92,60 @@ def test_https_to_a_server_that_speaks_http_says_so():
         ask(oracle.base_url.replace("http:", "https:"), max_attempts=2)
 
 
+# Addresses ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behind, path", [
+    ("/v1", "/v1/chat/completions"),
+    ("/v1/", "/v1/chat/completions"),
+    ("/v1/chat/completions", "/v1/chat/completions"),
+    ("/v1/chat/completions/", "/v1/chat/completions"),
+    ("", "/chat/completions"),
+    ("/openai/deployments/a?api-version=2024-10", "/openai/deployments/a/chat/completions?api-version=2024-10"),
+    ("/x/chat/completions?api-version=1&b=c", "/x/chat/completions?api-version=1&b=c"),
+])  # fmt: skip
+def test_an_address_may_be_the_whole_path_and_have_a_query(behind, path):
+    with Oracle() as oracle:
+        assert ask(oracle.base_url.removesuffix("/v1") + behind).status == "ok"
+        assert set(oracle.paths) == {path}
+
+
+def test_a_key_may_go_in_a_header_of_its_own_and_goes_in_no_other(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with Oracle() as oracle:
+        client = OpenAIClient(f"{oracle.base_url}?api-version=1", "SOME_KEY", api_key_header="api-key")
+        [given] = answers_of(client, [QUESTION])
+        heads = [{name for name, value in head.items() if KEY in value} for head in oracle.heads]
+    assert given.status == "ok"
+    assert heads == [{"api-key"}] * 2  # the probe's and the request's
+    assert not any("authorization" in head for head in oracle.heads)
+
+
+def test_a_query_is_not_told_in_messages():
+    with Oracle(models=("another",)) as oracle, pytest.raises(ConfigError) as raised:
+        ask(f"{oracle.base_url}?key=hidden")
+    assert oracle.base_url in str(raised.value) and "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1"])
+def test_what_is_no_address_is_refused_at_once(url):
+    with pytest.raises(ConfigError, match="is no address"):
+        OpenAIClient(url, None)
+
+
+# Redirects ---------------------------------------------------------------------------------------------
+
+
+def test_a_redirect_is_not_followed_and_the_key_stays_with_the_server(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    with Oracle() as elsewhere:
+        moved = Reply(fault="status", status=307, location=f"{elsewhere.base_url}/chat/completions")
+        with Oracle(lambda body: moved) as oracle:
+            [given] = answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [QUESTION])
+        assert (given.status, given.attempts) == ("http_error", 1)
+        assert elsewhere.heads == []
+
+
 # Proxies -----------------------------------------------------------------------------------------------
 
 
@@ -154,6 +210,7 @@ def test_https_goes_through_a_tunnel_of_the_proxy_and_the_proxy_sees_no_key(
         assert KEY not in "".join(proxy.heads)
 
 
+@pytest.mark.filterwarnings(*OF_THE_PACKAGE)
 def test_the_name_and_password_of_a_proxy_are_sent_to_it(tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with Oracle(tls=tls) as oracle, running_proxy() as proxy:
@@ -180,6 +237,7 @@ def test_no_proxy_names_servers_that_are_asked_directly(tls, certificate, monkey
         assert proxy.heads == []
 
 
+@pytest.mark.filterwarnings(*OF_THE_PACKAGE)
 def test_a_proxy_that_refuses_is_named_and_its_password_is_not(tls, monkeypatch):
     with Oracle(tls=tls) as oracle, running_proxy(status=407) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:secret@{address(proxy)}")
