@@ -57,13 +57,10 @@ class Stage:
 _TOKENIZER = ("subject.model", "subject.revision", "subject.gguf_file")
 _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.max_tokens")
 
-_JUDGED = (
-    *("contexts", "documents", "slots", "activations", "feature_rules"),
-    *("examples", "explanations", "predictions"),
-)
+_JUDGED = ("rule_scores", "examples", "explanations", "predictions")
 _SCORING = (
     *("question_answers", "normal_quantile", "rate_intervals", "balanced_accuracies", "ranked_scores"),
-    *("sample_scores", "candidate_slots", "corpus_tokens", "rule_exact"),
+    *("sample_scores", "rule_exact"),
 )
 
 STAGES: dict[str, Stage] = {
@@ -120,6 +117,12 @@ STAGES: dict[str, Stage] = {
             "feature_rules",
             ("contexts", "documents", "tokens", "feature_tokens", "feature_stats"),
             sql=("train_tokens", "rule_candidates", "rule_sets", "feature_rules"),
+            buckets_at_once=4,
+        ),
+        Stage(
+            "rule_scores",
+            ("contexts", "documents", "activations", "feature_rules"),
+            sql=("normal_quantile", "test_corpus_tokens", "test_document_tokens", "rule_scores"),
             buckets_at_once=4,
         ),
         Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),

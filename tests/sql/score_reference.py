@@ -16,21 +16,23 @@ import pyarrow as pa
 
 SQL_FOLDER = Path(__file__).parents[2] / "sql"
 SAE = "layers.1"
+CONTEXT_LENGTH = 64
 VALUES = {
     "sae": SAE, "scoring_confidence": 0.95, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
-    "scoring_max_interval": 0.5,
+    "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0, "end_feature": 1024,
 }
 
 SAMPLE_STEPS = (
     *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
     "sample_scores",
 )
+RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule_exact")
 STEPS = {
-    "scores": (*SAMPLE_STEPS, "rule_exact", "scores"),
-    "score_details": (*SAMPLE_STEPS, "population_scores", "rule_exact", "score_details"),
+    "scores": (*SAMPLE_STEPS, *RULE_STEPS, "scores"),
+    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, "score_details"),
     "summary": ("normal_quantile", "question_answers", "answer_correlations", "summary"),
 }
-"""The SQL files of each table in their order; the pipeline has corpus_tokens run before rule_exact."""
+"""The SQL files of each table in their order, with those of the table rule_scores."""
 
 _text, _ints = pa.string(), pa.list_(pa.int32())
 INPUTS = {
@@ -58,10 +60,8 @@ INPUTS = {
     "activations": pa.schema([
         ("sae", _text), ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
     ]),
-    "corpus_tokens": pa.schema([
-        ("token_index", pa.int64()), ("context_id", pa.int64()), ("document_number", pa.int64()), ("role", _text),
-        ("token_id", pa.int32()), ("position", pa.int32()),
-    ]),
+    "contexts": pa.schema([("context_id", pa.int64()), ("doc_id", _text), ("token_ids", _ints)]),
+    "documents": pa.schema([("doc_id", _text), ("first_context_id", pa.int64()), ("role", _text)]),
     "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
     "llm_requests": pa.schema([
         ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from .score_reference import (
+    CONTEXT_LENGTH,
     SAE,
     Interval,
     ScoreDatabase,
@@ -343,15 +344,20 @@ def rule_database(documents, token_ids):
         {"sae": SAE, "feature": 7, "token_ids": token_ids, "is_chosen": True},
         {"sae": SAE, "feature": 7, "token_ids": [99], "is_chosen": False},
     ])
-    tokens, firings = [], []
+    contexts, firings = [], []
     for number, document in enumerate([*documents, [(1, False), (2, True)]]):
-        role = "test" if number < len(documents) else "train"
-        for position, (token_id, fires) in enumerate([(1, True), *document]):
-            tokens.append({"token_index": len(tokens), "context_id": number, "document_number": number,
-                           "role": role, "token_id": token_id, "position": position})
-            if fires:
-                firings.append({"sae": SAE, "feature": 7, "token_index": len(tokens) - 1, "activation": 1})
-    database.fill("corpus_tokens", tokens)
+        tokens = [(1, True), *document]
+        token_ids = [token_id for token_id, _ in tokens]
+        contexts.append({"context_id": number, "doc_id": f"d{number}", "token_ids": token_ids})
+        firings += [
+            {"sae": SAE, "feature": 7, "token_index": number * CONTEXT_LENGTH + position, "activation": 1}
+            for position, (_, fires) in enumerate(tokens) if fires
+        ]
+    database.fill("contexts", contexts)
+    database.fill("documents", [
+        {"doc_id": f"d{i}", "first_context_id": i, "role": "test" if i < len(documents) else "train"}
+        for i in range(len(contexts))
+    ])
     database.fill("activations", firings)
     return database
 
