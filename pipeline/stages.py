@@ -59,7 +59,7 @@ _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.
 
 _JUDGED = ("rule_scores", "examples", "explanations", "predictions")
 _SCORING = (
-    *("question_answers", "normal_quantile", "rate_intervals", "balanced_accuracies", "ranked_scores"),
+    *("question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
     *("sample_scores", "rule_exact"),
 )
 
@@ -111,7 +111,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "context_independence",
             ("feature_stats", "scrambled_contexts"),
-            sql=("normal_quantile", "context_independence"),
+            sql=("context_independence",),
         ),
         Stage(
             "feature_rules",
@@ -122,7 +122,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "rule_scores",
             ("contexts", "documents", "activations", "feature_rules"),
-            sql=("normal_quantile", "test_corpus_tokens", "test_document_tokens", "rule_scores"),
+            sql=("test_corpus_tokens", "test_document_tokens", "rule_scores"),
             buckets_at_once=4,
         ),
         Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
@@ -177,8 +177,7 @@ STAGES: dict[str, Stage] = {
             science=("scoring.provider", "scoring.model", "scoring.temperature", "scoring.max_draws"),
             sql=(
                 *("scored_explanations", "detection_questions", "fuzzing_questions", "questions"),
-                *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies"),
-                "next_questions",
+                *("question_answers", "rate_intervals", "balanced_accuracies", "next_questions"),
             ),
             prompts=("detection", "fuzzing", "questions"),
             version=2,
@@ -188,7 +187,8 @@ STAGES: dict[str, Stage] = {
         Stage(
             "summary",
             ("examples", "scores", "explanations", "predictions", "feature_routes"),
-            sql=("normal_quantile", "question_answers", "answer_correlations", "summary"),
+            science=("scoring.confidence",),
+            sql=("question_answers", "answer_correlations", "summary"),
         ),
     )
 }

@@ -107,12 +107,11 @@ errors as (
         *,
         if(x > 0, y / x, null) as ratio,
         sqrt(greatest(0, yy - 2 * ratio * xy + ratio * ratio * xx) * k / (k - 1)) / x as error,
-        z,
+        $scoring_z::double as z,
         z * z / k as zz,
         z * sqrt(ratio * (1 - ratio) / k + zz / (4 * k)) as half,
         n_fired_documents >= 10 and k >= 2 and x > 0 as is_bounded
     from ratios
-    cross join normal_quantile
 ),
 bounds as (
     select

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.lake import Lake
 from pipeline.tables import TABLES
 
-_QUESTIONS = ("scored_explanations", "detection_questions", "fuzzing_questions", "questions", "normal_quantile")
+_QUESTIONS = ("scored_explanations", "detection_questions", "fuzzing_questions", "questions")
 _ANSWERED = ("question_answers", "rate_intervals", "balanced_accuracies")
 
 

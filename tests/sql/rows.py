@@ -31,6 +31,7 @@ OTHER_SCHEMAS = {
     "scrambled_firings": pa.schema([
         ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
     ]),
+    "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
 }
 """Tables that Python code puts beside those of the lake before a SQL file runs."""

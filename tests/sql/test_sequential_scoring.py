@@ -57,7 +57,7 @@ class Scoring:
                 from truths;
             create or replace temp table fuzzing_questions as from detection_questions limit 0
         """)
-        self.database.make("questions", "normal_quantile")
+        self.database.make("questions")
 
     def _put(self, name, columns):
         connection = self.database.connection
