@@ -7,6 +7,7 @@ Unknown keys are refused with the nearest known one.
 
 import os
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
@@ -340,6 +341,11 @@ class ScoringConfig(Section):
     rho: Share = Field(0.1, description="Correlation of two questions of one document, for the design effect")
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
+
+    @property
+    def z(self) -> float:
+        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
+        return NormalDist().inv_cdf((1 + self.confidence) / 2)
 
 
 class EndpointConfig(Section):

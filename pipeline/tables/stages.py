@@ -57,13 +57,10 @@ class Stage:
 _TOKENIZER = ("subject.model", "subject.revision", "subject.gguf_file")
 _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.max_tokens")
 
-_JUDGED = (
-    *("contexts", "documents", "slots", "activations", "feature_rules"),
-    *("examples", "explanations", "predictions"),
-)
+_JUDGED = ("rule_scores", "examples", "explanations", "predictions")
 _SCORING = (
-    *("question_answers", "normal_quantile", "rate_intervals", "balanced_accuracies", "ranked_scores"),
-    *("sample_scores", "candidate_slots", "corpus_tokens", "rule_exact"),
+    *("question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
+    *("sample_scores", "rule_exact"),
 )
 
 STAGES: dict[str, Stage] = {
@@ -114,12 +111,18 @@ STAGES: dict[str, Stage] = {
         Stage(
             "context_independence",
             ("feature_stats", "scrambled_contexts"),
-            sql=("normal_quantile", "context_independence"),
+            sql=("context_independence",),
         ),
         Stage(
             "feature_rules",
             ("contexts", "documents", "tokens", "feature_tokens", "feature_stats"),
             sql=("train_tokens", "rule_candidates", "rule_sets", "feature_rules"),
+            buckets_at_once=4,
+        ),
+        Stage(
+            "rule_scores",
+            ("contexts", "documents", "activations", "feature_rules"),
+            sql=("test_corpus_tokens", "test_document_tokens", "rule_scores"),
             buckets_at_once=4,
         ),
         Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
@@ -181,9 +184,8 @@ STAGES: dict[str, Stage] = {
                 *("scoring.max_draws", "scoring.reasoning_tokens", "scoring.reasoning_effort"),
             ),
             sql=(
-                *("scored_explanations", "questions", "normal_quantile"),
-                *("question_answers", "rate_intervals", "balanced_accuracies"),
-                "next_questions",
+                *("scored_explanations", "questions"),
+                *("question_answers", "rate_intervals", "balanced_accuracies", "next_questions"),
             ),
             plugins="scorers",
         ),
@@ -192,7 +194,8 @@ STAGES: dict[str, Stage] = {
         Stage(
             "summary",
             ("examples", "scores", "explanations", "predictions", "feature_routes"),
-            sql=("normal_quantile", "question_answers", "answer_correlations", "summary"),
+            science=("scoring.confidence",),
+            sql=("question_answers", "answer_correlations", "summary"),
         ),
     )
 }

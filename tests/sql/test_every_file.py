@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from pipeline.plugins import find_plugins
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_files, sql_text
 
@@ -11,14 +12,16 @@ from .rows import CONFIG, Database
 
 FILES = sorted(sql_files())
 GIVEN = {
-    *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model"),
+    *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model", "scorer"),
     *("first_feature", "end_feature"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 
 
 def files_before(name):
-    """The SQL files that the pipeline runs before this one in its stage."""
+    """The SQL files that the pipeline runs before this one in its stage, or before a scorer's own."""
+    if name in find_plugins("scorers"):
+        return ("scored_explanations",)
     stage = next((stage.sql for stage in STAGES.values() if name in stage.sql), (name,))
     return stage[: stage.index(name)]
 
