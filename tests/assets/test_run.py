@@ -33,7 +33,7 @@ RunHere = Callable[[Path], Result]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which Dagster keeps its history, as `make setup` makes it: one for all runs."""
+    """The folder in which Dagster keeps its history, as a run makes it: one for all."""
     folder = tmp_path_factory.mktemp("home")
     shutil.copy(ROOT / "assets" / "dagster.yaml", folder)
     return folder
