@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pipeline.asking.spending import Asset, endpoint_of, is_local, open_budget, prices_of
-from pipeline.config import Config, SubjectConfig
+from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
 from pipeline.llm.draws import IsUsable, ask_draws
@@ -115,7 +115,7 @@ def local_client(config: Config, asset: Asset) -> "LocalClient":
     from pipeline.llm.local.client import LocalClient
 
     role = config.explaining if asset == "explanations" else config.scoring
-    return LocalClient(SubjectConfig(model=role.model, dtype=role.dtype), config.device)
+    return LocalClient(config.in_process(role), config.device)
 
 
 class _NoClient:
