@@ -23,23 +23,23 @@ class Role:
         name: The role.
         provider: Who runs the model: this process, or a server.
         model: Its name.
-        dtype: Its precision, where it runs in this process.
         temperature: With which it writes.
         max_draws: How often an answer of no use is asked for again.
         endpoint: Where it is reached, where it runs on a server.
         device: Where it runs in this process.
         prices: The price file.
+        local_model: Where the model is and its precision, where it runs in this process.
     """
 
     name: RoleName
     provider: str
     model: str
-    dtype: str
     temperature: float
     max_draws: int
     endpoint: EndpointConfig
     device: str
     prices: Path
+    local_model: SubjectConfig
 
     @property
     def is_local(self) -> bool:
@@ -67,7 +67,7 @@ class Role:
         """The model in this process, loaded on first use. Raises SubjectError if there is none."""
         from pipeline.llm.local.client import LocalClient
 
-        return LocalClient(SubjectConfig.model_validate({"model": self.model, "dtype": self.dtype}), self.device)
+        return LocalClient(self.local_model, self.device)
 
 
 def role_of(config: Config, name: RoleName) -> Role:
@@ -77,10 +77,10 @@ def role_of(config: Config, name: RoleName) -> Role:
         name,
         section.provider,
         section.model,
-        section.dtype,
         section.temperature,
         section.max_draws,
         config.endpoints.explainer if name == "explainer" else config.endpoints.scorer,
         config.device,
         config.budget.prices,
+        config.in_process(section),
     )

@@ -13,6 +13,8 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.commands.cost_page import cost_page
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
+from pipeline.errors import ConfigError
+from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
@@ -63,7 +65,11 @@ def _type_name(kind: pa.DataType) -> str:
 
 def config_page() -> str:
     """`docs/config.md`."""
-    parts = ["# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment.\n"]
+    parts = [
+        "# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment. Its paths "
+        "start at the\nfolder where the command is run; one below `config/` that is not there is taken from what "
+        "ships with latentlake.\n"
+    ]
     sections = _sections(Config, "")
     for title, model in sections:
         parts.append(
@@ -94,9 +100,10 @@ def with_tables(readme: str) -> str:
     return f"{before}{BEGIN}\n{readme_tables()}\n{END}{after}"
 
 
-def main() -> None:
-    """Write the generated pages."""
-    (ROOT / "docs").mkdir(exist_ok=True)
+def write_pages() -> None:
+    """Write the generated pages. Raises ConfigError outside a checkout, which alone has them."""
+    if ROOT != SHIPPED_FOLDER:
+        raise ConfigError("the references are written in a checkout of latentlake; an installed package has none")
     (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
     (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
     (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
@@ -125,7 +132,3 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined:
         return "required"
     return f"`{list(value) if isinstance(value, tuple) else value}`".replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    main()

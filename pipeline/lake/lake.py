@@ -352,7 +352,10 @@ class Lake:
         current = {self.folder(name, sae) for name, sae in self._versions}
         old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
         stale = [
-            path for path in (self.root / ".tmp").glob("*") if time.time() - path.stat().st_mtime > _STALE_SECONDS
+            path
+            for folder in (self.root, self.config.subject.converted_folder)
+            for path in (folder / ".tmp").glob("*")
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS
         ]
         for path in (*old, *stale):
             if path.is_dir():

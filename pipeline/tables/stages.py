@@ -19,9 +19,10 @@ from pydantic import BaseModel
 
 from pipeline.config import Config, Section
 from pipeline.plugins import find_plugin, shared_digest
+from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
 
-SQL_FOLDER = Path(__file__).parents[2] / "sql"
+SQL_FOLDER = SHIPPED_FOLDER / "sql"
 
 CORPUS_TOKENS, FIRINGS = "corpus_tokens", "firings"
 """SQL files for whose rows there are arrays."""
