@@ -28,7 +28,7 @@ from pipeline.llm.openai_client import OpenAIClient
 LATENCY_SECONDS = 1.0
 IN_FLIGHT = 100
 SECONDS = 180
-"""Of work, were it ideal; a batch takes minutes. A probe and the slow start of the pacing, some 4 s, come on top."""
+"""Of work, were it ideal; a batch takes minutes. A probe and the slow start of the pacing, 4 s, come on top."""
 N_PACKAGE = 6_000
 """Requests of the package alone."""
 N_AT_ONCE = 10_000
