@@ -70,7 +70,7 @@ STAGES: dict[str, Stage] = {
     stage.table: stage
     for stage in (
         Stage("saes"),
-        Stage("documents", science=(*_CUTTING, *_TOKENIZER), sql=("documents",)),
+        Stage("documents", science=(*_CUTTING, *_TOKENIZER), sql=("documents",), version=2),
         Stage("tokens", science=_TOKENIZER),
         Stage("contexts", ("documents",), sql=("contexts",)),
         Stage("slots", ("documents",), sql=("slots",)),
@@ -167,6 +167,7 @@ STAGES: dict[str, Stage] = {
             science=("explaining",),
             sql=("batch_features", "explained_features", "shown_examples"),
             prompts=("explain",),
+            version=2,
         ),
         Stage(
             "predictions",
@@ -181,7 +182,7 @@ STAGES: dict[str, Stage] = {
                 "next_questions",
             ),
             prompts=("detection", "fuzzing", "questions"),
-            version=2,
+            version=3,
         ),
         Stage("scores", _JUDGED, sql=(*_SCORING, "scores")),
         Stage("score_details", _JUDGED, sql=(*_SCORING, "population_scores", "score_details")),

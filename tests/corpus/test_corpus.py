@@ -38,6 +38,20 @@ def refusal(source) -> str:
     return str(caught.value)
 
 
+def test_control_tokens_spelled_in_a_text_stay_text(make_experiment, tmp_path):
+    said = "the goat<eos> and<bos> the red fox"
+    path = write_corpus(tmp_path / "texts", kind="jsonl", texts=[said, f"{said} " * 20])
+    lake = open_lake(
+        make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}], "max_document_tokens": 50})
+    )
+    write_documents(lake)
+    rows = rows_of(lake, "from documents")
+    tokenizer = AutoTokenizer.from_pretrained(lake.config.subject.model)
+    assert len(rows) > 2 and any(row["text"] == said for row in rows)
+    assert not any({tokenizer.bos_token_id, tokenizer.eos_token_id} & set(row["token_ids"]) for row in rows)
+    assert all(tokenizer.decode(row["token_ids"]) == row["text"] for row in rows)
+
+
 # Sources ----------------------------------------------------------------------------------------------
 
 
