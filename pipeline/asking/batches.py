@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pipeline.asking.spending import Asset, endpoint_of, is_local, open_budget, prices_of
+from pipeline.asking.spending import ASKING, Asset, endpoint_of, is_local, open_budget, prices_of
 from pipeline.config import Config, SubjectConfig
+from pipeline.errors import ConfigError
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
 from pipeline.llm.draws import IsUsable, ask_draws
@@ -93,8 +94,20 @@ def open_ledger(lake: Lake, asset: Asset, sae: str, batch: int) -> Ledger:
     return Ledger(lake.root / LEDGER_FOLDER, asset, sae, first, last, prices_of(lake.config, asset))
 
 
-def open_client(config: Config, asset: Asset, ledger: Ledger) -> Client:
-    """The client of the explainer or the scorer. Raises ConfigError if its key is not set."""
+def check_endpoints(config: Config) -> None:
+    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0."""
+    if config.budget.max_requests == 0:
+        return
+    for asset in ASKING:
+        try:
+            open_client(config, asset)
+        except ConfigError as error:
+            place = "explainer" if asset == "explanations" else "scorer"
+            raise ConfigError(f"endpoints.{place}: {error}") from None
+
+
+def open_client(config: Config, asset: Asset, ledger: Ledger | None = None) -> Client:
+    """The client of the explainer or the scorer; nothing is sent. Raises ConfigError if its key is not set."""
     if is_local(config, asset):
         return local_client(config, asset)
     from pipeline.llm.server.client import OpenAIClient

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from pipeline.asking.spending import budget_sentence
 from pipeline.config import load_config
+from pipeline.corpus.slots import check_first_texts
 from pipeline.errors import LatentlakeError
 from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
@@ -21,6 +22,7 @@ def main(arguments: list[str]) -> int:
     console = Console()
     try:
         lake = preflight(load_config(arguments[0]))
+        check_first_texts(lake)
         cost = caching_cost(lake)
         if cost:
             console.print(cost.sentence(), highlight=False, soft_wrap=True)
