@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import Config, EndpointConfig, SubjectConfig
+from pipeline.errors import ConfigError
 from pipeline.llm.requests import Client
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Role:
         """Whether the model runs in this process, which costs nothing."""
         return self.provider == "local"
 
-    def open_client(self, ledger: "Ledger") -> Client:
-        """Whoever answers; probes go to the ledger. Raises ConfigError if its key is not set."""
+    def open_client(self, ledger: "Ledger | None" = None) -> Client:
+        """Whoever answers; nothing is sent yet, probes go to the ledger. Raises ConfigError without its key."""
         if self.is_local:
             return self.local_client()
         from pipeline.llm.server.client import OpenAIClient
@@ -84,3 +85,12 @@ def role_of(config: Config, name: RoleName) -> Role:
         config.budget.prices,
         config.in_process(section),
     )
+
+
+def check_endpoints(config: Config) -> None:
+    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0."""
+    for name in ROLES if config.budget.max_requests != 0 else ():
+        try:
+            role_of(config, name).open_client()
+        except ConfigError as error:
+            raise ConfigError(f"endpoints.{name}: {error}") from None

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from pipeline.asking.spending import budget_sentence
 from pipeline.config import load_config
+from pipeline.corpus.slots import check_first_texts
 from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import print_estimate
@@ -17,6 +18,7 @@ def print_estimates(path: str) -> None:
     """Estimate the experiment of the config at `path`."""
     console = Console()
     lake = preflight(load_config(path))
+    check_first_texts(lake)
     cost = caching_cost(lake)
     if cost:
         console.print(cost.sentence(), highlight=False, soft_wrap=True)

@@ -85,14 +85,18 @@ def _converted(location: Location, model: str, folder: Path) -> Path:
 
 
 def load_tokenizer(subject: SubjectConfig) -> PreTrainedTokenizerBase:
-    """The model's fast tokenizer, loaded once per process. Raises SubjectError if there is none."""
+    """The model's fast tokenizer, loaded once per process. Raises SubjectError if there is none.
+
+    Text has no power over it: a control token spelled in a text is read as ordinary characters, unless
+    `split_special_tokens=False` is asked for.
+    """
     return _load_tokenizer(find_files(subject), subject.model)
 
 
 @cache
 def _load_tokenizer(location: Location, model: str) -> PreTrainedTokenizerBase:
     with loading(model):
-        tokenizer = AutoTokenizer.from_pretrained(location.name, **location.arguments)
+        tokenizer = AutoTokenizer.from_pretrained(location.name, split_special_tokens=True, **location.arguments)
     if not tokenizer.is_fast:
         raise SubjectError(f"subject model '{model}' has no fast tokenizer, which latentlake needs")
     tokenizer.model_max_length = int(1e9)  # contexts are cut here, not by the tokenizer

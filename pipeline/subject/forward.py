@@ -34,14 +34,26 @@ def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) 
     Raises:
         SubjectError: The model cannot be found, or a hookpoint is no module of it.
     """
-    with torch.device("meta"):
-        model = AutoModel.from_config(load_subject_config(subject))
+    model = _shapes(subject)
     _check_hookpoints(model, subject.model, hookpoints)
     # A ready-made mask: transformers would look into the (absent) values to make one.
     arguments = {"attention_mask": torch.zeros((1, 1, 4, 4), device="meta"), "use_cache": False}
     with _reading(model, hookpoints) as read:
         model(input_ids=torch.zeros((1, 4), dtype=torch.long, device="meta"), **arguments)
     return {hookpoint: read[hookpoint].shape[-1] for hookpoint in hookpoints}
+
+
+def module_paths(subject: SubjectConfig) -> frozenset[str]:
+    """The paths of all modules below the base model. Raises SubjectError if the model cannot be found."""
+    return frozenset(path for path, _ in _shapes(subject).named_modules() if path)
+
+
+@cache
+def _shapes(subject: SubjectConfig) -> nn.Module:
+    """The base model without a weight, on torch's meta device."""
+    with torch.device("meta"):
+        model: nn.Module = AutoModel.from_config(load_subject_config(subject))
+    return model
 
 
 class Subject:

@@ -68,7 +68,7 @@ STAGES: dict[str, Stage] = {
     stage.table: stage
     for stage in (
         Stage("saes"),
-        Stage("documents", science=(*_CUTTING, *_TOKENIZER), sql=("documents",)),
+        Stage("documents", science=(*_CUTTING, *_TOKENIZER), sql=("documents",), version=2),
         Stage("tokens", science=_TOKENIZER),
         Stage("contexts", ("documents",), sql=("contexts",)),
         Stage("slots", ("documents",), sql=("slots",)),
