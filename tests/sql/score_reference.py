@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from pipeline.tables.stages import sql_text
+from pipeline.tables.sql import sql_text
 
 SAE = "layers.1"
 VALUES = {
