@@ -1,7 +1,6 @@
 """`make docs`: the references that are generated from the code, so that they say what is true.
 
-`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`, and the
-README's table list from `tables`, between its two markers.
+`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`.
 """
 
 from pathlib import Path
@@ -26,14 +25,14 @@ _ROOTS = {
     "llm_requests": "the ledger",
 }
 
-BEGIN, END = "<!-- tables: made by `make docs` -->", "<!-- end of tables -->"
-
 
 def tables_page() -> str:
     """`docs/tables.md`."""
     return (
         "# The tables\n\nMade from `pipeline/tables/` by `make docs`. Counts, density and firing quantiles are "
         "over all documents;\nwhat an explainer, a rule or a route looks at comes from train documents only.\n\n"
+        + table_list()
+        + "\n\n"
         + table_reference()
     )
 
@@ -84,20 +83,13 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
-def readme_tables() -> str:
-    """The README's table list: what a row is, and what the table is made from."""
+def table_list() -> str:
+    """Every table in a line: what a row is, and what the table is made from."""
     lines = ["| table | rows | made from |", "|---|---|---|"]
     for table in TABLES.values():
         made_from = _ROOTS.get(table.name) or ", ".join(STAGES[table.name].inputs)
-        lines.append(f"| [{table.name}](docs/tables.md#{table.name}) | {table.row} | {made_from} |")
+        lines.append(f"| [{table.name}](#{table.name}) | {table.row} | {made_from} |")
     return "\n".join(lines)
-
-
-def with_tables(readme: str) -> str:
-    """The README with its table list made anew."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{readme_tables()}\n{END}{after}"
 
 
 def write_pages() -> None:
@@ -107,8 +99,6 @@ def write_pages() -> None:
     (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
     (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
     (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _sections(model: type[BaseModel], prefix: str) -> list[tuple[str, type[BaseModel]]]:

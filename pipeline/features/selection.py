@@ -19,7 +19,8 @@ from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
-from pipeline.tables.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
+from pipeline.tables.sql import parameters_of, relations_read, sql_text
+from pipeline.tables.stages import CORPUS_TOKENS, FIRINGS, STAGES
 
 
 def write_feature_table(lake: Lake, table: str, sae: str) -> Published:
@@ -68,7 +69,7 @@ def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) 
 
 def _first_by_bucket(table: str) -> int | None:
     """The place of the first of a stage's SQL files that runs some buckets of features at a time."""
-    for place, name in enumerate(STAGES[table].sql):
+    for place, name in enumerate(STAGES[table].steps):
         if name == FIRINGS or "first_feature" in parameters_of(sql_text(name)):
             return place
     return None
@@ -76,7 +77,7 @@ def _first_by_bucket(table: str) -> int | None:
 
 def _run_by_bucket(lake: Lake, table: str, sae: str, begin: int) -> Published:
     """Run a stage's SQL files before `begin` once, and the others some buckets of features at a time."""
-    names = STAGES[table].sql
+    names = STAGES[table].steps
     with lake.connect(sae) as connection, ExitStack() as stack:
         for name in names[:begin]:
             if name != CORPUS_TOKENS:  # it grows with the corpus, and is what the places are
@@ -95,7 +96,7 @@ def _bucket_rows(
     """
     last, n_buckets = names[-1], n_buckets_of(lake.config.sae(sae).n_features)
     by_sql = [name for name in names if name not in COUNTED and name not in DRAWN]
-    read = {table for name in by_sql for table in tables_read(sql_text(name))}
+    read = {table for name in by_sql for table in relations_read(name)}
     counted = [name for name in names if name in COUNTED and name in {last, *read}]
     with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
         for bucket in range(0, n_buckets, STAGES[last].buckets_at_once):

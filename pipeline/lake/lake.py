@@ -25,15 +25,8 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.tables import TABLES, Table
-from pipeline.tables.stages import (
-    STAGES,
-    SourceHashes,
-    Versions,
-    config_value,
-    parameters_of,
-    sql_text,
-    stage_hash,
-)
+from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.stages import STAGES, SourceHashes, Versions, stage_hash
 
 SCHEMA_FILE = "schema.parquet"
 CATALOG_FILE = "catalog.duckdb"
@@ -249,7 +242,7 @@ class Lake:
         Parameters are named `$<section>_<key>` after the config; `$sae`, `$shard`, `$batch` and `values` go
         beside them, and the tables `given` beside those of the lake.
         """
-        names = STAGES[table].sql
+        names = STAGES[table].steps
         values = {"sae": sae, "shard": shard, "batch": batch, **values}
         with self.connect(sae, batch) as connection:
             for name, rows in (given or {}).items():

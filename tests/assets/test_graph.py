@@ -44,7 +44,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "activation_shards": ["contexts", "saes"],
         "activations": ["activation_shards"],
         "feature_tokens": ["activations", "contexts", "documents", "slots"],
-        "feature_stats": ["activations", "contexts", "documents", "saes", "slots", "tokens"],
+        "feature_stats": ["activations", "contexts", "documents", "feature_tokens", "saes", "slots", "tokens"],
         "scrambled_contexts": ["contexts", "documents", "feature_stats", "feature_tokens", "saes", "tokens"],
         "context_independence": ["feature_stats", "scrambled_contexts"],
         "feature_logits": ["saes", "tokens"],
@@ -57,7 +57,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
             *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_routes"),
             *("feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
         ],
-        "example_index": ["activations", "contexts", "documents", "saes", "slots"],
+        "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
             *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_stats"),
             *("selected_features", "slots"),

@@ -139,7 +139,7 @@ def test_rows_by_bucket_are_those_of_all_features_at_once(lake, monkeypatch, tab
     with lake.connect(SAE) as connection:
         by_bucket = connection.sql(f"select * exclude (sae) from {table} order by all").fetchall()
         given = {"sae": SAE, "first_feature": 0, "end_feature": SIZE.n_features}
-        *before, last = STAGES[table].sql
+        *before, last = STAGES[table].steps
         for name in before:
             lake.create_temporary(connection, name, **given)
         at_once = lake.select(connection, last, **given).project("* exclude (sae)").order("all").fetchall()
@@ -181,7 +181,7 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
     for table in ("feature_tokens", "feature_stats", "feature_rules", "feature_routes", "example_index"):
         write_feature_table(lake, table, SAE)
     write_selected_features(lake, SAE)
-    *before, last = STAGES["examples"].sql
+    *before, last = STAGES["examples"].steps
     with lake.connect(SAE, 0) as connection:
         for name in before:
             lake.create_temporary(connection, name, sae=SAE, batch=0)

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from pipeline.config import Config
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_text
+from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
+from pipeline.tables.stages import STAGES
 
 SAE = "layers.1"
 CONFIG = Config(
@@ -41,6 +42,12 @@ OTHER_SCHEMAS = {
 """Tables that Python code puts beside those of the lake before a SQL file runs."""
 
 Row = dict[str, Any]
+
+
+def steps_before(name: str) -> tuple[str, ...]:
+    """The SQL files that the pipeline runs before this one."""
+    given = {relation for stage in STAGES.values() for relation in stage.given}
+    return steps_of(name, given=given)[:-1]
 
 
 class Database:
@@ -93,13 +100,12 @@ class Database:
             self.fill(name, rows)
 
     def make_before(self, name: str, **values: Any) -> None:
-        """Run the SQL files that the pipeline runs before this one, in the first stage that has it."""
-        files = next(stage.sql for stage in STAGES.values() if name in stage.sql)
-        self.make(*files[: files.index(name)], **values)
+        """Run the SQL files that the pipeline runs before this one."""
+        self.make(*steps_before(name), **values)
 
     def run_stage(self, table: str, **values: Any) -> list[Row]:
         """Run every SQL file of a table's stage, and return the table's rows."""
-        self.make(*STAGES[table].sql, **values)
+        self.make(*STAGES[table].steps, **values)
         return self.read(table)
 
     def read(self, name: str) -> list[Row]:

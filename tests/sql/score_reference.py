@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.summary import student_quantiles
-from pipeline.tables.stages import sql_text
+from pipeline.tables.sql import sql_text
 
 SAE = "layers.1"
 CONTEXT_LENGTH = 64
