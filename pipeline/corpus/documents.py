@@ -3,8 +3,8 @@
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from pipeline.corpus.python_texts import Text
 from pipeline.errors import CorpusError
 from pipeline.lake import Lake, Published, RowGroupWriter
 from pipeline.lake.sources import corpus_texts
+from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.progress import progress
@@ -73,15 +74,9 @@ def write_documents(lake: Lake) -> Published:
                 f"the corpus is empty: {n_read} documents read, none of {corpus.min_document_tokens} tokens or "
                 "more (corpus.min_document_tokens)"
             )
-        published = _number_documents(lake, path)
-    counts = lake.query("document_counts").row(0, named=True)
-    figures = {
-        "documents_read": n_read,
-        "too_short": n_short,
-        "duplicates": n_read - n_short - published.n_rows,
-        **counts,
-    }
-    return Published(published.table, published.path, published.n_rows, figures)
+        published = make_table(lake, "documents", given={"read_documents": [path]})
+    counts = {"documents_read": n_read, "too_short": n_short, "duplicates": n_read - n_short - published.n_rows}
+    return replace(published, figures={**counts, **published.figures})
 
 
 def write_tokens(lake: Lake) -> Published:
@@ -104,16 +99,7 @@ def write_tokens(lake: Lake) -> Published:
 
 def write_contexts(lake: Lake, shard: int) -> Published:
     """Cut a shard's documents into context windows; ends of documents are kept."""
-    lake.require("documents")
-    return lake.run_stage("contexts", shard=shard, bos_token_id=bos_prefix(lake))
-
-
-def write_slots(lake: Lake) -> Published:
-    """Cut every context into slots. Figures: slots, copied test slots, tokens in no slot."""
-    lake.require("documents")
-    published = lake.run_stage("slots")
-    figures = lake.query("slot_counts").row(0, named=True)
-    return Published(published.table, published.path, published.n_rows, figures)
+    return make_table(lake, "contexts", shard=shard, bos_token_id=bos_prefix(lake))
 
 
 def bos_prefix(lake: Lake) -> list[int]:
@@ -126,13 +112,6 @@ def bos_prefix(lake: Lake) -> list[int]:
             f"corpus.prepend_bos is set, but the tokenizer of '{lake.config.subject.model}' has no BOS token"
         )
     return [bos]
-
-
-def _number_documents(lake: Lake, path: Path) -> Published:
-    """Run `documents.sql` over what was read."""
-    with lake.connect() as connection:
-        connection.read_parquet(str(path)).create_view("read_documents")
-        return lake.write("documents", lake.select(connection, "documents").to_arrow_reader())
 
 
 def _pieces(texts: Iterable[Text], tokenizer: Any, corpus: CorpusConfig) -> Iterator[Piece]:

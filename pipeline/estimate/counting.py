@@ -1,6 +1,6 @@
 """Counting the requests of a batch: the code that would send them runs, and nobody is asked.
 
-Examples, explanations and predictions are made as in a run, but as temporary tables. What the ledger holds is
+Examples, explanations and predictions are made as in a run, and not written. What the ledger holds is
 answered from it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens,
 Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of
 the time, where intervals are widest: where scoring stops by their width, real answers ask for no more.
@@ -11,32 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import duckdb
+import pyarrow as pa
 
-from pipeline.asking.spending import ASKING, Asset
+from pipeline.asking.spending import Asset
 from pipeline.explainers import explanation_id, explanations_table, read_to_explain
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
-from pipeline.make_table import batch_rows
+from pipeline.make_table import read_rows
 from pipeline.scorers import Asking, predictions_table
-from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
 _STAND_IN = (
     "words and phrases that introduce a comparison or a contrast, such as conjunctions and adverbs at the "
     "beginning of a clause"
 )
-
-
-_MADE_BY_SQL = [
-    table
-    for table in STAGES
-    if TABLES[table].partition == "sae_batch"
-    and table not in ASKING
-    and any(table in STAGES[asset].inputs for asset in ASKING)
-]
-"""Tables of a batch that requests are made from and that ask nobody, inputs first."""
 
 
 class Counted(NamedTuple):
@@ -57,21 +46,23 @@ class Counted(NamedTuple):
     answer: str
 
 
-def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, batch: int) -> list[Counted]:
+def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list[Counted]:
     """Every request of a batch once, in the order in which a run would come to it.
 
-    `connection` sees the SAE's tables and the temporary table `selected_features`; others are made here.
+    `selected` are the rows of `selected_features`; the tables that follow from them are made here.
     """
-    for table in _MADE_BY_SQL:
-        made = connection.from_arrow(batch_rows(lake, connection, table, sae, batch).read_all())
-        made.query("made", f"create or replace temp table {table} as from made")
+    made = {"selected_features": selected}
+    for table in STAGES["estimate"].rehearses:
+        if STAGES[table].is_sql:
+            made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
     explaining = _StandIns(_known(lake, "explanations", sae, batch))
-    to_explain = read_to_explain(lake, connection, sae, batch)
+    with lake.connect(sae, batch, made) as connection:
+        to_explain = read_to_explain(lake, connection, sae, batch)
     answers = explaining.explain(list(to_explain.requests.values()))
-    explanations = connection.from_arrow(explanations_table(sae, to_explain, answers))
-    explanations.query("made", "create or replace temp table explanations as from made")
+    made["explanations"] = explanations_table(sae, to_explain, answers)
     scoring = _StandIns(_known(lake, "predictions", sae, batch))
-    predictions_table(lake, connection, sae, scoring.score)
+    with lake.connect(sae, batch, made) as connection:
+        predictions_table(lake, connection, sae, scoring.score)
 
     rows = to_explain.features.select("feature", "route").iter_rows()
     told = {feature for feature, route in rows if route == "llm" and feature in to_explain.requests}

@@ -11,10 +11,9 @@ import pyarrow as pa
 from pipeline.asking.batches import BatchAsker
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import ScoringConfig
-from pipeline.features.selection import feature_figures
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer, Request
-from pipeline.make_table import write_batch_table
+from pipeline.make_table import make_table
 from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
 from pipeline.scorers.questions import Question, Scorer, score_request
 from pipeline.scorers.rounds import Rounds
@@ -41,9 +40,7 @@ def write_fuzzing_pairs(lake: Lake, sae: str, batch: int) -> Published:
 
     Raises LakeError if an input is missing.
     """
-    published = write_batch_table(lake, "fuzzing_pairs", sae, batch)
-    figures = feature_figures(lake, "fuzzing_pairs", sae, batch)
-    return Published(published.table, published.path, published.n_rows, figures)
+    return make_table(lake, "fuzzing_pairs", sae=sae, batch=batch)
 
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:

@@ -61,7 +61,7 @@ class Stage:
 
     @cached_property
     def steps(self) -> tuple[str, ...]:
-        """The SQL files that it runs, each after those that it reads; the last of a table made by SQL is its own."""
+        """The SQL files that it runs, each after those that it reads; a table made by SQL ends with its own."""
         return steps_of(*((self.table,) if self.is_sql else self.queries), given=self.given)
 
     @cached_property

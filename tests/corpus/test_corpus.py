@@ -13,10 +13,11 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from pipeline.config import FileTexts, HubTexts
-from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_slots, write_tokens
+from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_tokens
 from pipeline.corpus.python_texts import Text
 from pipeline.corpus.readers import read_texts, source_files
 from pipeline.errors import CorpusError
+from pipeline.make_table import make_table
 from pipeline.models.token_bytes import token_bytes
 
 REPOSITORY = Path(__file__).parents[2]
@@ -323,7 +324,7 @@ def test_text_with_half_a_character_is_refused_by_file_and_row_or_kept(make_expe
 def test_slots_leave_out_position_zero_and_never_overlap(make_experiment):
     lake = open_lake(make_experiment(corpus={"shards": 1}))
     write_documents(lake)
-    published = write_slots(lake)
+    published = make_table(lake, "slots")
     taken = set()
     for row in rows_of(lake, "from slots"):
         places = {(row["context_id"], row["start"] + place) for place in range(row["n_tokens"])}
