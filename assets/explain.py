@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 @table_asset(group="explain_and_score", by="batch")
 def examples(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per window that an LLM may read: a slot with its tokens and the feature's activation on each."""
-    from pipeline.make_table import write_batch_table
+    from pipeline.make_table import make_table
 
-    return write_batch_table(lake, "examples", sae, batch)
+    return make_table(lake, "examples", sae=sae, batch=batch)
 
 
 @table_asset(group="explain_and_score", by="batch")
 def fuzzing_pairs(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per activating test window that fuzzing may mark, with the window marked wrongly alike."""
-    from pipeline.scorers.write import write_fuzzing_pairs
+    from pipeline.make_table import make_table
 
-    return write_fuzzing_pairs(lake, sae, batch)
+    return make_table(lake, "fuzzing_pairs", sae=sae, batch=batch)
 
 
 @table_asset(group="explain_and_score", by="batch", pool="llm")
@@ -43,17 +43,17 @@ def predictions(lake: "Lake", sae: str, batch: int) -> "Published":
 @table_asset(group="explain_and_score", by="batch")
 def scores(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per explanation, scorer and role."""
-    from pipeline.make_table import write_batch_table
+    from pipeline.make_table import make_table
 
-    return write_batch_table(lake, "scores", sae, batch)
+    return make_table(lake, "scores", sae=sae, batch=batch)
 
 
 @table_asset(group="explain_and_score", by="batch")
 def score_details(lake: "Lake", sae: str, batch: int) -> "Published":
     """One row per explanation, scorer, role, metric, stratum and weighting."""
-    from pipeline.make_table import write_batch_table
+    from pipeline.make_table import make_table
 
-    return write_batch_table(lake, "score_details", sae, batch)
+    return make_table(lake, "score_details", sae=sae, batch=batch)
 
 
 @table_asset(group="explain_and_score")

@@ -19,17 +19,17 @@ def activations(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def feature_tokens(lake: "Lake", sae: str) -> "Published":
     """One row per feature and token that it fires on in train documents (position 0 left out)."""
-    from pipeline.features.selection import write_feature_table
+    from pipeline.make_table import make_table
 
-    return write_feature_table(lake, "feature_tokens", sae)
+    return make_table(lake, "feature_tokens", sae=sae)
 
 
 @table_asset(group="prepare", by="sae")
 def feature_stats(lake: "Lake", sae: str) -> "Published":
     """One row per feature of an SAE, every one: counts, quantiles and heuristics."""
-    from pipeline.features.selection import write_feature_table
+    from pipeline.make_table import make_table
 
-    return write_feature_table(lake, "feature_stats", sae)
+    return make_table(lake, "feature_stats", sae=sae)
 
 
 @table_asset(group="prepare", by="sae")
@@ -43,33 +43,33 @@ def scrambled_contexts(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def context_independence(lake: "Lake", sae: str) -> "Published":
     """One row per SAE and threshold: features that fire in at least that share of their scrambled contexts."""
-    from pipeline.features.selection import write_feature_table
+    from pipeline.make_table import make_table
 
-    return write_feature_table(lake, "context_independence", sae)
+    return make_table(lake, "context_independence", sae=sae)
 
 
 @table_asset(group="prepare", by="sae")
 def feature_rules(lake: "Lake", sae: str) -> "Published":
     """One row per feature, kind, size limit and target: the token set of best F1 on train documents."""
-    from pipeline.features.selection import write_feature_table
+    from pipeline.make_table import make_table
 
-    return write_feature_table(lake, "feature_rules", sae)
+    return make_table(lake, "feature_rules", sae=sae)
 
 
 @table_asset(group="prepare", by="sae")
 def rule_scores(lake: "Lake", sae: str) -> "Published":
     """One row per feature with a chosen rule: how well the rule says, on every test token, where it fires."""
-    from pipeline.features.selection import write_feature_table
+    from pipeline.make_table import make_table
 
-    return write_feature_table(lake, "rule_scores", sae)
+    return make_table(lake, "rule_scores", sae=sae)
 
 
 @table_asset(group="prepare", by="sae")
 def feature_routes(lake: "Lake", sae: str) -> "Published":
     """One row per feature, every one, exactly once: where it goes and why."""
-    from pipeline.features.selection import write_feature_table
+    from pipeline.make_table import make_table
 
-    return write_feature_table(lake, "feature_routes", sae)
+    return make_table(lake, "feature_routes", sae=sae)
 
 
 @table_asset(group="prepare", by="sae")
@@ -99,9 +99,9 @@ def feature_neighbours(lake: "Lake", sae: str) -> "Published":
 @table_asset(group="prepare", by="sae")
 def example_index(lake: "Lake", sae: str) -> "Published":
     """One row per candidate slot of a feature that a draw may take as an example."""
-    from pipeline.features.selection import write_feature_table
+    from pipeline.make_table import make_table
 
-    return write_feature_table(lake, "example_index", sae)
+    return make_table(lake, "example_index", sae=sae)
 
 
 @table_asset(group="prepare", by="sae")

@@ -18,9 +18,9 @@ from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import SOURCES_FILE, open_sources
-from pipeline.make_table import write_batch_table
+from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
-from pipeline.scorers.write import write_fuzzing_pairs, write_predictions
+from pipeline.scorers.write import write_predictions
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (
@@ -65,8 +65,8 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
             target.parent.mkdir()
             target.symlink_to(demo.folder(table, sae))
         write_selected_features(lake, sae)
-        write_batch_table(lake, "examples", sae, 0)
-        write_fuzzing_pairs(lake, sae, 0)
+        make_table(lake, "examples", sae=sae, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=sae, batch=0)
         yield lake
 
 
@@ -99,7 +99,7 @@ def asked_lake(
             lake.config = asking_at(lake.config, oracle.base_url)
             write_explanations(lake, sae, 0)
             write_predictions(lake, sae, 0)
-        write_batch_table(lake, "scores", sae, 0)
+        make_table(lake, "scores", sae=sae, batch=0)
         yield Asked(lake, sae)
 
 

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.figures import Figure, Measured, measured, publish
@@ -29,11 +30,12 @@ from benchmarks.synthetic import (
     write_corpus,
     write_neighbours,
 )
+from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rendering import rendered_windows
-from pipeline.features.selection import write_feature_table, write_selected_features
+from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import open_places
 from pipeline.firings.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
-from pipeline.make_table import batch_rows
+from pipeline.make_table import make_table, open_rows, read_rows
 
 SCALES = ("small", "large")
 
@@ -188,7 +190,7 @@ def _merge(size: Size, folder: Path) -> float:
 
 def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
     for table in tables:
-        write_feature_table(open_synthetic(size, folder), table, SAE)
+        make_table(open_synthetic(size, folder), table, sae=SAE)
 
 
 def _write_examples(size: Size, folder: Path) -> Examples:
@@ -197,16 +199,19 @@ def _write_examples(size: Size, folder: Path) -> Examples:
     write_neighbours(lake, size)
     write_selected_features(lake, SAE)
     begin = time.process_time()
-    with lake.connect(SAE, 0) as connection:
-        written = lake.write("examples", batch_rows(lake, connection, "examples", SAE, 0), sae=SAE, batch=0)
-        all_s = time.process_time() - begin
-        (n_features,) = connection.sql("select count(*) from batch_features").fetchall()[0]
+    written = make_table(lake, "examples", sae=SAE, batch=0)
+    all_s = time.process_time() - begin
+    given = {"taken_slots": read_rows(lake, "taken_slots", sae=SAE, batch=0)}
+    n_features = pc.count_distinct(given["taken_slots"]["feature"]).as_py()
+    begin = time.process_time()
+    with lake.connect(SAE, 0, given) as connection:
+        lake.create_temporary(connection, "candidate_slots")
         with open_places(lake, connection) as places:
             begin = time.process_time()
-            connection.register("rendered_windows", rendered_windows(lake, connection, SAE, places))
-            rows = lake.select(connection, "examples", sae=SAE).to_arrow_reader()
-            lake.write("examples", rows, sae=SAE, batch=0)
-            rendering_s = time.process_time() - begin
+            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), places, connection))
+    with open_rows(lake, "examples", sae=SAE, batch=0, given={**given, "rendered_windows": windows}) as rows:
+        lake.write("examples", rows, sae=SAE, batch=0)
+    rendering_s = time.process_time() - begin
     return Examples(n_features, written.n_rows, all_s, rendering_s)
 
 

@@ -5,13 +5,14 @@ import pyarrow as pa
 from scipy.special import stdtrit
 
 from pipeline.lake import Lake, Published
+from pipeline.make_table import make_table
 
 
 def write_summary(lake: Lake) -> Published:
     """Make the table `summary` from every batch that is there."""
     most_features = max(sae.n_features for sae in lake.config.saes)
     quantiles = student_quantiles(lake.config.scoring.confidence, most_features)
-    return lake.run_stage("summary", given={"student_quantiles": quantiles})
+    return make_table(lake, "summary", given={"student_quantiles": quantiles})
 
 
 def student_quantiles(confidence: float, most_features: int) -> pa.Table:

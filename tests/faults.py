@@ -177,18 +177,18 @@ def _context() -> Any:
 def _explain_and_score(path: str) -> None:
     from pipeline.explainers.write import write_explanations
     from pipeline.llm.server import pacing
-    from pipeline.make_table import write_batch_table
-    from pipeline.scorers.write import write_fuzzing_pairs, write_predictions
+    from pipeline.make_table import make_table
+    from pipeline.scorers.write import write_predictions
 
     pacing.FIRST_WAIT_SECONDS = 0.02  # the faults pass as fast
     lake = open_lake(load_config(path))
     if not lake.has("examples", sae=SAE, batch=0):
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
     write_explanations(lake, SAE, 0)
     write_predictions(lake, SAE, 0)
-    write_batch_table(lake, "scores", SAE, 0)
-    write_batch_table(lake, "score_details", SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    make_table(lake, "score_details", sae=SAE, batch=0)
 
 
 def _amid(process: Any, brain: Faulty, n_attempts: int) -> bool:

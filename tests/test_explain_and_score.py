@@ -40,8 +40,8 @@ from pipeline.explainers.default import own_texts
 from pipeline.explainers.write import explanation_id, write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
-from pipeline.make_table import write_batch_table
-from pipeline.scorers.write import write_fuzzing_pairs, write_predictions
+from pipeline.make_table import make_table
+from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -111,8 +111,8 @@ def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details:
     """The batches' tables, one after another."""
     lake = open_lake(config)
     for batch in batches:
-        write_batch_table(lake, "examples", SAE, batch)
-        write_fuzzing_pairs(lake, SAE, batch)
+        make_table(lake, "examples", sae=SAE, batch=batch)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=batch)
         write_explanations(lake, SAE, batch)
         judge(lake, batch, details=details)
     return lake
@@ -121,9 +121,9 @@ def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details:
 def judge(lake: Lake, batch: int = 0, *, details: bool = False) -> None:
     """Predictions and scores of the explanations that are there."""
     write_predictions(lake, SAE, batch)
-    write_batch_table(lake, "scores", SAE, batch)
+    make_table(lake, "scores", sae=SAE, batch=batch)
     if details:
-        write_batch_table(lake, "score_details", SAE, batch)
+        make_table(lake, "score_details", sae=SAE, batch=batch)
 
 
 def tables(lake: Lake, *names: str, batch: int = 0) -> dict[str, pl.DataFrame]:
@@ -254,8 +254,8 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
 def test_an_explainer_that_fails_gives_no_explanation(make: Make, failure: Reply, status: str) -> None:
     with Oracle(lambda body: failure) as oracle:
         lake = open_lake(make(oracle.base_url))
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         judge(lake)
     [failed] = rows_of(lake, "from explanations where explainer = 'default'")
@@ -269,7 +269,7 @@ def test_an_echo_is_asked_again_and_told_from_the_raw_answer_at_each_replay(make
     replies = [echo, f"[EXPLANATION]: {ANIMALS_TOLD}"]
     with Oracle(lambda body: replies[min(oracle.n_requests, 2) - 1]) as oracle:
         lake = open_lake(make(oracle.base_url, explaining={"max_draws": 3}))
-        write_batch_table(lake, "examples", SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         assert oracle.n_requests == 2
         first = tables(lake, "explanations")
@@ -316,7 +316,7 @@ def stop_rates(make: Make, tiny_subject: Path) -> dict[tuple[str, str], dict[str
         schema = TABLES["examples"].schema
         rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), schema)
         lake.write("examples", rows, sae=SAE, batch=0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
         explained = [
             {
@@ -411,8 +411,8 @@ def test_another_batch_size_buys_nothing_again(told: Any, make: Make) -> None:
         config = make(oracle.base_url, "other controls", **sections)
         write_selected_features(open_lake(config), SAE)
         lake = open_lake(config)
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         write_predictions(lake, SAE, 0)
         assert not prompts(oracle.requests) & prompts(before)
@@ -456,8 +456,8 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
     with Oracle(slowly(TRUTH, 0.02)) as oracle:
         config = make(oracle.base_url, scoring=one, explaining={"controls": 0}, endpoint={"max_concurrent": 4})
         lake = open_lake(config)
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         n_before = oracle.n_requests
         root = Path(__file__).parent
@@ -503,8 +503,8 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
                 for table in ("feature_stats", "feature_routes", "selected_features", "feature_neighbours",
                               "example_index", "feature_rules", "rule_scores"):  # fmt: skip
                     turn(lake, table)
-            write_batch_table(lake, "examples", SAE, 0)
-            write_fuzzing_pairs(lake, SAE, 0)
+            make_table(lake, "examples", sae=SAE, batch=0)
+            make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
             examples = tables(lake, "examples")
             if is_turned:
                 turn(lake, "examples", batch=0)
@@ -518,7 +518,7 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
                 turn(lake, "predictions", batch=0)
             judged = []
             for table in ("scores", "score_details"):
-                write_batch_table(lake, table, SAE, 0)
+                make_table(lake, table, sae=SAE, batch=0)
                 judged.append(tables(lake, table))
             assert oracle.max_in_flight == 1 if at_once == 1 else oracle.max_in_flight > 1
             made.append(examples | explanations | predictions | judged[0] | judged[1])
@@ -710,8 +710,8 @@ def test_controls_are_there_for_the_first_features_only(told: Any, make: Make, t
     assert words[ANIMAL, "default"] == ANIMALS_TOLD
     with Oracle(TRUTH) as oracle:
         lake = open_lake(make(oracle.base_url, explaining={"controls": 1}))
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
     assert len(rows_of(lake, "from explanations where explainer = 'empty'")) == 1
 

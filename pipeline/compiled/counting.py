@@ -4,7 +4,6 @@ DuckDB's hash tables over (feature, token) and its windows took most of the time
 (`benchmarks/store.py`); the heuristics on these counts stay in SQL. A test compares each method with its file.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.compiled.inputs import Inputs, named
 from pipeline.compiled.passes import (
     Occurrences,
     Pairs,
@@ -23,19 +23,18 @@ from pipeline.compiled.passes import (
     order_strengths,
 )
 from pipeline.compiled.segments import Ints, order_segments
-from pipeline.config import HeuristicsConfig
-from pipeline.firings.buckets import Bucket, Places
 from pipeline.firings.store import ROUNDED_BITS
 
 
 class Counts:
     """The counts of one bucket's features; a method gives the rows of the SQL file of its name."""
 
-    def __init__(self, bucket: Bucket, places: Places, heuristics: HeuristicsConfig) -> None:
+    def __init__(self, inputs: Inputs) -> None:
+        bucket, self._places = inputs.firings, inputs.places
+        self._sae = inputs.sae
         self._features, self._starts = bucket.features, bucket.starts
-        self._firings = bucket.starts, bucket.activation, places.at[bucket.token_index]
-        self._places = places
-        self._heuristics = heuristics
+        self._firings = bucket.starts, bucket.activation, self._places.at[bucket.token_index]
+        self._heuristics = inputs.lake.config.heuristics
 
     def feature_counts(self) -> pa.Table:
         """`sql/compiled/feature_counts.sql`."""
@@ -78,10 +77,11 @@ class Counts:
         )
 
     def feature_tokens(self) -> pa.Table:
-        """`sql/compiled/feature_tokens.sql`, but for the name of the SAE."""
+        """`sql/compiled/feature_tokens.sql`."""
         pairs = self._pairs
         return pa.table(
             {
+                "sae": named(self._sae, len(pairs.token_id)),
                 "feature": self._features[self._feature_of_pair],
                 "token_id": pairs.token_id,
                 "n_active": pairs.n_active,
@@ -176,16 +176,6 @@ class Counts:
     def _strong_cut(self) -> npt.NDArray[np.float64]:
         """Above it a train firing is strong, [n_features]."""
         return self._heuristics.strong_share * self._strengths.largest_train.astype(np.float64)
-
-
-COUNTED: dict[str, Callable[[Counts], pa.Table]] = {
-    method.__name__: method
-    for method in (
-        *(Counts.feature_counts, Counts.position_counts, Counts.feature_cuts, Counts.feature_tokens),
-        *(Counts.feature_masses, Counts.heaviest_tokens, Counts.feature_previous_tokens, Counts.slot_peaks),
-    )
-}
-"""SQL files whose rows come from here, by name."""
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.ListArray:

@@ -4,16 +4,14 @@ DuckDB draws every lot, by its hash; its windows over the slots of each feature 
 the example index (`benchmarks/store.py`). A test compares each method with its file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.compiled.inputs import Inputs, named
 from pipeline.compiled.segments import Ints, compiled, group_rows, is_ordered, order_segments
-from pipeline.config import SamplingConfig
-from pipeline.firings.buckets import Places
 
 _DECILES = 10
 
@@ -21,21 +19,14 @@ _DECILES = 10
 class Draws:
     """The draws for some features that follow each other; a method gives the rows of the SQL file of its name.
 
-    Tables that a file reads are taken from `made` when it is asked for. A side is a feature and a role,
-    2 feature + is_train.
+    A side is a feature and a role, 2 feature + is_train.
     """
 
-    def __init__(
-        self,
-        made: Mapping[str, pa.Table],
-        features: Sequence[int] | Ints,
-        places: Places,
-        sampling: SamplingConfig,
-    ) -> None:
-        self._made = made
-        self._first_side, self._n_sides = 2 * features[0], 2 * len(features)
-        self._places = places
-        self._sampling = sampling
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._first_side, self._n_sides = 2 * inputs.features.start, 2 * len(inputs.features)
+        self._places = inputs.places
+        self._sampling = inputs.lake.config.sampling
 
     def kept_slots(self) -> pa.Table:
         """`sql/compiled/kept_slots.sql`."""
@@ -73,14 +64,15 @@ class Draws:
         return pa.table({"side": side, "slot": slot[kept], "draw": draw[kept], "n_slots": n_slots})
 
     def example_index(self) -> pa.Table:
-        """`sql/compiled/example_index.sql`, but for the name of the SAE."""
-        kept, silent = self._made["kept_slots"], self._made["silent_slots"]
+        """`sql/compiled/example_index.sql`."""
+        kept, silent = self._inputs.table("kept_slots"), self._inputs.table("silent_slots")
         rows = pa.concat_tables([kept, silent], promote_options="default")
         side, slot = rows["side"].to_numpy(), rows["slot"].to_numpy()
         order = np.argsort(side, kind="stable")
         is_silent = np.arange(len(side)) >= len(kept)
         places = self._places
         columns = {
+            "sae": named(self._inputs.sae, len(side)),
             "feature": side // 2,
             "context_id": places.slot_context[slot],
             "start": places.slot_start[slot],
@@ -97,7 +89,7 @@ class Draws:
 
     def _by_side(self, table: str, then: str) -> tuple[Ints, pa.Table]:
         """The first row of each of the bucket's sides, and a table's rows by side and another column."""
-        rows = self._made[table].combine_chunks()
+        rows = self._inputs.table(table).combine_chunks()
         side = rows["side"].to_numpy() - self._first_side
         place, starts = group_rows(side.astype(np.int32), self._n_sides)
         order = np.empty_like(place)
@@ -106,12 +98,6 @@ class Draws:
         if not is_ordered(keys[order], starts):
             order = order_segments(keys, starts, order)
         return starts, rows.take(order)
-
-
-DRAWN: dict[str, Callable[[Draws], pa.Table]] = {
-    method.__name__: method for method in (Draws.kept_slots, Draws.silent_slots, Draws.example_index)
-}
-"""SQL files whose rows come from here, by name."""
 
 
 @compiled

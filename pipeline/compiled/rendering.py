@@ -4,25 +4,24 @@ DuckDB would join every firing of a batch's features, and every token of the cor
 (`benchmarks/store.py`). A test compares the two.
 """
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.segments import Ints, compiled
-from pipeline.firings.buckets import Places, ranges, read_features
-from pipeline.lake import Lake
+from pipeline.firings.buckets import ranges, read_features
 
 
-def rendered_windows(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, places: Places) -> pa.Table:
-    """The rows of `sql/compiled/rendered_windows.sql`, of the connection's `taken_slots`."""
-    taken = connection.table("taken_slots").order("feature").to_arrow_table()
+def rendered_windows(inputs: Inputs) -> pa.Table:
+    """The rows of `sql/compiled/rendered_windows.sql`."""
+    places, taken = inputs.places, inputs.table("taken_slots").sort_by("feature")
     names = ("feature", "context_id", "start", "n_tokens")
     feature, context_id, start, n_tokens = (taken[name].to_numpy().astype(np.int64) for name in names)
     first = context_id * places.context_length + start
     ends = np.cumsum(n_tokens)
     activations = np.zeros(n_tokens.sum(), np.float32)
-    for bucket in read_features(lake, sae, np.unique(feature)):
+    for bucket in read_features(inputs.lake, inputs.sae, np.unique(feature)):
         low, high = np.searchsorted(feature, [bucket.features[0], bucket.features[-1] + 1])
         of = np.searchsorted(bucket.features, feature[low:high])
         rows = bucket.starts[of], bucket.starts[of + 1]

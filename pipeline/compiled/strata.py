@@ -8,15 +8,14 @@ need more than 4 GB. A test compares the two.
 
 from collections.abc import Iterable, Sequence
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import Placed, find_peaks
 from pipeline.compiled.segments import Ints, compiled, group_rows
 from pipeline.firings.buckets import Bucket, Places, read_features
-from pipeline.lake import Lake
 
 _KINDS = ("active", "same_token", "neighbour", "random")
 _RANDOM = 3
@@ -24,16 +23,16 @@ _RANDOM = 3
 Slots = npt.NDArray[np.int32]
 
 
-def silent_strata(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, places: Places) -> pa.Table:
-    """The rows of `sql/compiled/silent_strata.sql`, from tables of the connection, the store and the places."""
-    (features,) = _columns(connection, "batch_features", "feature")
+def silent_strata(inputs: Inputs) -> pa.Table:
+    """The rows of `sql/compiled/silent_strata.sql`."""
+    (features,) = _columns(inputs, "batch_features", "feature")
     features = np.sort(features)
-    tokens = _columns(connection, "batch_tokens", "feature", "token_id")
-    neighbours = _columns(connection, "batch_neighbours", "feature", "neighbour")
-    drawn = _columns(connection, "drawn_slots", "feature", "slot")
-    n_features = lake.config.sae(sae).n_features
+    tokens = _columns(inputs, "batch_tokens", "feature", "token_id")
+    neighbours = _columns(inputs, "batch_neighbours", "feature", "neighbour")
+    drawn = _columns(inputs, "drawn_slots", "feature", "slot")
+    places, n_features = inputs.places, inputs.lake.config.sae(inputs.sae).n_features
     firing = np.union1d(features, neighbours[1])
-    fires_in = _slots_of_features(read_features(lake, sae, firing), places, n_features)
+    fires_in = _slots_of_features(read_features(inputs.lake, inputs.sae, firing), places, n_features)
     stands_in = _slots_of_tokens(places.at, np.bincount(tokens[1], minlength=places.n_tokens) > 0)
     drawn_starts, drawn_slot = _grouped(drawn, n_features)
     claim, counts = _claims(
@@ -52,8 +51,8 @@ def silent_strata(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, p
     return pa.table({"feature": feature, "slot": drawn_slot, "kind": kind, "n_slots": n_slots})
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str, *names: str) -> list[Ints]:
-    rows = connection.table(table).to_arrow_table()
+def _columns(inputs: Inputs, table: str, *names: str) -> list[Ints]:
+    rows = inputs.table(table)
     return [rows[name].to_numpy().astype(np.int64) for name in names]
 
 

@@ -15,6 +15,7 @@ from pipeline.lake import Lake, Published
 from pipeline.llm import Message
 from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.local.client import LocalClient
+from pipeline.make_table import read_rows
 from pipeline.models.load import load_tokenizer
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -41,15 +42,12 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     """
     lake.require(*STAGES["estimate"].inputs, sae=sae)
     askers = {name: _asker(lake, role_of(lake.config, name)) for name in ROLES}
+    # As each run does first: the selection can have changed since the table was made.
+    selected = select_features(lake, sae)
+    batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
     rows: list[Row] = []
-    with lake.connect(sae) as connection:
-        # As each run does first: the selection can have changed since the table was made.
-        selected = select_features(lake, connection, sae)
-        selected.query("selected", "create temp table selected_features as from selected")
-        batches = lake.select(connection, "selected_batches").pl()["batch"]
-        for batch in batches.head(lake.config.selection.batches_per_run):
-            counted = count_requests(lake, connection, sae, batch)
-            rows += _rows(sae, batch, counted, askers)
+    for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
+        rows += _rows(sae, batch, count_requests(lake, sae, batch, selected), askers)
     return pa.Table.from_pylist(rows, TABLES["estimate"].schema)
 
 

@@ -1,6 +1,6 @@
 """Counting the requests of a batch: the code that would send them runs, and nobody is asked.
 
-Examples, explanations and predictions are made as in a run, but as temporary tables. What the ledger holds is
+Examples, explanations and predictions are made as in a run, and not written. What the ledger holds is
 answered from it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens,
 Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of
 the time, where intervals are widest: where scoring stops by their width, real answers ask for no more.
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import duckdb
 import polars as pl
+import pyarrow as pa
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
@@ -20,21 +20,11 @@ from pipeline.explainers.write import explanations_table
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
-from pipeline.make_table import batch_rows
+from pipeline.make_table import read_rows
 from pipeline.scorers.write import predictions_table
-from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
 _ASKING = ("explanations", "predictions")
-
-_MADE_BY_SQL = [
-    table
-    for table in STAGES
-    if TABLES[table].partition == "sae_batch"
-    and table not in _ASKING
-    and any(table in STAGES[asking].inputs for asking in _ASKING)
-]
-"""Tables of a batch that requests are made from and that ask nobody, inputs first."""
 
 _BESIDE = ("rule", "empty", "other_feature")
 """Explainers that ask nobody."""
@@ -58,22 +48,25 @@ class Counted(NamedTuple):
     answer: str
 
 
-def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, batch: int) -> list[Counted]:
+def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list[Counted]:
     """Every request of a batch once, in the order in which a run would come to it.
 
-    `connection` sees the SAE's tables and the temporary table `selected_features`; others are made here.
+    `selected` are the rows of `selected_features`; the tables that follow from them are made here.
     """
-    own = Batch(lake, connection, sae, batch)
-    for table in _MADE_BY_SQL:
-        own.put(table, batch_rows(lake, connection, table, sae, batch).read_all())
+    made = {"selected_features": selected}
+    for table in STAGES["estimate"].rehearses:
+        if STAGES[table].is_sql:
+            made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
     explaining, scoring = (_StandIns(_known(lake, table, sae, batch)) for table in _ASKING)
-    explanations = explanations_table(own, explaining.ask)
-    own.put("explanations", explanations)
-    predictions = predictions_table(own, scoring.ask)
+    with lake.connect(sae, batch, made) as connection:
+        own = Batch(lake, connection, sae, batch)
+        made["explanations"] = explanations_table(own, explaining.ask)
+        routes = own.select("explained_features").pl().select("feature", "route")
+    with lake.connect(sae, batch, made) as connection:
+        predictions = predictions_table(Batch(lake, connection, sae, batch), scoring.ask)
 
-    routes = own.select("explained_features").pl().select("feature", "route")
     plain = (
-        pl.DataFrame(explanations)
+        pl.DataFrame(made["explanations"])
         .join(routes.filter(pl.col("route") == "llm"), on="feature", how="semi")
         .filter(pl.col("explainer").is_in(_BESIDE).not_())
     )

@@ -4,10 +4,20 @@ from pipeline.lake.lake import (
     CATALOG_FILE,
     LEDGER_FOLDER,
     SCHEMA_FILE,
+    Given,
     Lake,
     Published,
     RowGroupWriter,
     is_writable,
 )
 
-__all__ = ["CATALOG_FILE", "LEDGER_FOLDER", "SCHEMA_FILE", "Lake", "Published", "RowGroupWriter", "is_writable"]
+__all__ = [
+    "CATALOG_FILE",
+    "LEDGER_FOLDER",
+    "SCHEMA_FILE",
+    "Given",
+    "Lake",
+    "Published",
+    "RowGroupWriter",
+    "is_writable",
+]

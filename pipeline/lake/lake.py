@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +26,14 @@ from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.tables import TABLES, Table
 from pipeline.tables.sql import config_value, parameters_of, sql_text
-from pipeline.tables.stages import STAGES, SourceHashes, Versions, stage_hash
+from pipeline.tables.stages import SourceHashes, Versions, stage_hash
 
 SCHEMA_FILE = "schema.parquet"
 CATALOG_FILE = "catalog.duckdb"
 LEDGER_FOLDER = "ledger"
+Given = Mapping[str, pa.Table | pa.RecordBatchReader | Sequence[Path]]
+"""Relations by name that are handed to a connection: rows (a reader's can be read once), or Parquet files."""
+
 _ROWS_PER_GROUP = 122_880
 _STALE_SECONDS = 86_400
 
@@ -215,8 +218,13 @@ class Lake:
     # SQL ----------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def connect(self, sae: str | None = None, batch: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection that sees every table as a view; only rows of the SAE and the batch, if given."""
+    def connect(
+        self, sae: str | None = None, batch: int | None = None, given: Given | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection that sees every table as a view; only rows of the SAE and the batch, if given.
+
+        `given` are relations beside the tables, or in place of them: rows, or the Parquet files that hold them.
+        """
         with self.scratch("duckdb") as spill:
             settings: dict[str, str | bool | int | float | list[str]] = {
                 "memory_limit": self.config.machine.memory_limit,
@@ -224,36 +232,19 @@ class Lake:
             }
             with duckdb.connect(config=settings) as connection:
                 connection.execute("set enable_progress_bar = false")  # ours go by shard, bucket and request
-                self._create_views(connection, [sae] if sae else list(self.config.sae_names), batch)
+                self._create_views(connection, [sae] if sae else list(self.config.sae_names), batch, given or {})
+                for name, rows in (given or {}).items():
+                    if isinstance(rows, pa.Table | pa.RecordBatchReader):
+                        connection.register(name, rows)
+                    else:
+                        connection.read_parquet([str(path) for path in rows]).create_view(name)
                 yield connection
 
-    def run_stage(
-        self,
-        table: str,
-        *,
-        sae: str | None = None,
-        shard: int | None = None,
-        batch: int | None = None,
-        given: Mapping[str, pa.Table] | None = None,
-        **values: Any,
-    ) -> Published:
-        """Make a table by its SQL files: the first ones fill temporary tables, the last one is the table.
-
-        Parameters are named `$<section>_<key>` after the config; `$sae`, `$shard`, `$batch` and `values` go
-        beside them, and the tables `given` beside those of the lake.
-        """
-        names = STAGES[table].steps
-        values = {"sae": sae, "shard": shard, "batch": batch, **values}
-        with self.connect(sae, batch) as connection:
-            for name, rows in (given or {}).items():
-                connection.register(name, rows)
-            for name in names[:-1]:
-                self.create_temporary(connection, name, **values)
-            rows = self.select(connection, names[-1], **values).to_arrow_reader()
-            return self.write(table, rows, sae=sae, shard=shard, batch=batch)
-
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
-        """Fill the temporary table `name` by `<name>.sql`, in place of what it held."""
+        """Fill the temporary table `name` by `<name>.sql`, in place of what it held.
+
+        Parameters are named `$<section>_<key>` after the config; `values` go before it.
+        """
         text = sql_text(name)
         connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
 
@@ -294,12 +285,18 @@ class Lake:
         return target
 
     def _create_views(
-        self, connection: duckdb.DuckDBPyConnection, saes: Sequence[str], batch: int | None = None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        saes: Sequence[str],
+        batch: int | None = None,
+        given: Collection[str] = (),
     ) -> None:
         # DDL takes no parameters, so these few statements are put together here and nowhere else.
         connection.begin()
         connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
         for name, table in TABLES.items():
+            if name in given:
+                continue
             if table.partition == "ledger":
                 self._create_ledger_view(connection, table)
                 continue

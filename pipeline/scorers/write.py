@@ -6,23 +6,11 @@ import pyarrow as pa
 from pipeline.asking.batches import Ask, BatchAsker
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
-from pipeline.features.selection import feature_figures
 from pipeline.lake import Lake, Published
-from pipeline.make_table import write_batch_table
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Scorer, prediction_rows
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
-
-
-def write_fuzzing_pairs(lake: Lake, sae: str, batch: int) -> Published:
-    """Find a wrongly marked partner for each window that fuzzing may ask about; figures: pairs, and those dropped.
-
-    Raises LakeError if an input is missing.
-    """
-    published = write_batch_table(lake, "fuzzing_pairs", sae, batch)
-    figures = feature_figures(lake, "fuzzing_pairs", sae, batch)
-    return Published(published.table, published.path, published.n_rows, figures)
 
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:

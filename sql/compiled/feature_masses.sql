@@ -1,4 +1,4 @@
--- One row per feature with train firings: how many, and how few tokens they are on, by rank and by activation mass.
+-- One row per feature with train firings from $first_feature to below $end_feature: how many, and how few tokens they are on, by rank and by activation mass.
 with ordered as (
     select
         *,
@@ -8,6 +8,7 @@ with ordered as (
             rows between unbounded preceding and current row
         ) - sum_activation as mass_before
     from feature_tokens
+    where feature >= $first_feature and feature < $end_feature
 )
 select
     feature,

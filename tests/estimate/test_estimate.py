@@ -33,7 +33,7 @@ from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
-from pipeline.make_table import write_batch_table
+from pipeline.make_table import make_table
 from pipeline.preflight import preflight
 from pipeline.scorers.write import write_predictions
 
@@ -87,8 +87,8 @@ def test_amid_a_run_only_what_is_left_is_counted(make: Make) -> None:
     with Oracle(TRUTH) as oracle:
         config = make(oracle.base_url)
         lake = open_lake(config)
-        write_batch_table(lake, "examples", SAE, 0)
-        write_batch_table(lake, "fuzzing_pairs", SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         rest = estimated(lake)
         n_explained = oracle.n_requests
@@ -122,7 +122,7 @@ def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
         config = make(oracle.base_url, budget=price_file(tmp_path))
         before = estimated(open_lake(config))
         lake = explain_and_score(config)
-        lake.run_stage("summary")
+        make_table(lake, "summary")
     for row in before.iter_rows(named=True):
         expected = (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
         assert row["cost_usd"] == pytest.approx(expected, rel=0.01)

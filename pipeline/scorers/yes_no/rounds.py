@@ -15,8 +15,10 @@ import pyarrow as pa
 from pipeline.asking.tools import Batch
 from pipeline.scorers.base import Prediction, prediction_rows
 from pipeline.tables import TABLES
+from pipeline.tables.sql import steps_of
 
-_ANSWERED = ("question_answers", "rate_intervals", "balanced_accuracies")
+_GIVEN = ("predictions", "questions", "scored_explanations")
+"""What stands in the connection before a round is judged."""
 
 
 class Rounds:
@@ -53,5 +55,5 @@ class Rounds:
     def _judge(self) -> None:
         """Judge the answers so far; a temporary table hides the view of what an earlier run has published."""
         self._batch.put("predictions", self._answered)
-        for name in _ANSWERED:
-            self._batch.create(name)
+        for step in steps_of("next_questions", given=_GIVEN)[:-1]:
+            self._batch.create(str(step))

@@ -1,0 +1,50 @@
+"""Which function makes the rows of a SQL file: those in `sql/compiled/` say what the rows are, and are never run.
+
+A function is given `Inputs`; a method is of a class that is made of them. A test compares each with its file.
+Nothing is imported before rows are made: the Dagster graph knows these names without numba.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.compiled.inputs import Inputs
+
+COMPILED: dict[str, str] = {
+    "feature_counts": "pipeline.compiled.counting:Counts.feature_counts",
+    "feature_cuts": "pipeline.compiled.counting:Counts.feature_cuts",
+    "feature_masses": "pipeline.compiled.counting:Counts.feature_masses",
+    "feature_previous_tokens": "pipeline.compiled.counting:Counts.feature_previous_tokens",
+    "feature_tokens": "pipeline.compiled.counting:Counts.feature_tokens",
+    "heaviest_tokens": "pipeline.compiled.counting:Counts.heaviest_tokens",
+    "position_counts": "pipeline.compiled.counting:Counts.position_counts",
+    "slot_peaks": "pipeline.compiled.counting:Counts.slot_peaks",
+    "example_index": "pipeline.compiled.drawing:Draws.example_index",
+    "kept_slots": "pipeline.compiled.drawing:Draws.kept_slots",
+    "silent_slots": "pipeline.compiled.drawing:Draws.silent_slots",
+    "rendered_windows": "pipeline.compiled.rendering:rendered_windows",
+    "silent_strata": "pipeline.compiled.strata:silent_strata",
+    "firings": "pipeline.firings.buckets:read_bucket",
+}
+"""The function of each SQL file by the file's name, as module:function."""
+
+ARRAYS = frozenset({"firings", "corpus_tokens"})
+"""SQL files that stand for arrays where compiled code reads them: a bucket's firings (`Inputs.firings`), and what
+stands where in the corpus (`Inputs.places`). They are not made for it."""
+
+
+def counts_firings(name: str) -> bool:
+    """Whether the rows of a SQL file are counted from the firings of one bucket after the other."""
+    return COMPILED.get(name, "").startswith("pipeline.compiled.counting:Counts.")
+
+
+def compiled_rows(name: str, inputs: "Inputs") -> "pa.Table":
+    """The rows of a SQL file by its function."""
+    module_name, _, path = COMPILED[name].partition(":")
+    owner, _, function = path.rpartition(".")
+    module = import_module(module_name)
+    if owner:
+        return getattr(inputs.shared(getattr(module, owner)), function)()
+    return cast("pa.Table", getattr(module, function)(inputs))
