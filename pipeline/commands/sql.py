@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import duckdb
 
-from pipeline.config import Config, load_config
-from pipeline.errors import LakeError, LatentlakeError
-from pipeline.lake import CATALOG_FILE
+from pipeline.config import load_config
+from pipeline.errors import LatentlakeError
+from pipeline.lake import open_catalog
 
 _TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
 
@@ -21,7 +21,7 @@ _TABLES = "select view_name as table_name, comment from duckdb_views() where not
 def main(arguments: list[str]) -> int:
     """Answer one statement, or every statement typed; the exit code."""
     try:
-        connection = open_catalog(load_config(arguments[0]))
+        connection = open_catalog(load_config(arguments[0]).lake_folder)
     except LatentlakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -35,14 +35,6 @@ def main(arguments: list[str]) -> int:
             break
         answer(connection, _TABLES if statement in {"tables", ".tables"} else statement)
     return 0
-
-
-def open_catalog(config: Config) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to an experiment's catalog. Raises LakeError if there is none yet."""
-    path = config.lake_folder / CATALOG_FILE
-    if not path.exists():
-        raise LakeError(f"no lake at '{config.lake_folder}' yet; 'make run' makes it")
-    return duckdb.connect(str(path), read_only=True)
 
 
 def statements() -> Iterator[str]:
