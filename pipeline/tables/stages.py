@@ -27,7 +27,7 @@ class Stage:
             bucket: a query costs some milliseconds however little it reads, and the rows of so many buckets are
             in memory (but for their firings: those of one at a time).
         prompts: Beginnings of the names of the prompts that it uses.
-        version: Raised by hand when code outside SQL changes what the rows are.
+        version: Raised by hand when other code than SQL and `compiled` changes what the rows are.
     """
 
     table: str

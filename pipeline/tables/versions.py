@@ -1,9 +1,9 @@
 """The hash that names a table's version.
 
-A stage hash covers definitions: the stage's part of the config, its SQL texts, its schema, a version
-number, and the stage hashes of its inputs, for the partition's own SAE only. At the two roots it takes
-content: the corpus's texts and the SAE's weights (`sources`). Equal hash, equal table; a change anywhere
-upstream makes a new folder and leaves the old one alone.
+A stage hash covers definitions: the stage's part of the config, its SQL texts, the source of what makes their
+rows where that is compiled, its schema, a version number, and the stage hashes of its inputs, for the
+partition's own SAE only. At the two roots it takes content: the corpus's texts and the SAE's weights (`sources`).
+Equal hash, equal table; a change anywhere upstream makes a new folder and leaves the old one alone.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pipeline.asking.prompts import prompt_texts
+from pipeline.compiled.registry import compiled_sources
 from pipeline.config import Config
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, sql_text
@@ -72,6 +73,8 @@ def stage_hash(
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {name: _input_hashes(config, table, name, hashes, sae, known) for name in stage.inputs},
     }
+    if compiled := compiled_sources(stage.steps):
+        definition["compiled"] = {module: _digest(text) for module, text in compiled.items()}
     if stage.prompts:
         texts = {name: text for name, text in prompt_texts().items() if name.startswith(stage.prompts)}
         definition["prompts"] = {name: _digest(text) for name, text in texts.items()}
