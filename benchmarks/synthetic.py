@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.firings.store import FiringBuffer, Firings
 from pipeline.lake import Lake
-from pipeline.tables.stages import SourceHashes
+from pipeline.tables.versions import SourceHashes
 
 Kind = Literal["background", "unigram", "token_set", "previous_token", "positional", "dense", "dead"]
 

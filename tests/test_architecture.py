@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from assets import cache, corpus, explain, features
 from assets.graph.build import TABLE_ASSETS
+from assets.graph.declare import TableAsset
 from pipeline.commands.cost_page import cost_page
 from pipeline.commands.docs import config_page, tables_page
 from pipeline.tables import TABLES
@@ -93,13 +95,21 @@ def test_every_table_has_one_schema_one_stage_one_asset_and_its_place_in_the_doc
         assert f"### {name}\n" in page
 
 
-def test_every_asset_says_what_one_row_is_as_its_table_does() -> None:
-    for name, asset in TABLE_ASSETS.items():
-        assert asset.write.__doc__ == TABLES[name].row
-        assert TABLES[name].row.startswith("One row per ")
+def test_every_table_says_what_one_row_is_and_its_asset_has_its_name() -> None:
+    for table in TABLES.values():
+        assert table.row.startswith("One row per ")
+    for module in (corpus, cache, features, explain):
+        for name, asset in vars(module).items():
+            assert not isinstance(asset, TableAsset) or asset.table is TABLES[name]
 
 
-def test_stages_come_after_their_inputs() -> None:
+def test_the_laws_of_the_tables_are_the_files_of_checks() -> None:
+    checks = {name.removeprefix("checks/") for name in sql_files() if name.startswith("checks/")}
+    assert {law.check for table in TABLES.values() for law in table.laws} == checks
+
+
+def test_stages_come_in_the_order_of_the_tables_and_after_their_inputs() -> None:
+    assert list(STAGES) == [name for name, table in TABLES.items() if table.partition != "ledger"]
     before: set[str] = set()
     for name, stage in STAGES.items():
         assert set(stage.inputs) <= before, name

@@ -7,7 +7,8 @@ from pipeline.errors import LakeError
 from pipeline.lake import Lake
 from pipeline.make_table import make_table, needed_steps, read_rows, steps_by_bucket
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES, SourceHashes
+from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import SourceHashes
 
 SAE = "hand-set"
 

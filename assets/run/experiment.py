@@ -18,9 +18,7 @@ from assets.graph.schedules import unfinished_batches
 from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
 from pipeline.config import Config, load_config
-
-ALWAYS = frozenset({"selected_features", "estimate"})
-"""Tables that depend on settings outside their stage hash, so that they are made at every run."""
+from pipeline.tables import Table
 
 _INTERRUPTIONS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
 
@@ -91,16 +89,16 @@ def materialise(config: Config, console: Console) -> bool:
 def missing_steps(config: Config) -> Iterator[Step]:
     """What is left to do, in the order of the data's way; asked step by step, as tables appear."""
     for job in JOBS:
-        assets = [asset for asset in TABLE_ASSETS.values() if asset.group == job]
+        tables = _tables_of(job)
         if job == "explain_and_score":
-            tables = tuple(asset.table for asset in assets)
-            yield from (Step(job, key.partition, tables) for key in _next_batches(config))
+            names = tuple(table.name for table in tables)
+            yield from (Step(job, key.partition, names) for key in _next_batches(config))
             continue
-        by = partitions(config, assets[0].partitioned_by)
+        by = partitions(config, tables[0].unit)
         for key in by.get_partition_keys() if by else [None]:
-            missing = _missing_tables(config, job, key)
+            missing = [table.name for table in tables if table.is_always_made or not _is_there(config, table, key)]
             if missing:
-                yield Step(job, key, tuple(asset.table for asset in assets if asset.table in missing))
+                yield Step(job, key, tuple(missing))
 
 
 def _announce(config: Config, job: str, console: Console) -> None:
@@ -121,7 +119,8 @@ def _announce(config: Config, job: str, console: Console) -> None:
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
 
-        saes = [sae for sae in config.sae_names if _missing_tables(config, job, sae) - ALWAYS]
+        tables = [table for table in _tables_of(job) if not table.is_always_made]
+        saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
         if saes:
             console.print(preparing_sentence(lake, saes), highlight=False)
     if job == "explain_and_score":
@@ -140,24 +139,22 @@ def _next_batches(config: Config) -> list[BatchKey]:
     return [key for key in keys if key in unfinished]
 
 
-def _missing_tables(config: Config, job: str, key: str | None) -> set[str]:
-    """A job's tables that are to be made for this partition."""
-    tables = [asset.table for asset in TABLE_ASSETS.values() if asset.group == job]
-    return {table for table in tables if table in ALWAYS or not _is_there(config, table, job, key)}
+def _tables_of(job: str) -> list[Table]:
+    """The tables that a job makes, in the order in which it makes them."""
+    return [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
 
 
-def _is_there(config: Config, table: str, job: str, key: str | None) -> bool:
-    """Whether a table's part for this partition has been published."""
+def _is_there(config: Config, table: Table, key: str | None) -> bool:
+    """Whether what is made of a table for this partition has been published."""
     lake = open_lake(config)
-    match job:
-        case "cache" if table == "activation_shards":
-            return all(lake.has(table, sae=sae, shard=int(key or 0)) for sae in config.sae_names)
-        case "cache":
-            return lake.has(table, shard=int(key or 0))
-        case "prepare":
-            return lake.has(table, sae=key)
+    match table.unit:
+        case "shard":
+            saes = config.sae_names if table.is_by_sae else [None]
+            return all(lake.has(table.name, sae=sae, shard=int(key or 0)) for sae in saes)
+        case "sae":
+            return lake.has(table.name, sae=key)
         case _:
-            return lake.is_complete(table)
+            return lake.is_complete(table.name)
 
 
 def _print_failures(result: dg.ExecuteInProcessResult) -> None:

@@ -11,16 +11,15 @@ from collections.abc import Iterator
 
 import duckdb
 
-from pipeline.config import Config, load_config
-from pipeline.errors import LakeError
-from pipeline.lake import CATALOG_FILE
+from pipeline.config import load_config
+from pipeline.lake import open_catalog
 
 _TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
 
 
 def answer_statements(path: str, statement: str | None) -> int:
     """Answer one statement, or without one every statement typed; the exit code."""
-    connection = open_catalog(load_config(path))
+    connection = open_catalog(load_config(path).lake_folder)
     if statement:
         return 0 if answer(connection, statement) else 1
     with contextlib.suppress(ImportError):  # line editing, where the platform has it
@@ -31,14 +30,6 @@ def answer_statements(path: str, statement: str | None) -> int:
             break
         answer(connection, _TABLES if statement in {"tables", ".tables"} else statement)
     return 0
-
-
-def open_catalog(config: Config) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to an experiment's catalog. Raises LakeError if there is none yet."""
-    path = config.lake_folder / CATALOG_FILE
-    if not path.exists():
-        raise LakeError(f"no lake at '{config.lake_folder}' yet; 'make run' makes it")
-    return duckdb.connect(str(path), read_only=True)
 
 
 def statements() -> Iterator[str]:

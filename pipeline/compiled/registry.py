@@ -1,10 +1,15 @@
 """Which function makes the rows of a SQL file: those in `sql/compiled/` say what the rows are, and are never run.
 
 A function is given `Inputs`; a method is of a class that is made of them. A test compares each with its file.
-Nothing is imported before rows are made: the Dagster graph knows these names without numba.
+Nothing is imported before rows are made: the Dagster graph knows these names, and the source texts that enter a
+table's version, without numba.
 """
 
+import ast
+from collections.abc import Iterable
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -35,6 +40,11 @@ ARRAYS = frozenset({"firings", "corpus_tokens"})
 stands where in the corpus (`Inputs.places`). They are not made for it."""
 
 
+_ROOT = Path(__file__).parents[2]
+_FOLLOWED = ("pipeline.compiled.", "pipeline.firings.buckets")
+"""Modules whose code decides what compiled rows are: those of this package, and what makes the arrays."""
+
+
 def counts_firings(name: str) -> bool:
     """Whether the rows of a SQL file are counted from the firings of one bucket after the other."""
     return COMPILED.get(name, "").startswith("pipeline.compiled.counting:Counts.")
@@ -48,3 +58,28 @@ def compiled_rows(name: str, inputs: "Inputs") -> "pa.Table":
     if owner:
         return getattr(inputs.shared(getattr(module, owner)), function)()
     return cast("pa.Table", getattr(module, function)(inputs))
+
+
+def compiled_sources(names: Iterable[str]) -> dict[str, str]:
+    """The source text by module of what makes the rows of some SQL files, with the modules that these import."""
+    todo = [COMPILED[name].partition(":")[0] for name in names if name in COMPILED]
+    found: dict[str, str] = {}
+    while todo:
+        module = todo.pop()
+        if module not in found:
+            found[module] = source_text(module)
+            todo += [each for each in _imports(found[module]) if each.startswith(_FOLLOWED)]
+    return found
+
+
+@cache
+def source_text(module: str) -> str:
+    """The source text of a module, which is not imported."""
+    return _ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+
+
+@cache
+def _imports(text: str) -> tuple[str, ...]:
+    """The modules that a module imports names from."""
+    nodes = ast.walk(ast.parse(text))
+    return tuple(node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module)

@@ -1,5 +1,6 @@
 -- One row per candidate slot of a feature that a draw may take: the activating ones that are kept, and the silent
 -- ones that were drawn.
+-- Rows made by pipeline/compiled/drawing.py: Draws.example_index
 with drawn as (
     select side, slot, peak, 'activating' as kind, decile, rank, draw, n_slots
     from kept_slots

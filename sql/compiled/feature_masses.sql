@@ -1,4 +1,6 @@
--- One row per feature with train firings from $first_feature to below $end_feature: how many, and how few tokens they are on, by rank and by activation mass.
+-- One row per feature from $first_feature to below $end_feature with train firings: how many, and how few tokens
+-- they are on, by rank and by activation mass.
+-- Rows made by pipeline/compiled/counting.py: Counts.feature_masses
 with ordered as (
     select
         *,

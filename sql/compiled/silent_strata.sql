@@ -1,5 +1,6 @@
 -- One row per silent slot in the example index of a feature of the batch: its stratum, and the stratum's size.
 -- same_token: one of the feature's top tokens stands there; else neighbour: a near neighbour fires there; else random.
+-- Rows made by pipeline/compiled/strata.py: silent_strata
 with batch_slots as (
     -- Of the features of the batch and of their near neighbours: the candidate slots that they fire in.
     select distinct a.feature, t.slot

@@ -16,6 +16,7 @@ from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
 from assets.run.experiment import missing_steps
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
+from pipeline.tables import TABLES
 
 Experiment = Callable[..., Config]
 JUDGED = ["examples", "explanations", "predictions", "rule_scores"]
@@ -149,7 +150,7 @@ def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
             return lake.write("feature_routes", broken.select(names), sae=sae)
 
         monkeypatch.setitem(
-            TABLE_ASSETS, "feature_routes", declare.TableAsset("feature_routes", "prepare", "sae", lose_a_feature)
+            TABLE_ASSETS, "feature_routes", declare.TableAsset(TABLES["feature_routes"], lose_a_feature)
         )
         result = build_definitions(config).resolve_job_def("prepare").execute_in_process(
             instance=instance,

@@ -18,7 +18,7 @@ from pipeline.llm.local.model import load_local_model
 from pipeline.models import gguf as conversion
 from pipeline.models.load import load_tokenizer
 from pipeline.subject.forward import Hookpoint, load_subject
-from pipeline.tables.stages import SourceHashes
+from pipeline.tables.versions import SourceHashes
 
 WIDTH, HEADS, LAYERS = 64, 2, 2
 

@@ -1,23 +1,8 @@
-"""The tables of the data half: from the corpus to routed features and candidate examples."""
+"""What is said about all features of an SAE: statistics, rules, routes, neighbours, logits."""
 
 import pyarrow as pa
 
-from pipeline.tables.schema import (
-    CONTEXT_ID,
-    DOC_ID,
-    FEATURE,
-    ROLE,
-    SAE,
-    SHARD,
-    Column,
-    Derived,
-    Table,
-    bounded,
-    count,
-    flag,
-    number,
-    text,
-)
+from pipeline.tables.schema import FEATURE, SAE, Column, Law, Table, bounded, count, flag, number, text
 
 TOP_TOKEN = pa.struct(
     [
@@ -32,106 +17,7 @@ TOP_TOKEN = pa.struct(
 
 LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
 
-DATA_TABLES = (
-    Table(
-        "saes",
-        "One row per SAE of the experiment.",
-        (
-            SAE,
-            text("hookpoint", "module path below the base model whose output it reads"),
-            text("format", "layout of its files"),
-            Column("d_in", pa.int32(), "width of its input"),
-            Column("n_features", pa.int32(), "number of its features"),
-            text("source", "where its files come from"),
-            text("weights_hash", "SHA-256 over its files"),
-        ),
-        ("sae",),
-        "sae",
-    ),
-    Table(
-        "documents",
-        "One row per document of the corpus, duplicates dropped.",
-        (
-            DOC_ID,
-            text("source", "the text source it comes from"),
-            text("unit", "module, README, topic, file or row that it is a piece of"),
-            text("text", "its text"),
-            Column("token_ids", pa.list_(pa.int32()), "its tokens, without any BOS"),
-            count("n_tokens", "number of its tokens", "tokens"),
-            Column("first_context_id", pa.int64(), "number of its first context"),
-            SHARD,
-            ROLE,
-        ),
-        ("doc_id",),
-        "all",
-    ),
-    Table(
-        "tokens",
-        "One row per token of the subject model's vocabulary.",
-        (
-            Column("token_id", pa.int32(), "its id"),
-            text("text", "its text; bytes that are no text on their own are written \\xNN"),
-            Column("bytes", pa.binary(), "its bytes, which join across tokens into UTF-8"),
-            flag("is_special", "whether it is a control token (BOS, EOS, …)"),
-        ),
-        ("token_id",),
-        "all",
-    ),
-    Table(
-        "contexts",
-        "One row per context window; a document's contexts are consecutive, none holds two documents.",
-        (
-            CONTEXT_ID,
-            DOC_ID,
-            SHARD,
-            Column("token_ids", pa.list_(pa.int32()), "its tokens; with prepend_bos the BOS is the first"),
-        ),
-        ("context_id",),
-        "shard",
-    ),
-    Table(
-        "slots",
-        "One row per slot: a piece of a context from position 1 on, the same for every feature.",
-        (
-            CONTEXT_ID,
-            Column("start", pa.int32(), "position of its first token in the context"),
-            count("n_tokens", "its length", "tokens"),
-            DOC_ID,
-            ROLE,
-            flag("is_copied", "a test slot that touches a run of tokens also found in a train document"),
-            flag("is_candidate", "may become an example: not copied"),
-        ),
-        ("context_id", "start"),
-        "all",
-    ),
-    Table(
-        "activation_shards",
-        "One row per firing in one shard, as the forward pass left it: one row group a feature bucket.",
-        (
-            SAE,
-            FEATURE,
-            Column("token_index", pa.int64(), "context_id x context_length + position"),
-            Column("activation", pa.float32(), "strength, above 0, of 11 significant bits"),
-        ),
-        ("sae", "feature", "token_index"),
-        "sae_shard",
-    ),
-    Table(
-        "activations",
-        "One row per firing of a feature on a token, sorted by (feature, token_index); one file a bucket.",
-        (
-            SAE,
-            FEATURE,
-            Column("token_index", pa.int64(), "context_id x context_length + position"),
-            Column("activation", pa.float32(), "strength, above 0, of 11 significant bits"),
-        ),
-        ("sae", "feature", "token_index"),
-        "sae",
-        (
-            Derived("context_id", "token_index // context_length()", "the context it fires in"),
-            Derived("position", "token_index % context_length()", "place in the context, from 0"),
-        ),
-    ),
+FEATURES = (
     Table(
         "feature_logits",
         "One row per feature: the tokens whose logits its decoder direction raises and lowers most.",
@@ -153,6 +39,7 @@ DATA_TABLES = (
         ),
         ("sae", "feature"),
         "sae",
+        group="prepare",
     ),
     Table(
         "feature_tokens",
@@ -168,6 +55,7 @@ DATA_TABLES = (
         ),
         ("sae", "feature", "token_id"),
         "sae",
+        group="prepare",
     ),
     Table(
         "feature_stats",
@@ -208,6 +96,8 @@ DATA_TABLES = (
         ),
         ("sae", "feature"),
         "sae",
+        group="prepare",
+        laws=(Law("every_feature_has_stats", "Every feature of the SAE has exactly one row."),),
     ),
     Table(
         "scrambled_contexts",
@@ -227,6 +117,7 @@ DATA_TABLES = (
         ),
         ("sae", "feature", "token_id", "place"),
         "sae",
+        group="prepare",
     ),
     Table(
         "context_independence",
@@ -245,6 +136,7 @@ DATA_TABLES = (
         ),
         ("sae", "threshold"),
         "sae",
+        group="prepare",
     ),
     Table(
         "feature_rules",
@@ -266,6 +158,7 @@ DATA_TABLES = (
         ),
         ("sae", "feature", "kind", "max_tokens", "target"),
         "sae",
+        group="prepare",
     ),
     Table(
         "rule_scores",
@@ -287,6 +180,7 @@ DATA_TABLES = (
         ),
         ("sae", "feature"),
         "sae",
+        group="prepare",
     ),
     Table(
         "feature_routes",
@@ -299,6 +193,8 @@ DATA_TABLES = (
         ),
         ("sae", "feature"),
         "sae",
+        group="prepare",
+        laws=(Law("every_feature_routed_once", "Every feature of the SAE is routed exactly once."),),
     ),
     Table(
         "selected_features",
@@ -311,24 +207,22 @@ DATA_TABLES = (
         ),
         ("sae", "feature"),
         "sae",
+        group="prepare",
+        is_always_made=True,  # it depends on settings outside its version
+        laws=(Law("selected_have_examples", "Selected llm and rule features have slots in both roles."),),
     ),
     Table(
-        "example_index",
-        "One row per candidate slot of a feature that a draw may take as an example.",
+        "feature_neighbours",
+        "One row per feature and near neighbour, by the cosine of their decoder directions.",
         (
             SAE,
             FEATURE,
-            CONTEXT_ID,
-            Column("start", pa.int32(), "position of the slot's first token"),
-            Column("peak", pa.float32(), "largest activation in the slot; null where silent"),
-            ROLE,
-            Column("kind", pa.dictionary(pa.int8(), pa.string()), "`activating` or `silent`"),
-            Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak within role; null where silent"),
-            Column("rank", pa.int32(), "1 is the strongest within role; null where silent"),
-            Column("draw", pa.int32(), "place in the hash order among the rows here of its role and kind, from 1"),
-            Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
+            Column("neighbour", pa.int32(), "the other feature"),
+            Column("rank", pa.int32(), "1 is the nearest"),
+            Column("cosine", pa.float32(), "cosine of the two decoder directions"),
         ),
-        ("sae", "feature", "context_id", "start"),
+        ("sae", "feature", "neighbour"),
         "sae",
+        group="prepare",
     ),
 )

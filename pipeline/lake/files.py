@@ -1,8 +1,8 @@
-"""The lake of one experiment: where a table lives, how it is written whole or not at all, and how SQL sees it.
+"""The files of a lake: where a table lives, and how it is written, whole or not at all.
 
 A table's files are `<table>/<stage_hash>/<partition>.parquet`, next to one empty file with the schema so
 that a view never fails. Everything is written under `.tmp/` and renamed into place; a reader sees the old
-table or the new one. `catalog.duckdb` holds nothing but views with absolute paths on the current folders.
+table or the new one.
 """
 
 import contextlib
@@ -10,30 +10,23 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import duckdb
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
-from pipeline.tables import TABLES, Table
-from pipeline.tables.sql import config_value, parameters_of, sql_text
-from pipeline.tables.stages import SourceHashes, Versions, stage_hash
+from pipeline.tables import TABLES
+from pipeline.tables.versions import SourceHashes, Versions, stage_hash
 
 SCHEMA_FILE = "schema.parquet"
-CATALOG_FILE = "catalog.duckdb"
 LEDGER_FOLDER = "ledger"
-Given = Mapping[str, pa.Table | pa.RecordBatchReader | Sequence[Path]]
-"""Relations by name that are handed to a connection: rows (a reader's can be read once), or Parquet files."""
-
 _ROWS_PER_GROUP = 122_880
 _STALE_SECONDS = 86_400
 
@@ -48,8 +41,8 @@ class Published:
     figures: dict[str, float | int | str] = field(default_factory=dict)
 
 
-class Lake:
-    """One experiment's tables. `hashes` is what it was made from (see `sources.fix_sources`).
+class Files:
+    """The files of one experiment's tables. `hashes` is what they were made from (see `sources.fix_sources`).
 
     Its `config` is the given one with `auto` precisions as the lake has fixed them.
     """
@@ -63,7 +56,7 @@ class Lake:
 
     def folder(self, table: str, sae: str | None = None) -> Path:
         """The folder of a table's current version; for a table of SAEs, of that SAE's part."""
-        return self.root / table / self._versions[table, sae if _is_by_sae(TABLES[table]) else None]
+        return self.root / table / self._versions[table, sae if TABLES[table].is_by_sae else None]
 
     def path(
         self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
@@ -78,7 +71,7 @@ class Lake:
             case "sae_shard":
                 return folder / f"{sae}" / f"{shard:05d}"
             case "sae":
-                return folder / (f"{sae}" if table == "activations" else f"{sae}.parquet")
+                return folder / (f"{sae}" if TABLES[table].is_folder else f"{sae}.parquet")
             case "sae_batch":
                 return folder / f"{sae}" / f"{batch:05d}.parquet"
             case "ledger":
@@ -113,7 +106,7 @@ class Lake:
         """Raise LakeError, saying what to materialise, unless these tables are complete."""
         for table in tables:
             if not self.is_complete(table, sae, batch):
-                of = f" of SAE '{sae}'" if sae and _is_by_sae(TABLES[table]) else ""
+                of = f" of SAE '{sae}'" if sae and TABLES[table].is_by_sae else ""
                 of += f", batch {batch}" if batch is not None and TABLES[table].partition == "sae_batch" else ""
                 raise LakeError(
                     f"table '{table}'{of} is not complete in '{self.root}'; materialise "
@@ -128,7 +121,7 @@ class Lake:
             (name, sae): stage_hash(self.config, name, self.hashes, sae, known)
             for name, table in TABLES.items()
             if table.partition != "ledger"
-            for sae in (self.config.sae_names if _is_by_sae(table) else (None,))
+            for sae in (self.config.sae_names if table.is_by_sae else (None,))
         }
 
     # Writing ------------------------------------------------------------------------------------------
@@ -215,126 +208,6 @@ class Lake:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
 
-    # SQL ----------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def connect(
-        self, sae: str | None = None, batch: int | None = None, given: Given | None = None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection that sees every table as a view; only rows of the SAE and the batch, if given.
-
-        `given` are relations beside the tables, or in place of them: rows, or the Parquet files that hold them.
-        """
-        with self.scratch("duckdb") as spill:
-            settings: dict[str, str | bool | int | float | list[str]] = {
-                "memory_limit": self.config.machine.memory_limit,
-                "temp_directory": str(spill),
-            }
-            with duckdb.connect(config=settings) as connection:
-                connection.execute("set enable_progress_bar = false")  # ours go by shard, bucket and request
-                self._create_views(connection, [sae] if sae else list(self.config.sae_names), batch, given or {})
-                for name, rows in (given or {}).items():
-                    if isinstance(rows, pa.Table | pa.RecordBatchReader):
-                        connection.register(name, rows)
-                    else:
-                        connection.read_parquet([str(path) for path in rows]).create_view(name)
-                yield connection
-
-    def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
-        """Fill the temporary table `name` by `<name>.sql`, in place of what it held.
-
-        Parameters are named `$<section>_<key>` after the config; `values` go before it.
-        """
-        text = sql_text(name)
-        connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
-
-    def select(
-        self, connection: duckdb.DuckDBPyConnection, name: str | Path, **values: Any
-    ) -> duckdb.DuckDBPyRelation:
-        """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
-        text = sql_text(name)
-        return connection.sql(text, params=self._parameters(text, values))
-
-    def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
-        """The rows of `<name>.sql` over the lake, small enough for memory."""
-        with self.connect(sae, batch) as connection:
-            rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
-            return rows
-
-    def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
-        """The values of a SQL text's `$names`: from `values`, else from the config; a batch has its features."""
-        if (batch := values.get("batch")) is not None:
-            size = self.config.selection.batch_size
-            values = {"first_feature": batch * size, "end_feature": (batch + 1) * size, **values}
-        return {
-            name: values[name] if name in values else config_value(self.config, name)
-            for name in parameters_of(text)
-        }
-
-    # Views --------------------------------------------------------------------------------------------
-
-    def refresh_catalog(self) -> Path:
-        """Rebuild `catalog.duckdb`, views on every table's current folder, and put it in place by rename."""
-        target = self.root / CATALOG_FILE
-        with self.writing(target) as temporary:
-            with duckdb.connect(str(temporary)) as connection:
-                self._create_views(connection, list(self.config.sae_names))
-                for name, table in TABLES.items():
-                    connection.execute(f"comment on view {name} is {_quoted(table.row)}")
-            Path(f"{temporary}.wal").unlink(missing_ok=True)
-        return target
-
-    def _create_views(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        saes: Sequence[str],
-        batch: int | None = None,
-        given: Collection[str] = (),
-    ) -> None:
-        # DDL takes no parameters, so these few statements are put together here and nowhere else.
-        connection.begin()
-        connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
-        for name, table in TABLES.items():
-            if name in given:
-                continue
-            if table.partition == "ledger":
-                self._create_ledger_view(connection, table)
-                continue
-            parts = saes if _is_by_sae(table) else [None]
-            for sae in parts:
-                self.ensure_schema_file(name, sae)
-            files = ", ".join(_quoted(path) for sae in parts for path in self._files(table, sae, batch))
-            columns = [column.name for column in table.columns]
-            columns += [f"{each.expression} as {each.name}" for each in table.derived]
-            connection.execute(f"create view {name} as select {', '.join(columns)} from read_parquet([{files}])")
-        connection.commit()
-
-    def _files(self, table: Table, sae: str | None, batch: int | None) -> Iterator[Path]:
-        """The files of a table's current version, as globs; first the empty one, whose types the view has."""
-        folder = self.folder(table.name, sae)
-        yield folder / SCHEMA_FILE
-        if table.partition != "sae_batch" or batch is None:
-            yield folder / "**" / "*.parquet"
-        elif self.has(table.name, sae=sae, batch=batch):
-            yield self.path(table.name, sae=sae, batch=batch)
-
-    def _create_ledger_view(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-        """A view of the ledger's lines: the last of each request, failures last; a torn line falls away."""
-        folder = self.root / LEDGER_FOLDER
-        empty = folder / "empty.jsonl"  # a view of no file is an error
-        if not empty.exists():
-            with self.writing(empty) as temporary:
-                temporary.touch()
-        names = ", ".join(column.name for column in table.columns)
-        types = ", ".join(f"{column.name}: '{_sql_type(column.type)}'" for column in table.columns)
-        connection.execute(
-            f"create view {table.name} as select {names} from read_json("
-            f"{_quoted(folder / '**' / '*.jsonl')}, format = 'newline_delimited', ignore_errors = true, "
-            f"columns = {{{types}}}) where request_id is not null "
-            "qualify row_number() over (partition by request_id "
-            "order by status in ('http_error', 'budget'), requested_at desc) = 1"
-        )
-
     # Old versions -------------------------------------------------------------------------------------
 
     def clean(self) -> list[Path]:
@@ -385,24 +258,6 @@ class RowGroupWriter:
         if self._n_pending:
             self._writer.write_table(pa.Table.from_batches(self._pending, self._schema))
         self._pending, self._n_pending = [], 0
-
-
-def _is_by_sae(table: Table) -> bool:
-    return table.partition in {"sae", "sae_shard", "sae_batch"}
-
-
-def _quoted(value: Path | str) -> str:
-    """A SQL string."""
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    """The DuckDB type of an Arrow type, for reading JSON."""
-    if pa.types.is_list(kind):
-        return f"{_sql_type(kind.value_type)}[]"
-    if pa.types.is_struct(kind):
-        return "struct(" + ", ".join(f"{field.name} {_sql_type(field.type)}" for field in kind) + ")"
-    return {"string": "varchar", "int64": "bigint", "double": "double"}[str(kind)]
 
 
 def is_writable(folder: Path) -> bool:
