@@ -55,6 +55,10 @@ def main() -> int:
             f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
             highlight=False,
         )
+    from pipeline.asking.roles import oracle_sentence
+
+    if said := oracle_sentence(config):
+        console.print(said, style="bold", highlight=False)
     try:
         if not materialise(config, console):
             return 1

@@ -5,6 +5,7 @@ import sys
 import polars as pl
 from rich.console import Console
 
+from pipeline.asking.roles import oracle_sentence
 from pipeline.asking.spending import budget_sentence
 from pipeline.config import load_config
 from pipeline.errors import LatentlakeError
@@ -30,7 +31,8 @@ def main(arguments: list[str]) -> int:
     except LatentlakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    console.print(sentence, highlight=False, soft_wrap=True)
+    for words in filter(None, (sentence, oracle_sentence(lake.config))):
+        console.print(words, highlight=False, soft_wrap=True)
     return 0
 
 
