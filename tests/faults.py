@@ -24,7 +24,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 from llm.oracle import Oracle, Reply
-from oracles import literal, scorer
+from oracles import scorer
 from tiny import open_lake, write_experiment
 
 from assets.graph import declare
@@ -32,6 +32,7 @@ from assets.graph.build import build_definitions
 from assets.run.experiment import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.lake import LEDGER_FOLDER
+from pipeline.llm.oracle.judges import literal
 
 SAE = "hand-set"
 TABLES = ("explanations", "predictions", "scores", "score_details")

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pytest
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from llm.oracle import Oracle, Reply, last_message
-from oracles import ANIMALS_TOLD, coin, literal, read_question, scorer, slowly, sometimes
+from oracles import ANIMALS_TOLD, coin, read_question, scorer, slowly, sometimes
 from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_experiment
 from transformers import AutoTokenizer
 
@@ -40,6 +40,7 @@ from pipeline.explainers.default import own_texts
 from pipeline.explainers.write import explanation_id, write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.llm.oracle.judges import literal
 from pipeline.make_table import make_table
 from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
@@ -218,7 +219,7 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
 
     def brain(body: dict[str, Any]) -> str | Reply:
         asked = read_question(body)
-        return replies.get((asked.explanation, asked.is_fuzzing), (TRUTH(body),))[0] if asked else TRUTH(body)
+        return replies.get((asked.explanation, asked.is_marked), (TRUTH(body),))[0] if asked else TRUTH(body)
 
     with Oracle(brain) as oracle:
         lake = explain_and_score(make(oracle.base_url))
@@ -620,10 +621,10 @@ def test_an_unusable_scorer_is_asked_one_round_only(make: Make) -> None:
         assert row["n_unscored"] <= 40
 
 
-def mostly_literal(explanation: str, text: str, is_fuzzing: bool) -> bool:
+def mostly_literal(explanation: str, text: str) -> bool:
     """The truth, but for fuzzing and for one text in four of it."""
     number = hashlib.sha256(f"{explanation}{text}".encode()).digest()[0]
-    return literal(explanation, text, is_fuzzing) != (is_fuzzing and number % 4 == 0)
+    return literal(explanation, text) != ("<<" in text and number % 4 == 0)
 
 
 # Secrets --------------------------------------------------------------------------------------------------

@@ -47,6 +47,10 @@ def run(path: str) -> int:
             f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
             highlight=False,
         )
+    from pipeline.asking.roles import oracle_sentence
+
+    if said := oracle_sentence(config):
+        console.print(said, style="bold", highlight=False)
     if not materialise(config, console):
         return 1
     from pipeline.asking.spending import spent_budget

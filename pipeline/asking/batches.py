@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from pipeline.asking.roles import Role
 from pipeline.asking.spending import open_budget, prices_of
+from pipeline.asking.truth import read_truth
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
 from pipeline.llm.draws import ask_draws
@@ -41,6 +43,7 @@ class BatchAsker:
 
     def __init__(self, lake: Lake, table: str, role: Role, sae: str, batch: int) -> None:
         self._role = role
+        self._read_truth = partial(read_truth, lake, sae, batch)
         self._ledger = open_ledger(lake, table, role, sae, batch)
         self._budget = open_budget(lake.config, role)
         self._what = f"{table} of {sae}, batch {batch}"
@@ -95,7 +98,7 @@ class BatchAsker:
         self._waiting |= new
         self._bar.total = len(self._waiting)
         if new and self._client is None:
-            self._client = self._role.open_client(self._ledger)
+            self._client = self._role.open_client(self._ledger, self._read_truth)
         client = self._client or _NoClient()
         return ask(self._ledger, client, requests, budget=self._budget, on_answer=self._count)
 

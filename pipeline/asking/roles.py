@@ -1,16 +1,19 @@
 """The roles in which language models are asked: who explains, who scores, and where each is reached."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.config import Config, EndpointConfig, SubjectConfig
+from pipeline.config import Config, EndpointConfig, OracleConfig, ScoringOracleConfig, SubjectConfig
 from pipeline.errors import ConfigError
 from pipeline.llm.requests import Client
 
 if TYPE_CHECKING:
     from pipeline.llm.ledger.answers import Ledger
     from pipeline.llm.local.client import LocalClient
+    from pipeline.llm.oracle.brain import Truth
 
 RoleName = Literal["explainer", "scorer"]
 ROLES: tuple[RoleName, ...] = ("explainer", "scorer")
@@ -22,7 +25,7 @@ class Role:
 
     Attributes:
         name: The role.
-        provider: Who runs the model: this process, or a server.
+        provider: Who answers: a model in this process, one on a server, or the oracle.
         model: Its name.
         temperature: With which it writes.
         max_draws: How often an answer of no use is asked for again.
@@ -30,6 +33,7 @@ class Role:
         device: Where it runs in this process.
         prices: The price file.
         local_model: Where the model is and its precision, where it runs in this process.
+        oracle: How often the oracle errs and fails, where it answers.
     """
 
     name: RoleName
@@ -41,16 +45,36 @@ class Role:
     device: str
     prices: Path
     local_model: SubjectConfig
+    oracle: OracleConfig
 
     @property
     def is_local(self) -> bool:
-        """Whether the model runs in this process, which costs nothing."""
+        """Whether a model in this process answers."""
         return self.provider == "local"
 
-    def open_client(self, ledger: "Ledger | None" = None) -> Client:
-        """Whoever answers; nothing is sent yet, probes go to the ledger. Raises ConfigError without its key."""
+    @property
+    def is_oracle(self) -> bool:
+        """Whether no model answers, but the oracle."""
+        return self.provider == "oracle"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether answers cost nothing."""
+        return self.is_local or self.is_oracle
+
+    def open_client(self, ledger: "Ledger | None", read_truth: "Callable[[], Truth]") -> Client:
+        """Whoever answers; nothing is sent yet. Probes go to the ledger, and an oracle reads the truth.
+
+        Raises ConfigError if its key is not set.
+        """
         if self.is_local:
             return self.local_client()
+        if self.is_oracle:
+            return self._oracle_client(read_truth())
+        return self.server_client(ledger)
+
+    def server_client(self, ledger: "Ledger | None") -> Client:
+        """The server that answers; nothing is sent yet. Raises ConfigError if its address or key is none."""
         from pipeline.llm.server.client import OpenAIClient
 
         endpoint = self.endpoint
@@ -63,6 +87,15 @@ class Role:
             ledger,
             endpoint.api_key_header,
         )
+
+    def _oracle_client(self, truth: "Truth") -> Client:
+        from pipeline.llm.oracle.brain import Oracle, Rates
+        from pipeline.llm.oracle.client import OracleClient
+
+        own, rates = self.oracle, Rates()
+        if isinstance(own, ScoringOracleConfig):
+            rates = Rates(own.false_positive_rate, own.false_negative_rate)
+        return OracleClient(self.model, Oracle(truth, lambda feature: rates), own.refusal_rate, own.garbled_rate)
 
     def local_client(self) -> "LocalClient":
         """The model in this process, loaded on first use. Raises SubjectError if there is none."""
@@ -84,13 +117,25 @@ def role_of(config: Config, name: RoleName) -> Role:
         config.device,
         config.budget.prices,
         config.in_process(section),
+        section.oracle,
     )
 
 
 def check_endpoints(config: Config) -> None:
     """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0."""
     for name in ROLES if config.budget.max_requests != 0 else ():
+        role = role_of(config, name)
         try:
-            role_of(config, name).open_client()
+            if not role.is_free:
+                role.server_client(None)
         except ConfigError as error:
             raise ConfigError(f"endpoints.{name}: {error}") from None
+
+
+def oracle_sentence(config: Config) -> str | None:
+    """A sentence that answers are no model's, and whose; None where models answer."""
+    oracles = [role for role in map(partial(role_of, config), ROLES) if role.is_oracle]
+    if not oracles:
+        return None
+    who = " and ".join(f"the {role.name} is an {role.model}" for role in oracles)
+    return f"A rehearsal: {who}. These are not a model's answers, and their scores say nothing about one."

@@ -14,7 +14,7 @@ BUDGET_FOLDER = "budget"
 
 def prices_of(role: Role) -> Prices:
     """The prices of what a role is asked. Raises ConfigError if the price file cannot be read."""
-    return Prices({role.model: FREE}) if role.is_local else load_prices(find(role.prices))
+    return Prices({role.model: FREE}) if role.is_free else load_prices(find(role.prices))
 
 
 def open_budget(config: Config, role: Role) -> Budget:

@@ -46,8 +46,8 @@ not asked about), prefix caches (`cached` in the price file), and the controls o
 
 - `config/prices.yaml` (or the file that `budget.prices` names) holds what models cost, per million prompt,
   cached and completion tokens. Edit it. An answer is priced when it is recorded (`llm_requests.cost_usd`,
-  null without a price) and keeps that price; a later edit changes estimates and what comes after. Models of
-  `provider: local` are free.
+  null without a price) and keeps that price; a later edit changes estimates and what comes after. Answers of
+  `provider: local` and `oracle` are free.
 - `budget: {{max_usd: 5, max_requests: 1000}}` caps the experiment in total, over all runs: what the ledger
   holds counts. `max_usd` with a model that has no price is an error before anything is sent.
 - A request is reserved before it is sent, at the most it can cost: each byte of its prompt a token, and its

@@ -3,6 +3,7 @@
 `docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,7 +70,7 @@ def config_page() -> str:
         "start at the\nfolder where the command is run; one below `config/` that is not there is taken from what "
         "ships with latentlake.\n"
     ]
-    sections = _sections(Config, "")
+    sections = _sections(Config)
     for title, model in sections:
         parts.append(
             f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | default | meaning |\n|---|---|---|"
@@ -101,16 +102,21 @@ def write_pages() -> None:
     (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
 
 
-def _sections(model: type[BaseModel], prefix: str) -> list[tuple[str, type[BaseModel]]]:
+def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
     """The config's sections with their titles, lists of sections included."""
-    found: list[tuple[str, type[BaseModel]]] = [(prefix or "top level", model)]
-    for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            found.append((key, field.annotation))
+    found = [("top level", model), *_below(model, "")]
     found.insert(3, ("saes (a list)", SaeConfig))
     sources = ("python", PythonTexts), ("text, jsonl or parquet", FileTexts), ("hub", HubTexts)
     found[5:5] = [(f"corpus.sources of kind {kind}", source) for kind, source in sources]
     return found
+
+
+def _below(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The sections in a section and those in them, by their dotted places."""
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield f"{prefix}{key}", field.annotation
+            yield from _below(field.annotation, f"{prefix}{key}.")
 
 
 def _is_section(field: FieldInfo) -> bool:

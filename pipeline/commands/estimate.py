@@ -3,6 +3,7 @@
 import polars as pl
 from rich.console import Console
 
+from pipeline.asking.roles import oracle_sentence
 from pipeline.asking.spending import budget_sentence
 from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
@@ -25,6 +26,8 @@ def print_estimates(path: str) -> None:
     for sae in lake.config.sae_names:
         _print_sae(lake, sae, console)
     console.print(budget_sentence(lake.config), highlight=False, soft_wrap=True)
+    if said := oracle_sentence(lake.config):
+        console.print(said, highlight=False, soft_wrap=True)
 
 
 def _print_sae(lake: Lake, sae: str, console: Console) -> None:

