@@ -25,7 +25,7 @@ import dagster as dg
 import polars as pl
 from llm.oracle import Oracle, Reply
 from oracles import scorer
-from tiny import open_lake, write_experiment
+from tiny import open_lake, stored, write_experiment
 
 from assets.graph import declare
 from assets.graph.build import build_definitions
@@ -241,4 +241,4 @@ def _recorded(config: Config) -> set[Key]:
 
 def _tables(folder: Path) -> dict[str, pl.DataFrame]:
     lake = open_lake(load_config(folder / "tiny.yaml"))
-    return {name: pl.read_parquet(lake.path(name, sae=SAE, batch=0)) for name in TABLES}
+    return {name: stored(lake, name, sae=SAE, batch=0) for name in TABLES}

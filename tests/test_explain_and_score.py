@@ -26,7 +26,7 @@ import pytest
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from llm.oracle import Oracle, Reply, last_message
 from oracles import ANIMALS_TOLD, coin, read_question, scorer, slowly, sometimes
-from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_experiment
+from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, stored, write_experiment
 from transformers import AutoTokenizer
 
 from assets.graph import declare
@@ -129,7 +129,7 @@ def judge(lake: Lake, batch: int = 0, *, details: bool = False) -> None:
 
 def tables(lake: Lake, *names: str, batch: int = 0) -> dict[str, pl.DataFrame]:
     """The rows of a batch's tables in the order in which they are stored."""
-    return {name: pl.read_parquet(lake.path(name, sae=SAE, batch=batch)) for name in names or BATCH_TABLES}
+    return {name: stored(lake, name, sae=SAE, batch=batch) for name in names or BATCH_TABLES}
 
 
 def assert_same_tables(one: dict[str, pl.DataFrame], two: dict[str, pl.DataFrame]) -> None:
@@ -529,8 +529,9 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
 
 def turn(lake: Lake, table: str, **partition: Any) -> None:
     """Store a table's rows in reverse order."""
-    rows = pl.read_parquet(lake.path(table, sae=SAE, **partition)).reverse().to_arrow()
-    lake.write(table, rows.cast(TABLES[table].schema), sae=SAE, **partition)
+    for part in lake.parts(table):
+        rows = pl.read_parquet(lake.path(table, sae=SAE, part=part, **partition)).reverse().to_arrow()
+        lake.write(table, rows.cast(TABLES[table].schema), sae=SAE, part=part, **partition)
 
 
 def test_one_question_a_prompt_or_five_are_the_same_questions(told: Any, make: Make) -> None:

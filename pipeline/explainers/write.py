@@ -2,9 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.asking.batches import Ask, BatchAsker
 from pipeline.asking.roles import role_of
@@ -15,6 +17,7 @@ from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import CONTROLS
 
 Row = dict[str, object]
 
@@ -30,9 +33,12 @@ def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
     role = role_of(lake.config, "explainer")
     with BatchAsker(lake, "explanations", role, sae, batch) as asker, lake.connect(sae, batch) as connection:
         table = explanations_table(Batch(lake, connection, sae, batch), asker.ask)
-    published = lake.write("explanations", table, sae=sae, batch=batch)
+    names = lake.config.explaining.explainers
+    parts = {name: table.filter(pc.equal(table["explainer"], name)) for name in names}
+    parts[CONTROLS] = table.filter(pc.invert(pc.is_in(table["explainer"], pa.array(names))))
+    published = lake.write_parts("explanations", parts, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
-    return Published("explanations", published.path, published.n_rows, {**by_status, **asker.figures})
+    return replace(published, figures={**by_status, **asker.figures})
 
 
 def explanations_table(batch: Batch, ask: Ask) -> pa.Table:

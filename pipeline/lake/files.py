@@ -10,8 +10,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.tables import TABLES
-from pipeline.tables.versions import SourceHashes, Versions, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
@@ -54,15 +54,25 @@ class Files:
 
     # Where a table lives ------------------------------------------------------------------------------
 
-    def folder(self, table: str, sae: str | None = None) -> Path:
-        """The folder of a table's current version; for a table of SAEs, of that SAE's part."""
-        return self.root / table / self._versions[table, sae if TABLES[table].is_by_sae else None]
+    def parts(self, table: str) -> tuple[str | None, ...]:
+        """The plug-ins that make a table, each in files of its own; (None,) for all other tables."""
+        return parts_of(self.config, table)
+
+    def folder(self, table: str, sae: str | None = None, part: str | None = None) -> Path:
+        """The folder of a table's current version; for a table of SAEs or plug-ins, of one of them."""
+        return self.root / table / self._versions[table, sae if TABLES[table].is_by_sae else None, part]
 
     def path(
-        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+        self,
+        table: str,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+        batch: int | None = None,
+        part: str | None = None,
     ) -> Path:
-        """The file of a partition, or its folder where it has several files."""
-        folder = self.folder(table, sae)
+        """The file of a partition, or its folder where it has several; `part` is the plug-in that makes it."""
+        folder = self.folder(table, sae, part)
         match TABLES[table].partition:
             case "all":
                 return folder / "all.parquet"
@@ -80,8 +90,9 @@ class Files:
     def has(
         self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
     ) -> bool:
-        """Whether the partition has been published in the current version."""
-        return self.path(table, sae=sae, shard=shard, batch=batch).exists()
+        """Whether the partition has been published in the current version, by every plug-in that makes it."""
+        paths = [self.path(table, sae=sae, shard=shard, batch=batch, part=part) for part in self.parts(table)]
+        return all(path.exists() for path in paths)
 
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
         """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""
@@ -115,13 +126,14 @@ class Files:
 
     @cached_property
     def _versions(self) -> Versions:
-        """Stage hash by (table, SAE or None)."""
+        """Stage hash by table, SAE or None, and plug-in or None."""
         known: Versions = {}
         return {
-            (name, sae): stage_hash(self.config, name, self.hashes, sae, known)
+            (name, sae, part): stage_hash(self.config, name, self.hashes, sae, known, part)
             for name, table in TABLES.items()
             if table.partition != "ledger"
             for sae in (self.config.sae_names if table.is_by_sae else (None,))
+            for part in self.parts(name)
         }
 
     # Writing ------------------------------------------------------------------------------------------
@@ -160,6 +172,7 @@ class Files:
         sae: str | None = None,
         shard: int | None = None,
         batch: int | None = None,
+        part: str | None = None,
     ) -> Published:
         """Publish one partition from rows that have the table's columns; types are cast, never names.
 
@@ -168,19 +181,29 @@ class Files:
         declared = TABLES[table]
         if rows.schema.names != declared.schema.names:
             raise LakeError(f"rows for '{table}' have columns {rows.schema.names}, not {declared.schema.names}")
-        parts = rows.to_batches() if isinstance(rows, pa.Table) else rows
-        target = self.path(table, sae=sae, shard=shard, batch=batch)
-        self.ensure_schema_file(table, sae)
+        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+        target = self.path(table, sae=sae, shard=shard, batch=batch, part=part)
+        self.ensure_schema_file(table, sae, part)
         n_rows = 0
         with self.writing(target) as temporary, RowGroupWriter(temporary, declared.schema) as writer:
-            for part in parts:
-                n_rows += part.num_rows
-                writer.write(part.cast(declared.schema))
+            for some in batches:
+                n_rows += some.num_rows
+                writer.write(some.cast(declared.schema))
         return Published(table, target, n_rows)
 
-    def ensure_schema_file(self, table: str, sae: str | None = None) -> None:
+    def write_parts(self, table: str, rows: Mapping[str, pa.Table], *, sae: str, batch: int) -> Published:
+        """Publish a batch of a table that plug-ins make: the rows of each in a file of its own, empty ones too."""
+        empty = TABLES[table].schema.empty_table()
+        published = [
+            self.write(table, rows.get(str(part), empty), sae=sae, batch=batch, part=part)
+            for part in self.parts(table)
+        ]
+        fullest = max(published, key=lambda each: each.n_rows)
+        return replace(fullest, n_rows=sum(each.n_rows for each in published))
+
+    def ensure_schema_file(self, table: str, sae: str | None = None, part: str | None = None) -> None:
         """Put the empty file with the table's schema into its current folder."""
-        target = self.folder(table, sae) / SCHEMA_FILE
+        target = self.folder(table, sae, part) / SCHEMA_FILE
         if not target.exists():
             with self.writing(target) as temporary:
                 pq.write_table(TABLES[table].schema.empty_table(), temporary)
@@ -212,7 +235,7 @@ class Files:
 
     def clean(self) -> list[Path]:
         """Remove version folders that no view points at, and temporary files over a day old; their paths."""
-        current = {self.folder(name, sae) for name, sae in self._versions}
+        current = {self.folder(*version) for version in self._versions}
         old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
         stale = [
             path

@@ -115,24 +115,24 @@ class Lake(Files):
             if table.partition == "ledger":
                 paths = [self._ledger_lines()]
             else:
-                parts = saes if table.is_by_sae else [None]
-                for sae in parts:
-                    self.ensure_schema_file(name, sae)
-                paths = [path for sae in parts for path in self._files(table, sae, batch)]
+                parts = [(sae, part) for sae in (saes if table.is_by_sae else [None]) for part in self.parts(name)]
+                for sae, part in parts:
+                    self.ensure_schema_file(name, sae, part)
+                paths = [path for sae, part in parts for path in self._files(table, sae, batch, part)]
             shown = [path.relative_to(self.root) if are_below else path for path in paths]
             files = f"[{', '.join(map(_quoted, shown))}]"
             select = _select_requests if table.partition == "ledger" else _select_rows
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()
 
-    def _files(self, table: Table, sae: str | None, batch: int | None) -> Iterator[Path]:
+    def _files(self, table: Table, sae: str | None, batch: int | None, part: str | None) -> Iterator[Path]:
         """The files of a table's current version, as globs; first the empty one, whose types the view has."""
-        folder = self.folder(table.name, sae)
+        folder = self.folder(table.name, sae, part)
         yield folder / SCHEMA_FILE
         if table.partition != "sae_batch" or batch is None:
             yield folder / "**" / "*.parquet"
-        elif self.has(table.name, sae=sae, batch=batch):
-            yield self.path(table.name, sae=sae, batch=batch)
+        elif (path := self.path(table.name, sae=sae, batch=batch, part=part)).exists():
+            yield path
 
     def _ledger_lines(self) -> Path:
         """The ledger's files, as a glob; an empty one is there, as a view of no file is an error."""

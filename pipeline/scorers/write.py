@@ -1,7 +1,10 @@
 """The table `predictions`: every scorer of the config judges a batch's explanations, question by question."""
 
+from dataclasses import replace
+
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.asking.batches import Ask, BatchAsker
 from pipeline.asking.roles import role_of
@@ -24,9 +27,10 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     role = role_of(lake.config, "scorer")
     with BatchAsker(lake, "predictions", role, sae, batch) as asker, lake.connect(sae, batch) as connection:
         table = predictions_table(Batch(lake, connection, sae, batch), asker.ask)
-    published = lake.write("predictions", table, sae=sae, batch=batch)
+    parts = {name: table.filter(pc.equal(table["scorer"], name)) for name in lake.config.scoring.scorers}
+    published = lake.write_parts("predictions", parts, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
-    return Published("predictions", published.path, published.n_rows, {**by_status, **asker.figures})
+    return replace(published, figures={**by_status, **asker.figures})
 
 
 def predictions_table(batch: Batch, ask: Ask) -> pa.Table:

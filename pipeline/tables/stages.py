@@ -58,10 +58,14 @@ class Stage:
         """The tables that it reads, in the order of the data's way; the ledger is none."""
         read = {*self.reads, *tables_read(*self.steps, given=self.given)}
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():
-            read.update(tables_read(*own_queries(plugin), given=self.given))
+            read.update(self.tables_of(plugin))
         for name in self.rehearses:
             read.update(set(STAGES[name].inputs) - set(self.rehearses))
         return tuple(name for name in STAGES if name in read)
+
+    def tables_of(self, plugin: Plugin) -> tuple[str, ...]:
+        """The tables that a plug-in's own SQL reads."""
+        return tables_read(*own_queries(plugin), given=self.given)
 
 
 def own_queries(plugin: Plugin) -> tuple[str | Path, ...]:

@@ -16,10 +16,10 @@ from pydantic import BaseModel
 
 from pipeline.compiled.registry import compiled_sources
 from pipeline.config import Config, Section
-from pipeline.plugins import find_plugin, shared_digest
+from pipeline.plugins import find_plugin, find_plugins, shared_digest
 from pipeline.tables import TABLES
-from pipeline.tables.sql import config_value, parameters_of, sql_text
-from pipeline.tables.stages import STAGES, own_queries
+from pipeline.tables.sql import config_value, parameters_of, sql_text, tables_read
+from pipeline.tables.stages import STAGES, Stage, own_queries
 
 _GIVEN = frozenset(
     {
@@ -45,21 +45,48 @@ class SourceHashes:
     dtype: str | None = None
 
 
-Versions = dict[tuple[str, str | None], str]
-"""Stage hashes by (table, SAE or None)."""
+Versions = dict[tuple[str, str | None, str | None], str]
+"""Stage hashes by table, SAE or None, and plug-in or None."""
+
+CONTROLS = "controls"
+"""The part of `explanations` that no plug-in makes."""
+
+
+def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
+    """Who makes the rows of a table, each in files and a version of its own: the config's plug-ins, or nobody."""
+    match STAGES[table].plugins if table in STAGES else None:
+        case "explainers":
+            return (*config.explaining.explainers, CONTROLS)
+        case "scorers":
+            return config.scoring.scorers
+        case _:
+            return (None,)
 
 
 def stage_hash(
-    config: Config, table: str, hashes: SourceHashes, sae: str | None = None, known: Versions | None = None
+    config: Config,
+    table: str,
+    hashes: SourceHashes,
+    sae: str | None = None,
+    known: Versions | None = None,
+    part: str | None = None,
 ) -> str:
     """The version of a table as 12 hex digits; for a table of an SAE, of that SAE's part of it.
+
+    A table that plug-ins make has a version for each of them (`part`), so that another scorer or a changed prompt
+    makes no other scorer's rows anew; the version of the whole, which what reads it has in its own, covers all.
 
     With empty `hashes` and no SAE it covers definitions alone, which the graph knows before any file is
     read: Dagster's `code_version`. Hashes in `known` are not computed again, and new ones join it.
     """
     known = {} if known is None else known
-    if (table, sae) in known:
-        return known[table, sae]
+    if (table, sae, part) in known:
+        return known[table, sae, part]
+    parts = parts_of(config, table)
+    if part is None and parts != (None,):
+        whole = {str(each): stage_hash(config, table, hashes, sae, known, each) for each in parts}
+        known[table, sae, None] = _digest(json.dumps(whole, sort_keys=True))[:12]
+        return known[table, sae, None]
     stage = STAGES[table]
     texts = {name: sql_text(name) for name in stage.steps}
     parameters = {name for text in texts.values() for name in parameters_of(text)} - _GIVEN
@@ -74,19 +101,23 @@ def stage_hash(
             if name.partition("_")[0] not in _UNHASHED
         },
         "sql": {name: _digest(text) for name, text in texts.items()},
-        "inputs": {name: _input_hashes(config, table, name, hashes, sae, known) for name in stage.inputs},
+        "inputs": {
+            name: _input_hashes(config, table, name, hashes, sae, known) for name in _inputs_of(stage, part)
+        },
     }
     if compiled := compiled_sources(stage.steps):
         definition["compiled"] = {module: _digest(text) for module, text in compiled.items()}
     if stage.plugins:
-        definition["plugins"] = plugin_versions(config, stage.plugins)
+        versions = plugin_versions(config, stage.plugins)
+        definition["part"] = part
+        definition["plugins"] = versions if part == CONTROLS else versions.get(part or "")
     if table == "documents":
         definition["content"] = hashes.corpus
     if table == "saes" and sae is not None:
         own = config.sae(sae)
         definition["content"] = [own.name, own.hookpoint, own.format, hashes.saes.get(sae, "")]
-    known[table, sae] = _digest(json.dumps(definition, sort_keys=True))[:12]
-    return known[table, sae]
+    known[table, sae, part] = _digest(json.dumps(definition, sort_keys=True))[:12]
+    return known[table, sae, part]
 
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
@@ -108,6 +139,16 @@ def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> d
         }
         versions[name] = _digest(json.dumps(content, sort_keys=True))
     return versions
+
+
+def _inputs_of(stage: Stage, part: str | None) -> tuple[str, ...]:
+    """The tables that a stage reads; of a plug-in's part, without those that other plug-ins' SQL reads."""
+    if stage.plugins is None or part not in find_plugins(stage.plugins):
+        return stage.inputs
+    plugins = find_plugins(stage.plugins)
+    others = {table for name, plugin in plugins.items() if name != part for table in stage.tables_of(plugin)}
+    own = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *stage.tables_of(plugins[str(part)])}
+    return tuple(table for table in stage.inputs if table in own or table not in others)
 
 
 def _input_hashes(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
-from tiny import rows_of
+from tiny import rows_of, stored
 
 from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
@@ -50,7 +50,7 @@ def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int = 1
         write_explanations(lake, SAE, 0)
     write_predictions(lake, SAE, 0)
     make_table(lake, "scores", sae=SAE, batch=0)
-    predictions = pl.read_parquet(lake.path("predictions", sae=SAE, batch=0))
+    predictions = stored(lake, "predictions", sae=SAE, batch=0)
     assert set(predictions["scorer"]) == {name} and set(predictions["role"]) == {"test"}
     return Judged(predictions, rows_of(lake, f"from scores where scorer = '{name}'"))
 

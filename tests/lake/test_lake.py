@@ -17,6 +17,7 @@ from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
 from pipeline.lake.sources import fix_sources, open_sources
+from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
 from pipeline.tables import TABLES, versions
 from pipeline.tables.sql import config_value, parameters_of, sql_text
@@ -422,8 +423,9 @@ def test_a_changed_sae_moves_only_its_own_folders(make_experiment, tmp_path):
     changed = SourceHashes(content.corpus, {**content.saes, "two": "other weights"})
     before, after = Lake(config, content), Lake(config, changed)
     for name in BY_SAE:
-        assert before.folder(name, "one") == after.folder(name, "one")
-        assert before.folder(name, "two") != after.folder(name, "two")
+        for part in before.parts(name):
+            assert before.folder(name, "one", part) == after.folder(name, "one", part)
+            assert before.folder(name, "two", part) != after.folder(name, "two", part)
     for name in OF_THE_CORPUS:
         assert before.folder(name) == after.folder(name)
 
@@ -440,7 +442,8 @@ def test_another_sae_leaves_the_paths_of_the_first_equal(make_experiment, tmp_pa
     for entries in ([one], [one, two], [two, one]):
         config = make_experiment(saes=entries)
         lake = Lake(config, fix_sources(config))
-        paths.append({name: lake.folder(name, "one") for name in (*BY_SAE, *OF_THE_CORPUS)})
+        names = (*BY_SAE, *OF_THE_CORPUS)
+        paths.append({(name, part): lake.folder(name, "one", part) for name in names for part in lake.parts(name)})
     assert paths[0] == paths[1] == paths[2]
 
 
@@ -505,3 +508,21 @@ def test_a_folder_below_a_file_is_not_writable_and_one_to_be_made_is(tmp_path):
     (tmp_path / "file").write_text("x")
     assert is_writable(tmp_path / "new" / "deeper")
     assert not is_writable(tmp_path / "file" / "lake")
+
+
+def test_a_plugin_has_versions_of_its_own(make_experiment, monkeypatch):
+    """Another scorer, or a changed prompt of one, makes no other scorer's rows anew."""
+
+    def folders(**scoring):
+        lake = Lake(make_experiment(scoring=scoring), SourceHashes())
+        names = ("explanations", "predictions", "scores")
+        return {(name, part): lake.folder(name, "hand-set", part) for name in names for part in lake.parts(name)}
+
+    both, one = folders(), folders(scorers=["detection"])
+    assert both.items() - one.items() == {
+        (key, both[key]) for key in [("predictions", "fuzzing"), ("scores", None)]
+    }
+    fuzzing = find_plugins("scorers")["fuzzing"]
+    monkeypatch.setitem(vars(fuzzing), "digest", "of another prompt")
+    changed = folders()
+    assert {key for key in both if both[key] != changed[key]} == {("predictions", "fuzzing"), ("scores", None)}
