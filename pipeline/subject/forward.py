@@ -34,8 +34,9 @@ def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) 
     Raises:
         SubjectError: The model cannot be found, or a hookpoint is no module of it.
     """
+    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     with torch.device("meta"):
-        model = AutoModel.from_config(load_subject_config(subject))
+        model = AutoModel.from_config(config)
     _check_hookpoints(model, subject.model, hookpoints)
     # A ready-made mask: transformers would look into the (absent) values to make one.
     arguments = {"attention_mask": torch.zeros((1, 1, 4, 4), device="meta"), "use_cache": False}
