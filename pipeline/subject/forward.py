@@ -51,8 +51,9 @@ def module_paths(subject: SubjectConfig) -> frozenset[str]:
 @cache
 def _shapes(subject: SubjectConfig) -> nn.Module:
     """The base model without a weight, on torch's meta device."""
+    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     with torch.device("meta"):
-        model: nn.Module = AutoModel.from_config(load_subject_config(subject))
+        model: nn.Module = AutoModel.from_config(config)
     return model
 
 

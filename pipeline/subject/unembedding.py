@@ -92,8 +92,9 @@ def path_to_logits(subject: SubjectConfig, module: str, width: int) -> LogitPath
 
 def _skeleton(subject: SubjectConfig) -> PreTrainedModel:
     """The base model on torch's meta device, without a weight."""
+    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     with torch.device("meta"):
-        return AutoModel.from_config(load_subject_config(subject))
+        return AutoModel.from_config(config)
 
 
 def _final_norm(skeleton: PreTrainedModel, name: str) -> str:

@@ -22,7 +22,7 @@ from pipeline.llm.oracle.client import GARBLED, OracleClient
 from pipeline.llm.oracle.judges import alike, chance, literal
 from pipeline.scorers.yes_no.answers import parse_many, parse_one
 from pipeline.scorers.yes_no.requests import Question, score_request
-from pipeline.tables.stages import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, stage_hash
 
 N = 400
 VOCABULARY = Vocabulary([b" stop", b" cat", *(f" w{number}".encode() for number in range(N))])

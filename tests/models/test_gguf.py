@@ -17,7 +17,8 @@ from pipeline.lake import Lake
 from pipeline.llm.local.model import load_local_model
 from pipeline.models import gguf as conversion
 from pipeline.models.load import load_tokenizer
-from pipeline.subject.forward import Hookpoint, load_subject
+from pipeline.subject.forward import Hookpoint, hookpoint_widths, load_subject
+from pipeline.subject.unembedding import load_unembedding, path_to_logits
 from pipeline.tables.versions import SourceHashes
 
 WIDTH, HEADS, LAYERS = 64, 2, 2
@@ -100,6 +101,20 @@ def test_the_tokenizer_is_that_of_the_file(file, lakes):
     found = load_tokenizer(subject_of(file))
     assert found.backend_tokenizer.to_str() == direct.backend_tokenizer.to_str()
     assert found.special_tokens_map == direct.special_tokens_map
+
+
+@pytest.mark.parametrize(
+    "first_use",
+    [
+        lambda subject: hookpoint_widths(subject, [Hookpoint("layers.0")]),
+        lambda subject: path_to_logits(subject, "layers.0", WIDTH),
+        lambda subject: load_unembedding(subject, "cpu"),
+    ],
+    ids=["hookpoint widths", "path to logits", "unembedding"],
+)
+def test_whatever_needs_a_model_first_converts_its_file(file, lakes, first_use):
+    first_use(subject_of(file))
+    assert len([path for path in (lakes / "models").iterdir() if path.name != ".tmp"]) == 1
 
 
 def test_a_file_is_converted_once_and_known_by_its_content(file, tmp_path, monkeypatch):
