@@ -33,35 +33,6 @@ def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: I
 
 
 @compiled
-def is_ordered(keys: npt.NDArray[np.uint32], starts: Ints) -> bool:
-    """Whether the keys of every segment are in ascending order; keys [n], starts [n_segments + 1]."""
-    for segment in range(len(starts) - 1):
-        for row in range(starts[segment] + 1, starts[segment + 1]):
-            if keys[row] < keys[row - 1]:
-                return False
-    return True
-
-
-@compiled
-def group_rows(segment: npt.NDArray[np.int32], n_segments: int) -> tuple[Ints, Ints]:
-    """Where each row goes if rows are grouped by segment, [n], and the first place of each, [n_segments + 1].
-
-    Rows of a segment stay in order. segment [n] is from 0 to below n_segments.
-    """
-    starts = np.zeros(n_segments + 1, np.int64)
-    for row in range(len(segment)):
-        starts[segment[row] + 1] += 1
-    for i in range(n_segments):
-        starts[i + 1] += starts[i]
-    free = starts.copy()
-    places = np.empty(len(segment), np.int64)
-    for row in range(len(segment)):
-        places[row] = free[segment[row]]
-        free[segment[row]] += 1
-    return places, starts
-
-
-@compiled
 def _radix_sort(keys: npt.NDArray[np.uint64], n_bytes: int, starts: Ints, order: Ints, scratch: Ints) -> None:
     """Sort the rows in `order` by one byte of their keys after the other, the lowest first."""
     places = np.empty(256, np.int64)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from pipeline.counting import COUNTED, Counts
@@ -21,6 +22,7 @@ from pipeline.progress import progress
 from pipeline.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
 from pipeline.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.tables import TABLES
+from pipeline.token_mass import FROM_TOKENS
 
 _LEAST_SLOTS = 2
 
@@ -98,7 +100,7 @@ def _bucket_rows(
     What the files before it give is a table in memory, by SQL or from arrays; SQL sees those that it reads.
     """
     last, n_buckets = names[-1], n_buckets_of(lake.config.sae(sae).n_features)
-    by_sql = [name for name in names if name not in COUNTED and name not in DRAWN]
+    by_sql = [name for name in names if not {name} & (COUNTED.keys() | DRAWN.keys() | FROM_TOKENS.keys())]
     read = {table for name in by_sql for table in tables_read(sql_text(name))}
     counted = [name for name in names if name in COUNTED and name in {last, *read}]
     with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
@@ -111,6 +113,10 @@ def _bucket_rows(
             for name in names:
                 if draws and name in DRAWN:
                     made[name] = DRAWN[name](draws)
+                elif name in FROM_TOKENS:
+                    tokens = pl.scan_parquet(lake.path("feature_tokens", sae=sae))
+                    tokens = tokens.filter(pl.col("feature").is_between(first, end - 1))
+                    made[name] = FROM_TOKENS[name](tokens, lake.config.heuristics)
                 elif name in by_sql:
                     made[name] = lake.select(connection, name, **given).to_arrow_table()
                 if name in made and name in read:

@@ -81,7 +81,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "feature_stats",
-            ("saes", "activations", "contexts", "documents", "slots", "tokens"),
+            ("saes", "activations", "contexts", "documents", "slots", "tokens", "feature_tokens"),
             sql=(
                 "candidate_slots",
                 "corpus_tokens",
@@ -93,7 +93,6 @@ STAGES: dict[str, Stage] = {
                 "feature_counts",
                 "position_counts",
                 "feature_positions",
-                "feature_tokens",
                 "feature_masses",
                 "heaviest_tokens",
                 "top_tokens",

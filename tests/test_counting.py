@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -27,9 +28,11 @@ from pipeline.passes import sort_keys
 from pipeline.stages import STAGES
 from pipeline.store import BUCKET_FEATURES, n_buckets_of, write_activations
 from pipeline.strata import silent_strata
+from pipeline.token_mass import FROM_TOKENS
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
-FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", "example_index")
+FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", *FROM_TOKENS)
+BY_ARRAYS = (*COUNTED, *DRAWN, *FROM_TOKENS)
 KEYS = ("feature", "side", "slot", "context_id", "start", "position", "place", "token_id")
 
 
@@ -58,7 +61,7 @@ def both(lake):
             n_buckets = n_buckets_of(SIZE.n_features)
             firings = [read_bucket(lake, SAE, bucket) for bucket in range(n_buckets)]
             buckets = [of_bucket(lake, connection, places, each) for each in firings]
-    by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in (*COUNTED, *DRAWN)}
+    by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in BY_ARRAYS}
     return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
 
 
@@ -70,13 +73,15 @@ def of_bucket(lake, connection, places, firings):
     for name in FILES:
         if name in DRAWN:
             made[name] = DRAWN[name](draws)
+        elif name in FROM_TOKENS:
+            made[name] = FROM_TOKENS[name](pl.from_arrow(made["feature_tokens"]).lazy(), lake.config.heuristics)
         elif name not in COUNTED:
             made[name] = lake.select(connection, name, sae=SAE).to_arrow_table()
         connection.register(name, made[name])
-    return {name: made[name] for name in (*COUNTED, *DRAWN)}
+    return {name: made[name] for name in BY_ARRAYS}
 
 
-@pytest.mark.parametrize("name", [*COUNTED, *DRAWN])
+@pytest.mark.parametrize("name", BY_ARRAYS)
 def test_arrays_give_the_rows_of_the_sql_file(both, name):
     by_sql, by_arrays = both[name]
     assert by_sql.num_rows > 500
@@ -87,19 +92,13 @@ def test_arrays_give_the_rows_of_the_sql_file(both, name):
     assert by_sql.select(columns).sort_by(keys).equals(by_arrays.sort_by(keys))
 
 
-def test_arrays_give_the_index_in_its_order(both):
-    by_sql, by_arrays = both["example_index"]
-    for name in ("feature", "context_id", "start", "draw"):
-        assert by_sql[name].to_pylist() == by_arrays[name].to_pylist()
-
-
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
     with lake.connect(SAE) as connection:
         lake.create_temporary(connection, "candidate_slots", sae=SAE)
         with open_places(lake, connection) as places:
             nothing = Bucket(np.arange(3), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
             made = of_bucket(lake, connection, places, nothing)
-    assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys((*COUNTED, *DRAWN), 0)
+    assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys(BY_ARRAYS, 0)
 
 
 def test_a_segment_is_ordered_by_its_keys_and_equal_keys_stay_in_order():

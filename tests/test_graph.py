@@ -54,7 +54,9 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "activation_shards": ["contexts", "saes"],
         "activations": ["activation_shards"],
         "feature_tokens": ["activations", "contexts", "documents", "slots"],
-        "feature_stats": ["activations", "contexts", "documents", "saes", "slots", "tokens"],
+        "feature_stats": [
+            *("activations", "contexts", "documents", "feature_tokens", "saes", "slots", "tokens"),
+        ],
         "scrambled_contexts": ["contexts", "documents", "feature_stats", "feature_tokens", "saes", "tokens"],
         "context_independence": ["feature_stats", "scrambled_contexts"],
         "feature_logits": ["saes", "tokens"],
