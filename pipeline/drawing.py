@@ -87,7 +87,10 @@ class Draws:
         return self.by_side("active_slots")
 
     def by_side(self, table: str, *then: str) -> tuple[Ints, Columns]:
-        """The first row of each of the bucket's sides, and a table's rows by side and by other columns."""
+        """The first row of each of the bucket's sides, and a table's rows by side and by other columns.
+
+        Rows that these do not tell apart stay in their order: active slots in that of the corpus.
+        """
         rows = {name: self._made[table][name].to_numpy() for name in self._made[table].schema.names}
         side = rows["side"] - self._first_side
         order = np.lexsort([_small(keys) for keys in (*(rows[name] for name in then), side)])

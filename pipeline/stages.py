@@ -122,7 +122,6 @@ STAGES: dict[str, Stage] = {
             "rule_scores",
             ("contexts", "documents", "activations", "feature_rules"),
             sql=("test_corpus_tokens", "test_document_tokens", "rule_scores"),
-            buckets_at_once=4,
         ),
         Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
         Stage("selected_features", ("feature_stats", "feature_routes"), sql=("selected_features",)),

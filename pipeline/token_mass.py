@@ -1,7 +1,7 @@
 """On which tokens a feature's activation lies: the rows of two SQL files by Polars, from `feature_tokens`.
 
-Polars sorts the tokens of each feature by themselves; DuckDB's windows take some three times as long
-(`benchmarks/store.py`). A test compares each function with the SQL file of its name.
+Polars sorts the tokens of each feature by themselves; DuckDB's windows over all of them take some three times the
+CPU time. A test compares each function with the SQL file of its name.
 """
 
 from collections.abc import Callable
