@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.figures import Figure, Measured, measured, publish
+from benchmarks.kernels import measure_kernels
 from benchmarks.synthetic import (
     SAE,
     SIZES,
@@ -47,9 +48,13 @@ TARGETS = {
 
 _TINY = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=1)
 
-STATISTICS = ("feature_tokens", "feature_stats")
-RULES = ("feature_rules", "feature_routes")
-INDEX = ("example_index",)
+STEPS = {
+    "statistics": ("feature_tokens", "feature_stats"),
+    "rules": ("feature_rules", "feature_routes"),
+    "rule_scores": ("rule_scores",),
+    "index": ("example_index",),
+}
+"""The tables of each step."""
 
 
 class Written(NamedTuple):
@@ -81,11 +86,9 @@ def measure(size: Size, folder: Path) -> list[Figure]:
     n_rows = sum(each.n_rows for each in written.result)
     merged = measured(_merge, size, folder)
     limits = measured(_limits, size, folder).result
-    steps = {
-        name: measured(_write_tables, size, folder, tables)
-        for name, tables in (("statistics", STATISTICS), ("rules", RULES), ("index", INDEX))
-    }
+    steps = {name: measured(_write_tables, size, folder, tables) for name, tables in STEPS.items()}
     examples = measured(_write_examples, size, folder)
+    kernels = measured(measure_kernels, size, folder).result
     write_cpu_s = sum(each.cpu_s for each in written.result) + merged.cpu_s
     peaks: dict[str, Measured[Any]] = {"writing": written, "merging": merged, **steps, "examples": examples}
     highest = max(peaks, key=lambda name: peaks[name].peak_gib)
@@ -95,9 +98,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
             "bytes_per_row", merged.result / n_rows, "B", 3.0, limit=limits.best_bytes, note="zstd at its highest"
         ),
         _cpu("write", write_cpu_s, size, limits.encode_s * n_rows, f"{rows}: to shards, merged; encoding alone"),
-        _cpu("statistics", steps["statistics"].cpu_s, size, limits.scan_s, ", ".join(STATISTICS)),
-        _cpu("rules", steps["rules"].cpu_s, size, None, ", ".join(RULES)),
-        _cpu("index", steps["index"].cpu_s, size, limits.scan_s, ", ".join(INDEX)),
+        *(_cpu(name, step.cpu_s, size, limits.scan_s, ", ".join(STEPS[name])) for name, step in steps.items()),
         Figure(
             "examples_ms_per_feature",
             1000 * examples.result.cpu_s / examples.result.n_features,
@@ -118,6 +119,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
             for name, step in peaks.items()
         ),
         Figure("feature_read_ms", limits.read_ms, "ms", 4.0, note="one feature's rows from its bucket, median"),
+        *kernels,
     ]
 
 
@@ -151,7 +153,8 @@ def _compile(folder: Path) -> None:
     _write_corpus(_TINY, folder)
     _write_shard(_TINY, folder, 0)
     _merge(_TINY, folder)
-    _write_tables(_TINY, folder, (*STATISTICS, *RULES, *INDEX))
+    for tables in STEPS.values():
+        _write_tables(_TINY, folder, tables)
     _write_examples(_TINY, folder)
 
 

@@ -21,7 +21,10 @@ MODULES = {
     for package in ("pipeline", "assets")
     for path in (ROOT / package).rglob("*.py")
 }
-HEAVY = {"torch", "numba", "transformers", "openai", "duckdb", "polars", "matplotlib", "datasets", "safetensors"}
+HEAVY = {
+    *("torch", "numba", "transformers", "openai", "duckdb", "polars", "scipy", "matplotlib", "datasets"),
+    "safetensors",
+}
 
 
 def imports(path: Path, *, module_level: bool = False) -> set[str]:

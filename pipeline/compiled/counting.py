@@ -22,7 +22,6 @@ from pipeline.compiled.passes import (
     find_peaks,
     order_strengths,
 )
-from pipeline.compiled.segments import Ints, order_segments
 from pipeline.firings.store import ROUNDED_BITS
 
 
@@ -82,46 +81,12 @@ class Counts:
         return pa.table(
             {
                 "sae": named(self._sae, len(pairs.token_id)),
-                "feature": self._features[self._feature_of_pair],
+                "feature": np.repeat(self._features, np.diff(pairs.starts)),
                 "token_id": pairs.token_id,
                 "n_active": pairs.n_active,
                 "n_top": pairs.n_top,
                 "n_strong": pairs.n_strong,
                 "sum_activation": pairs.mass,
-            }
-        )
-
-    def feature_masses(self) -> pa.Table:
-        """`sql/compiled/feature_masses.sql`."""
-        pairs, feature = self._pairs, self._feature_of_pair
-        fires = np.flatnonzero(np.diff(pairs.starts))
-        starts = pairs.starts[fires]
-        masses = np.concatenate([[0], np.cumsum(pairs.mass[self._heaviest])])
-        mass = masses[pairs.starts[1:]] - masses[pairs.starts[:-1]]
-        before = masses[:-1] - masses[pairs.starts[feature]]
-        is_heavy = before < self._heuristics.top_share * mass[feature]
-        return pa.table(
-            {
-                "feature": self._features[fires],
-                "n_active_train": self._strengths.n_train[fires],
-                "n_top_tokens": np.add.reduceat(pairs.n_top > 0, starts, dtype=np.int64),
-                "n_mass_tokens": np.add.reduceat(is_heavy, starts, dtype=np.int64),
-            }
-        )
-
-    def heaviest_tokens(self) -> pa.Table:
-        """`sql/compiled/heaviest_tokens.sql`."""
-        pairs, feature = self._pairs, self._feature_of_pair
-        place = np.arange(len(feature)) - pairs.starts[feature] + 1
-        is_kept = place <= self._heuristics.top_tokens
-        kept = self._heaviest[is_kept]
-        return pa.table(
-            {
-                "feature": self._features[feature[kept]],
-                "token_id": pairs.token_id[kept],
-                "n_active": pairs.n_active[kept],
-                "sum_activation": pairs.mass[kept],
-                "place": place[is_kept],
             }
         )
 
@@ -161,16 +126,6 @@ class Counts:
     @cached_property
     def _pairs(self) -> Pairs:
         return count_pairs(*self._firings, self._strengths.top_cut, self._strong_cut, self._places.n_tokens)
-
-    @cached_property
-    def _feature_of_pair(self) -> Ints:
-        """The place of a pair's feature among the bucket's features, [n_pairs]."""
-        return np.repeat(np.arange(len(self._features)), np.diff(self._pairs.starts))
-
-    @cached_property
-    def _heaviest(self) -> Ints:
-        """The feature's tokens by their summed activation, the largest first, then by token; [n_pairs]."""
-        return order_segments(~self._pairs.mass.view(np.uint64), self._pairs.starts)
 
     @cached_property
     def _strong_cut(self) -> npt.NDArray[np.float64]:

@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 COMPILED: dict[str, str] = {
     "feature_counts": "pipeline.compiled.counting:Counts.feature_counts",
     "feature_cuts": "pipeline.compiled.counting:Counts.feature_cuts",
-    "feature_masses": "pipeline.compiled.counting:Counts.feature_masses",
     "feature_previous_tokens": "pipeline.compiled.counting:Counts.feature_previous_tokens",
     "feature_tokens": "pipeline.compiled.counting:Counts.feature_tokens",
-    "heaviest_tokens": "pipeline.compiled.counting:Counts.heaviest_tokens",
     "position_counts": "pipeline.compiled.counting:Counts.position_counts",
     "slot_peaks": "pipeline.compiled.counting:Counts.slot_peaks",
-    "example_index": "pipeline.compiled.drawing:Draws.example_index",
     "kept_slots": "pipeline.compiled.drawing:Draws.kept_slots",
     "silent_slots": "pipeline.compiled.drawing:Draws.silent_slots",
     "rendered_windows": "pipeline.compiled.rendering:rendered_windows",
     "silent_strata": "pipeline.compiled.strata:silent_strata",
+    "feature_masses": "pipeline.compiled.token_mass:feature_masses",
+    "heaviest_tokens": "pipeline.compiled.token_mass:heaviest_tokens",
     "firings": "pipeline.firings.buckets:read_bucket",
 }
 """The function of each SQL file by the file's name, as module:function."""

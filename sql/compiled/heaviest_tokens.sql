@@ -1,6 +1,6 @@
 -- One row per feature from $first_feature to below $end_feature and token among those of its largest summed
 -- activation on train documents.
--- Rows made by pipeline/compiled/counting.py: Counts.heaviest_tokens
+-- Rows made by pipeline/compiled/token_mass.py: heaviest_tokens
 select
     feature,
     token_id,

@@ -30,21 +30,23 @@ from pipeline.tables.stages import STAGES
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
 COUNTED = tuple(name for name in COMPILED if counts_firings(name))
-DRAWN = ("kept_slots", "silent_slots", "example_index")
-FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", "example_index")
+FROM_TOKENS = ("feature_masses", "heaviest_tokens")
+FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", *FROM_TOKENS)
+BY_ARRAYS = tuple(name for name in FILES if name in COMPILED)
 KEYS = ("feature", "side", "slot", "context_id", "start", "position", "place", "token_id")
 ALL = {"sae": SAE, "first_feature": 0, "end_feature": SIZE.n_features}
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
-    """A synthetic lake of two buckets, up to the activations."""
+    """A synthetic lake of two buckets, up to the activations and `feature_tokens`."""
     lake = open_synthetic(SIZE, tmp_path_factory.mktemp("lake"))
     write_corpus(lake, SIZE)
     plan = plan_features(SIZE)
     for shard in range(SIZE.shards):
         write_shard(lake, plan, shard)
     write_activations(lake, SAE)
+    make_table(lake, "feature_tokens", sae=SAE)
     return lake
 
 
@@ -60,7 +62,7 @@ def both(lake):
         for first in range(0, SIZE.n_features, BUCKET_FEATURES):
             features = range(first, first + BUCKET_FEATURES)
             buckets.append(of_bucket(Inputs(lake, SAE, features, places, connection)))
-    by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in (*COUNTED, *DRAWN)}
+    by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in BY_ARRAYS}
     return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
 
 
@@ -81,10 +83,10 @@ def of_bucket(inputs):
         else:
             inputs.made[name] = inputs.lake.select(inputs.connection, name, sae=SAE).to_arrow_table()
         inputs.connection.register(name, inputs.made[name])
-    return {name: inputs.made[name] for name in (*COUNTED, *DRAWN)}
+    return {name: inputs.made[name] for name in BY_ARRAYS}
 
 
-@pytest.mark.parametrize("name", [*COUNTED, *DRAWN])
+@pytest.mark.parametrize("name", BY_ARRAYS)
 def test_arrays_give_the_rows_of_the_sql_file(both, name):
     by_sql, by_arrays = both[name]
     assert by_sql.num_rows > 500
@@ -95,20 +97,15 @@ def test_arrays_give_the_rows_of_the_sql_file(both, name):
     assert by_sql.select(columns).sort_by(keys).equals(by_arrays.sort_by(keys))
 
 
-def test_arrays_give_the_index_in_its_order(both):
-    by_sql, by_arrays = both["example_index"]
-    for name in ("feature", "context_id", "start", "draw"):
-        assert by_sql[name].to_pylist() == by_arrays[name].to_pylist()
-
-
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
     with opened_places(lake) as (connection, places):
-        inputs = Inputs(lake, SAE, range(3), places, connection)
+        features = range(SIZE.n_features, SIZE.n_features + 3)
+        inputs = Inputs(lake, SAE, features, places, connection)
         inputs.firings = Bucket(
-            np.arange(3), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+            np.array(features), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         )
         made = of_bucket(inputs)
-    assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys((*COUNTED, *DRAWN), 0)
+    assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys(BY_ARRAYS, 0)
 
 
 def test_a_segment_is_ordered_by_its_keys_and_equal_keys_stay_in_order():
@@ -130,7 +127,6 @@ def test_keys_of_any_size_are_sorted(largest):
 
 
 def test_statistics_by_bucket_hold_every_feature_in_its_order(lake):
-    make_table(lake, "feature_tokens", sae=SAE)
     published = make_table(lake, "feature_stats", sae=SAE)
     with lake.connect(SAE) as connection:
         features = connection.sql("select feature, n_active from feature_stats").fetchall()
@@ -140,10 +136,10 @@ def test_statistics_by_bucket_hold_every_feature_in_its_order(lake):
     assert published.n_rows == SIZE.n_features
 
 
-@pytest.mark.parametrize("table", ["feature_rules", "rule_scores"])
+@pytest.mark.parametrize("table", ["feature_stats", "feature_rules", "rule_scores", "example_index"])
 def test_rows_by_bucket_are_those_of_all_features_at_once(lake, monkeypatch, table):
     monkeypatch.setitem(STAGES, table, replace(STAGES[table], buckets_at_once=1))
-    for each in ("feature_tokens", "feature_stats", "feature_rules", "rule_scores"):
+    for each in ("feature_stats", "feature_rules", "rule_scores", "example_index"):
         make_table(lake, each, sae=SAE)
     with lake.connect(SAE) as connection:
         by_bucket = connection.sql(f"select * exclude (sae) from {table} order by all").fetchall()
@@ -156,7 +152,7 @@ def test_rows_by_bucket_are_those_of_all_features_at_once(lake, monkeypatch, tab
 
 
 def test_rules_are_scored_on_every_test_token_but_those_at_position_0(lake):
-    for table in ("feature_tokens", "feature_stats", "feature_rules", "rule_scores"):
+    for table in ("feature_stats", "feature_rules", "rule_scores"):
         make_table(lake, table, sae=SAE)
     with lake.connect(SAE) as connection:
         test_documents = connection.sql("select doc_id from documents where role = 'test'")
@@ -186,7 +182,7 @@ def test_rules_are_scored_on_every_test_token_but_those_at_position_0(lake):
 
 def test_strata_and_examples_are_those_of_the_sql_files(lake):
     write_neighbours(lake, SIZE)
-    for table in ("feature_tokens", "feature_stats", "feature_rules", "feature_routes", "example_index"):
+    for table in ("feature_stats", "feature_rules", "feature_routes", "example_index"):
         make_table(lake, table, sae=SAE)
     write_selected_features(lake, SAE)
     *before, last = STAGES["examples"].steps

@@ -48,6 +48,7 @@ def test_the_sources_of_a_step_are_its_module_and_those_that_it_is_made_of():
         ("pipeline.compiled.drawing", {"example_index"}),
         ("pipeline.compiled.rendering", {"examples"}),
         ("pipeline.compiled.counting", {"feature_tokens", "feature_stats", "example_index"}),
+        ("pipeline.compiled.token_mass", {"feature_stats"}),
     ],
 )
 def test_changed_code_makes_new_versions_of_its_tables_and_of_what_follows(

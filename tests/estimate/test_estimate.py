@@ -37,6 +37,7 @@ from pipeline.llm.oracle.judges import literal
 from pipeline.make_table import make_table
 from pipeline.preflight import preflight
 from pipeline.scorers.write import write_predictions
+from pipeline.summary import write_summary
 
 TRUTH = scorer(literal)
 Make = Callable[..., Config]
@@ -123,7 +124,7 @@ def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
         config = make(oracle.base_url, budget=price_file(tmp_path))
         before = estimated(open_lake(config))
         lake = explain_and_score(config)
-        make_table(lake, "summary")
+        write_summary(lake)
     for row in before.iter_rows(named=True):
         expected = (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
         assert row["cost_usd"] == pytest.approx(expected, rel=0.01)

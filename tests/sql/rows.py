@@ -18,7 +18,7 @@ from pipeline.tables.stages import STAGES
 SAE = "layers.1"
 CONFIG = Config(
     name="test",
-    subject={"model": "none", "scorer": "detection"},
+    subject={"model": "none"},
     saes=[{"name": SAE, "source": "none", "hookpoint": "layers.1", "n_features": 1}],
     corpus={"sources": [{"kind": "python"}]},
 )

@@ -22,8 +22,9 @@ STEPS = {
         "feature_previous_tokens feature_stats"
     ),
     "scrambled_contexts": "train_tokens unigram_tokens scrambled_texts scrambled_contexts",
-    "context_independence": "normal_quantile context_independence",
+    "context_independence": "context_independence",
     "feature_rules": "train_tokens rule_candidates rule_sets feature_rules",
+    "rule_scores": "test_corpus_tokens test_document_tokens rule_scores",
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
     "example_index": (
@@ -37,18 +38,15 @@ STEPS = {
     "fuzzing_pairs": "fuzzing_pairs",
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "predictions": (
-        "scored_explanations detection_questions fuzzing_questions questions question_answers normal_quantile "
-        "rate_intervals balanced_accuracies next_questions vocabulary"
+        "questions question_answers rate_intervals balanced_accuracies scored_explanations next_questions "
+        "vocabulary"
     ),
-    "scores": (
-        "question_answers normal_quantile rate_intervals balanced_accuracies ranked_scores sample_scores "
-        "candidate_slots corpus_tokens rule_exact scores"
-    ),
+    "scores": "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact scores",
     "score_details": (
-        "question_answers normal_quantile rate_intervals balanced_accuracies ranked_scores sample_scores "
-        "population_scores candidate_slots corpus_tokens rule_exact score_details"
+        "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
+        "rule_exact score_details"
     ),
-    "summary": "normal_quantile question_answers answer_correlations summary",
+    "summary": "question_answers answer_correlations summary",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
