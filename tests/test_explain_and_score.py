@@ -327,7 +327,7 @@ def stop_rates(make: Make, tiny_subject: Path) -> dict[tuple[str, str], dict[str
             for draw, (key, name) in enumerate(ids.items())
         ]
         rows = pa.Table.from_pylist(explained, TABLES["explanations"].schema)
-        lake.write("explanations", rows, sae=SAE, batch=0)
+        lake.write_parts("explanations", {"default": rows}, sae=SAE, batch=0)
         judge(lake)
     return {
         (ids[row["explanation_id"]], row["scorer"]): {

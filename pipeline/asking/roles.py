@@ -122,11 +122,16 @@ def role_of(config: Config, name: RoleName) -> Role:
 
 
 def check_endpoints(config: Config) -> None:
-    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0."""
+    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0.
+
+    Raises SubjectError if a role's model in this process is not there.
+    """
     for name in ROLES if config.budget.max_requests != 0 else ():
         role = role_of(config, name)
         try:
-            if not role.is_free:
+            if role.is_local:
+                role.local_client()
+            elif not role.is_oracle:
                 role.server_client(None)
         except ConfigError as error:
             raise ConfigError(f"endpoints.{name}: {error}") from None
