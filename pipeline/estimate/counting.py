@@ -36,9 +36,6 @@ _MADE_BY_SQL = [
 ]
 """Tables of a batch that requests are made from and that ask nobody, inputs first."""
 
-_BESIDE = ("rule", "empty", "other_feature")
-"""Explainers that ask nobody."""
-
 
 class Counted(NamedTuple):
     """A request that a run would need.
@@ -75,7 +72,7 @@ def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, 
     plain = (
         pl.DataFrame(explanations)
         .join(routes.filter(pl.col("route") == "llm"), on="feature", how="semi")
-        .filter(pl.col("explainer").is_in(_BESIDE).not_())
+        .filter(pl.col("request_id").is_not_null())
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *scored["request_id"]}

@@ -9,7 +9,7 @@ upstream makes a new folder and leaves the old one alone.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -257,14 +257,25 @@ def tables_read(text: str) -> set[str]:
 
 
 def config_value(config: Config, parameter: str) -> Any:
-    """The value of the SQL parameter `<section>_<key>` (or `seed`). Raises KeyError for any other name."""
-    if parameter == "seed":
-        return config.seed
-    section, _, key = parameter.partition("_")
-    if section not in type(config).model_fields or not hasattr(getattr(config, section), key):
+    """The value of the SQL parameter `<section>_<key>`, `<section>_<plug-in>_<key>` or `seed`.
+
+    Raises KeyError for any other name.
+    """
+    values = list(_values_named(config, parameter))
+    if not values:
         raise KeyError(f"SQL parameter ${parameter} is no key of the config")
-    value = getattr(getattr(config, section), key)
-    return list(value) if isinstance(value, tuple) else value
+    return list(values[0]) if isinstance(values[0], tuple) else values[0]
+
+
+def _values_named(section: BaseModel, name: str) -> Iterator[Any]:
+    """The value of a section's key of that name, or of a key in a section within it."""
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            if name.startswith(f"{key}_"):
+                yield from _values_named(value, name.removeprefix(f"{key}_"))
+        elif key == name:
+            yield value
 
 
 Versions = dict[tuple[str, str | None], str]
