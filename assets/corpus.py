@@ -35,6 +35,6 @@ def tokens(lake: "Lake") -> "Published":
 @table_asset(group="corpus")
 def slots(lake: "Lake") -> "Published":
     """One row per slot: a piece of a context from position 1 on, the same for every feature."""
-    from pipeline.corpus.documents import write_slots
+    from pipeline.corpus.slots import write_slots
 
     return write_slots(lake)

@@ -59,4 +59,6 @@ def score_details(lake: "Lake", sae: str, batch: int) -> "Published":
 @table_asset(group="explain_and_score")
 def summary(lake: "Lake") -> "Published":
     """One row per SAE, route, explainer and scorer."""
-    return lake.run_stage("summary")
+    from pipeline.summary import write_summary
+
+    return write_summary(lake)

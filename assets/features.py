@@ -57,6 +57,14 @@ def feature_rules(lake: "Lake", sae: str) -> "Published":
 
 
 @table_asset(group="prepare", by="sae")
+def rule_scores(lake: "Lake", sae: str) -> "Published":
+    """One row per feature with a chosen rule: how well the rule says, on every test token, where it fires."""
+    from pipeline.features.selection import write_feature_table
+
+    return write_feature_table(lake, "rule_scores", sae)
+
+
+@table_asset(group="prepare", by="sae")
 def feature_routes(lake: "Lake", sae: str) -> "Published":
     """One row per feature, every one, exactly once: where it goes and why."""
     from pipeline.features.selection import write_feature_table

@@ -27,7 +27,7 @@ from pipeline.scorers.write import write_fuzzing_pairs, write_predictions
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (
     *("saes", "documents", "tokens", "contexts", "slots", "activations", "feature_tokens", "feature_stats"),
-    *("feature_rules", "feature_routes", "example_index", "feature_neighbours"),
+    *("feature_rules", "rule_scores", "feature_routes", "example_index", "feature_neighbours"),
 )
 _NO_DEMO = "this benchmark runs on the demo's lake; make it first: make demo"
 

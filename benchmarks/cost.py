@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.figures import Figure, publish
-from pipeline.config import Config, SubjectConfig, load_config
+from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
 from pipeline.estimate.counting import count_requests
 from pipeline.estimate.tokens import own_counter
@@ -59,7 +59,7 @@ def _measure(config: Config) -> list[Figure]:
         selected = select_features(lake, connection, sae)
         selected.query("selected", "create temp table selected_features as from selected")
         counted = [each for each in count_requests(lake, connection, sae, 0) if each.is_plain]
-    counter = own_counter(load_tokenizer(SubjectConfig(model=config.scoring.model)))
+    counter = own_counter(load_tokenizer(config.in_process(config.scoring)))
     figures = []
     for purpose in dict.fromkeys(each.request.purpose for each in counted):
         calls = [each for each in counted if each.request.purpose == purpose]

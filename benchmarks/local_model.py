@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.caching import load_whole
 from benchmarks.figures import Figure, measured, publish
 from pipeline.asking.windows import Vocabulary
-from pipeline.config import Config, SubjectConfig, load_config
+from pipeline.config import Config, load_config
 from pipeline.corpus.python_texts import python_texts
 from pipeline.explainers.base import Shown
 from pipeline.explainers.default import explain_request
@@ -121,7 +121,7 @@ def main() -> None:
 
 def _take_turns(config: Config) -> tuple[list[Turn], Written]:
     """Every explanation in both ways, scorer by scorer, and then explanations to write."""
-    subject = SubjectConfig(model=config.scoring.model)
+    subject = config.in_process(config.scoring)
     model, client = load_local_model(subject, "cpu"), LocalClient(subject, "cpu")
     usual = load_whole(subject)
     spell = token_bytes(model.tokenizer)

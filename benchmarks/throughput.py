@@ -27,8 +27,10 @@ from pipeline.llm.server.client import OpenAIClient
 
 LATENCY_SECONDS = 1.0
 IN_FLIGHT = 100
-SECONDS = 120
-"""Of work, were it ideal; a batch takes minutes. The slow start of the pacing is among them."""
+SECONDS = 180
+"""Of work, were it ideal; a batch takes minutes. A probe and the slow start of the pacing, 4 s, come on top."""
+N_PACKAGE = 6_000
+"""Requests of the package alone."""
 N_AT_ONCE = 10_000
 """Requests to the server that answers at once."""
 
@@ -46,7 +48,7 @@ def main() -> int:
     ideal = IN_FLIGHT / LATENCY_SECONDS
     n = round(SECONDS * ideal)
     with _server(LATENCY_SECONDS) as url:
-        client, package = _rate(_client, url, n), _rate(_package, url, n)
+        client, package = _rate(_client, url, n), _rate(_package, url, N_PACKAGE)
     with _server(0.0) as url:
         at_once = _rate(_client, url, N_AT_ONCE)
     load = os.getloadavg()[1]

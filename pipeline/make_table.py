@@ -10,7 +10,7 @@ from pipeline.lake import Lake, Published
 from pipeline.tables.stages import CORPUS_TOKENS, STAGES
 
 _FROM_ARRAYS = {silent_strata.__name__: silent_strata, rendered_windows.__name__: rendered_windows}
-_NOT_NEEDED = {"candidate_slots", CORPUS_TOKENS, "batch_slots", "token_slots"}
+_NOT_NEEDED = {"candidate_slots", CORPUS_TOKENS}
 """What the arrays hold already, or are made without."""
 
 
@@ -25,7 +25,7 @@ def batch_rows(
     lake: Lake, connection: duckdb.DuckDBPyConnection, table: str, sae: str, batch: int
 ) -> pa.RecordBatchReader:
     """The rows of a batch's table; the files before its own fill temporary tables of the connection."""
-    *before, last = STAGES[table].sql
+    *before, last = STAGES[table].steps
     given = {"sae": sae, "batch": batch}
     if not _FROM_ARRAYS.keys() & set(before):
         for name in before:

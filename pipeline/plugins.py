@@ -65,12 +65,6 @@ class Plugin:
         spec.loader.exec_module(module)
         return module.Settings
 
-    @property
-    def sql(self) -> str:
-        """The SQL that its folder holds; empty without any."""
-        files = sorted(self.path.glob("*.sql")) if self.path.is_dir() else []
-        return "\n".join(file.read_text(encoding="utf-8") for file in files)
-
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the names and contents of its code, prompts and SQL: part of the versions of its rows."""

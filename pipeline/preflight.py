@@ -1,28 +1,44 @@
 """Everything that can be wrong with an experiment, found before anything is written or computed."""
 
+import logging
+import re
+
+from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
-from pipeline.config import Config, FileTexts, PythonTexts
+from pipeline.config import Config, FileTexts, PythonTexts, SaeConfig
 from pipeline.corpus.readers import read_texts, source_files, source_name
 from pipeline.errors import CorpusError, LakeError, SaeError
+from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.sae import load_sparse_coder
-from pipeline.subject.forward import Hookpoint, hookpoint_widths
+from pipeline.subject.forward import Hookpoint, hookpoint_widths, module_paths
+
+_log = logging.getLogger(__name__)
+
+_LIKE_A_PATH = re.compile(r"[A-Za-z_]+[._]\d+")
+"""What a folder's name has in it where it names a layer."""
 
 
 def preflight(config: Config) -> Lake:
     """Check an experiment and open its lake, with its sources fixed and its catalog up to date.
 
+    What is odd, but may be meant, is logged as a warning: rows of a feature list that name no feature, and an
+    SAE's folder that names another place than the config.
+
     Raises:
-        LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, the corpus,
-            the device, the subject model, a hookpoint, or an SAE that is damaged or does not fit.
+        LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, an
+            endpoint, the selection, the corpus, the device, the subject model, a hookpoint, or an SAE that is
+            damaged or does not fit.
     """
     if not is_writable(config.lake_folder):
         raise LakeError(
             f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE"
         )
     check_prices(config)
+    check_endpoints(config)
+    check_selection(config)
     _check_corpus(config)
     pick_device(config.device)
     _check_saes(config)
@@ -69,3 +85,20 @@ def _check_saes(config: Config) -> None:
                 f"SAE '{sae.name}' reads {coder.d_in} wide activations, but hookpoint '{sae.hookpoint}' of "
                 f"'{config.subject.model}' is {width} wide"
             )
+        _check_place(config, sae, coder.hookpoint)
+
+
+def _check_place(config: Config, sae: SaeConfig, own: str | None) -> None:
+    """Hold the place that an SAE's files name against the config's: at another one its firings mean nothing."""
+    if own is None or own == sae.hookpoint:
+        return
+    if own in module_paths(config.subject):
+        raise SaeError(
+            f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config has it read "
+            f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if it is meant"
+        )
+    if _LIKE_A_PATH.search(own):
+        _log.warning(
+            "SAE '%s' at '%s' names the place '%s', which is no module of '%s'; the config has it read '%s'",
+            *(sae.name, sae.source, own, config.subject.model, sae.hookpoint),
+        )

@@ -410,7 +410,7 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
             lake = open_lake(config)
             if is_turned:
                 for table in ("feature_stats", "feature_routes", "selected_features", "feature_neighbours",
-                              "example_index", "feature_rules"):  # fmt: skip
+                              "example_index", "feature_rules", "rule_scores"):  # fmt: skip
                     turn(lake, table)
             write_batch_table(lake, "examples", SAE, 0)
             write_fuzzing_pairs(lake, SAE, 0)

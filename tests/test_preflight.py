@@ -1,6 +1,7 @@
 """Bad input is found before anything is computed: one sentence each, and no table."""
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny import hand_set_entry, write_corpus, write_hand_set_sae, write_random_sae
 
 from pipeline.config import Config
-from pipeline.errors import CorpusError, LakeError, LatentlakeError, SaeError, SubjectError
+from pipeline.errors import ConfigError, CorpusError, LakeError, LatentlakeError, SaeError, SubjectError
 from pipeline.preflight import preflight
 from pipeline.tables import TABLES
 
@@ -45,6 +46,14 @@ def narrow_sae(folder: Path) -> Sections:
 def texts(folder: Path, *texts: str) -> Sections:
     path = write_corpus(folder / "texts", kind="jsonl", texts=texts)
     return {"corpus": {"sources": [{"kind": "jsonl", "path": str(path)}]}}
+
+
+def served(**endpoint: Any) -> Sections:
+    return {
+        "explaining": {"provider": "openai", "model": "gpt-4o-mini"},
+        "scoring": {"provider": "openai", "model": "gpt-4o-mini"},
+        "endpoints": {"explainer": endpoint, "scorer": {"base_url": "https://api.openai.com/v1"}},
+    }
 
 
 def below_a_file(folder: Path) -> Sections:
@@ -101,6 +110,36 @@ CASES = {
     "a lake below a file": Case(below_a_file, LakeError, ("cannot be written", "LATENTLAKE_LAKE")),
     "an unknown device": Case(
         lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)
+    ),
+    "a condition with a slip": Case(
+        lambda folder: {"selection": {"where": "densty > 0.001"}}, ConfigError, ("densty", "density")
+    ),
+    "an address that is none": Case(
+        lambda folder: served(base_url="api.openai.com/v1"),
+        ConfigError,
+        ("endpoints.explainer", "'api.openai.com/v1' is no address"),
+    ),
+    "a key that is not set": Case(
+        lambda folder: served(base_url="https://api.openai.com/v1", api_key_env="A_KEY_THAT_IS_NOT_SET"),
+        ConfigError,
+        ("endpoints.explainer", "'A_KEY_THAT_IS_NOT_SET' is not set"),
+    ),
+    "no such local LLM": Case(
+        lambda folder: {"scoring": {"model": str(folder / "no model")}}, SubjectError, ("no folder", "no model")
+    ),
+    "an SAE of another place": Case(
+        lambda folder: {
+            "saes": [
+                {
+                    "name": "deep",
+                    "source": str(write_random_sae(folder / "layers.0")),
+                    "hookpoint": "layers.1",
+                    "n_features": 64,
+                }
+            ]
+        },
+        SaeError,
+        ("'deep'", "names hookpoint 'layers.0'", "read 'layers.1'", "saes.hookpoint"),
     ),
     "no such subject": Case(
         lambda folder: {"subject": {"model": str(folder / "no model")}},
@@ -161,6 +200,31 @@ def test_bos_that_the_tokenizer_lacks_is_refused(make_experiment, tiny_subject, 
     with pytest.raises(CorpusError, match="has no BOS token"):
         preflight(config)
     assert not config.lake_folder.exists()
+
+
+def test_who_sends_no_request_needs_no_key(make_experiment):
+    sections = served(base_url="https://api.openai.com/v1", api_key_env="A_KEY_THAT_IS_NOT_SET")
+    preflight(make_experiment(**sections, budget={"max_requests": 0}))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_said"), [("transformer.h.1", True), ("layer_9", True), ("sae", False), ("gpt2", False)]
+)
+def test_an_saes_folder_that_names_a_place_of_another_model_is_said(
+    make_experiment, tmp_path, caplog, name, is_said
+):
+    folder = write_random_sae(tmp_path / name)
+    entry = {"name": "deep", "source": str(folder), "hookpoint": "layers.1", "n_features": 64}
+    with caplog.at_level(logging.WARNING):
+        preflight(make_experiment(saes=[entry]))
+    assert [record.getMessage() for record in caplog.records if name in record.getMessage()] == (
+        [
+            f"SAE 'deep' at '{folder}' names the place '{name}', which is no module of "
+            f"'{make_experiment().subject.model}'; the config has it read 'layers.1'"
+        ]
+        if is_said
+        else []
+    )
 
 
 def test_a_transcoder_is_held_to_the_width_of_the_input(make_experiment, tmp_path):

@@ -48,7 +48,7 @@ class TableAsset:
             key=[config.name, self.table],
             group_name=self.group,
             description=table.row,
-            kinds={"duckdb"} if STAGES[self.table].sql else {"python"},
+            kinds={"duckdb"} if STAGES[self.table].is_sql else {"python"},
             code_version=stage_hash(config, self.table, SourceHashes()),
             metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
             partitions_def=partitions(config, self.partitioned_by),

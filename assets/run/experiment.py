@@ -1,10 +1,10 @@
-"""`make demo`, `make run`: an experiment's materialisations, one after another in one process.
+"""`latentlake run`: an experiment's materialisations, one after another in one process.
 
 They go to the Dagster instance that the UI shows, with the subject model loaded once. What has been
 published in its current version is not made again; a run that was killed goes on where it was.
 """
 
-import argparse
+import os
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,9 +15,9 @@ from rich.console import Console
 from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
 from assets.graph.declare import BatchKey, open_lake, partitions
 from assets.graph.schedules import unfinished_batches
+from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
 from pipeline.config import Config, load_config
-from pipeline.errors import LatentlakeError
 
 ALWAYS = frozenset({"selected_features", "estimate"})
 """Tables that depend on settings outside their stage hash, so that they are made at every run."""
@@ -35,20 +35,14 @@ class Step(NamedTuple):
     tables: tuple[str, ...]
 
 
-def main() -> int:
-    """Run the experiment that the command line names; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m assets.run", description=__doc__)
-    parser.add_argument("config", help="the experiment's YAML file")
-    path = parser.parse_args().config
+def run(path: str) -> int:
+    """Run the experiment of the config at `path`; the exit code. Raises LatentlakeError if its input is wrong."""
     console = Console()
     started = time.monotonic()
-    try:
-        config = load_config(path)
-        with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
-            lake = open_lake(config)
-    except LatentlakeError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
-        return 2
+    config = load_config(path)
+    with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
+        lake = open_lake(config)
+    use_dagster_home()
     console.print(f"[bold]{config.name}[/] into {lake.root}", highlight=False)
     if config.has_auto_precision:
         console.print(
@@ -59,12 +53,8 @@ def main() -> int:
 
     if said := oracle_sentence(config):
         console.print(said, style="bold", highlight=False)
-    try:
-        if not materialise(config, console):
-            return 1
-    except LatentlakeError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
-        return 2
+    if not materialise(config, console):
+        return 1
     from pipeline.asking.spending import spent_budget
     from pipeline.show.terminal import print_closing_table
 
@@ -196,10 +186,13 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
 
 
 def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
-    option = "" if config.name == "demo" else f" CONFIG={path}"
-    console.print(f"\nDone in {seconds:.0f} s. What next:", highlight=False)
-    console.print(f'  make sql{option}        ask the tables, e.g. "from feature_routes limit 5"', highlight=False)
-    console.print(
-        f"  make dev{option}        the Dagster UI: the graph, its tables, plots and checks", highlight=False
-    )
-    console.print("  make run CONFIG=config/mine.yaml   your own model, SAEs and corpus", highlight=False)
+    # Called by make, the commands are make's.
+    command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
+    option = "" if config.name == "demo" else f" {of}{path}"
+    for line in (
+        f"\nDone in {seconds:.0f} s. What next:",
+        f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',
+        f"  {command} dev{option}        the Dagster UI: the graph, its tables, plots and checks",
+        f"  {command} run {of}config/mine.yaml   your own model, SAEs and corpus",
+    ):
+        console.print(line, highlight=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import Config, EndpointConfig, OracleConfig, ScoringOracleConfig, SubjectConfig
+from pipeline.errors import ConfigError
 from pipeline.llm.requests import Client
 
 if TYPE_CHECKING:
@@ -26,24 +27,24 @@ class Role:
         name: The role.
         provider: Who answers: a model in this process, one on a server, or the oracle.
         model: Its name.
-        dtype: Its precision, where it runs in this process.
         temperature: With which it writes.
         max_draws: How often an answer of no use is asked for again.
         endpoint: Where it is reached, where it runs on a server.
         device: Where it runs in this process.
         prices: The price file.
+        local_model: Where the model is and its precision, where it runs in this process.
         oracle: How often the oracle errs and fails, where it answers.
     """
 
     name: RoleName
     provider: str
     model: str
-    dtype: str
     temperature: float
     max_draws: int
     endpoint: EndpointConfig
     device: str
     prices: Path
+    local_model: SubjectConfig
     oracle: OracleConfig
 
     @property
@@ -61,15 +62,19 @@ class Role:
         """Whether answers cost nothing."""
         return self.is_local or self.is_oracle
 
-    def open_client(self, ledger: "Ledger", read_truth: "Callable[[], Truth]") -> Client:
-        """Whoever answers; probes go to the ledger, and an oracle reads the truth.
+    def open_client(
+        self, ledger: "Ledger | None" = None, read_truth: "Callable[[], Truth] | None" = None
+    ) -> Client:
+        """Whoever answers; nothing is sent yet. Raises ConfigError without its key.
 
-        Raises ConfigError if its key is not set.
+        Args:
+            ledger: Where probes go.
+            read_truth: From where an oracle has what it knows; without it, it knows nothing.
         """
         if self.is_local:
             return self.local_client()
         if self.is_oracle:
-            return self._oracle_client(read_truth())
+            return self._oracle_client(read_truth)
         from pipeline.llm.server.client import OpenAIClient
 
         endpoint = self.endpoint
@@ -83,11 +88,12 @@ class Role:
             endpoint.api_key_header,
         )
 
-    def _oracle_client(self, truth: "Truth") -> Client:
-        from pipeline.llm.oracle.brain import Oracle, Rates
+    def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
+        from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
         from pipeline.llm.oracle.client import OracleClient
 
         own, rates = self.oracle, Rates()
+        truth = read_truth() if read_truth else truth_of((), {})
         if isinstance(own, ScoringOracleConfig):
             rates = Rates(own.false_positive_rate, own.false_negative_rate)
         return OracleClient(self.model, Oracle(truth, lambda feature: rates), own.refusal_rate, own.garbled_rate)
@@ -96,7 +102,7 @@ class Role:
         """The model in this process, loaded on first use. Raises SubjectError if there is none."""
         from pipeline.llm.local.client import LocalClient
 
-        return LocalClient(SubjectConfig.model_validate({"model": self.model, "dtype": self.dtype}), self.device)
+        return LocalClient(self.local_model, self.device)
 
 
 def role_of(config: Config, name: RoleName) -> Role:
@@ -106,12 +112,12 @@ def role_of(config: Config, name: RoleName) -> Role:
         name,
         section.provider,
         section.model,
-        section.dtype,
         section.temperature,
         section.max_draws,
         config.endpoints.explainer if name == "explainer" else config.endpoints.scorer,
         config.device,
         config.budget.prices,
+        config.in_process(section),
         section.oracle,
     )
 
@@ -123,3 +129,12 @@ def oracle_sentence(config: Config) -> str | None:
         return None
     who = " and ".join(f"the {role.name} is an {role.model}" for role in oracles)
     return f"A rehearsal: {who}. These are not a model's answers, and their scores say nothing about one."
+
+
+def check_endpoints(config: Config) -> None:
+    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0."""
+    for name in ROLES if config.budget.max_requests != 0 else ():
+        try:
+            role_of(config, name).open_client()
+        except ConfigError as error:
+            raise ConfigError(f"endpoints.{name}: {error}") from None

@@ -7,13 +7,14 @@ from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
 from pipeline.llm.ledger.prices import FREE, Prices, load_prices
+from pipeline.shipped import find
 
 BUDGET_FOLDER = "budget"
 
 
 def prices_of(role: Role) -> Prices:
     """The prices of what a role is asked. Raises ConfigError if the price file cannot be read."""
-    return Prices({role.model: FREE}) if role.is_free else load_prices(role.prices)
+    return Prices({role.model: FREE}) if role.is_free else load_prices(find(role.prices))
 
 
 def open_budget(config: Config, role: Role) -> Budget:

@@ -1,15 +1,29 @@
 """How a window of tokens is written into a prompt: on one line, with some tokens marked.
 
 Text from the corpus is untrusted: line ends are spelled out, so that it cannot add a line that looks like
-another example, and its own << and >> are pulled apart, so that it cannot open or close a mark.
+another example, and its own << and >> are pulled apart, so that it cannot open or close a mark. Two texts are
+never spelled alike.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 from pipeline.lake import Lake
 
 OPEN, CLOSE = "<<", ">>"
+
+_SHOWN = frozenset("\u200c\u200d\u200e\u200f\u061c")
+"""Joiners and marks of direction: not printable by themselves, but how Persian, Hindi or emoji are spelled."""
+
+
+class _Mark(NamedTuple):
+    """A marked stretch of a window, in bytes, and what to write before it closes."""
+
+    start: int
+    end: int
+    note: str
 
 
 class Vocabulary:
@@ -28,37 +42,87 @@ class Vocabulary:
     ) -> str:
         """A window as one line of text; runs of marked places stand between << and >>.
 
+        A mark reaches over whole characters, also where its token is a part of one. Bytes of a character that the
+        window cuts off are spelled \\udcXX.
+
         Args:
             token_ids: The window's tokens.
             marked: Places to mark, from 0.
-            notes: What to write after each token before its mark closes, [len(token_ids)]; mostly empty.
+            notes: What to write after each marked token before its mark closes, [len(token_ids)]; mostly empty.
         """
+        tokens = [self._bytes[token_id] for token_id in token_ids]
+        window = b"".join(tokens)
         pieces: list[str] = []
-        run: list[int] = []
-        for place in range(len(token_ids)):
-            if run and (place in marked) != (run[-1] in marked):
-                pieces.append(self._piece(token_ids, run, run[-1] in marked))
-                run = []
-            run.append(place)
-            if notes and notes[place]:
-                pieces.append(self._piece(token_ids, run, place in marked, notes[place]))
-                run = []
-        if run:
-            pieces.append(self._piece(token_ids, run, run[-1] in marked))
-        return "".join(_apart(left, right) for left, right in zip(["", *pieces], pieces, strict=False))
+        end = 0
+        for mark in _marks(tokens, window, marked, notes):
+            pieces.append(_spelled(window[end : mark.start]))
+            pieces.append(_marked(_spelled(window[mark.start : mark.end]), mark.note))
+            end = mark.end
+        pieces.append(_spelled(window[end:]))
+        filled = [piece for piece in pieces if piece]
+        return "".join(_apart(left, right) for left, right in zip(["", *filled], filled, strict=False))
 
-    def _piece(self, token_ids: Sequence[int], run: Sequence[int], is_marked: bool, note: str = "") -> str:
-        text = one_line(self.text(token_ids[place] for place in run))
-        if not is_marked:
-            return text
-        before, after = " " * text.startswith("<"), " " * (text + note).endswith(">")
-        return f"{OPEN}{before}{text}{note}{after}{CLOSE}"
+
+def _marks(
+    tokens: Sequence[bytes], window: bytes, marked: Collection[int], notes: Sequence[str] | None
+) -> Iterator[_Mark]:
+    """The marks of a window from left to right: neighbouring tokens share one, unless a note stands between."""
+    ends = [0, *accumulate(map(len, tokens))]
+    last: _Mark | None = None
+    for place in sorted(marked):
+        start, end = _whole_characters(window, ends[place], ends[place + 1])
+        note = notes[place] if notes else ""
+        if last and (start < last.end or (start == last.end and not last.note)):
+            last = _Mark(last.start, end, last.note + note)
+            continue
+        if last:
+            yield last
+        last = _Mark(start, end, note)
+    if last:
+        yield last
+
+
+def _whole_characters(window: bytes, start: int, end: int) -> tuple[int, int]:
+    """The bounds, in bytes, moved out to those of characters: before no byte that goes on with one (10xxxxxx)."""
+    while 0 < start < len(window) and window[start] & 0xC0 == 0x80:
+        start -= 1
+    while end < len(window) and window[end] & 0xC0 == 0x80:
+        end += 1
+    return start, end
+
+
+def _marked(text: str, note: str) -> str:
+    before, after = " " * text.startswith("<"), " " * (text + note).endswith(">")
+    return f"{OPEN}{before}{text}{note}{after}{CLOSE}"
 
 
 def _apart(left: str, right: str) -> str:
     """The right piece, moved away from a left one with which it would make a mark of three."""
     touch = left[-1:] == right[:1] and right[:1] in {"<", ">"}
     return f" {right}" if touch else right
+
+
+def _spelled(piece: bytes) -> str:
+    """Whole characters of a window on one line, without marks of their own; no other bytes are spelled so.
+
+    A backslash that would read as an escape is doubled, and a space more stands between two angles than was there.
+    """
+    text = piece.decode("utf-8", "surrogateescape")
+    text = re.sub(r"\\(?=(.))", lambda found: "\\" * (1 + _reads_as_escape(found[1])), text, flags=re.DOTALL)
+    text = "".join(map(_visible, text))
+    return re.sub(r"<(?= *<)", "< ", re.sub(r">(?= *>)", "> ", text))
+
+
+def _reads_as_escape(after: str) -> bool:
+    """Whether a backslash before this character would be taken for the beginning of an escape."""
+    return after in "\\nrtxuU" or _visible(after) != after
+
+
+def _visible(character: str) -> str:
+    """A character as it stands in a prompt: line ends and control characters are spelled out."""
+    if character.isprintable() or character in _SHOWN:
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def load_vocabulary(lake: Lake) -> Vocabulary:
@@ -68,6 +132,5 @@ def load_vocabulary(lake: Lake) -> Vocabulary:
 
 
 def one_line(text: str) -> str:
-    """Text without line ends or marks of its own."""
-    spelled = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    return re.sub(r"<(?=<)", "< ", re.sub(r">(?=>)", "> ", spelled))
+    """What a model said, without line ends or marks; its backslashes stay: it writes escapes as it was shown."""
+    return re.sub(r"<(?=<)", "< ", re.sub(r">(?=>)", "> ", "".join(map(_visible, text))))

@@ -1,7 +1,6 @@
 """`make docs`: the references that are generated from the code, so that they say what is true.
 
-`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`, and the
-README's table list from `tables`, between its two markers.
+`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`.
 """
 
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.commands.cost_page import cost_page
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
+from pipeline.errors import ConfigError
+from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
@@ -25,14 +26,14 @@ _ROOTS = {
     "llm_requests": "the ledger",
 }
 
-BEGIN, END = "<!-- tables: made by `make docs` -->", "<!-- end of tables -->"
-
 
 def tables_page() -> str:
     """`docs/tables.md`."""
     return (
         "# The tables\n\nMade from `pipeline/tables/` by `make docs`. Counts, density and firing quantiles are "
         "over all documents;\nwhat an explainer, a rule or a route looks at comes from train documents only.\n\n"
+        + table_list()
+        + "\n\n"
         + table_reference()
     )
 
@@ -64,7 +65,11 @@ def _type_name(kind: pa.DataType) -> str:
 
 def config_page() -> str:
     """`docs/config.md`."""
-    parts = ["# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment.\n"]
+    parts = [
+        "# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment. Its paths "
+        "start at the\nfolder where the command is run; one below `config/` that is not there is taken from what "
+        "ships with latentlake.\n"
+    ]
     sections = _sections(Config)
     for title, model in sections:
         parts.append(
@@ -79,30 +84,22 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
-def readme_tables() -> str:
-    """The README's table list: what a row is, and what the table is made from."""
+def table_list() -> str:
+    """Every table in a line: what a row is, and what the table is made from."""
     lines = ["| table | rows | made from |", "|---|---|---|"]
     for table in TABLES.values():
         made_from = _ROOTS.get(table.name) or ", ".join(STAGES[table.name].inputs)
-        lines.append(f"| [{table.name}](docs/tables.md#{table.name}) | {table.row} | {made_from} |")
+        lines.append(f"| [{table.name}](#{table.name}) | {table.row} | {made_from} |")
     return "\n".join(lines)
 
 
-def with_tables(readme: str) -> str:
-    """The README with its table list made anew."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{readme_tables()}\n{END}{after}"
-
-
-def main() -> None:
-    """Write the generated pages."""
-    (ROOT / "docs").mkdir(exist_ok=True)
+def write_pages() -> None:
+    """Write the generated pages. Raises ConfigError outside a checkout, which alone has them."""
+    if ROOT != SHIPPED_FOLDER:
+        raise ConfigError("the references are written in a checkout of latentlake; an installed package has none")
     (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
     (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
     (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
@@ -131,7 +128,3 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined:
         return "required"
     return f"`{list(value) if isinstance(value, tuple) else value}`".replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    main()

@@ -12,21 +12,17 @@ from collections.abc import Iterator
 import duckdb
 
 from pipeline.config import Config, load_config
-from pipeline.errors import LakeError, LatentlakeError
+from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE
 
 _TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
 
 
-def main(arguments: list[str]) -> int:
-    """Answer one statement, or every statement typed; the exit code."""
-    try:
-        connection = open_catalog(load_config(arguments[0]))
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if len(arguments) > 1:
-        return 0 if answer(connection, arguments[1]) else 1
+def answer_statements(path: str, statement: str | None) -> int:
+    """Answer one statement, or without one every statement typed; the exit code."""
+    connection = open_catalog(load_config(path))
+    if statement:
+        return 0 if answer(connection, statement) else 1
     with contextlib.suppress(ImportError):  # line editing, where the platform has it
         import readline  # noqa: F401
     print("latentlake tables; end a statement with ';'. 'tables;' lists them, 'quit;' leaves.")
@@ -75,7 +71,3 @@ def answer(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
         print(f"error: {error}", file=sys.stderr)
         return False
     return True
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

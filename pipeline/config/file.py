@@ -8,11 +8,12 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.sections import Config, FileTexts, HubTexts, PythonTexts
 from pipeline.errors import ConfigError, nearest
+from pipeline.shipped import find
 
 
 def load_config(path: Path | str) -> Config:
     """Read an experiment's YAML file. Raises ConfigError, one sentence for the first thing that is wrong."""
-    path = Path(path)
+    path = find(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -7,9 +7,10 @@ Unknown keys are refused with the nearest known one.
 
 import os
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, create_model, model_validator
 
 from pipeline.errors import ConfigError, nearest
 from pipeline.plugins import Kind, find_plugin, find_plugins
@@ -78,13 +79,22 @@ class SubjectConfig(Section):
         "(float16 where it has none), on a CPU the faster of float32 and bfloat16, by trial; the lake keeps "
         "what its first run found",
     )
+    _lakes: Path = PrivateAttr(Path("lake"))
+
+    @property
+    def converted_folder(self) -> Path:
+        """Where the safetensors of a GGUF file are kept: `models/` beside the lakes, absolute."""
+        return _lakes_folder(self._lakes) / "models"
 
 
 class SaeConfig(Section):
     """One sparse autoencoder."""
 
     name: Name = Field(description="Its name in every table")
-    source: str = Field(description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub")
+    source: str = Field(
+        description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub; "
+        "`config/demo-sae/layers.9` ships with latentlake"
+    )
     hookpoint: str = Field(
         description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
     )
@@ -380,6 +390,11 @@ class ScoringConfig(Section):
         _name_as_answered(self)
         return self
 
+    @property
+    def z(self) -> float:
+        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
+        return NormalDist().inv_cdf((1 + self.confidence) / 2)
+
 
 def _name_as_answered(section: ExplainingConfig | ScoringConfig) -> None:
     """Make a section's model the oracle's name where that answers: requests, versions and tables hold it."""
@@ -470,14 +485,19 @@ class BudgetConfig(Section):
         None, description="Stop before more requests than this are answered; null: no limit"
     )
     prices: Path = Field(
-        Path("config/prices.yaml"), description="What models cost; read only where a provider is `openai`"
+        Path("config/prices.yaml"),
+        description="What models cost, where a provider is `openai`; the default ships with latentlake",
     )
 
 
 class MachineConfig(Section):
     """Where and how fast; in no stage hash. `LATENTLAKE_LAKE` and `LATENTLAKE_DEVICE` go before it."""
 
-    lake: Path = Field(Path("lake"), description="Folder of all lakes; the experiment's is below it")
+    lake: Path = Field(
+        Path("lake"),
+        description="Folder of all lakes; the experiment's is below it, and so is `models/`, which keeps the "
+        "float32 tensors of GGUF files, read from there after their first use",
+    )
     device: str = Field("auto", description="`auto` (cuda, else mps, else cpu), `cpu`, `cuda:1`, …")
     batch_tokens: Positive = Field(2048, description="Tokens of one forward pass")
     flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
@@ -512,6 +532,16 @@ class Config(Section):
         if len(set(names)) < len(names):
             raise ValueError("two SAEs have the same name")
         return self
+
+    @model_validator(mode="after")
+    def _models_beside_the_lakes(self) -> Self:
+        self.subject._lakes = self.machine.lake
+        return self
+
+    def in_process(self, role: ExplainingConfig | ScoringConfig) -> SubjectConfig:
+        """The model of a role whose provider is `local`, found and loaded as a subject model is."""
+        own = {"model": role.model, "dtype": role.dtype, "revision": None, "gguf_file": None}
+        return self.subject.model_copy(update=own)
 
     def sae(self, name: str) -> SaeConfig:
         """The SAE of that name. Raises ConfigError with the nearest names."""
@@ -548,10 +578,14 @@ class Config(Section):
     @property
     def lake_folder(self) -> Path:
         """The experiment's own folder, absolute."""
-        root = os.environ.get(LAKE_VARIABLE) or self.machine.lake
-        return (Path(root) / self.name).absolute()
+        return _lakes_folder(self.machine.lake) / self.name
 
     @property
     def device(self) -> str:
         """The device asked for; `auto` is resolved where torch is loaded."""
         return os.environ.get(DEVICE_VARIABLE) or self.machine.device
+
+
+def _lakes_folder(given: Path) -> Path:
+    """The folder of all lakes, absolute: the environment's before the config's."""
+    return Path(os.environ.get(LAKE_VARIABLE) or given).absolute()

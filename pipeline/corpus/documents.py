@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from pipeline.config import CorpusConfig
+from pipeline.config import Config, CorpusConfig
 from pipeline.corpus.python_texts import Text
 from pipeline.errors import CorpusError
 from pipeline.lake import Lake, Published, RowGroupWriter
@@ -46,6 +46,14 @@ class Piece(NamedTuple):
     token_ids: list[int]
 
 
+class Read(NamedTuple):
+    """What was read of the corpus: documents, how many of them were too short, and the tokens of the others."""
+
+    n_documents: int
+    n_short: int
+    n_tokens: int
+
+
 def write_documents(lake: Lake) -> Published:
     """Read the corpus into `documents`: cut, tokenised, duplicates dropped, roles and shards by hash.
 
@@ -55,33 +63,43 @@ def write_documents(lake: Lake) -> Published:
     Raises:
         CorpusError: A source cannot be read, or nothing is left of the corpus.
     """
-    corpus = lake.config.corpus
-    tokenizer = load_tokenizer(lake.config.subject)
-    pieces = _pieces(corpus_texts(lake.config), tokenizer, corpus)
-    n_read = n_short = 0
     with lake.scratch("documents") as folder:
         path = folder / "read.parquet"
-        with RowGroupWriter(path, READ_SCHEMA) as writer, progress(None, "documents", "tokens") as bar:
-            for batch in _batches(_first_tokens(pieces, corpus.max_tokens), _TEXTS_AT_ONCE):
-                long_enough = [piece for piece in batch if len(piece.token_ids) >= corpus.min_document_tokens]
-                writer.write(_rows(long_enough, first=n_read))
-                n_read += len(batch)
-                n_short += len(batch) - len(long_enough)
-                bar.update(sum(len(piece.token_ids) for piece in long_enough))
-        if n_read == n_short:
-            raise CorpusError(
-                f"the corpus is empty: {n_read} documents read, none of {corpus.min_document_tokens} tokens or "
-                "more (corpus.min_document_tokens)"
-            )
+        read = read_documents(lake.config, path, lake.config.corpus.max_tokens)
         published = _number_documents(lake, path)
     counts = lake.query("document_counts").row(0, named=True)
     figures = {
-        "documents_read": n_read,
-        "too_short": n_short,
-        "duplicates": n_read - n_short - published.n_rows,
+        "documents_read": read.n_documents,
+        "too_short": read.n_short,
+        "duplicates": read.n_documents - read.n_short - published.n_rows,
         **counts,
     }
     return Published(published.table, published.path, published.n_rows, figures)
+
+
+def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
+    """Read the corpus's first max_tokens tokens (None: all) into a Parquet file of READ_SCHEMA.
+
+    Raises CorpusError if a source cannot be read, or nothing is left of the corpus.
+    """
+    corpus = config.corpus
+    pieces = _pieces(corpus_texts(config), load_tokenizer(config.subject), corpus)
+    n_read = n_short = n_tokens = 0
+    with RowGroupWriter(path, READ_SCHEMA) as writer, progress(None, "documents", "tokens") as bar:
+        for batch in _batches(_first_tokens(pieces, max_tokens), _TEXTS_AT_ONCE):
+            long_enough = [piece for piece in batch if len(piece.token_ids) >= corpus.min_document_tokens]
+            writer.write(_rows(long_enough, first=n_read))
+            n_read += len(batch)
+            n_short += len(batch) - len(long_enough)
+            n_new = sum(len(piece.token_ids) for piece in long_enough)
+            n_tokens += n_new
+            bar.update(n_new)
+    if n_read == n_short:
+        raise CorpusError(
+            f"the corpus is empty: {n_read} documents read, none of {corpus.min_document_tokens} tokens or "
+            "more (corpus.min_document_tokens)"
+        )
+    return Read(n_read, n_short, n_tokens)
 
 
 def write_tokens(lake: Lake) -> Published:
@@ -106,14 +124,6 @@ def write_contexts(lake: Lake, shard: int) -> Published:
     """Cut a shard's documents into context windows; ends of documents are kept."""
     lake.require("documents")
     return lake.run_stage("contexts", shard=shard, bos_token_id=bos_prefix(lake))
-
-
-def write_slots(lake: Lake) -> Published:
-    """Cut every context into slots. Figures: slots, copied test slots, tokens in no slot."""
-    lake.require("documents")
-    published = lake.run_stage("slots")
-    figures = lake.query("slot_counts").row(0, named=True)
-    return Published(published.table, published.path, published.n_rows, figures)
 
 
 def bos_prefix(lake: Lake) -> list[int]:

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from pipeline.asking.roles import ROLES, Role, RoleName, role_of
 from pipeline.asking.spending import prices_of
-from pipeline.config import SubjectConfig
 from pipeline.estimate.counting import Counted, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
@@ -77,7 +76,7 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     config, model = lake.config, role.model
     local = role.local_client() if role.is_local else None
     if local:
-        counter = own_counter(load_tokenizer(SubjectConfig(model=model)))
+        counter = own_counter(load_tokenizer(local.subject))
     else:
         recorded = lake.query("recorded_prompts", model=model).iter_rows()
         prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]

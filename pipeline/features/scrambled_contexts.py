@@ -28,7 +28,7 @@ def write_scrambled_contexts(lake: Lake, sae: str) -> Published:
     lake.require(*stage.inputs, sae=sae)
     version = lake.folder(table, sae).name
     with lake.connect(sae) as connection, lake.resumable(f"{table}-{version}-{sae}") as folder:
-        for name in stage.sql[:-1]:
+        for name in stage.steps[:-1]:
             lake.create_temporary(connection, name, sae=sae, bos_token_id=bos_prefix(lake))
         texts = connection.table("scrambled_texts").order("context_id").to_arrow_table()
         _write_firings(lake, sae, texts, folder)

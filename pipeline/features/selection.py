@@ -6,7 +6,6 @@ reads every firing goes through the store bucket by bucket, so that memory is bo
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -14,17 +13,14 @@ import pyarrow as pa
 
 from pipeline.compiled.counting import COUNTED, Counts
 from pipeline.compiled.drawing import DRAWN, Draws
-from pipeline.errors import ConfigError
+from pipeline.features.wanted import create_wanted_features, read_feature_list
 from pipeline.firings.buckets import Places, open_places, read_bucket
 from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
-from pipeline.tables.stages import CORPUS_TOKENS, FIRINGS, STAGES, parameters_of, sql_text, tables_read
-
-_LEAST_SLOTS = 2
-
-_READERS = {".csv": "read_csv", ".parquet": "read_parquet", ".json": "read_json"}
+from pipeline.tables.sql import parameters_of, relations_read, sql_text
+from pipeline.tables.stages import CORPUS_TOKENS, FIRINGS, STAGES
 
 
 def write_feature_table(lake: Lake, table: str, sae: str) -> Published:
@@ -46,15 +42,16 @@ def write_selected_features(lake: Lake, sae: str) -> Published:
     with lake.connect(sae) as connection:
         rows = select_features(lake, connection, sae)
         published = lake.write("selected_features", rows.to_arrow_reader(), sae=sae)
-    return Published(
-        published.table, published.path, published.n_rows, feature_figures(lake, "selected_features", sae)
-    )
+    figures = feature_figures(lake, "selected_features", sae)
+    if listed := read_feature_list(lake.config):
+        figures["list_rows_without_feature"] = len(listed.odd_rows)
+    return Published(published.table, published.path, published.n_rows, figures)
 
 
 def select_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> duckdb.DuckDBPyRelation:
     """The rows of `selected_features`. Raises ConfigError if the list or the condition does not work."""
     quotas = lake.config.selection.quotas
-    _create_wanted_features(lake, connection, sae)
+    create_wanted_features(connection, lake.config.selection, read_feature_list(lake.config))
     return lake.select(
         connection,
         "selected_features",
@@ -72,7 +69,7 @@ def feature_figures(lake: Lake, table: str, sae: str, batch: int | None = None) 
 
 def _first_by_bucket(table: str) -> int | None:
     """The place of the first of a stage's SQL files that runs some buckets of features at a time."""
-    for place, name in enumerate(STAGES[table].sql):
+    for place, name in enumerate(STAGES[table].steps):
         if name == FIRINGS or "first_feature" in parameters_of(sql_text(name)):
             return place
     return None
@@ -80,7 +77,7 @@ def _first_by_bucket(table: str) -> int | None:
 
 def _run_by_bucket(lake: Lake, table: str, sae: str, begin: int) -> Published:
     """Run a stage's SQL files before `begin` once, and the others some buckets of features at a time."""
-    names = STAGES[table].sql
+    names = STAGES[table].steps
     with lake.connect(sae) as connection, ExitStack() as stack:
         for name in names[:begin]:
             if name != CORPUS_TOKENS:  # it grows with the corpus, and is what the places are
@@ -99,7 +96,7 @@ def _bucket_rows(
     """
     last, n_buckets = names[-1], n_buckets_of(lake.config.sae(sae).n_features)
     by_sql = [name for name in names if name not in COUNTED and name not in DRAWN]
-    read = {table for name in by_sql for table in tables_read(sql_text(name))}
+    read = {table for name in by_sql for table in relations_read(name)}
     counted = [name for name in names if name in COUNTED and name in {last, *read}]
     with progress(n_buckets, f"{last} of {sae}", "buckets") as bar:
         for bucket in range(0, n_buckets, STAGES[last].buckets_at_once):
@@ -136,44 +133,3 @@ def _with_name(rows: pa.Table, sae: str) -> pa.Table:
     if "sae" in rows.schema.names:
         return rows
     return rows.add_column(0, "sae", pa.DictionaryArray.from_arrays(np.zeros(len(rows), np.int8), [sae]))
-
-
-def _create_wanted_features(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str) -> None:
-    """A view `wanted_features` (sae, feature, priority) of the config's list, condition, or every feature."""
-    selection = lake.config.selection
-    every = connection.view("feature_stats").join(connection.view("feature_routes"), "sae, feature")
-    # What hardly fires cannot be explained, nor an explanation of it judged; its batch would never be done.
-    every = every.filter(f"least(n_slots_train, n_slots_test) >= {_LEAST_SLOTS:d}")
-    try:
-        if selection.where:
-            every = every.filter(selection.where)
-        if selection.features:
-            listed = _listed_features(lake, connection, Path(selection.features), sae)
-            every = every.project("sae, feature").join(listed, "feature")
-        else:
-            every = every.project(f"sae, feature, {selection.priority:d} as priority")
-        # Into a table: a condition that fails must fail here, where it can be explained.
-        every.project("sae, feature, priority::int as priority").to_table("wanted_features")
-    except duckdb.Error as error:
-        raise ConfigError(f"selection in the config does not work: {str(error).splitlines()[0]}") from None
-
-
-def _listed_features(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, path: Path, sae: str
-) -> duckdb.DuckDBPyRelation:
-    """The features of a list file that are of this SAE, by `sae` or by `hookpoint`: (feature, priority)."""
-    if path.suffix not in _READERS:
-        raise ConfigError(f"selection.features: '{path}' is no .csv, .parquet or .json file")
-    if not path.is_file():
-        raise ConfigError(f"selection.features: no file '{path}'")
-    listed: duckdb.DuckDBPyRelation = getattr(connection, _READERS[path.suffix])(str(path))
-    names = {"sae": sae, "hookpoint": lake.config.sae(sae).hookpoint}
-    by = [column for column in names if column in listed.columns]
-    if not by or "feature" not in listed.columns:
-        raise ConfigError(
-            f"selection.features: '{path}' has columns {', '.join(listed.columns)}; it needs feature, and sae or "
-            "hookpoint"
-        )
-    priority = "priority" if "priority" in listed.columns else f"{lake.config.selection.priority:d} as priority"
-    own = listed.filter(duckdb.ColumnExpression(by[0]) == duckdb.ConstantExpression(names[by[0]]))
-    return own.project(f"feature::int as feature, {priority}").aggregate("feature, max(priority) as priority")

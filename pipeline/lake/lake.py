@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,15 +25,8 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.tables import TABLES, Table
-from pipeline.tables.stages import (
-    STAGES,
-    SourceHashes,
-    Versions,
-    config_value,
-    parameters_of,
-    sql_text,
-    stage_hash,
-)
+from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.stages import STAGES, SourceHashes, Versions, stage_hash
 
 SCHEMA_FILE = "schema.parquet"
 CATALOG_FILE = "catalog.duckdb"
@@ -241,19 +234,22 @@ class Lake:
         sae: str | None = None,
         shard: int | None = None,
         batch: int | None = None,
+        given: Mapping[str, pa.Table] | None = None,
         **values: Any,
     ) -> Published:
         """Make a table by its SQL files: the first ones fill temporary tables, the last one is the table.
 
         Parameters are named `$<section>_<key>` after the config; `$sae`, `$shard`, `$batch` and `values` go
-        beside them.
+        beside them, and the tables `given` beside those of the lake.
         """
-        names = STAGES[table].sql
-        given = {"sae": sae, "shard": shard, "batch": batch, **values}
+        names = STAGES[table].steps
+        values = {"sae": sae, "shard": shard, "batch": batch, **values}
         with self.connect(sae, batch) as connection:
+            for name, rows in (given or {}).items():
+                connection.register(name, rows)
             for name in names[:-1]:
-                self.create_temporary(connection, name, **given)
-            rows = self.select(connection, names[-1], **given).to_arrow_reader()
+                self.create_temporary(connection, name, **values)
+            rows = self.select(connection, names[-1], **values).to_arrow_reader()
             return self.write(table, rows, sae=sae, shard=shard, batch=batch)
 
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
@@ -349,7 +345,10 @@ class Lake:
         current = {self.folder(name, sae) for name, sae in self._versions}
         old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
         stale = [
-            path for path in (self.root / ".tmp").glob("*") if time.time() - path.stat().st_mtime > _STALE_SECONDS
+            path
+            for folder in (self.root, self.config.subject.converted_folder)
+            for path in (folder / ".tmp").glob("*")
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS
         ]
         for path in (*old, *stale):
             if path.is_dir():

@@ -7,6 +7,7 @@ from typing import Protocol
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae.coder import SparseCoder
+from pipeline.shipped import find
 
 HUB_PREFIX = "hf://"
 
@@ -77,7 +78,7 @@ def fetch_sae(source: str) -> Path:
     Raises SaeError where the hub cannot be reached or does not have it.
     """
     if not source.startswith(HUB_PREFIX):
-        return Path(source).expanduser()
+        return find(source)
     repository, revision, folder = _split_hub(source)
     from huggingface_hub import snapshot_download
 

@@ -19,7 +19,7 @@ from pipeline.lake import CATALOG_FILE, Lake
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer
 from pipeline.subject.forward import load_subject
-from pipeline.tables.stages import sql_text
+from pipeline.tables.sql import sql_text
 
 
 class FeatureCard(NamedTuple):

@@ -15,7 +15,7 @@ from transformers import AutoModel
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
-from pipeline.models.load import load_subject_config, loading, locate, mapping_names_once, pick_device
+from pipeline.models.load import find_files, load_subject_config, loading, pick_device
 from pipeline.models.precision import dtype_of
 
 
@@ -34,14 +34,26 @@ def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) 
     Raises:
         SubjectError: The model cannot be found, or a hookpoint is no module of it.
     """
-    with torch.device("meta"):
-        model = AutoModel.from_config(load_subject_config(subject))
+    model = _shapes(subject)
     _check_hookpoints(model, subject.model, hookpoints)
     # A ready-made mask: transformers would look into the (absent) values to make one.
     arguments = {"attention_mask": torch.zeros((1, 1, 4, 4), device="meta"), "use_cache": False}
     with _reading(model, hookpoints) as read:
         model(input_ids=torch.zeros((1, 4), dtype=torch.long, device="meta"), **arguments)
     return {hookpoint: read[hookpoint].shape[-1] for hookpoint in hookpoints}
+
+
+def module_paths(subject: SubjectConfig) -> frozenset[str]:
+    """The paths of all modules below the base model. Raises SubjectError if the model cannot be found."""
+    return frozenset(path for path, _ in _shapes(subject).named_modules() if path)
+
+
+@cache
+def _shapes(subject: SubjectConfig) -> nn.Module:
+    """The base model without a weight, on torch's meta device."""
+    with torch.device("meta"):
+        model: nn.Module = AutoModel.from_config(load_subject_config(subject))
+    return model
 
 
 class Subject:
@@ -70,10 +82,10 @@ def load_subject(subject: SubjectConfig, device: str) -> Subject:
 
 @cache
 def _load_subject(subject: SubjectConfig, device: str) -> Subject:
-    location = locate(subject)
+    location = find_files(subject)
     dtype = dtype_of(subject.dtype, torch.device(device))
     config = load_subject_config(subject)
-    with loading(subject.model), mapping_names_once(location):
+    with loading(subject.model):
         model, report = AutoModel.from_pretrained(
             location.name, config=config, dtype=dtype, output_loading_info=True, **location.arguments
         )

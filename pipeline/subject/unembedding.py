@@ -17,7 +17,7 @@ from transformers.utils.hub import cached_file
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.models.load import load_subject_config, loading, locate, mapping_names_once
+from pipeline.models.load import find_files, load_subject_config, loading, locate
 from pipeline.subject.forward import load_subject
 
 LogitPath = Literal["residual", "direct", "none"]
@@ -160,8 +160,8 @@ def _load_model(subject: SubjectConfig, device: str) -> tuple[PreTrainedModel, T
     if _is_tied(subject):
         model: PreTrainedModel = load_subject(subject, device).model
         return model, model.get_input_embeddings().weight.detach()
-    location, config = locate(subject), load_subject_config(subject)
-    with loading(subject.model), mapping_names_once(location):
+    location, config = find_files(subject), load_subject_config(subject)
+    with loading(subject.model):
         causal, report = AutoModelForCausalLM.from_pretrained(
             location.name, config=config, dtype="auto", output_loading_info=True, **location.arguments
         )

@@ -69,6 +69,12 @@ def number(name: str, meaning: str, unit: str = "") -> Column:
     return Column(name, pa.float64(), meaning, unit)
 
 
+def bounded(name: str, meaning: str) -> tuple[Column, Column, Column]:
+    """A column of real numbers, and the two that hold the ends of its interval."""
+    ends = number(f"{name}_low", "lower end of its interval"), number(f"{name}_high", "upper end")
+    return number(name, meaning), *ends
+
+
 def flag(name: str, meaning: str) -> Column:
     """A column of truth values."""
     return Column(name, pa.bool_(), meaning)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
 
+from assets.command import run_command
 from assets.graph import declare
-from assets.run.experiment import main
 from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
@@ -33,7 +33,7 @@ RunHere = Callable[[Path], Result]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which Dagster keeps its history, as `make setup` makes it: one for all runs."""
+    """The folder in which Dagster keeps its history, as a run makes it: one for all."""
     folder = tmp_path_factory.mktemp("home")
     shutil.copy(ROOT / "assets" / "dagster.yaml", folder)
     return folder
@@ -41,9 +41,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(config: Path, home: Path) -> Result:
     """Run the command in a process of its own."""
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140"}
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140", "MAKELEVEL": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "assets.run", str(config)],
+        [sys.executable, "-m", "assets.command", "run", str(config)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)
@@ -59,8 +59,7 @@ def run_here(
     monkeypatch.setenv("COLUMNS", "140")
 
     def run(config: Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["assets.run", str(config)])
-        exit_code = main()
+        exit_code = run_command(["run", str(config)])
         return Result(exit_code, *capsys.readouterr())
 
     yield run

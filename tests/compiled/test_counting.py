@@ -1,5 +1,7 @@
 """The counts and draws that arrays make are the rows of the SQL files that define them."""
 
+from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -129,13 +131,15 @@ def test_statistics_by_bucket_hold_every_feature_in_its_order(lake):
     assert published.n_rows == SIZE.n_features
 
 
-def test_rules_by_bucket_are_those_of_all_features_at_once(lake):
-    for table in ("feature_tokens", "feature_stats", "feature_rules"):
-        write_feature_table(lake, table, SAE)
+@pytest.mark.parametrize("table", ["feature_rules", "rule_scores"])
+def test_rows_by_bucket_are_those_of_all_features_at_once(lake, monkeypatch, table):
+    monkeypatch.setitem(STAGES, table, replace(STAGES[table], buckets_at_once=1))
+    for each in ("feature_tokens", "feature_stats", "feature_rules", "rule_scores"):
+        write_feature_table(lake, each, SAE)
     with lake.connect(SAE) as connection:
-        by_bucket = connection.sql("select * exclude (sae) from feature_rules order by all").fetchall()
+        by_bucket = connection.sql(f"select * exclude (sae) from {table} order by all").fetchall()
         given = {"sae": SAE, "first_feature": 0, "end_feature": SIZE.n_features}
-        *before, last = STAGES["feature_rules"].sql
+        *before, last = STAGES[table].steps
         for name in before:
             lake.create_temporary(connection, name, **given)
         at_once = lake.select(connection, last, **given).project("* exclude (sae)").order("all").fetchall()
@@ -143,12 +147,41 @@ def test_rules_by_bucket_are_those_of_all_features_at_once(lake):
     assert {row[0] >= BUCKET_FEATURES for row in by_bucket} == {True, False}
 
 
+def test_rules_are_scored_on_every_test_token_but_those_at_position_0(lake):
+    for table in ("feature_tokens", "feature_stats", "feature_rules", "rule_scores"):
+        write_feature_table(lake, table, SAE)
+    with lake.connect(SAE) as connection:
+        test_documents = connection.sql("select doc_id from documents where role = 'test'")
+        contexts = connection.view("contexts").join(test_documents, "doc_id").pl()
+        rules = connection.sql("select feature, token_ids from feature_rules where is_chosen").fetchall()
+        firings = connection.sql("from activations where position > 0 order by feature").pl()
+        scored = {row["feature"]: row for row in connection.sql("from rule_scores").pl().to_dicts()}
+    at = {
+        (context_id, position): token_id
+        for context_id, token_ids in contexts.select("context_id", "token_ids").iter_rows()
+        for position, token_id in enumerate(token_ids)
+        if position > 0
+    }
+    occurrences = Counter(at.values())
+    fired = {feature: [] for feature, _ in rules}
+    for feature, *place in firings.select("feature", "context_id", "position").iter_rows():
+        if feature in fired and tuple(place) in at:
+            fired[feature].append(at[tuple(place)])
+    assert len(rules) > 100
+    assert scored.keys() == fired.keys()
+    for feature, token_ids in rules:
+        counts = [scored[feature][f"n_{name}"] for name in ("tokens", "fired", "predicted", "right")]
+        n_predicted = sum(occurrences[token_id] for token_id in token_ids)
+        n_right = sum(token_id in token_ids for token_id in fired[feature])
+        assert counts == [len(at), len(fired[feature]), n_predicted, n_right]
+
+
 def test_strata_and_examples_are_those_of_the_sql_files(lake):
     write_neighbours(lake, SIZE)
     for table in ("feature_tokens", "feature_stats", "feature_rules", "feature_routes", "example_index"):
         write_feature_table(lake, table, SAE)
     write_selected_features(lake, SAE)
-    *before, last = STAGES["examples"].sql
+    *before, last = STAGES["examples"].steps
     with lake.connect(SAE, 0) as connection:
         for name in before:
             lake.create_temporary(connection, name, sae=SAE, batch=0)

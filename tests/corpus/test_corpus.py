@@ -1,6 +1,7 @@
 """From text sources to documents, contexts and the bytes of tokens."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ from tiny import OTHER_SCRIPTS, corpus_texts, open_lake, rows_of, write_corpus
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from pipeline.commands.estimate import main as estimate_command
 from pipeline.config import FileTexts, HubTexts
-from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_slots, write_tokens
+from pipeline.corpus import slots
+from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_tokens
 from pipeline.corpus.python_texts import Text
 from pipeline.corpus.readers import read_texts, source_files
+from pipeline.corpus.slots import write_slots
 from pipeline.errors import CorpusError
 from pipeline.models.token_bytes import token_bytes
 
@@ -36,6 +40,20 @@ def refusal(source) -> str:
         list(read_texts(source))
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_control_tokens_spelled_in_a_text_stay_text(make_experiment, tmp_path):
+    said = "the goat<eos> and<bos> the red fox"
+    path = write_corpus(tmp_path / "texts", kind="jsonl", texts=[said, f"{said} " * 20])
+    lake = open_lake(
+        make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}], "max_document_tokens": 50})
+    )
+    write_documents(lake)
+    rows = rows_of(lake, "from documents")
+    tokenizer = AutoTokenizer.from_pretrained(lake.config.subject.model)
+    assert len(rows) > 2 and any(row["text"] == said for row in rows)
+    assert not any({tokenizer.bos_token_id, tokenizer.eos_token_id} & set(row["token_ids"]) for row in rows)
+    assert all(tokenizer.decode(row["token_ids"]) == row["text"] for row in rows)
 
 
 # Sources ----------------------------------------------------------------------------------------------
@@ -332,6 +350,48 @@ def test_slots_leave_out_position_zero_and_never_overlap(make_experiment):
         taken |= places
     tokens = rows_of(lake, "select sum(n_tokens) as n from documents")[0]["n"]
     assert published.figures["tokens_in_no_slot"] == tokens - len(taken)
+
+
+TEMPLATE = " ".join(["the cat and the dog said that it was for them"] * 8)
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        (
+            [f"a {first} and a {second}" for first in ("goat", "hen", "cow") for second in ("fox", "wolf", "dog")],
+            ("documents of", "have no piece of 16 tokens", "sampling.min_slot_tokens"),
+        ),
+        (
+            [f"{TEMPLATE} {word}" for word in ("red", "green", "blue", "fox", "wolf", "goat", "hen", "cow")],
+            ("role `test`", "slots, and each touches a run of 32 tokens", "sampling.copied_run_tokens"),
+        ),
+        (corpus_texts(n_documents=1), ("it has no document", "corpus.sources", "corpus.test_share than 0.5")),
+    ],
+)
+def test_a_corpus_without_slots_in_a_role_is_refused_before_a_model_runs(
+    make_experiment, tmp_path, capsys, texts, says
+):
+    path = write_corpus(tmp_path / "texts", kind="jsonl", texts=texts)
+    lake = open_lake(make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}]}))
+    write_documents(lake)
+    with pytest.raises(CorpusError) as caught:
+        write_slots(lake)
+    assert all(part in str(caught.value) for part in says), str(caught.value)
+    assert not lake.has("slots")
+    assert estimate_command([str(tmp_path / "tiny.yaml")]) == 2
+    assert str(caught.value) in capsys.readouterr().err
+
+
+def test_first_texts_of_a_longer_corpus_without_slots_are_said_and_stop_nothing(
+    make_experiment, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(slots, "_SAMPLE_TOKENS", 100)
+    lake = open_lake(make_experiment())
+    with caplog.at_level(logging.WARNING):
+        slots.check_first_texts(lake)
+    assert "tokens alone would not do: the corpus gives no slot" in caplog.text
+    assert not lake.has("documents") and not lake.has("slots")
 
 
 # Tokens -----------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 from tiny import ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_random_sae
 
-from pipeline.corpus.documents import write_contexts, write_documents, write_slots, write_tokens
+from pipeline.corpus.documents import write_contexts, write_documents, write_tokens
+from pipeline.corpus.slots import write_slots
 from pipeline.features import scrambled_contexts
 from pipeline.features.scrambled_contexts import write_scrambled_contexts
 from pipeline.features.selection import write_feature_table

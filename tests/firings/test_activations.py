@@ -28,7 +28,8 @@ from tiny import (
 )
 
 from pipeline.config import Config, load_config
-from pipeline.corpus.documents import write_contexts, write_documents, write_slots, write_tokens
+from pipeline.corpus.documents import write_contexts, write_documents, write_tokens
+from pipeline.corpus.slots import write_slots
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations

@@ -19,7 +19,8 @@ from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable
 from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.tables import TABLES, stages
-from pipeline.tables.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
+from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.stages import STAGES, SourceHashes, stage_hash
 
 REPOSITORY = Path(__file__).parents[2]
 OF_THE_CORPUS = ("documents", "tokens", "contexts", "slots")
@@ -315,7 +316,7 @@ def test_every_table_has_a_stage_and_inputs_come_first():
 @pytest.mark.parametrize("table", STAGES)
 def test_every_parameter_of_a_stages_sql_is_a_key_of_the_config_or_given_by_the_run(make_experiment, table):
     config = make_experiment()
-    for name in STAGES[table].sql:
+    for name in STAGES[table].steps:
         for parameter in set(parameters_of(sql_text(name))) - stages._GIVEN:
             config_value(config, parameter)
 

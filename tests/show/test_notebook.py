@@ -27,6 +27,12 @@ def test_a_text_without_a_lake_shows_what_fires_and_on_which_tokens(make_experim
     assert rows["words"].null_count() == rows.height
 
 
+def test_control_tokens_spelled_in_a_text_are_read_as_text(make_experiment: Experiment) -> None:
+    rows = pipeline.fires(make_experiment(), " the<eos> fox")
+    tokens = rows.filter(feature=ALWAYS)["tokens"].item().to_list()
+    assert "<eos>" not in tokens and "".join(tokens) == "<eos> fox"
+
+
 def test_a_text_of_one_token_is_refused(make_experiment: Experiment) -> None:
     with pytest.raises(CorpusError, match="fewer than two tokens"):
         pipeline.fires(make_experiment(), "s")

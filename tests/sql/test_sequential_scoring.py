@@ -56,7 +56,7 @@ class Scoring:
                     concat_ws(' ', explanation, side, document) as doc_id
                 from truths
         """)
-        self.database.make("questions", "normal_quantile")
+        self.database.make("questions")
 
     def _put(self, name, columns):
         connection = self.database.connection

@@ -1,5 +1,10 @@
-"""From a chat to token ids, as the model's own template writes it."""
+"""From a chat to token ids, as the model's own template writes it.
 
+What is said in a chat has no power: only the template writes control tokens, and one that is spelled in a message
+is read as ordinary characters.
+"""
+
+import copy
 from collections.abc import Sequence
 
 from jinja2 import TemplateError
@@ -9,19 +14,19 @@ from pipeline.llm.requests import Message
 
 
 def encode_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
-    """The token ids of chats up to where the model's turn begins."""
+    """The token ids of chats up to where the model's turn begins; the tokenizer is one of `load_tokenizer`."""
     if not chats:
         return []
     if tokenizer.chat_template is None:
         texts = ["\n".join([*(f"{each.role}: {each.content}" for each in chat), "assistant:"]) for chat in chats]
         ids: list[list[int]] = tokenizer(texts).input_ids
         return ids
-    # A template writes its own special tokens.
-    ids = tokenizer([_templated(tokenizer, chat) for chat in chats], add_special_tokens=False).input_ids
-    return ids
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.split_special_tokens = False  # for what the template writes
+    return [_templated(tokenizer, chat) for chat in chats]
 
 
-def _templated(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Message]) -> str:
+def _templated(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Message]) -> list[int]:
     try:
         return _apply_template(tokenizer, chat)
     except TemplateError:
@@ -34,7 +39,9 @@ def _templated(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Message]) -> s
         return _apply_template(tokenizer, [first, *others[1:]])
 
 
-def _apply_template(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Message]) -> str:
+def _apply_template(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Message]) -> list[int]:
     messages = [message._asdict() for message in chat]
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return text
+    ids: list[int] = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+    )
+    return ids

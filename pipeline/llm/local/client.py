@@ -60,7 +60,7 @@ class LocalClient:
 
     def __init__(self, subject: SubjectConfig, device: str) -> None:
         locate(subject)
-        self._subject = subject
+        self.subject = subject
         self._device = device
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
@@ -70,7 +70,7 @@ class LocalClient:
             SubjectError: The model cannot be loaded.
             ConfigError: Choices cannot be told apart by their first token.
         """
-        model = load_local_model(self._subject, self._device)
+        model = load_local_model(self.subject, self._device)
         prompts = [model.encode(request.messages) for request in requests]
         fitting = []
         for place, request in enumerate(requests):
@@ -85,7 +85,7 @@ class LocalClient:
 
     def work_of(self, requests: Sequence[Request]) -> Work:
         """What it takes to answer these requests, each as long as it may be; only the tokenizer is loaded."""
-        prompts = encode_chats(load_tokenizer(self._subject), [request.messages for request in requests])
+        prompts = encode_chats(load_tokenizer(self.subject), [request.messages for request in requests])
         read_tokens = steps = 0
         for group in group_by_prefix(prompts):
             read_tokens += group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places)
@@ -95,7 +95,7 @@ class LocalClient:
 
     def measure(self, requests: Sequence[Request]) -> Speed:
         """How fast the model is here, by a small batch of these requests; raises SubjectError as `answer` does."""
-        model = load_local_model(self._subject, self._device)
+        model = load_local_model(self.subject, self._device)
         prompts = [model.encode(request.messages) for request in requests[:_MEASURED_ROWS]]
         suffixes = [prompt[:_MEASURED_TOKENS] for prompt in prompts]
         model.start(None, suffixes[:1])  # the first pass warms up
@@ -128,7 +128,7 @@ class LocalClient:
             status=row.status,
             text=row.text,
             probabilities=row.probabilities,
-            resolved_model=self._subject.model,
+            resolved_model=self.subject.model,
             finish_reason="length" if row.status == "truncated" else "stop",
             attempts=1,
             prompt_tokens=row.n_prompt,
@@ -144,7 +144,7 @@ class LocalClient:
             status="http_error",
             text=None,
             probabilities=None,
-            resolved_model=self._subject.model,
+            resolved_model=self.subject.model,
             finish_reason=None,
             attempts=0,
             prompt_tokens=n_prompt,

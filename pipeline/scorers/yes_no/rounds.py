@@ -32,7 +32,6 @@ class Rounds:
         self._answered = TABLES["predictions"].schema.empty_table()
         batch.put("asked_questions", questions.to_arrow_table())
         batch.create("questions", scorer=scorer)
-        batch.create("normal_quantile")
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """The questions of each round, until there are none; those of a round are recorded before the next."""

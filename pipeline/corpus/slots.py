@@ -1,0 +1,79 @@
+"""Slots of the corpus; a corpus that gives none in a role is refused before any model runs."""
+
+import logging
+from typing import Any
+
+import duckdb
+
+from pipeline.config import Config
+from pipeline.corpus.documents import read_documents
+from pipeline.errors import CorpusError
+from pipeline.lake import Lake, Published
+
+_SAMPLE_TOKENS = 200_000
+
+_log = logging.getLogger(__name__)
+
+
+def write_slots(lake: Lake) -> Published:
+    """Cut every context into slots. Figures: slots, copied test slots, tokens in no slot.
+
+    Raises CorpusError if a role has no slot that can become an example.
+    """
+    lake.require("documents")
+    with lake.connect() as connection:
+        lake.create_temporary(connection, "slots")
+        _check_roles(lake, connection)
+        rows = connection.table("slots").order("context_id, start")
+        published = lake.write("slots", rows.to_arrow_reader())
+    figures = lake.query("slot_counts").row(0, named=True)
+    return Published(published.table, published.path, published.n_rows, figures)
+
+
+def check_first_texts(lake: Lake) -> None:
+    """Try whether a corpus that is not cut yet will give slots, on its first 200,000 tokens; no table is written.
+
+    Raises CorpusError if a role has no slot that can become an example; of a longer corpus that is logged.
+    """
+    if lake.has("slots"):
+        return
+    most = min(lake.config.corpus.max_tokens or _SAMPLE_TOKENS, _SAMPLE_TOKENS)
+    with lake.scratch("sample") as folder, lake.connect() as connection:
+        read = read_documents(lake.config, folder / "read.parquet", most)
+        connection.read_parquet(str(folder / "read.parquet")).create_view("read_documents")
+        lake.create_temporary(connection, "documents")
+        lake.create_temporary(connection, "slots")
+        try:
+            _check_roles(lake, connection)
+        except CorpusError as error:
+            if read.n_tokens < most or most == lake.config.corpus.max_tokens:  # that was all of it
+                raise
+            _log.warning("the first %s tokens alone would not do: %s", f"{read.n_tokens:,}", error)
+
+
+def _check_roles(lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise CorpusError for the first role without a slot that can become an example."""
+    for row in lake.select(connection, "role_slots").pl().to_dicts():
+        if not row["n_candidates"]:
+            raise CorpusError(f"the corpus gives no slot in the role `{row['role']}`: {_reason(lake.config, row)}")
+
+
+def _reason(config: Config, row: dict[str, Any]) -> str:
+    """The counts of a role, and the key to change."""
+    sampling = config.sampling
+    if not row["n_documents"]:
+        return (
+            "it has no document, as all of a unit's documents share a role; give more units (corpus.sources, its "
+            f"unit_field), or another corpus.test_share than {config.corpus.test_share:g}, or another seed"
+        )
+    counts = f"{row['n_documents']:,} documents of {row['n_units']:,} units with {row['n_tokens']:,} tokens"
+    if not row["n_slots"]:
+        return (
+            f"{counts} have no piece of {sampling.min_slot_tokens} tokens after their first token; give longer "
+            "texts (corpus.sources), or lower sampling.min_slot_tokens"
+        )
+    return (
+        f"{counts} give {row['n_slots']:,} slots, and each touches a run of {sampling.copied_run_tokens} tokens "
+        "that also stands in the other role's documents, such as a template's; take the repeated text out "
+        "(corpus.sources), or raise sampling.copied_run_tokens"
+    )

@@ -1,0 +1,110 @@
+"""What a config wants of features: lists in every format, rows that name none, conditions that do not work."""
+
+import json
+import logging
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tiny import hand_set_entry, write_hand_set_sae
+
+from pipeline.errors import ConfigError
+from pipeline.features.wanted import check_selection, read_feature_list
+
+
+@pytest.fixture
+def listing(make_experiment, tmp_path):
+    """A config with two SAEs, of 8 and of 64 features at embed_tokens and layers.1, and a list of some text."""
+
+    def make(name, content, **selection):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        entry = hand_set_entry(write_hand_set_sae(tmp_path / "sae"))
+        deep = {"name": "deep", "source": "none", "hookpoint": "layers.1", "n_features": 64}
+        return make_experiment(saes=[entry, deep], selection={"features": str(path), **selection})
+
+    return make
+
+
+def read(config):
+    listed = read_feature_list(config)
+    return [tuple(row.values()) for row in listed.features.to_pylist()], listed.odd_rows
+
+
+def test_rows_that_name_no_feature_are_named_with_their_lines_and_the_rest_is_taken(listing):
+    names = ["3", "64", "-1", "12a", "3"]
+    config = listing("d.csv", "hookpoint,feature\n" + "".join(f"layers.1,{name}\n" for name in names))
+    assert read(config) == ([("deep", 3, 0)], ["line 3 (64)", "line 4 (-1)", "line 5 (12a)"])
+
+
+@pytest.mark.parametrize("name, content", [
+    ("list.csv", "sae,feature,priority\ndeep,5,2\nhand-set,7,\nother,1,\n\ndeep,1.5,\n"),
+    ("list.CSV", "\ufeffsae;feature;priority\r\ndeep;5;2\r\nhand-set;7;\r\nother;1;\r\n\r\ndeep;1.5;\r\n"),
+    ("list.json", json.dumps([
+        {"sae": "deep", "feature": 5, "priority": 2}, {"sae": "hand-set", "feature": "7"},
+        {"sae": "other", "feature": 1}, {"sae": "deep", "feature": 1.5},
+    ])),
+    ("list.jsonl", '{"sae": "deep", "feature": 5.0, "priority": "2"}\n{"sae": "hand-set", "feature": 7}\n'
+                   '{"sae": "other", "feature": 1}\n\n{"sae": "deep", "feature": 1.5}\n'),
+])
+def test_every_format_is_read_alike(listing, name, content):
+    features, odd_rows = read(listing(name, content))
+    assert features == [("deep", 5, 2), ("hand-set", 7, 0)]
+    place = "row" if name.endswith(".json") else "line"
+    assert [row.partition(" ")[0] for row in odd_rows] == [place, place]
+    assert [row.partition(" (")[2] for row in odd_rows] == ["other)", "1.5)"]
+
+
+def test_a_parquet_list_is_read(listing, tmp_path):
+    config = listing("list.parquet", b"")
+    rows = {"hookpoint": ["embed_tokens", "layers.1"], "feature": [8, 8]}
+    pq.write_table(pa.table(rows), tmp_path / "list.parquet")
+    assert read(config) == ([("deep", 8, 0)], ["row 1 (8)"])
+
+
+@pytest.mark.parametrize("name, content, says", [
+    ("a.csv", "layer,index\n9-res-jb,1124\n", ("columns layer, index", "feature, and sae or hookpoint")),
+    ("a.jsonl", '{"Layer": "5", "Feature": "3036"}\n', ("columns Layer, Feature", "sae or hookpoint")),
+    ("a.csv", "hookpoint,feature\nmodel.layers.1,3\nmodel.layers.1,5\n",
+     ("2 rows name no feature", "line 2 (model.layers.1)", "nearest hookpoint: 'layers.1'")),
+    ("a.csv", "sae,feature\ndepp,3\n", ("1 row names no feature", "nearest sae: 'deep'")),
+    ("a.csv", "sae,feature\n" + "deep,64\n" * 30, ("30 rows name no feature", "line 11 (64) and 20 more")),
+    ("a.csv", "sae,feature\n", ("has the columns none",)),
+    ("a.csv", b"sae,feature\n\xff\xfe\n", ("cannot be read", "utf-8")),
+    ("a.json", "[{]", ("cannot be read",)),
+    ("a.json", "[1, 2]", ("row 1", "is no object")),
+    ("a.parquet", "no Parquet", ("cannot be read",)),
+    ("a.xlsx", "", ("is no .csv",)),
+])
+def test_a_list_of_no_feature_is_refused_with_what_is_wrong(listing, name, content, says):
+    with pytest.raises(ConfigError) as caught:
+        check_selection(listing(name, content))
+    message = str(caught.value)
+    assert all(part in message for part in says), message
+    assert "\n" not in message
+
+
+def test_a_list_that_is_not_there_is_named(make_experiment):
+    with pytest.raises(ConfigError, match=r"no file 'none.csv'"):
+        check_selection(make_experiment(selection={"features": "none.csv"}))
+
+
+def test_odd_rows_are_logged_once_before_the_run(listing, caplog):
+    with caplog.at_level(logging.WARNING):
+        check_selection(listing("a.csv", "sae,feature\ndeep,3\ndeep,64\n"))
+    [record] = caplog.records
+    assert "1 row names no feature: line 3 (64)" in record.getMessage()
+
+
+@pytest.mark.parametrize("where, says", [
+    ("densty > 0.001", "density"), ("density >", "syntax"), ("route = 7 and density > 'x'", "x"),
+])
+def test_a_condition_that_does_not_work_is_refused(make_experiment, where, says):
+    with pytest.raises(ConfigError) as caught:
+        check_selection(make_experiment(selection={"where": where}))
+    assert f"'{where}' does not work" in str(caught.value) and says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_condition_that_works_is_let_through(make_experiment):
+    check_selection(make_experiment(selection={"where": "density > 0.001 and route in ('llm', 'rule')"}))
