@@ -234,7 +234,7 @@ def newcomers(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> N
         {
             "subject": {"model": str(tiny_subject)},
             "saes": [sae],
-            "explaining": {"provider": "oracle", "explainers": EXPLAINERS, "brief": {"n_windows": 5}},
+            "explaining": {"provider": "oracle", "explainers": EXPLAINERS, "brief": {"n_windows": 2}},
             "scoring": {"provider": "oracle", "n_questions": 20, "oracle": truthful, "scorers": SCORERS},
         },
     )
@@ -254,7 +254,7 @@ def test_what_is_installed_beside_is_found_and_run_without_an_edit(newcomers: Ne
     assert {row["feature"] for row in brief} == {STOP, COLOUR, ANIMAL}
     for row in brief:
         assert row["status"] == "ok" and f"feature {row['feature']}," in row["explanation"]
-        assert len(row["example_ids"]) == 5
+        assert len(row["example_ids"]) == 2
     scores = lake.sql("from scores where explainer = 'brief' and scorer = 'latecomers'").to_dicts()
     assert len(scores) == 3 and {row["balanced_accuracy"] for row in scores} == {1.0}
     early = lake.sql(
@@ -270,7 +270,7 @@ def test_what_is_installed_beside_is_found_and_run_without_an_edit(newcomers: Ne
 
 def test_a_changed_key_or_prompt_changes_the_version_of_that_plug_in_alone(newcomers: Newcomers) -> None:
     keys = newcomers.written("keys", scoring={"latecomers": {"first_place": 4}})
-    windows = newcomers.written("windows", explaining={"brief": {"n_windows": 2}})
+    windows = newcomers.written("windows", explaining={"brief": {"n_windows": 1}})
     base, other_key, other_windows = newcomers.versions(newcomers.experiment / "tiny.yaml", keys, windows)
     assert base.keys() == {*EXPLAINERS, *SCORERS}
     assert changed(base, other_key) == {"latecomers"}
