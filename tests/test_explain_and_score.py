@@ -21,13 +21,11 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-import pyarrow as pa
 import pytest
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from llm.oracle import Oracle, Reply, last_message
 from oracles import ANIMALS_TOLD, coin, read_question, scorer, slowly, sometimes
 from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, stored, write_experiment
-from transformers import AutoTokenizer
 
 from assets.graph import declare
 from assets.graph.build import build_definitions
@@ -37,7 +35,7 @@ from pipeline.asking.batches import BatchAsker
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.explainers.default import own_texts
-from pipeline.explainers.write import explanation_id, write_explanations
+from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm.oracle.judges import literal
@@ -296,96 +294,6 @@ def test_some_faults_lower_the_coverage_and_leave_the_rest_right(make: Make) -> 
         assert row["balanced_accuracy"] == 1.0
         assert row["balanced_accuracy_all_right"] == pytest.approx(1.0)
         assert (row["balanced_accuracy_all_wrong"] < 1) == (row["coverage"] < 1)
-
-
-# The "stop" test ------------------------------------------------------------------------------------------
-
-STOP_PLACE = 8
-EXPLANATIONS = {
-    "true": 'the token " stop" after " don\'t" or " won\'t"',
-    "too broad": 'the token " stop"',
-    "too narrow": 'the token " stop" after " don\'t"',
-    "random": 'the token " the"',
-}
-
-
-@pytest.fixture
-def stop_rates(make: Make, tiny_subject: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Figures by (explanation, scorer) for a planted feature that fires on " stop" after two words only."""
-    with Oracle(TRUTH) as oracle:
-        lake = open_lake(make(oracle.base_url, scoring={"n_questions": 20, "questions_per_prompt": 1}))
-        schema = TABLES["examples"].schema
-        rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), schema)
-        lake.write("examples", rows, sae=SAE, batch=0)
-        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
-        ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
-        explained = [
-            {
-                **{"explanation_id": key, "sae": SAE, "feature": STOP, "explainer": "default", "draw": draw},
-                **{"explanation": EXPLANATIONS[name], "example_ids": [], "status": "ok", "request_id": None},
-            }
-            for draw, (key, name) in enumerate(ids.items())
-        ]
-        rows = pa.Table.from_pylist(explained, TABLES["explanations"].schema)
-        lake.write_parts("explanations", {"default": rows}, sae=SAE, batch=0)
-        judge(lake)
-    return {
-        (ids[row["explanation_id"]], row["scorer"]): {
-            **row,
-            "specificity": 2 * row["balanced_accuracy"] - row["recall"],
-        }
-        for row in llm_scores(lake)
-    }
-
-
-def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
-    """Test windows of 32 tokens: twenty that fire, twenty with a silent " stop", twenty without any."""
-    tokenizer = AutoTokenizer.from_pretrained(subject)
-
-    def tokens(words: str) -> list[int]:
-        return tokenizer(words, add_special_tokens=False).input_ids
-
-    def window(before: str, word: str, after: str, number: int) -> list[int]:
-        filler = tokens(" of the to in" if number % 2 else " of a to in")
-        lead = tokens(before)
-        ids = (filler * 8)[: STOP_PLACE - len(lead)] + lead + tokens(word) + tokens(after)
-        assert ids.index(tokens(" stop")[0]) == STOP_PLACE if word == " stop" else True
-        return (ids + filler * 8)[:32]
-
-    for number in range(20):
-        said = " don't" if number % 4 < 2 else " won't"
-        other = (" will", " can", " had", " do")[number % 4]
-        kinds = {
-            "activating": window(said, " stop", "", number),
-            "same_token": window(other, " stop", "", number),
-            "random": window(other, " were", said if number % 2 else "", number // 2),
-        }
-        for kind, ids in kinds.items():
-            fires = kind == "activating"
-            draw = number + 1 if fires else 2 * number + 1 + (kind == "random")
-            yield {
-                **{"example_id": f"{kind}{number:02d}", "sae": SAE, "feature": STOP, "context_id": 0, "start": 1},
-                **{"peak": 4.0 if fires else None, "role": "test", "kind": kind, "draw": draw, "n_slots": 100},
-                **{"decile": number % 10 + 1 if fires else None, "rank": number + 1 if fires else None},
-                **{"doc_id": f"{kind} {number}", "token_ids": ids},
-                "activations": [4.0 * (fires and place == STOP_PLACE) for place in range(32)],
-            }
-
-
-def test_the_stop_test_of_detection_and_fuzzing(stop_rates: dict[tuple[str, str], dict[str, float]]) -> None:
-    assert len(stop_rates) == 8
-    for name in ("detection", "fuzzing"):
-        right = stop_rates["true", name]
-        assert (right["recall"], right["specificity"], right["precision"]) == (1.0, 1.0, 1.0)
-        broad = stop_rates["too broad", name]
-        assert broad["recall"] == 1.0
-        assert 0.3 <= broad["specificity"] <= 0.7 and broad["precision"] < 0.8
-        narrow = stop_rates["too narrow", name]
-        assert (narrow["precision"], narrow["specificity"]) == (1.0, 1.0)
-        assert 0.3 <= narrow["recall"] <= 0.7
-        chance = stop_rates["random", name]
-        assert chance["ci_low"] <= 0.5 <= chance["ci_high"] and abs(chance["balanced_accuracy"] - 0.5) <= 0.1
-        assert broad["ci_high"] < right["balanced_accuracy"] and narrow["ci_high"] < right["balanced_accuracy"]
 
 
 # What was answered is not asked again ---------------------------------------------------------------------

@@ -68,8 +68,9 @@ class BatchAsker:
 
     @property
     def figures(self) -> dict[str, float | int | str]:
-        """What a person wants to know: requests sent and replayed, tokens of those sent."""
+        """What a person wants to know: who answers, requests sent and replayed, tokens of those sent."""
         return {
+            "model": self._role.model,
             "requests_sent": len(self._sent),
             "requests_replayed": self._n_replayed,
             "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in self._sent),

@@ -62,19 +62,19 @@ class Role:
         """Whether answers cost nothing."""
         return self.is_local or self.is_oracle
 
-    def open_client(self, ledger: "Ledger | None", read_truth: "Callable[[], Truth]") -> Client:
-        """Whoever answers; nothing is sent yet. Probes go to the ledger, and an oracle reads the truth.
+    def open_client(
+        self, ledger: "Ledger | None" = None, read_truth: "Callable[[], Truth] | None" = None
+    ) -> Client:
+        """Whoever answers; nothing is sent yet. Raises ConfigError without its key.
 
-        Raises ConfigError if its key is not set.
+        Args:
+            ledger: Where probes go.
+            read_truth: From where an oracle has what it knows; without it, it knows nothing.
         """
         if self.is_local:
             return self.local_client()
         if self.is_oracle:
-            return self._oracle_client(read_truth())
-        return self.server_client(ledger)
-
-    def server_client(self, ledger: "Ledger | None") -> Client:
-        """The server that answers; nothing is sent yet. Raises ConfigError if its address or key is none."""
+            return self._oracle_client(read_truth)
         from pipeline.llm.server.client import OpenAIClient
 
         endpoint = self.endpoint
@@ -88,11 +88,12 @@ class Role:
             endpoint.api_key_header,
         )
 
-    def _oracle_client(self, truth: "Truth") -> Client:
-        from pipeline.llm.oracle.brain import Oracle, Rates
+    def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
+        from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
         from pipeline.llm.oracle.client import OracleClient
 
         own, rates = self.oracle, Rates()
+        truth = read_truth() if read_truth else truth_of((), {})
         if isinstance(own, ScoringOracleConfig):
             rates = Rates(own.false_positive_rate, own.false_negative_rate)
         return OracleClient(self.model, Oracle(truth, lambda feature: rates), own.refusal_rate, own.garbled_rate)
@@ -121,22 +122,6 @@ def role_of(config: Config, name: RoleName) -> Role:
     )
 
 
-def check_endpoints(config: Config) -> None:
-    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0.
-
-    Raises SubjectError if a role's model in this process is not there.
-    """
-    for name in ROLES if config.budget.max_requests != 0 else ():
-        role = role_of(config, name)
-        try:
-            if role.is_local:
-                role.local_client()
-            elif not role.is_oracle:
-                role.server_client(None)
-        except ConfigError as error:
-            raise ConfigError(f"endpoints.{name}: {error}") from None
-
-
 def oracle_sentence(config: Config) -> str | None:
     """A sentence that answers are no model's, and whose; None where models answer."""
     oracles = [role for role in map(partial(role_of, config), ROLES) if role.is_oracle]
@@ -144,3 +129,15 @@ def oracle_sentence(config: Config) -> str | None:
         return None
     who = " and ".join(f"the {role.name} is an {role.model}" for role in oracles)
     return f"A rehearsal: {who}. These are not a model's answers, and their scores say nothing about one."
+
+
+def check_endpoints(config: Config) -> None:
+    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0.
+
+    Raises SubjectError if a role's model in this process is not there.
+    """
+    for name in ROLES if config.budget.max_requests != 0 else ():
+        try:
+            role_of(config, name).open_client()
+        except ConfigError as error:
+            raise ConfigError(f"endpoints.{name}: {error}") from None

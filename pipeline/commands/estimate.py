@@ -25,9 +25,8 @@ def print_estimates(path: str) -> None:
         console.print(cost.sentence(), highlight=False, soft_wrap=True)
     for sae in lake.config.sae_names:
         _print_sae(lake, sae, console)
-    console.print(budget_sentence(lake.config), highlight=False, soft_wrap=True)
-    if said := oracle_sentence(lake.config):
-        console.print(said, highlight=False, soft_wrap=True)
+    for words in filter(None, (budget_sentence(lake.config), oracle_sentence(lake.config))):
+        console.print(words, highlight=False, soft_wrap=True)
 
 
 def _print_sae(lake: Lake, sae: str, console: Console) -> None:

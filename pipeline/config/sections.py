@@ -385,15 +385,15 @@ class ScoringConfig(Section):
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
 
-    @property
-    def z(self) -> float:
-        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
-        return NormalDist().inv_cdf((1 + self.confidence) / 2)
-
     @model_validator(mode="after")
     def _an_oracle_is_called_one(self) -> Self:
         _name_as_answered(self)
         return self
+
+    @property
+    def z(self) -> float:
+        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
+        return NormalDist().inv_cdf((1 + self.confidence) / 2)
 
 
 def _name_as_answered(section: ExplainingConfig | ScoringConfig) -> None:

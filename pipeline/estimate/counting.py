@@ -26,8 +26,6 @@ from pipeline.tables.stages import STAGES
 
 _ASKING = ("explanations", "predictions")
 
-_BESIDE = ("rule", "empty", "other_feature")
-"""Explainers that ask nobody."""
 
 
 class Counted(NamedTuple):
@@ -68,7 +66,7 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
     plain = (
         pl.DataFrame(made["explanations"])
         .join(routes.filter(pl.col("route") == "llm"), on="feature", how="semi")
-        .filter(pl.col("explainer").is_in(_BESIDE).not_())
+        .filter(pl.col("request_id").is_not_null())
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *scored["request_id"]}

@@ -84,11 +84,13 @@ def _explanations(rows: pl.DataFrame, sae: str, default_by: str) -> Text:
     for row in rows.iter_rows(named=True):
         words = printable(row["explanation"] or f"({row['status']})")
         by = {"default": default_by}.get(row["explainer"], row["explainer"])
-        detection = _with_interval(row["detection"], row["detection_low"], row["detection_high"])
-        fuzzing = _with_interval(row["fuzzing"], row["fuzzing_low"], row["fuzzing_high"])
-        exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f}"
-        scores = f"{row['feature']:>7} {by:<6} detection {detection}  fuzzing {fuzzing}{exact}\n"
-        text.append(scores, style="not bold")
+        scores = [
+            f"{each['scorer']} {_with_interval(each['value'], each['low'], each['high'])}"
+            for each in row["scores"] or ()
+        ]
+        if row["rule_f1"] is not None:
+            scores.append(f"F1 {row['rule_f1']:.2f}")
+        text.append(f"{row['feature']:>7} {by:<6} {'  '.join(scores) or '-'}\n", style="not bold")
         text.append(f"        {words if len(words) <= 70 else words[:69] + '…'}\n", style="not bold dim")
     return text
 

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from pipeline.config import Config
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
@@ -51,14 +53,25 @@ def parameters_of(text: str) -> list[str]:
 
 
 def config_value(config: Config, parameter: str) -> Any:
-    """The value of the SQL parameter `<section>_<key>` (or `seed`). Raises KeyError for any other name."""
-    if parameter == "seed":
-        return config.seed
-    section, _, key = parameter.partition("_")
-    if section not in type(config).model_fields or not hasattr(getattr(config, section), key):
+    """The value of the SQL parameter `<section>_<key>`, `<section>_<plug-in>_<key>` or `seed`.
+
+    Raises KeyError for any other name.
+    """
+    values = [config.seed] if parameter == "seed" else list(_values_named(config, parameter))
+    if not values:
         raise KeyError(f"SQL parameter ${parameter} is no key of the config")
-    value = getattr(getattr(config, section), key)
-    return list(value) if isinstance(value, tuple) else value
+    return list(values[0]) if isinstance(values[0], tuple) else values[0]
+
+
+def _values_named(section: BaseModel, name: str) -> Iterator[Any]:
+    """What `<key>_<rest>` names in the sections within a section: a key or property there, or in turn within."""
+    for key in type(section).model_fields:
+        inner, rest = getattr(section, key), name.removeprefix(f"{key}_")
+        if isinstance(inner, BaseModel) and rest != name:
+            value = getattr(inner, rest, None)
+            if hasattr(inner, rest) and not isinstance(value, BaseModel) and not callable(value):
+                yield value
+            yield from _values_named(inner, rest)
 
 
 @cache

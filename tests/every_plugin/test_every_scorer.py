@@ -1,7 +1,7 @@
 """What every scorer has to do: its scores are what theory says of whoever answers.
 
 The oracle answers, by the config alone. It reads a scorer's prompts as they are sent
-(`pipeline.llm.oracle.prompts`): a scorer whose prompts it cannot read fails here, and cannot be rehearsed.
+(`pipeline.llm.oracle.prompts`): a scorer whose prompts it cannot read fails here, and could not be rehearsed.
 """
 
 import math
