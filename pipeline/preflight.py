@@ -12,6 +12,7 @@ from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
+from pipeline.plugins import find_plugin
 from pipeline.sae import load_sparse_coder
 from pipeline.subject.forward import Hookpoint, hookpoint_widths, module_paths
 
@@ -29,8 +30,8 @@ def preflight(config: Config) -> Lake:
 
     Raises:
         LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, an
-            endpoint, the selection, the corpus, the device, the subject model, a hookpoint, or an SAE that is
-            damaged or does not fit.
+            endpoint, a plug-in, the selection, the corpus, the device, the subject model, a hookpoint, or an SAE
+            that is damaged or does not fit.
     """
     if not is_writable(config.lake_folder):
         raise LakeError(
@@ -38,6 +39,7 @@ def preflight(config: Config) -> Lake:
         )
     check_prices(config)
     check_endpoints(config)
+    _check_plugins(config)
     check_selection(config)
     _check_corpus(config)
     pick_device(config.device)
@@ -66,6 +68,14 @@ def _check_corpus(config: Config) -> None:
     if not has_text:
         names = ", ".join(f"'{source_name(source)}'" for source in config.corpus.sources)
         raise CorpusError(f"the corpus is empty: no text in {names}")
+
+
+def _check_plugins(config: Config) -> None:
+    """Every explainer and scorer of the config can be imported and do its work here."""
+    for explainer in config.explaining.explainers:
+        find_plugin("explainers", explainer).check(config)
+    for scorer in config.scoring.scorers:
+        find_plugin("scorers", scorer).check(config)
 
 
 def _check_saes(config: Config) -> None:

@@ -54,7 +54,7 @@ def run(path: str) -> int:
     if not materialise(config, console):
         return 1
     from pipeline.asking.spending import spent_budget
-    from pipeline.show.terminal import print_closing_table
+    from pipeline.show.closing import print_closing_table
 
     print_closing_table(lake, console)
     _print_next_steps(config, path, console, time.monotonic() - started)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.errors import LakeError
 from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Files
 from pipeline.tables import TABLES, Table
-from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
 
 CATALOG_FILE = "catalog.duckdb"
 
@@ -68,8 +68,10 @@ class Lake(Files):
         return connection.sql(text, params=self._parameters(text, values))
 
     def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
-        """The rows of `<name>.sql` over the lake, small enough for memory."""
+        """The rows of `<name>.sql`, made after those that it reads, over the lake; small enough for memory."""
         with self.connect(sae, batch) as connection:
+            for step in steps_of(name)[:-1]:
+                self.create_temporary(connection, str(step), sae=sae, batch=batch, **values)
             rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
             return rows
 
