@@ -11,6 +11,7 @@ Every message is one sentence for a person: what is wrong, with which file or va
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -36,6 +37,42 @@ class SaeError(LatentlakeError):
 
 class LakeError(LatentlakeError):
     """The lake cannot be written, or a table that is needed has not been materialised."""
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
+_ROOM = (
+    "free some, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE); what is done is kept: run "
+    "again to go on"
+)
+
+
+def faults() -> tuple[type[BaseException], ...]:
+    """What to catch where `sentence_of` is to tell a user's or a machine's fault from a bug of ours."""
+    import duckdb
+
+    return LatentlakeError, OSError, duckdb.Error
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What to tell a person of an error that is no bug of ours: bad input, a full disk, a disk that fails.
+
+    None for everything else, which is to be raised again.
+    """
+    import duckdb
+
+    if isinstance(error, LatentlakeError):
+        return str(error)
+    words = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        if error.errno in _FULL:
+            return f"the disk is full ({words}); {_ROOM}"
+        return f"a file cannot be read or written: {words}" if error.errno in _REFUSED else None
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
+    if isinstance(error, duckdb.IOException | duckdb.FatalException) or "No space left" in words:
+        return f"the disk is full ({words}); {_ROOM}" if "No space left" in words else f"DuckDB: {words}"
+    return None
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:

@@ -72,3 +72,14 @@ def number(name: str, meaning: str, unit: str = "") -> Column:
 def flag(name: str, meaning: str) -> Column:
     """A column of truth values."""
     return Column(name, pa.bool_(), meaning)
+
+
+def type_name(kind: pa.DataType) -> str:
+    """A short name for a type: dictionaries are strings to whoever reads them."""
+    if pa.types.is_dictionary(kind):
+        return "string"
+    if pa.types.is_list(kind):
+        return f"list of {type_name(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return "(" + ", ".join(field.name for field in kind) + ")"
+    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
