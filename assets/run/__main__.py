@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 from assets.run.experiment import main
+from assets.stopping import catch_signals
 
 if __name__ == "__main__":
     os.environ.setdefault("DAGSTER_HOME", str(Path(".dagster").absolute()))
+    catch_signals()
     exit_code = main()
     sys.stdout.flush()
     sys.stderr.flush()

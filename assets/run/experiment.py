@@ -5,19 +5,24 @@ published in its current version is not made again; a run that was killed goes o
 """
 
 import argparse
+import os
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
+from sqlalchemy.exc import OperationalError
 
 from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
 from assets.graph.declare import BatchKey, open_lake, partitions
 from assets.graph.schedules import unfinished_batches
 from assets.run.processes import end_dead_runs, process_tag
+from assets.stopping import raise_if_asked, stops_noted
+from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import Config, load_config
-from pipeline.errors import LatentlakeError
+from pipeline.errors import LakeError
 
 ALWAYS = frozenset({"selected_features", "estimate"})
 """Tables that depend on settings outside their stage hash, so that they are made at every run."""
@@ -35,6 +40,7 @@ class Step(NamedTuple):
     tables: tuple[str, ...]
 
 
+@in_one_sentence
 def main() -> int:
     """Run the experiment that the command line names; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m assets.run", description=__doc__)
@@ -42,14 +48,10 @@ def main() -> int:
     path = parser.parse_args().config
     console = Console()
     started = time.monotonic()
-    try:
-        config = load_config(path)
-        with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
-            lake = open_lake(config)
-    except LatentlakeError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
-        return 2
-    console.print(f"[bold]{config.name}[/] into {lake.root}", highlight=False)
+    config = load_config(path)
+    with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
+        lake = open_lake(config)
+    console.print(f"[bold]{config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
     if config.has_auto_precision:
         console.print(
             f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
@@ -58,9 +60,11 @@ def main() -> int:
     try:
         if not materialise(config, console):
             return 1
-    except LatentlakeError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
-        return 2
+    except OperationalError as error:
+        raise LakeError(
+            f"Dagster's history in '{os.environ.get('DAGSTER_HOME')}' cannot be read or written ({error.orig}); "
+            "free some of its disk, and run again to go on"
+        ) from None
     from pipeline.asking.spending import spent_budget
     from pipeline.show.terminal import print_closing_table
 
@@ -68,30 +72,37 @@ def main() -> int:
     _print_next_steps(config, path, console, time.monotonic() - started)
     stopped = spent_budget(config) if unfinished_batches(config) else None
     if stopped:
-        console.print(f"\n[bold]Stopped:[/] {stopped}", highlight=False)
+        console.print(f"\n[bold]Stopped:[/] {escape(stopped)}", highlight=False)
     return 0
 
 
 def materialise(config: Config, console: Console) -> bool:
-    """Make every table that is not there yet; whether all went well. Raises LakeError if the disk is too small."""
+    """Make every table that is not there yet; whether all went well.
+
+    Raises:
+        LakeError: The disk is too small.
+        KeyboardInterrupt: It was stopped, by Ctrl-C or SIGTERM.
+    """
     definitions = build_definitions(config)
     announced: set[str] = set()
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
         for step in missing_steps(config):
+            raise_if_asked()
             if step.job not in announced:
                 _announce(config, step.job, console)
                 announced.add(step.job)
             where = f" {step.partition}" if step.partition else ""
             console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
-            result = definitions.resolve_job_def(step.job).execute_in_process(
-                instance=instance,
-                partition_key=step.partition,
-                tags=process_tag(),
-                asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
-                run_config=_QUIET,
-                raise_on_error=False,
-            )
+            with stops_noted():
+                result = definitions.resolve_job_def(step.job).execute_in_process(
+                    instance=instance,
+                    partition_key=step.partition,
+                    tags=process_tag(),
+                    asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
+                    run_config=_QUIET,
+                    raise_on_error=False,
+                )
             if not result.success:
                 _print_failures(result)
                 return False
@@ -120,20 +131,20 @@ def _announce(config: Config, job: str, console: Console) -> None:
         from pipeline.estimate.times import reading_sentence
 
         if not lake.has("documents"):
-            console.print(reading_sentence(lake), highlight=False)
+            console.print(reading_sentence(lake), markup=False, highlight=False)
     if job == "cache":
         from pipeline.estimate.caching import caching_cost, check_disk
 
         cost = caching_cost(lake)
         if cost:
-            console.print(cost.sentence(), highlight=False)
+            console.print(cost.sentence(), markup=False, highlight=False)
             check_disk(lake, cost)
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
 
         saes = [sae for sae in config.sae_names if _missing_tables(config, job, sae) - ALWAYS]
         if saes:
-            console.print(preparing_sentence(lake, saes), highlight=False)
+            console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
     if job == "explain_and_score":
         from pipeline.estimate.printing import estimate_sentence
 
@@ -171,20 +182,22 @@ def _is_there(config: Config, table: str, job: str, key: str | None) -> bool:
 
 
 def _print_failures(result: dg.ExecuteInProcessResult) -> None:
-    """The sentence of each failed step or check; a stack trace only for what is a bug of ours."""
+    """The sentence of each failed step or check; a stack trace only for what is a bug of ours.
+
+    Raises KeyboardInterrupt if a step was stopped.
+    """
     console = Console(stderr=True)
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
             if failure.error and failure.error.cls_name in _INTERRUPTIONS:
-                console.print("Stopped; run again to go on. What was answered is kept.", highlight=False)
-                return
+                raise KeyboardInterrupt
             if failure.user_failure_data and failure.user_failure_data.description:
                 words = failure.user_failure_data.description
             else:
                 words = failure.error.to_string() if failure.error else "no reason was given"
             console.print(f"[bold red]error:[/] {event.step_key}:", highlight=False)
-            console.print(words, markup=False, highlight=False)
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
@@ -192,7 +205,7 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
 
 
 def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
-    option = "" if config.name == "demo" else f" CONFIG={path}"
+    option = "" if config.name == "demo" else f" CONFIG={escape(path)}"
     console.print(f"\nDone in {seconds:.0f} s. What next:", highlight=False)
     console.print(f'  make sql{option}        ask the tables, e.g. "from feature_routes limit 5"', highlight=False)
     console.print(

@@ -2,20 +2,17 @@
 
 import sys
 
+from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import load_config
-from pipeline.errors import LatentlakeError
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
 
 
+@in_one_sentence
 def main(path: str) -> int:
     """Clean the lake of the config at `path`; the exit code."""
-    try:
-        config = load_config(path)
-        removed = Lake(config, open_sources(config)).clean()
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = load_config(path)
+    removed = Lake(config, open_sources(config)).clean()
     for folder in removed:
         print(f"removed {folder}")
     print(f"{len(removed)} old versions and temporary files removed from {config.lake_folder}")

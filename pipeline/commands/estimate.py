@@ -6,9 +6,9 @@ import polars as pl
 from rich.console import Console
 
 from pipeline.asking.spending import budget_sentence
+from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
-from pipeline.errors import LatentlakeError
 from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import print_estimate
@@ -17,22 +17,18 @@ from pipeline.preflight import preflight
 from pipeline.tables.stages import STAGES
 
 
+@in_one_sentence
 def main(arguments: list[str]) -> int:
     """Estimate the experiment that the command line names; the exit code."""
     console = Console()
-    try:
-        lake = preflight(load_config(arguments[0]))
-        check_first_texts(lake)
-        cost = caching_cost(lake)
-        if cost:
-            console.print(cost.sentence(), highlight=False, soft_wrap=True)
-        for sae in lake.config.sae_names:
-            _print_sae(lake, sae, console)
-        sentence = budget_sentence(lake.config)
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console.print(sentence, highlight=False, soft_wrap=True)
+    lake = preflight(load_config(arguments[0]))
+    check_first_texts(lake)
+    cost = caching_cost(lake)
+    if cost:
+        console.print(cost.sentence(), markup=False, highlight=False, soft_wrap=True)
+    for sae in lake.config.sae_names:
+        _print_sae(lake, sae, console)
+    console.print(budget_sentence(lake.config), markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -49,7 +45,7 @@ def _print_sae(lake: Lake, sae: str, console: Console) -> None:
     print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
     console.print()
     for note in _notes(rows):
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _notes(rows: pl.DataFrame) -> list[str]:

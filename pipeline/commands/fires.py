@@ -6,21 +6,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import load_config
-from pipeline.errors import LatentlakeError
 from pipeline.show.notebook import fires
 from pipeline.show.terminal import printable
 
 _ROWS = 25
 
 
+@in_one_sentence
 def main(path: str, text: str) -> int:
     """Print the strongest features on a text; the exit code."""
-    try:
-        rows = fires(load_config(path), text)
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    rows = fires(load_config(path), text)
     table = Table(
         title=f"{rows.height} features fire; the {min(_ROWS, rows.height)} strongest", title_justify="left"
     )

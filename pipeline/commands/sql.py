@@ -11,20 +11,18 @@ from collections.abc import Iterator
 
 import duckdb
 
+from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import Config, load_config
-from pipeline.errors import LakeError, LatentlakeError
+from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE
 
 _TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
 
 
+@in_one_sentence
 def main(arguments: list[str]) -> int:
     """Answer one statement, or every statement typed; the exit code."""
-    try:
-        connection = open_catalog(load_config(arguments[0]))
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    connection = open_catalog(load_config(arguments[0]))
     if len(arguments) > 1:
         return 0 if answer(connection, arguments[1]) else 1
     with contextlib.suppress(ImportError):  # line editing, where the platform has it

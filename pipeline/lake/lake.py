@@ -6,6 +6,7 @@ table or the new one. `catalog.duckdb` holds nothing but views with absolute pat
 """
 
 import contextlib
+import glob
 import os
 import shutil
 import threading
@@ -319,7 +320,7 @@ class Lake:
         folder = self.folder(table.name, sae)
         yield folder / SCHEMA_FILE
         if table.partition != "sae_batch" or batch is None:
-            yield folder / "**" / "*.parquet"
+            yield _literal(folder) / "**" / "*.parquet"
         elif self.has(table.name, sae=sae, batch=batch):
             yield self.path(table.name, sae=sae, batch=batch)
 
@@ -334,7 +335,7 @@ class Lake:
         types = ", ".join(f"{column.name}: '{_sql_type(column.type)}'" for column in table.columns)
         connection.execute(
             f"create view {table.name} as select {names} from read_json("
-            f"{_quoted(folder / '**' / '*.jsonl')}, format = 'newline_delimited', ignore_errors = true, "
+            f"{_quoted(_literal(folder) / '**' / '*.jsonl')}, format = 'newline_delimited', ignore_errors = true, "
             f"columns = {{{types}}}) where request_id is not null "
             "qualify row_number() over (partition by request_id "
             "order by status in ('http_error', 'budget'), requested_at desc) = 1"
@@ -391,6 +392,11 @@ class RowGroupWriter:
 
 def _is_by_sae(table: Table) -> bool:
     return table.partition in {"sae", "sae_shard", "sae_batch"}
+
+
+def _literal(folder: Path) -> Path:
+    """A folder as the beginning of a glob pattern, in which a [ of its name is no pattern."""
+    return Path(glob.escape(str(folder)))
 
 
 def _quoted(value: Path | str) -> str:
