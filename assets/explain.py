@@ -2,61 +2,35 @@
 
 from typing import TYPE_CHECKING
 
-from assets.graph.declare import table_asset
+from assets.graph.declare import asking_asset, sql_asset, table_asset
 
 if TYPE_CHECKING:
     from pipeline.lake import Lake, Published
 
-
-@table_asset(group="explain_and_score", by="batch")
-def examples(lake: "Lake", sae: str, batch: int) -> "Published":
-    """One row per window that an LLM may read: a slot with its tokens and the feature's activation on each."""
-    from pipeline.make_table import write_batch_table
-
-    return write_batch_table(lake, "examples", sae, batch)
+examples = sql_asset("examples")
+fuzzing_pairs = sql_asset("fuzzing_pairs")
 
 
-@table_asset(group="explain_and_score", by="batch")
-def fuzzing_pairs(lake: "Lake", sae: str, batch: int) -> "Published":
-    """One row per activating test window that fuzzing may mark, with the window marked wrongly alike."""
-    from pipeline.scorers import write_fuzzing_pairs
-
-    return write_fuzzing_pairs(lake, sae, batch)
-
-
-@table_asset(group="explain_and_score", by="batch", pool="llm")
+@asking_asset
 def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
-    """One row per feature, explainer and draw."""
-    from pipeline.explainers import write_explanations
+    from pipeline.explainers.write import write_explanations
 
     return write_explanations(lake, sae, batch)
 
 
-@table_asset(group="explain_and_score", by="batch", pool="llm")
+@asking_asset
 def predictions(lake: "Lake", sae: str, batch: int) -> "Published":
-    """One row per question put to a scorer."""
-    from pipeline.scorers import write_predictions
+    from pipeline.scorers.write import write_predictions
 
     return write_predictions(lake, sae, batch)
 
 
-@table_asset(group="explain_and_score", by="batch")
-def scores(lake: "Lake", sae: str, batch: int) -> "Published":
-    """One row per explanation, scorer and role."""
-    from pipeline.make_table import write_batch_table
-
-    return write_batch_table(lake, "scores", sae, batch)
+scores = sql_asset("scores")
+score_details = sql_asset("score_details")
 
 
-@table_asset(group="explain_and_score", by="batch")
-def score_details(lake: "Lake", sae: str, batch: int) -> "Published":
-    """One row per explanation, scorer, role, metric, stratum and weighting."""
-    from pipeline.make_table import write_batch_table
-
-    return write_batch_table(lake, "score_details", sae, batch)
-
-
-@table_asset(group="explain_and_score")
+@table_asset
 def summary(lake: "Lake") -> "Published":
-    """One row per SAE, route, explainer and scorer."""
-    return lake.run_stage("summary")
+    from pipeline.summary import write_summary
+
+    return write_summary(lake)

@@ -1,48 +1,52 @@
-"""Ctrl-C and SIGTERM in `make run`: a stop that is not lost.
+"""Ctrl-C and SIGTERM in a run: a stop that is not lost.
 
-Python drops what a signal's handler raises while an object is destroyed or a weak reference's callback runs, and
-libraries log it where they clean up. So the handler always leaves a note, which is looked for before each table,
-and raises nothing while Dagster is at work, which has a handler of its own for what a table's function does.
+What a signal's handler raises is dropped while an object is destroyed, and is a RuntimeError in a query of
+DuckDB's; and Dagster puts handlers of its own in place of ours, which may forget. So Python itself notes the
+signal (`signal.set_wakeup_fd`), whoever handles it. The note is looked for before each table and after each step.
 """
 
+import select
 import signal
+import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_asked = threading.Event()
-_only_noted = threading.Event()
+_notes, _pen = socket.socketpair()
+_pen.setblocking(False)
+
+_is_dagster_at_work = False
 
 
 def catch_signals() -> None:
-    """Stop this process at Ctrl-C and at SIGTERM, by a KeyboardInterrupt."""
+    """Stop this process at Ctrl-C and at SIGTERM, by a KeyboardInterrupt. To be called in the main thread."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    signal.set_wakeup_fd(_pen.fileno(), warn_on_full_buffer=False)
     sys.unraisablehook = _show_but_a_stop
 
 
 def raise_if_asked() -> None:
-    """Raise KeyboardInterrupt if a stop was asked for and lost."""
-    if _asked.is_set():
+    """Raise KeyboardInterrupt if a stop was asked for."""
+    if select.select([_notes], [], [], 0)[0]:
         raise KeyboardInterrupt
 
 
 @contextmanager
 def stops_noted() -> Iterator[None]:
-    """A stop is noted meanwhile, and raised at the end."""
-    _only_noted.set()
+    """A stop is only noted in Dagster's own code, which would log it with a stack trace, and raised at the end."""
+    global _is_dagster_at_work
+    _is_dagster_at_work = True
     try:
         yield
     finally:
-        _only_noted.clear()
-    raise_if_asked()
+        _is_dagster_at_work = False
+        raise_if_asked()
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    _asked.set()
-    if not _only_noted.is_set():
+    if not _is_dagster_at_work:
         raise KeyboardInterrupt
 
 

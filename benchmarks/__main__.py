@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+_PARTS = {"__init__", "__main__", "borrowed", "figures", "kernels", "oracle", "report", "synthetic"}
+
 
 def main() -> int:
     """Run the benchmarks named, or all of the scale; the number that failed."""
     known = sorted(
         path.stem
         for path in Path(__file__).parent.glob("*.py")
-        if path.stem not in {"__init__", "__main__", "borrowed", "figures", "oracle", "report", "synthetic"}
+        if path.stem not in _PARTS
     )
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; left out: all of the scale")

@@ -11,21 +11,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.oracle import Oracle, read_truth
+from benchmarks.oracle import OracleServer
+from pipeline.asking.truth import read_truth
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
-from pipeline.explainers import write_explanations
+from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import SOURCES_FILE, open_sources
-from pipeline.make_table import write_batch_table
+from pipeline.llm.oracle.brain import Oracle, Rates
+from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
-from pipeline.scorers import write_fuzzing_pairs, write_predictions
+from pipeline.scorers.write import write_predictions
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (
     *("saes", "documents", "tokens", "contexts", "slots", "activations", "feature_tokens", "feature_stats"),
-    *("feature_rules", "feature_routes", "example_index", "feature_neighbours"),
+    *("feature_rules", "rule_scores", "feature_routes", "example_index", "feature_neighbours"),
 )
 _NO_DEMO = "this benchmark runs on the demo's lake; make it first: make demo"
 
@@ -65,8 +67,8 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
             target.parent.mkdir()
             target.symlink_to(demo.folder(table, sae))
         write_selected_features(lake, sae)
-        write_batch_table(lake, "examples", sae, 0)
-        write_fuzzing_pairs(lake, sae, 0)
+        make_table(lake, "examples", sae=sae, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=sae, batch=0)
         yield lake
 
 
@@ -83,7 +85,7 @@ def asked_lake(
     Args:
         n_features: How many.
         accuracies: The share of questions that the oracle answers rightly, for one feature after another, in turn.
-        failure_rate: See `Oracle`.
+        failure_rate: The chance that it leaves a question of a prompt of several out.
         controls: Features with an empty explanation as well.
         **scoring: Keys of the config's `scoring`.
     """
@@ -92,15 +94,21 @@ def asked_lake(
     with borrowed_lake(n_features, **sections) as lake:
         sae = lake.config.sae_names[0]
         truth = read_truth(lake, sae, 0)
-        rates = {
+        rates: dict[int | None, float] = {
             feature: 1 - accuracies[number % len(accuracies)] for number, feature in enumerate(sorted(truth.words))
         }
-        with Oracle(truth, load_tokenizer(lake.config.subject), rates, failure_rate) as oracle:
-            lake.config = asking_at(lake.config, oracle.base_url)
+        oracle = Oracle(truth, lambda named: _either_way(rates.get(named, 0.0)), failure_rate)
+        with OracleServer(oracle, load_tokenizer(lake.config.subject)) as server:
+            lake.config = asking_at(lake.config, server.base_url)
             write_explanations(lake, sae, 0)
             write_predictions(lake, sae, 0)
-        write_batch_table(lake, "scores", sae, 0)
+        make_table(lake, "scores", sae=sae, batch=0)
         yield Asked(lake, sae)
+
+
+def _either_way(error_rate: float) -> Rates:
+    """As often wrong where yes is right as where no is."""
+    return Rates(error_rate, error_rate)
 
 
 def asking_at(config: Config, base_url: str) -> Config:

@@ -33,7 +33,7 @@ from pipeline.firings.forward import (
 )
 from pipeline.lake import Lake
 from pipeline.lake.sources import fix_sources, open_sources
-from pipeline.models.load import loading, locate
+from pipeline.models.load import find_files, loading
 from pipeline.models.precision import dtype_of
 from pipeline.sae import SparseCoder
 from pipeline.subject.forward import Subject, load_subject
@@ -180,7 +180,7 @@ def _read_bare(subject: Subject, reader: Reader, batches: Sequence[ContextBatch]
 
 def load_whole(subject: SubjectConfig) -> Any:
     """The model with all its layers and its LM head, in the dtype that the subject has."""
-    location = locate(subject)
+    location = find_files(subject)
     with loading(subject.model):
         model = AutoModelForCausalLM.from_pretrained(
             location.name, dtype=dtype_of(subject.dtype, torch.device("cpu")), **location.arguments

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.figures import Figure, publish
-from pipeline.config import Config, SubjectConfig, load_config
+from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
 from pipeline.estimate.counting import count_requests
 from pipeline.estimate.tokens import own_counter
@@ -55,11 +55,8 @@ def _measure(config: Config) -> list[Figure]:
     """Means over the calls about features of route `llm`, for their own explanations."""
     lake, sae = Lake(config, open_sources(config)), config.sae_names[0]
     lake.require(*STAGES["estimate"].inputs, sae=sae)
-    with lake.connect(sae) as connection:
-        selected = select_features(lake, connection, sae)
-        selected.query("selected", "create temp table selected_features as from selected")
-        counted = [each for each in count_requests(lake, connection, sae, 0) if each.is_plain]
-    counter = own_counter(load_tokenizer(SubjectConfig(model=config.scoring.model)))
+    counted = [each for each in count_requests(lake, sae, 0, select_features(lake, sae)) if each.is_plain]
+    counter = own_counter(load_tokenizer(config.in_process(config.scoring)))
     figures = []
     for purpose in dict.fromkeys(each.request.purpose for each in counted):
         calls = [each for each in counted if each.request.purpose == purpose]

@@ -15,8 +15,8 @@ import polars as pl
 
 from benchmarks.figures import Figure, publish
 from benchmarks.synthetic import SAE, Plan, Size, open_synthetic, plan_of, write_corpus, write_shard
-from pipeline.features.selection import write_feature_table
 from pipeline.firings.store import write_activations
+from pipeline.make_table import make_table
 
 N_FIRINGS = (30, 100, 300, 1000, 3000, 10_000)
 NOISE = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -108,7 +108,7 @@ def _flags(size: Size, plan: Plan, folder: Path) -> list[pl.Series]:
         write_shard(lake, plan, shard)
     write_activations(lake, SAE)
     for table in ("feature_tokens", "feature_stats", "feature_rules", "feature_routes"):
-        write_feature_table(lake, table, SAE)
+        make_table(lake, table, sae=SAE)
     columns = ", ".join(f"coalesce({each.flag}, false) as {each.name}" for each in HEURISTICS)
     with lake.connect(SAE) as connection:
         rows = connection.sql(

@@ -19,15 +19,16 @@ from torch import Tensor
 from benchmarks.caching import load_whole
 from benchmarks.figures import Figure, measured, publish
 from pipeline.asking.windows import Vocabulary
-from pipeline.config import Config, SubjectConfig, load_config
+from pipeline.config import Config, load_config
 from pipeline.corpus.python_texts import python_texts
-from pipeline.explainers.default import Shown, explain_request
+from pipeline.explainers.base import Shown
+from pipeline.explainers.default import explain_request
 from pipeline.llm import Answer, Request
 from pipeline.llm.local.client import LocalClient
 from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import group_by_prefix
 from pipeline.models.token_bytes import token_bytes
-from pipeline.scorers.questions import CHOICES, Question, Scorer, score_request
+from pipeline.scorers.yes_no.requests import CHOICES, Question, score_request
 
 EXPLANATIONS = (
     'the token "er" at the end of a comparative adjective',
@@ -35,7 +36,7 @@ EXPLANATIONS = (
     "verbs of permission and possibility in reference documentation",
     "version numbers and dates in lists of changes",
 )
-SCORERS: tuple[Scorer, ...] = ("detection", "fuzzing")
+SCORERS = ("detection", "fuzzing")
 N_QUESTIONS = 40
 """Of an explanation and scorer: 20 firing windows and 20 silent ones, as in the demo."""
 
@@ -120,7 +121,7 @@ def main() -> None:
 
 def _take_turns(config: Config) -> tuple[list[Turn], Written]:
     """Every explanation in both ways, scorer by scorer, and then explanations to write."""
-    subject = SubjectConfig(model=config.scoring.model)
+    subject = config.in_process(config.scoring)
     model, client = load_local_model(subject, "cpu"), LocalClient(subject, "cpu")
     usual = load_whole(subject)
     spell = token_bytes(model.tokenizer)

@@ -16,9 +16,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.figures import Figure, Measured, measured, publish
+from benchmarks.kernels import measure_kernels
 from benchmarks.synthetic import (
     SAE,
     SIZES,
@@ -29,11 +31,12 @@ from benchmarks.synthetic import (
     write_corpus,
     write_neighbours,
 )
+from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rendering import rendered_windows
-from pipeline.features.selection import write_feature_table, write_selected_features
+from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import open_places
 from pipeline.firings.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
-from pipeline.make_table import batch_rows
+from pipeline.make_table import make_table, open_rows, read_rows
 
 SCALES = ("small", "large")
 
@@ -45,9 +48,13 @@ TARGETS = {
 
 _TINY = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=1)
 
-STATISTICS = ("feature_tokens", "feature_stats")
-RULES = ("feature_rules", "feature_routes")
-INDEX = ("example_index",)
+STEPS = {
+    "statistics": ("feature_tokens", "feature_stats"),
+    "rules": ("feature_rules", "feature_routes"),
+    "rule_scores": ("rule_scores",),
+    "index": ("example_index",),
+}
+"""The tables of each step."""
 
 
 class Written(NamedTuple):
@@ -79,11 +86,9 @@ def measure(size: Size, folder: Path) -> list[Figure]:
     n_rows = sum(each.n_rows for each in written.result)
     merged = measured(_merge, size, folder)
     limits = measured(_limits, size, folder).result
-    steps = {
-        name: measured(_write_tables, size, folder, tables)
-        for name, tables in (("statistics", STATISTICS), ("rules", RULES), ("index", INDEX))
-    }
+    steps = {name: measured(_write_tables, size, folder, tables) for name, tables in STEPS.items()}
     examples = measured(_write_examples, size, folder)
+    kernels = measured(measure_kernels, size, folder).result
     write_cpu_s = sum(each.cpu_s for each in written.result) + merged.cpu_s
     peaks: dict[str, Measured[Any]] = {"writing": written, "merging": merged, **steps, "examples": examples}
     highest = max(peaks, key=lambda name: peaks[name].peak_gib)
@@ -93,9 +98,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
             "bytes_per_row", merged.result / n_rows, "B", 3.0, limit=limits.best_bytes, note="zstd at its highest"
         ),
         _cpu("write", write_cpu_s, size, limits.encode_s * n_rows, f"{rows}: to shards, merged; encoding alone"),
-        _cpu("statistics", steps["statistics"].cpu_s, size, limits.scan_s, ", ".join(STATISTICS)),
-        _cpu("rules", steps["rules"].cpu_s, size, None, ", ".join(RULES)),
-        _cpu("index", steps["index"].cpu_s, size, limits.scan_s, ", ".join(INDEX)),
+        *(_cpu(name, step.cpu_s, size, limits.scan_s, ", ".join(STEPS[name])) for name, step in steps.items()),
         Figure(
             "examples_ms_per_feature",
             1000 * examples.result.cpu_s / examples.result.n_features,
@@ -116,6 +119,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
             for name, step in peaks.items()
         ),
         Figure("feature_read_ms", limits.read_ms, "ms", 4.0, note="one feature's rows from its bucket, median"),
+        *kernels,
     ]
 
 
@@ -149,7 +153,8 @@ def _compile(folder: Path) -> None:
     _write_corpus(_TINY, folder)
     _write_shard(_TINY, folder, 0)
     _merge(_TINY, folder)
-    _write_tables(_TINY, folder, (*STATISTICS, *RULES, *INDEX))
+    for tables in STEPS.values():
+        _write_tables(_TINY, folder, tables)
     _write_examples(_TINY, folder)
 
 
@@ -188,7 +193,7 @@ def _merge(size: Size, folder: Path) -> float:
 
 def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
     for table in tables:
-        write_feature_table(open_synthetic(size, folder), table, SAE)
+        make_table(open_synthetic(size, folder), table, sae=SAE)
 
 
 def _write_examples(size: Size, folder: Path) -> Examples:
@@ -197,16 +202,19 @@ def _write_examples(size: Size, folder: Path) -> Examples:
     write_neighbours(lake, size)
     write_selected_features(lake, SAE)
     begin = time.process_time()
-    with lake.connect(SAE, 0) as connection:
-        written = lake.write("examples", batch_rows(lake, connection, "examples", SAE, 0), sae=SAE, batch=0)
-        all_s = time.process_time() - begin
-        (n_features,) = connection.sql("select count(*) from batch_features").fetchall()[0]
+    written = make_table(lake, "examples", sae=SAE, batch=0)
+    all_s = time.process_time() - begin
+    given = {"taken_slots": read_rows(lake, "taken_slots", sae=SAE, batch=0)}
+    n_features = pc.count_distinct(given["taken_slots"]["feature"]).as_py()
+    begin = time.process_time()
+    with lake.connect(SAE, 0, given) as connection:
+        lake.create_temporary(connection, "candidate_slots")
         with open_places(lake, connection) as places:
             begin = time.process_time()
-            connection.register("rendered_windows", rendered_windows(lake, connection, SAE, places))
-            rows = lake.select(connection, "examples", sae=SAE).to_arrow_reader()
-            lake.write("examples", rows, sae=SAE, batch=0)
-            rendering_s = time.process_time() - begin
+            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), places, connection))
+    with open_rows(lake, "examples", sae=SAE, batch=0, given={**given, "rendered_windows": windows}) as rows:
+        lake.write("examples", rows, sae=SAE, batch=0)
+    rendering_s = time.process_time() - begin
     return Examples(n_features, written.n_rows, all_s, rendering_s)
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.firings.store import FiringBuffer, Firings
 from pipeline.lake import Lake
-from pipeline.tables.stages import SourceHashes
+from pipeline.tables.versions import SourceHashes
 
 Kind = Literal["background", "unigram", "token_set", "previous_token", "positional", "dense", "dead"]
 
@@ -107,11 +107,10 @@ def open_synthetic(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Lake
 def write_corpus(lake: Lake, size: Size) -> None:
     """Write documents, tokens, contexts and slots, each by the product's own SQL."""
     from pipeline.corpus.documents import READ_SCHEMA  # it loads torch, which is in no other step's memory
+    from pipeline.make_table import make_table
 
-    with lake.connect() as connection:
-        documents = _documents(size, READ_SCHEMA)
-        connection.register("read_documents", pa.RecordBatchReader.from_batches(READ_SCHEMA, documents))
-        lake.write("documents", lake.select(connection, "documents").to_arrow_reader())
+    documents = pa.RecordBatchReader.from_batches(READ_SCHEMA, _documents(size, READ_SCHEMA))
+    make_table(lake, "documents", given={"read_documents": documents})
     texts = [f" t{number}" for number in range(VOCABULARY)]
     columns = [
         pa.array(range(VOCABULARY), pa.int32()),
@@ -121,8 +120,8 @@ def write_corpus(lake: Lake, size: Size) -> None:
     ]
     lake.write("tokens", pa.table(columns, names=["token_id", "text", "bytes", "is_special"]))
     for shard in range(size.shards):
-        lake.run_stage("contexts", shard=shard, bos_token_id=[])
-    lake.run_stage("slots")
+        make_table(lake, "contexts", shard=shard, bos_token_id=[])
+    make_table(lake, "slots")
     row = {"sae": [SAE], "hookpoint": ["layers.0"], "format": ["synthetic"], "d_in": [768]}
     row |= {"n_features": [size.n_features], "source": ["synthetic"], "weights_hash": ["synthetic"]}
     lake.write("saes", pa.table(row), sae=SAE)

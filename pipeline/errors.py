@@ -40,7 +40,9 @@ class LakeError(LatentlakeError):
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE})
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+)
 _ROOM = (
     "free some, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE); what is done is kept: run "
     "again to go on"
@@ -51,11 +53,11 @@ def faults() -> tuple[type[BaseException], ...]:
     """What to catch where `sentence_of` is to tell a user's or a machine's fault from a bug of ours."""
     import duckdb
 
-    return LatentlakeError, OSError, duckdb.Error
+    return LatentlakeError, OSError, duckdb.Error, RuntimeError
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What to tell a person of an error that is no bug of ours: bad input, a full disk, a disk that fails.
+    """What to tell a person of an error that is no bug of ours: bad input, a full disk, a disk that fails, a stop.
 
     None for everything else, which is to be raised again.
     """
@@ -64,15 +66,21 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, LatentlakeError):
         return str(error)
     words = " ".join(str(error).split())
-    if isinstance(error, OSError):
-        if error.errno in _FULL:
+    match error:
+        case OSError(errno=number) if number in _FULL:
             return f"the disk is full ({words}); {_ROOM}"
-        return f"a file cannot be read or written: {words}" if error.errno in _REFUSED else None
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
-    if isinstance(error, duckdb.IOException | duckdb.FatalException) or "No space left" in words:
-        return f"the disk is full ({words}); {_ROOM}" if "No space left" in words else f"DuckDB: {words}"
-    return None
+        case OSError(errno=number) if number in _REFUSED:
+            return f"a file cannot be read or written: {words}"
+        case duckdb.OutOfMemoryException():
+            return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
+        case OSError() | duckdb.Error() if "No space left" in words:  # without an errno where Arrow reads DuckDB's rows
+            return f"the disk is full ({words}); {_ROOM}"
+        case duckdb.IOException() | duckdb.FatalException():
+            return f"DuckDB: {words}"
+        case RuntimeError() if words == "Query interrupted":  # how DuckDB ends at Ctrl-C
+            return "stopped; run again to go on"
+        case _:
+            return None
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:

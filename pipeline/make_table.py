@@ -1,41 +1,210 @@
-"""A batch's tables that ask nobody: each by its SQL, those of the examples from arrays where it pays."""
+"""How a table is made, whichever it is: by the steps that its SQL tells, in one connection, written whole.
+
+    make_table(lake, "feature_stats", sae="layers.9")
+
+1. Its inputs are there, or an error says what to materialise.
+2. A connection sees every table as a view, and what is handed in (`given`) in place of the views of these names.
+3. The steps of its SQL (`sql.steps_of`) run one after the other. A step's rows are those of its SQL file, made by
+   DuckDB, or by the function that `compiled.registry` names. Of a table of an SAE, some steps go by bucket: they
+   run for some buckets of features at a time, so that memory is bounded by these.
+4. The rows of its own SQL file, the last step, are written: the whole partition, or nothing.
+5. The figures that a person wants are read from what is written: `sql/figures/<table>.sql`, where there is one.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from pipeline.compiled.rendering import rendered_windows
-from pipeline.compiled.strata import silent_strata
-from pipeline.firings.buckets import open_places
-from pipeline.lake import Lake, Published
-from pipeline.tables.stages import CORPUS_TOKENS, STAGES
-
-_FROM_ARRAYS = {silent_strata.__name__: silent_strata, rendered_windows.__name__: rendered_windows}
-_NOT_NEEDED = {"candidate_slots", CORPUS_TOKENS, "batch_slots", "token_slots"}
-"""What the arrays hold already, or are made without."""
-
-
-def write_batch_table(lake: Lake, table: str, sae: str, batch: int) -> Published:
-    """Make one of a batch's tables by its SQL. Raises LakeError if an input is not there."""
-    lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
-    with lake.connect(sae, batch) as connection:
-        return lake.write(table, batch_rows(lake, connection, table, sae, batch), sae=sae, batch=batch)
+from pipeline.compiled.inputs import Inputs
+from pipeline.compiled.registry import ARRAYS, COMPILED, compiled_rows, counts_firings
+from pipeline.firings.buckets import Places, open_places
+from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of
+from pipeline.lake import Given, Lake, Published
+from pipeline.progress import progress
+from pipeline.tables import TABLES
+from pipeline.tables.sql import parameters_of, relations_read, sql_files, sql_text, steps_of
+from pipeline.tables.stages import STAGES
 
 
-def batch_rows(
-    lake: Lake, connection: duckdb.DuckDBPyConnection, table: str, sae: str, batch: int
-) -> pa.RecordBatchReader:
-    """The rows of a batch's table; the files before its own fill temporary tables of the connection."""
-    *before, last = STAGES[table].sql
-    given = {"sae": sae, "batch": batch}
-    if not _FROM_ARRAYS.keys() & set(before):
-        for name in before:
-            lake.create_temporary(connection, name, **given)
-        return lake.select(connection, last, **given).to_arrow_reader()
-    lake.create_temporary(connection, "candidate_slots", **given)
-    with open_places(lake, connection) as places:
-        for name in before:
-            if name in _FROM_ARRAYS:
-                connection.register(name, _FROM_ARRAYS[name](lake, connection, sae, places))
-            elif name not in _NOT_NEEDED:
-                lake.create_temporary(connection, name, **given)
-    return lake.select(connection, last, **given).to_arrow_reader()
+def make_table(
+    lake: Lake,
+    table: str,
+    *,
+    sae: str | None = None,
+    shard: int | None = None,
+    batch: int | None = None,
+    given: Given | None = None,
+    **parameters: Any,
+) -> Published:
+    """Make one partition of a table by its SQL, and write it.
+
+    Args:
+        lake: Where it is made from, and written to.
+        table: It has a SQL file of its name.
+        sae, shard, batch: The partition, as far as the table has any.
+        given: Relations that its SQL reads beside the tables, or in place of tables or steps.
+        parameters: Values of `$names` in its SQL that are neither in the config nor of the partition.
+
+    Raises LakeError if an input is not there.
+    """
+    # A table over all SAEs or batches (`summary`) is made of those that are there.
+    inputs = [name for name in STAGES[table].inputs if _is_pinned(name, sae, batch)]
+    lake.require(*inputs, sae=sae, batch=batch)
+    with open_rows(lake, table, sae=sae, shard=shard, batch=batch, given=given, **parameters) as rows:
+        published = lake.write(table, rows, sae=sae, shard=shard, batch=batch)
+    return replace(published, figures=_figures(lake, table, sae=sae, shard=shard, batch=batch))
+
+
+def read_rows(
+    lake: Lake,
+    name: str,
+    *,
+    sae: str | None = None,
+    batch: int | None = None,
+    given: Given | None = None,
+    **parameters: Any,
+) -> pa.Table:
+    """The rows of a table, or of another SQL file with the steps before it, in memory; nothing is written."""
+    with open_rows(lake, name, sae=sae, batch=batch, given=given, **parameters) as rows:
+        return rows.read_all()
+
+
+@contextmanager
+def open_rows(
+    lake: Lake,
+    name: str,
+    *,
+    sae: str | None = None,
+    shard: int | None = None,
+    batch: int | None = None,
+    given: Given | None = None,
+    **parameters: Any,
+) -> Iterator[pa.RecordBatchReader]:
+    """The rows of a table, or of another SQL file with the steps before it; computed as they are read."""
+    values = {"sae": sae, "shard": shard, "batch": batch, **parameters}
+    with lake.connect(sae, batch, given) as connection, ExitStack() as stack:
+        yield _Run(lake, connection, stack, values).rows(name, frozenset(given or ()))
+
+
+def needed_steps(name: str, given: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The steps of a SQL file whose rows are made: those before it, but for what compiled code reads as arrays."""
+    steps = steps_of(name, given={*given, *(STAGES[name].given if name in STAGES else ())})
+    needed = {name}
+    for step in reversed(steps):
+        if step in needed and step in COMPILED:
+            needed |= {*relations_read(step), "candidate_slots"} - ARRAYS  # by which places are filled
+        elif step in needed:
+            needed |= {*relations_read(step)}
+    return tuple(step for step in steps if step in needed)
+
+
+def steps_by_bucket(table: str) -> frozenset[str]:
+    """The steps of a table of an SAE that run for some buckets of features at a time.
+
+    They count firings, are of features from $first_feature to below $end_feature, or read such a step.
+    """
+    found: set[str] = set()
+    if table in TABLES and TABLES[table].partition == "sae":
+        for step in STAGES[table].steps:
+            is_first = step == "firings" or "first_feature" in parameters_of(sql_text(step))
+            if is_first or found & {*relations_read(step)}:
+                found.add(step)
+    return frozenset(found)
+
+
+class _Run:
+    """The steps of one table in one connection."""
+
+    def __init__(
+        self, lake: Lake, connection: duckdb.DuckDBPyConnection, stack: ExitStack, values: dict[str, Any]
+    ) -> None:
+        self._lake = lake
+        self._connection = connection
+        self._stack = stack
+        self._values = values
+
+    def rows(self, name: str, given: frozenset[str]) -> pa.RecordBatchReader:
+        """Run the steps, and give the rows of the last one."""
+        by_bucket = steps_by_bucket(name)
+        steps = needed_steps(name, given)
+        once = [step for step in steps if step not in by_bucket]
+        for step in once:
+            if step in COMPILED:
+                self._connection.register(step, compiled_rows(step, self._inputs(self._batch_features)))
+            elif step != name:
+                self._lake.create_temporary(self._connection, step, **self._values)
+        if name in by_bucket:
+            rows = self._rows_by_bucket([step for step in steps if step in by_bucket])
+            return pa.RecordBatchReader.from_batches(TABLES[name].schema, rows)
+        if name in COMPILED:
+            return self._connection.table(name).to_arrow_reader()
+        return self._lake.select(self._connection, name, **self._values).to_arrow_reader()
+
+    def _rows_by_bucket(self, steps: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of the last of some steps, some buckets of features at a time."""
+        table, sae = steps[-1], self._values["sae"]
+        n_buckets, at_once = n_buckets_of(self._lake.config.sae(sae).n_features), STAGES[table].buckets_at_once
+        with progress(n_buckets, f"{table} of {sae}", "buckets") as bar:
+            for first in range(0, n_buckets, at_once):
+                buckets = range(first, min(first + at_once, n_buckets))
+                yield from self._some_rows(steps, buckets).cast(TABLES[table].schema).to_batches()
+                bar.update(len(buckets))
+
+    def _some_rows(self, steps: Sequence[str], buckets: range) -> pa.Table:
+        """The rows of the last of some steps, over some buckets of features."""
+        # What counts firings goes first: in one pass for all steps, with the firings of one bucket in memory.
+        made = self._counted([step for step in steps if counts_firings(step)], buckets)
+        features = range(buckets.start * BUCKET_FEATURES, buckets.stop * BUCKET_FEATURES)
+        values = {**self._values, "first_feature": features.start, "end_feature": features.stop}
+        inputs = None
+        for step in steps:
+            if step in COMPILED and step not in made:
+                inputs = inputs or self._inputs(features, made)
+                made[step] = compiled_rows(step, inputs)
+            elif step not in made:
+                made[step] = self._lake.select(self._connection, step, **values).to_arrow_table()
+            self._connection.register(step, made[step])
+        return made[steps[-1]]
+
+    def _counted(self, steps: Sequence[str], buckets: range) -> dict[str, pa.Table]:
+        parts: dict[str, list[pa.Table]] = {step: [] for step in steps}
+        for first in [bucket * BUCKET_FEATURES for bucket in buckets] if steps else []:
+            inputs = self._inputs(range(first, first + BUCKET_FEATURES))
+            for step in steps:
+                parts[step].append(compiled_rows(step, inputs))
+        return {step: pa.concat_tables(tables) for step, tables in parts.items()}
+
+    def _inputs(self, features: range, made: dict[str, pa.Table] | None = None) -> Inputs:
+        made = {} if made is None else made
+        return Inputs(self._lake, self._values["sae"], features, self._places, self._connection, made)
+
+    @property
+    def _batch_features(self) -> range:
+        size = self._lake.config.selection.batch_size
+        return range(self._values["batch"] * size, (self._values["batch"] + 1) * size)
+
+    @cached_property
+    def _places(self) -> Places:
+        """What stands where in the corpus, opened for the first compiled step."""
+        return self._stack.enter_context(open_places(self._lake, self._connection))
+
+
+def _is_pinned(name: str, sae: str | None, batch: int | None) -> bool:
+    """Whether the partition that is made says which partition of an input it reads, if it has any."""
+    match TABLES[name].partition:
+        case "sae" | "sae_shard":
+            return sae is not None
+        case "sae_batch":
+            return batch is not None
+        case _:
+            return True
+
+
+def _figures(lake: Lake, table: str, **partition: Any) -> dict[str, float | int | str]:
+    name = f"figures/{table}"
+    return dict(lake.query(name, **partition).iter_rows()) if name in sql_files() else {}

@@ -3,7 +3,7 @@
 import logging
 import re
 
-from pipeline.asking.batches import check_endpoints
+from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
 from pipeline.config import Config, FileTexts, PythonTexts, SaeConfig
 from pipeline.corpus.readers import read_texts, source_files, source_name

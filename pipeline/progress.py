@@ -1,4 +1,4 @@
-"""Progress bars that suit a terminal, and a log: there, a line now and then instead of a stream."""
+"""Progress bars and sentences that suit a terminal, and a log: there, a line now and then instead of a stream."""
 
 import sys
 from typing import Any
@@ -11,3 +11,8 @@ def progress(total: int | None, what: str, unit: str) -> "tqdm[Any]":
     return tqdm(
         total=total, desc=what, unit=f" {unit}", unit_scale=True, mininterval=0.2 if sys.stderr.isatty() else 20
     )
+
+
+def tell(sentence: str) -> None:
+    """Say something to whoever watches a run, between its bars."""
+    tqdm.write(sentence, file=sys.stderr)

@@ -24,19 +24,21 @@ from typing import Any
 import dagster as dg
 import polars as pl
 from llm.oracle import Oracle, Reply
-from oracles import literal, scorer
-from tiny import open_lake, write_experiment
+from oracles import scorer
+from tiny import open_lake, stored, write_experiment
 
 from assets.graph import declare
 from assets.graph.build import build_definitions
 from assets.run.experiment import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.lake import LEDGER_FOLDER
+from pipeline.llm.oracle.judges import literal
 
 SAE = "hand-set"
 TABLES = ("explanations", "predictions", "scores", "score_details")
 IN_FLIGHT = 8
-TIMEOUT_SECONDS = 1.0
+TIMEOUT_SECONDS = 4.0
+"""Longer than a busy machine takes for an answer: one that was given and came too late would be paid twice."""
 
 TRANSIENT = (
     Reply(fault="status", status=429, retry_after="0.02"),
@@ -174,20 +176,20 @@ def _context() -> Any:
 
 
 def _explain_and_score(path: str) -> None:
-    from pipeline.explainers import write_explanations
+    from pipeline.explainers.write import write_explanations
     from pipeline.llm.server import pacing
-    from pipeline.make_table import write_batch_table
-    from pipeline.scorers import write_fuzzing_pairs, write_predictions
+    from pipeline.make_table import make_table
+    from pipeline.scorers.write import write_predictions
 
     pacing.FIRST_WAIT_SECONDS = 0.02  # the faults pass as fast
     lake = open_lake(load_config(path))
     if not lake.has("examples", sae=SAE, batch=0):
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
     write_explanations(lake, SAE, 0)
     write_predictions(lake, SAE, 0)
-    write_batch_table(lake, "scores", SAE, 0)
-    write_batch_table(lake, "score_details", SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    make_table(lake, "score_details", sae=SAE, batch=0)
 
 
 def _amid(process: Any, brain: Faulty, n_attempts: int) -> bool:
@@ -239,4 +241,4 @@ def _recorded(config: Config) -> set[Key]:
 
 def _tables(folder: Path) -> dict[str, pl.DataFrame]:
     lake = open_lake(load_config(folder / "tiny.yaml"))
-    return {name: pl.read_parquet(lake.path(name, sae=SAE, batch=0)) for name in TABLES}
+    return {name: stored(lake, name, sae=SAE, batch=0) for name in TABLES}

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from assets import cache, corpus, explain, features
 from assets.graph.build import TABLE_ASSETS
+from assets.graph.declare import TableAsset
 from pipeline.commands.cost_page import cost_page
-from pipeline.commands.docs import config_page, tables_page, with_tables
-from pipeline.tables import TABLES, stages
-from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_files, sql_text
+from pipeline.commands.docs import config_page, tables_page
+from pipeline.tables import TABLES
+from pipeline.tables.sql import config_value, parameters_of, sql_files, sql_text
+from pipeline.tables.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -18,7 +21,10 @@ MODULES = {
     for package in ("pipeline", "assets")
     for path in (ROOT / package).rglob("*.py")
 }
-HEAVY = {"torch", "numba", "transformers", "openai", "duckdb", "polars", "matplotlib", "datasets", "safetensors"}
+HEAVY = {
+    *("torch", "numba", "transformers", "openai", "duckdb", "polars", "scipy", "matplotlib", "datasets"),
+    "safetensors",
+}
 
 
 def imports(path: Path, *, module_level: bool = False) -> set[str]:
@@ -92,33 +98,29 @@ def test_every_table_has_one_schema_one_stage_one_asset_and_its_place_in_the_doc
         assert f"### {name}\n" in page
 
 
-def test_every_asset_says_what_one_row_is_as_its_table_does() -> None:
-    for name, asset in TABLE_ASSETS.items():
-        assert asset.write.__doc__ == TABLES[name].row
-        assert TABLES[name].row.startswith("One row per ")
+def test_every_table_says_what_one_row_is_and_its_asset_has_its_name() -> None:
+    for table in TABLES.values():
+        assert table.row.startswith("One row per ")
+    for module in (corpus, cache, features, explain):
+        for name, asset in vars(module).items():
+            assert not isinstance(asset, TableAsset) or asset.table is TABLES[name]
 
 
-def test_stages_come_after_their_inputs() -> None:
+def test_the_laws_of_the_tables_are_the_files_of_checks() -> None:
+    checks = {name.removeprefix("checks/") for name in sql_files() if name.startswith("checks/")}
+    assert {law.check for table in TABLES.values() for law in table.laws} == checks
+
+
+def test_stages_come_in_the_order_of_the_tables_and_after_their_inputs() -> None:
+    assert list(STAGES) == [name for name, table in TABLES.items() if table.partition != "ledger"]
     before: set[str] = set()
     for name, stage in STAGES.items():
         assert set(stage.inputs) <= before, name
         before.add(name)
 
 
-def test_a_stage_reads_only_tables_that_it_names_as_inputs() -> None:
-    for name, stage in STAGES.items():
-        made = set(stage.sql) - {name}
-        for file in stage.sql:
-            text = re.sub(r"--.*", "", sql_text(file))
-            read = set(re.findall(r"\b(?:from|join)\s+([a-z_]+)", text))
-            ledger = {table.name for table in TABLES.values() if table.partition == "ledger"}
-            # Its own rows so far may decide what comes next.
-            tables = (read & set(TABLES)) - made - ledger - {name}
-            assert tables <= set(stage.inputs), f"{file} of stage {name} reads {tables - set(stage.inputs)}"
-
-
 def test_every_sql_file_is_used_and_says_what_one_row_is() -> None:
-    staged = {name for stage in STAGES.values() for name in stage.sql}
+    staged = {name for stage in STAGES.values() for name in stage.steps}
     source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
     for name, path in sql_files().items():
         folder, _, last = name.rpartition("/")
@@ -127,13 +129,13 @@ def test_every_sql_file_is_used_and_says_what_one_row_is() -> None:
         assert path.read_text(encoding="utf-8").startswith(("-- One row", "-- A few rows")), name
 
 
-@pytest.mark.parametrize("name", sorted({name for stage in STAGES.values() for name in stage.sql}))
+@pytest.mark.parametrize("name", sorted({name for stage in STAGES.values() for name in stage.steps}))
 def test_a_stage_parameter_is_a_key_of_the_config_or_given_by_its_partition(name: str) -> None:
     from pipeline.config import load_config
 
     config = load_config(ROOT / "config" / "demo.yaml")
     given = {"sae", "shard", "batch", "first_feature", "end_feature"}
-    given |= {"bos_token_id", "quota_routes", "quota_sizes"}
+    given |= {"scorer", "bos_token_id", "quota_routes", "quota_sizes"}
     for parameter in parameters_of(sql_text(name)):
         if parameter not in given:
             config_value(config, parameter)
@@ -144,14 +146,11 @@ def test_the_generated_docs_are_up_to_date() -> None:
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == tables_page()
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == config_page()
     assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == cost_page()
+
+
+def test_the_readme_is_short_and_names_files_that_are_there() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme == with_tables(readme)
-
-
-def test_two_sql_files_of_one_name_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("features", "rules", "figures"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "tops.sql").touch()
-    monkeypatch.setattr(stages, "SQL_FOLDER", tmp_path)
-    with pytest.raises(ValueError, match="two SQL files are named 'tops'"):
-        sql_files.__wrapped__()
+    assert len(readme.splitlines()) <= 130
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -21,13 +21,11 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-import pyarrow as pa
 import pytest
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from llm.oracle import Oracle, Reply, last_message
-from oracles import ANIMALS_TOLD, coin, literal, read_question, scorer, slowly, sometimes
-from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_experiment
-from transformers import AutoTokenizer
+from oracles import ANIMALS_TOLD, coin, read_question, scorer, slowly, sometimes
+from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, stored, write_experiment
 
 from assets.graph import declare
 from assets.graph.build import build_definitions
@@ -36,11 +34,13 @@ from assets.run.experiment import missing_steps
 from pipeline.asking.batches import BatchAsker
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
-from pipeline.explainers import explanation_id, write_explanations
+from pipeline.explainers.default import own_texts
+from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
-from pipeline.make_table import write_batch_table
-from pipeline.scorers import write_fuzzing_pairs, write_predictions
+from pipeline.llm.oracle.judges import literal
+from pipeline.make_table import make_table
+from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -110,8 +110,8 @@ def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details:
     """The batches' tables, one after another."""
     lake = open_lake(config)
     for batch in batches:
-        write_batch_table(lake, "examples", SAE, batch)
-        write_fuzzing_pairs(lake, SAE, batch)
+        make_table(lake, "examples", sae=SAE, batch=batch)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=batch)
         write_explanations(lake, SAE, batch)
         judge(lake, batch, details=details)
     return lake
@@ -120,14 +120,14 @@ def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details:
 def judge(lake: Lake, batch: int = 0, *, details: bool = False) -> None:
     """Predictions and scores of the explanations that are there."""
     write_predictions(lake, SAE, batch)
-    write_batch_table(lake, "scores", SAE, batch)
+    make_table(lake, "scores", sae=SAE, batch=batch)
     if details:
-        write_batch_table(lake, "score_details", SAE, batch)
+        make_table(lake, "score_details", sae=SAE, batch=batch)
 
 
 def tables(lake: Lake, *names: str, batch: int = 0) -> dict[str, pl.DataFrame]:
     """The rows of a batch's tables in the order in which they are stored."""
-    return {name: pl.read_parquet(lake.path(name, sae=SAE, batch=batch)) for name in names or BATCH_TABLES}
+    return {name: stored(lake, name, sae=SAE, batch=batch) for name in names or BATCH_TABLES}
 
 
 def assert_same_tables(one: dict[str, pl.DataFrame], two: dict[str, pl.DataFrame]) -> None:
@@ -217,7 +217,7 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
 
     def brain(body: dict[str, Any]) -> str | Reply:
         asked = read_question(body)
-        return replies.get((asked.explanation, asked.is_fuzzing), (TRUTH(body),))[0] if asked else TRUTH(body)
+        return replies.get((asked.explanation, asked.is_marked), (TRUTH(body),))[0] if asked else TRUTH(body)
 
     with Oracle(brain) as oracle:
         lake = explain_and_score(make(oracle.base_url))
@@ -244,18 +244,42 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
         assert row["reason"] == "coverage 0.00 is under 0.80"
 
 
-@pytest.mark.parametrize("fault", ["refuse", "truncate", "words"])
-def test_an_explainer_that_fails_gives_no_explanation(make: Make, fault: Any) -> None:
-    failure = Reply("animals, I think") if fault == "words" else Reply("[EXPLANATION]: animals", fault=fault)
+@pytest.mark.parametrize("failure, status", [
+    (Reply("[EXPLANATION]: animals", fault="refuse"), "refused"),
+    (Reply("[EXPLANATION]: animals", fault="truncate"), "truncated"),
+    (Reply("animals, I think"), "unparsed"),
+    (Reply(f"[EXPLANATION]: {own_texts()[0].splitlines()[1]}"), "echoed"),
+])
+def test_an_explainer_that_fails_gives_no_explanation(make: Make, failure: Reply, status: str) -> None:
     with Oracle(lambda body: failure) as oracle:
         lake = open_lake(make(oracle.base_url))
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
+        judge(lake)
     [failed] = rows_of(lake, "from explanations where explainer = 'default'")
-    expected = {"refuse": "refused", "truncate": "truncated", "words": "unparsed"}
-    assert (failed["status"], failed["explanation"]) == (expected[fault], None)
+    assert (failed["status"], failed["explanation"]) == (status, None)
+    assert not rows_of(lake, f"from scores where explanation_id = '{failed['explanation_id']}'")
     assert not [row for row in rows_of(lake, "from explanations") if row["explanation"] is None and row != failed]
+
+
+def test_an_echo_is_asked_again_and_told_from_the_raw_answer_at_each_replay(make: Make, tmp_path: Path) -> None:
+    echo = f"[EXPLANATION]: {own_texts()[0].splitlines()[1]}"
+    replies = [echo, f"[EXPLANATION]: {ANIMALS_TOLD}"]
+    with Oracle(lambda body: replies[min(oracle.n_requests, 2) - 1]) as oracle:
+        lake = open_lake(make(oracle.base_url, explaining={"max_draws": 3}))
+        make_table(lake, "examples", sae=SAE, batch=0)
+        write_explanations(lake, SAE, 0)
+        assert oracle.n_requests == 2
+        first = tables(lake, "explanations")
+        again = open_lake(make(oracle.base_url, "again", source=tmp_path / "one", explaining={"max_draws": 3}))
+        write_explanations(again, SAE, 0)
+        assert oracle.n_requests == 2
+    assert_same_tables(first, tables(again, "explanations"))
+    [row] = rows_of(lake, "from explanations where explainer = 'default'")
+    assert (row["status"], row["explanation"]) == ("ok", ANIMALS_TOLD)
+    [drawn] = rows_of(lake, f"from llm_requests where request_id = '{row['request_id']}'")
+    assert drawn["draw"] == 1
 
 
 def test_some_faults_lower_the_coverage_and_leave_the_rest_right(make: Make) -> None:
@@ -270,96 +294,6 @@ def test_some_faults_lower_the_coverage_and_leave_the_rest_right(make: Make) -> 
         assert row["balanced_accuracy"] == 1.0
         assert row["balanced_accuracy_all_right"] == pytest.approx(1.0)
         assert (row["balanced_accuracy_all_wrong"] < 1) == (row["coverage"] < 1)
-
-
-# The "stop" test ------------------------------------------------------------------------------------------
-
-STOP_PLACE = 8
-EXPLANATIONS = {
-    "true": 'the token " stop" after " don\'t" or " won\'t"',
-    "too broad": 'the token " stop"',
-    "too narrow": 'the token " stop" after " don\'t"',
-    "random": 'the token " the"',
-}
-
-
-@pytest.fixture
-def stop_rates(make: Make, tiny_subject: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Figures by (explanation, scorer) for a planted feature that fires on " stop" after two words only."""
-    with Oracle(TRUTH) as oracle:
-        lake = open_lake(make(oracle.base_url, scoring={"n_questions": 20, "questions_per_prompt": 1}))
-        schema = TABLES["examples"].schema
-        rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), schema)
-        lake.write("examples", rows, sae=SAE, batch=0)
-        write_fuzzing_pairs(lake, SAE, 0)
-        ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
-        explained = [
-            {
-                **{"explanation_id": key, "sae": SAE, "feature": STOP, "explainer": "default", "draw": draw},
-                **{"explanation": EXPLANATIONS[name], "example_ids": [], "status": "ok", "request_id": None},
-            }
-            for draw, (key, name) in enumerate(ids.items())
-        ]
-        rows = pa.Table.from_pylist(explained, TABLES["explanations"].schema)
-        lake.write("explanations", rows, sae=SAE, batch=0)
-        judge(lake)
-    return {
-        (ids[row["explanation_id"]], row["scorer"]): {
-            **row,
-            "specificity": 2 * row["balanced_accuracy"] - row["recall"],
-        }
-        for row in llm_scores(lake)
-    }
-
-
-def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
-    """Test windows of 32 tokens: twenty that fire, twenty with a silent " stop", twenty without any."""
-    tokenizer = AutoTokenizer.from_pretrained(subject)
-
-    def tokens(words: str) -> list[int]:
-        return tokenizer(words, add_special_tokens=False).input_ids
-
-    def window(before: str, word: str, after: str, number: int) -> list[int]:
-        filler = tokens(" of the to in" if number % 2 else " of a to in")
-        lead = tokens(before)
-        ids = (filler * 8)[: STOP_PLACE - len(lead)] + lead + tokens(word) + tokens(after)
-        assert ids.index(tokens(" stop")[0]) == STOP_PLACE if word == " stop" else True
-        return (ids + filler * 8)[:32]
-
-    for number in range(20):
-        said = " don't" if number % 4 < 2 else " won't"
-        other = (" will", " can", " had", " do")[number % 4]
-        kinds = {
-            "activating": window(said, " stop", "", number),
-            "same_token": window(other, " stop", "", number),
-            "random": window(other, " were", said if number % 2 else "", number // 2),
-        }
-        for kind, ids in kinds.items():
-            fires = kind == "activating"
-            draw = number + 1 if fires else 2 * number + 1 + (kind == "random")
-            yield {
-                **{"example_id": f"{kind}{number:02d}", "sae": SAE, "feature": STOP, "context_id": 0, "start": 1},
-                **{"peak": 4.0 if fires else None, "role": "test", "kind": kind, "draw": draw, "n_slots": 100},
-                **{"decile": number % 10 + 1 if fires else None, "rank": number + 1 if fires else None},
-                **{"doc_id": f"{kind} {number}", "token_ids": ids},
-                "activations": [4.0 * (fires and place == STOP_PLACE) for place in range(32)],
-            }
-
-
-def test_the_stop_test_of_detection_and_fuzzing(stop_rates: dict[tuple[str, str], dict[str, float]]) -> None:
-    assert len(stop_rates) == 8
-    for name in ("detection", "fuzzing"):
-        right = stop_rates["true", name]
-        assert (right["recall"], right["specificity"], right["precision"]) == (1.0, 1.0, 1.0)
-        broad = stop_rates["too broad", name]
-        assert broad["recall"] == 1.0
-        assert 0.3 <= broad["specificity"] <= 0.7 and broad["precision"] < 0.8
-        narrow = stop_rates["too narrow", name]
-        assert (narrow["precision"], narrow["specificity"]) == (1.0, 1.0)
-        assert 0.3 <= narrow["recall"] <= 0.7
-        chance = stop_rates["random", name]
-        assert chance["ci_low"] <= 0.5 <= chance["ci_high"] and abs(chance["balanced_accuracy"] - 0.5) <= 0.1
-        assert broad["ci_high"] < right["balanced_accuracy"] and narrow["ci_high"] < right["balanced_accuracy"]
 
 
 # What was answered is not asked again ---------------------------------------------------------------------
@@ -386,8 +320,8 @@ def test_another_batch_size_buys_nothing_again(told: Any, make: Make) -> None:
         config = make(oracle.base_url, "other controls", **sections)
         write_selected_features(open_lake(config), SAE)
         lake = open_lake(config)
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         write_predictions(lake, SAE, 0)
         assert not prompts(oracle.requests) & prompts(before)
@@ -423,7 +357,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
     _, _, quiet, _ = told
     code = (
         "import sys; from pipeline.config import load_config; from pipeline.lake import Lake\n"
-        "from pipeline.scorers import write_predictions; from pipeline.lake.sources import open_sources\n"
+        "from pipeline.scorers.write import write_predictions; from pipeline.lake.sources import open_sources\n"
         "config = load_config(sys.argv[1])\n"
         f"write_predictions(Lake(config, open_sources(config)), {SAE!r}, 0)"
     )
@@ -431,8 +365,8 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
     with Oracle(slowly(TRUTH, 0.02)) as oracle:
         config = make(oracle.base_url, scoring=one, explaining={"controls": 0}, endpoint={"max_concurrent": 4})
         lake = open_lake(config)
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         n_before = oracle.n_requests
         root = Path(__file__).parent
@@ -476,10 +410,10 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
             lake = open_lake(config)
             if is_turned:
                 for table in ("feature_stats", "feature_routes", "selected_features", "feature_neighbours",
-                              "example_index", "feature_rules"):  # fmt: skip
+                              "example_index", "feature_rules", "rule_scores"):  # fmt: skip
                     turn(lake, table)
-            write_batch_table(lake, "examples", SAE, 0)
-            write_fuzzing_pairs(lake, SAE, 0)
+            make_table(lake, "examples", sae=SAE, batch=0)
+            make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
             examples = tables(lake, "examples")
             if is_turned:
                 turn(lake, "examples", batch=0)
@@ -493,7 +427,7 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
                 turn(lake, "predictions", batch=0)
             judged = []
             for table in ("scores", "score_details"):
-                write_batch_table(lake, table, SAE, 0)
+                make_table(lake, table, sae=SAE, batch=0)
                 judged.append(tables(lake, table))
             assert oracle.max_in_flight == 1 if at_once == 1 else oracle.max_in_flight > 1
             made.append(examples | explanations | predictions | judged[0] | judged[1])
@@ -503,8 +437,9 @@ def test_concurrency_order_of_rows_and_a_restart_change_no_row(make: Make, prepa
 
 def turn(lake: Lake, table: str, **partition: Any) -> None:
     """Store a table's rows in reverse order."""
-    rows = pl.read_parquet(lake.path(table, sae=SAE, **partition)).reverse().to_arrow()
-    lake.write(table, rows.cast(TABLES[table].schema), sae=SAE, **partition)
+    for part in lake.parts(table):
+        rows = pl.read_parquet(lake.path(table, sae=SAE, part=part, **partition)).reverse().to_arrow()
+        lake.write(table, rows.cast(TABLES[table].schema), sae=SAE, part=part, **partition)
 
 
 def test_one_question_a_prompt_or_five_are_the_same_questions(told: Any, make: Make) -> None:
@@ -566,11 +501,11 @@ def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, 
 
         ask = BatchAsker.ask
 
-        def stopping(asker: BatchAsker, requests: Any, is_usable: Any) -> Any:
+        def stopping(asker: BatchAsker, requests: Any) -> Any:
             rounds.append(len(requests))
             if len(rounds) == 3:  # the first asks for explanations
                 raise KeyboardInterrupt
-            return ask(asker, requests, is_usable)
+            return ask(asker, requests)
 
         config = make(oracle.base_url, "stopped", scoring=SEQUENTIAL)
         lake = open_lake(config)
@@ -595,10 +530,10 @@ def test_an_unusable_scorer_is_asked_one_round_only(make: Make) -> None:
         assert row["n_unscored"] <= 40
 
 
-def mostly_literal(explanation: str, text: str, is_fuzzing: bool) -> bool:
+def mostly_literal(explanation: str, text: str) -> bool:
     """The truth, but for fuzzing and for one text in four of it."""
     number = hashlib.sha256(f"{explanation}{text}".encode()).digest()[0]
-    return literal(explanation, text, is_fuzzing) != (is_fuzzing and number % 4 == 0)
+    return literal(explanation, text) != ("<<" in text and number % 4 == 0)
 
 
 # Secrets --------------------------------------------------------------------------------------------------
@@ -685,8 +620,8 @@ def test_controls_are_there_for_the_first_features_only(told: Any, make: Make, t
     assert words[ANIMAL, "default"] == ANIMALS_TOLD
     with Oracle(TRUTH) as oracle:
         lake = open_lake(make(oracle.base_url, explaining={"controls": 1}))
-        write_batch_table(lake, "examples", SAE, 0)
-        write_fuzzing_pairs(lake, SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
     assert len(rows_of(lake, "from explanations where explainer = 'empty'")) == 1
 

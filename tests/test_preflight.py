@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import duckdb
 import pytest
 from safetensors.torch import load_file, save_file
 from tiny import hand_set_entry, write_corpus, write_hand_set_sae, write_random_sae
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, CorpusError, LakeError, LatentlakeError, SaeError, SubjectError
+from pipeline.lake import open_catalog
 from pipeline.preflight import preflight
 from pipeline.tables import TABLES
 
@@ -174,7 +174,7 @@ def test_a_lake_in_a_folder_that_may_not_be_written_is_refused(make_experiment, 
 
 def test_a_good_experiment_opens_a_lake_with_views_and_no_rows(make_experiment):
     lake = preflight(make_experiment())
-    with duckdb.connect(str(lake.root / "catalog.duckdb"), read_only=True) as connection:
+    with open_catalog(lake.root) as connection:
         for name in TABLES:
             assert connection.execute(f"select count(*) from {name}").fetchone() == (0,)
     assert lake.hashes.corpus and lake.hashes.saes["hand-set"]

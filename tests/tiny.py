@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -245,6 +246,12 @@ def hand_set_entry(folder: Path, name: str = "hand-set", n_features: int = N_FEA
 def open_lake(config: Config) -> Lake:
     """The experiment's lake with its sources fixed, as a first run leaves it; no table is made yet."""
     return Lake(config, fix_sources(config))
+
+
+def stored(lake: Lake, table: str, **partition: Any) -> pl.DataFrame:
+    """The rows of a partition in the order in which they are stored, plug-in after plug-in."""
+    paths = [lake.path(table, part=part, **partition) for part in lake.parts(table)]
+    return pl.concat([pl.read_parquet(path) for path in paths])
 
 
 def rows_of(lake: Lake, sql: str) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """The graph of one experiment: every table's asset, the checks, and a job a group."""
 
+from typing import get_args
+
 import dagster as dg
 
 from assets import cache, corpus, explain, features
@@ -7,16 +9,17 @@ from assets.graph.checks import checks_of
 from assets.graph.declare import TableAsset
 from assets.graph.schedules import next_feature_batches
 from pipeline.config import Config
+from pipeline.tables import Group
 
 TABLE_ASSETS: dict[str, TableAsset] = {
-    asset.table: asset
+    asset.table.name: asset
     for module in (corpus, cache, features, explain)
     for asset in vars(module).values()
     if isinstance(asset, TableAsset)
 }
 """Every declared asset by its table, in the order of the data's way."""
 
-JOBS = ("corpus", "cache", "prepare", "explain_and_score")
+JOBS: tuple[Group, ...] = get_args(Group)
 """One job a group: assets of different partitions cannot share one."""
 
 

@@ -1,26 +1,28 @@
 """How a function becomes the Dagster asset of a table.
 
-An asset is declared once, by its table and what it is partitioned by; its inputs come from the stages, its
-columns from the table, its code version from the stage hash. The function is given the lake and its own
-partition, and returns what it published.
+An asset is named for its table, which says what is made at a time, in which job, and what it is: so does
+`tables`. Its inputs come from the stages, its code version from the stage hash. The function is given the lake and
+its own partition, and returns what it published.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
 from assets.stopping import raise_if_asked
 from pipeline.config import Config
 from pipeline.errors import faults, sentence_of
+from pipeline.tables import TABLES, Table, Unit
+from pipeline.tables.schema import type_name
+from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import SourceHashes, stage_hash
 
 if TYPE_CHECKING:
     from pipeline.lake import Lake, Published
 
-PartitionedBy = Literal["nothing", "shard", "sae", "batch"]
-Group = Literal["corpus", "cache", "prepare", "explain_and_score"]
 Write = Callable[..., "Published | list[Published]"]
 
 
@@ -28,33 +30,27 @@ Write = Callable[..., "Published | list[Published]"]
 class TableAsset:
     """An asset before its experiment is known."""
 
-    table: str
-    group: Group
-    partitioned_by: PartitionedBy
+    table: Table
     write: Write
     pool: str | None = None
 
     def build(self, config: Config, assets: Mapping[str, "TableAsset"]) -> dg.AssetsDefinition:
         """The asset of one experiment; `assets` are all declared ones by table, to find its inputs among."""
-        from pipeline.tables import TABLES
-        from pipeline.tables.schema import type_name
-        from pipeline.tables.stages import STAGES, SourceHashes, stage_hash
-
-        table = TABLES[self.table]
+        table, stage = self.table, STAGES[self.table.name]
         columns = [
             dg.TableColumn(column.name, type_name(column.type), f"{column.meaning} {column.unit}".strip())
             for column in table.columns
         ]
 
         @dg.asset(
-            key=[config.name, self.table],
-            group_name=self.group,
+            key=[config.name, table.name],
+            group_name=table.group,
             description=table.row,
-            kinds={"duckdb"} if STAGES[self.table].sql else {"python"},
-            code_version=stage_hash(config, self.table, SourceHashes()),
+            kinds={"duckdb"} if stage.is_sql else {"python"},
+            code_version=stage_hash(config, table.name, SourceHashes()),
             metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
-            partitions_def=partitions(config, self.partitioned_by),
-            deps=[self._dependency(config, assets[name]) for name in STAGES[self.table].inputs],
+            partitions_def=partitions(config, table.unit),
+            deps=[self._dependency(config, assets[name]) for name in stage.inputs],
             pool=self.pool,
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
@@ -67,7 +63,7 @@ class TableAsset:
 
     def partition(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> dict[str, Any]:
         """The keyword by which the function is told its partition."""
-        match self.partitioned_by:
+        match self.table.unit:
             case "nothing":
                 return {}
             case "shard":
@@ -80,23 +76,34 @@ class TableAsset:
 
     def _dependency(self, config: Config, upstream: "TableAsset") -> dg.AssetDep:
         mapping: dg.PartitionMapping | None = None
-        if upstream.partitioned_by == "sae" and self.partitioned_by == "batch":
+        unit, own = upstream.table.unit, self.table.unit
+        if unit == "sae" and own == "batch":
             mapping = dg.MultiToSingleDimensionPartitionMapping("sae")
-        elif upstream.partitioned_by not in {"nothing", self.partitioned_by}:
+        elif unit not in {"nothing", own}:
             # From shards to SAEs Dagster would infer the identity, which maps to nothing.
             mapping = dg.AllPartitionMapping()
-        return dg.AssetDep(dg.AssetKey([config.name, upstream.table]), partition_mapping=mapping)
+        return dg.AssetDep(dg.AssetKey([config.name, upstream.table.name]), partition_mapping=mapping)
 
 
-def table_asset(
-    group: Group, by: PartitionedBy = "nothing", pool: str | None = None
-) -> Callable[[Write], TableAsset]:
-    """Declare the function below as the asset of the table that it is named for; `pool` bounds its runs."""
+def table_asset(write: Write) -> TableAsset:
+    """Declare the function below as the asset of the table that it is named for."""
+    return TableAsset(TABLES[write.__name__], write)
 
-    def declare(write: Write) -> TableAsset:
-        return TableAsset(write.__name__, group, by, write, pool)
 
-    return declare
+def asking_asset(write: Write) -> TableAsset:
+    """The same for a table whose making asks an LLM: the pool bounds how many are made at once."""
+    return TableAsset(TABLES[write.__name__], write, pool="llm")
+
+
+def sql_asset(table: str) -> TableAsset:
+    """The asset of a table that is made by its SQL alone."""
+
+    def write(lake: "Lake", **partition: Any) -> "Published":
+        from pipeline.make_table import make_table
+
+        return make_table(lake, table, **partition)
+
+    return TableAsset(TABLES[table], write)
 
 
 class BatchKey(NamedTuple):
@@ -117,7 +124,7 @@ def batch_partitions_key(key: str) -> BatchKey:
     return BatchKey(sae, int(batch))
 
 
-def partitions(config: Config, by: PartitionedBy) -> dg.PartitionsDefinition | None:
+def partitions(config: Config, by: Unit) -> dg.PartitionsDefinition | None:
     """The partitions of an experiment: its shards, its SAEs, or SAEs times batches of feature ids."""
     match by:
         case "nothing":

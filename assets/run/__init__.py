@@ -1,1 +1,1 @@
-"""`make demo`, `make run`: an experiment from end to end in one process."""
+"""`latentlake demo`, `latentlake run`: an experiment from end to end in one process."""

@@ -1,10 +1,9 @@
-"""`make demo`, `make run`: an experiment's materialisations, one after another in one process.
+"""`latentlake run`: an experiment's materialisations, one after another in one process.
 
 They go to the Dagster instance that the UI shows, with the subject model loaded once. What has been
 published in its current version is not made again; a run that was killed goes on where it was.
 """
 
-import argparse
 import os
 import time
 from collections.abc import Iterator
@@ -18,14 +17,12 @@ from sqlalchemy.exc import OperationalError
 from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
 from assets.graph.declare import BatchKey, open_lake, partitions
 from assets.graph.schedules import unfinished_batches
+from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
 from assets.stopping import raise_if_asked, stops_noted
-from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
-
-ALWAYS = frozenset({"selected_features", "estimate"})
-"""Tables that depend on settings outside their stage hash, so that they are made at every run."""
+from pipeline.tables import Table
 
 _INTERRUPTIONS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
 
@@ -40,30 +37,31 @@ class Step(NamedTuple):
     tables: tuple[str, ...]
 
 
-@in_one_sentence
-def main() -> int:
-    """Run the experiment that the command line names; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m assets.run", description=__doc__)
-    parser.add_argument("config", help="the experiment's YAML file")
-    path = parser.parse_args().config
+def run(path: str) -> int:
+    """Run the experiment of the config at `path`; the exit code. Raises LatentlakeError if its input is wrong."""
     console = Console()
     started = time.monotonic()
     config = load_config(path)
     with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
         lake = open_lake(config)
+    use_dagster_home()
     console.print(f"[bold]{config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
     if config.has_auto_precision:
         console.print(
             f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
             highlight=False,
         )
+    from pipeline.asking.roles import oracle_sentence
+
+    if said := oracle_sentence(config):
+        console.print(said, style="bold", highlight=False)
     try:
         if not materialise(config, console):
             return 1
     except OperationalError as error:
         raise LakeError(
-            f"Dagster's history in '{os.environ.get('DAGSTER_HOME')}' cannot be read or written ({error.orig}); "
-            "free some of its disk, and run again to go on"
+            f"Dagster's history in '{os.environ['DAGSTER_HOME']}' cannot be read or written ({error.orig}); make "
+            "room there, or let DAGSTER_HOME name another folder, and run again to go on"
         ) from None
     from pipeline.asking.spending import spent_budget
     from pipeline.show.terminal import print_closing_table
@@ -112,16 +110,16 @@ def materialise(config: Config, console: Console) -> bool:
 def missing_steps(config: Config) -> Iterator[Step]:
     """What is left to do, in the order of the data's way; asked step by step, as tables appear."""
     for job in JOBS:
-        assets = [asset for asset in TABLE_ASSETS.values() if asset.group == job]
+        tables = _tables_of(job)
         if job == "explain_and_score":
-            tables = tuple(asset.table for asset in assets)
-            yield from (Step(job, key.partition, tables) for key in _next_batches(config))
+            names = tuple(table.name for table in tables)
+            yield from (Step(job, key.partition, names) for key in _next_batches(config))
             continue
-        by = partitions(config, assets[0].partitioned_by)
+        by = partitions(config, tables[0].unit)
         for key in by.get_partition_keys() if by else [None]:
-            missing = _missing_tables(config, job, key)
+            missing = [table.name for table in tables if table.is_always_made or not _is_there(config, table, key)]
             if missing:
-                yield Step(job, key, tuple(asset.table for asset in assets if asset.table in missing))
+                yield Step(job, key, tuple(missing))
 
 
 def _announce(config: Config, job: str, console: Console) -> None:
@@ -142,7 +140,8 @@ def _announce(config: Config, job: str, console: Console) -> None:
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
 
-        saes = [sae for sae in config.sae_names if _missing_tables(config, job, sae) - ALWAYS]
+        tables = [table for table in _tables_of(job) if not table.is_always_made]
+        saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
         if saes:
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
     if job == "explain_and_score":
@@ -161,24 +160,22 @@ def _next_batches(config: Config) -> list[BatchKey]:
     return [key for key in keys if key in unfinished]
 
 
-def _missing_tables(config: Config, job: str, key: str | None) -> set[str]:
-    """A job's tables that are to be made for this partition."""
-    tables = [asset.table for asset in TABLE_ASSETS.values() if asset.group == job]
-    return {table for table in tables if table in ALWAYS or not _is_there(config, table, job, key)}
+def _tables_of(job: str) -> list[Table]:
+    """The tables that a job makes, in the order in which it makes them."""
+    return [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
 
 
-def _is_there(config: Config, table: str, job: str, key: str | None) -> bool:
-    """Whether a table's part for this partition has been published."""
+def _is_there(config: Config, table: Table, key: str | None) -> bool:
+    """Whether what is made of a table for this partition has been published."""
     lake = open_lake(config)
-    match job:
-        case "cache" if table == "activation_shards":
-            return all(lake.has(table, sae=sae, shard=int(key or 0)) for sae in config.sae_names)
-        case "cache":
-            return lake.has(table, shard=int(key or 0))
-        case "prepare":
-            return lake.has(table, sae=key)
+    match table.unit:
+        case "shard":
+            saes = config.sae_names if table.is_by_sae else [None]
+            return all(lake.has(table.name, sae=sae, shard=int(key or 0)) for sae in saes)
+        case "sae":
+            return lake.has(table.name, sae=key)
         case _:
-            return lake.is_complete(table)
+            return lake.is_complete(table.name)
 
 
 def _print_failures(result: dg.ExecuteInProcessResult) -> None:
@@ -205,10 +202,13 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
 
 
 def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
-    option = "" if config.name == "demo" else f" CONFIG={escape(path)}"
-    console.print(f"\nDone in {seconds:.0f} s. What next:", highlight=False)
-    console.print(f'  make sql{option}        ask the tables, e.g. "from feature_routes limit 5"', highlight=False)
-    console.print(
-        f"  make dev{option}        the Dagster UI: the graph, its tables, plots and checks", highlight=False
-    )
-    console.print("  make run CONFIG=config/mine.yaml   your own model, SAEs and corpus", highlight=False)
+    # Called by make, the commands are make's.
+    command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
+    option = "" if config.name == "demo" else f" {of}{escape(path)}"
+    for line in (
+        f"\nDone in {seconds:.0f} s. What next:",
+        f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',
+        f"  {command} dev{option}        the Dagster UI: the graph, its tables, plots and checks",
+        f"  {command} run {of}config/mine.yaml   your own model, SAEs and corpus",
+    ):
+        console.print(line, highlight=False)

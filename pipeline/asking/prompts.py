@@ -1,4 +1,4 @@
-"""Prompts: one text file each, with `{named}` places that are checked both ways.
+"""Prompts: one text file each in its plug-in's folder, with `{named}` places that are checked both ways.
 
 A value is put in once and never looked into again, so that text from the corpus cannot open a place.
 """
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent.parent / "prompts"
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -24,6 +23,11 @@ class Prompt:
         """The names in braces."""
         return frozenset(_PLACE.findall(self.text))
 
+    @property
+    def own_texts(self) -> list[str]:
+        """The text between the places."""
+        return _PLACE.split(self.text)[::2]
+
     def render(self, **values: str) -> str:
         """The text with every place filled. Raises ValueError if a place or a value is left over."""
         if self.places != values.keys():
@@ -33,11 +37,6 @@ class Prompt:
 
 
 @cache
-def load_prompt(name: str) -> Prompt:
-    """The prompt in `pipeline/prompts/<name>.txt`."""
-    return Prompt(name, (_FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip())
-
-
-def prompt_texts() -> dict[str, str]:
-    """Every prompt's text by name: part of the stage hashes of what is made with them."""
-    return {path.stem: load_prompt(path.stem).text for path in sorted(_FOLDER.glob("*.txt"))}
+def load_prompt(path: Path) -> Prompt:
+    """The prompt in a text file."""
+    return Prompt(path.stem, path.read_text(encoding="utf-8").strip())

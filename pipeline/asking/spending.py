@@ -1,58 +1,37 @@
 """What an experiment pays: the prices of its models, and its budget, as the config says."""
 
 from pathlib import Path
-from typing import Literal
 
-from pipeline.config import Config, EndpointConfig
+from pipeline.asking.roles import ROLES, Role, role_of
+from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
 from pipeline.llm.ledger.prices import FREE, Prices, load_prices
-
-Asset = Literal["explanations", "predictions"]
-"""The tables whose stages ask an LLM."""
-
-ASKING: tuple[Asset, ...] = ("explanations", "predictions")
+from pipeline.shipped import find
 
 BUDGET_FOLDER = "budget"
 
 
-def model_of(config: Config, asset: Asset) -> str:
-    """The model that a stage asks."""
-    return config.explaining.model if asset == "explanations" else config.scoring.model
+def prices_of(role: Role) -> Prices:
+    """The prices of what a role is asked. Raises ConfigError if the price file cannot be read."""
+    return Prices({role.model: FREE}) if role.is_free else load_prices(find(role.prices))
 
 
-def is_local(config: Config, asset: Asset) -> bool:
-    """Whether a stage's model runs in this process, which costs nothing."""
-    return (config.explaining if asset == "explanations" else config.scoring).provider == "local"
+def open_budget(config: Config, role: Role) -> Budget:
+    """The experiment's budget for a role's requests, to be used as a context manager.
 
-
-def endpoint_of(config: Config, asset: Asset) -> EndpointConfig:
-    """Where a stage's model is reached, if it is not local."""
-    return config.endpoints.explainer if asset == "explanations" else config.endpoints.scorer
-
-
-def prices_of(config: Config, asset: Asset) -> Prices:
-    """The prices of what a stage asks. Raises ConfigError if the price file cannot be read."""
-    if is_local(config, asset):
-        return Prices({model_of(config, asset): FREE})
-    return load_prices(config.budget.prices)
-
-
-def open_budget(config: Config, asset: Asset) -> Budget:
-    """The experiment's budget for a stage's requests, to be used as a context manager.
-
-    Raises ConfigError if a limit in USD is set and the stage's model has no price.
+    Raises ConfigError if a limit in USD is set and the role's model has no price.
     """
-    prices, limits = prices_of(config, asset), limits_of(config)
-    if limits.usd is not None and prices.of(model_of(config, asset)) is None:
-        raise unpriced(model_of(config, asset))
+    prices, limits = prices_of(role), limits_of(config)
+    if limits.usd is not None and prices.of(role.model) is None:
+        raise unpriced(role.model)
     return Budget(_folder(config), config.lake_folder / LEDGER_FOLDER, limits, prices)
 
 
 def check_prices(config: Config) -> None:
     """Raise ConfigError if the price file cannot be read, or lacks a price that the budget needs."""
-    for asset in ASKING:
-        open_budget(config, asset)
+    for name in ROLES:
+        open_budget(config, role_of(config, name))
 
 
 def limits_of(config: Config) -> Limits:
@@ -75,7 +54,7 @@ def budget_sentence(config: Config) -> str:
     limits = limits_of(config)
     if limits == Limits():
         return "Budget: no limit is set (budget.max_usd, budget.max_requests)."
-    with open_budget(config, "predictions") as budget:
+    with open_budget(config, role_of(config, "scorer")) as budget:
         spent = budget.spent()
     figures = []
     if limits.requests is not None:

@@ -6,7 +6,7 @@ never spelled alike.
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -31,6 +31,11 @@ class Vocabulary:
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self._bytes = token_bytes
+
+    def text(self, token_ids: Iterable[int]) -> str:
+        """The text that tokens spell, line ends and marks as they are: to compare with, not for a prompt."""
+        # Bytes are joined before they are decoded: one character may be spelled by several tokens.
+        return b"".join(self._bytes[token_id] for token_id in token_ids).decode("utf-8", "replace")
 
     def render(
         self, token_ids: Sequence[int], marked: Collection[int] = (), notes: Sequence[str] | None = None

@@ -46,20 +46,22 @@ not asked about), prefix caches (`cached` in the price file), and the controls o
 
 - `config/prices.yaml` (or the file that `budget.prices` names) holds what models cost, per million prompt,
   cached and completion tokens. Edit it. An answer is priced when it is recorded (`llm_requests.cost_usd`,
-  null without a price) and keeps that price; a later edit changes estimates and what comes after. Models of
-  `provider: local` are free.
+  null without a price) and keeps that price; a later edit changes estimates and what comes after. Answers of
+  `provider: local` and `oracle` are free.
 - `budget: {{max_usd: 5, max_requests: 1000}}` caps the experiment in total, over all runs: what the ledger
   holds counts. `max_usd` with a model that has no price is an error before anything is sent.
 - A request is reserved before it is sent, at the most it can cost: each byte of its prompt a token, and its
-  answer as long as `max_tokens`. As answers are recorded, what was reserved too much is free again. So a run
+  answer as long as `max_tokens` and `reasoning_tokens` let it. As answers are recorded, what was reserved too
+  much is free again. So a run
   comes within one request's bound of `max_usd`, and to the last request of `max_requests`. Several processes
   share the budget; the reservation of one that died is void.
 - What does not fit has status `budget` in the tables and is not in the ledger. The run ends well and says
   what to raise, the schedule waits, and what is done is kept; once the budget is raised, the next run asks
   for the rest.
 - A request that failed without telling what it used (a time-out) is not counted, though a provider may charge
-  for it; an answer whose server tells no usage counts at its bound. A model that writes more than
-  `max_tokens`, as some reasoning models do, can pass the cap by what is in flight.
+  for it; an answer whose server tells no usage counts at its bound. Failed attempts whose server tells their
+  usage count with the answer after them; as one attempt is reserved, these, and a model that writes more than
+  `max_tokens` and `reasoning_tokens`, can pass the cap by what is in flight.
 """
 
 

@@ -1,9 +1,9 @@
 """`make docs`: the references that are generated from the code, so that they say what is true.
 
-`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`, and the
-README's table list from `tables`, between its two markers.
+`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -12,6 +12,8 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.commands.cost_page import cost_page
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
+from pipeline.errors import ConfigError
+from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
 from pipeline.tables.schema import type_name
 from pipeline.tables.stages import STAGES
@@ -24,14 +26,14 @@ _ROOTS = {
     "llm_requests": "the ledger",
 }
 
-BEGIN, END = "<!-- tables: made by `make docs` -->", "<!-- end of tables -->"
-
 
 def tables_page() -> str:
     """`docs/tables.md`."""
     return (
         "# The tables\n\nMade from `pipeline/tables/` by `make docs`. Counts, density and firing quantiles are "
         "over all documents;\nwhat an explainer, a rule or a route looks at comes from train documents only.\n\n"
+        + table_list()
+        + "\n\n"
         + table_reference()
     )
 
@@ -52,8 +54,12 @@ def table_reference() -> str:
 
 def config_page() -> str:
     """`docs/config.md`."""
-    parts = ["# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment.\n"]
-    sections = _sections(Config, "")
+    parts = [
+        "# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment. Its paths "
+        "start at the\nfolder where the command is run; one below `config/` that is not there is taken from what "
+        "ships with latentlake.\n"
+    ]
+    sections = _sections(Config)
     for title, model in sections:
         parts.append(
             f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | default | meaning |\n|---|---|---|"
@@ -67,42 +73,39 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
-def readme_tables() -> str:
-    """The README's table list: what a row is, and what the table is made from."""
+def table_list() -> str:
+    """Every table in a line: what a row is, and what the table is made from."""
     lines = ["| table | rows | made from |", "|---|---|---|"]
     for table in TABLES.values():
         made_from = _ROOTS.get(table.name) or ", ".join(STAGES[table.name].inputs)
-        lines.append(f"| [{table.name}](docs/tables.md#{table.name}) | {table.row} | {made_from} |")
+        lines.append(f"| [{table.name}](#{table.name}) | {table.row} | {made_from} |")
     return "\n".join(lines)
 
 
-def with_tables(readme: str) -> str:
-    """The README with its table list made anew."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{readme_tables()}\n{END}{after}"
-
-
-def main() -> None:
-    """Write the generated pages."""
-    (ROOT / "docs").mkdir(exist_ok=True)
+def write_pages() -> None:
+    """Write the generated pages. Raises ConfigError outside a checkout, which alone has them."""
+    if ROOT != SHIPPED_FOLDER:
+        raise ConfigError("the references are written in a checkout of latentlake; an installed package has none")
     (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
     (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
     (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _sections(model: type[BaseModel], prefix: str) -> list[tuple[str, type[BaseModel]]]:
+def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
     """The config's sections with their titles, lists of sections included."""
-    found: list[tuple[str, type[BaseModel]]] = [(prefix or "top level", model)]
-    for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            found.append((key, field.annotation))
+    found = [("top level", model), *_below(model, "")]
     found.insert(3, ("saes (a list)", SaeConfig))
     sources = ("python", PythonTexts), ("text, jsonl or parquet", FileTexts), ("hub", HubTexts)
     found[5:5] = [(f"corpus.sources of kind {kind}", source) for kind, source in sources]
     return found
+
+
+def _below(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The sections in a section and those in them, by their dotted places."""
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield f"{prefix}{key}", field.annotation
+            yield from _below(field.annotation, f"{prefix}{key}.")
 
 
 def _is_section(field: FieldInfo) -> bool:
@@ -114,7 +117,3 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined:
         return "required"
     return f"`{list(value) if isinstance(value, tuple) else value}`".replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    main()

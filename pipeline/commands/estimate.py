@@ -1,12 +1,10 @@
 """`make estimate`: disk and time of caching, and what a run would send, before anything is sent."""
 
-import sys
-
 import polars as pl
 from rich.console import Console
 
+from pipeline.asking.roles import oracle_sentence
 from pipeline.asking.spending import budget_sentence
-from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
 from pipeline.estimate import estimate
@@ -17,19 +15,18 @@ from pipeline.preflight import preflight
 from pipeline.tables.stages import STAGES
 
 
-@in_one_sentence
-def main(arguments: list[str]) -> int:
-    """Estimate the experiment that the command line names; the exit code."""
+def print_estimates(path: str) -> None:
+    """Estimate the experiment of the config at `path`."""
     console = Console()
-    lake = preflight(load_config(arguments[0]))
+    lake = preflight(load_config(path))
     check_first_texts(lake)
     cost = caching_cost(lake)
     if cost:
         console.print(cost.sentence(), markup=False, highlight=False, soft_wrap=True)
     for sae in lake.config.sae_names:
         _print_sae(lake, sae, console)
-    console.print(budget_sentence(lake.config), markup=False, highlight=False, soft_wrap=True)
-    return 0
+    for words in filter(None, (budget_sentence(lake.config), oracle_sentence(lake.config))):
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_sae(lake: Lake, sae: str, console: Console) -> None:
@@ -68,9 +65,3 @@ def _notes(rows: pl.DataFrame) -> list[str]:
             f"No price is known for {', '.join(unpriced)}; the file that budget.prices names can give one."
         )
     return notes
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m pipeline.commands.estimate CONFIG")
-    sys.exit(main(sys.argv[1:]))

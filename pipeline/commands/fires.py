@@ -1,22 +1,21 @@
 """`make fires TEXT="…"`: the features that fire on a text, with what is known of them."""
 
-import sys
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.commands.one_sentence import in_one_sentence
 from pipeline.config import load_config
+from pipeline.errors import CorpusError
 from pipeline.show.notebook import fires
 from pipeline.show.terminal import printable
 
 _ROWS = 25
 
 
-@in_one_sentence
-def main(path: str, text: str) -> int:
-    """Print the strongest features on a text; the exit code."""
+def print_fires(path: str, text: str) -> None:
+    """Print the strongest features on a text. Raises CorpusError if there is none."""
+    if not text.strip():
+        raise CorpusError('no text; write make fires TEXT="…", or latentlake fires CONFIG "…"')
     rows = fires(load_config(path), text)
     table = Table(
         title=f"{rows.height} features fire; the {min(_ROWS, rows.height)} strongest", title_justify="left"
@@ -38,10 +37,3 @@ def main(path: str, text: str) -> int:
             Text(words if len(words) <= 90 else words[:89] + "…"),
         )
     Console().print(table)
-    return 0
-
-
-if __name__ == "__main__":
-    if len(sys.argv) < 3 or not sys.argv[2].strip():
-        sys.exit('error: no text; write make fires TEXT="…"')
-    sys.exit(main(sys.argv[1], sys.argv[2]))

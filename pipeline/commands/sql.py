@@ -11,20 +11,17 @@ from collections.abc import Iterator
 
 import duckdb
 
-from pipeline.commands.one_sentence import in_one_sentence
-from pipeline.config import Config, load_config
-from pipeline.errors import LakeError
-from pipeline.lake import CATALOG_FILE
+from pipeline.config import load_config
+from pipeline.lake import open_catalog
 
 _TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
 
 
-@in_one_sentence
-def main(arguments: list[str]) -> int:
-    """Answer one statement, or every statement typed; the exit code."""
-    connection = open_catalog(load_config(arguments[0]))
-    if len(arguments) > 1:
-        return 0 if answer(connection, arguments[1]) else 1
+def answer_statements(path: str, statement: str | None) -> int:
+    """Answer one statement, or without one every statement typed; the exit code."""
+    connection = open_catalog(load_config(path).lake_folder)
+    if statement:
+        return 0 if answer(connection, statement) else 1
     with contextlib.suppress(ImportError):  # line editing, where the platform has it
         import readline  # noqa: F401
     print("latentlake tables; end a statement with ';'. 'tables;' lists them, 'quit;' leaves.")
@@ -33,14 +30,6 @@ def main(arguments: list[str]) -> int:
             break
         answer(connection, _TABLES if statement in {"tables", ".tables"} else statement)
     return 0
-
-
-def open_catalog(config: Config) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to an experiment's catalog. Raises LakeError if there is none yet."""
-    path = config.lake_folder / CATALOG_FILE
-    if not path.exists():
-        raise LakeError(f"no lake at '{config.lake_folder}' yet; 'make run' makes it")
-    return duckdb.connect(str(path), read_only=True)
 
 
 def statements() -> Iterator[str]:
@@ -73,7 +62,3 @@ def answer(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
         print(f"error: {error}", file=sys.stderr)
         return False
     return True
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,1 +1,1 @@
-"""Rows that compiled loops over arrays make, where SQL takes too long."""
+"""Rows that compiled loops, numpy and Polars make from arrays and columns, where SQL takes too long."""

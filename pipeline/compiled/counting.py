@@ -4,7 +4,6 @@ DuckDB's hash tables over (feature, token) and its windows took most of the time
 (`benchmarks/store.py`); the heuristics on these counts stay in SQL. A test compares each method with its file.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.compiled.inputs import Inputs, named
 from pipeline.compiled.passes import (
     Occurrences,
     Pairs,
@@ -22,20 +22,18 @@ from pipeline.compiled.passes import (
     find_peaks,
     order_strengths,
 )
-from pipeline.compiled.segments import Ints, order_segments
-from pipeline.config import HeuristicsConfig
-from pipeline.firings.buckets import Bucket, Places
 from pipeline.firings.store import ROUNDED_BITS
 
 
 class Counts:
     """The counts of one bucket's features; a method gives the rows of the SQL file of its name."""
 
-    def __init__(self, bucket: Bucket, places: Places, heuristics: HeuristicsConfig) -> None:
+    def __init__(self, inputs: Inputs) -> None:
+        bucket, self._places = inputs.firings, inputs.places
+        self._sae = inputs.sae
         self._features, self._starts = bucket.features, bucket.starts
-        self._firings = bucket.starts, bucket.activation, places.at[bucket.token_index]
-        self._places = places
-        self._heuristics = heuristics
+        self._firings = bucket.starts, bucket.activation, self._places.at[bucket.token_index]
+        self._heuristics = inputs.lake.config.heuristics
 
     def feature_counts(self) -> pa.Table:
         """`sql/compiled/feature_counts.sql`."""
@@ -78,50 +76,17 @@ class Counts:
         )
 
     def feature_tokens(self) -> pa.Table:
-        """`sql/compiled/feature_tokens.sql`, but for the name of the SAE."""
+        """`sql/compiled/feature_tokens.sql`."""
         pairs = self._pairs
         return pa.table(
             {
-                "feature": self._features[self._feature_of_pair],
+                "sae": named(self._sae, len(pairs.token_id)),
+                "feature": np.repeat(self._features, np.diff(pairs.starts)),
                 "token_id": pairs.token_id,
                 "n_active": pairs.n_active,
                 "n_top": pairs.n_top,
                 "n_strong": pairs.n_strong,
                 "sum_activation": pairs.mass,
-            }
-        )
-
-    def feature_masses(self) -> pa.Table:
-        """`sql/compiled/feature_masses.sql`."""
-        pairs, feature = self._pairs, self._feature_of_pair
-        fires = np.flatnonzero(np.diff(pairs.starts))
-        starts = pairs.starts[fires]
-        masses = np.concatenate([[0], np.cumsum(pairs.mass[self._heaviest])])
-        mass = masses[pairs.starts[1:]] - masses[pairs.starts[:-1]]
-        before = masses[:-1] - masses[pairs.starts[feature]]
-        is_heavy = before < self._heuristics.top_share * mass[feature]
-        return pa.table(
-            {
-                "feature": self._features[fires],
-                "n_active_train": self._strengths.n_train[fires],
-                "n_top_tokens": np.add.reduceat(pairs.n_top > 0, starts, dtype=np.int64),
-                "n_mass_tokens": np.add.reduceat(is_heavy, starts, dtype=np.int64),
-            }
-        )
-
-    def heaviest_tokens(self) -> pa.Table:
-        """`sql/compiled/heaviest_tokens.sql`."""
-        pairs, feature = self._pairs, self._feature_of_pair
-        place = np.arange(len(feature)) - pairs.starts[feature] + 1
-        is_kept = place <= self._heuristics.top_tokens
-        kept = self._heaviest[is_kept]
-        return pa.table(
-            {
-                "feature": self._features[feature[kept]],
-                "token_id": pairs.token_id[kept],
-                "n_active": pairs.n_active[kept],
-                "sum_activation": pairs.mass[kept],
-                "place": place[is_kept],
             }
         )
 
@@ -163,29 +128,9 @@ class Counts:
         return count_pairs(*self._firings, self._strengths.top_cut, self._strong_cut, self._places.n_tokens)
 
     @cached_property
-    def _feature_of_pair(self) -> Ints:
-        """The place of a pair's feature among the bucket's features, [n_pairs]."""
-        return np.repeat(np.arange(len(self._features)), np.diff(self._pairs.starts))
-
-    @cached_property
-    def _heaviest(self) -> Ints:
-        """The feature's tokens by their summed activation, the largest first, then by token; [n_pairs]."""
-        return order_segments(~self._pairs.mass.view(np.uint64), self._pairs.starts)
-
-    @cached_property
     def _strong_cut(self) -> npt.NDArray[np.float64]:
         """Above it a train firing is strong, [n_features]."""
         return self._heuristics.strong_share * self._strengths.largest_train.astype(np.float64)
-
-
-COUNTED: dict[str, Callable[[Counts], pa.Table]] = {
-    method.__name__: method
-    for method in (
-        *(Counts.feature_counts, Counts.position_counts, Counts.feature_cuts, Counts.feature_tokens),
-        *(Counts.feature_masses, Counts.heaviest_tokens, Counts.feature_previous_tokens, Counts.slot_peaks),
-    )
-}
-"""SQL files whose rows come from here, by name."""
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.ListArray:

@@ -4,139 +4,105 @@ DuckDB draws every lot, by its hash; its windows over the slots of each feature 
 the example index (`benchmarks/store.py`). A test compares each method with its file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.compiled.segments import Ints, compiled, group_rows, is_ordered, order_segments
-from pipeline.config import SamplingConfig
-from pipeline.firings.buckets import Places
+from pipeline.compiled.inputs import Inputs
+from pipeline.compiled.segments import Ints, compiled, order_segments
+from pipeline.firings.buckets import ranges
 
 _DECILES = 10
+
+Columns = dict[str, npt.NDArray[Any]]
 
 
 class Draws:
     """The draws for some features that follow each other; a method gives the rows of the SQL file of its name.
 
-    Tables that a file reads are taken from `made` when it is asked for. A side is a feature and a role,
-    2 feature + is_train.
+    A side is a feature and a role, 2 feature + is_train.
     """
 
-    def __init__(
-        self,
-        made: Mapping[str, pa.Table],
-        features: Sequence[int] | Ints,
-        places: Places,
-        sampling: SamplingConfig,
-    ) -> None:
-        self._made = made
-        self._first_side, self._n_sides = 2 * features[0], 2 * len(features)
-        self._places = places
-        self._sampling = sampling
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._first_side, self._n_sides = 2 * inputs.features.start, 2 * len(inputs.features)
+        self._places = inputs.places
+        self._sampling = inputs.lake.config.sampling
 
     def kept_slots(self) -> pa.Table:
         """`sql/compiled/kept_slots.sql`."""
         starts, rows = self._active
-        lot, peak = rows["lot"].to_numpy(), rows["peak"].to_numpy()
+        lot, peak = rows["lot"], rows["peak"]
         n_side = np.diff(starts)
         by_lot = order_segments(lot, starts)
         rank = np.empty(len(lot), np.int64)
         by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, equal ones by lot
-        rank[by_peak] = np.arange(len(lot)) - np.repeat(starts[:-1], n_side) + 1
+        rank[by_peak] = _count_from(1, n_side)
         decile = _DECILES - (rank - 1) * _DECILES // np.repeat(n_side, n_side)
+        # A cell is a side and a decile; the slots of one are drawn in the order of their lots.
         cell = np.repeat(np.arange(len(n_side)), n_side) * (_DECILES + 1) + decile
-        is_top = (rows["side"].to_numpy() % 2 == 1) & (rank <= self._sampling.top)
-        draw = _draws(by_lot, starts, decile, is_top, self._sampling.draws_per_decile)
-        kept = by_lot[draw[by_lot] > 0]
+        n_cell = np.bincount(cell)
+        by_cell = np.argsort(_small(cell[by_lot]), kind="stable")
+        decile_draw = np.empty(len(lot), np.int64)
+        decile_draw[by_cell] = _count_from(1, n_cell)
+        is_top = (rows["side"] % 2 == 1) & (rank <= self._sampling.top)
+        is_kept = (decile_draw <= self._sampling.draws_per_decile) | is_top[by_lot]
+        n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
+        kept = by_lot[is_kept]
         return pa.table(
             {
-                **{name: rows[name].take(kept) for name in ("side", "slot", "peak")},
-                "decile": decile[kept],
-                "rank": rank[kept],
-                "draw": draw[kept],
-                "n_slots": np.bincount(cell)[cell[kept]],
+                **{name: rows[name][kept] for name in ("side", "slot", "peak")},
+                "decile": decile[kept].astype(np.int8),
+                "rank": rank[kept].astype(np.int32),
+                "draw": _count_from(1, n_kept).astype(np.int32),
+                "n_slots": n_cell[cell[kept]].astype(np.int32),
             }
         )
 
     def silent_slots(self) -> pa.Table:
         """`sql/compiled/silent_slots.sql`."""
-        starts, rows = self._by_side("silent_lots", "lot")
+        starts, rows = self.by_side("silent_lots", "lot")
         active_starts, active = self._active
-        is_train, slot = self._places.slot_is_train, rows["slot"].to_numpy()
-        draw = _silent_draws(slot, starts, active["slot"].to_numpy(), active_starts, len(is_train))
+        is_train, slot = self._places.slot_is_train, rows["slot"]
+        draw = silent_draws(slot, starts, active["slot"], active_starts, len(is_train))
         kept = np.flatnonzero((draw > 0) & (draw <= self._sampling.silent_draws))
-        side = rows["side"].to_numpy()[kept]
+        side = rows["side"][kept]
         n_slots = np.bincount(is_train, minlength=2)[side % 2] - np.diff(active_starts)[side - self._first_side]
-        return pa.table({"side": side, "slot": slot[kept], "draw": draw[kept], "n_slots": n_slots})
-
-    def example_index(self) -> pa.Table:
-        """`sql/compiled/example_index.sql`, but for the name of the SAE."""
-        kept, silent = self._made["kept_slots"], self._made["silent_slots"]
-        rows = pa.concat_tables([kept, silent], promote_options="default")
-        side, slot = rows["side"].to_numpy(), rows["slot"].to_numpy()
-        order = np.argsort(side, kind="stable")
-        is_silent = np.arange(len(side)) >= len(kept)
-        places = self._places
-        columns = {
-            "feature": side // 2,
-            "context_id": places.slot_context[slot],
-            "start": places.slot_start[slot],
-            "peak": rows["peak"],
-            "role": pa.DictionaryArray.from_arrays((side % 2).astype(np.int8), ["test", "train"]),
-            "kind": pa.DictionaryArray.from_arrays(is_silent.astype(np.int8), ["activating", "silent"]),
-            **{name: rows[name] for name in ("decile", "rank", "draw", "n_slots")},
-        }
-        return pa.table(columns).take(order)
+        counts = {"draw": draw[kept].astype(np.int32), "n_slots": n_slots.astype(np.int32)}
+        return pa.table({"side": side, "slot": slot[kept], **counts})
 
     @cached_property
-    def _active(self) -> tuple[Ints, pa.Table]:
-        return self._by_side("active_slots", "slot")
+    def _active(self) -> tuple[Ints, Columns]:
+        return self.by_side("active_slots")
 
-    def _by_side(self, table: str, then: str) -> tuple[Ints, pa.Table]:
-        """The first row of each of the bucket's sides, and a table's rows by side and another column."""
-        rows = self._made[table].combine_chunks()
-        side = rows["side"].to_numpy() - self._first_side
-        place, starts = group_rows(side.astype(np.int32), self._n_sides)
-        order = np.empty_like(place)
-        order[place] = np.arange(len(place))
-        keys = rows[then].to_numpy().astype(np.uint32)
-        if not is_ordered(keys[order], starts):
-            order = order_segments(keys, starts, order)
-        return starts, rows.take(order)
+    def by_side(self, table: str, *then: str) -> tuple[Ints, Columns]:
+        """The first row of each of the bucket's sides, and a table's rows by side and by other columns.
 
-
-DRAWN: dict[str, Callable[[Draws], pa.Table]] = {
-    method.__name__: method for method in (Draws.kept_slots, Draws.silent_slots, Draws.example_index)
-}
-"""SQL files whose rows come from here, by name."""
+        Rows that these do not tell apart stay in their order: active slots in that of the corpus.
+        """
+        columns = self._inputs.table(table)
+        rows = {name: columns[name].to_numpy() for name in columns.schema.names}
+        side = rows["side"] - self._first_side
+        order = np.lexsort([_small(keys) for keys in (*(rows[name] for name in then), side)])
+        starts = np.concatenate([[0], np.cumsum(np.bincount(side, minlength=self._n_sides))])
+        return starts, {name: values[order] for name, values in rows.items()}
 
 
-@compiled
-def _draws(by_lot: Ints, starts: Ints, decile: Ints, is_top: npt.NDArray[np.bool_], n_draws: int) -> Ints:
-    """The number of each row among those of its segment that are kept, from 1, in the order of lots; else 0.
+def _count_from(first: int, lengths: Ints) -> Ints:
+    """The numbers from the first on, anew for each length; all in one row."""
+    return ranges(np.full(len(lengths), first), lengths)
 
-    Kept are the first n_draws rows of each decile, and those that are top. by_lot, decile and is_top: [n]; starts
-    [n_segments + 1].
-    """
-    draw = np.zeros(len(by_lot), np.int64)
-    seen = np.empty(_DECILES + 1, np.int64)
-    for segment in range(len(starts) - 1):
-        seen[:] = 0
-        n_kept = 0
-        for i in range(starts[segment], starts[segment + 1]):
-            row = by_lot[i]
-            seen[decile[row]] += 1
-            if seen[decile[row]] <= n_draws or is_top[row]:
-                n_kept += 1
-                draw[row] = n_kept
-    return draw
+
+def _small(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Keys from 0 on in the smallest type that holds them: numpy sorts those of 16 bits by radix."""
+    return keys.astype(np.min_scalar_type(int(keys.max(initial=0))))
 
 
 @compiled
-def _silent_draws(
+def silent_draws(
     slot: npt.NDArray[np.int32],
     starts: Ints,
     active_slot: npt.NDArray[np.int32],

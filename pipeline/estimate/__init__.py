@@ -6,9 +6,8 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import local_client
-from pipeline.asking.spending import ASKING, Asset, endpoint_of, is_local, model_of, prices_of
-from pipeline.config import SubjectConfig
+from pipeline.asking.roles import ROLES, Role, RoleName, role_of
+from pipeline.asking.spending import prices_of
 from pipeline.estimate.counting import Counted, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
@@ -16,6 +15,7 @@ from pipeline.lake import Lake, Published
 from pipeline.llm import Message
 from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.local.client import LocalClient
+from pipeline.make_table import read_rows
 from pipeline.models.load import load_tokenizer
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -41,16 +41,13 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
     """
     lake.require(*STAGES["estimate"].inputs, sae=sae)
-    askers = {asset: _asker(lake, asset) for asset in ASKING}
+    askers = {name: _asker(lake, role_of(lake.config, name)) for name in ROLES}
+    # As each run does first: the selection can have changed since the table was made.
+    selected = select_features(lake, sae)
+    batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
     rows: list[Row] = []
-    with lake.connect(sae) as connection:
-        # As each run does first: the selection can have changed since the table was made.
-        selected = select_features(lake, connection, sae)
-        selected.query("selected", "create temp table selected_features as from selected")
-        batches = lake.select(connection, "selected_batches").pl()["batch"]
-        for batch in batches.head(lake.config.selection.batches_per_run):
-            counted = count_requests(lake, connection, sae, batch)
-            rows += _rows(sae, batch, counted, askers)
+    for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
+        rows += _rows(sae, batch, count_requests(lake, sae, batch, selected), askers)
     return pa.Table.from_pylist(rows, TABLES["estimate"].schema)
 
 
@@ -63,7 +60,7 @@ class _Rate(NamedTuple):
 
 
 class _Asker(NamedTuple):
-    """What is known of a stage's model; `local` is the one that runs in this process."""
+    """What is known of a role's model; `local` is the one that runs in this process."""
 
     model: str
     counter: TokenCounter
@@ -73,11 +70,11 @@ class _Asker(NamedTuple):
     local: LocalClient | None = None
 
 
-def _asker(lake: Lake, asset: Asset) -> _Asker:
-    config, model = lake.config, model_of(lake.config, asset)
-    local = local_client(config, asset) if is_local(config, asset) else None
+def _asker(lake: Lake, role: Role) -> _Asker:
+    config, model = lake.config, role.model
+    local = role.local_client() if role.is_local else None
     if local:
-        counter = own_counter(load_tokenizer(SubjectConfig(model=model)))
+        counter = own_counter(load_tokenizer(local.subject))
     else:
         recorded = lake.query("recorded_prompts", model=model).iter_rows()
         prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]
@@ -85,15 +82,15 @@ def _asker(lake: Lake, asset: Asset) -> _Asker:
     rates = {
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
-    at_once = 1 if local else endpoint_of(config, asset).max_concurrent
-    return _Asker(model, counter, prices_of(config, asset), rates, at_once, local)
+    at_once = 1 if local else role.endpoint.max_concurrent
+    return _Asker(model, counter, prices_of(role), rates, at_once, local)
 
 
-def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, _Asker]) -> Iterator[Row]:
+def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[RoleName, _Asker]) -> Iterator[Row]:
     """One row a purpose, in the order of the requests."""
     for purpose in dict.fromkeys(each.request.purpose for each in counted):
         some = [each for each in counted if each.request.purpose == purpose]
-        asker = askers[some[0].asset]
+        asker = askers[some[0].role]
         rate = asker.rates.get(purpose, _Rate())
         prompts = asker.counter.chats([each.request.messages for each in some])
         expected = _completions(some, asker.counter, rate)
@@ -102,7 +99,7 @@ def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[Asset, 
         n_plain = len({some[place].request.feature for place in plain})
         prompt_tokens = sum(prompts[place] for place in new)
         completion_tokens = sum(expected[place] for place in new)
-        most = sum(some[place].request.max_tokens for place in new)
+        most = sum(some[place].request.most_tokens for place in new)
         cached_tokens = rate.cached_share * prompt_tokens
         sent = [some[place].request for place in new]
         prompts_a_feature, completions_a_feature = (
@@ -145,7 +142,7 @@ def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) ->
     expected = counter.texts([each.answer for each in some])
     if rate.completion_tokens is not None:
         expected = [rate.completion_tokens] * len(some)
-    return [min(tokens, each.request.max_tokens) for tokens, each in zip(expected, some, strict=True)]
+    return [min(tokens, each.request.most_tokens) for tokens, each in zip(expected, some, strict=True)]
 
 
 def _figures(rows: pl.DataFrame) -> dict[str, float | int | str]:

@@ -1,42 +1,31 @@
 """Counting the requests of a batch: the code that would send them runs, and nobody is asked.
 
-Examples, explanations and predictions are made as in a run, but as temporary tables. What the ledger holds is
+Examples, explanations and predictions are made as in a run, and not written. What the ledger holds is
 answered from it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens,
 Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of
 the time, where intervals are widest: where scoring stops by their width, real answers ask for no more.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import duckdb
+import polars as pl
+import pyarrow as pa
 
-from pipeline.asking.spending import ASKING, Asset
-from pipeline.explainers import explanation_id, explanations_table, read_to_explain
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Batch
+from pipeline.explainers.write import explanations_table
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
-from pipeline.make_table import batch_rows
-from pipeline.scorers import Asking, predictions_table
-from pipeline.tables import TABLES
+from pipeline.make_table import read_rows
+from pipeline.scorers.write import predictions_table
 from pipeline.tables.stages import STAGES
 
-_STAND_IN = (
-    "words and phrases that introduce a comparison or a contrast, such as conjunctions and adverbs at the "
-    "beginning of a clause"
-)
+_ASKING = ("explanations", "predictions")
 
-
-_MADE_BY_SQL = [
-    table
-    for table in STAGES
-    if TABLES[table].partition == "sae_batch"
-    and table not in ASKING
-    and any(table in STAGES[asset].inputs for asset in ASKING)
-]
-"""Tables of a batch that requests are made from and that ask nobody, inputs first."""
 
 
 class Counted(NamedTuple):
@@ -44,47 +33,49 @@ class Counted(NamedTuple):
 
     Attributes:
         request: It.
-        asset: The table whose stage asks.
+        role: Who is asked.
         is_known: Whether the ledger holds its answer.
         is_plain: Whether it explains a feature of route `llm`, or scores that explanation: no control, no rule.
         answer: The ledger's answer, or the text of a stand-in.
     """
 
     request: Request
-    asset: Asset
+    role: RoleName
     is_known: bool
     is_plain: bool
     answer: str
 
 
-def count_requests(lake: Lake, connection: duckdb.DuckDBPyConnection, sae: str, batch: int) -> list[Counted]:
+def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list[Counted]:
     """Every request of a batch once, in the order in which a run would come to it.
 
-    `connection` sees the SAE's tables and the temporary table `selected_features`; others are made here.
+    `selected` are the rows of `selected_features`; the tables that follow from them are made here.
     """
-    for table in _MADE_BY_SQL:
-        made = connection.from_arrow(batch_rows(lake, connection, table, sae, batch).read_all())
-        made.query("made", f"create or replace temp table {table} as from made")
-    explaining = _StandIns(_known(lake, "explanations", sae, batch))
-    to_explain = read_to_explain(lake, connection, sae, batch)
-    answers = explaining.explain(list(to_explain.requests.values()))
-    explanations = connection.from_arrow(explanations_table(sae, to_explain, answers))
-    explanations.query("made", "create or replace temp table explanations as from made")
-    scoring = _StandIns(_known(lake, "predictions", sae, batch))
-    predictions_table(lake, connection, sae, scoring.score)
+    made = {"selected_features": selected}
+    for table in STAGES["estimate"].rehearses:
+        if STAGES[table].is_sql:
+            made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
+    explaining, scoring = (_StandIns(_known(lake, table, sae, batch)) for table in _ASKING)
+    with lake.connect(sae, batch, made) as connection:
+        own = Batch(lake, connection, sae, batch)
+        made["explanations"] = explanations_table(own, explaining.ask)
+        routes = own.select("explained_features").pl().select("feature", "route")
+    with lake.connect(sae, batch, made) as connection:
+        predictions = predictions_table(Batch(lake, connection, sae, batch), scoring.ask)
 
-    rows = to_explain.features.select("feature", "route").iter_rows()
-    told = {feature for feature, route in rows if route == "llm" and feature in to_explain.requests}
-    plain = {to_explain.requests[feature].request_id for feature in told}
-    own = {explanation_id(sae, feature, "default") for feature in told}
-    plain |= {each.request.request_id for each in scoring.asked if each.explanation_id in own}
-    counted = explaining.counted("explanations", plain), scoring.counted("predictions", plain)
-    return [*counted[0], *counted[1]]
+    plain = (
+        pl.DataFrame(made["explanations"])
+        .join(routes.filter(pl.col("route") == "llm"), on="feature", how="semi")
+        .filter(pl.col("request_id").is_not_null())
+    )
+    scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
+    ids = {*plain["request_id"], *scored["request_id"]}
+    return [*explaining.counted("explainer", ids), *scoring.counted("scorer", ids)]
 
 
-def _known(lake: Lake, asset: Asset, sae: str, batch: int) -> dict[str, Answer]:
+def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
     size = lake.config.selection.batch_size
-    return replayed_answers(lake.root / LEDGER_FOLDER, asset, sae, batch * size, (batch + 1) * size - 1)
+    return replayed_answers(lake.root / LEDGER_FOLDER, table, sae, batch * size, (batch + 1) * size - 1)
 
 
 @dataclass
@@ -94,35 +85,21 @@ class _StandIns:
     known: Mapping[str, Answer]
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    asked: list[Asking] = field(default_factory=list)
 
-    def explain(self, requests: Sequence[Request]) -> dict[str, Answer]:
-        """Answers of an explainer; no two stand-ins are the same, as of features no two explanations are."""
-        words = (f"[EXPLANATION]: {_STAND_IN}, number {each.feature}" for each in requests)
-        return {each.request_id: self._answer(each, text) for each, text in zip(requests, words, strict=True)}
+    def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
+        """An answer each."""
+        return {each.request.request_id: self._answer(each) for each in to_ask}
 
-    def score(self, asking: Sequence[Asking]) -> dict[str, Answer]:
-        """Answers of a scorer; the stand-ins are right half of the time."""
-        self.asked += asking
-        return {each.request.request_id: self._answer(each.request, _half_right(each)) for each in asking}
-
-    def counted(self, asset: Asset, plain: set[str]) -> list[Counted]:
+    def counted(self, role: RoleName, plain: set[str]) -> list[Counted]:
         """What was asked; `plain` are the ids of the requests that are."""
         return [
-            Counted(request, asset, request_id in self.known, request_id in plain, self.texts[request_id])
+            Counted(request, role, request_id in self.known, request_id in plain, self.texts[request_id])
             for request_id, request in self.requests.items()
         ]
 
-    def _answer(self, request: Request, text: str) -> Answer:
+    def _answer(self, to_ask: ToAsk) -> Answer:
+        request = to_ask.request
         known = self.known.get(request.request_id)
         self.requests[request.request_id] = request
-        self.texts[request.request_id] = (known.text or "") if known else text
-        return known or Answer(request.request_id, "ok", text)
-
-
-def _half_right(asking: Asking) -> str:
-    """An answer to questions that is right or wrong by a hash of each."""
-    says = [question.label == (int(question.question_id[-1], 16) % 2 == 0) for question in asking.questions]
-    if asking.request.choices:
-        return asking.request.choices[0 if says[0] else 1]
-    return json.dumps([int(each) for each in says])
+        self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in
+        return known or Answer(request.request_id, "ok", to_ask.stand_in)

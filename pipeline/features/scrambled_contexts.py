@@ -4,16 +4,17 @@ The post's verification. SQL draws the texts, one pass of the subject model read
 the store's buffer to SQL again. The pass is cut into pieces; a killed one goes on with the piece it was in.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 
 from pipeline.corpus.documents import bos_prefix
-from pipeline.features.selection import feature_figures
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.firings.store import FiringBuffer
 from pipeline.lake import SCHEMA_FILE, Lake, Published
+from pipeline.make_table import make_table, read_rows
 from pipeline.progress import progress
 from pipeline.subject.forward import load_subject
 from pipeline.tables.stages import STAGES
@@ -24,19 +25,14 @@ PIECE_TOKENS = 1 << 17
 
 def write_scrambled_contexts(lake: Lake, sae: str) -> Published:
     """Verify an SAE's unigram candidates among random tokens. Raises LakeError if an input is not complete."""
-    table, stage = "scrambled_contexts", STAGES["scrambled_contexts"]
-    lake.require(*stage.inputs, sae=sae)
-    version = lake.folder(table, sae).name
-    with lake.connect(sae) as connection, lake.resumable(f"{table}-{version}-{sae}") as folder:
-        for name in stage.sql[:-1]:
-            lake.create_temporary(connection, name, sae=sae, bos_token_id=bos_prefix(lake))
-        texts = connection.table("scrambled_texts").order("context_id").to_arrow_table()
+    table = "scrambled_contexts"
+    lake.require(*STAGES[table].inputs, sae=sae)
+    texts = read_rows(lake, "scrambled_texts", sae=sae, bos_token_id=bos_prefix(lake)).sort_by("context_id")
+    with lake.resumable(f"{table}-{lake.folder(table, sae).name}-{sae}") as folder:
         _write_firings(lake, sae, texts, folder)
         files = [lake.folder("activation_shards", sae) / SCHEMA_FILE, *sorted(folder.glob("*/*.parquet"))]
-        connection.read_parquet([str(path) for path in files]).create_view("scrambled_firings")
-        published = lake.write(table, lake.select(connection, table, sae=sae).to_arrow_reader(), sae=sae)
-    figures = {"texts_read": texts.num_rows} | feature_figures(lake, table, sae)
-    return Published(table, published.path, published.n_rows, figures)
+        published = make_table(lake, table, sae=sae, given={"scrambled_texts": texts, "scrambled_firings": files})
+    return replace(published, figures={"texts_read": texts.num_rows, **published.figures})
 
 
 def _write_firings(lake: Lake, sae: str, texts: pa.Table, folder: Path) -> None:

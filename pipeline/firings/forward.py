@@ -18,7 +18,7 @@ from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.store import FiringBuffer, Firings, count_rows
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.sae import SparseCoder, load_sparse_coder
+from pipeline.sae import SparseCoder, load_sparse_coder, sae_format
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
 
 
@@ -30,7 +30,7 @@ def write_saes(lake: Lake) -> list[Published]:
         row = {
             "sae": [sae.name],
             "hookpoint": [sae.hookpoint],
-            "format": [sae.format or "sparsify"],
+            "format": [sae_format(sae.source, sae.format)],
             "d_in": [coder.d_in],
             "n_features": [coder.n_features],
             "source": [sae.source],

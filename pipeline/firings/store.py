@@ -76,7 +76,7 @@ def write_activations(lake: Lake, sae: str) -> Published:
         for bucket in range(n_buckets):
             first = bucket * BUCKET_FEATURES
             merged = in_order([_read_bucket(file, bucket) for file in files], first, BUCKET_FEATURES)
-            if _has_repeats(merged.feature, merged.token_index):
+            if _has_repeats(merged):
                 raise LakeError(f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards")
             with _writer(folder / f"{bucket:05d}.parquet", _schema("activations", merged)) as writer:
                 writer.write_table(_table(sae, merged, writer.schema), row_group_size=_ROWS_A_GROUP)
@@ -234,10 +234,7 @@ def _sort_each(starts: Ints, ends: Ints, token_index: Ints, activation: npt.NDAr
                 break
 
 
-@compiled
-def _has_repeats(feature: npt.NDArray[np.int32], token_index: Ints) -> bool:
+def _has_repeats(firings: Firings) -> bool:
     """Whether two rows that follow each other are of the same firing."""
-    for row in range(1, len(feature)):
-        if token_index[row] == token_index[row - 1] and feature[row] == feature[row - 1]:
-            return True
-    return False
+    same = np.flatnonzero(firings.token_index[1:] == firings.token_index[:-1])
+    return bool((firings.feature[same] == firings.feature[same + 1]).any())

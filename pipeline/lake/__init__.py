@@ -1,13 +1,16 @@
 """The lake: where tables live, how they are written and read, and what they were made from."""
 
-from pipeline.lake.lake import (
-    CATALOG_FILE,
-    LEDGER_FOLDER,
-    SCHEMA_FILE,
-    Lake,
-    Published,
-    RowGroupWriter,
-    is_writable,
-)
+from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Published, RowGroupWriter, is_writable
+from pipeline.lake.views import CATALOG_FILE, Given, Lake, open_catalog
 
-__all__ = ["CATALOG_FILE", "LEDGER_FOLDER", "SCHEMA_FILE", "Lake", "Published", "RowGroupWriter", "is_writable"]
+__all__ = [
+    "CATALOG_FILE",
+    "LEDGER_FOLDER",
+    "SCHEMA_FILE",
+    "Given",
+    "Lake",
+    "Published",
+    "RowGroupWriter",
+    "is_writable",
+    "open_catalog",
+]

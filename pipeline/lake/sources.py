@@ -24,7 +24,7 @@ from pipeline.lake import Lake
 from pipeline.models.load import pick_device
 from pipeline.models.precision import fast_dtype
 from pipeline.sae import sae_files
-from pipeline.tables.stages import SourceHashes
+from pipeline.tables.versions import SourceHashes
 
 SOURCES_FILE = "sources.json"
 _TEXTS = pa.schema([("source", pa.string()), ("unit", pa.string()), ("text", pa.string())])

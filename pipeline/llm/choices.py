@@ -5,7 +5,10 @@ no other: of (`Yes`, `No`) the tokens "Yes", " yes", "YES" and "Y" count for `Ye
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+LEAST_MASS = 0.01
+"""Probability that the choices must have together for their shares to count."""
 
 _WORD_STARTS = " \t\r\n\u0120\u2581"
 """Whitespace, and the marks for it that some servers leave in tokens (Ġ of byte-level BPE, ▁ of SentencePiece)."""
@@ -23,16 +26,23 @@ def first_word(choice: str) -> str:
     return (choice.lower().split() or [""])[0]
 
 
-def choice_probabilities(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> dict[str, float] | None:
-    """The probability of each choice among the choices, from the (token, log-probability) pairs that came back.
+def choice_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> dict[str, float]:
+    """How probably the first token begins each choice, by the (token, log-probability) pairs that came back.
 
-    A choice that is not among them gets 0: its tokens are less probable than all that are. None if no pair
-    counts for any choice.
+    A choice that is not among them gets 0: its tokens are less probable than all that are.
     """
     mass = dict.fromkeys(choices, 0.0)
     for token, logprob in tokens:
         choice = choice_of(token, choices)
         if choice is not None and not math.isnan(logprob):
             mass[choice] += math.exp(min(logprob, 0.0))
-    total = sum(mass.values())
-    return {choice: value / total for choice, value in mass.items()} if total > 0 else None
+    return mass
+
+
+def choice_probabilities(masses: Mapping[str, float]) -> dict[str, float] | None:
+    """The probability of each choice among the choices; None if all of them together have under LEAST_MASS.
+
+    Of a model that is about to write something else, the ratio of two rare tokens says nothing.
+    """
+    total = sum(masses.values())
+    return {choice: mass / total for choice, mass in masses.items()} if total >= LEAST_MASS else None

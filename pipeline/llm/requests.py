@@ -45,6 +45,8 @@ class Request:
         stop: Texts at which the model's turn ends; they are not part of the answer.
         draw: Number of the draw, where the same question is put several times.
         schema: JSON schema of the answer, for servers that hold a model to one; the prompt asks for it as well.
+        reasoning_tokens: Room for thinking before the answer, beside `max_tokens`.
+        reasoning_effort: How much the model is to think, in the server's words (`low`); None says nothing of it.
     """
 
     purpose: str
@@ -58,13 +60,38 @@ class Request:
     stop: tuple[str, ...] = ()
     draw: int = 0
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    reasoning_tokens: int = 0
+    reasoning_effort: str | None = None
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that the model may write, thinking included."""
+        return self.max_tokens + self.reasoning_tokens
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model is meant to think: its first token and its first line are no answer then."""
+        return self.reasoning_tokens > 0 or self.reasoning_effort not in {None, "none"}
+
+    @property
+    def sent_stop(self) -> tuple[str, ...]:
+        """The stops; none for a model that thinks, whose thoughts would end at them."""
+        return () if self.thinks else self.stop
 
     @cached_property
     def request_id(self) -> str:
         """SHA-256 of what the model is asked (not of what for), 32 hex digits."""
         schema = None if self.schema is None else _canonical(self.schema)
         before, after = _around_messages(
-            self.model, self.max_tokens, float(self.temperature), self.choices, self.stop, self.draw, schema
+            self.model,
+            self.max_tokens,
+            float(self.temperature),
+            self.choices,
+            self.stop,
+            self.draw,
+            schema,
+            self.reasoning_tokens,
+            self.reasoning_effort,
         )
         digest = before.copy()
         digest.update(_canonical(self.messages).encode())
@@ -81,6 +108,8 @@ def _around_messages(
     stop: tuple[str, ...],
     draw: int,
     schema: str | None,
+    reasoning_tokens: int,
+    reasoning_effort: str | None,
 ) -> "tuple[hashlib._Hash, bytes]":
     """The hash of a request's canonical JSON up to its messages, and the JSON after: many requests share both."""
     content: dict[str, Any] = {
@@ -92,8 +121,13 @@ def _around_messages(
         "stop": stop,
         "draw": draw,
     }
-    if schema is not None:  # without one the ids are what they were before there were schemas
+    # What is not set does not count, so that ids are what they were before there was such a thing.
+    if schema is not None:
         content["schema"] = json.loads(schema)
+    if reasoning_tokens:
+        content["reasoning_tokens"] = reasoning_tokens
+    if reasoning_effort is not None:
+        content["reasoning_effort"] = reasoning_effort
     before, key, after = _canonical(content).partition('"messages":')
     return hashlib.sha256((before + key).encode()), after.removeprefix("null").encode()
 
@@ -107,12 +141,14 @@ class Answer:
         status: What the transport says of it.
         text: What the model wrote, raw; null where nothing came.
         probabilities: By choice, summing to 1; null where the server gave nothing that they could be read from.
+        choice_mass: Probability that the first token begins any of the choices, of which they are shares.
         resolved_model: The model that the server says it ran.
         finish_reason: The server's word for why the model stopped.
         attempts: Requests sent, the successful one included.
-        prompt_tokens: Tokens of the whole prompt.
+        prompt_tokens: Tokens of the whole prompt, of all attempts that the server counted together.
         cached_tokens: Those of them that were not computed anew.
-        completion_tokens: Tokens written.
+        completion_tokens: Tokens written, thinking included.
+        reasoning_tokens: Those of them that were thinking.
         duration_ms: From the first attempt to the answer, waiting included.
         requested_at: When it was first sent, ISO 8601 in UTC.
         error: What went wrong, in a few words; never a key.
@@ -131,6 +167,8 @@ class Answer:
     duration_ms: int = 0
     requested_at: str = ""
     error: str | None = None
+    choice_mass: float | None = None
+    reasoning_tokens: int | None = None
 
 
 class Client(Protocol):

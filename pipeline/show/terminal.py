@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.asking.roles import oracle_sentence, role_of
 from pipeline.lake import Lake, Published
 
 _SAMPLE_ROWS = 5
@@ -44,10 +45,13 @@ def print_closing_table(lake: Lake, console: Console) -> None:
         console.print(_features(lake.query("report_features", sae=sae), sae))
         explained = lake.query("report_scores", sae=sae)
         if not explained.is_empty():
-            console.print(_explanations(explained, sae))
+            by = "oracle" if role_of(lake.config, "explainer").is_oracle else "LLM"
+            console.print(_explanations(explained, sae, by))
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
             console.print(_correlations(summary, lake.config.scoring.rho), highlight=False)
+            if said := oracle_sentence(lake.config):
+                console.print(said, style="bold", highlight=False)
         failures = lake.query("report_failures", sae=sae)
         if not failures.is_empty():
             console.print(_failures(failures, sae))
@@ -74,17 +78,19 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
     return table
 
 
-def _explanations(rows: pl.DataFrame, sae: str) -> Text:
-    """Two lines an explanation: its scores, and below them its words."""
+def _explanations(rows: pl.DataFrame, sae: str, default_by: str) -> Text:
+    """Two lines an explanation: its scores; below them its words. `default_by` is who `default` asks."""
     text = Text(f"{sae}: explanations, and how well they predict (balanced accuracy, interval)\n", style="bold")
     for row in rows.iter_rows(named=True):
         words = printable(row["explanation"] or f"({row['status']})")
-        by = {"default": "LLM"}.get(row["explainer"], row["explainer"])
-        detection = _with_interval(row["detection"], row["detection_low"], row["detection_high"])
-        fuzzing = _with_interval(row["fuzzing"], row["fuzzing_low"], row["fuzzing_high"])
-        exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f}"
-        scores = f"{row['feature']:>7} {by:<5} detection {detection}  fuzzing {fuzzing}{exact}\n"
-        text.append(scores, style="not bold")
+        by = {"default": default_by}.get(row["explainer"], row["explainer"])
+        scores = [
+            f"{each['scorer']} {_with_interval(each['value'], each['low'], each['high'])}"
+            for each in row["scores"] or ()
+        ]
+        if row["rule_f1"] is not None:
+            scores.append(f"F1 {row['rule_f1']:.2f}")
+        text.append(f"{row['feature']:>7} {by:<6} {'  '.join(scores) or '-'}\n", style="not bold")
         text.append(f"        {words if len(words) <= 70 else words[:69] + '…'}\n", style="not bold dim")
     return text
 

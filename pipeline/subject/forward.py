@@ -15,7 +15,7 @@ from transformers import AutoModel
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
-from pipeline.models.load import load_subject_config, loading, locate, mapping_names_once, pick_device
+from pipeline.models.load import find_files, load_subject_config, loading, pick_device
 from pipeline.models.precision import dtype_of
 
 
@@ -51,8 +51,9 @@ def module_paths(subject: SubjectConfig) -> frozenset[str]:
 @cache
 def _shapes(subject: SubjectConfig) -> nn.Module:
     """The base model without a weight, on torch's meta device."""
+    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     with torch.device("meta"):
-        model: nn.Module = AutoModel.from_config(load_subject_config(subject))
+        model: nn.Module = AutoModel.from_config(config)
     return model
 
 
@@ -82,10 +83,10 @@ def load_subject(subject: SubjectConfig, device: str) -> Subject:
 
 @cache
 def _load_subject(subject: SubjectConfig, device: str) -> Subject:
-    location = locate(subject)
+    location = find_files(subject)
     dtype = dtype_of(subject.dtype, torch.device(device))
     config = load_subject_config(subject)
-    with loading(subject.model), mapping_names_once(location):
+    with loading(subject.model):
         model, report = AutoModel.from_pretrained(
             location.name, config=config, dtype=dtype, output_loading_info=True, **location.arguments
         )

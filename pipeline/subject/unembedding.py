@@ -17,7 +17,7 @@ from transformers.utils.hub import cached_file
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.models.load import load_subject_config, loading, locate, mapping_names_once
+from pipeline.models.load import find_files, load_subject_config, loading, locate
 from pipeline.subject.forward import load_subject
 
 LogitPath = Literal["residual", "direct", "none"]
@@ -92,8 +92,9 @@ def path_to_logits(subject: SubjectConfig, module: str, width: int) -> LogitPath
 
 def _skeleton(subject: SubjectConfig) -> PreTrainedModel:
     """The base model on torch's meta device, without a weight."""
+    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     with torch.device("meta"):
-        return AutoModel.from_config(load_subject_config(subject))
+        return AutoModel.from_config(config)
 
 
 def _final_norm(skeleton: PreTrainedModel, name: str) -> str:
@@ -160,8 +161,8 @@ def _load_model(subject: SubjectConfig, device: str) -> tuple[PreTrainedModel, T
     if _is_tied(subject):
         model: PreTrainedModel = load_subject(subject, device).model
         return model, model.get_input_embeddings().weight.detach()
-    location, config = locate(subject), load_subject_config(subject)
-    with loading(subject.model), mapping_names_once(location):
+    location, config = find_files(subject), load_subject_config(subject)
+    with loading(subject.model):
         causal, report = AutoModelForCausalLM.from_pretrained(
             location.name, config=config, dtype="auto", output_loading_info=True, **location.arguments
         )

@@ -1,14 +1,20 @@
-"""Every table of the lake, declared once: columns, types, units, meaning and key.
+"""Every table of the lake, declared once: columns, types, units, meaning, key, and how it is made and checked.
 
-Writes are checked against these declarations; the views of the catalog, the column descriptions in the
-Dagster UI and the table reference in the docs come from them.
+Writes are checked against these declarations; the views of the catalog, the graph with its jobs and checks, the
+column descriptions in the Dagster UI and the table reference in the docs come from them.
 """
 
-from pipeline.tables.data import DATA_TABLES
-from pipeline.tables.explain import EXPLAIN_TABLES
-from pipeline.tables.schema import Column, Derived, Partition, Table
+from pipeline.tables.corpus import CORPUS
+from pipeline.tables.examples import EXAMPLES
+from pipeline.tables.explanations import EXPLANATIONS
+from pipeline.tables.features import FEATURES
+from pipeline.tables.firings import FIRINGS
+from pipeline.tables.schema import Column, Derived, Group, Law, Partition, Table, Unit
+from pipeline.tables.scores import SCORES
 
-__all__ = ["TABLES", "Column", "Derived", "Partition", "Table"]
+__all__ = ["TABLES", "Column", "Derived", "Group", "Law", "Partition", "Table", "Unit"]
 
-TABLES: dict[str, Table] = {table.name: table for table in (*DATA_TABLES, *EXPLAIN_TABLES)}
+TABLES: dict[str, Table] = {
+    table.name: table for table in (*CORPUS, *FIRINGS, *FEATURES, *EXAMPLES, *EXPLANATIONS, *SCORES)
+}
 """Every table by name, in the order of the data's way."""

@@ -1,13 +1,19 @@
 """What a table's declaration is made of, and the columns that many tables share."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
 Partition = Literal["all", "shard", "sae", "sae_shard", "sae_batch", "ledger"]
 """What one file (or folder of files) of a table holds: everything, a shard of the corpus, an SAE, both, or a
 batch of an SAE's features. `ledger`: the table is no file but a view of the ledger's lines."""
+
+Group = Literal["corpus", "cache", "prepare", "explain_and_score"]
+"""The job in which a table is made; a run goes through them in this order."""
+
+Unit = Literal["nothing", "shard", "sae", "batch"]
+"""What is made at a time: everything, a shard of the corpus, an SAE's part, or a batch of an SAE's features."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,31 @@ class Derived:
     meaning: str
 
 
+class Law(NamedTuple):
+    """What holds in a table, in words; `sql/checks/<check>.sql` selects the rows that break it."""
+
+    check: str
+    words: str
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table: what a row is, its columns, and the columns that identify a row."""
+    """A table: what a row is, its columns, and all that the lake and the graph have to know of it.
+
+    Attributes:
+        name: Its name.
+        row: What one row is; its description everywhere.
+        columns: Its columns as stored.
+        key: The columns that identify a row.
+        partition: What one file of it holds.
+        derived: Columns that its view computes.
+        group: The job in which it is made.
+        is_folder: Whether a partition is a folder of several files.
+        made_for_all_saes: Whether one pass makes the parts of all SAEs.
+        is_always_made: Whether every run makes it again.
+        laws: What is checked whenever it has been made, beside its key.
+        is_key_checked: Whether its key is checked by a query.
+    """
 
     name: str
     row: str
@@ -39,6 +67,30 @@ class Table:
     key: tuple[str, ...]
     partition: Partition
     derived: tuple[Derived, ...] = ()
+    group: Group = field(kw_only=True)
+    is_folder: bool = field(default=False, kw_only=True)
+    made_for_all_saes: bool = field(default=False, kw_only=True)
+    is_always_made: bool = field(default=False, kw_only=True)
+    laws: tuple[Law, ...] = field(default=(), kw_only=True)
+    is_key_checked: bool = field(default=True, kw_only=True)
+
+    @property
+    def is_by_sae(self) -> bool:
+        """Whether its files are of one SAE each, and its version is that SAE's."""
+        return self.partition in {"sae", "sae_shard", "sae_batch"}
+
+    @property
+    def unit(self) -> Unit:
+        """What is made of it at a time."""
+        match self.partition:
+            case "shard" | "sae_shard":
+                return "shard"
+            case "sae":
+                return "nothing" if self.made_for_all_saes else "sae"
+            case "sae_batch":
+                return "batch"
+            case "all" | "ledger":
+                return "nothing"
 
     @property
     def schema(self) -> pa.Schema:
@@ -69,6 +121,12 @@ def number(name: str, meaning: str, unit: str = "") -> Column:
     return Column(name, pa.float64(), meaning, unit)
 
 
+def bounded(name: str, meaning: str) -> tuple[Column, Column, Column]:
+    """A column of real numbers, and the two that hold the ends of its interval."""
+    ends = number(f"{name}_low", "lower end of its interval"), number(f"{name}_high", "upper end")
+    return number(name, meaning), *ends
+
+
 def flag(name: str, meaning: str) -> Column:
     """A column of truth values."""
     return Column(name, pa.bool_(), meaning)
@@ -83,3 +141,11 @@ def type_name(kind: pa.DataType) -> str:
     if pa.types.is_struct(kind):
         return "(" + ", ".join(field.name for field in kind) + ")"
     return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
+
+
+EXPLANATION_ID = text("explanation_id", "hash of (sae, feature, explainer, draw)")
+EXPLAINER = text("explainer", "`default` (LLM), `rule`, or a control: `empty`, `other_feature`")
+SCORER = text("scorer", "`detection`, `fuzzing` or `rule_exact`")
+STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `http_error` or `budget`")
+REQUEST_ID = text("request_id", "the request that it came from; null where none was sent")
+TEXT_ROLE = text("role", "role of the documents that judge")

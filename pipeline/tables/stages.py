@@ -1,325 +1,145 @@
-"""The stages of the pipeline: what each table is made from, and the hash that names its version.
+"""The stages of the pipeline: what each table is made from.
 
-A stage hash covers definitions: the stage's part of the config, its SQL texts, its schema, a version
-number, and the stage hashes of its inputs, for the partition's own SAE only. At the two roots it takes
-content: the corpus's texts and the SAE's weights (`sources`). Equal hash, equal table; a change anywhere
-upstream makes a new folder and leaves the old one alone.
+What a SQL file reads is read off it; a stage says the rest. `versions` makes of all of it the hash that names a
+table's version.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from pydantic import BaseModel
-
-from pipeline.asking.prompts import prompt_texts
-from pipeline.config import Config
-from pipeline.tables import TABLES
-
-SQL_FOLDER = Path(__file__).parents[2] / "sql"
-
-CORPUS_TOKENS, FIRINGS = "corpus_tokens", "firings"
-"""SQL files for whose rows there are arrays."""
+from pipeline.plugins import Plugin, find_plugins
+from pipeline.tables.sql import sql_files, steps_of, tables_read
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How a table is made.
+    """How a table is made. What SQL tells is read off the SQL: the table's own file, `sql/**/<table>.sql`, names
+    what it reads, and those files what they read (`sql.steps_of`). The rest is said here.
 
     Attributes:
         table: The table that it makes.
-        inputs: The tables that it reads.
+        reads: Tables that its code reads beside those that its SQL names.
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
-        sql: SQL files that it runs in this order; all but the table's own fill temporary tables. For a table of
-            an SAE they run some buckets of features at a time from the first that is `firings` or has
-            `$first_feature`.
-        buckets_at_once: How many buckets those are: a query costs some milliseconds however little it reads, and
-            the rows of so many buckets are in memory (but for their firings: those of one at a time).
-        prompts: Beginnings of the names of the prompts that it uses.
-        version: Raised by hand when code outside SQL changes what the rows are.
+        given: Relations that its code hands to its SQL.
+        queries: SQL files whose rows its code reads, where the table is not made by SQL.
+        plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
+        rehearses: Tables that its code makes without writing them, and so reads what they read.
+        buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
+            bucket: a query costs some milliseconds however little it reads, and the rows of so many buckets are
+            in memory (but for their firings: those of one at a time).
+        version: Raised by hand when other code than SQL and `compiled` changes what the rows are.
     """
 
     table: str
-    inputs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     science: tuple[str, ...] = ()
-    sql: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+    rehearses: tuple[str, ...] = ()
     buckets_at_once: int = 1
-    prompts: tuple[str, ...] = ()
+    plugins: Literal["explainers", "scorers"] | None = None
     version: int = 1
+
+    @cached_property
+    def is_sql(self) -> bool:
+        """Whether its rows are those of a SQL file."""
+        return self.table in sql_files()
+
+    @cached_property
+    def steps(self) -> tuple[str, ...]:
+        """The SQL files that it runs, each after those that it reads; last a table's own, where SQL makes it."""
+        return tuple(map(str, steps_of(*((self.table,) if self.is_sql else self.queries), given=self.given)))
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The tables that it reads, in the order of the data's way; the ledger is none."""
+        read = {*self.reads, *tables_read(*self.steps, given=self.given)}
+        for plugin in find_plugins(self.plugins).values() if self.plugins else ():
+            read.update(self.tables_of(plugin))
+        for name in self.rehearses:
+            read.update(set(STAGES[name].inputs) - set(self.rehearses))
+        return tuple(name for name in STAGES if name in read)
+
+    def tables_of(self, plugin: Plugin) -> tuple[str, ...]:
+        """The tables that a plug-in's own SQL reads."""
+        return tables_read(*own_queries(plugin), given=self.given)
+
+
+def own_queries(plugin: Plugin) -> tuple[str | Path, ...]:
+    """The SQL of a plug-in's questions: in its folder, or of its name in `sql/questions`; or none."""
+    own = plugin.path / "questions.sql"
+    if own.is_file():
+        return (own,)
+    return (plugin.name,) if plugin.kind == "scorers" and plugin.name in sql_files() else ()
 
 
 _TOKENIZER = ("subject.model", "subject.revision", "subject.gguf_file")
 _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.max_tokens")
 
-_JUDGED = (
-    *("contexts", "documents", "slots", "activations", "feature_rules"),
-    *("examples", "explanations", "predictions"),
-)
-_SCORING = (
-    *("question_answers", "normal_quantile", "rate_intervals", "balanced_accuracies", "ranked_scores"),
-    *("sample_scores", "candidate_slots", "corpus_tokens", "rule_exact"),
-)
-
 STAGES: dict[str, Stage] = {
     stage.table: stage
     for stage in (
         Stage("saes"),
-        Stage("documents", science=(*_CUTTING, *_TOKENIZER), sql=("documents",), version=2),
+        Stage("documents", science=(*_CUTTING, *_TOKENIZER), given=("read_documents",), version=2),
         Stage("tokens", science=_TOKENIZER),
-        Stage("contexts", ("documents",), sql=("contexts",)),
-        Stage("slots", ("documents",), sql=("slots",)),
-        Stage("activation_shards", ("saes", "contexts"), science=("subject.dtype", "corpus.context_length")),
-        Stage("activations", ("activation_shards",)),
-        Stage("feature_logits", ("saes", "tokens"), science=("subject.dtype", "heuristics.top_tokens")),
+        Stage("contexts"),
+        Stage("slots"),
         Stage(
-            "feature_tokens",
-            ("activations", "contexts", "documents", "slots"),
-            sql=("candidate_slots", "corpus_tokens", FIRINGS, "feature_cuts", "feature_tokens"),
+            "activation_shards", reads=("saes", "contexts"), science=("subject.dtype", "corpus.context_length")
         ),
+        Stage("activations", reads=("activation_shards",)),
         Stage(
-            "feature_stats",
-            ("saes", "activations", "contexts", "documents", "slots", "tokens"),
-            sql=(
-                "candidate_slots",
-                "corpus_tokens",
-                "train_tokens",
-                "reached_positions",
-                "cell_bias",
-                FIRINGS,
-                "feature_cuts",
-                "feature_counts",
-                "position_counts",
-                "feature_positions",
-                "feature_tokens",
-                "feature_masses",
-                "heaviest_tokens",
-                "top_tokens",
-                "feature_previous_tokens",
-                "feature_stats",
-            ),
-            buckets_at_once=8,
+            "feature_logits",
+            reads=("saes",),
+            science=("subject.dtype", "heuristics.top_tokens"),
+            queries=("token_texts",),
         ),
+        Stage("feature_tokens"),
+        Stage("feature_stats", buckets_at_once=8),
         Stage(
             "scrambled_contexts",
-            ("saes", "contexts", "documents", "tokens", "feature_tokens", "feature_stats"),
+            reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos"),
-            sql=("train_tokens", "unigram_tokens", "scrambled_texts", "scrambled_contexts"),
+            given=("scrambled_firings",),
         ),
-        Stage(
-            "context_independence",
-            ("feature_stats", "scrambled_contexts"),
-            sql=("normal_quantile", "context_independence"),
-        ),
-        Stage(
-            "feature_rules",
-            ("contexts", "documents", "tokens", "feature_tokens", "feature_stats"),
-            sql=("train_tokens", "rule_candidates", "rule_sets", "feature_rules"),
-            buckets_at_once=4,
-        ),
-        Stage("feature_routes", ("feature_stats", "feature_rules"), sql=("feature_routes",)),
-        Stage("selected_features", ("feature_stats", "feature_routes"), sql=("selected_features",)),
-        Stage(
-            "example_index",
-            ("saes", "activations", "contexts", "documents", "slots"),
-            sql=(
-                "candidate_slots",
-                "corpus_tokens",
-                FIRINGS,
-                "slot_peaks",
-                "active_slots",
-                "kept_slots",
-                "silent_lots",
-                "silent_slots",
-                "example_index",
-            ),
-        ),
-        Stage("feature_neighbours", ("saes",)),
-        Stage(
-            "estimate",
-            (
-                *("contexts", "documents", "slots", "tokens", "activations", "feature_stats", "feature_rules"),
-                *("feature_routes", "selected_features", "example_index", "feature_neighbours"),
-            ),
-        ),
-        Stage(
-            "examples",
-            (
-                *("contexts", "documents", "slots", "activations", "feature_stats", "example_index"),
-                *("selected_features", "feature_neighbours"),
-            ),
-            science=("scoring.n_questions",),
-            sql=(
-                *("batch_features", "candidate_slots", "corpus_tokens", "batch_tokens", "batch_neighbours"),
-                *("batch_index", "drawn_slots", "batch_slots", "token_slots", "silent_strata", "taken_slots"),
-                *("rendered_windows", "examples"),
-            ),
-        ),
-        Stage("fuzzing_pairs", ("examples", "feature_stats"), sql=("fuzzing_pairs",)),
+        Stage("context_independence"),
+        Stage("feature_rules", buckets_at_once=4),
+        Stage("rule_scores"),
+        Stage("feature_routes"),
+        Stage("selected_features", reads=("feature_stats",), given=("wanted_features",)),
+        Stage("feature_neighbours", reads=("saes",)),
+        Stage("example_index"),
+        Stage("examples", science=("scoring.n_questions",)),
+        Stage("fuzzing_pairs"),
+        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "explanations", "predictions")),
         Stage(
             "explanations",
-            ("examples", "selected_features", "feature_routes", "feature_rules", "tokens"),
-            science=("explaining",),
-            sql=("batch_features", "explained_features", "shown_examples"),
-            prompts=("explain",),
-            version=2,
+            science=(
+                *("explaining.provider", "explaining.model", "explaining.dtype", "explaining.sampling"),
+                *("explaining.n_examples", "explaining.marked_share", "explaining.show_activations"),
+                *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
+                *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
+            ),
+            queries=("explained_features", "shown_examples", "vocabulary"),
+            plugins="explainers",
         ),
         Stage(
             "predictions",
-            ("examples", "fuzzing_pairs", "explanations", "feature_routes", "tokens"),
             science=(
-                *("scoring.provider", "scoring.model", "scoring.dtype"),
-                *("scoring.temperature", "scoring.max_draws"),
+                *("scoring.provider", "scoring.model", "scoring.dtype", "scoring.temperature"),
+                *("scoring.max_draws", "scoring.reasoning_tokens", "scoring.reasoning_effort"),
             ),
-            sql=(
-                *("scored_explanations", "detection_questions", "fuzzing_questions", "questions"),
-                *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies"),
-                "next_questions",
-            ),
-            prompts=("detection", "fuzzing", "questions"),
-            version=3,
+            # Those of the rounds before decide what comes next; what is asked is the scorer's own.
+            given=("predictions", "asked_questions"),
+            queries=("next_questions", "vocabulary"),
+            plugins="scorers",
         ),
-        Stage("scores", _JUDGED, sql=(*_SCORING, "scores")),
-        Stage("score_details", _JUDGED, sql=(*_SCORING, "population_scores", "score_details")),
-        Stage(
-            "summary",
-            ("examples", "scores", "explanations", "predictions", "feature_routes"),
-            sql=("normal_quantile", "question_answers", "answer_correlations", "summary"),
-        ),
+        Stage("scores"),
+        Stage("score_details"),
+        Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""
-
-_GIVEN = frozenset(
-    {"sae", "shard", "batch", "bos_token_id", "quota_routes", "quota_sizes", "first_feature", "end_feature"}
-)
-_UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
-
-
-@dataclass(frozen=True)
-class SourceHashes:
-    """What a lake was made from, fixed at its first run.
-
-    Attributes:
-        corpus: Digest of the corpus's texts.
-        saes: Digest of each SAE's files.
-        dtype: The precision that `auto` stands for; None where no run has found out yet.
-    """
-
-    corpus: str = ""
-    saes: Mapping[str, str] = field(default_factory=dict)
-    dtype: str | None = None
-
-
-@cache
-def sql_files() -> dict[str, Path]:
-    """The SQL files by name: the stem, which is one over all folders; `checks/` and `figures/` stand before
-    theirs.
-
-    Raises ValueError if two files have one name.
-    """
-    files: dict[str, Path] = {}
-    for path in sorted(SQL_FOLDER.rglob("*.sql")):
-        folder = path.parent.name
-        name = f"{folder}/{path.stem}" if folder in {"checks", "figures"} else path.stem
-        if name in files:
-            raise ValueError(f"two SQL files are named '{name}': {files[name]} and {path}; rename one of them")
-        files[name] = path
-    return files
-
-
-@cache
-def sql_text(name: str) -> str:
-    """The text of a SQL file by its name in `sql_files`."""
-    return sql_files()[name].read_text(encoding="utf-8")
-
-
-def parameters_of(text: str) -> list[str]:
-    """The names after `$` in a SQL text, comments left out, sorted."""
-    return sorted(set(re.findall(r"\$([a-z_][a-z0-9_]*)", re.sub(r"--.*", "", text))))
-
-
-def tables_read(text: str) -> set[str]:
-    """The names after `from` and `join` in a SQL text, comments left out."""
-    return set(re.findall(r"\b(?:from|join)\s+([a-z_]+)", re.sub(r"--.*", "", text)))
-
-
-def config_value(config: Config, parameter: str) -> Any:
-    """The value of the SQL parameter `<section>_<key>` (or `seed`). Raises KeyError for any other name."""
-    if parameter == "seed":
-        return config.seed
-    section, _, key = parameter.partition("_")
-    if section not in type(config).model_fields or not hasattr(getattr(config, section), key):
-        raise KeyError(f"SQL parameter ${parameter} is no key of the config")
-    value = getattr(getattr(config, section), key)
-    return list(value) if isinstance(value, tuple) else value
-
-
-Versions = dict[tuple[str, str | None], str]
-"""Stage hashes by (table, SAE or None)."""
-
-
-def stage_hash(
-    config: Config, table: str, hashes: SourceHashes, sae: str | None = None, known: Versions | None = None
-) -> str:
-    """The version of a table as 12 hex digits; for a table of an SAE, of that SAE's part of it.
-
-    With empty `hashes` and no SAE it covers definitions alone, which the graph knows before any file is
-    read: Dagster's `code_version`. Hashes in `known` are not computed again, and new ones join it.
-    """
-    known = {} if known is None else known
-    if (table, sae) in known:
-        return known[table, sae]
-    stage = STAGES[table]
-    texts = {name: sql_text(name) for name in stage.sql}
-    parameters = {name for text in texts.values() for name in parameters_of(text)} - _GIVEN
-    definition: dict[str, Any] = {
-        "table": table,
-        "version": stage.version,
-        "schema": str(TABLES[table].schema),
-        "science": {place: _at(config, place) for place in stage.science},
-        "parameters": {
-            name: config_value(config, name)
-            for name in sorted(parameters)
-            if name.partition("_")[0] not in _UNHASHED
-        },
-        "sql": {name: _digest(text) for name, text in texts.items()},
-        "inputs": {name: _input_hashes(config, table, name, hashes, sae, known) for name in stage.inputs},
-    }
-    if stage.prompts:
-        texts = {name: text for name, text in prompt_texts().items() if name.startswith(stage.prompts)}
-        definition["prompts"] = {name: _digest(text) for name, text in texts.items()}
-    if table == "documents":
-        definition["content"] = hashes.corpus
-    if table == "saes" and sae is not None:
-        own = config.sae(sae)
-        definition["content"] = [own.name, own.hookpoint, own.format, hashes.saes.get(sae, "")]
-    known[table, sae] = _digest(json.dumps(definition, sort_keys=True))[:12]
-    return known[table, sae]
-
-
-def _input_hashes(
-    config: Config, table: str, name: str, hashes: SourceHashes, sae: str | None, known: Versions
-) -> Any:
-    """The version of an input; of every SAE's part where a table over all SAEs reads a table of one."""
-    reads_all = TABLES[table].partition == "all" and TABLES[name].partition in {"sae", "sae_batch"}
-    if reads_all and hashes.saes:
-        return {each: stage_hash(config, name, hashes, each, known) for each in config.sae_names}
-    return stage_hash(config, name, hashes, sae, known)
-
-
-def _at(config: Config, place: str) -> Any:
-    """The value at a dotted place of the config, as JSON can hold it."""
-    section, _, key = place.partition(".")
-    value = getattr(config, section)
-    value = getattr(value, key) if key else value
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,7 @@
 -- One row per feature that fires in train documents (position 0 left out): where its top share of firings by
 -- rank begins (a negative quantile counts from the top: the ceil(share n)-th strongest), and where its strong
 -- firings do.
+-- Rows made by pipeline/compiled/counting.py: Counts.feature_cuts
 select
     feature,
     quantile_disc(activation, -$heuristics_top_share) as top_cut,

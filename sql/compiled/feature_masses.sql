@@ -1,4 +1,6 @@
--- One row per feature with train firings: how many, and how few tokens they are on, by rank and by activation mass.
+-- One row per feature from $first_feature to below $end_feature with train firings: how many, and how few tokens
+-- they are on, by rank and by activation mass.
+-- Rows made by pipeline/compiled/token_mass.py: feature_masses
 with ordered as (
     select
         *,
@@ -8,6 +10,7 @@ with ordered as (
             rows between unbounded preceding and current row
         ) - sum_activation as mass_before
     from feature_tokens
+    where feature >= $first_feature and feature < $end_feature
 )
 select
     feature,

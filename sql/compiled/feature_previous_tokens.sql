@@ -1,4 +1,5 @@
 -- One row per feature with train firings: how many tokens stand before its top firings.
+-- Rows made by pipeline/compiled/counting.py: Counts.feature_previous_tokens
 with pairs as (
     select f.feature, f.previous_token_id
     from firings as f

@@ -1,4 +1,5 @@
 -- One row per feature and token that it fires on in train documents, position 0 left out.
+-- Rows made by pipeline/compiled/counting.py: Counts.feature_tokens
 select
     $sae as sae,
     f.feature,

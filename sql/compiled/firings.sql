@@ -1,6 +1,6 @@
 -- One row per firing, with what stands at its place. begins_slot: it is the feature's first firing in this
 -- candidate slot; begins_context and begins_document: in any candidate slot of the context, of the document.
--- What counts these rows, the pipeline counts in arrays (`pipeline/counting.py`): the file says what they are.
+-- Rows made by pipeline/firings/buckets.py: read_bucket
 with placed as (
     select
         a.feature,

@@ -1,4 +1,5 @@
 -- One row per taken slot, rendered: its tokens, and how strongly the feature fires on each (0: not at all).
+-- Rows made by pipeline/compiled/rendering.py: rendered_windows
 with placed as (
     select t.feature, t.context_id, t.start, t.n_tokens, c.token_ids[t.start + 1 : t.start + t.n_tokens] as token_ids
     from taken_slots as t

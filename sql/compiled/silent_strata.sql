@@ -1,6 +1,23 @@
 -- One row per silent slot in the example index of a feature of the batch: its stratum, and the stratum's size.
 -- same_token: one of the feature's top tokens stands there; else neighbour: a near neighbour fires there; else random.
-with claims as (
+-- Rows made by pipeline/compiled/strata.py: silent_strata
+with batch_slots as (
+    -- Of the features of the batch and of their near neighbours: the candidate slots that they fire in.
+    select distinct a.feature, t.slot
+    from activations as a
+    semi join (select feature from batch_features union select neighbour from batch_neighbours) as w
+        on w.feature = a.feature
+    join corpus_tokens as t using (token_index)
+    where t.slot is not null
+),
+token_slots as (
+    -- Of the features' top tokens: the candidate slots that they stand in.
+    select distinct c.token_id, c.slot
+    from corpus_tokens as c
+    semi join batch_tokens using (token_id)
+    where c.slot is not null
+),
+claims as (
     select feature, slot, 0 as claim  -- it fires there itself
     from batch_slots
     semi join batch_features using (feature)

@@ -1,4 +1,5 @@
 -- One row per feature and candidate slot that it fires in: where the slot lies, and the strongest activation there.
+-- Rows made by pipeline/compiled/counting.py: Counts.slot_peaks
 with peaks as (
     select feature, slot, max(activation) as peak
     from firings

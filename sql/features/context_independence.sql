@@ -24,10 +24,10 @@ measured as (
     select
         *,
         n_independent / nullif(n_verified, 0) as value,
+        $scoring_z::double as z,
         z * z / nullif(n_verified, 0) as zz,
         z * sqrt(value * (1 - value) / n_verified + zz / (4 * n_verified)) as half
     from counted
-    cross join normal_quantile
 )
 select
     $sae as sae,

@@ -68,12 +68,12 @@ measured as (
         n_answered_slots / n_slots as share,
         if(share >= $scoring_min_coverage::double, least(1, sum_value / n_answered_slots), null) as value,
         n_answered_slots * n_answered_slots / sum_squared_over * design_share as n_effective,
+        $scoring_z::double as z,
         z * z / n_effective as zz,
         z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half,
         if(is_activating, (value + zz / 2 - half) / (1 + zz), value - sum_below / n_answered_slots) as raw_low,
         if(is_activating, (value + zz / 2 + half) / (1 + zz), value + sum_above / n_answered_slots) as raw_high
     from summed as s
-    cross join normal_quantile
     left join positives using (explanation_id, scorer, role)
 ),
 rates as (

@@ -72,11 +72,11 @@ spread as (
         *,
         n_positive < 2 or n_negative < 2 or auroc in (0, 1) or variance < 1e-12 as is_spreadless,
         ln(auroc / (1 - auroc)) as logit,
+        $scoring_z::double as z,
         z * sqrt(variance) / (auroc * (1 - auroc)) as logit_half,
         z * z / n_least as zz,
         z * sqrt(auroc * (1 - auroc) / n_least + zz / (4 * n_least)) as half
     from measured
-    cross join normal_quantile
 )
 select
     explanation_id,

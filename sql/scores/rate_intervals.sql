@@ -41,11 +41,11 @@ measured as (
     select
         *,
         n_right / n as value,
+        $scoring_z::double as z,
         n / (1 + (n / n_documents - 1) * $scoring_rho::double) as n_effective,
         z * z / n_effective as zz,
         z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half
     from counted
-    cross join normal_quantile
 )
 select
     explanation_id,

@@ -1,6 +1,6 @@
 -- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
--- null under 3 features. Its quantile is Hill's expansion (1970, algorithm 396), exact for 2 degrees of freedom.
+-- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
 with asked as (
@@ -58,40 +58,6 @@ spread as (
     join averaged as a using (sae, route, explainer, scorer)
     group by sae, route, explainer, scorer
 ),
-freedoms as (
-    select
-        n_features - 1e0 as v,
-        2 * tail as p,
-        -z as x,
-        1 / (v - 0.5) as a,
-        48 / (a * a) as b,
-        ((20700 * a / b - 98) * a - 16) * a + 96.36 as c,
-        ((94.5 / (b + c) - 3) / b + 1) * sqrt(a * pi() / 2) * v as d,
-        power(d * p, 2 / v) as y
-    from (select distinct n_features from averaged where n_features >= 3)
-    cross join normal_quantile
-),
-expansions as (
-    select
-        *,
-        (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c + if(v < 5, 0.3 * (v - 4.5) * (x + 0.6), 0) as e,
-        (((((0.4 * x * x + 6.3) * x * x + 36) * x * x + 94.5) / e - x * x - 3) / b + 1) * x as g
-    from freedoms
-),
-quantiles as (
-    select
-        v::bigint + 1 as n_features,
-        case
-            when v = 2 then sqrt(2 / (p * (2 - p)) - 2)
-            when y > 0.05 + a then sqrt(v * (exp(a * g * g) - 1))
-            else sqrt(v * (
-                (
-                    (1 / (((v + 6) / (v * y) - 0.089 * d - 0.822) * (v + 2) * 3) + 0.5 / (v + 4)) * y - 1
-                ) * (v + 1) / (v + 2) + 1 / y
-            ))
-        end as t
-    from expansions
-),
 named_requests as (
     select s.sae, s.route, s.explainer, s.scorer, p.request_id
     from asked as s
@@ -143,7 +109,7 @@ select
     coalesce(c.completion_tokens, 0) as completion_tokens
 from averaged as a
 left join spread using (sae, route, explainer, scorer)
-left join quantiles using (n_features)
+left join student_quantiles using (n_features)
 left join costs as c using (sae, route, explainer, scorer)
 left join answer_correlations as k using (sae, scorer)
 order by sae, route, explainer, scorer

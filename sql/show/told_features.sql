@@ -1,9 +1,16 @@
 -- One row per feature: what is known of it in words. An LLM's explanation goes before a rule, and a rule that was
 -- not asked to stand for the feature is said to be one.
 with worded as (
-    select sae, feature, explanation, row_number() over (partition by sae, feature order by explainer) as place
+    select
+        sae,
+        feature,
+        explanation,
+        row_number() over (
+            partition by sae, feature
+            order by explainer = 'rule', explainer, draw
+        ) as place
     from explanations
-    where status = 'ok' and explainer in ('default', 'rule')
+    where status = 'ok' and explainer not in ('empty', 'other_feature')
 ),
 rules as (
     select sae, feature, rule, train_f1 from feature_rules where is_chosen

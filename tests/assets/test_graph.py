@@ -16,11 +16,10 @@ from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
 from assets.run.experiment import missing_steps
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
+from pipeline.tables import TABLES
 
 Experiment = Callable[..., Config]
-JUDGED = [
-    *("activations", "contexts", "documents", "examples", "explanations", "feature_rules", "predictions", "slots"),
-]
+JUDGED = ["examples", "explanations", "predictions", "rule_scores"]
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +45,12 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "activation_shards": ["contexts", "saes"],
         "activations": ["activation_shards"],
         "feature_tokens": ["activations", "contexts", "documents", "slots"],
-        "feature_stats": ["activations", "contexts", "documents", "saes", "slots", "tokens"],
+        "feature_stats": ["activations", "contexts", "documents", "feature_tokens", "saes", "slots", "tokens"],
         "scrambled_contexts": ["contexts", "documents", "feature_stats", "feature_tokens", "saes", "tokens"],
         "context_independence": ["feature_stats", "scrambled_contexts"],
         "feature_logits": ["saes", "tokens"],
         "feature_rules": ["contexts", "documents", "feature_stats", "feature_tokens", "tokens"],
+        "rule_scores": ["activations", "contexts", "documents", "feature_rules"],
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],
         "feature_neighbours": ["saes"],
@@ -58,7 +58,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
             *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_routes"),
             *("feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
         ],
-        "example_index": ["activations", "contexts", "documents", "saes", "slots"],
+        "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
             *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_stats"),
             *("selected_features", "slots"),
@@ -150,7 +150,7 @@ def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
             return lake.write("feature_routes", broken.select(names), sae=sae)
 
         monkeypatch.setitem(
-            TABLE_ASSETS, "feature_routes", declare.TableAsset("feature_routes", "prepare", "sae", lose_a_feature)
+            TABLE_ASSETS, "feature_routes", declare.TableAsset(TABLES["feature_routes"], lose_a_feature)
         )
         result = build_definitions(config).resolve_job_def("prepare").execute_in_process(
             instance=instance,

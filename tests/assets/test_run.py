@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tiny import hand_set_entry, write_experiment
+from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
 
+from assets.command import run_command
 from assets.graph import declare
-from assets.run.experiment import main
 from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
@@ -33,7 +33,7 @@ RunHere = Callable[[Path], Result]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which Dagster keeps its history, as `make setup` makes it: one for all runs."""
+    """The folder in which Dagster keeps its history, as a run makes it: one for all."""
     folder = tmp_path_factory.mktemp("home")
     shutil.copy(ROOT / "assets" / "dagster.yaml", folder)
     return folder
@@ -41,9 +41,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(config: Path, home: Path) -> Result:
     """Run the command in a process of its own."""
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140"}
+    environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140", "MAKELEVEL": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "assets.run", str(config)],
+        [sys.executable, "-m", "assets.command", "run", str(config)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)
@@ -59,8 +59,7 @@ def run_here(
     monkeypatch.setenv("COLUMNS", "140")
 
     def run(config: Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["assets.run", str(config)])
-        exit_code = main()
+        exit_code = run_command(["run", str(config)])
         return Result(exit_code, *capsys.readouterr())
 
     yield run
@@ -104,6 +103,43 @@ def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
     words = " ".join(result.stdout.split())
     assert "Stopped: Budget: 3 of 3 requests are spent (budget.max_requests)." in words
     assert "raise the budget in the config and run again" in words
+
+
+def test_a_run_with_the_oracle_rehearses_everything_and_says_so(
+    tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
+) -> None:
+    shutil.copytree(prepared / "lake", tmp_path / "lake")
+    path = write_experiment(
+        tmp_path,
+        subject={"model": str(tiny_subject)},
+        saes=[hand_set_entry(prepared / "sae")],
+        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+        explaining={"provider": "oracle", "n_examples": 20},
+        scoring={"provider": "oracle", "n_questions": 20, "oracle": {"false_positive_rate": 0}},
+        budget={"max_usd": 0},
+    )
+    result = run_here(path)
+    assert result.exit_code == 0, result.stderr
+    name = "oracle (false negative 0.1)"
+    words = " ".join(result.stdout.split())
+    said = f"the explainer is an oracle and the scorer is an {name}. These are not a model's answers"
+    assert words.index(said) < words.index("asking: at most ") < words.rindex(said)
+    assert "0.00 USD (at most 0.00)" in words and f"{ANIMAL} oracle detection" in words
+    assert " LLM " not in words and "Stopped" not in words
+    config = load_config(path)
+    lake = Lake(config, open_sources(config))
+    models = rows_of(lake, "select distinct purpose, model, resolved_model, status, cost_usd from llm_requests")
+    by_purpose = {row["purpose"]: row["model"] for row in models}
+    assert by_purpose == {"explain": "oracle", "detection": name, "fuzzing": name}
+    assert all(row["resolved_model"] == row["model"] and row["cost_usd"] == 0 for row in models)
+    assert {row["model"] for row in rows_of(lake, "from estimate")} == {"oracle", name}
+    [own] = rows_of(
+        lake,
+        "select count(*) as n, avg((prediction = label)::int) filter (not label) as specificity, "
+        "avg(prediction::int) filter (label) as recall from predictions "
+        "join explanations using (explanation_id) where explainer in ('default', 'rule')",
+    )
+    assert own["n"] > 100 and own["specificity"] == 1 and 0.8 < own["recall"] < 1
 
 
 def refuses(result: Result, words: str) -> None:

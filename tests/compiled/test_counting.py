@@ -1,5 +1,8 @@
 """The counts and draws that arrays make are the rows of the SQL files that define them."""
 
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,31 +18,35 @@ from benchmarks.synthetic import (
     write_neighbours,
     write_shard,
 )
-from pipeline.compiled.counting import COUNTED, Counts
-from pipeline.compiled.drawing import DRAWN, Draws
+from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import sort_keys
+from pipeline.compiled.registry import COMPILED, compiled_rows, counts_firings
 from pipeline.compiled.segments import order_segments
-from pipeline.compiled.strata import silent_strata
-from pipeline.features.selection import write_feature_table, write_selected_features
-from pipeline.firings.buckets import Bucket, open_places, read_bucket
-from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of, write_activations
-from pipeline.make_table import batch_rows
+from pipeline.features.selection import write_selected_features
+from pipeline.firings.buckets import Bucket, open_places
+from pipeline.firings.store import BUCKET_FEATURES, write_activations
+from pipeline.make_table import make_table, read_rows
 from pipeline.tables.stages import STAGES
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
-FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", "example_index")
+COUNTED = tuple(name for name in COMPILED if counts_firings(name))
+FROM_TOKENS = ("feature_masses", "heaviest_tokens")
+FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", *FROM_TOKENS)
+BY_ARRAYS = tuple(name for name in FILES if name in COMPILED)
 KEYS = ("feature", "side", "slot", "context_id", "start", "position", "place", "token_id")
+ALL = {"sae": SAE, "first_feature": 0, "end_feature": SIZE.n_features}
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
-    """A synthetic lake of two buckets, up to the activations."""
+    """A synthetic lake of two buckets, up to the activations and `feature_tokens`."""
     lake = open_synthetic(SIZE, tmp_path_factory.mktemp("lake"))
     write_corpus(lake, SIZE)
     plan = plan_features(SIZE)
     for shard in range(SIZE.shards):
         write_shard(lake, plan, shard)
     write_activations(lake, SAE)
+    make_table(lake, "feature_tokens", sae=SAE)
     return lake
 
 
@@ -47,34 +54,39 @@ def lake(tmp_path_factory):
 def both(lake):
     """By the name of a SQL file: its rows over all features, and those of the arrays, bucket after bucket."""
     with lake.connect(SAE) as connection:
-        for name in ("candidate_slots", "corpus_tokens", "firings", *FILES):
-            lake.create_temporary(connection, name, sae=SAE)
+        for name in ("candidate_slots", "corpus_tokens", "firings", "feature_cuts", "feature_tokens", *FILES):
+            lake.create_temporary(connection, name, **ALL)
         by_sql = {name: connection.sql(f"select * from {name}").to_arrow_table() for name in FILES}
-    with lake.connect(SAE) as connection:
-        lake.create_temporary(connection, "candidate_slots", sae=SAE)
-        with open_places(lake, connection) as places:
-            n_buckets = n_buckets_of(SIZE.n_features)
-            firings = [read_bucket(lake, SAE, bucket) for bucket in range(n_buckets)]
-            buckets = [of_bucket(lake, connection, places, each) for each in firings]
-    by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in (*COUNTED, *DRAWN)}
+    with opened_places(lake) as (connection, places):
+        buckets = []
+        for first in range(0, SIZE.n_features, BUCKET_FEATURES):
+            features = range(first, first + BUCKET_FEATURES)
+            buckets.append(of_bucket(Inputs(lake, SAE, features, places, connection)))
+    by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in BY_ARRAYS}
     return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
 
 
-def of_bucket(lake, connection, places, firings):
+@contextmanager
+def opened_places(lake):
+    """A connection and the places of the corpus."""
+    with lake.connect(SAE) as connection:
+        lake.create_temporary(connection, "candidate_slots", sae=SAE)
+        with open_places(lake, connection) as places:
+            yield connection, places
+
+
+def of_bucket(inputs):
     """The tables of one bucket by arrays; those that DuckDB hashes in between are its own, from these."""
-    counts = Counts(firings, places, lake.config.heuristics)
-    made = {name: rows(counts) for name, rows in COUNTED.items()}
-    draws = Draws(made, firings.features, places, lake.config.sampling)
     for name in FILES:
-        if name in DRAWN:
-            made[name] = DRAWN[name](draws)
-        elif name not in COUNTED:
-            made[name] = lake.select(connection, name, sae=SAE).to_arrow_table()
-        connection.register(name, made[name])
-    return {name: made[name] for name in (*COUNTED, *DRAWN)}
+        if name in COMPILED:
+            inputs.made[name] = compiled_rows(name, inputs)
+        else:
+            inputs.made[name] = inputs.lake.select(inputs.connection, name, sae=SAE).to_arrow_table()
+        inputs.connection.register(name, inputs.made[name])
+    return {name: inputs.made[name] for name in BY_ARRAYS}
 
 
-@pytest.mark.parametrize("name", [*COUNTED, *DRAWN])
+@pytest.mark.parametrize("name", BY_ARRAYS)
 def test_arrays_give_the_rows_of_the_sql_file(both, name):
     by_sql, by_arrays = both[name]
     assert by_sql.num_rows > 500
@@ -85,19 +97,15 @@ def test_arrays_give_the_rows_of_the_sql_file(both, name):
     assert by_sql.select(columns).sort_by(keys).equals(by_arrays.sort_by(keys))
 
 
-def test_arrays_give_the_index_in_its_order(both):
-    by_sql, by_arrays = both["example_index"]
-    for name in ("feature", "context_id", "start", "draw"):
-        assert by_sql[name].to_pylist() == by_arrays[name].to_pylist()
-
-
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
-    with lake.connect(SAE) as connection:
-        lake.create_temporary(connection, "candidate_slots", sae=SAE)
-        with open_places(lake, connection) as places:
-            nothing = Bucket(np.arange(3), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-            made = of_bucket(lake, connection, places, nothing)
-    assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys((*COUNTED, *DRAWN), 0)
+    with opened_places(lake) as (connection, places):
+        features = range(SIZE.n_features, SIZE.n_features + 3)
+        inputs = Inputs(lake, SAE, features, places, connection)
+        inputs.firings = Bucket(
+            np.array(features), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        )
+        made = of_bucket(inputs)
+    assert {name: rows.num_rows for name, rows in made.items()} == dict.fromkeys(BY_ARRAYS, 0)
 
 
 def test_a_segment_is_ordered_by_its_keys_and_equal_keys_stay_in_order():
@@ -119,8 +127,7 @@ def test_keys_of_any_size_are_sorted(largest):
 
 
 def test_statistics_by_bucket_hold_every_feature_in_its_order(lake):
-    write_feature_table(lake, "feature_tokens", SAE)
-    published = write_feature_table(lake, "feature_stats", SAE)
+    published = make_table(lake, "feature_stats", sae=SAE)
     with lake.connect(SAE) as connection:
         features = connection.sql("select feature, n_active from feature_stats").fetchall()
         counted = connection.sql("select feature, count(*) from activations group by feature").fetchall()
@@ -129,35 +136,65 @@ def test_statistics_by_bucket_hold_every_feature_in_its_order(lake):
     assert published.n_rows == SIZE.n_features
 
 
-def test_rules_by_bucket_are_those_of_all_features_at_once(lake):
-    for table in ("feature_tokens", "feature_stats", "feature_rules"):
-        write_feature_table(lake, table, SAE)
+@pytest.mark.parametrize("table", ["feature_stats", "feature_rules", "rule_scores", "example_index"])
+def test_rows_by_bucket_are_those_of_all_features_at_once(lake, monkeypatch, table):
+    monkeypatch.setitem(STAGES, table, replace(STAGES[table], buckets_at_once=1))
+    for each in ("feature_stats", "feature_rules", "rule_scores", "example_index"):
+        make_table(lake, each, sae=SAE)
     with lake.connect(SAE) as connection:
-        by_bucket = connection.sql("select * exclude (sae) from feature_rules order by all").fetchall()
-        given = {"sae": SAE, "first_feature": 0, "end_feature": SIZE.n_features}
-        *before, last = STAGES["feature_rules"].sql
+        by_bucket = connection.sql(f"select * exclude (sae) from {table} order by all").fetchall()
+        *before, last = STAGES[table].steps
         for name in before:
-            lake.create_temporary(connection, name, **given)
-        at_once = lake.select(connection, last, **given).project("* exclude (sae)").order("all").fetchall()
+            lake.create_temporary(connection, name, **ALL)
+        at_once = lake.select(connection, last, **ALL).project("* exclude (sae)").order("all").fetchall()
     assert by_bucket == at_once
     assert {row[0] >= BUCKET_FEATURES for row in by_bucket} == {True, False}
 
 
+def test_rules_are_scored_on_every_test_token_but_those_at_position_0(lake):
+    for table in ("feature_stats", "feature_rules", "rule_scores"):
+        make_table(lake, table, sae=SAE)
+    with lake.connect(SAE) as connection:
+        test_documents = connection.sql("select doc_id from documents where role = 'test'")
+        contexts = connection.view("contexts").join(test_documents, "doc_id").pl()
+        rules = connection.sql("select feature, token_ids from feature_rules where is_chosen").fetchall()
+        firings = connection.sql("from activations where position > 0 order by feature").pl()
+        scored = {row["feature"]: row for row in connection.sql("from rule_scores").pl().to_dicts()}
+    at = {
+        (context_id, position): token_id
+        for context_id, token_ids in contexts.select("context_id", "token_ids").iter_rows()
+        for position, token_id in enumerate(token_ids)
+        if position > 0
+    }
+    occurrences = Counter(at.values())
+    fired = {feature: [] for feature, _ in rules}
+    for feature, *place in firings.select("feature", "context_id", "position").iter_rows():
+        if feature in fired and tuple(place) in at:
+            fired[feature].append(at[tuple(place)])
+    assert len(rules) > 100
+    assert scored.keys() == fired.keys()
+    for feature, token_ids in rules:
+        counts = [scored[feature][f"n_{name}"] for name in ("tokens", "fired", "predicted", "right")]
+        n_predicted = sum(occurrences[token_id] for token_id in token_ids)
+        n_right = sum(token_id in token_ids for token_id in fired[feature])
+        assert counts == [len(at), len(fired[feature]), n_predicted, n_right]
+
+
 def test_strata_and_examples_are_those_of_the_sql_files(lake):
     write_neighbours(lake, SIZE)
-    for table in ("feature_tokens", "feature_stats", "feature_rules", "feature_routes", "example_index"):
-        write_feature_table(lake, table, SAE)
+    for table in ("feature_stats", "feature_rules", "feature_routes", "example_index"):
+        make_table(lake, table, sae=SAE)
     write_selected_features(lake, SAE)
-    *before, last = STAGES["examples"].sql
+    *before, last = STAGES["examples"].steps
     with lake.connect(SAE, 0) as connection:
         for name in before:
             lake.create_temporary(connection, name, sae=SAE, batch=0)
         strata = lake.select(connection, "silent_strata").to_arrow_table()
         examples = lake.select(connection, last, sae=SAE, batch=0).to_arrow_table()
         with open_places(lake, connection) as places:
-            strata_by_arrays = silent_strata(lake, connection, SAE, places).cast(strata.schema)
-    with lake.connect(SAE, 0) as connection:
-        examples_by_arrays = batch_rows(lake, connection, "examples", SAE, 0).read_all()
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), places, connection)
+            strata_by_arrays = compiled_rows("silent_strata", inputs).cast(strata.schema)
+    examples_by_arrays = read_rows(lake, "examples", sae=SAE, batch=0)
     order = [("feature", "ascending"), ("slot", "ascending")]
     assert strata.num_rows > 500
     assert set(strata["kind"].to_pylist()) == {"same_token", "neighbour", "random"}

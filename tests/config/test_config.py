@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline import config as config_module
-from pipeline.config import Config, Section, load_config
+from pipeline.config import Config, ScoringConfig, Section, load_config
 from pipeline.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "config"
@@ -200,3 +200,10 @@ def test_every_section_is_frozen_and_closed():
     assert Config in SECTIONS and len(SECTIONS) > 10
     for section in SECTIONS:
         assert (section.model_config["frozen"], section.model_config["extra"]) == (True, "forbid")
+
+
+@pytest.mark.parametrize(
+    ("confidence", "z"), [(0.8, 1.2815515655446), (0.95, 1.9599639845401), (0.99, 2.5758293035489)]
+)
+def test_intervals_are_as_wide_as_the_normal_quantile_of_their_level(confidence, z):
+    assert ScoringConfig(confidence=confidence).z == pytest.approx(z, rel=1e-13)

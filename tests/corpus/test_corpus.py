@@ -13,7 +13,7 @@ from tiny import OTHER_SCRIPTS, corpus_texts, open_lake, rows_of, write_corpus
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from pipeline.commands.estimate import main as estimate_command
+from assets.command import run_command
 from pipeline.config import FileTexts, HubTexts
 from pipeline.corpus import slots
 from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_tokens
@@ -21,6 +21,7 @@ from pipeline.corpus.python_texts import Text
 from pipeline.corpus.readers import read_texts, source_files
 from pipeline.corpus.slots import write_slots
 from pipeline.errors import CorpusError
+from pipeline.make_table import make_table
 from pipeline.models.token_bytes import token_bytes
 
 REPOSITORY = Path(__file__).parents[2]
@@ -341,7 +342,7 @@ def test_text_with_half_a_character_is_refused_by_file_and_row_or_kept(make_expe
 def test_slots_leave_out_position_zero_and_never_overlap(make_experiment):
     lake = open_lake(make_experiment(corpus={"shards": 1}))
     write_documents(lake)
-    published = write_slots(lake)
+    published = make_table(lake, "slots")
     taken = set()
     for row in rows_of(lake, "from slots"):
         places = {(row["context_id"], row["start"] + place) for place in range(row["n_tokens"])}
@@ -469,7 +470,7 @@ def test_a_corpus_without_slots_in_a_role_is_refused_before_a_model_runs(
         write_slots(lake)
     assert all(part in str(caught.value) for part in says), str(caught.value)
     assert not lake.has("slots")
-    assert estimate_command([str(tmp_path / "tiny.yaml")]) == 2
+    assert run_command(["estimate", str(tmp_path / "tiny.yaml")]) == 2
     assert str(caught.value) in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from llm.oracle import Oracle
-from oracles import literal, read_question, scorer
+from oracles import read_question, scorer
 from test_explain_and_score import (  # noqa: F401 (fixtures)
     SAE,
     explain_and_score,
@@ -23,19 +23,21 @@ from transformers import AutoTokenizer
 from assets.graph.build import build_definitions
 from assets.graph.schedules import unfinished_batches
 from pipeline.asking.spending import spent_budget
-from pipeline.commands.estimate import main
+from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
 from pipeline.estimate.printing import estimate_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
-from pipeline.explainers import write_explanations
+from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
 from pipeline.llm import Message
-from pipeline.make_table import write_batch_table
+from pipeline.llm.oracle.judges import literal
+from pipeline.make_table import make_table
 from pipeline.preflight import preflight
-from pipeline.scorers import write_predictions
+from pipeline.scorers.write import write_predictions
+from pipeline.summary import write_summary
 
 TRUTH = scorer(literal)
 Make = Callable[..., Config]
@@ -56,7 +58,7 @@ def sent(oracle: Oracle) -> dict[str, int]:
     found: Counter[str] = Counter()
     for body in oracle.requests:
         asked = read_question(body)
-        found["explain" if asked is None else "fuzzing" if asked.is_fuzzing else "detection"] += 1
+        found["explain" if asked is None else "fuzzing" if asked.is_marked else "detection"] += 1
     return dict(found)
 
 
@@ -87,8 +89,8 @@ def test_amid_a_run_only_what_is_left_is_counted(make: Make) -> None:
     with Oracle(TRUTH) as oracle:
         config = make(oracle.base_url)
         lake = open_lake(config)
-        write_batch_table(lake, "examples", SAE, 0)
-        write_batch_table(lake, "fuzzing_pairs", SAE, 0)
+        make_table(lake, "examples", sae=SAE, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
         write_explanations(lake, SAE, 0)
         rest = estimated(lake)
         n_explained = oracle.n_requests
@@ -122,7 +124,7 @@ def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
         config = make(oracle.base_url, budget=price_file(tmp_path))
         before = estimated(open_lake(config))
         lake = explain_and_score(config)
-        lake.run_stage("summary")
+        write_summary(lake)
     for row in before.iter_rows(named=True):
         expected = (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
         assert row["cost_usd"] == pytest.approx(expected, rel=0.01)
@@ -194,7 +196,7 @@ def test_recorded_answers_tell_cached_tokens_lengths_and_time(make: Make) -> Non
 def test_the_command_says_disk_and_time_before_and_requests_after_the_preparation(
     make: Make, prepared: Path, tmp_path: Path, tiny_subject: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(write_experiment(tmp_path / "new", subject={"model": str(tiny_subject)}))]) == 0
+    print_estimates(str(write_experiment(tmp_path / "new", subject={"model": str(tiny_subject)})))
     said = capsys.readouterr().out
     assert "caching: the corpus is not read yet; each 1,000,000 tokens x" in said
     assert "of disk" in said and "tokens a second" in said
@@ -202,7 +204,7 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     assert "requests  known" not in said
 
     make("http://127.0.0.1:9")
-    assert main([str(tmp_path / "one" / "tiny.yaml")]) == 0
+    print_estimates(str(tmp_path / "one" / "tiny.yaml"))
     said = capsys.readouterr().out
     assert "caching" not in said
     lines = [line.split() for line in said.splitlines()]
@@ -211,9 +213,6 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     assert "per million llm features" in said and "all 1 llm features of hand-set" in said
     assert "No price is known for oracle" in said
     assert "stand-in" in said and "Budget: no limit is set" in said
-
-    assert main([str(tmp_path / "none.yaml")]) == 2
-    assert "error: no config file" in capsys.readouterr().err
 
 
 def test_a_spent_budget_stops_a_run_and_the_schedule_and_raising_it_goes_on(

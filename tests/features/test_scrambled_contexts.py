@@ -5,12 +5,11 @@ import pytest
 from tiny import ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_random_sae
 
 from pipeline.corpus.documents import write_contexts, write_documents, write_tokens
-from pipeline.corpus.slots import write_slots
 from pipeline.features import scrambled_contexts
 from pipeline.features.scrambled_contexts import write_scrambled_contexts
-from pipeline.features.selection import write_feature_table
 from pipeline.firings.forward import encode_batch, write_activation_shard, write_saes
 from pipeline.firings.store import write_activations
+from pipeline.make_table import make_table
 
 FEW_FIRINGS = {"min_firings": 5}
 
@@ -22,13 +21,13 @@ def up_to_statistics(config):
         write(lake)
     for shard in range(config.corpus.shards):
         write_contexts(lake, shard)
-    write_slots(lake)
+    make_table(lake, "slots")
     for shard in range(config.corpus.shards):
         write_activation_shard(lake, shard)
     for sae in config.sae_names:
         write_activations(lake, sae)
         for table in ("feature_tokens", "feature_stats"):
-            write_feature_table(lake, table, sae)
+            make_table(lake, table, sae=sae)
     return lake
 
 
@@ -53,7 +52,7 @@ def test_features_of_the_embedding_fire_on_their_tokens_in_any_context(make_expe
         assert row["fire_share"] == 1.0
         assert row["n_fillers"] == 18 * row["n_contexts"]
     assert (published.figures["texts_read"], published.figures["share_active"]) == (8, 1.0)
-    write_feature_table(lake, "context_independence", "hand-set")
+    make_table(lake, "context_independence", sae="hand-set")
     assert {row["share_of_features"] for row in rows_of(lake, "from context_independence")} == {2 / 8}
 
 

@@ -29,11 +29,11 @@ from tiny import (
 
 from pipeline.config import Config, load_config
 from pipeline.corpus.documents import write_contexts, write_documents, write_tokens
-from pipeline.corpus.slots import write_slots
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations
 from pipeline.lake import Lake, Published
+from pipeline.make_table import make_table
 from pipeline.sae import load_sparse_coder
 from pipeline.subject.forward import Hookpoint, load_subject
 
@@ -46,7 +46,7 @@ def write_corpus_tables(config: Config) -> Lake:
     lake = open_lake(config)
     write_documents(lake)
     write_tokens(lake)
-    write_slots(lake)
+    make_table(lake, "slots")
     for shard in range(config.corpus.shards):
         write_contexts(lake, shard)
     write_saes(lake)
@@ -381,7 +381,7 @@ def test_figures_are_the_tokens_and_firings_of_the_shard(make_experiment, answer
         (lambda lake: write_activation_shard(lake, 0), "saes"),
         (lambda lake: write_activations(lake, "hand-set"), "activation_shards"),
         (lambda lake: write_contexts(lake, 0), "documents"),
-        (lambda lake: write_slots(lake), "documents"),
+        (lambda lake: make_table(lake, "slots"), "documents"),
     ],
 )
 def test_an_input_that_is_missing_is_named(make_experiment, make: Callable[[Lake], Published], table):

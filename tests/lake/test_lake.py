@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,10 +15,14 @@ from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_
 
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
-from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable
+from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
 from pipeline.lake.sources import fix_sources, open_sources
-from pipeline.tables import TABLES, stages
-from pipeline.tables.stages import STAGES, SourceHashes, config_value, parameters_of, sql_text, stage_hash
+from pipeline.plugins import find_plugins
+from pipeline.show.notebook import OpenLake
+from pipeline.tables import TABLES, versions
+from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import SourceHashes, stage_hash
 
 REPOSITORY = Path(__file__).parents[2]
 OF_THE_CORPUS = ("documents", "tokens", "contexts", "slots")
@@ -40,7 +43,7 @@ def token_rows(label: str, n_rows: int = 200) -> pa.Table:
 
 def seen_texts(catalog: Path) -> list[tuple[str, int]]:
     """The texts of `tokens` and their numbers of rows, through the catalog's view."""
-    with duckdb.connect(str(catalog), read_only=True) as connection:
+    with open_catalog(catalog.parent) as connection:
         return connection.sql("select text, count(*) from tokens group by text").fetchall()
 
 
@@ -56,8 +59,8 @@ sys.path.insert(0, {str(REPOSITORY)!r})
 from pathlib import Path
 import duckdb, os, pyarrow as pa, signal
 from pipeline.config import load_config
-from pipeline.lake import Lake
-from pipeline.tables.stages import SourceHashes
+from pipeline.lake import Lake, open_catalog
+from pipeline.tables.versions import SourceHashes
 """
     functions = "".join(map(inspect.getsource, (token_rows, seen_texts)))
     return subprocess.Popen(
@@ -281,6 +284,25 @@ def test_a_quote_in_a_path_breaks_no_view(make_experiment, tmp_path):
     assert seen_texts(lake.refresh_catalog()) == [("new", 200)]
 
 
+def test_a_lake_that_was_moved_opens_and_answers(make_experiment, tmp_path):
+    lake = Lake(make_experiment(), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    catalog = lake.refresh_catalog().relative_to(lake.root)
+    lake.root.rename(tmp_path / "elsewhere")
+    with open_catalog(tmp_path / "elsewhere") as connection:
+        assert connection.cursor().sql("select distinct text from tokens").fetchall() == [("new",)]
+        assert connection.sql("select count(*) from llm_requests").fetchall() == [(0,)]
+    assert OpenLake(tmp_path / "elsewhere").sql("select count(*) as n from tokens")["n"].to_list() == [200]
+    with pytest.raises(LakeError, match=f"it has no {catalog}"):
+        open_catalog(lake.root)
+
+
+def test_a_comma_in_a_path_breaks_no_view(make_experiment, tmp_path):
+    lake = Lake(make_experiment(tmp_path / "one, two"), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    assert seen_texts(lake.refresh_catalog()) == [("new", 200)]
+
+
 # Versions ---------------------------------------------------------------------------------------------
 
 
@@ -315,8 +337,8 @@ def test_every_table_has_a_stage_and_inputs_come_first():
 @pytest.mark.parametrize("table", STAGES)
 def test_every_parameter_of_a_stages_sql_is_a_key_of_the_config_or_given_by_the_run(make_experiment, table):
     config = make_experiment()
-    for name in STAGES[table].sql:
-        for parameter in set(parameters_of(sql_text(name))) - stages._GIVEN:
+    for name in STAGES[table].steps:
+        for parameter in set(parameters_of(sql_text(name))) - versions._GIVEN:
             config_value(config, parameter)
 
 
@@ -373,7 +395,7 @@ def test_a_changed_way_of_reading_makes_new_activations(make_experiment, section
 def test_changed_sql_makes_a_new_table_and_what_follows(make_experiment, monkeypatch):
     before = hashes_of(make_experiment())
     monkeypatch.setattr(
-        stages, "sql_text", lambda name: sql_text(name) + " -- x" * (name == "feature_routes")
+        versions, "sql_text", lambda name: sql_text(name) + " -- x" * (name == "feature_routes")
     )
     after = hashes_of(make_experiment())
     changed = {table for table in STAGES if before[table] != after[table]}
@@ -401,8 +423,9 @@ def test_a_changed_sae_moves_only_its_own_folders(make_experiment, tmp_path):
     changed = SourceHashes(content.corpus, {**content.saes, "two": "other weights"})
     before, after = Lake(config, content), Lake(config, changed)
     for name in BY_SAE:
-        assert before.folder(name, "one") == after.folder(name, "one")
-        assert before.folder(name, "two") != after.folder(name, "two")
+        for part in before.parts(name):
+            assert before.folder(name, "one", part) == after.folder(name, "one", part)
+            assert before.folder(name, "two", part) != after.folder(name, "two", part)
     for name in OF_THE_CORPUS:
         assert before.folder(name) == after.folder(name)
 
@@ -419,7 +442,8 @@ def test_another_sae_leaves_the_paths_of_the_first_equal(make_experiment, tmp_pa
     for entries in ([one], [one, two], [two, one]):
         config = make_experiment(saes=entries)
         lake = Lake(config, fix_sources(config))
-        paths.append({name: lake.folder(name, "one") for name in (*BY_SAE, *OF_THE_CORPUS)})
+        names = (*BY_SAE, *OF_THE_CORPUS)
+        paths.append({(name, part): lake.folder(name, "one", part) for name in names for part in lake.parts(name)})
     assert paths[0] == paths[1] == paths[2]
 
 
@@ -484,3 +508,21 @@ def test_a_folder_below_a_file_is_not_writable_and_one_to_be_made_is(tmp_path):
     (tmp_path / "file").write_text("x")
     assert is_writable(tmp_path / "new" / "deeper")
     assert not is_writable(tmp_path / "file" / "lake")
+
+
+def test_a_plugin_has_versions_of_its_own(make_experiment, monkeypatch):
+    """Another scorer, or a changed prompt of one, makes no other scorer's rows anew."""
+
+    def folders(**scoring):
+        lake = Lake(make_experiment(scoring=scoring), SourceHashes())
+        names = ("explanations", "predictions", "scores")
+        return {(name, part): lake.folder(name, "hand-set", part) for name in names for part in lake.parts(name)}
+
+    both, one = folders(), folders(scorers=["detection"])
+    assert both.items() - one.items() == {
+        (key, both[key]) for key in [("predictions", "fuzzing"), ("scores", None)]
+    }
+    fuzzing = find_plugins("scorers")["fuzzing"]
+    monkeypatch.setitem(vars(fuzzing), "digest", "of another prompt")
+    changed = folders()
+    assert {key for key in both if both[key] != changed[key]} == {("predictions", "fuzzing"), ("scores", None)}

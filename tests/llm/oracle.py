@@ -30,6 +30,10 @@ Fault = Literal[
     "garble",  # HTTP 200, a body that breaks off
     "not_an_object",  # HTTP 200, JSON of another shape
     "error_inside",  # HTTP 200 with an error in it (OpenRouter)
+    "finish_error",  # finish_reason error after some text, no other word
+    "error_in_choice",  # finish_reason error and the error's words in the choice (OpenRouter)
+    "error_beside",  # a whole answer, and an error beside its choices
+    "only_thought",  # no text: all tokens went into reasoning
     "no_logprobs",  # ignores logprobs (transformers serve)
     "drop",  # closes the connection without an answer
     "break_off",  # closes it in the middle of the body
@@ -47,6 +51,8 @@ class Reply:
     message: str = "something went wrong"
     code: str | None = None
     retry_after: str | None = None
+    location: str | None = None
+    finish_reason: str = "stop"
     delay_seconds: float = 0.0
     confidence: float = 0.9
     alternatives: tuple[str, ...] = ("Yes", "No")
@@ -92,6 +98,7 @@ class Oracle:
     requests: list[dict[str, Any]] = field(default_factory=list)
     probes: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    heads: list[dict[str, str]] = field(default_factory=list)  # the headers of all that came, names in lower case
     paths: list[str] = field(default_factory=list)
     max_in_flight: int = 0
     in_flight: int = 0
@@ -154,8 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.oracle.paths.append(self.path)
-        if urlsplit(self.path).path != "/v1/chat/completions":
+        self._note()
+        if not urlsplit(self.path).path.endswith("/chat/completions"):
             return self._send(404, {"error": {"message": f"no such path {self.path}"}})
         reply = self.oracle.reply(body, self.headers.get("authorization", "").removeprefix("Bearer "))
         match reply.fault:
@@ -167,9 +174,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return None
             case "status":
-                headers = {} if reply.retry_after is None else {"Retry-After": reply.retry_after}
+                headers = {"Retry-After": reply.retry_after, "Location": reply.location}
                 error = {"message": reply.message, "type": "invalid_request_error", "code": reply.code}
-                return self._send(reply.status, {"error": error}, headers)
+                return self._send(reply.status, {"error": error}, {k: v for k, v in headers.items() if v})
             case "garble":
                 return self._send(200, json.dumps(completion(body, reply))[:-20])
             case "not_an_object":
@@ -178,7 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, {"error": {"message": reply.message, "code": 502}})
         return self._send(200, completion(body, reply))
 
+    def _note(self) -> None:
+        self.oracle.paths.append(self.path)
+        self.oracle.heads.append({name.lower(): value for name, value in self.headers.items()})
+
     def do_GET(self) -> None:
+        self._note()
         if self.path == "/v1/models" and self.oracle.models:
             return self._send(200, {"object": "list", "data": [{"id": name} for name in self.oracle.models]})
         return self._send(404, {"error": {"message": f"no such path {self.path}"}})
@@ -206,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
 def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """The JSON of an answer, with token counts by words."""
     message = {"role": "assistant", "content": reply.text, "refusal": None}
-    finish_reason = "stop"
+    finish_reason = reply.finish_reason
     match reply.fault:
         case "refuse":
             message |= {"content": None, "refusal": "I cannot help with that."}
@@ -214,11 +226,13 @@ def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
             finish_reason = "content_filter"
         case "truncate":
             finish_reason = "length"
-        case "empty":
+        case "empty" | "only_thought":
             message["content"] = ""
+        case "finish_error" | "error_in_choice":
+            finish_reason = "error"
     wants_logprobs = body.get("logprobs") and reply.fault != "no_logprobs"
     prompt_tokens = sum(len(each["content"].split()) for each in body["messages"])
-    return {
+    content: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
@@ -238,6 +252,19 @@ def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
             "prompt_tokens_details": {"cached_tokens": prompt_tokens // 2},
         },
     }
+    error = {"message": reply.message, "code": reply.status}
+    match reply.fault:
+        case "error_in_choice":
+            content["choices"][0]["error"] = error
+        case "error_beside":
+            content["error"] = error
+        case "only_thought":
+            n_tokens = body.get("max_completion_tokens") or body["max_tokens"]
+            content["usage"] |= {
+                "completion_tokens": n_tokens,
+                "completion_tokens_details": {"reasoning_tokens": n_tokens},
+            }
+    return content
 
 
 def _logprobs(body: dict[str, Any], reply: Reply) -> dict[str, Any]:

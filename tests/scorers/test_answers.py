@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.explainers.default import parse_explanation
-from pipeline.scorers.answers import parse_many, parse_one, probability_of_yes
+from pipeline.explainers.answers import parse_explanation
+from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_of_yes
 
 
 @pytest.mark.parametrize("text", [
@@ -107,6 +107,35 @@ def test_unclear_answers_to_one_question_are_not_guessed_at(text):
     assert parse_one(text) is None
 
 
+DRAFT = '{"1": true, "2": true, "3": true}'
+FINAL = '{"1": true, "2": false, "3": true}'
+
+
+@pytest.mark.parametrize("text", [
+    f"<think>maybe {DRAFT}. No: </think>\n```json\n{FINAL}\n```",
+    f"<think>a <think>{DRAFT}</think> no {DRAFT} </think>\n{FINAL}",
+    f"maybe {DRAFT}. No.\n</think>\n{FINAL}",
+    f"<think>\n1. Yes\n2. Yes\n3. Yes\n</think>\n{FINAL}",
+    f"<think>{DRAFT}</think>\n1. **Yes**\n2. **No**\n3. **Yes**",
+])
+def test_a_draft_in_a_thought_is_no_answer(text):
+    assert parse_many(text, 3) == [True, False, True]
+
+
+@pytest.mark.parametrize("text", [f"<think>{FINAL} or", f"<think>{FINAL}</think>", f"{FINAL}</think>", "<think>"])
+def test_a_thought_alone_answers_nothing(text):
+    assert parse_many(text, 3) is None
+    assert parse_one(text) is None
+
+
+@pytest.mark.parametrize("text, said", [
+    ("<think>Yes</think>No", False), ("<think>No, the first... </think>Yes", True), ("<think>\nNo", None),
+    ("Yes or no?\n</think>\n\n**No**", False),
+])
+def test_the_answer_to_one_question_stands_after_the_thought(text, said):
+    assert parse_one(text) is said
+
+
 @pytest.mark.parametrize("probabilities, expected", [
     (None, None),
     ({}, None),
@@ -135,6 +164,11 @@ def test_probability_of_yes_is_among_yes_and_no(probabilities, expected):
     ('[EXPLANATION]: the token " stop"  after\tdon\'t', 'the token " stop" after don\'t'),
     ("[EXPLANATION]: the <<stop>> token", "the < <stop> > token"),
     ("[EXPLANATION]: stop \x1b[31m", "stop \\x1b[31m"),
+    ("<think>\n[EXPLANATION]: draft\n</think>\n\n**[EXPLANATION]:** the token", "the token"),
+    ("I think of [EXPLANATION]: draft\n</think>\n[EXPLANATION]: the token", "the token"),
+    ("**[EXPLANATION]: the token stop**", "the token stop"),
+    ("```\n[EXPLANATION]: the *first* token\n```", "the first token"),
+    ('[EXPLANATION]: the token "<think>" in a prompt', 'the token "<think>" in a prompt'),
 ])
 def test_explanation_is_what_follows_the_last_mark_up_to_a_blank_line(text, words):
     assert parse_explanation(text) == words
@@ -142,7 +176,8 @@ def test_explanation_is_what_follows_the_last_mark_up_to_a_blank_line(text, word
 
 @pytest.mark.parametrize("text", [
     "", "the token stop", "Explanation: the token stop", "[EXPLANATION]", "[EXPLANATION]: \n ",
-    "[EXPLANATION]: stop\n[EXPLANATION]:",
+    "[EXPLANATION]: stop\n[EXPLANATION]:", "<think>", "<think>\n[EXPLANATION]: draft, or rather",
+    "<think>[EXPLANATION]: draft</think>\nThe feature fires on x.",
 ])
 def test_answer_without_words_after_the_mark_is_no_explanation(text):
     assert parse_explanation(text) is None

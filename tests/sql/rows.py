@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from pipeline.config import Config
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_text
+from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
+from pipeline.tables.stages import STAGES
 
 SAE = "layers.1"
 CONFIG = Config(
@@ -24,6 +25,10 @@ CONFIG = Config(
 """The default of every parameter that a test does not name."""
 
 OTHER_SCHEMAS = {
+    "asked_questions": pa.schema([
+        ("explanation_id", pa.string()), ("feature", pa.int32()), ("question_id", pa.string()),
+        ("example_id", pa.string()), ("marked", pa.list_(pa.int32())), ("label", pa.bool_()), ("draw", pa.int64()),
+    ]),
     "read_documents": pa.schema([
         ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
         ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
@@ -31,6 +36,7 @@ OTHER_SCHEMAS = {
     "scrambled_firings": pa.schema([
         ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
     ]),
+    "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
 }
 """Tables that Python code puts beside those of the lake before a SQL file runs."""
@@ -38,12 +44,18 @@ OTHER_SCHEMAS = {
 Row = dict[str, Any]
 
 
+def steps_before(name: str) -> tuple[str, ...]:
+    """The SQL files that the pipeline runs before this one."""
+    given = {relation for stage in STAGES.values() for relation in stage.given}
+    return steps_of(name, given=given)[:-1]
+
+
 class Database:
     """Every table of the lake, empty until filled. `values` are SQL parameters, before those of the config."""
 
     def __init__(self, context_length: int = 8, threads: int | None = None, **values: Any) -> None:
         given = {
-            **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none"},
+            **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
         }
         self.values = given | {"corpus_context_length": context_length} | values
@@ -88,13 +100,12 @@ class Database:
             self.fill(name, rows)
 
     def make_before(self, name: str, **values: Any) -> None:
-        """Run the SQL files that the pipeline runs before this one, in the first stage that has it."""
-        files = next(stage.sql for stage in STAGES.values() if name in stage.sql)
-        self.make(*files[: files.index(name)], **values)
+        """Run the SQL files that the pipeline runs before this one."""
+        self.make(*steps_before(name), **values)
 
     def run_stage(self, table: str, **values: Any) -> list[Row]:
         """Run every SQL file of a table's stage, and return the table's rows."""
-        self.make(*STAGES[table].sql, **values)
+        self.make(*STAGES[table].steps, **values)
         return self.read(table)
 
     def read(self, name: str) -> list[Row]:

@@ -13,24 +13,27 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from pipeline.tables.stages import sql_text
+from pipeline.summary import student_quantiles
+from pipeline.tables.sql import sql_text
 
 SAE = "layers.1"
+CONTEXT_LENGTH = 64
 VALUES = {
-    "sae": SAE, "scoring_confidence": 0.95, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
-    "scoring_max_interval": 0.5,
+    "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
+    "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0, "end_feature": 1024,
 }
 
 SAMPLE_STEPS = (
-    *("normal_quantile", "question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
+    *("question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
     "sample_scores",
 )
+RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule_exact")
 STEPS = {
-    "scores": (*SAMPLE_STEPS, "rule_exact", "scores"),
-    "score_details": (*SAMPLE_STEPS, "population_scores", "rule_exact", "score_details"),
-    "summary": ("normal_quantile", "question_answers", "answer_correlations", "summary"),
+    "scores": (*SAMPLE_STEPS, *RULE_STEPS, "scores"),
+    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, "score_details"),
+    "summary": ("question_answers", "answer_correlations", "summary"),
 }
-"""The SQL files of each table in their order; the pipeline has corpus_tokens run before rule_exact."""
+"""The SQL files of each table in their order, with those of the table rule_scores."""
 
 _text, _ints = pa.string(), pa.list_(pa.int32())
 INPUTS = {
@@ -58,16 +61,15 @@ INPUTS = {
     "activations": pa.schema([
         ("sae", _text), ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
     ]),
-    "corpus_tokens": pa.schema([
-        ("token_index", pa.int64()), ("context_id", pa.int64()), ("document_number", pa.int64()), ("role", _text),
-        ("token_id", pa.int32()), ("position", pa.int32()),
-    ]),
+    "contexts": pa.schema([("context_id", pa.int64()), ("doc_id", _text), ("token_ids", _ints)]),
+    "documents": pa.schema([("doc_id", _text), ("first_context_id", pa.int64()), ("role", _text)]),
     "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
     "llm_requests": pa.schema([
         ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
         ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
     ]),
+    "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "scores": pa.schema([
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
         ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("n_scored", pa.int64()),
@@ -83,11 +85,12 @@ Row = dict[str, Any]
 class ScoreDatabase:
     """The inputs of the scores, as temporary tables; columns that a row leaves out are null."""
 
-    def __init__(self, threads: int = 2, **values: Any) -> None:
-        self.values = VALUES | values
+    def __init__(self, threads: int = 2, confidence: float = 0.95, **values: Any) -> None:
+        self.values = VALUES | {"scoring_z": z_of(confidence)} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
         self.connection = _duckdb(threads).cursor()
         self.connection.execute(_empty_tables())
+        self.fill("student_quantiles", student_quantiles(confidence, 100))
 
     def fill(self, name: str, rows: Sequence[Row] | pa.Table) -> None:
         """Put rows in place of what the table holds."""

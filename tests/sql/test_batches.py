@@ -161,8 +161,10 @@ def test_report_lists_the_best_first_and_explanations_without_scores_last():
     assert [(row["explainer"], row["feature"]) for row in rows] == [
         ("default", 2), ("default", 1), ("default", 3), ("rule", 4),
     ]
-    judged = [(row["detection"], row["detection_low"], row["fuzzing"], row["rule_f1"]) for row in rows]
-    assert judged == [(0.8, None, None, None), (0.6, 0.5, 0.9, None), (None,) * 4, (None, None, None, 0.55)]
+    judged = [[(each["scorer"], each["value"], each["low"]) for each in row["scores"] or ()] for row in rows]
+    best, other = [("detection", 0.8, None)], [("detection", 0.6, 0.5), ("fuzzing", 0.9, None)]
+    assert judged == [best, other, [], []]
+    assert [row["rule_f1"] for row in rows] == [None, None, None, 0.55]
     assert rows[2]["status"] == "refused"
 
 

@@ -119,9 +119,8 @@ def test_role_is_drawn_by_md5_of_seed_and_unit():
 def test_document_counts_are_tokens_by_role_and_units():
     database = Database()
     fill_corpus(database, [Document("train", range(5)), Document("test", range(9)), Document("test", range(1))])
-    assert database.rows("document_counts") == [
-        {"tokens": 15, "train_tokens": 5, "test_tokens": 10, "units": 3}
-    ]
+    counts = {row["figure"]: row["value"] for row in database.rows("figures/documents")}
+    assert counts == {"tokens": 15, "train_tokens": 5, "test_tokens": 10, "units": 3}
 
 
 # Contexts -----------------------------------------------------------------------------------------------
@@ -230,7 +229,7 @@ def test_slots_never_overlap_and_begin_at_position_1_or_later():
 
 def test_tokens_in_no_slot_are_counted():
     slots, database = slots_of([("train", range(64)), ("test", range(100, 110)), ("test", range(200, 230))])
-    [counts] = database.rows("slot_counts")
+    counts = {row["figure"]: row["value"] for row in database.rows("figures/slots")}
     assert counts == {
         "slots": len(slots),
         "copied_test_slots": 0,
@@ -242,7 +241,7 @@ def test_tokens_in_no_slot_are_counted():
 def test_all_tokens_are_in_no_slot_where_there_is_none():
     slots, database = slots_of([("train", range(10))])
     assert slots == []
-    assert database.rows("slot_counts")[0]["tokens_in_no_slot"] == 10
+    assert {"figure": "tokens_in_no_slot", "value": 10} in database.rows("figures/slots")
 
 
 def test_slots_keep_their_documents_role():

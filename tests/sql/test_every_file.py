@@ -5,28 +5,22 @@ import re
 import pytest
 
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES, config_value, parameters_of, sql_files, sql_text
+from pipeline.tables.sql import config_value, parameters_of, sql_files, sql_text
 
-from .rows import CONFIG, Database
+from .rows import CONFIG, Database, steps_before
 
 FILES = sorted(sql_files())
 GIVEN = {
-    *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model"),
+    *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model", "scorer"),
     *("first_feature", "end_feature"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 
 
-def files_before(name):
-    """The SQL files that the pipeline runs before this one in its stage."""
-    stage = next((stage.sql for stage in STAGES.values() if name in stage.sql), (name,))
-    return stage[: stage.index(name)]
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_file_runs_on_empty_tables(name):
     database = Database()
-    database.make(*files_before(name))
+    database.make(*steps_before(name))
     rows = database.table(name)
     if name in TABLES:
         assert rows.schema.names == TABLES[name].schema.names
@@ -47,7 +41,3 @@ def test_parameters_are_given_or_keys_of_the_config(name):
 @pytest.mark.parametrize("name", FILES)
 def test_file_begins_with_what_its_rows_are(name):
     assert re.match(r"-- .*\brows?\b", sql_text(name))
-
-
-def test_every_stage_names_files_that_exist():
-    assert {name for stage in STAGES.values() for name in stage.sql} <= set(FILES)

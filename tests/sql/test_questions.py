@@ -46,7 +46,7 @@ def fuzzing(windows, **values):
     """The questions as (example, marked) to label."""
     database = database_of(windows)
     database.make("fuzzing_pairs", **values)
-    rows = database.rows("fuzzing_questions")
+    rows = database.rows("fuzzing")
     found = {(row["example_id"], tuple(row["marked"])): row["label"] for row in rows}
     assert len(found) == len(rows) == len({row["question_id"] for row in rows})
     return found
@@ -61,7 +61,7 @@ def test_detection_asks_about_n_windows_of_each_side():
         *(silent(f"s{draw}", draw=draw, kind="same_token") for draw in range(1, 15)),
         *(window(f"t{draw}", [0, 1.0], draw, role="train") for draw in range(1, 8)),
     ]
-    rows = database_of(windows).rows("detection_questions", scoring_n_questions=5)
+    rows = database_of(windows).rows("detection", scoring_n_questions=5)
     labels = {row["example_id"]: row["label"] for row in rows}
     assert labels == {f"a{i}": True for i in range(1, 6)} | {f"s{i}": False for i in range(1, 6)}
     assert all(row["marked"] is None for row in rows)
@@ -72,7 +72,7 @@ def test_questions_are_put_for_each_explanation_with_ids_of_their_own_and_are_sh
     database = database_of(windows, explainers=("default", "empty"))
     database.make("fuzzing_pairs")
     for scorer in ("detection", "fuzzing"):
-        rows = database.rows(f"{scorer}_questions")
+        rows = database.rows(scorer)
         assert len({row["question_id"] for row in rows}) == len(rows)
         asked = defaultdict(list)
         for row in rows:
@@ -88,7 +88,7 @@ def test_explanations_that_failed_are_not_asked_about():
         {"explanation_id": "e", "sae": SAE, "feature": 0, "explainer": "default", "status": "refused"}
     ])
     database.make("scored_explanations")
-    assert database.rows("detection_questions") == database.rows("fuzzing_questions") == []
+    assert database.rows("detection") == database.rows("fuzzing") == []
 
 
 # Fuzzing ------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def random_database(**values):
 def test_wrong_marks_are_exactly_silent_and_pairs_have_equal_places():
     database = random_database()
     windows = by(database.read("examples"), "example_id")
-    rows = database.rows("fuzzing_questions")
+    rows = database.rows("fuzzing")
     places = {True: defaultdict(Counter), False: defaultdict(Counter)}
     for row in rows:
         example = windows[row["example_id"]]
@@ -204,7 +204,7 @@ def test_no_question_depends_on_threads_or_the_order_of_rows():
     for threads, rows in ((1, windows), (4, windows), (4, windows[::-1])):
         database = database_of(rows, range(N_FEATURES), threads=threads)
         database.make("fuzzing_pairs")
-        found.append([database.rows(f"{scorer}_questions") for scorer in ("detection", "fuzzing")])
+        found.append([database.rows(scorer) for scorer in ("detection", "fuzzing")])
     assert found[0] == found[1] == found[2]
 
 
@@ -250,7 +250,7 @@ def chance_bound(labels):
 
 
 def test_number_and_places_of_marks_tell_no_label():
-    rows = random_database().rows("fuzzing_questions")
+    rows = random_database().rows("fuzzing")
     columns = [
         [len(row["marked"]), np.mean(row["marked"]), row["marked"][0], row["marked"][-1]] for row in rows
     ]
@@ -263,7 +263,7 @@ def test_number_and_places_of_marks_tell_no_label():
 def test_length_of_a_window_tells_no_detection_label():
     database = random_database()
     tokens = {row["example_id"]: row["token_ids"] for row in database.read("examples")}
-    rows = database.rows("detection_questions")
+    rows = database.rows("detection")
     columns = [[len(tokens[row["example_id"]]), len(set(tokens[row["example_id"]]))] for row in rows]
     labels = np.array([row["label"] for row in rows])
     fitted, single = audit(np.array(columns, float), labels, np.array([row["feature"] for row in rows]))
@@ -287,7 +287,7 @@ def short_shares():
     """Share of short windows among right and wrong fuzzing questions, and how many these are."""
     database = random_database()
     lengths = {row["example_id"]: len(row["token_ids"]) for row in database.read("examples")}
-    rows = database.rows("fuzzing_questions")
+    rows = database.rows("fuzzing")
     each = [[lengths[row["example_id"]] < 32 for row in rows if row["label"] is label] for label in (True, False)]
     return [(float(np.mean(short)), len(short)) for short in each]
 

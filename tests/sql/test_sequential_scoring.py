@@ -29,7 +29,7 @@ class Scoring:
         n_explanations, _, n = right.shape
         document = np.tile(np.arange(n), (2, 1)) if document is None else document
         ok = np.ones_like(right) if ok is None else ok
-        self.database = Database(**{"scoring_n_questions": n, "scoring_scorers": ["detection"]} | values)
+        self.database = Database(**{"scoring_n_questions": n, "scorer": "detection"} | values)
         explanation, side, place = (each.ravel() for each in np.indices(right.shape))
         self._put("truths", {
             "explanation": explanation, "side": side, "place": place, "right": right.ravel(), "ok": ok.ravel(),
@@ -41,7 +41,7 @@ class Scoring:
                 from range({n_explanations});
             create or replace temp table explanations as
                 select explanation_id, '{SAE}' as sae, feature, 'default' as explainer from scored_explanations;
-            create or replace temp table detection_questions as
+            create or replace temp table asked_questions as
                 select 'e' || explanation as explanation_id, explanation::int as feature,
                     md5(concat_ws(' ', explanation, side, place)) as question_id,
                     concat_ws(' ', explanation, side, place) as example_id, null::int[] as marked,
@@ -54,10 +54,9 @@ class Scoring:
                     if(side = 0, place % 10 + 1, null)::tinyint as decile,
                     if(side = 0, 100, if(place % 2 = 0, 18000, 2000)) as n_slots,
                     concat_ws(' ', explanation, side, document) as doc_id
-                from truths;
-            create or replace temp table fuzzing_questions as from detection_questions limit 0
+                from truths
         """)
-        self.database.make("questions", "normal_quantile")
+        self.database.make("questions")
 
     def _put(self, name, columns):
         connection = self.database.connection
@@ -122,7 +121,7 @@ def test_rounds_have_as_many_of_each_answer_first_those_drawn_first_and_never_a_
 def test_a_round_takes_what_is_left_of_the_shorter_side():
     right = always(0.5)
     scoring = Scoring(right, scoring_target_half_width=0.01)
-    scoring.database.connection.execute("delete from detection_questions where label and draw > 24")
+    scoring.database.connection.execute("delete from asked_questions where label and draw > 24")
     scoring.database.make("questions")
     assert [len(each) for each in scoring.rounds()] == [40, 14, 10, 10, 10]
 

@@ -23,6 +23,8 @@ from pipeline.llm.requests import FAILED, Answer, Request
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
+_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens"))
+"""What records of earlier versions lack."""
 
 
 class Ledger:
@@ -170,6 +172,8 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
             "temperature": request.temperature,
             "choices": request.choices,
             "schema": request.schema,
+            "reasoning_tokens": request.reasoning_tokens,
+            "reasoning_effort": request.reasoning_effort,
         },
         "draw": request.draw,
         "response": answered.pop("text"),
@@ -186,7 +190,7 @@ def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
     for line in lines:
         try:
             record = json.loads(line)
-            values = {**record, "text": record["response"]}
+            values = {**_LATER_FIELDS, **record, "text": record["response"]}
             answer = Answer(**{name: values[name] for name in _ANSWER_FIELDS})
         except (ValueError, TypeError, KeyError):
             continue

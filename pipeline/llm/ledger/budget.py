@@ -5,8 +5,9 @@ every byte of a prompt could be a token, and an answer as long as it may be. A r
 process holds a lock on, so that several processes share one budget, and that of a process which died is void.
 As answers are recorded their reservations end, and what they were too high by can be reserved anew.
 
-Not counted is a request that failed without saying what it used, such as a time-out, though a provider may
-charge for it.
+A record holds what all attempts at its request used, failed ones included; the reservation is for one attempt, so
+what is in flight can pass it where attempts fail that were paid. Not counted is an attempt that failed without
+saying what it used, such as a time-out, though a provider may charge for it.
 """
 
 import fcntl
@@ -159,7 +160,7 @@ class Budget:
         price = self._prices.of(request.model)
         if price is None:
             raise unpriced(request.model)
-        return Amount(1, most_usd(price, request.messages, request.max_tokens))
+        return Amount(1, most_usd(price, request.messages, request.most_tokens))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -264,7 +265,8 @@ class _Spent:
             price = self._prices.of(record["model"])
             if usd is None and price is not None:  # the server did not say what it used
                 messages = [Message(**message) for message in record["messages"]]
-                usd = most_usd(price, messages, record["parameters"]["max_tokens"])
+                asked = record["parameters"]
+                usd = most_usd(price, messages, asked["max_tokens"] + asked.get("reasoning_tokens", 0))
         except (ValueError, TypeError, KeyError):
             return Amount()
         # A probe costs its few tokens, but nobody asked for it.

@@ -52,6 +52,8 @@ class Prices:
     ) -> float | None:
         """The price of an answer; None where no price or no number of tokens is known."""
         price = self.of(model)
+        if price == FREE:
+            return 0.0  # however many they were
         if price is None or prompt_tokens is None or completion_tokens is None:
             return None
         return price.usd(prompt_tokens, completion_tokens, cached_tokens or 0)

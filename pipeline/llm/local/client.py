@@ -60,7 +60,7 @@ class LocalClient:
 
     def __init__(self, subject: SubjectConfig, device: str) -> None:
         locate(subject)
-        self._subject = subject
+        self.subject = subject
         self._device = device
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
@@ -70,11 +70,11 @@ class LocalClient:
             SubjectError: The model cannot be loaded.
             ConfigError: Choices cannot be told apart by their first token.
         """
-        model = load_local_model(self._subject, self._device)
+        model = load_local_model(self.subject, self._device)
         prompts = [model.encode(request.messages) for request in requests]
         fitting = []
         for place, request in enumerate(requests):
-            n_needed = len(prompts[place]) + (0 if request.choices else request.max_tokens)
+            n_needed = len(prompts[place]) + (0 if request.choices else request.most_tokens)
             if model.max_length is None or n_needed <= model.max_length:
                 fitting.append(place)
             else:
@@ -85,7 +85,7 @@ class LocalClient:
 
     def work_of(self, requests: Sequence[Request]) -> Work:
         """What it takes to answer these requests, each as long as it may be; only the tokenizer is loaded."""
-        prompts = encode_chats(load_tokenizer(self._subject), [request.messages for request in requests])
+        prompts = encode_chats(load_tokenizer(self.subject), [request.messages for request in requests])
         read_tokens = steps = 0
         for group in group_by_prefix(prompts):
             read_tokens += group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places)
@@ -95,7 +95,7 @@ class LocalClient:
 
     def measure(self, requests: Sequence[Request]) -> Speed:
         """How fast the model is here, by a small batch of these requests; raises SubjectError as `answer` does."""
-        model = load_local_model(self._subject, self._device)
+        model = load_local_model(self.subject, self._device)
         prompts = [model.encode(request.messages) for request in requests[:_MEASURED_ROWS]]
         suffixes = [prompt[:_MEASURED_TOKENS] for prompt in prompts]
         model.start(None, suffixes[:1])  # the first pass warms up
@@ -128,7 +128,7 @@ class LocalClient:
             status=row.status,
             text=row.text,
             probabilities=row.probabilities,
-            resolved_model=self._subject.model,
+            resolved_model=self.subject.model,
             finish_reason="length" if row.status == "truncated" else "stop",
             attempts=1,
             prompt_tokens=row.n_prompt,
@@ -144,7 +144,7 @@ class LocalClient:
             status="http_error",
             text=None,
             probabilities=None,
-            resolved_model=self._subject.model,
+            resolved_model=self.subject.model,
             finish_reason=None,
             attempts=0,
             prompt_tokens=n_prompt,
@@ -176,7 +176,7 @@ def _batches(
     batch: list[int] = []
     longest = 0
     for place in places:
-        length = len(prompts[place]) + (0 if requests[place].choices else requests[place].max_tokens)
+        length = len(prompts[place]) + (0 if requests[place].choices else requests[place].most_tokens)
         if batch and max(longest, length) * (len(batch) + 1) > BATCH_TOKENS:
             yield batch
             batch, longest = [], 0
@@ -223,7 +223,7 @@ def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
                 row.written.append(token)
                 if _stopped(model, row):
                     row.status = "ok"
-                elif len(row.written) < row.request.max_tokens:
+                elif len(row.written) < row.request.most_tokens:
                     going.append(place)
         if not going:
             break
@@ -232,15 +232,15 @@ def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
             open_rows = [open_rows[place] for place in going]
         batch.append([row.written[-1] for row in open_rows])
     for place in places:
-        rows[place].text = _before_stop(model.decode(rows[place].written), rows[place].request.stop)
+        rows[place].text = _before_stop(model.decode(rows[place].written), rows[place].request.sent_stop)
 
 
 def _stopped(model: LocalModel, row: "_Row") -> bool:
     """Whether what a row has written holds one of its stops; without stops nothing is decoded."""
-    if not row.request.stop:
+    if not row.request.sent_stop:
         return False
     text = model.decode(row.written)
-    return any(stop in text for stop in row.request.stop)
+    return any(stop in text for stop in row.request.sent_stop)
 
 
 def _before_stop(text: str, stops: Sequence[str]) -> str:

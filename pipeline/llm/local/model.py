@@ -23,14 +23,7 @@ from pipeline.errors import SubjectError
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.requests import Message
-from pipeline.models.load import (
-    load_subject_config,
-    load_tokenizer,
-    loading,
-    locate,
-    mapping_names_once,
-    pick_device,
-)
+from pipeline.models.load import find_files, load_subject_config, load_tokenizer, loading, pick_device
 from pipeline.models.precision import dtype_of
 
 
@@ -159,10 +152,10 @@ def load_local_model(subject: SubjectConfig, device: str) -> LocalModel:
 
 @cache
 def _load(subject: SubjectConfig, device: str) -> LocalModel:
-    location = locate(subject)
+    location = find_files(subject)
     dtype = dtype_of(subject.dtype, torch.device(device))
     tokenizer, config = load_tokenizer(subject), load_subject_config(subject)
-    with loading(subject.model), mapping_names_once(location):
+    with loading(subject.model):
         model = AutoModelForCausalLM.from_pretrained(
             location.name, config=config, dtype=dtype, **location.arguments
         )

@@ -6,13 +6,14 @@ request of that form, and only what came back is asked for.
 """
 
 import json
+import re
 import time
 import urllib.parse
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from pipeline.llm.requests import Message, Request
-from pipeline.llm.server.reading import Failure, first_token
+from pipeline.llm.server.reading import Failure, first_token, shows_thinking
 
 TOP_LOGPROBS = 20
 """Alternatives asked for at the first token; the most that OpenAI and vLLM give."""
@@ -38,6 +39,7 @@ class Form(NamedTuple):
     has_schema: bool
     has_stop: bool
     temperature: float
+    reasoning_effort: str | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Capabilities:
         max_tokens: Its name for the longest answer (OpenAI's newer models want the longer one).
         temperature: It lets one set the temperature (reasoning models do not).
         stop: It takes stops (reasoning models do not).
+        reasoning_effort: It lets one say how much to think.
+        thinks: Its model thinks before it answers: it is sent no stop, and asked for no logprobs.
     """
 
     top_logprobs: int = TOP_LOGPROBS
@@ -57,18 +61,48 @@ class Capabilities:
     max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     temperature: bool = True
     stop: bool = True
+    reasoning_effort: bool = True
+    thinks: bool = False
+
+
+class Fewer(NamedTuple):
+    """What to try after a refusal, and whether its words named what was taken away."""
+
+    can: Capabilities
+    is_named: bool
+
+
+_PARAMETER = re.compile(
+    r"\b(max_completion_tokens|max_tokens|(top_)?logprobs|response_format|json_schema|temperature|reasoning_effort)\b"
+    r"|(?<=['\"`])stop(?=['\"`])"
+)
+
+
+def names_parameter(said: str) -> bool:
+    """Whether the words of a refusal name a parameter of a request."""
+    return _PARAMETER.search(said) is not None
 
 
 def form_of(request: Request) -> Form:
     """The form of a request."""
     return Form(
-        request.model, bool(request.choices), bool(request.schema), bool(request.stop), request.temperature
+        request.model,
+        bool(request.choices) and not request.thinks,
+        bool(request.schema),
+        bool(request.sent_stop),
+        request.temperature,
+        request.reasoning_effort,
     )
 
 
 def body_of(request: Request, can: Capabilities) -> bytes:
     """The body of the call, with what the server can do and nothing else."""
     return _compact(_parameters(request, can)).encode()
+
+
+def sends_stop(request: Request, can: Capabilities) -> bool:
+    """Whether the stops of a request are sent."""
+    return bool(request.sent_stop) and can.stop and not can.thinks
 
 
 def probe_request(form: Form, base_url: str) -> Request:
@@ -83,69 +117,84 @@ def probe_request(form: Form, base_url: str) -> Request:
         feature=0,
         model=form.model,
         messages=(Message("user", f"Is {url.hostname}{url.path} an address? Answer Yes or No."),),
-        max_tokens=_PROBE_TOKENS if form.has_schema else 1,
+        max_tokens=_PROBE_TOKENS if form.has_schema or form.has_stop else 1,
         temperature=form.temperature,
         choices=("Yes", "No") if form.has_choices else None,
         stop=("\n",) if form.has_stop else (),
         draw=time.time_ns() // 1_000_000,
         schema=_PROBE_SCHEMA if form.has_schema else None,
+        reasoning_effort=form.reasoning_effort,
     )
 
 
-def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) -> Capabilities | None:
+def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) -> Fewer | None:
     """What to try after a refusal (HTTP 400 or 422), by its words, else in turn; None: nothing is left.
 
-    llama-cpp-python refuses a JSON schema with HTTP 500; there only the words count.
+    OpenAI refuses logprobs with HTTP 403, llama-cpp-python a JSON schema with 500; there only the words count.
     """
-    if failure.http_status not in {400, 422, 500}:
+    if failure.http_status not in {400, 403, 422, 500}:
         return None
     less: dict[str, Capabilities] = {}
     if can.max_tokens == "max_tokens":
-        less["max_completion_tokens"] = replace(can, max_tokens="max_completion_tokens")
+        less["max_completion_tokens"] = less["max_tokens"] = replace(can, max_tokens="max_completion_tokens")
     if form.has_choices and can.top_logprobs:
         n_fewer = FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0
-        less["logprobs"] = replace(can, top_logprobs=n_fewer)
+        less["top_logprobs"] = less["logprobs"] = replace(can, top_logprobs=n_fewer)
     if form.has_schema and can.schema:
         less["response_format"] = less["json_schema"] = less["schema"] = replace(can, schema=False)
+    if form.reasoning_effort is not None and can.reasoning_effort:
+        less["reasoning_effort"] = less["reasoning"] = replace(can, reasoning_effort=False)
     if can.temperature:
         less["temperature"] = replace(can, temperature=False)
     if form.has_stop and can.stop:
         less["stop"] = replace(can, stop=False)
     for word, fewer in less.items():
-        if word in failure.error:
-            return fewer
-    for word in ("response_format", "logprobs", "temperature", "stop"):
-        if word in less and failure.http_status != 500:
-            return less[word]
+        if re.search(rf"\b{word}\b", failure.error):
+            return Fewer(fewer, is_named=True)
+    for word in ("response_format", "logprobs", "reasoning_effort", "temperature", "stop"):
+        if word in less and failure.http_status in {400, 422}:
+            return Fewer(less[word], is_named=False)
     return None
 
 
-def came_back(can: Capabilities, form: Form, body: bytes) -> Capabilities:
-    """What a probe's answer shows: of what the server took, only what it heeded."""
-    content = json.loads(body)
+def came_back(can: Capabilities, form: Form, content: Any) -> Capabilities:
+    """What a probe's answer (its JSON) shows: of what the server took, only what it heeded."""
+    if not content.get("choices"):  # an answer by its HTTP status: it shows nothing more
+        return can
+    if shows_thinking(content):
+        can = replace(can, thinks=True)
     if form.has_choices and not first_token(content):
         can = replace(can, top_logprobs=0)
     if form.has_schema:
-        try:
-            answer = json.loads(content["choices"][0]["message"]["content"])
-            heeded = isinstance(answer, dict) and answer.get("answer") in {"Yes", "No"}
-        except (ValueError, LookupError, TypeError):
-            heeded = False
-        can = replace(can, schema=heeded)
+        can = replace(can, schema=_is_by_schema(content))
     return can
+
+
+def _is_by_schema(content: Any) -> bool:
+    """Whether a probe's answer keeps to its schema. Thoughts may have left no room for it: then it was taken."""
+    try:
+        text = content["choices"][0]["message"]["content"]
+        if not text and shows_thinking(content):
+            return True
+        answer = json.loads(text)
+        return isinstance(answer, dict) and answer.get("answer") in {"Yes", "No"}
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _parameters(request: Request, can: Capabilities) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "model": request.model,
         "messages": [message._asdict() for message in request.messages],
-        can.max_tokens: request.max_tokens,
+        can.max_tokens: request.most_tokens,
     }
     if can.temperature:
         parameters["temperature"] = request.temperature
-    if request.stop and can.stop:
+    if request.reasoning_effort is not None and can.reasoning_effort:
+        parameters["reasoning_effort"] = request.reasoning_effort
+    if sends_stop(request, can):
         parameters["stop"] = list(request.stop)
-    if request.choices and can.top_logprobs:
+    if request.choices and can.top_logprobs and not (request.thinks or can.thinks):
         parameters["logprobs"] = True
         parameters["top_logprobs"] = can.top_logprobs
     if request.schema and can.schema:

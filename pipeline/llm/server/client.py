@@ -1,18 +1,24 @@
 """Any endpoint that speaks OpenAI's chat completions: OpenAI, OpenRouter, vLLM, llama.cpp, Ollama.
 
-A form of request is tried out before it is used (`capabilities`), requests are in flight as the endpoint bears
-them (`pacing`), and what is passing (rate limits, overload, dropped connections, bodies that are no JSON) is
-tried again. What the user has to change (key, model name, address) stops the run; the rest is one row's failure.
+The `openai` package sends, over aiohttp: proxies, TLS and connections are its own. A form of request is tried
+out before it is used (`capabilities`), requests are in flight as the endpoint bears them (`pacing`), and what is
+passing (rate limits, overload, dropped connections, bodies that are no JSON) is tried again: here and not by the
+package, because each attempt has to wait for its turn and is counted. What the user has to change (key, model
+name, address) stops the run; the rest is one row's failure.
 """
 
 import asyncio
 import os
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import aiohttp
+import httpx2
 import openai
 
 from pipeline.errors import ConfigError, nearest
@@ -25,31 +31,42 @@ from pipeline.llm.server.capabilities import (
     body_of,
     came_back,
     form_of,
+    names_parameter,
     probe_request,
+    sends_stop,
     without_what_was_refused,
 )
-from pipeline.llm.server.connections import CannotConnectError, Connections, DroppedError, UntrustedError
+from pipeline.llm.server.connecting import check_proxy, connection_failure, proxy_failure
 from pipeline.llm.server.pacing import Pace, back_off_seconds
-from pipeline.llm.server.reading import Failure, read
+from pipeline.llm.server.reading import Failure, Response, Usage, is_cut_thought, json_of, read, usage_of
 from pipeline.llm.server.redaction import Redaction
+from pipeline.progress import tell
 
 OPENAI_URL = "https://api.openai.com/v1"
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection, TLS included."""
+LIST_SECONDS = 5.0
+"""Longest wait for the names of the models."""
+
 _LONGEST_ERROR = 300
 
 _REFUSED_AT_MOST = 20
 """Of an endpoint that answered nothing yet, not even a probe."""
+_ONLY_THOUGHT_AT_MOST = 5
+"""In a row."""
 
 
 class OpenAIClient:
     """Asks an endpoint, several requests at a time.
 
     Args:
-        base_url: The endpoint, up to and with `/v1`; None is OpenAI's own.
+        base_url: The endpoint, up to and with `/v1`, and a query where it wants one (Azure); None is OpenAI's own.
         api_key_env: Name of the environment variable with the key; None for a server that needs none.
         max_concurrent: Requests in flight at most, those included whose answer is not yet recorded.
         timeout_seconds: For one attempt, from sending it to the end of the response.
         max_attempts: Attempts at one request.
         ledger: Where probes are recorded, as everything that is paid for.
+        api_key_header: The header that carries the key; None: `Authorization`, behind the word Bearer.
 
     Raises:
         ConfigError: The environment variable is not set, or the address is none.
@@ -63,10 +80,9 @@ class OpenAIClient:
         timeout_seconds: float = 120,
         max_attempts: int = 5,
         ledger: Ledger | None = None,
+        api_key_header: str | None = None,
     ) -> None:
-        self._url = (base_url or OPENAI_URL).rstrip("/")
-        if not self._url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
+        self._url, self._query = _address(base_url or OPENAI_URL)
         self._key = os.environ.get(api_key_env, "").strip() if api_key_env else None
         if self._key == "":
             raise ConfigError(
@@ -82,10 +98,13 @@ class OpenAIClient:
         self._max_attempts = max_attempts
         self._ledger = ledger
         self._redaction = Redaction(self._key)
+        self._headers = _headers(self._key, api_key_header)
         self._pace = Pace(max_concurrent)
         self._abilities: dict[Form, Capabilities] = {}
         self._n_unconnected = 0
         """Attempts in a row, over all requests, for which there was no connection."""
+        self._n_only_thought = 0
+        """Answers in a row that hold no text because thinking took all tokens."""
         self._n_refused: int | None = 0
         """Requests that the endpoint refused as they are, before it answered any; None once it did."""
 
@@ -101,59 +120,89 @@ class OpenAIClient:
 
     async def _ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Deliver an answer a request."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "latentlake"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        async with Connections(self._url, headers) as connections:
+        async with self._connect() as client:
             for form in dict.fromkeys(map(form_of, requests)):
                 if form not in self._abilities:
-                    self._abilities[form] = await self._probe(connections, form)
+                    self._abilities[form] = await self._probe(client, form)
             todo = iter(requests)
 
             async def work() -> None:
                 for request in todo:
-                    body = body_of(request, self._abilities[form_of(request)])
-                    answer, last = await self._send(connections, request, body)
+                    answer, last = await self._send(client, request, self._abilities[form_of(request)])
                     await deliver(answer)
                     self._stop_if_all_are_refused(last.outcome, request)
+                    self._stop_if_only_thought(last.outcome, request)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_concurrent, len(requests))):
                     group.create_task(work())
 
-    async def _probe(self, connections: Connections, form: Form) -> Capabilities:
+    def _connect(self) -> openai.AsyncOpenAI:
+        """A client of the package, to be used as a context manager."""
+        check_proxy(self._url)
+        http_client = openai.DefaultAioHttpClient(
+            # OpenSSL's own trust: the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+            verify=ssl.create_default_context(),
+            follow_redirects=False,  # they would carry the key along
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=self._max_concurrent),
+        )
+        return openai.AsyncOpenAI(
+            api_key="none",
+            base_url=self._url,
+            default_query=self._query,
+            max_retries=0,
+            http_client=http_client,
+        )
+
+    async def _probe(self, client: openai.AsyncOpenAI, form: Form) -> Capabilities:
         """Find out what the endpoint can do, by a tiny request that asks for all that requests of a form do."""
         request = probe_request(form, self._url)
-        can = Capabilities()
+        can = known = Capabilities()
         while True:
-            answer, last = await self._send(connections, request, body_of(request, can))
+            answer, last = await self._send(client, request, can)
             if self._ledger is not None:
                 self._ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
                 self._n_refused = None
-                return came_back(can, form, last.body)
+                return came_back(can, form, last.content)
             fewer = without_what_was_refused(can, form, last.outcome)
             if fewer is None:  # it failed for another reason; the requests will say which
-                return Capabilities()
-            can, request = fewer, replace(request, draw=request.draw + 1)
+                return known
+            can, request = fewer.can, replace(request, draw=request.draw + 1)
+            if fewer.is_named:  # else it is a guess, and worth nothing until an answer comes
+                known = can
 
-    async def _send(self, connections: Connections, request: Request, body: bytes) -> "tuple[Answer, _Attempt]":
+    async def _send(
+        self, client: openai.AsyncOpenAI, request: Request, can: Capabilities
+    ) -> "tuple[Answer, _Attempt]":
         """Try a request until it is answered, cannot be, or has had its attempts; the answer, the last attempt.
 
         Raises:
             ConfigError: No other request can succeed either.
         """
         requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
+        body, usage = body_of(request, can), Usage()
         attempts = 0
         while True:
             attempts += 1
-            last = await self._attempt(connections, request, body)
+            last = await self._attempt(client, request, body)
+            usage = usage.plus(usage_of(last.content))
             if isinstance(last.outcome, Answer):
                 answer = last.outcome
-                break
-            await self._stop_if_hopeless(last.outcome, request, attempts)
+                if not (sends_stop(request, can) and is_cut_thought(answer, last.content)):
+                    break
+                can = self._send_no_stops(request, can)
+                if attempts >= self._max_attempts:
+                    break
+                body = body_of(request, can)
+                continue
+            await self._stop_if_hopeless(client, last.outcome, request, attempts)
             if not last.outcome.passes or attempts >= self._max_attempts:
-                answer = Answer(request.request_id, "http_error", error=last.outcome.error)
+                failure = last.outcome
+                answer = Answer(
+                    request.request_id, "http_error", finish_reason=failure.finish_reason, error=failure.error
+                )
                 break
             await asyncio.sleep(back_off_seconds(attempts))
         answer = self._redaction.answer(answer)
@@ -163,15 +212,16 @@ class OpenAIClient:
             requested_at=requested_at,
             duration_ms=round((time.monotonic() - start) * 1000),
             error=_short(answer.error),
+            **usage._asdict(),
         )
         return answer, last
 
-    async def _attempt(self, connections: Connections, request: Request, body: bytes) -> "_Attempt":
+    async def _attempt(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "_Attempt":
         """Send a request once, when the pace allows."""
         entered_at = await self._pace.enter()
         attempt = None
         try:
-            attempt = await self._post(connections, request, body)
+            attempt = await self._post(client, request, body)
         finally:
             failure = attempt.outcome if attempt and isinstance(attempt.outcome, Failure) else None
             if failure and failure.retry_after_seconds is not None:
@@ -184,26 +234,30 @@ class OpenAIClient:
         self._n_unconnected = 0 if failure is None or failure.connected else self._n_unconnected + 1
         return attempt
 
-    async def _post(self, connections: Connections, request: Request, body: bytes) -> "_Attempt":
+    async def _post(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "_Attempt":
         try:
-            response = await connections.post("/chat/completions", body, self._timeout_seconds)
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await client.post(
+                    "/chat/completions", cast_to=httpx2.Response, content=body, options={"headers": self._headers}
+                )
         except TimeoutError:
             error = f"no answer within {self._timeout_seconds:g} seconds"
             return _Attempt(Failure(error, passes=True, overloaded=True))
-        except CannotConnectError as error:
-            return _Attempt(Failure(f"no connection to {self._url} ({error})", passes=True, connected=False))
-        except UntrustedError as error:
-            raise ConfigError(
-                f"{self._url} shows a certificate that is not trusted ({error}); let environment variable "
-                "SSL_CERT_FILE name a file with the certificate that signs it, or correct base_url"
-            ) from None
-        except DroppedError:
-            return _Attempt(Failure(f"{self._url} ended the connection before its answer", passes=True))
-        return _Attempt(read(request, response), response.body)
+        except openai.APIStatusError as error:
+            response = error.response
+        except (openai.APIConnectionError, aiohttp.ClientError, OSError) as error:
+            return _Attempt(connection_failure(error, self._url))
+        if response.status_code == 407:
+            return _Attempt(proxy_failure(self._url, "HTTP 407"))
+        content = json_of(response.content)
+        received = Response(response.status_code, response.headers, response.content)
+        return _Attempt(read(request, received, content), content)
 
-    async def _stop_if_hopeless(self, failure: Failure, request: Request, attempts: int) -> None:
+    async def _stop_if_hopeless(
+        self, client: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
+    ) -> None:
         """Raise ConfigError where no other request can succeed either; what was answered is kept."""
-        if failure.http_status in {401, 403}:
+        if failure.http_status == 401 or (failure.http_status == 403 and not names_parameter(failure.error)):
             cure = (
                 f"put a valid key into environment variable '{self._api_key_env}'"
                 if self._api_key_env
@@ -218,7 +272,7 @@ class OpenAIClient:
                 "run again: what was answered is kept"
             )
         if failure.http_status == 404:
-            served = await asyncio.to_thread(self._served_models)
+            served = await self._served_models(client)
             serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
             raise ConfigError(
                 f"{self._url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
@@ -243,22 +297,71 @@ class OpenAIClient:
                     "and run again"
                 )
 
-    def _served_models(self) -> list[str]:
+    def _send_no_stops(self, request: Request, can: Capabilities) -> Capabilities:
+        """What the server can do, now that a stop (one_line's line end) has cut its model's thoughts."""
+        form = form_of(request)
+        if form in self._abilities and not self._abilities[form].thinks:
+            tell(
+                f"model '{request.model}' thinks, and the stop of one_line cut its thoughts: it is sent no more "
+                "(reasoning_tokens says so from the start)"
+            )
+        can = replace(can, thinks=True)
+        self._abilities[form] = can
+        return can
+
+    def _stop_if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:
+        """Raise ConfigError where one answer after another is paid for and holds no text, only thoughts."""
+        if isinstance(outcome, Answer):
+            has_no_text = outcome.status == "truncated" and not (outcome.text or "").strip()
+            self._n_only_thought = self._n_only_thought + 1 if has_no_text else 0
+        if self._n_only_thought >= _ONLY_THOUGHT_AT_MOST:
+            raise ConfigError(
+                f"model '{request.model}' at {self._url} spent its tokens ({request.most_tokens} at most) on "
+                f"reasoning and wrote no answer, {self._n_only_thought} times in a row; give it room "
+                f"(reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) or let "
+                "it think less (reasoning_effort), and run again: what was answered is kept"
+            )
+
+    async def _served_models(self, client: openai.AsyncOpenAI) -> list[str]:
         """The names of the models that the endpoint lists; empty if it lists none."""
         try:
-            with openai.OpenAI(
-                api_key=self._key or "none", base_url=self._url, timeout=5, max_retries=0
-            ) as client:
-                return [self._redaction(model.id) for model in client.models.list()]
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            listed = await client.models.list(extra_headers=self._headers, timeout=LIST_SECONDS)
+            return [self._redaction(model.id) for model in listed.data]
+        except (openai.OpenAIError, aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError):
             return []
 
 
+def _address(base_url: str) -> tuple[str, dict[str, str]]:
+    """The address that paths are put behind, and the query that goes behind these.
+
+    Raises ConfigError if it is none.
+    """
+    parts = urllib.parse.urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
+
+
+def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | openai.Omit]:
+    """The headers of every request; what the package would take from the environment for OpenAI is left out."""
+    headers: dict[str, str | openai.Omit] = {
+        "Authorization": openai.Omit(),
+        "Content-Type": "application/json",
+        "User-Agent": "latentlake",
+        "OpenAI-Organization": openai.Omit(),
+        "OpenAI-Project": openai.Omit(),
+    }
+    if key:
+        headers[key_header or "Authorization"] = key if key_header else f"Bearer {key}"
+    return headers
+
+
 class _Attempt(NamedTuple):
-    """What came of sending a request once: an answer or a failure, and the body that it was read from."""
+    """What came of sending a request once: an answer or a failure, and the JSON that it was read from."""
 
     outcome: Answer | Failure
-    body: bytes = b""
+    content: Any = None
 
 
 def _short(text: str | None) -> str | None:

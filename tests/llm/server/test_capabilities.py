@@ -136,6 +136,54 @@ def test_a_probe_that_fails_for_another_reason_leaves_the_question_to_the_reques
     assert given.probabilities is not None
 
 
+def reasoning_model(body):
+    """As OpenAI's: it names what it refuses, one thing at a time, and thinks longer than a probe lets it."""
+    words = {
+        "max_tokens": (400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+        "temperature": (400, "Unsupported value: 'temperature' does not support 0 with this model."),
+        "logprobs": (403, "You are not allowed to request logprobs from this model."),
+        "reasoning_effort": (400, "Unsupported value: 'reasoning_effort' does not support 'low'."),
+    }
+    for name, (status, message) in words.items():
+        if name in body:
+            return Reply(fault="status", status=status, message=message)
+    return Reply(fault="only_thought") if body["max_completion_tokens"] < 100 else "Yes"
+
+
+def test_what_the_probe_learned_holds_though_its_own_answer_was_all_reasoning():
+    with Oracle(reasoning_model, probed=reasoning_model) as oracle:
+        room = {"choices": CHOICES, "reasoning_tokens": 200, "reasoning_effort": "low"}
+        given = answer(oracle, question(0, **room), question(1, **room))
+        assert [set(body) for body in oracle.requests] == [{"model", "messages", "max_completion_tokens"}] * 2
+        assert len(oracle.probes) == 4
+    assert [each.status for each in given] == ["ok", "ok"]
+
+
+def test_what_the_probe_learned_by_name_holds_though_it_failed_in_the_end():
+    def probed(body):
+        refused = reasoning_model(body)
+        failed = Reply(fault="status", status=500, message="overloaded")
+        return refused if getattr(refused, "fault", None) == "status" else failed
+
+    with Oracle(probed=probed) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_attempts=2)
+        answers_of(client, [question(choices=CHOICES)])
+        assert set(oracle.requests[0]) == {"model", "messages", "max_completion_tokens"}
+
+
+def test_what_the_probe_only_guessed_is_forgotten_when_it_failed_in_the_end():
+    with Oracle(probed=lambda body: Reply(fault="status", status=400, message="no")) as oracle:
+        answer(oracle, question(choices=CHOICES))
+        assert len(oracle.probes) == 4
+        assert oracle.requests[0]["top_logprobs"] == 20 and "temperature" in oracle.requests[0]
+
+
+def test_a_model_that_is_seen_to_think_is_sent_no_stop():
+    with Oracle(probed=lambda body: Reply(fault="only_thought")) as oracle:
+        answer(oracle, question(stop=("\n",)))
+        assert "stop" in oracle.probes[0] and "stop" not in oracle.requests[0]
+
+
 def test_every_probe_is_in_the_ledger_and_a_run_that_asks_nothing_sends_none(tmp_path):
     with Oracle(probed=refusing(logprobs="logprobs are not supported")) as oracle:
         for _ in range(2):

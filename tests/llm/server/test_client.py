@@ -16,7 +16,9 @@ from llm import answers_of
 from llm.oracle import Oracle, Reply, completion, in_turn, last_message
 from pipeline.errors import ConfigError
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.choices import choice_of, choice_probabilities
+from pipeline.llm.choices import choice_masses, choice_of, choice_probabilities
+from pipeline.llm.ledger.budget import Budget, Limits
+from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.server import pacing
 from pipeline.llm.server.client import OpenAIClient
 
@@ -133,6 +135,10 @@ PASSING = [
     Reply(fault="not_an_object"),
     Reply(fault="error_inside"),
     Reply(fault="empty"),
+    Reply(fault="finish_error"),
+    Reply(fault="error_in_choice"),
+    Reply(fault="error_beside"),
+    Reply(fault="error_in_choice", status=429),
 ]
 
 
@@ -152,6 +158,117 @@ def test_what_does_not_pass_is_one_rows_failure(fault):
     assert (failed.status, failed.text, failed.attempts) == ("http_error", None, 2)
     assert failed.error
     assert answers[question(1).request_id].status == "ok"
+
+
+@pytest.mark.parametrize("fault", ["error_in_choice", "error_beside"])
+def test_an_error_beside_some_text_is_the_rows_failure_in_the_servers_words(fault):
+    with Oracle(lambda body: Reply("the tok", fault=fault, message="provider disconnected")) as oracle:
+        given = answer(oracle, max_attempts=3)
+    assert (given.status, given.text, given.error) == ("http_error", None, "provider disconnected")
+    assert given.finish_reason == ("error" if fault == "error_in_choice" else "stop")
+    assert (given.attempts, given.prompt_tokens, given.completion_tokens) == (3, 9, 6)
+
+
+def test_an_error_inside_that_does_not_pass_is_not_tried_again():
+    with Oracle(lambda body: Reply(fault="error_in_choice", status=400, message="too long")) as oracle:
+        given = answer(oracle)
+    assert (given.status, given.attempts, given.error) == ("http_error", 1, "too long")
+
+
+@pytest.mark.parametrize("word", ["abort", "ERROR", "cancelled", "insufficient_system_resource"])
+def test_a_finish_reason_that_is_no_end_is_a_failure_that_names_it(word):
+    with Oracle(lambda body: Reply("the tok", finish_reason=word)) as oracle:
+        given = answer(oracle, max_attempts=2)
+    assert (given.status, given.attempts, given.finish_reason) == ("http_error", 2, word)
+    assert f"'{word}'" in given.error
+
+
+def test_a_finish_reason_of_the_servers_own_is_an_end():
+    words = {"eos": "ok", "max_tokens": "truncated", "MAX_TOKENS": "truncated", "SAFETY": "refused"}
+    with Oracle(lambda body: Reply(finish_reason=last_message(body).split()[1])) as oracle:
+        client = OpenAIClient(oracle.base_url, None)
+        given = {word: answers_of(client, [question(word)])[0].status for word in words}
+    assert given == words
+
+
+def test_the_tokens_of_failed_attempts_are_counted_and_paid(tmp_path):
+    prices = Prices({"model": Price(prompt=1_000_000, completion=1_000_000)})
+    limits = Limits(usd=1000)
+    with Oracle(in_turn(Reply("a b c", fault="finish_error"), Reply(fault="empty"), "Yes")) as oracle:
+        client = OpenAIClient(oracle.base_url, None)
+        with (
+            Ledger(tmp_path / "ledger", "a", "s", 0, 9, prices) as ledger,
+            Budget(tmp_path / "budget", tmp_path / "ledger", limits, prices) as budget,
+        ):
+            [given] = ask(ledger, client, [question()], budget=budget).values()
+            assert budget.spent().usd == 3 * 3 + 3 + 1 + 1
+    assert (given.status, given.attempts) == ("ok", 3)
+    assert (given.prompt_tokens, given.cached_tokens, given.completion_tokens) == (9, 3, 5)
+
+
+def test_an_answer_that_was_all_reasoning_is_truncated_and_paid_once():
+    with Oracle(lambda body: Reply(fault="only_thought")) as oracle:
+        given = answer(oracle)
+        assert oracle.n_requests == 1
+    assert (given.status, given.attempts) == ("truncated", 1)
+    assert (given.completion_tokens, given.reasoning_tokens) == (5, 5)
+    said = "Could not finish the message because max_tokens or model output limit was reached."
+    with Oracle(lambda body: Reply(fault="status", status=400, message=said)) as oracle:  # OpenAI's other form
+        assert (answer(oracle).status, oracle.n_requests) == ("truncated", 1)
+
+
+def test_a_model_that_answers_with_reasoning_alone_stops_the_run_after_a_few_and_names_the_key(tmp_path):
+    with (
+        Oracle(lambda body: Reply(fault="only_thought")) as oracle,
+        Ledger(tmp_path, "a", "s", 0, 9) as ledger,
+    ):
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=2)
+        with pytest.raises(ConfigError, match=r"5 times in a row; give it room \(reasoning_tokens, now 0"):
+            ask(ledger, client, [question(n) for n in range(100)])
+        assert 5 <= oracle.n_requests <= 7
+        assert sum(ledger.replay(question(n)) is not None for n in range(100)) >= 5
+
+
+def test_a_model_that_thinks_too_long_now_and_then_stops_nothing():
+    with Oracle(in_turn(*[Reply(fault="only_thought")] * 4, "Yes", *[Reply(fault="only_thought")] * 4)) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        given = answers_of(client, [question(n) for n in range(9)])
+    assert Counter(each.status for each in given) == {"truncated": 8, "ok": 1}
+
+
+def test_room_for_reasoning_is_added_and_the_effort_is_passed_on():
+    with Oracle() as oracle:
+        thinking = question(choices=CHOICES, stop=("\n",), reasoning_tokens=1000, reasoning_effort="low")
+        assert answer(oracle, thinking).status == "ok"
+        [body] = oracle.requests
+    assert (body["max_tokens"], body["reasoning_effort"]) == (1005, "low")
+    assert not {"stop", "logprobs", "top_logprobs"} & body.keys()  # its first token and line are thoughts
+    with Oracle() as oracle:
+        answer(oracle, question(stop=("\n",), reasoning_effort="none"))
+        assert (oracle.requests[0]["stop"], oracle.requests[0]["reasoning_effort"]) == (["\n"], "none")
+
+
+def test_a_stop_that_cut_a_thought_is_not_sent_again(capfd):
+    def thinking(body):
+        whole = "<think>\nmaybe\n</think>\n[EXPLANATION]: the token"
+        return whole.split("\n")[0] if "stop" in body else whole
+
+    with Oracle(thinking) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        first, second = answers_of(client, [question(n, stop=("\n",)) for n in range(2)])
+        assert ["stop" in body for body in oracle.requests] == [True, False, False]
+    assert (first.status, first.attempts, second.attempts) == ("ok", 2, 1)
+    assert first.text.endswith("[EXPLANATION]: the token")
+    assert first.completion_tokens == 1 + 6  # what was cut is paid
+    assert capfd.readouterr().err.count("the stop of one_line cut its thoughts") == 1
+
+
+def test_ids_are_what_they_were_where_nothing_is_said_of_reasoning():
+    request = Request("p", "s", 1, "m", (Message("user", "hello"),), 5, choices=CHOICES, stop=("\n",))
+    assert request.request_id == "d559ce1860d62df105589a2d2ea7e295"
+    assert replace(request, schema={"type": "object"}).request_id == "085dfb793d7e56bb501d761cb9c91b48"
+    others = {replace(request, reasoning_tokens=9).request_id, replace(request, reasoning_effort="low").request_id}
+    assert len({request.request_id} | others) == 3
 
 
 def test_a_server_that_is_too_slow_is_tried_again():
@@ -309,6 +426,17 @@ def test_an_unknown_model_stops_the_run_and_says_so():
             answer(oracle, question(model="other"))
 
 
+def test_a_403_that_names_a_parameter_is_no_bad_key():
+    said = "You are not allowed to request logprobs from this model"
+    with Oracle(lambda body: Reply(fault="status", status=403, message=said)) as oracle:
+        assert answer(oracle, question(choices=CHOICES)).error == f"HTTP 403: {said}"
+    with (
+        Oracle(lambda body: Reply(fault="status", status=403, message="no access")) as oracle,
+        pytest.raises(ConfigError, match="refuses the API key"),
+    ):
+        answer(oracle)
+
+
 @pytest.mark.parametrize(("status", "code"), [(402, None), (429, "insufficient_quota")])
 def test_an_account_without_credit_stops_the_run(status, code):
     with Oracle(lambda body: Reply(fault="status", status=status, code=code)) as oracle:
@@ -334,15 +462,18 @@ def test_the_key_is_sent_and_never_told(monkeypatch, caplog):
     assert KEY not in told + caplog.text + repr(given) + repr(client)
 
 
-def test_a_local_server_never_sees_the_key_of_openai(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+def test_a_local_server_never_sees_what_the_environment_holds_for_openai(monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, KEY)
     with Oracle() as oracle:
         answer(oracle)
-        assert set(oracle.keys) == {""}
         with pytest.raises(ConfigError):
             oracle.models = ("another",)
             answer(oracle)  # which lists the models
-        assert set(oracle.keys) == {""}
+        assert "/v1/models" in oracle.paths
+        assert KEY not in json.dumps(oracle.heads)
+        of_openai = {"authorization", "openai-organization", "openai-project"}
+        assert not any(of_openai & head.keys() for head in oracle.heads)
 
 
 # Choices -----------------------------------------------------------------------------------------------
@@ -363,14 +494,25 @@ def test_spellings_of_a_choice_add_up_and_other_tokens_do_not_count():
     assert given.probabilities == pytest.approx({"Yes": 0.8, "No": 0.2})
 
 
+def test_choices_that_are_improbable_together_have_no_probabilities_and_the_mass_is_recorded():
+    first = {"Yes": 0.002, "No": 0.003, "The": 0.9}
+    with Oracle(lambda body: Reply("The", first_tokens=first)) as oracle:
+        given = answer(oracle, question(choices=CHOICES))
+    assert (given.status, given.probabilities, given.choice_mass) == ("ok", None, pytest.approx(0.005))
+    with Oracle(lambda body: Reply("The", first_tokens={**first, "Yes": 0.008})) as oracle:
+        given = answer(oracle, question(choices=CHOICES))
+    assert given.probabilities == pytest.approx({"Yes": 8 / 11, "No": 3 / 11})
+    assert given.choice_mass == pytest.approx(0.011)
+
+
 def test_a_token_counts_for_the_one_choice_that_it_begins():
     spellings = ["Yes", " yes", "YES", "y", "Ye", "\u0120yes", "\u2581No", "n", "", " ", "Yesterday", "Maybe"]
     expected = ["Yes"] * 6 + ["No"] * 2 + [None] * 4
     assert [choice_of(each, CHOICES) for each in spellings] == expected
     assert choice_of("N", ("No", "Never")) is None
     assert choice_of("acti", ("activates strongly", "is silent")) == "activates strongly"
-    assert choice_probabilities([("Maybe", -0.1), ("The", -3.0)], CHOICES) is None
-    assert choice_probabilities([("Yes", -0.1), ("No", -math.inf)], CHOICES) == {"Yes": 1.0, "No": 0.0}
+    assert choice_probabilities(choice_masses([("Maybe", -0.1), ("The", -3.0)], CHOICES)) is None
+    assert choice_probabilities(choice_masses([("Yes", -0.1), ("No", -math.inf)], CHOICES)) == {"Yes": 1, "No": 0}
 
 
 def test_logprobs_that_a_server_ignores_are_not_made_up():

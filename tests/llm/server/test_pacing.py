@@ -29,10 +29,10 @@ def pass_through(pace, n, **how):
 def test_the_number_doubles_every_round_trip_up_to_the_limit():
     pace = Pace(100)
     seen = [pace.allowed]
-    for _ in range(5):
+    for _ in range(4):
         pass_through(pace, pace.allowed, went_well=True)
         seen.append(pace.allowed)
-    assert seen == [8, 16, 32, 64, 100, 100]
+    assert seen == [16, 32, 64, 100, 100]
     assert Pace(3).allowed == 3
 
 

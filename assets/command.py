@@ -1,0 +1,116 @@
+"""latentlake: automated interpretability of sparse-autoencoder features as a lake of tables."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rich.console import Console
+
+from pipeline.errors import faults, sentence_of
+
+_DEMO = "config/demo.yaml"
+
+_COMMANDS = {
+    "demo": "run the main job on the embedded default",
+    "run": "run an experiment; a killed run goes on where it was",
+    "estimate": "what a run would take, send and cost",
+    "dev": "open the Dagster UI on http://localhost:3000",
+    "sql": "a SQL prompt on the lake, or the answer to one statement",
+    "fires": "which features fire on a text",
+    "clean": "remove table versions that no view points at",
+    "docs": "write the generated references of a checkout",
+}
+
+TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
+"""What `make fires TEXT=…` and `make sql Q=…` were given: past the shell, which would look into it."""
+
+STOPPED = 130
+"""The exit code of what was stopped, as a shell gives it for Ctrl-C."""
+
+
+def main() -> NoReturn:
+    """`latentlake COMMAND [CONFIG]`, as a process."""
+    exit_code = run_command(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is published and closed. duckdb 2.0's bindings print pages of "leaked instance" when they are
+    # torn down after Dagster, so the interpreter is not torn down.
+    os._exit(exit_code)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run what a command line names; the exit code. What is no bug of ours is said in one sentence."""
+    given = command_line().parse_args(arguments)
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        print("\nstopped; run again to go on", file=sys.stderr)
+        return STOPPED
+    except faults() as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        Console(stderr=True).print("[bold red]error:[/]", end=" ")
+        Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
+        return 2
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The commands and what each is given."""
+    parser = argparse.ArgumentParser(prog="latentlake", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, words in _COMMANDS.items():
+        command = commands.add_parser(name, help=words, description=words)
+        if name not in {"demo", "docs"}:
+            default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
+            command.add_argument("config", nargs="?", default=default, help=f"the experiment's file ({default})")
+        if name == "sql":
+            statement = os.environ.get(STATEMENT_VARIABLE)
+            command.add_argument("statement", nargs="?", default=statement, help="left out: a prompt")
+        if name == "fires":
+            text = os.environ.get(TEXT_VARIABLE)
+            command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
+    return parser
+
+
+def _run(given: argparse.Namespace) -> int:
+    """One command. Each imports what it needs: `latentlake --help` answers at once."""
+    match given.command:
+        case "demo" | "run":
+            from assets.stopping import catch_signals
+
+            catch_signals()
+            from assets.run.experiment import run
+
+            return run(_DEMO if given.command == "demo" else given.config)
+        case "dev":
+            from assets.run.dagster_home import open_ui
+
+            open_ui(given.config)
+        case "estimate":
+            from pipeline.commands.estimate import print_estimates
+
+            print_estimates(given.config)
+        case "sql":
+            from pipeline.commands.sql import answer_statements
+
+            return answer_statements(given.config, given.statement)
+        case "fires":
+            from pipeline.commands.fires import print_fires
+
+            print_fires(given.config, given.text or "")
+        case "clean":
+            from pipeline.commands.clean import clean_lake
+
+            clean_lake(given.config)
+        case "docs":
+            from pipeline.commands.docs import write_pages
+
+            write_pages()
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The roles in which language models are asked: who explains, who scores, and where each is reached."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.config import Config, EndpointConfig, OracleConfig, ScoringOracleConfig, SubjectConfig
+from pipeline.errors import ConfigError
+from pipeline.llm.requests import Client
+
+if TYPE_CHECKING:
+    from pipeline.llm.ledger.answers import Ledger
+    from pipeline.llm.local.client import LocalClient
+    from pipeline.llm.oracle.brain import Truth
+
+RoleName = Literal["explainer", "scorer"]
+ROLES: tuple[RoleName, ...] = ("explainer", "scorer")
+
+
+@dataclass(frozen=True)
+class Role:
+    """A model and how it is asked, as the config says.
+
+    Attributes:
+        name: The role.
+        provider: Who answers: a model in this process, one on a server, or the oracle.
+        model: Its name.
+        temperature: With which it writes.
+        max_draws: How often an answer of no use is asked for again.
+        endpoint: Where it is reached, where it runs on a server.
+        device: Where it runs in this process.
+        prices: The price file.
+        local_model: Where the model is and its precision, where it runs in this process.
+        oracle: How often the oracle errs and fails, where it answers.
+    """
+
+    name: RoleName
+    provider: str
+    model: str
+    temperature: float
+    max_draws: int
+    endpoint: EndpointConfig
+    device: str
+    prices: Path
+    local_model: SubjectConfig
+    oracle: OracleConfig
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a model in this process answers."""
+        return self.provider == "local"
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether no model answers, but the oracle."""
+        return self.provider == "oracle"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether answers cost nothing."""
+        return self.is_local or self.is_oracle
+
+    def open_client(
+        self, ledger: "Ledger | None" = None, read_truth: "Callable[[], Truth] | None" = None
+    ) -> Client:
+        """Whoever answers; nothing is sent yet. Raises ConfigError without its key.
+
+        Args:
+            ledger: Where probes go.
+            read_truth: From where an oracle has what it knows; without it, it knows nothing.
+        """
+        if self.is_local:
+            return self.local_client()
+        if self.is_oracle:
+            return self._oracle_client(read_truth)
+        from pipeline.llm.server.client import OpenAIClient
+
+        endpoint = self.endpoint
+        return OpenAIClient(
+            endpoint.base_url,
+            endpoint.api_key_env,
+            endpoint.max_concurrent,
+            endpoint.timeout_seconds,
+            endpoint.max_attempts,
+            ledger,
+            endpoint.api_key_header,
+        )
+
+    def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
+        from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
+        from pipeline.llm.oracle.client import OracleClient
+
+        own, rates = self.oracle, Rates()
+        truth = read_truth() if read_truth else truth_of((), {})
+        if isinstance(own, ScoringOracleConfig):
+            rates = Rates(own.false_positive_rate, own.false_negative_rate)
+        return OracleClient(self.model, Oracle(truth, lambda feature: rates), own.refusal_rate, own.garbled_rate)
+
+    def local_client(self) -> "LocalClient":
+        """The model in this process, loaded on first use. Raises SubjectError if there is none."""
+        from pipeline.llm.local.client import LocalClient
+
+        return LocalClient(self.local_model, self.device)
+
+
+def role_of(config: Config, name: RoleName) -> Role:
+    """A role of an experiment."""
+    section = config.explaining if name == "explainer" else config.scoring
+    return Role(
+        name,
+        section.provider,
+        section.model,
+        section.temperature,
+        section.max_draws,
+        config.endpoints.explainer if name == "explainer" else config.endpoints.scorer,
+        config.device,
+        config.budget.prices,
+        config.in_process(section),
+        section.oracle,
+    )
+
+
+def oracle_sentence(config: Config) -> str | None:
+    """A sentence that answers are no model's, and whose; None where models answer."""
+    oracles = [role for role in map(partial(role_of, config), ROLES) if role.is_oracle]
+    if not oracles:
+        return None
+    who = " and ".join(f"the {role.name} is an {role.model}" for role in oracles)
+    return f"A rehearsal: {who}. These are not a model's answers, and their scores say nothing about one."
+
+
+def check_endpoints(config: Config) -> None:
+    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0.
+
+    Raises SubjectError if a role's model in this process is not there.
+    """
+    for name in ROLES if config.budget.max_requests != 0 else ():
+        try:
+            role_of(config, name).open_client()
+        except ConfigError as error:
+            raise ConfigError(f"endpoints.{name}: {error}") from None

@@ -1,0 +1,66 @@
+"""What an explainer or a scorer is given to work with."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.asking.batches import Ask
+from pipeline.asking.roles import Role
+from pipeline.asking.windows import Vocabulary, load_vocabulary
+from pipeline.config import Config
+from pipeline.lake import Lake
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of an SAE's features, and a connection that sees the tables of these alone."""
+
+    lake: Lake
+    connection: duckdb.DuckDBPyConnection
+    sae: str
+    number: int
+
+    def create(self, name: str, **given: Any) -> None:
+        """Make a SQL file's rows a temporary table of its name."""
+        self.lake.create_temporary(self.connection, name, sae=self.sae, batch=self.number, **given)
+
+    def select(self, name: str | Path, **given: Any) -> duckdb.DuckDBPyRelation:
+        """The rows of a SQL file, by its name in `sql/` or by its path."""
+        return self.lake.select(self.connection, name, sae=self.sae, batch=self.number, **given)
+
+    def put(self, name: str, rows: pa.Table) -> None:
+        """Make rows a temporary table, in place of what has its name."""
+        self.connection.register("given_rows", rows)
+        self.connection.execute(f"create or replace temp table {name} as from given_rows")
+        self.connection.unregister("given_rows")
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a plug-in may use.
+
+    Attributes:
+        batch: The features, and the tables that know them.
+        role: The model that is asked, and how.
+        ask: Asks through the ledger and the budget.
+    """
+
+    batch: Batch
+    role: Role
+    ask: Ask
+
+    @property
+    def config(self) -> Config:
+        """The experiment's config."""
+        return self.batch.lake.config
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The subject model's tokens, by which windows are written."""
+        return load_vocabulary(self.batch.lake)
+
+

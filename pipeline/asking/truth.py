@@ -1,0 +1,19 @@
+"""What is true of a batch's windows, for an oracle that is asked about them."""
+
+from pipeline.asking.windows import load_vocabulary
+from pipeline.lake import Lake
+from pipeline.llm.oracle.brain import Truth, Window, truth_of
+
+
+def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
+    """The truth about a batch's examples, and about its fuzzing pairs where they are made."""
+    vocabulary = load_vocabulary(lake)
+    windows = lake.query("known_windows", sae=sae, batch=batch)
+    tokens = lake.query("known_tokens", sae=sae, batch=batch)
+    return truth_of(
+        (
+            Window(feature, vocabulary.render(token_ids, marked or ()), is_shown, label)
+            for feature, token_ids, marked, is_shown, label in windows.iter_rows()
+        ),
+        {feature: texts or [] for feature, texts in tokens.iter_rows()},
+    )

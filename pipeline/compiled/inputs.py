@@ -1,0 +1,59 @@
+"""What compiled code reads to make rows: firings and corpus as arrays, and the rows of the steps before."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from pipeline.firings.buckets import Bucket, Places, read_bucket
+from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.lake import Lake
+
+T = TypeVar("T")
+
+
+@dataclass
+class Inputs:
+    """What a function of `compiled` is given.
+
+    Attributes:
+        lake: The store of firings, and the settings.
+        sae: The SAE.
+        features: The features whose rows are made: those of a batch, or of some buckets.
+        places: What stands where in the corpus.
+        connection: It sees the tables, and the steps that were run once.
+        made: The rows of the other steps so far, by name.
+    """
+
+    lake: Lake
+    sae: str
+    features: range
+    places: Places
+    connection: duckdb.DuckDBPyConnection
+    made: dict[str, pa.Table] = field(default_factory=dict)
+    _shared: dict[Any, Any] = field(default_factory=dict)
+
+    @cached_property
+    def firings(self) -> Bucket:
+        """The firings of the features, which are those of one bucket."""
+        return read_bucket(self.lake, self.sae, self.features.start // BUCKET_FEATURES)
+
+    def table(self, name: str) -> pa.Table:
+        """The rows of a step before."""
+        return self.made[name] if name in self.made else self.connection.table(name).to_arrow_table()
+
+    def shared(self, kind: Callable[["Inputs"], T]) -> T:
+        """The one object of a class for these inputs: what several of its methods need is computed once."""
+        if kind not in self._shared:
+            self._shared[kind] = kind(self)
+        found: T = self._shared[kind]
+        return found
+
+
+def named(sae: str, n_rows: int) -> pa.DictionaryArray:
+    """The column `sae` of rows of one SAE, [n_rows]."""
+    return pa.DictionaryArray.from_arrays(np.zeros(n_rows, np.int8), [sae])

@@ -1,0 +1,30 @@
+"""The controls: explanations that should score no better than chance, against which the others are read."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.explainers.base import Explanation
+
+
+class Control(NamedTuple):
+    """A control explanation, and the name under which it stands in the tables."""
+
+    explainer: str
+    explanation: Explanation
+
+
+def controls(features: Sequence[int], own: Mapping[int, str | None]) -> Iterator[Control]:
+    """The empty explanation, and another feature's: that of the next feature whose words differ.
+
+    Args:
+        features: The features that get controls, in the order of their draw.
+        own: What each feature was explained by, if it was.
+    """
+    for feature in features:
+        yield Control("empty", Explanation(feature, ""))
+    explained = [feature for feature in features if own.get(feature)]
+    for place, feature in enumerate(explained):
+        for other in explained[place + 1 :] + explained[:place]:
+            if own[other] != own[feature]:
+                yield Control("other_feature", Explanation(feature, own[other]))
+                break

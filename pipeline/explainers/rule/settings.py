@@ -1,0 +1,9 @@
+"""`explaining.rule`: no keys of its own; rules are made as the section `rules` says."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """The chosen token rule in words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,94 @@
+"""The table `explanations`: every explainer of the config explains a batch, and some features get controls."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.asking.batches import Ask, BatchAsker
+from pipeline.asking.roles import role_of
+from pipeline.asking.tools import Batch, Tools
+from pipeline.explainers.base import Explainer, Explanation, Feature, Shown
+from pipeline.explainers.controls import controls
+from pipeline.lake import Lake, Published
+from pipeline.plugins import find_plugin
+from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import CONTROLS
+
+Row = dict[str, object]
+
+
+def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
+    """Explain the selected features of a batch; figures: explanations by status, requests sent and replayed.
+
+    Raises:
+        LakeError: An input is missing, or another run is at work on the batch.
+        ConfigError: The endpoint cannot be used as the config says.
+    """
+    lake.require(*STAGES["explanations"].inputs, sae=sae, batch=batch)
+    role = role_of(lake.config, "explainer")
+    with BatchAsker(lake, "explanations", role, sae, batch) as asker, lake.connect(sae, batch) as connection:
+        table = explanations_table(Batch(lake, connection, sae, batch), asker.ask)
+    names = lake.config.explaining.explainers
+    parts = {name: table.filter(pc.equal(table["explainer"], name)) for name in names}
+    parts[CONTROLS] = table.filter(pc.invert(pc.is_in(table["explainer"], pa.array(names))))
+    published = lake.write_parts("explanations", parts, sae=sae, batch=batch)
+    by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
+    return replace(published, figures={**by_status, **asker.figures})
+
+
+def explanations_table(batch: Batch, ask: Ask) -> pa.Table:
+    """The rows of `explanations` for the features that a batch's tables select."""
+    config = batch.lake.config
+    tools = Tools(batch, role_of(config, "explainer"), ask)
+    batch.create("batch_features")
+    selected = batch.select("explained_features").pl()
+    features = list(_features(batch, selected))
+    rows: list[Row] = []
+    own: dict[int, str | None] = {}
+    for name in config.explaining.explainers:
+        for explanation in load_explainer(name).explain(features, tools):
+            rows.append(_row(batch.sae, name, explanation))
+            own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
+    controlled = selected.filter("is_control").sort("place")["feature"].to_list()
+    rows += [_row(batch.sae, *control) for control in controls(controlled, own)]
+    rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
+    return pa.Table.from_pylist(rows, TABLES["explanations"].schema)
+
+
+def load_explainer(name: str) -> Explainer:
+    """The explainer of that name. Raises ConfigError if there is none."""
+    explainer: Explainer = find_plugin("explainers", name).load().explainer
+    return explainer
+
+
+def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str:
+    """The id of an explanation, 32 hex digits."""
+    return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
+
+
+def _features(batch: Batch, selected: pl.DataFrame) -> Iterator[Feature]:
+    shown: dict[int, list[Shown]] = {}
+    windows = batch.select("shown_examples").pl()
+    for feature, *window in windows.select("feature", "example_id", "token_ids", "activations").iter_rows():
+        shown.setdefault(feature, []).append(Shown(*window))
+    for feature, route, rule in selected.select("feature", "route", "rule").iter_rows():
+        yield Feature(feature, route, rule, shown.get(feature, []))
+
+
+def _row(sae: str, explainer: str, explanation: Explanation) -> Row:
+    return {
+        "explanation_id": explanation_id(sae, explanation.feature, explainer, explanation.draw),
+        "sae": sae,
+        "feature": explanation.feature,
+        "explainer": explainer,
+        "draw": explanation.draw,
+        "explanation": explanation.words,
+        "example_ids": list(explanation.example_ids),
+        "status": explanation.status,
+        "request_id": explanation.request_id,
+    }

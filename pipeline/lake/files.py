@@ -1,0 +1,290 @@
+"""The files of a lake: where a table lives, and how it is written, whole or not at all.
+
+A table's files are `<table>/<stage_hash>/<partition>.parquet`, next to one empty file with the schema so
+that a view never fails. Everything is written under `.tmp/` and renamed into place; a reader sees the old
+table or the new one.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config
+from pipeline.errors import LakeError
+from pipeline.tables import TABLES
+from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
+
+SCHEMA_FILE = "schema.parquet"
+LEDGER_FOLDER = "ledger"
+_ROWS_PER_GROUP = 122_880
+_STALE_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a stage wrote: the table, its file or folder, and its number of rows."""
+
+    table: str
+    path: Path
+    n_rows: int
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+
+
+class Files:
+    """The files of one experiment's tables. `hashes` is what they were made from (see `sources.fix_sources`).
+
+    Its `config` is the given one with `auto` precisions as the lake has fixed them.
+    """
+
+    def __init__(self, config: Config, hashes: SourceHashes) -> None:
+        self.config = config.in_precision(hashes.dtype) if hashes.dtype else config
+        self.hashes = hashes
+        self.root = config.lake_folder
+
+    # Where a table lives ------------------------------------------------------------------------------
+
+    def parts(self, table: str) -> tuple[str | None, ...]:
+        """The plug-ins that make a table, each in files of its own; (None,) for all other tables."""
+        return parts_of(self.config, table)
+
+    def folder(self, table: str, sae: str | None = None, part: str | None = None) -> Path:
+        """The folder of a table's current version; for a table of SAEs or plug-ins, of one of them."""
+        return self.root / table / self._versions[table, sae if TABLES[table].is_by_sae else None, part]
+
+    def path(
+        self,
+        table: str,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+        batch: int | None = None,
+        part: str | None = None,
+    ) -> Path:
+        """The file of a partition, or its folder where it has several; `part` is the plug-in that makes it."""
+        folder = self.folder(table, sae, part)
+        match TABLES[table].partition:
+            case "all":
+                return folder / "all.parquet"
+            case "shard":
+                return folder / f"{shard:05d}.parquet"
+            case "sae_shard":
+                return folder / f"{sae}" / f"{shard:05d}"
+            case "sae":
+                return folder / (f"{sae}" if TABLES[table].is_folder else f"{sae}.parquet")
+            case "sae_batch":
+                return folder / f"{sae}" / f"{batch:05d}.parquet"
+            case "ledger":
+                return self.root / LEDGER_FOLDER
+
+    def has(
+        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+    ) -> bool:
+        """Whether the partition has been published in the current version, by every plug-in that makes it."""
+        paths = [self.path(table, sae=sae, shard=shard, batch=batch, part=part) for part in self.parts(table)]
+        return all(path.exists() for path in paths)
+
+    def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
+        """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""
+        saes = [sae] if sae else list(self.config.sae_names)
+        shards = list(range(self.config.corpus.shards))
+        match TABLES[table].partition:
+            case "all":
+                return self.has(table)
+            case "shard":
+                return all(self.has(table, shard=shard) for shard in shards)
+            case "sae_shard":
+                return all(self.has(table, sae=each, shard=shard) for each in saes for shard in shards)
+            case "sae":
+                return all(self.has(table, sae=each) for each in saes)
+            case "sae_batch":
+                batches = range(self.config.n_batches) if batch is None else [batch]
+                return all(self.has(table, sae=each, batch=number) for each in saes for number in batches)
+            case "ledger":
+                return True
+
+    def require(self, *tables: str, sae: str | None = None, batch: int | None = None) -> None:
+        """Raise LakeError, saying what to materialise, unless these tables are complete."""
+        for table in tables:
+            if not self.is_complete(table, sae, batch):
+                of = f" of SAE '{sae}'" if sae and TABLES[table].is_by_sae else ""
+                of += f", batch {batch}" if batch is not None and TABLES[table].partition == "sae_batch" else ""
+                raise LakeError(
+                    f"table '{table}'{of} is not complete in '{self.root}'; materialise "
+                    f"'{self.config.name}/{table}' first"
+                )
+
+    @cached_property
+    def _versions(self) -> Versions:
+        """Stage hash by table, SAE or None, and plug-in or None."""
+        known: Versions = {}
+        return {
+            (name, sae, part): stage_hash(self.config, name, self.hashes, sae, known, part)
+            for name, table in TABLES.items()
+            if table.partition != "ledger"
+            for sae in (self.config.sae_names if table.is_by_sae else (None,))
+            for part in self.parts(name)
+        }
+
+    # Writing ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self, target: Path) -> Iterator[Path]:
+        """A temporary path that becomes `target`, file or folder, by one rename if the body succeeds.
+
+        After a kill at any point `target` is what it was. Into a folder that is already there the files are
+        renamed one by one: its name is a stage hash, so that they hold the rows that it held.
+        """
+        temporary = self._temporary(target.name)
+        try:
+            yield temporary
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                kept = {path.name for path in temporary.iterdir()}
+                for path in temporary.iterdir():
+                    path.replace(target / path.name)
+                for path in target.iterdir():
+                    if path.name not in kept:
+                        path.unlink()
+            else:
+                temporary.replace(target)
+        finally:
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
+            else:
+                temporary.unlink(missing_ok=True)
+
+    def write(
+        self,
+        table: str,
+        rows: pa.RecordBatchReader | pa.Table,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+        batch: int | None = None,
+        part: str | None = None,
+    ) -> Published:
+        """Publish one partition from rows that have the table's columns; types are cast, never names.
+
+        Raises LakeError if a column is missing, unknown or out of order.
+        """
+        declared = TABLES[table]
+        if rows.schema.names != declared.schema.names:
+            raise LakeError(f"rows for '{table}' have columns {rows.schema.names}, not {declared.schema.names}")
+        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+        target = self.path(table, sae=sae, shard=shard, batch=batch, part=part)
+        self.ensure_schema_file(table, sae, part)
+        n_rows = 0
+        with self.writing(target) as temporary, RowGroupWriter(temporary, declared.schema) as writer:
+            for some in batches:
+                n_rows += some.num_rows
+                writer.write(some.cast(declared.schema))
+        return Published(table, target, n_rows)
+
+    def write_parts(self, table: str, rows: Mapping[str, pa.Table], *, sae: str, batch: int) -> Published:
+        """Publish a batch of a table that plug-ins make: the rows of each in a file of its own, empty ones too."""
+        empty = TABLES[table].schema.empty_table()
+        published = [
+            self.write(table, rows.get(str(part), empty), sae=sae, batch=batch, part=part)
+            for part in self.parts(table)
+        ]
+        fullest = max(published, key=lambda each: each.n_rows)
+        return replace(fullest, n_rows=sum(each.n_rows for each in published))
+
+    def ensure_schema_file(self, table: str, sae: str | None = None, part: str | None = None) -> None:
+        """Put the empty file with the table's schema into its current folder."""
+        target = self.folder(table, sae, part) / SCHEMA_FILE
+        if not target.exists():
+            with self.writing(target) as temporary:
+                pq.write_table(TABLES[table].schema.empty_table(), temporary)
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A folder on the lake's own disk that is gone afterwards."""
+        folder = self._temporary(name)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def resumable(self, name: str) -> Iterator[Path]:
+        """A folder on the lake's own disk that a killed run finds again by its name; gone after a success."""
+        folder = self.root / ".tmp" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
+
+    def _temporary(self, name: str) -> Path:
+        folder = self.root / ".tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
+
+    # Old versions -------------------------------------------------------------------------------------
+
+    def clean(self) -> list[Path]:
+        """Remove version folders that no view points at, and temporary files over a day old; their paths."""
+        current = {self.folder(*version) for version in self._versions}
+        old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
+        stale = [
+            path
+            for folder in (self.root, self.config.subject.converted_folder)
+            for path in (folder / ".tmp").glob("*")
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS
+        ]
+        for path in (*old, *stale):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return [*old, *stale]
+
+
+class RowGroupWriter:
+    """A Parquet writer that gathers small batches into row groups of a useful size."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+        self._pending: list[pa.RecordBatch] = []
+        self._n_pending = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; they reach the file in row groups."""
+        self._pending.append(batch)
+        self._n_pending += batch.num_rows
+        if self._n_pending >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._n_pending:
+            self._writer.write_table(pa.Table.from_batches(self._pending, self._schema))
+        self._pending, self._n_pending = [], 0
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in its nearest parent that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

@@ -1,0 +1,199 @@
+"""A lake as SQL sees it: every table a view, in a connection of its own or in `catalog.duckdb`.
+
+The catalog holds nothing but views on the current folders, by paths below the lake, so that a lake can be moved:
+whoever opens it says where the lake is (`open_catalog`).
+"""
+
+import contextlib
+import glob
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from pipeline.errors import LakeError
+from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Files
+from pipeline.tables import TABLES, Table
+from pipeline.tables.sql import config_value, parameters_of, sql_text
+
+CATALOG_FILE = "catalog.duckdb"
+
+Given = Mapping[str, pa.Table | pa.RecordBatchReader | Sequence[Path]]
+"""Relations by name that are handed to a connection: rows (a reader's can be read once), or Parquet files."""
+
+
+class Lake(Files):
+    """One experiment's tables, as files and as views."""
+
+    # SQL ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def connect(
+        self, sae: str | None = None, batch: int | None = None, given: Given | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection that sees every table as a view; only rows of the SAE and the batch, if given.
+
+        `given` are relations beside the tables, or in place of them: rows, or the Parquet files that hold them.
+        """
+        with self.scratch("duckdb") as spill:
+            settings: dict[str, str | bool | int | float | list[str]] = {
+                "memory_limit": self.config.machine.memory_limit,
+                "temp_directory": str(spill),
+            }
+            with duckdb.connect(config=settings) as connection:
+                connection.execute("set enable_progress_bar = false")  # ours go by shard, bucket and request
+                self._create_views(connection, [sae] if sae else list(self.config.sae_names), batch, given or {})
+                for name, rows in (given or {}).items():
+                    if isinstance(rows, pa.Table | pa.RecordBatchReader):
+                        connection.register(name, rows)
+                    else:
+                        connection.read_parquet([str(path) for path in rows]).create_view(name)
+                yield connection
+
+    def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
+        """Fill the temporary table `name` by `<name>.sql`, in place of what it held.
+
+        Parameters are named `$<section>_<key>` after the config; `values` go before it.
+        """
+        text = sql_text(name)
+        connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
+
+    def select(
+        self, connection: duckdb.DuckDBPyConnection, name: str | Path, **values: Any
+    ) -> duckdb.DuckDBPyRelation:
+        """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
+        text = sql_text(name)
+        return connection.sql(text, params=self._parameters(text, values))
+
+    def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
+        """The rows of `<name>.sql` over the lake, small enough for memory."""
+        with self.connect(sae, batch) as connection:
+            rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
+            return rows
+
+    def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
+        """The values of a SQL text's `$names`: from `values`, else from the config; a batch has its features."""
+        if (batch := values.get("batch")) is not None:
+            size = self.config.selection.batch_size
+            values = {"first_feature": batch * size, "end_feature": (batch + 1) * size, **values}
+        return {
+            name: values[name] if name in values else config_value(self.config, name)
+            for name in parameters_of(text)
+        }
+
+    # Views --------------------------------------------------------------------------------------------
+
+    def refresh_catalog(self) -> Path:
+        """Rebuild `catalog.duckdb`, views on every table's current folder, and put it in place by rename."""
+        target = self.root / CATALOG_FILE
+        with self.writing(target) as temporary:
+            with duckdb.connect(str(temporary)) as connection:
+                _look_below(connection, self.root)
+                self._create_views(connection, list(self.config.sae_names), are_below="," not in str(self.root))
+                for name, table in TABLES.items():
+                    connection.execute(f"comment on view {name} is {_quoted(table.row)}")
+            Path(f"{temporary}.wal").unlink(missing_ok=True)
+        return target
+
+    def _create_views(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        saes: Sequence[str],
+        batch: int | None = None,
+        given: Collection[str] = (),
+        are_below: bool = False,
+    ) -> None:
+        """A view a table that is not given; `are_below`: by paths below the lake."""
+        # DDL takes no parameters, so these few statements are put together here and nowhere else.
+        connection.begin()
+        lake = Path() if are_below else Path(glob.escape(str(self.root)))  # a [ in its name is no pattern
+        connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
+        for name, table in TABLES.items():
+            if name in given:
+                continue
+            if table.partition == "ledger":
+                paths = [self._ledger_lines()]
+            else:
+                parts = [(sae, part) for sae in (saes if table.is_by_sae else [None]) for part in self.parts(name)]
+                for sae, part in parts:
+                    self.ensure_schema_file(name, sae, part)
+                paths = [path for sae, part in parts for path in self._files(table, sae, batch, part)]
+            files = f"[{', '.join(_quoted(lake / path.relative_to(self.root)) for path in paths)}]"
+            select = _select_requests if table.partition == "ledger" else _select_rows
+            connection.execute(f"create view {name} as {select(table, files)}")
+        connection.commit()
+
+    def _files(self, table: Table, sae: str | None, batch: int | None, part: str | None) -> Iterator[Path]:
+        """The files of a table's current version, as globs; first the empty one, whose types the view has."""
+        folder = self.folder(table.name, sae, part)
+        yield folder / SCHEMA_FILE
+        if table.partition != "sae_batch" or batch is None:
+            yield folder / "**" / "*.parquet"
+        elif (path := self.path(table.name, sae=sae, batch=batch, part=part)).exists():
+            yield path
+
+    def _ledger_lines(self) -> Path:
+        """The ledger's files, as a glob; an empty one is there, as a view of no file is an error."""
+        folder = self.root / LEDGER_FOLDER
+        empty = folder / "empty.jsonl"
+        if not empty.exists():
+            with self.writing(empty) as temporary:
+                temporary.touch()
+        return folder / "**" / "*.jsonl"
+
+
+def open_catalog(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the catalog of the lake in a folder, wherever it was made.
+
+    Raises LakeError if there is none yet.
+    """
+    path = folder / CATALOG_FILE
+    if not path.is_file():
+        raise LakeError(f"no lake at '{folder}': it has no {CATALOG_FILE}; 'make run' makes it")
+    connection = duckdb.connect(str(path), read_only=True)
+    _look_below(connection, folder)
+    return connection
+
+
+def _look_below(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Let a connection and its cursors find paths below a lake's folder.
+
+    DuckDB cuts the setting at commas, so that a lake with one in its path has a catalog of absolute paths.
+    """
+    connection.execute(f"set global file_search_path = {_quoted(folder.absolute())}")
+
+
+def _select_rows(table: Table, files: str) -> str:
+    """A select of a table's Parquet files, with the columns that are computed."""
+    columns = [column.name for column in table.columns]
+    columns += [f"{each.expression} as {each.name}" for each in table.derived]
+    return f"select {', '.join(columns)} from read_parquet({files})"
+
+
+def _select_requests(table: Table, files: str) -> str:
+    """A select of the ledger's lines: the last of each request, failures last; a torn line falls away."""
+    names = ", ".join(column.name for column in table.columns)
+    types = ", ".join(f"{column.name}: '{_sql_type(column.type)}'" for column in table.columns)
+    return (
+        f"select {names} from read_json({files}, format = 'newline_delimited', ignore_errors = true, "
+        f"columns = {{{types}}}) where request_id is not null "
+        "qualify row_number() over (partition by request_id "
+        "order by status in ('http_error', 'budget'), requested_at desc) = 1"
+    )
+
+
+def _quoted(value: Path | str) -> str:
+    """A SQL string."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    """The DuckDB type of an Arrow type, for reading JSON."""
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return "struct(" + ", ".join(f"{field.name} {_sql_type(field.type)}" for field in kind) + ")"
+    return {"string": "varchar", "int64": "bigint", "double": "double"}[str(kind)]

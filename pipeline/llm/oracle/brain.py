@@ -1,0 +1,126 @@
+"""What an oracle knows and how it errs: from a prompt's text to an answer's.
+
+To an explainer's prompt it answers with the feature whose windows it was shown, to a scorer's with what is true of
+each text. It judges by the best that it has: what it knows of the text, where the explanation names a feature;
+else what the explanation's quoted words say (`judges.literal`); else by the texts' likeness (`judges.alike`).
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.llm.oracle.judges import alike, chance, is_literal, literal
+from pipeline.llm.oracle.prompts import plain, read_question, shown_windows
+
+_NAMED = re.compile(r"\bfeature (\d+)\b")
+
+
+class Window(NamedTuple):
+    """What is true of a window as prompts show it.
+
+    Attributes:
+        feature: The feature that is asked about.
+        text: Its text with its marks.
+        is_shown: Whether the feature's explainer is shown it.
+        label: Whether the feature fires in it, or just its marks are right.
+    """
+
+    feature: int
+    text: str
+    is_shown: bool
+    label: bool
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the oracle knows of an SAE's features.
+
+    Attributes:
+        labels: By (feature, text as a prompt shows it): the feature fires in it, or just its marks are right.
+        shown: By plain text, the features whose explainers are shown it.
+        words: By feature, what the oracle calls it; holds `feature <number>`.
+    """
+
+    labels: Mapping[tuple[int, str], bool]
+    shown: Mapping[str, frozenset[int]]
+    words: Mapping[int, str]
+
+
+def truth_of(windows: Iterable[Window], tokens: Mapping[int, Sequence[str]]) -> Truth:
+    """The truth in some windows; `tokens` are each feature's top tokens. Of equal texts that differ no is told."""
+    labels: dict[tuple[int, str], bool] = {}
+    shown: dict[str, set[int]] = {}
+    for window in windows:
+        key = (window.feature, window.text)
+        labels[key] = labels.get(key, True) and window.label
+        if window.is_shown:
+            shown.setdefault(plain(window.text), set()).add(window.feature)
+    return Truth(
+        labels=labels,
+        shown={text: frozenset(features) for text, features in shown.items()},
+        words={feature: _words(feature, texts) for feature, texts in tokens.items()},
+    )
+
+
+class Rates(NamedTuple):
+    """How often the oracle errs: of the texts whose answer is no, and of those whose answer is yes."""
+
+    false_positive: float = 0.0
+    false_negative: float = 0.0
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Answers prompts, the same way each time.
+
+    Attributes:
+        truth: What it knows.
+        rates: How often it errs, by the feature that an explanation names; None where it names none.
+        omission_rate: The chance that it leaves a text of a prompt of several out.
+    """
+
+    truth: Truth
+    rates: Callable[[int | None], Rates] = lambda feature: Rates()
+    omission_rate: float = 0.0
+
+    def answer(self, prompt: str) -> str:
+        """What it says to a prompt: the text of the chat's last message."""
+        asked = read_question(prompt)
+        if asked is None:
+            return f"[EXPLANATION]: {self._explanation(shown_windows(prompt))}"
+        said = self._judge(asked.explanation, asked.texts)
+        left_out = {
+            place
+            for place in range(len(said))
+            if chance(prompt, str(place + 1), "failure") < self.omission_rate
+        }
+        return asked.answer(said, left_out)
+
+    def _explanation(self, windows: Iterable[str]) -> str:
+        """What the feature is called for which most of the windows are shown."""
+        features = Counter(feature for text in windows for feature in sorted(self.truth.shown.get(text, ())))
+        for feature, _ in features.most_common(1):
+            return self.truth.words.get(feature, f"feature {feature}")
+        return "nothing that I know"
+
+    def _judge(self, explanation: str, texts: Sequence[str]) -> list[bool]:
+        named = _NAMED.search(explanation)
+        feature = int(named[1]) if named else None
+        by_words = [literal(explanation, text) for text in texts] if is_literal(explanation) else alike(texts)
+        if feature is not None:
+            known = [self.truth.labels.get((feature, text)) for text in texts]
+            by_words = [other if label is None else label for label, other in zip(known, by_words, strict=True)]
+        rates, about = self.rates(feature), explanation if feature is None else str(feature)
+        return [
+            says != (chance(about, text, "error") < (rates.false_negative if says else rates.false_positive))
+            for says, text in zip(by_words, texts, strict=True)
+        ]
+
+
+def _words(feature: int, tokens: Sequence[str]) -> str:
+    """A feature's explanation: its first tokens, on one line, as long as a sentence."""
+    listed = ", ".join(json.dumps(token, ensure_ascii=True) for token in tokens[:5])
+    return f"feature {feature}, which fires on tokens such as {listed} where the context calls for it"

@@ -1,0 +1,64 @@
+"""The oracle as whoever answers: no server, no key, no cost."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from pipeline.llm.oracle.brain import Oracle
+from pipeline.llm.oracle.judges import chance
+from pipeline.llm.requests import Answer, Request
+
+_AT_ONCE = 256
+"""Answers handed over together: the ledger syncs once for them."""
+
+GARBLED = "It all depends on how one looks at it."
+"""What can be read as no answer to anything."""
+
+
+class OracleClient:
+    """Answers with an oracle, in this process; it counts no tokens.
+
+    Args:
+        name: The model's name that its answers carry.
+        oracle: Who knows.
+        refusal_rate: The chance that it refuses a request, by hash.
+        garbled_rate: The chance that what it says cannot be read, by hash.
+    """
+
+    def __init__(self, name: str, oracle: Oracle, refusal_rate: float = 0.0, garbled_rate: float = 0.0) -> None:
+        self._name = name
+        self._oracle = oracle
+        self._refusal_rate = refusal_rate
+        self._garbled_rate = garbled_rate
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        """One answer a request, in their order."""
+        for first in range(0, len(requests), _AT_ONCE):
+            yield [self._answered(request) for request in requests[first : first + _AT_ONCE]]
+
+    def _answered(self, request: Request) -> Answer:
+        text, finish_reason = self._said(request), "stop"
+        if _is_drawn(request, "refusal", self._refusal_rate):
+            text, finish_reason = None, "refusal"
+        choices = request.choices if text in (request.choices or ()) else None
+        return Answer(
+            request_id=request.request_id,
+            status="refused" if text is None else "ok",
+            text=text,
+            probabilities={choice: float(choice == text) for choice in choices} if choices else None,
+            choice_mass=1.0 if choices else None,
+            resolved_model=self._name,
+            finish_reason=finish_reason,
+            attempts=1,
+            requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            error="the oracle refuses" if text is None else None,
+        )
+
+    def _said(self, request: Request) -> str | None:
+        if _is_drawn(request, "garbled", self._garbled_rate):
+            return GARBLED
+        return self._oracle.answer(request.messages[-1].content)
+
+
+def _is_drawn(request: Request, what: str, rate: float) -> bool:
+    """Whether a hash of a request falls below a rate; another draw of it has another."""
+    return chance(request.messages[-1].content, str(request.draw), what) < rate

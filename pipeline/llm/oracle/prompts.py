@@ -1,0 +1,54 @@
+"""Prompts as an oracle reads them: what stands in their last message, and nothing else."""
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+_EXAMPLE = re.compile(r"^Example \d+: (.*)$", re.MULTILINE)
+_QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
+_TEXT = re.compile(r"^(?:Text:|\d+\.) (.*)$", re.MULTILINE)
+_STRENGTH = re.compile(r" \(\d+\)(?=\s*>>)")
+
+
+class Asked(NamedTuple):
+    """What a scorer's prompt asks.
+
+    Attributes:
+        explanation: The words by which the texts are to be judged; empty for the control without any.
+        texts: The windows, with their marks.
+        is_one: Whether the answer is Yes or No, and not an object by number.
+    """
+
+    explanation: str
+    texts: list[str]
+    is_one: bool
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the question is about marked tokens."""
+        return any("<<" in text for text in self.texts)
+
+    def answer(self, said: Sequence[bool], left_out: Collection[int] = ()) -> str:
+        """The answer that says so of each text; `left_out` are places of texts that it passes over."""
+        if self.is_one:
+            return "Yes" if said[0] else "No"
+        return json.dumps({str(place + 1): each for place, each in enumerate(said) if place not in left_out})
+
+
+def read_question(prompt: str) -> Asked | None:
+    """What a scorer's prompt asks; None if it is no scorer's."""
+    found = _QUESTION.match(prompt)
+    if not found:
+        return None
+    return Asked(found[1], _TEXT.findall(found[2]), found[2].startswith("Text: "))
+
+
+def shown_windows(prompt: str) -> list[str]:
+    """The windows that an explainer's prompt shows, as `plain` text."""
+    return [plain(text) for text in _EXAMPLE.findall(prompt)]
+
+
+def plain(text: str) -> str:
+    """A window's text without marks, the strengths in them, and white space, some of which keeps marks apart."""
+    return re.sub(r"<<|>>|\s", "", _STRENGTH.sub("", text))

@@ -1,0 +1,134 @@
+"""Plug-ins: explainers, scorers and SAE formats, each a folder or a file, found by its name.
+
+A folder below `pipeline/explainers` or `pipeline/scorers` that holds a `settings.py` is a plug-in, and so is a
+module of `pipeline/sae/formats`. Other packages add theirs by an entry point whose value is such a package:
+
+    [project.entry-points."latentlake.scorers"]
+    capitals = "my_package.capitals"
+
+Finding lists folders. Of a plug-in only `settings.py`, which imports nothing but pydantic, is imported with the
+config; the rest of it when it is used.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from pipeline.errors import ConfigError, nearest
+
+Kind = Literal["explainers", "scorers", "formats"]
+
+_ROOT = Path(__file__).parent
+_HOMES: dict[Kind, str] = {"explainers": "explainers", "scorers": "scorers", "formats": "sae/formats"}
+_SETTINGS = "settings.py"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plug-in as it was found, before it is imported.
+
+    Attributes:
+        kind: What it is.
+        name: Its name in the config and in every table.
+        module: The package or module that it is, by its dotted name.
+        path: Its folder, or its file.
+    """
+
+    kind: Kind
+    name: str
+    module: str
+    path: Path
+
+    def load(self) -> ModuleType:
+        """The plug-in itself, imported. Raises ConfigError if it cannot be."""
+        try:
+            return importlib.import_module(self.module)
+        except ImportError as error:
+            raise ConfigError(f"{self.kind[:-1]} '{self.name}' cannot be imported: {error}") from None
+
+    @cached_property
+    def settings(self) -> Any:
+        """Its section of the config, the class `Settings` of its `settings.py`; nothing else of it is imported."""
+        name = f"{self.module}.settings"
+        spec = importlib.util.spec_from_file_location(name, self.path / _SETTINGS)
+        if spec is None or spec.loader is None or not (self.path / _SETTINGS).is_file():
+            raise ConfigError(f"{self.kind[:-1]} '{self.name}' has no {_SETTINGS} in '{self.path}'")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.Settings
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the names and contents of its code, prompts and SQL: part of the versions of its rows."""
+        return _digest(self.path.rglob("*") if self.path.is_dir() else [self.path])
+
+
+@cache
+def find_plugins(kind: Kind) -> dict[str, Plugin]:
+    """Every plug-in of a kind by its name; the house's own first. Raises ConfigError if two have one name."""
+    found: dict[str, Plugin] = {}
+    for plugin in (*_own(kind), *_installed(kind)):
+        if plugin.name in found:
+            raise ConfigError(
+                f"two {kind} are named '{plugin.name}': {found[plugin.name].module} and {plugin.module}; "
+                "uninstall one of them"
+            )
+        found[plugin.name] = plugin
+    return found
+
+
+def find_plugin(kind: Kind, name: str) -> Plugin:
+    """The plug-in of that name. Raises ConfigError with the nearest names."""
+    found = find_plugins(kind)
+    if name not in found:
+        raise ConfigError(f"no {kind[:-1]} is named '{name}'; nearest: {nearest(name, found)}")
+    return found[name]
+
+
+@cache
+def shared_digest(kind: Kind) -> str:
+    """SHA-256 over the code and prompts that plug-ins of a kind share: what lies beside their folders."""
+    home = _ROOT / _HOMES[kind]
+    own = [plugin.path for plugin in find_plugins(kind).values()]
+    return _digest(file for file in home.rglob("*") if not any(file.is_relative_to(path) for path in own))
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """A hash over the names and contents of code, prompts and SQL among some files, in any order."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        if file.suffix in {".py", ".txt", ".sql"}:
+            digest.update(f"{file.name}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _own(kind: Kind) -> list[Plugin]:
+    folder = _ROOT / _HOMES[kind]
+    package = f"pipeline.{_HOMES[kind].replace('/', '.')}"
+    if kind == "formats":
+        paths = [path for path in folder.glob("*.py") if not path.stem.startswith("_")]
+    else:
+        paths = [path.parent for path in folder.glob(f"*/{_SETTINGS}")]
+    return [Plugin(kind, path.stem, f"{package}.{path.stem}", path) for path in sorted(paths)]
+
+
+def _installed(kind: Kind) -> list[Plugin]:
+    """Those that other packages name; the packages are looked up, not imported."""
+    plugins = []
+    for point in sorted(entry_points(group=f"latentlake.{kind}"), key=lambda point: point.name):
+        spec = importlib.util.find_spec(point.value)
+        if spec is None or spec.origin is None:
+            raise ConfigError(f"{kind[:-1]} '{point.name}' names a package that is not there: '{point.value}'")
+        origin = Path(spec.origin)
+        path = origin.parent if origin.name == "__init__.py" else origin
+        plugins.append(Plugin(kind, point.name, point.value, path))
+    return plugins

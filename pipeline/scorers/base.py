@@ -1,0 +1,64 @@
+"""What a scorer is: questions about explanations in, predictions out."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.asking.tools import Batch, Tools
+from pipeline.tables import TABLES
+
+
+class Prediction(NamedTuple):
+    """What a scorer says to one question; the fields are columns of the table `predictions`.
+
+    Attributes:
+        explanation_id: The explanation that is judged.
+        feature: Its feature.
+        question_id: The question.
+        example_id: The window that it is about, or None.
+        marked: Positions that were marked in it, or None.
+        label: The true answer, or None.
+        prediction: The scorer's answer; None unless the status is `ok`.
+        probability: The scorer's probability of yes, where it gives one.
+        status: As in the table.
+        request_id: The request that it came from, or None.
+        values: Predicted activations, for simulation; else None.
+    """
+
+    explanation_id: str
+    feature: int
+    question_id: str
+    example_id: str | None
+    marked: Sequence[int] | None
+    label: bool | None
+    prediction: bool | None
+    probability: float | None
+    status: str
+    request_id: str | None
+    values: Sequence[float] | None = None
+
+
+class Scorer(Protocol):
+    """A plug-in: the object `scorer` of a package below `pipeline/scorers`."""
+
+    name: str
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """The questions about the explanations of `scored_explanations`, which the batch's connection sees.
+
+        Columns: explanation_id, feature, question_id, example_id, marked, label, and draw, the place in which a
+        question comes among those of its explanation and label.
+        """
+        ...
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """A prediction for each question that is put, in any order; it may ask several times."""
+        ...
+
+
+def prediction_rows(sae: str, scorer: str, predictions: Sequence[Prediction]) -> pa.Table:
+    """Predictions as rows of the table."""
+    own = {"sae": sae, "scorer": scorer, "role": "test"}
+    return pa.Table.from_pylist([{**each._asdict(), **own} for each in predictions], TABLES["predictions"].schema)

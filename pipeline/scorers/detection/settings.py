@@ -1,0 +1,9 @@
+"""`scoring.detection`: no keys of its own; its questions are put as the section `scoring` says."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """Does the feature fire in this window? (Juang et al. 2024)"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,9 @@
+"""`scoring.fuzzing`: no keys of its own; its questions are put as the section `scoring` says."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """Are the right tokens of this window marked? (Juang et al. 2024)"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

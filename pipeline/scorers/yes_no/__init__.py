@@ -1,0 +1,76 @@
+"""Scorers that ask yes or no of a window: what they share, so that each is its prompts, its SQL and a line.
+
+A prompt puts one or several questions about one explanation; rounds say which questions are put next.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.tools import Batch, Tools
+from pipeline.llm import Answer
+from pipeline.plugins import find_plugin
+from pipeline.scorers.base import Prediction
+from pipeline.scorers.yes_no.answers import Said, read_answer
+from pipeline.scorers.yes_no.requests import Prompt, half_right, prompts_of
+from pipeline.scorers.yes_no.rounds import Rounds
+
+
+@dataclass(frozen=True)
+class YesNo:
+    """A scorer whose questions are windows, with marks or without.
+
+    Attributes:
+        name: Its name. In its folder are its instructions, `one.txt` for a prompt of one question, `many.txt` for
+            several, and `questions.sql`, unless its questions are the rows of `sql/questions/<name>.sql`.
+    """
+
+    name: str
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """The rows of its SQL."""
+        own = find_plugin("scorers", self.name).path / "questions.sql"
+        return batch.select(own if own.is_file() else self.name)
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """Put the questions round by round, until each explanation is told well enough or has none left."""
+        rounds = Rounds(tools.batch, self.name, questions)
+        for due in rounds:
+            prompts = list(prompts_of(self.name, due, tools))
+            answers = tools.ask([_to_ask(prompt) for prompt in prompts])
+            predictions = [
+                prediction
+                for prompt in prompts
+                for prediction in _predictions(prompt, answers[prompt.request.request_id])
+            ]
+            rounds.record(predictions)
+            yield from predictions
+
+
+def _to_ask(prompt: Prompt) -> ToAsk:
+    return ToAsk(prompt.request, lambda answer: _read(prompt, answer).values is not None, half_right(prompt))
+
+
+def _read(prompt: Prompt, answer: Answer) -> Said:
+    return read_answer(answer, len(prompt.questions), is_one=prompt.request.choices is not None)
+
+
+def _predictions(prompt: Prompt, answer: Answer) -> Iterator[Prediction]:
+    """A prediction a question; an answer that cannot be used leaves its questions unscored."""
+    said = _read(prompt, answer) if answer.status == "ok" else Said(None, None)
+    status = "unparsed" if answer.status == "ok" and said.values is None else answer.status
+    for number, question in enumerate(prompt.questions):
+        yield Prediction(
+            explanation_id=prompt.explanation_id,
+            feature=prompt.request.feature,
+            question_id=question.question_id,
+            example_id=question.example_id,
+            marked=question.marked,
+            label=question.label,
+            prediction=None if said.values is None else said.values[number],
+            probability=said.probability,
+            status=status,
+            request_id=answer.request_id,
+        )

@@ -1,0 +1,109 @@
+"""What a scorer's answer says: one truth value a question, or nothing at all.
+
+Asked for an object by number, models write it with text before it, in another order, over several lines, as a
+list, or as numbered lines. That is read, from what a model says in the end and not from its thoughts; an answer of
+another length, or one that could be read in two ways, is not guessed at.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.llm import Answer
+from pipeline.llm.texts import final_text
+
+_LIST = re.compile(r"\[[^\[\]]*\]")
+_OBJECT = re.compile(r"\{[^{}]*\}")
+_LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*[.:)=-][^\w\n]+(\w+)[^\w\n]*$", re.MULTILINE)
+_WORD = re.compile(r"[A-Za-z]+")
+_YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
+
+
+class Said(NamedTuple):
+    """What an answer says: the probability of yes, where one question was put, and a truth value a question."""
+
+    probability: float | None
+    values: list[bool] | None
+
+
+def read_answer(answer: Answer, n: int, *, is_one: bool) -> Said:
+    """What an answer to n questions says; `is_one`: they were put as the choice between Yes and No."""
+    text = answer.text or ""
+    if not is_one:
+        return Said(None, parse_many(text, n))
+    probability = probability_of_yes(answer.probabilities)
+    said = probability >= 0.5 if probability is not None else parse_one(text)
+    return Said(probability, None if said is None else [said])
+
+
+def parse_many(text: str, n: int) -> list[bool] | None:
+    """The n truth values of an object with keys 1 to n, a list, or else of lines with these numbers; None without.
+
+    If several objects or lists of that length stand there and differ, it is ambiguous and None.
+    """
+    return _many(final_text(text) or "", n)
+
+
+def _many(text: str, n: int) -> list[bool] | None:
+    """`parse_many` of a final text."""
+    found = [_object_values(each) for each in _OBJECT.findall(text)]
+    found += [_list_values(each) for each in _LIST.findall(text)]
+    if all(values is None for values in found):
+        found = [_numbered_values(_LINE.findall(text))]
+    fitting = [values for values in found if values is not None and len(values) == n]
+    if not fitting or any(values != fitting[0] for values in fitting):
+        return None
+    return fitting[0]
+
+
+def parse_one(text: str) -> bool | None:
+    """The truth value of an answer to one question: its first word, if no later word contradicts it.
+
+    A bare number is none: to a question of yes or no it is more often the beginning of a list.
+    """
+    said = final_text(text) or ""
+    many = _many(said, 1)
+    if many is not None:
+        return many[0]
+    words = [word.lower() for word in _WORD.findall(said)]
+    if not words or words[0] not in _YES | _NO:
+        return None
+    says = {word in _YES for word in words if word in _YES | _NO}
+    return says.pop() if len(says) == 1 else None
+
+
+def probability_of_yes(probabilities: Mapping[str, float] | None) -> float | None:
+    """The scorer's probability of yes; None where its server gave none."""
+    if not probabilities or not {"Yes", "No"} <= probabilities.keys():
+        return None
+    total = probabilities["Yes"] + probabilities["No"]
+    return probabilities["Yes"] / total if total > 0 else None
+
+
+def _list_values(text: str) -> list[bool] | None:
+    return _values([part.strip() for part in text[1:-1].strip().rstrip(",").split(",")])
+
+
+def _object_values(text: str) -> list[bool] | None:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except ValueError:
+        return None
+    return _numbered_values([(re.sub(r"\D", "", key), str(value)) for key, value in pairs])
+
+
+def _numbered_values(pairs: Sequence[tuple[str, str]]) -> list[bool] | None:
+    """The values in the order of their numbers, which must be 1 to their count, each once."""
+    by_number = dict(pairs)
+    numbers = [str(number + 1) for number in range(len(pairs))]
+    if len(by_number) < len(pairs) or by_number.keys() != set(numbers):
+        return None
+    return _values([by_number[number] for number in numbers])
+
+
+def _values(parts: list[str]) -> list[bool] | None:
+    truth = {"1": True, "0": False, **dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}
+    values = [truth.get(part.strip("\"'").lower()) for part in parts]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) and known else None

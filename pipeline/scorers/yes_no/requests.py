@@ -1,0 +1,112 @@
+"""Questions put to a scorer: an explanation, one or several windows, yes or no.
+
+What is the same for every feature stands first, then the explanation, then the windows, so that the caches of
+providers, servers and the local model hold the beginning of a prompt. The prompt of several questions, the schema
+that its answer has to keep where a server knows schemas, and the parser (`answers`) belong together.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.tools import Tools
+from pipeline.asking.windows import Vocabulary
+from pipeline.config import ScoringConfig
+from pipeline.llm import Message, Request
+from pipeline.plugins import find_plugin
+
+_FOLDER = Path(__file__).parent
+
+CHOICES = ("Yes", "No")
+_TOKENS_A_QUESTION = 10
+"""Longest answer to a question among several: its number in quotes, true or false, spaces or a line of its own."""
+_TOKENS_AROUND = 64
+"""And what may stand around the whole answer."""
+
+
+class Question(NamedTuple):
+    """One question: a window, the positions that are marked in it (None: no marks), and the true answer."""
+
+    question_id: str
+    example_id: str
+    marked: Sequence[int] | None
+    label: bool
+    token_ids: Sequence[int]
+
+
+class Prompt(NamedTuple):
+    """A request and the questions that it puts about an explanation."""
+
+    request: Request
+    explanation_id: str
+    questions: Sequence[Question]
+
+
+def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools) -> Iterator[Prompt]:
+    """The prompts of a round, in the order of its questions (the rows of `next_questions`)."""
+    for _, prompt in due.group_by("explanation_id", "prompt", maintain_order=True):
+        rows = prompt.to_dicts()
+        first = rows[0]
+        put = [Question(**{name: row[name] for name in Question._fields}) for row in rows]
+        scoring, sae, words = tools.config.scoring, tools.batch.sae, first["explanation"]
+        request = score_request(scoring, sae, first["feature"], scorer, words, put, tools.vocabulary)
+        yield Prompt(request, first["explanation_id"], put)
+
+
+def score_request(
+    scoring: ScoringConfig,
+    sae: str,
+    feature: int,
+    scorer: str,
+    explanation: str,
+    questions: Sequence[Question],
+    vocabulary: Vocabulary,
+) -> Request:
+    """The request that puts questions about one explanation, in their order, as its scorer instructs."""
+    folder = find_plugin("scorers", scorer).path
+    texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
+    n = len(texts)
+    is_one = scoring.questions_per_prompt == 1
+    if is_one:
+        system = load_prompt(folder / "one.txt").render()
+        user = load_prompt(_FOLDER / "one.txt").render(explanation=explanation, text=texts[0])
+    else:
+        numbered = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1))
+        system = load_prompt(folder / "many.txt").render()
+        user = load_prompt(_FOLDER / "many.txt").render(explanation=explanation, texts=numbered, n=str(n))
+    return Request(
+        purpose=scorer,
+        sae=sae,
+        feature=feature,
+        model=scoring.model,
+        messages=(Message("system", system), Message("user", user)),
+        max_tokens=1 if is_one else _TOKENS_A_QUESTION * n + _TOKENS_AROUND,
+        temperature=scoring.temperature,
+        choices=CHOICES if is_one else None,
+        schema=None if is_one else answer_schema(n),
+        reasoning_tokens=scoring.reasoning_tokens,
+        reasoning_effort=scoring.reasoning_effort,
+    )
+
+
+def answer_schema(n: int) -> dict[str, Any]:
+    """The JSON schema of n answers by number; strict mode wants every key required and no other allowed."""
+    numbers = [str(number) for number in range(1, n + 1)]
+    return {
+        "type": "object",
+        "properties": {number: {"type": "boolean"} for number in numbers},
+        "required": numbers,
+        "additionalProperties": False,
+    }
+
+
+def half_right(prompt: Prompt) -> str:
+    """An answer that is right on half of the questions, by a hash of each: where intervals are widest."""
+    says = [each.label == (int(each.question_id[-1], 16) % 2 == 0) for each in prompt.questions]
+    if prompt.request.choices:
+        return prompt.request.choices[0 if says[0] else 1]
+    return json.dumps([int(each) for each in says])

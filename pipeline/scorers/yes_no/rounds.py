@@ -1,0 +1,59 @@
+"""The rounds in which questions are put: which come next is one SQL over the answers of all explanations so far.
+
+Without `scoring.target_half_width` one round puts every question. With it a round takes some of each answer, and
+an explanation is asked no more once the interval of its balanced accuracy is narrow enough: `next_questions.sql`.
+An explanation's questions depend on its own answers alone, and answers come from the ledger, so that a run that
+was interrupted, or has other features in its batch, puts the same ones.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from pipeline.asking.tools import Batch
+from pipeline.scorers.base import Prediction, prediction_rows
+from pipeline.tables import TABLES
+from pipeline.tables.sql import steps_of
+
+_GIVEN = ("predictions", "questions", "scored_explanations")
+"""What stands in the connection before a round is judged."""
+
+
+class Rounds:
+    """The questions of a scorer about a batch, round by round.
+
+    >>> for due in rounds:               # columns of next_questions
+    ...     rounds.record(predictions)   # one for each of them
+    """
+
+    def __init__(self, batch: Batch, scorer: str, questions: duckdb.DuckDBPyRelation) -> None:
+        self._batch = batch
+        self._scorer = scorer
+        self._answered = TABLES["predictions"].schema.empty_table()
+        batch.put("asked_questions", questions.to_arrow_table())
+        batch.create("questions", scorer=scorer)
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        """The questions of each round, until there are none; those of a round are recorded before the next."""
+        while True:
+            self._judge()
+            due = self._batch.select("next_questions").pl()
+            if due.is_empty():
+                return
+            n_before = self._answered.num_rows
+            yield due
+            if self._answered.num_rows != n_before + due.height:
+                raise RuntimeError("a round's questions were not all recorded; it would never end")
+
+    def record(self, predictions: Sequence[Prediction]) -> None:
+        """Add the answers of a round."""
+        rows = prediction_rows(self._batch.sae, self._scorer, predictions)
+        self._answered = pa.concat_tables([self._answered, rows])
+
+    def _judge(self) -> None:
+        """Judge the answers so far; a temporary table hides the view of what an earlier run has published."""
+        self._batch.put("predictions", self._answered)
+        for step in steps_of("next_questions", given=_GIVEN)[:-1]:
+            self._batch.create(str(step))

@@ -1,0 +1,24 @@
+"""The summary: mean scores by SAE, route, explainer and scorer, with Student's intervals."""
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import stdtrit
+
+from pipeline.lake import Lake, Published
+from pipeline.make_table import make_table
+
+
+def write_summary(lake: Lake) -> Published:
+    """Make the table `summary` from every batch that is there."""
+    most_features = max(sae.n_features for sae in lake.config.saes)
+    quantiles = student_quantiles(lake.config.scoring.confidence, most_features)
+    return make_table(lake, "summary", given={"student_quantiles": quantiles})
+
+
+def student_quantiles(confidence: float, most_features: int) -> pa.Table:
+    """One row per number of features from 3 on: Student's quantile t of their mean.
+
+    It is the one at (1 + confidence) / 2, of one degree of freedom less than there are features.
+    """
+    n_features = np.arange(3, max(most_features, 3) + 1)
+    return pa.table({"n_features": n_features, "t": stdtrit(n_features - 1.0, (1 + confidence) / 2)})

@@ -1,0 +1,69 @@
+"""The windows that an LLM may read."""
+
+import pyarrow as pa
+
+from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, text
+
+EXAMPLES = (
+    Table(
+        "example_index",
+        "One row per candidate slot of a feature that a draw may take as an example.",
+        (
+            SAE,
+            FEATURE,
+            CONTEXT_ID,
+            Column("start", pa.int32(), "position of the slot's first token"),
+            Column("peak", pa.float32(), "largest activation in the slot; null where silent"),
+            ROLE,
+            Column("kind", pa.dictionary(pa.int8(), pa.string()), "`activating` or `silent`"),
+            Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak within role; null where silent"),
+            Column("rank", pa.int32(), "1 is the strongest within role; null where silent"),
+            Column("draw", pa.int32(), "place in the hash order among the rows here of its role and kind, from 1"),
+            Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
+        ),
+        ("sae", "feature", "context_id", "start"),
+        "sae",
+        group="prepare",
+        laws=(Law("active_slots_fire", "A feature fires in its activating slots, and in no silent one."),),
+    ),
+    Table(
+        "examples",
+        "One row per window that an LLM may read: a slot with its tokens and the feature's activation on each.",
+        (
+            text("example_id", "hash of (sae, feature, context, start)"),
+            SAE,
+            FEATURE,
+            CONTEXT_ID,
+            Column("start", pa.int32(), "position of the window's first token"),
+            Column("peak", pa.float32(), "largest activation in the window; null where silent"),
+            ROLE,
+            text("kind", "`activating`; or silent: `same_token`, else `neighbour`, else `random`"),
+            Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak; null where silent"),
+            Column("rank", pa.int32(), "1 is the strongest of its role; null where silent"),
+            Column("draw", pa.int32(), "place in which it is taken, within role and kind, from 1"),
+            Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
+            DOC_ID,
+            Column("token_ids", pa.list_(pa.int32()), "its tokens"),
+            Column("activations", pa.list_(pa.float32()), "activation on each token; 0 where it does not fire"),
+        ),
+        ("example_id",),
+        "sae_batch",
+        group="explain_and_score",
+    ),
+    Table(
+        "fuzzing_pairs",
+        "One row per activating test window that fuzzing may mark, with the window marked wrongly alike.",
+        (
+            SAE,
+            FEATURE,
+            text("example_id", "the window that is marked rightly"),
+            Column("draw", pa.int32(), "place in which it is taken, from 1"),
+            Column("marked", pa.list_(pa.int32()), "places that are marked in both windows"),
+            text("partner_id", "the window that is marked wrongly; null where none was found: a pair dropped"),
+            Column("try", pa.int32(), "number of the try at which it was found; 20 at most"),
+        ),
+        ("example_id",),
+        "sae_batch",
+        group="explain_and_score",
+    ),
+)

@@ -1,0 +1,9 @@
+-- One row per figure of slots: how many, test ones, those of them that are copied from train documents, and tokens
+-- in no slot.
+select
+    unnest(['slots', 'copied_test_slots', 'test_slots', 'tokens_in_no_slot']) as figure,
+    unnest([
+        count(*), count(*) filter (is_copied), count(*) filter (role = 'test'),
+        (select coalesce(sum(n_tokens), 0) from documents)::bigint - coalesce(sum(n_tokens), 0)::bigint
+    ]) as value
+from slots

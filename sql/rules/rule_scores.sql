@@ -1,0 +1,165 @@
+-- One row per feature from $first_feature to below $end_feature with a chosen rule: 'the token is one of the
+-- rule's' against 'the feature fires', on every token of the test documents from position 1 on.
+-- The figures are counts of the whole test corpus; the intervals say how they would vary with other documents.
+-- Tokens of a document go together, so documents are the unit: a figure is a ratio R = sum y / sum x over k
+-- documents, with variance k / (k - 1) sum (y - R x)^2 / (sum x)^2 by linearisation (Cochran 1977, section 6.3),
+-- and bounds R -+ z se within [0, 1]. Where every document agrees (variance 0) Wilson's interval with n = k
+-- stands in. TPR and TNR are combined by MOVER. No interval under 10 documents in which the feature fires.
+with rules as (
+    select feature, token_ids
+    from feature_rules
+    where is_chosen and feature >= $first_feature and feature < $end_feature
+),
+rule_tokens as (
+    select distinct feature, unnest(token_ids) as token_id
+    from rules
+),
+document_lengths as (
+    select document_number, sum(n_tokens)::bigint as n_tokens
+    from test_document_tokens
+    group by document_number
+),
+corpus as (
+    select
+        count(*) as n_documents,
+        coalesce(sum(n_tokens), 0) as n_tokens,
+        sum(n_tokens * n_tokens) as n_tokens_squared
+    from document_lengths
+),
+predicted as (
+    select feature, document_number, sum(n_tokens)::bigint as n_predicted
+    from rule_tokens
+    join test_document_tokens using (token_id)
+    group by feature, document_number
+),
+fired as (
+    select a.feature, t.document_number, count(*) as n_fired, count(r.token_id) as n_right
+    from activations as a
+    semi join rules using (feature)
+    join test_corpus_tokens as t using (token_index)
+    left join rule_tokens as r on r.feature = a.feature and r.token_id = t.token_id
+    where a.feature >= $first_feature and a.feature < $end_feature
+    group by a.feature, t.document_number
+),
+by_document as (
+    select
+        feature,
+        document_number,
+        n_tokens,
+        coalesce(n_fired, 0) as n_fired,
+        coalesce(n_predicted, 0) as n_predicted,
+        coalesce(n_right, 0) as n_right,
+        coalesce(n_predicted, 0) - coalesce(n_right, 0) as n_wrong
+    from fired
+    full join predicted using (feature, document_number)
+    join document_lengths using (document_number)
+),
+summed as (
+    -- Whole numbers, so that no sum depends on its order. x of TNR is n_tokens - n_fired in every document.
+    select
+        r.feature,
+        any_value(c.n_tokens)::double as n_tokens,
+        any_value(c.n_documents)::double as n_documents,
+        (count(*) filter (n_fired > 0))::double as n_fired_documents,
+        (count(*) filter (n_predicted > 0))::double as n_predicted_documents,
+        (count(*) filter (n_fired + n_predicted > 0))::double as n_either_documents,
+        coalesce(sum(n_fired), 0)::double as n_fired,
+        coalesce(sum(n_predicted), 0)::double as n_predicted,
+        coalesce(sum(n_right), 0)::double as n_right,
+        coalesce(sum(n_wrong), 0)::double as n_wrong,
+        sum(n_right * n_right)::double as right_right,
+        sum(n_right * n_fired)::double as right_fired,
+        sum(n_fired * n_fired)::double as fired_fired,
+        sum(n_right * n_predicted)::double as right_predicted,
+        sum(n_predicted * n_predicted)::double as predicted_predicted,
+        sum(n_right * (n_fired + n_predicted))::double as right_either,
+        sum((n_fired + n_predicted) * (n_fired + n_predicted))::double as either_either,
+        coalesce(sum(n_wrong * n_wrong), 0)::double as wrong_wrong,
+        coalesce(sum(n_wrong * (d.n_tokens - n_fired)), 0)::double as wrong_silent,
+        (any_value(c.n_tokens_squared) + coalesce(sum(n_fired * n_fired - 2 * d.n_tokens * n_fired), 0))::double
+            as silent_silent
+    from rules as r
+    cross join corpus as c
+    left join by_document as d on d.feature = r.feature
+    where c.n_tokens > 0
+    group by r.feature
+),
+ratios as (
+    select
+        *,
+        n_tokens - n_fired as n_silent,
+        -- y, x, sum y y, sum x y and sum x x of each ratio, and its number of documents
+        unnest([
+            {'metric': 'recall', 'y': n_right, 'x': n_fired, 'yy': right_right, 'xy': right_fired,
+                'xx': fired_fired, 'k': n_fired_documents},
+            {'metric': 'specificity', 'y': n_silent - n_wrong, 'x': n_silent, 'yy': silent_silent
+                - 2 * wrong_silent + wrong_wrong, 'xy': silent_silent - wrong_silent, 'xx': silent_silent,
+                'k': n_documents},
+            {'metric': 'precision', 'y': n_right, 'x': n_predicted, 'yy': right_right, 'xy': right_predicted,
+                'xx': predicted_predicted, 'k': n_predicted_documents},
+            {'metric': 'f1', 'y': 2 * n_right, 'x': n_fired + n_predicted, 'yy': 4 * right_right,
+                'xy': 2 * right_either, 'xx': either_either, 'k': n_either_documents}
+        ], recursive := true)
+    from summed
+),
+errors as (
+    select
+        *,
+        if(x > 0, y / x, null) as ratio,
+        sqrt(greatest(0, yy - 2 * ratio * xy + ratio * ratio * xx) * k / (k - 1)) / x as error,
+        $scoring_z::double as z,
+        z * z / k as zz,
+        z * sqrt(ratio * (1 - ratio) / k + zz / (4 * k)) as half,
+        n_fired_documents >= 10 and k >= 2 and x > 0 as is_bounded
+    from ratios
+),
+bounds as (
+    select
+        *,
+        case
+            when not is_bounded then null
+            when ratio in (0, 1) then greatest(0, (ratio + zz / 2 - half) / (1 + zz))
+            else greatest(0, ratio - z * error)
+        end as low,
+        case
+            when not is_bounded then null
+            when ratio in (0, 1) then least(1, (ratio + zz / 2 + half) / (1 + zz))
+            else least(1, ratio + z * error)
+        end as high
+    from errors
+)
+select
+    $sae as sae,
+    p.feature,
+    p.n_tokens::bigint as n_tokens,
+    p.n_fired::bigint as n_fired,
+    p.n_predicted::bigint as n_predicted,
+    p.n_right::bigint as n_right,
+    r.k::bigint as n_fired_documents,
+    (r.ratio + s.ratio) / 2 as balanced_accuracy,
+    balanced_accuracy - sqrt(power(r.ratio - r.low, 2) + power(s.ratio - s.low, 2)) / 2 as balanced_accuracy_low,
+    balanced_accuracy + sqrt(power(r.high - r.ratio, 2) + power(s.high - s.ratio, 2)) / 2
+        as balanced_accuracy_high,
+    p.ratio as precision,
+    p.low as precision_low,
+    p.high as precision_high,
+    r.ratio as recall,
+    r.low as recall_low,
+    r.high as recall_high,
+    1 - s.ratio as false_positive_rate,
+    1 - s.high as false_positive_rate_low,
+    1 - s.low as false_positive_rate_high,
+    f.ratio as f1,
+    f.low as f1_low,
+    f.high as f1_high,
+    case
+        when p.n_fired = 0 then 'the feature fires in no test document'
+        when p.n_silent = 0 then 'the feature fires on every test token'
+        when p.n_predicted = 0 then 'no precision: the rule''s tokens are in no test document'
+    end as reason
+from bounds as p
+join bounds as r using (feature)
+join bounds as s using (feature)
+join bounds as f using (feature)
+where p.metric = 'precision' and r.metric = 'recall' and s.metric = 'specificity' and f.metric = 'f1'
+order by feature

@@ -1,0 +1,100 @@
+"""`latentlake COMMAND`, from the shell and through make."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assets.command import STATEMENT_VARIABLE, TEXT_VARIABLE, command_line, run_command
+from assets.run.dagster_home import use_dagster_home
+
+ROOT = Path(__file__).parents[2]
+
+TYPED = """a `touch x` $(shell touch x) $(touch x) ${HOME} $HOME $$ "quoted" it's \\ #no %s; !! *
+second line"""
+
+SHOW = f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from assets.command import command_line
+given = command_line().parse_args(sys.argv[1:])
+sys.stdout.write(given.text if given.command == "fires" else given.statement)
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(("target", "variable"), [("fires", "TEXT"), ("sql", "Q")])
+@pytest.mark.parametrize("is_argument", [True, False], ids=["argument", "environment"])
+def test_what_is_typed_reaches_the_program_through_make_untouched(
+    tmp_path: Path, target: str, variable: str, is_argument: bool
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "latentlake"
+    program.write_text(SHOW, encoding="utf-8")
+    program.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "stamp").touch()  # newer than they are: nothing is set up
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--silent", f"VENV={tmp_path}", target]
+    if is_argument:
+        command.append(f"{variable}={TYPED}")
+    else:
+        environment[variable] = TYPED
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", TYPED)
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_argument_goes_before_what_make_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TEXT_VARIABLE, "from make")
+    monkeypatch.setenv(STATEMENT_VARIABLE, "from make")
+    read = command_line().parse_args
+    assert read(["fires", "mine.yaml", "typed"]).text == "typed"
+    assert read(["fires", "mine.yaml"]).text == "from make"
+    assert read(["sql", "mine.yaml", "typed"]).statement == "typed"
+    assert read(["sql"]).config == "config/demo.yaml"
+    monkeypatch.setenv("LATENTLAKE_CONFIG", "mine.yaml")
+    assert command_line().parse_args(["sql"]).config == "mine.yaml"
+
+
+@pytest.mark.parametrize("command", ["run", "estimate", "sql", "fires", "clean"])
+def test_what_is_wrong_is_one_sentence_and_exit_code_2(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(TEXT_VARIABLE, "some text")
+    assert run_command([command, "[none].yaml"]) == 2
+    assert capsys.readouterr().err.startswith("error: no config file '[none].yaml'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["fires", "config/demo.yaml", "  "]) == 2
+    assert 'make fires TEXT="…"' in capsys.readouterr().err
+
+
+def test_an_installed_package_has_no_references_to_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipeline.commands.docs.ROOT", tmp_path)
+    assert run_command(["docs"]) == 2
+    assert "written in a checkout" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dagster_lives_in_the_working_directory_with_our_settings_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    use_dagster_home()
+    assert os.environ["DAGSTER_HOME"] == str(tmp_path / ".dagster")
+    shipped = (ROOT / "assets" / "dagster.yaml").read_text(encoding="utf-8")
+    assert (tmp_path / ".dagster" / "dagster.yaml").read_text(encoding="utf-8") == shipped
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
+    use_dagster_home()
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,0 +1,80 @@
+"""The SQL files in `sql/compiled` and the functions that make their rows: one for the other, and hashed."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from pipeline.compiled import registry
+from pipeline.compiled.registry import COMPILED, compiled_sources, source_text
+from pipeline.tables.sql import SQL_FOLDER, sql_text
+from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import SourceHashes, stage_hash
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_file_of_the_folder_has_its_function_and_the_other_way_round():
+    assert sorted(COMPILED) == sorted(path.stem for path in (SQL_FOLDER / "compiled").glob("*.sql"))
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_file_says_which_function_makes_its_rows_and_that_function_is_there(name):
+    module, _, path = COMPILED[name].partition(":")
+    found = import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    assert callable(found)
+    assert f"-- Rows made by {module.replace('.', '/')}.py: {path}\n" in sql_text(name)
+
+
+def test_every_function_is_of_a_table_that_uses_it():
+    assert set(COMPILED) <= {step for stage in STAGES.values() for step in stage.steps}
+
+
+def test_the_sources_of_a_step_are_its_module_and_those_that_it_is_made_of():
+    assert set(compiled_sources(["feature_counts"])) == {
+        *("pipeline.compiled.counting", "pipeline.compiled.inputs", "pipeline.compiled.passes"),
+        *("pipeline.compiled.segments", "pipeline.firings.buckets"),
+    }
+    assert compiled_sources(["feature_routes", "train_tokens"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "own"),
+    [
+        ("pipeline.compiled.drawing", {"example_index"}),
+        ("pipeline.compiled.rendering", {"examples"}),
+        ("pipeline.compiled.counting", {"feature_tokens", "feature_stats", "example_index"}),
+        ("pipeline.compiled.token_mass", {"feature_stats"}),
+    ],
+)
+def test_changed_code_makes_new_versions_of_its_tables_and_of_what_follows(
+    make_experiment, monkeypatch, module, own
+):
+    config = make_experiment()
+
+    def hashes():
+        return {table: stage_hash(config, table, SourceHashes(), config.sae_names[0]) for table in STAGES}
+
+    before = hashes()
+    monkeypatch.setattr(registry, "source_text", lambda name: source_text(name) + "# x\n" * (name == module))
+    after = hashes()
+    expected = set(own)
+    for table, stage in STAGES.items():
+        if expected & set(stage.inputs):
+            expected.add(table)
+    assert {table for table in STAGES if before[table] != after[table]} == expected
+
+
+def test_the_graph_knows_versions_without_numba_and_torch(make_experiment, tmp_path):
+    make_experiment()
+    code = (
+        "import sys\nfrom pipeline.config import load_config\nfrom assets.graph.build import build_definitions\n"
+        "build_definitions(load_config(sys.argv[1]))\n"
+        "sys.exit(bool({'numba', 'torch', 'transformers'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "tiny.yaml")]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,62 @@
+"""A small real lake whose data half is made, on which every plug-in is run."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.lake import Lake
+
+OpenLake = Callable[..., Lake]
+
+
+@pytest.fixture(scope="session")
+def copied_lake(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], OpenLake]:
+    """A function that copies the prepared lake and returns one that opens the copy.
+
+    That asks the oracle, with keys of `explaining` and `scoring` changed.
+    """
+    from tiny import hand_set_entry, open_lake, write_experiment
+
+    def copied() -> OpenLake:
+        root = tmp_path_factory.mktemp("every_plugin")
+        shutil.copytree(prepared / "lake", root / "lake")
+
+        def opened(explaining: dict[str, Any] | None = None, scoring: dict[str, Any] | None = None) -> Lake:
+            path = write_experiment(
+                root,
+                subject={"model": load_config(prepared / "tiny.yaml").subject.model},
+                saes=[hand_set_entry(prepared / "sae")],
+                corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+                explaining={"provider": "oracle", "n_examples": 20, "controls": 8, **(explaining or {})},
+                scoring={"provider": "oracle", "n_questions": 20, **(scoring or {})},
+            )
+            return open_lake(load_config(path))
+
+        return opened
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def lake_of(copied_lake: Callable[[], OpenLake]) -> OpenLake:
+    """A function that opens a lake with examples and fuzzing pairs, that of an experiment with keys changed.
+
+    All are in one folder: what differs has another version, and what does not is made once.
+    """
+    from pipeline.make_table import make_table
+
+    open_copy = copied_lake()
+
+    def opened(**sections: Any) -> Lake:
+        lake = open_copy(**sections)
+        [sae] = lake.config.sae_names
+        if not lake.has("fuzzing_pairs", sae=sae, batch=0):
+            make_table(lake, "examples", sae=sae, batch=0)
+            make_table(lake, "fuzzing_pairs", sae=sae, batch=0)
+        return lake
+
+    return opened

@@ -1,0 +1,107 @@
+"""Every prompt that a plug-in can send, word for word.
+
+After a change of a prompt that is meant, write the snapshots anew and read their diff:
+
+    PYTHONPATH=.:tests .venv/bin/python tests/every_plugin/test_every_prompt.py
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, score
+
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import role_of
+from pipeline.asking.tools import Batch, Tools
+from pipeline.config import Config
+from pipeline.explainers.base import Feature
+from pipeline.explainers.write import load_explainer
+from pipeline.llm import Answer, Request
+from pipeline.plugins import find_plugins
+
+FOLDER = Path(__file__).parent / "prompts"
+SHARED = Path(__file__).parents[2] / "pipeline" / "scorers" / "yes_no"
+FEATURES = [Feature(7, "llm", None, SHOWN)]
+ONE, MANY = "one.txt", "many.txt"
+
+
+def explain(name: str, **explaining: Any) -> list[Request]:
+    """What an explainer asks about a feature; every answer is its own stand-in."""
+    asked: list[Request] = []
+
+    def ask(to_ask: Any) -> dict[str, Answer]:
+        asked.extend(each.request for each in to_ask)
+        return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
+
+    config = Config.model_validate(
+        {
+            "name": "tiny",
+            "subject": {"model": "none"},
+            "saes": [{"name": "layers.1", "source": "none", "hookpoint": "layers.1", "n_features": 8}],
+            "corpus": {"sources": [{"kind": "python"}]},
+            "explaining": {"explainers": [name], **explaining},
+        }
+    )
+    tools = Tools(Batch(SimpleNamespace(config=config), None, "layers.1", 0), role_of(config, "explainer"), ask)  # type: ignore[arg-type]
+    tools.__dict__["vocabulary"] = VOCABULARY
+    assert list(load_explainer(name).explain(FEATURES, tools)) or not asked
+    return asked
+
+
+def rendered() -> Iterator[tuple[str, list[Request]]]:
+    """What plug-ins ask, by the name of its snapshot: that of the plug-in, and the way in which it asks."""
+    for name in find_plugins("explainers"):
+        if asked := explain(name):
+            yield name, asked
+            yield f"{name}_activations", explain(name, show_activations=True)
+    for name, plugin in find_plugins("scorers").items():
+        if (plugin.path / ONE).is_file():
+            yield f"{name}_one", [score(name, QUESTIONS[:1])]
+        if (plugin.path / MANY).is_file():
+            yield f"{name}_many", [score(name, QUESTIONS, per_prompt=5)]
+    yield "detection_empty", [score("detection", QUESTIONS[:1], words="")]
+
+
+def as_text(requests: list[Request]) -> str:
+    """The messages of some requests, one after another."""
+    return "\n".join(
+        f"--- {message.role}\n{message.content}" for request in requests for message in request.messages
+    ) + "\n"
+
+
+RENDERED = {name: as_text(requests) for name, requests in rendered()}
+
+
+@pytest.mark.parametrize("name", sorted(RENDERED))
+def test_prompt_is_word_for_word_as_before(name: str) -> None:
+    assert RENDERED[name] == (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_every_snapshot_is_of_a_prompt() -> None:
+    assert {path.stem for path in FOLDER.glob("*.txt")} == RENDERED.keys()
+
+
+def test_every_prompt_file_of_a_plug_in_is_in_a_snapshot() -> None:
+    plugins = [plugin for kind in ("explainers", "scorers") for plugin in find_plugins(kind).values()]
+    files = [path for folder in (SHARED, *(each.path for each in plugins)) for path in folder.glob("*.txt")]
+    everything = "\n".join(RENDERED.values())
+    assert len(files) >= 8
+    for path in files:
+        for text in load_prompt(path).own_texts:
+            assert text in everything, path
+
+
+def test_a_prompt_begins_alike_for_all_features_and_explanations() -> None:
+    """So that the caches of providers and servers hold it."""
+    for name, requests in rendered():
+        for request in requests:
+            assert [message.role for message in request.messages] == ["system", "user"], name
+            assert "stop" not in request.messages[0].content, name
+
+
+if __name__ == "__main__":
+    for name, text in RENDERED.items():
+        (FOLDER / f"{name}.txt").write_text(text, encoding="utf-8")

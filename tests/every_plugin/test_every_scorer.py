@@ -1,0 +1,122 @@
+"""What every scorer has to do: its scores are what theory says of whoever answers.
+
+The oracle answers, by the config alone. It reads a scorer's prompts as they are sent
+(`pipeline.llm.oracle.prompts`): a scorer whose prompts it cannot read fails here, and could not be rehearsed.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import polars as pl
+import pytest
+from tiny import rows_of, stored
+
+from pipeline.explainers.write import write_explanations
+from pipeline.lake import Lake
+from pipeline.make_table import make_table
+from pipeline.plugins import find_plugins
+from pipeline.scorers.write import write_predictions
+
+SAE = "hand-set"
+SCORERS = sorted(find_plugins("scorers"))
+
+TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
+COIN = {"false_positive_rate": 0.5, "false_negative_rate": 0.5}
+YES = {"false_positive_rate": 1.0, "false_negative_rate": 0.0}
+NO = {"false_positive_rate": 0.0, "false_negative_rate": 1.0}
+REFUSING = {**TRUE, "refusal_rate": 1.0}
+GARBLING = {**TRUE, "garbled_rate": 1.0}
+
+Z_999 = 3.2905
+"""Of a two-sided 99.9 % interval."""
+
+
+class Judged(NamedTuple):
+    """What came of a scorer: its predictions, and its scores with their explanations."""
+
+    predictions: pl.DataFrame
+    scores: list[dict[str, Any]]
+
+    @property
+    def own(self) -> list[dict[str, Any]]:
+        """The scores of explanations that are no controls."""
+        return [row for row in self.scores if row["explainer"] in {"default", "rule"}]
+
+
+def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int = 1) -> Judged:
+    """The predictions and scores of one scorer, of explanations that are all true but for the controls."""
+    lake: Lake = lake_of(scoring={"scorers": [name], "oracle": oracle, "questions_per_prompt": per_prompt})
+    if not lake.has("explanations", sae=SAE, batch=0):
+        write_explanations(lake, SAE, 0)
+    write_predictions(lake, SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    predictions = stored(lake, "predictions", sae=SAE, batch=0)
+    assert set(predictions["scorer"]) == {name} and set(predictions["role"]) == {"test"}
+    return Judged(predictions, rows_of(lake, f"from scores where scorer = '{name}'"))
+
+
+each_scorer = pytest.mark.parametrize("name", SCORERS)
+
+
+@each_scorer
+@pytest.mark.parametrize("per_prompt", [1, 5])
+def test_true_explanations_score_near_1_and_controls_at_chance(lake_of: Any, name: str, per_prompt: int) -> None:
+    judged = judge(lake_of, name, TRUE, per_prompt)
+    assert {row["feature"] for row in judged.own} == {row["feature"] for row in judged.scores}
+    assert len(judged.own) == 3
+    for row in judged.own:
+        assert row["balanced_accuracy"] >= 0.95 and row["coverage"] == 1, row
+        assert row["ci_low"] > 0.5
+    others = [row for row in judged.scores if row["explainer"] == "other_feature"]
+    assert others and all(row["ci_low"] <= 0.5 <= row["ci_high"] for row in others)
+    if per_prompt == 1:
+        assert all(row["balanced_accuracy"] == 0.5 for row in judged.scores if row["explainer"] == "empty")
+
+
+@each_scorer
+def test_a_coin_is_right_half_of_the_time(lake_of: Any, name: str) -> None:
+    answers = judge(lake_of, name, COIN).predictions
+    assert answers["prediction"].null_count() == 0
+    for label in (True, False):
+        right = answers.filter(label=label).select(pl.col("prediction") == pl.col("label")).to_series()
+        assert len(right) >= 100
+        assert abs(float(right.mean()) - 0.5) <= Z_999 * 0.5 / math.sqrt(len(right))
+
+
+@each_scorer
+@pytest.mark.parametrize("oracle, recall", [(YES, 1.0), (NO, 0.0)])
+def test_one_answer_to_everything_is_worth_one_half(
+    lake_of: Any, name: str, oracle: dict[str, float], recall: float
+) -> None:
+    rows = judge(lake_of, name, oracle).scores
+    assert {row["explainer"] for row in rows} == {"default", "rule", "empty", "other_feature"}
+    assert {(row["balanced_accuracy"], row["recall"]) for row in rows} == {(0.5, recall)}
+
+
+@each_scorer
+@pytest.mark.parametrize(
+    "oracle, status, per_prompt", [(REFUSING, "refused", 1), (GARBLING, "unparsed", 1), (GARBLING, "unparsed", 5)]
+)
+def test_no_answer_is_a_status_and_never_a_label(
+    lake_of: Any, name: str, oracle: dict[str, float], status: str, per_prompt: int
+) -> None:
+    judged = judge(lake_of, name, oracle, per_prompt)
+    assert set(judged.predictions["status"]) == {status}
+    for column in ("prediction", "probability", "values"):
+        assert judged.predictions[column].null_count() == judged.predictions.height > 100
+    assert judged.predictions["request_id"].null_count() == 0
+    for row in judged.scores:
+        assert [row[figure] for figure in ("balanced_accuracy", "ci_low", "recall", "f1", "auroc")] == [None] * 5
+        assert row["n_scored"] == 0 < row["n_unscored"]
+        assert row["reason"] == "coverage 0.00 is under 0.80"
+
+
+@each_scorer
+def test_questions_are_put_once_and_are_about_test_windows(lake_of: Any, name: str) -> None:
+    judged = judge(lake_of, name, TRUE)
+    lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE})
+    roles = {row["example_id"]: row["role"] for row in rows_of(lake, "select example_id, role from examples")}
+    asked = judged.predictions
+    assert asked.select("explanation_id", "question_id").is_unique().all()
+    assert {roles[example_id] for example_id in asked["example_id"].drop_nulls()} == {"test"}
+    assert set(asked["label"]) == {True, False}

@@ -1,0 +1,295 @@
+"""A scorer, an explainer and an SAE format of somebody else's package: each a folder or a file, and no edit here.
+
+The package lies in a temporary folder, found through its entry points, and runs in processes of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import ANIMAL, COLOUR, N_FEATURES, STOP, write_experiment, write_hand_set_sae
+
+from pipeline import open_lake
+from pipeline.sae import load_sparse_coder
+
+ROOT = Path(__file__).parents[2]
+SAE = "foreign"
+
+SCORER_FILES = {
+    "__init__.py": '''
+        """Is the text one of the explanation's, of those whose first firing comes late?"""
+
+        from pipeline.scorers.yes_no import YesNo
+
+        scorer = YesNo("latecomers")
+    ''',
+    "settings.py": '''
+        """`scoring.latecomers`."""
+
+        from pydantic import BaseModel, ConfigDict, Field
+
+
+        class Settings(BaseModel):
+            """Windows that fire late."""
+
+            model_config = ConfigDict(frozen=True, extra="forbid")
+
+            first_place: int = Field(2, ge=0, description="First position at which an activating window may fire")
+    ''',
+    "one.txt": """
+        An explanation describes when a feature fires, which it does late in a text. Does it fire in this one?
+        Answer Yes or No.
+    """,
+    "many.txt": """
+        An explanation describes when a feature fires, which it does late in a text. In which of these does it?
+        Answer with one JSON object that has the number of every text as a key, and true or false: {"1": true}
+    """,
+    "questions.sql": """
+        -- One row per question: a silent window, or one whose first firing is not before a position.
+        select
+            e.explanation_id,
+            e.feature,
+            md5(concat_ws(' ', e.explanation_id, 'latecomers', x.example_id)) as question_id,
+            x.example_id,
+            null::int[] as marked,
+            x.kind = 'activating' as label,
+            x.draw
+        from scored_explanations as e
+        join examples as x using (feature)
+        where
+            x.role = 'test'
+            and x.draw <= $scoring_n_questions
+            and len(list_filter(x.activations[1:$scoring_latecomers_first_place], lambda a: a > 0)) = 0
+    """,
+}
+EXPLAINER_FILES = {
+    "__init__.py": '''
+        """Asks for a few words, about the first windows only."""
+
+        from pathlib import Path
+
+        from pipeline.asking.batches import ToAsk
+        from pipeline.asking.prompts import load_prompt
+        from pipeline.explainers.answers import read_explanation
+        from pipeline.explainers.base import Explanation
+        from pipeline.explainers.examples import example_lines
+        from pipeline.llm import Message, Request
+
+        PROMPT = load_prompt(Path(__file__).parent / "prompt.txt")
+
+
+        class Brief:
+            name = "brief"
+
+            def explain(self, features, tools):
+                n_windows = tools.config.explaining.brief.n_windows
+                shown = {each.feature: each.shown[:n_windows] for each in features if each.shown}
+                to_ask = [self._to_ask(feature, windows, tools) for feature, windows in shown.items()]
+                answers = tools.ask(to_ask)
+                for (feature, windows), each in zip(shown.items(), to_ask, strict=True):
+                    answer = answers[each.request.request_id]
+                    words, status = self._read(answer, windows, tools)
+                    ids = [window.example_id for window in windows]
+                    yield Explanation(feature, words, status, ids, answer.request_id)
+
+            def _to_ask(self, feature, windows, tools):
+                explaining = tools.config.explaining
+                lines = example_lines(explaining, windows, tools.vocabulary)
+                message = Message("user", PROMPT.render(examples="\\n".join(lines)))
+                asked = ("brief", tools.batch.sae, feature, explaining.model, (message,), explaining.max_tokens)
+                return ToAsk(
+                    Request(*asked),
+                    lambda answer: self._read(answer, windows, tools).status == "ok",
+                    f"[EXPLANATION]: words, number {feature}",
+                )
+
+            def _read(self, answer, windows, tools):
+                texts = [tools.vocabulary.text(window.token_ids) for window in windows]
+                return read_explanation(answer, PROMPT.own_texts, texts)
+
+
+        explainer = Brief()
+    ''',
+    "settings.py": '''
+        """`explaining.brief`."""
+
+        from pydantic import BaseModel, ConfigDict, Field
+
+
+        class Settings(BaseModel):
+            """A few words from a few windows."""
+
+            model_config = ConfigDict(frozen=True, extra="forbid")
+
+            n_windows: int = Field(3, ge=1, description="Windows shown")
+    ''',
+    "prompt.txt": """
+        In a few words after [EXPLANATION]: what is marked in all of these?
+        {examples}
+    """,
+}
+FORMAT = '''
+    """A folder with one file, `coder.safetensors`, whose tensors have names of one letter."""
+
+    from pipeline.sae.coder import SparseCoder
+    from safetensors.torch import load_file
+
+    FILES = ("coder.safetensors",)
+
+
+    def load(folder, files):
+        tensors = load_file(files[0])
+        return SparseCoder(
+            None, "output", tensors["e"], tensors["b"], tensors["d"], tensors["x"], k=int(tensors["k"].item())
+        )
+'''
+ENTRY_POINTS = """
+    [latentlake.scorers]
+    latecomers = newcomers.latecomers
+
+    [latentlake.explainers]
+    brief = newcomers.brief
+
+    [latentlake.formats]
+    letters = newcomers.letters
+"""
+VERSIONS = """
+    import json, sys
+
+    from pipeline.config import load_config
+    from pipeline.tables.versions import plugin_versions
+
+    for path in sys.argv[1:]:
+        config = load_config(path)
+        found = {kind: plugin_versions(config, kind) for kind in ("explainers", "scorers")}
+        print(json.dumps({**found["explainers"], **found["scorers"]}))
+"""
+
+EXPLAINERS, SCORERS = ["brief", "rule"], ["latecomers", "fuzzing"]
+
+
+class Newcomers(NamedTuple):
+    """Where the package lies, and an experiment that uses what is in it."""
+
+    site: Path
+    experiment: Path
+    sections: dict[str, Any]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in a process that finds the package."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (self.site, ROOT))),
+            "DAGSTER_HOME": str(self.site),
+            "COLUMNS": "160",
+        }
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500,
+            check=False,
+        )  # fmt: skip
+
+    def written(self, name: str, **changes: Any) -> Path:
+        """The experiment's YAML file with keys of `explaining` or `scoring` changed."""
+        changed = {section: {**self.sections[section], **keys} for section, keys in changes.items()}
+        return write_experiment(self.experiment, name=name, **(self.sections | changed))
+
+    def versions(self, *paths: Path) -> list[dict[str, str]]:
+        """The version of each plug-in, by experiment."""
+        done = self.run("-c", dedent(VERSIONS), *map(str, paths))
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def newcomers(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Newcomers:
+    site, experiment = (tmp_path_factory.mktemp(name) for name in ("site", "experiment"))
+    package = site / "newcomers"
+    for folder, files in (("latecomers", SCORER_FILES), ("brief", EXPLAINER_FILES)):
+        (package / folder).mkdir(parents=True)
+        for name, text in files.items():
+            (package / folder / name).write_text(dedent(text).lstrip())
+    (package / "__init__.py").touch()
+    (package / "letters.py").write_text(dedent(FORMAT))
+    installed = site / "newcomers-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: newcomers\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(dedent(ENTRY_POINTS))
+    coder = load_sparse_coder(write_hand_set_sae(site / "sparsify"))
+    assert coder.input_bias is not None
+    (experiment / "sae").mkdir()
+    tensors = {"e": coder.encoder, "b": coder.encoder_bias, "d": coder.decoder, "x": coder.input_bias}
+    save_file({**tensors, "k": torch.tensor(coder.k)}, experiment / "sae" / "coder.safetensors")
+    sae = {"name": SAE, "source": str(experiment / "sae"), "hookpoint": "embed_tokens", "n_features": N_FEATURES}
+    truthful = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
+    made = Newcomers(
+        site,
+        experiment,
+        {
+            "subject": {"model": str(tiny_subject)},
+            "saes": [sae],
+            "explaining": {"provider": "oracle", "explainers": EXPLAINERS, "brief": {"n_windows": 2}},
+            "scoring": {"provider": "oracle", "n_questions": 20, "oracle": truthful, "scorers": SCORERS},
+        },
+    )
+    made.written("tiny")
+    return made
+
+
+def test_what_is_installed_beside_is_found_and_run_without_an_edit(newcomers: Newcomers) -> None:
+    path = newcomers.experiment / "tiny.yaml"
+    done = newcomers.run("-m", "assets.run", str(path))
+    assert done.returncode == 0, done.stderr
+    assert f"{STOP} brief fuzzing 1.00 (" in " ".join(done.stdout.split())
+    lake = open_lake(newcomers.experiment / "lake" / "tiny")
+    assert lake.sql("select format from saes").item() == "letters"
+    assert lake.sql(f"select max_activation from feature_stats where feature = {STOP}").item() == 4
+    brief = lake.sql("from explanations where explainer = 'brief'").to_dicts()
+    assert {row["feature"] for row in brief} == {STOP, COLOUR, ANIMAL}
+    for row in brief:
+        assert row["status"] == "ok" and f"feature {row['feature']}," in row["explanation"]
+        assert len(row["example_ids"]) == 2
+    scores = lake.sql("from scores where explainer = 'brief' and scorer = 'latecomers'").to_dicts()
+    assert len(scores) == 3 and {row["balanced_accuracy"] for row in scores} == {1.0}
+    early = lake.sql(
+        "select scorer, count(*) filter (list_max(activations[1:2]) > 0) as n from predictions "
+        "join examples using (example_id) group by scorer"
+    )
+    n_early = dict(early.iter_rows())
+    assert n_early["latecomers"] == 0 < n_early["fuzzing"]
+    purposes = lake.sql("select distinct purpose from llm_requests order by all").to_series().to_list()
+    assert purposes == ["brief", "fuzzing", "latecomers"]
+    assert set(lake.sql("from estimate")["purpose"]) <= set(purposes)
+
+
+def test_a_changed_key_or_prompt_changes_the_version_of_that_plug_in_alone(newcomers: Newcomers) -> None:
+    keys = newcomers.written("keys", scoring={"latecomers": {"first_place": 4}})
+    windows = newcomers.written("windows", explaining={"brief": {"n_windows": 1}})
+    base, other_key, other_windows = newcomers.versions(newcomers.experiment / "tiny.yaml", keys, windows)
+    assert base.keys() == {*EXPLAINERS, *SCORERS}
+    assert changed(base, other_key) == {"latecomers"}
+    assert changed(base, other_windows) == {"brief"}
+    prompt = newcomers.site / "newcomers" / "latecomers" / "one.txt"
+    before = prompt.read_text()
+    prompt.write_text(before + "Think first.\n")
+    [other_prompt] = newcomers.versions(newcomers.experiment / "tiny.yaml")
+    prompt.write_text(before)
+    assert changed(base, other_prompt) == {"latecomers"}
+
+
+def test_a_wrong_key_of_a_newcomer_is_one_sentence(newcomers: Newcomers) -> None:
+    path = newcomers.written("wrong", scoring={"latecomers": {"first_plaze": 4}})
+    done = newcomers.run("-m", "assets.run", str(path))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    words = " ".join(done.stderr.split())
+    assert "unknown key 'scoring.latecomers.first_plaze'; nearest known: 'first_place'" in words
+
+
+def changed(one: dict[str, str], other: dict[str, str]) -> set[str]:
+    return {name for name in one if one[name] != other[name]}

@@ -1,0 +1,109 @@
+"""The "stop" test of every scorer: what is true, too broad, too narrow or random scores as it should.
+
+A planted feature fires on " stop" after two words only; its silent windows hold " stop" elsewhere, or not at all.
+The oracle knows no more than the explanations say.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tiny import STOP, rows_of
+from transformers import AutoTokenizer
+
+from pipeline.explainers.write import explanation_id
+from pipeline.lake import Lake
+from pipeline.make_table import make_table
+from pipeline.plugins import find_plugins
+from pipeline.scorers.write import write_predictions
+from pipeline.tables import TABLES
+
+SAE = "hand-set"
+STOP_PLACE = 8
+EXPLANATIONS = {
+    "true": 'the token " stop" after " don\'t" or " won\'t"',
+    "too broad": 'the token " stop"',
+    "too narrow": 'the token " stop" after " don\'t"',
+    "random": 'the token " the"',
+}
+SCORERS = sorted(find_plugins("scorers"))
+
+
+@pytest.fixture(scope="module")
+def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Figures by (explanation, scorer)."""
+    truthful = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
+    lake: Lake = copied_lake()(scoring={"scorers": SCORERS, "oracle": truthful})
+    rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), TABLES["examples"].schema)
+    lake.write("examples", rows, sae=SAE, batch=0)
+    make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
+    ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
+    explained = [
+        {
+            **{"explanation_id": key, "sae": SAE, "feature": STOP, "explainer": "default", "draw": draw},
+            **{"explanation": EXPLANATIONS[name], "example_ids": [], "status": "ok", "request_id": None},
+        }
+        for draw, (key, name) in enumerate(ids.items())
+    ]
+    rows = pa.Table.from_pylist(explained, TABLES["explanations"].schema)
+    lake.write_parts("explanations", {"default": rows}, sae=SAE, batch=0)
+    write_predictions(lake, SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    return {
+        (ids[row["explanation_id"]], row["scorer"]): {
+            **row,
+            "specificity": 2 * row["balanced_accuracy"] - row["recall"],
+        }
+        for row in rows_of(lake, "from scores where scorer <> 'rule_exact'")
+    }
+
+
+def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
+    """Test windows of 32 tokens: twenty that fire, twenty with a silent " stop", twenty without any."""
+    tokenizer = AutoTokenizer.from_pretrained(subject)
+
+    def tokens(words: str) -> list[int]:
+        return tokenizer(words, add_special_tokens=False).input_ids
+
+    def window(before: str, word: str, after: str, number: int) -> list[int]:
+        filler = tokens(" of the to in" if number % 2 else " of a to in")
+        lead = tokens(before)
+        ids = (filler * 8)[: STOP_PLACE - len(lead)] + lead + tokens(word) + tokens(after)
+        assert ids.index(tokens(" stop")[0]) == STOP_PLACE if word == " stop" else True
+        return (ids + filler * 8)[:32]
+
+    for number in range(20):
+        said = " don't" if number % 4 < 2 else " won't"
+        other = (" will", " can", " had", " do")[number % 4]
+        kinds = {
+            "activating": window(said, " stop", "", number),
+            "same_token": window(other, " stop", "", number),
+            "random": window(other, " were", said if number % 2 else "", number // 2),
+        }
+        for kind, ids in kinds.items():
+            fires = kind == "activating"
+            draw = number + 1 if fires else 2 * number + 1 + (kind == "random")
+            yield {
+                **{"example_id": f"{kind}{number:02d}", "sae": SAE, "feature": STOP, "context_id": 0, "start": 1},
+                **{"peak": 4.0 if fires else None, "role": "test", "kind": kind, "draw": draw, "n_slots": 100},
+                **{"decile": number % 10 + 1 if fires else None, "rank": number + 1 if fires else None},
+                **{"doc_id": f"{kind} {number}", "token_ids": ids},
+                "activations": [4.0 * (fires and place == STOP_PLACE) for place in range(32)],
+            }
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_the_stop_test(rates: dict[tuple[str, str], dict[str, float]], name: str) -> None:
+    right = rates["true", name]
+    assert (right["recall"], right["specificity"], right["precision"]) == (1.0, 1.0, 1.0)
+    broad = rates["too broad", name]
+    assert broad["recall"] == 1.0
+    assert 0.3 <= broad["specificity"] <= 0.7 and broad["precision"] < 0.8
+    narrow = rates["too narrow", name]
+    assert (narrow["precision"], narrow["specificity"]) == (1.0, 1.0)
+    assert 0.3 <= narrow["recall"] <= 0.7
+    chance = rates["random", name]
+    assert chance["ci_low"] <= 0.5 <= chance["ci_high"] and abs(chance["balanced_accuracy"] - 0.5) <= 0.1
+    assert broad["ci_high"] < right["balanced_accuracy"] and narrow["ci_high"] < right["balanced_accuracy"]

@@ -1,0 +1,134 @@
+"""What runs before what, and what a table is made from, is read off the SQL."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.tables import sql
+from pipeline.tables.sql import relations_read, sql_files, sql_text, steps_of, tables_read
+from pipeline.tables.stages import STAGES
+
+STEPS = {
+    "documents": "documents",
+    "contexts": "contexts",
+    "slots": "slots",
+    "feature_logits": "token_texts",
+    "feature_tokens": "candidate_slots corpus_tokens firings feature_cuts feature_tokens",
+    "feature_stats": (
+        "reached_positions train_tokens candidate_slots corpus_tokens firings feature_counts position_counts "
+        "cell_bias feature_positions feature_cuts feature_masses heaviest_tokens top_tokens "
+        "feature_previous_tokens feature_stats"
+    ),
+    "scrambled_contexts": "train_tokens unigram_tokens scrambled_texts scrambled_contexts",
+    "context_independence": "context_independence",
+    "feature_rules": "train_tokens rule_candidates rule_sets feature_rules",
+    "rule_scores": "test_corpus_tokens test_document_tokens rule_scores",
+    "feature_routes": "feature_routes",
+    "selected_features": "selected_features",
+    "example_index": (
+        "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots silent_lots silent_slots "
+        "example_index"
+    ),
+    "examples": (
+        "batch_features candidate_slots batch_index batch_neighbours corpus_tokens batch_tokens drawn_slots "
+        "silent_strata taken_slots rendered_windows examples"
+    ),
+    "fuzzing_pairs": "fuzzing_pairs",
+    "explanations": "batch_features explained_features shown_examples vocabulary",
+    "predictions": (
+        "questions question_answers rate_intervals balanced_accuracies scored_explanations next_questions "
+        "vocabulary"
+    ),
+    "scores": "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact scores",
+    "score_details": (
+        "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
+        "rule_exact score_details"
+    ),
+    "summary": "question_answers answer_correlations summary",
+}
+"""The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
+order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
+`feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read."""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder of SQL files in place of the product's; a function writes one."""
+
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.sql").write_text(text, encoding="utf-8")
+
+    monkeypatch.setattr(sql, "SQL_FOLDER", tmp_path)
+    cached = (sql_files, sql_text, relations_read)
+    for function in cached:
+        function.cache_clear()
+    yield write
+    for function in cached:
+        function.cache_clear()
+
+
+def test_the_steps_of_every_stage_are_read_off_its_sql():
+    assert {name: " ".join(stage.steps) for name, stage in STAGES.items() if stage.steps} == STEPS
+
+
+def test_every_step_comes_after_what_it_reads():
+    for stage in STAGES.values():
+        for place, name in enumerate(stage.steps):
+            read = set(relations_read(name)) & set(stage.steps)
+            assert read - {stage.table} <= set(stage.steps[:place])
+
+
+def test_what_a_file_defines_itself_is_not_what_it_reads(folder):
+    folder(
+        picked="""
+            with recursive ours as (select * from documents), grown as (
+                select 1 as n union all select n + 1 from grown where n < (select count(*) from tokens)
+            )
+            select * from ours join range(3) as r(n) on n in (select n from grown) join their_rows using (doc_id)
+        """,
+        their_rows="-- from comments\nfrom contexts as c semi join slots using (context_id)",
+    )
+    assert relations_read("picked") == ("documents", "tokens", "their_rows")
+    assert steps_of("picked") == ("their_rows", "picked")
+    assert tables_read("picked") == ("documents", "tokens", "contexts", "slots")
+
+
+def test_what_is_given_needs_no_step(folder):
+    folder(chosen="from wanted_rows join documents using (doc_id) join told using (doc_id)", told="from slots")
+    given = {"wanted_rows", "told", "documents"}
+    assert steps_of("chosen", given=given) == ("chosen",)
+    assert tables_read("chosen", given=given) == ()
+
+
+def test_a_name_that_nobody_gives_is_an_error_that_names_both(folder):
+    folder(chosen="from wanted_rows")
+    with pytest.raises(ValueError, match=r"'chosen.sql' reads 'wanted_rows', which is no table, no SQL file"):
+        steps_of("chosen")
+
+
+def test_files_that_read_each_other_are_an_error_and_not_endless(folder):
+    folder(egg="from hen", hen="from egg")
+    with pytest.raises(ValueError, match="in a circle: egg <- hen <- egg"):
+        steps_of("egg")
+
+
+def test_a_file_that_duckdb_cannot_read_is_named(folder):
+    folder(broken="select from where")
+    with pytest.raises(ValueError, match="cannot read the SQL file 'broken'"):
+        relations_read("broken")
+
+
+def test_a_file_name_may_stand_once_only(folder, tmp_path):
+    for name in ("features", "rules", "figures"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tops.sql").touch()
+    with pytest.raises(ValueError, match="two SQL files are named 'tops'"):
+        sql_files()
+
+
+def test_stages_are_declared_without_duckdb():
+    code = "import sys; import pipeline.tables.stages; sys.exit('duckdb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
