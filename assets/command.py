@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rich.console import Console
-
 from pipeline.errors import faults, sentence_of
 
 _DEMO = "config/demo.yaml"
@@ -42,9 +40,8 @@ def main() -> NoReturn:
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run what a command line names; the exit code. What is no bug of ours is said in one sentence."""
-    given = command_line().parse_args(arguments)
     try:
-        return _run(given)
+        return _run(command_line().parse_args(arguments))
     except KeyboardInterrupt:
         print("\nstopped; run again to go on", file=sys.stderr)
         return STOPPED
@@ -52,8 +49,11 @@ def run_command(arguments: Sequence[str]) -> int:
         sentence = sentence_of(error)
         if sentence is None:
             raise
-        Console(stderr=True).print("[bold red]error:[/]", end=" ")
-        Console(stderr=True).print(sentence, markup=False, highlight=False, soft_wrap=True)
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        console.print("[bold red]error:[/]", end=" ")
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
         return 2
 
 

@@ -73,7 +73,7 @@ def sentence_of(error: BaseException) -> str | None:
             return f"a file cannot be read or written: {words}"
         case duckdb.OutOfMemoryException():
             return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
-        case OSError() | duckdb.Error() if "No space left" in words:  # without an errno where Arrow reads DuckDB's rows
+        case OSError() | duckdb.Error() if "No space left" in words:  # Arrow reading rows: no errno
             return f"the disk is full ({words}); {_ROOM}"
         case duckdb.IOException() | duckdb.FatalException():
             return f"DuckDB: {words}"

@@ -72,6 +72,12 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_command_begins_at_once_so_that_ctrl_c_finds_it_ready() -> None:
+    code = "import sys, assets.command; print({'dagster', 'duckdb', 'rich'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fires", "config/demo.yaml", "  "]) == 2
     assert 'make fires TEXT="…"' in capsys.readouterr().err

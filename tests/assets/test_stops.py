@@ -71,6 +71,16 @@ def test_a_full_disk_is_one_sentence(
     assert "Traceback" not in said
 
 
+def test_a_full_disk_below_dagsters_history_is_one_sentence(
+    tmp_path: Path, tiny_subject: Path, home: Path, small_disk: Path
+) -> None:
+    shutil.copy(home / "dagster.yaml", small_disk)
+    code, said = run(write_experiment(tmp_path, subject={"model": str(tiny_subject)}), small_disk)
+    assert code == 2
+    assert f"Dagster's history in '{small_disk}' cannot be read or written" in said and "DAGSTER_HOME" in said
+    assert "Traceback" not in said
+
+
 def test_a_mapped_file_takes_its_room_before_it_is_written(small_disk: Path) -> None:
     places = _mapped(small_disk / "few", 100)
     assert len(places) == 100 and not places["token_id"].any()
@@ -86,6 +96,9 @@ def test_a_mapped_file_takes_its_room_before_it_is_written(small_disk: Path) -> 
         (PermissionError(errno.EACCES, "Permission denied", "/lake"), "cannot be read or written"),
         (duckdb.IOException("IO Error: Could not write file: No space left on device"), "the disk is full"),
         (duckdb.IOException("IO Error: Cannot open file: Input/output error"), "DuckDB: IO Error"),
+        (OSError("IO Error: Could not write file: No space left on device"), "the disk is full"),
+        (OSError(errno.EFBIG, "File too large", "/lake"), "cannot be read or written"),
+        (RuntimeError("Query interrupted"), "stopped"),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate"), "machine.memory_limit"),
         (LakeError("a sentence"), "a sentence"),
     ],
@@ -96,7 +109,9 @@ def test_what_is_no_bug_has_a_sentence(error: Exception, words: str) -> None:
     assert sentence and words in sentence and "\n" not in sentence
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError("x"), duckdb.BinderException("no column"), OSError("x")])
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("x"), duckdb.BinderException("no column"), OSError("x"), RuntimeError("x")]
+)
 def test_what_may_be_a_bug_has_none(error: Exception) -> None:
     assert sentence_of(error) is None
 
@@ -121,10 +136,33 @@ def test_a_run_that_is_stopped_says_so(
             break
     time.sleep(0.3)
     process.send_signal(number)
-    said += process.communicate(timeout=60)[0]
+    said += process.communicate(timeout=120)[0]
     assert process.returncode == 130, said
     assert said.rstrip().endswith("stopped; run again to go on")
     assert "Traceback" not in said and "error:" not in said
+
+
+FORGOTTEN = """
+import os, signal
+from assets.stopping import catch_signals, stops_noted
+
+catch_signals()
+try:
+    with stops_noted():
+        signal.signal({number}, lambda *_: None)  # as Dagster does
+        os.kill(os.getpid(), {number})
+        print("still at work")
+    print("not stopped")
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_not_lost_where_another_handler_takes_it(number: signal.Signals) -> None:
+    code = FORGOTTEN.format(number=int(number))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["still at work", "stopped"]
 
 
 # Odd paths ------------------------------------------------------------------------------------------------
