@@ -24,12 +24,12 @@ def catch_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     signal.set_wakeup_fd(_pen.fileno(), warn_on_full_buffer=False)
-    sys.unraisablehook = _show_but_a_stop
+    sys.unraisablehook = _show_unless_asked
 
 
 def raise_if_asked() -> None:
     """Raise KeyboardInterrupt if a stop was asked for."""
-    if select.select([_notes], [], [], 0)[0]:
+    if _is_asked():
         raise KeyboardInterrupt
 
 
@@ -50,6 +50,10 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _show_but_a_stop(dropped: "sys.UnraisableHookArgs") -> None:
-    if not issubclass(dropped.exc_type, KeyboardInterrupt):
+def _is_asked() -> bool:
+    return bool(select.select([_notes], [], [], 0)[0])
+
+
+def _show_unless_asked(dropped: "sys.UnraisableHookArgs") -> None:
+    if not _is_asked():
         sys.__unraisablehook__(dropped)

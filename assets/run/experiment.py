@@ -24,8 +24,6 @@ from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
 from pipeline.tables import Table
 
-_INTERRUPTIONS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
-
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -179,16 +177,11 @@ def _is_there(config: Config, table: Table, key: str | None) -> bool:
 
 
 def _print_failures(result: dg.ExecuteInProcessResult) -> None:
-    """The sentence of each failed step or check; a stack trace only for what is a bug of ours.
-
-    Raises KeyboardInterrupt if a step was stopped.
-    """
+    """The sentence of each failed step or check; a stack trace only for what is a bug of ours."""
     console = Console(stderr=True)
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
-            if failure.error and failure.error.cls_name in _INTERRUPTIONS:
-                raise KeyboardInterrupt
             if failure.user_failure_data and failure.user_failure_data.description:
                 words = failure.user_failure_data.description
             else:
