@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_notes, _pen = socket.socketpair()
-_pen.setblocking(False)
+_reader, _writer = socket.socketpair()
+_writer.setblocking(False)
+_notes, _pen = _reader.detach(), _writer.detach()
 
 _is_dagster_at_work = False
 
@@ -23,7 +24,7 @@ def catch_signals() -> None:
     """Stop this process at Ctrl-C and at SIGTERM, by a KeyboardInterrupt. To be called in the main thread."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    signal.set_wakeup_fd(_pen.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(_pen, warn_on_full_buffer=False)
     sys.unraisablehook = _show_unless_asked
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from assets.command import STATEMENT_VARIABLE, TEXT_VARIABLE, command_line, run_command
 from assets.run.dagster_home import use_dagster_home
+from pipeline.errors import LakeError
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,3 +105,6 @@ def test_dagster_lives_in_the_working_directory_with_our_settings_unless_told_ot
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
     use_dagster_home()
     assert not (tmp_path / "elsewhere").exists()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "[elsewhere]"))
+    with pytest.raises(LakeError, match="does not find its settings in"):
+        use_dagster_home()
