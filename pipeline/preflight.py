@@ -37,6 +37,11 @@ def preflight(config: Config) -> Lake:
         raise LakeError(
             f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE"
         )
+    if "?" in str(config.lake_folder):
+        raise LakeError(
+            f"lake folder '{config.lake_folder}' has a '?' in it, which DuckDB does not open; set machine.lake or "
+            "LATENTLAKE_LAKE"
+        )
     check_prices(config)
     check_endpoints(config)
     _check_plugins(config)
@@ -57,6 +62,8 @@ def preflight(config: Config) -> Lake:
 def _check_corpus(config: Config) -> None:
     """Every source is there, and one of them begins with some text."""
     has_text = False
+    unreadable: list[CorpusError] = []
+    leave_out = None if config.corpus.unreadable == "stop" else unreadable.append
     for source in config.corpus.sources:
         match source:
             case PythonTexts():
@@ -64,8 +71,10 @@ def _check_corpus(config: Config) -> None:
             case FileTexts():
                 source_files(source)
         if not isinstance(source, PythonTexts):
-            has_text |= any(text.text.strip() for text in read_texts(source))
+            has_text |= any(text.text.strip() for text in read_texts(source, leave_out))
     if not has_text:
+        if unreadable:
+            raise unreadable[0]
         names = ", ".join(f"'{source_name(source)}'" for source in config.corpus.sources)
         raise CorpusError(f"the corpus is empty: no text in {names}")
 
