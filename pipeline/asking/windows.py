@@ -62,6 +62,20 @@ class Vocabulary:
         filled = [piece for piece in pieces if piece]
         return "".join(_apart(left, right) for left, right in zip(["", *filled], filled, strict=False))
 
+    def pieces(self, token_ids: Sequence[int]) -> Iterator[tuple[str, range]]:
+        """A window token by token: each one's text as `render` spells it, and its places.
+
+        Tokens that spell one character together are one piece.
+        """
+        tokens = [self._bytes[token_id] for token_id in token_ids]
+        window = b"".join(tokens)
+        first = start = end = 0
+        for place, token in enumerate(tokens):
+            end += len(token)
+            if _whole_characters(window, start, end) == (start, end):
+                yield _spelled(window[start:end]), range(first, place + 1)
+                first, start = place + 1, end
+
 
 def _marks(
     tokens: Sequence[bytes], window: bytes, marked: Collection[int], notes: Sequence[str] | None

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.commands.cost_page import cost_page
-from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, Section
+from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig
 from pipeline.errors import ConfigError
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
@@ -67,7 +67,7 @@ def config_page() -> str:
         parts.extend(
             f"| {key} | {_default(field)} | {field.description} |"
             for key, field in model.model_fields.items()
-            if not _is_section(field)
+            if not _section_of(field)
         )
         parts.append("")
     return "\n".join(parts)
@@ -103,13 +103,17 @@ def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
 def _below(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """The sections in a section and those in them, by their dotted places."""
     for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            yield f"{prefix}{key}", field.annotation
-            yield from _below(field.annotation, f"{prefix}{key}.")
+        if section := _section_of(field):
+            yield f"{prefix}{key}", section
+            yield from _below(section, f"{prefix}{key}.")
 
 
-def _is_section(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+def _section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a field is, a plug-in's settings among them; one without keys is none."""
+    section = field.annotation
+    if isinstance(section, type) and issubclass(section, BaseModel) and section.model_fields:
+        return section
+    return None
 
 
 def _default(field: FieldInfo) -> str:

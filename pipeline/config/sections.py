@@ -8,12 +8,13 @@ Unknown keys are refused with the nearest known one.
 import os
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, create_model, model_validator
 
 from pipeline.errors import ConfigError, nearest
 from pipeline.plugins import Kind, find_plugin, find_plugins
+from pipeline.showing import Sampling
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Word = Annotated[str, Field(pattern=r"^[a-z]+$")]
@@ -325,7 +326,7 @@ class ExplainingConfig(Section):
     )
     oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
-    sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
+    sampling: Sampling = Field(
         "deciles",
         description="Which train examples it is shown (post): some of each decile, the strongest, a draw from the "
         "top 200, a draw from all, or half of each draw",
@@ -356,6 +357,31 @@ class ExplainingConfig(Section):
     def _an_oracle_is_called_one(self) -> Self:
         _name_as_answered(self)
         return self
+
+    def of(self, explainer: str) -> Self:
+        """The section as an explainer sees it: with the keys of its own settings that the section has too."""
+        own = getattr(self, explainer, None) or ()
+        known = ExplainingConfig.model_fields
+        return self.model_copy(update={key: value for key, value in own if key in known and value is not None})
+
+    @property
+    def n_sampled(self) -> dict[Sampling, int]:
+        """How many train windows each sampling takes: enough for the section, and for each explainer."""
+        seen = (self, *map(self.of, self.explainers))
+        return {
+            sampling: max((each.n_examples for each in seen if each.sampling == sampling), default=0)
+            for sampling in get_args(Sampling)
+        }
+
+    def n_silent_of(self, explainer: str) -> int:
+        """How many silent train windows an explainer is shown."""
+        n_silent: int = getattr(getattr(self, explainer, None), "n_silent", 0)
+        return n_silent
+
+    @property
+    def n_silent(self) -> int:
+        """How many silent train windows are taken: enough for each explainer."""
+        return max(map(self.n_silent_of, self.explainers))
 
 
 class ScoringConfig(Section):

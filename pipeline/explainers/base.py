@@ -23,7 +23,10 @@ class Feature(NamedTuple):
         route: Where it was routed, and so who should explain it.
         rule: Its chosen rule in words, or None.
         is_asked: Whether a language model is asked about it: it comes before `explaining.max_features` by draw.
-        shown: Its train windows, in the order in which they are shown.
+        shown: The activating train windows that the explainer shows, in their order.
+        silent: The silent ones that it shows, close to the activating ones, in their order.
+        promoted: Tokens that its direction makes likelier, the most promoted first; None where that is not known.
+        suppressed: Likewise less likely.
     """
 
     feature: int
@@ -31,6 +34,9 @@ class Feature(NamedTuple):
     rule: str | None
     is_asked: bool
     shown: Sequence[Shown]
+    silent: Sequence[Shown] = ()
+    promoted: Sequence[int] | None = None
+    suppressed: Sequence[int] | None = None
 
 
 class Explanation(NamedTuple):

@@ -1,4 +1,4 @@
-"""How the windows that an explainer is shown are written."""
+"""How the windows and the tokens that an explainer is shown are written."""
 
 from collections.abc import Sequence
 
@@ -26,3 +26,31 @@ def example_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabula
             ]
         lines.append(f"Example {number}: {vocabulary.render(window.token_ids, marked, notes)}")
     return lines
+
+
+def pair_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary) -> list[str]:
+    """A numbered heading a window, and a line a token: its text, a TAB, and its activation from 0 to 10.
+
+    On a scale of the largest shown, as in Bills et al. 2023. Tokens that spell one character stand on one line,
+    with the strongest of their activations.
+    """
+    largest = max(max(window.activations) for window in shown)
+    lines = []
+    for number, window in enumerate(shown, start=1):
+        lines.append(f"Example {number}")
+        for text, places in vocabulary.pieces(window.token_ids):
+            lines.append(f"{text}\t{round(10 * max(window.activations[place] for place in places) / largest)}")
+    return lines
+
+
+def silent_lines(silent: Sequence[Shown], vocabulary: Vocabulary) -> list[str]:
+    """One numbered line a silent window."""
+    return [f"Other {number}: {vocabulary.render(each.token_ids)}" for number, each in enumerate(silent, start=1)]
+
+
+def token_list(token_ids: Sequence[int] | None, vocabulary: Vocabulary) -> str:
+    """Tokens in quotes, one after another; or that they are not known."""
+    if token_ids is None:
+        return "not known for this feature"
+    spelled = (vocabulary.render([token_id]).replace('"', '\\"') for token_id in token_ids)
+    return ", ".join(f'"{each}"' for each in spelled)

@@ -1,8 +1,9 @@
 """The table `explanations`: every explainer of the config explains a batch, and some features get controls."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +20,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import CONTROLS
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
@@ -47,11 +48,11 @@ def explanations_table(batch: Batch, ask: Ask) -> pa.Table:
     tools = Tools(batch, role_of(config, "explainer"), ask)
     batch.create("batch_features")
     selected = batch.select("explained_features").pl()
-    features = list(_features(batch, selected))
     rows: list[Row] = []
     own: dict[int, str | None] = {}
     for name in config.explaining.explainers:
         explainer = load_explainer(name)
+        features = read_features(batch, selected, name)
         its = [each for each in features if each.is_asked or explainer.role is None]
         for explanation in explainer.explain(its, tools):
             rows.append(_row(batch.sae, name, explanation))
@@ -73,13 +74,32 @@ def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str
     return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
 
 
-def _features(batch: Batch, selected: pl.DataFrame) -> Iterator[Feature]:
-    shown: dict[int, list[Shown]] = {}
-    windows = batch.select("shown_examples").pl()
-    for feature, *window in windows.select("feature", "example_id", "token_ids", "activations").iter_rows():
-        shown.setdefault(feature, []).append(Shown(*window))
-    for feature, route, rule, is_asked in selected.select("feature", "route", "rule", "is_asked").iter_rows():
-        yield Feature(feature, route, rule, is_asked, shown.get(feature, []))
+def read_features(batch: Batch, selected: pl.DataFrame, explainer: str) -> Iterator[Feature]:
+    """The features of the rows of `explained_features`, with the windows that an explainer is shown."""
+    explaining = batch.lake.config.explaining
+    own = explaining.of(explainer)
+    n_silent = explaining.n_silent_of(explainer)
+    windows = batch.select("shown_examples", sampling=own.sampling, n_shown=own.n_examples, n_silent=n_silent).pl()
+    shown: dict[tuple[int, bool], list[Shown]] = {}
+    for row in windows.iter_rows(named=True):
+        window = Shown(row["example_id"], row["token_ids"], row["activations"])
+        shown.setdefault((row["feature"], row["is_active"]), []).append(window)
+    for row in selected.iter_rows(named=True):
+        feature = row["feature"]
+        yield Feature(
+            feature=feature,
+            route=row["route"],
+            rule=row["rule"],
+            is_asked=row["is_asked"],
+            shown=shown.get((feature, True), []),
+            silent=shown.get((feature, False), []),
+            promoted=_token_ids(row["promoted"]),
+            suppressed=_token_ids(row["suppressed"]),
+        )
+
+
+def _token_ids(logits: Sequence[Row] | None) -> Sequence[int] | None:
+    return None if logits is None else [each["token_id"] for each in logits]
 
 
 def _row(sae: str, explainer: str, explanation: Explanation) -> Row:

@@ -1,7 +1,10 @@
 """The windows that an LLM may read."""
 
+from typing import get_args
+
 import pyarrow as pa
 
+from pipeline.showing import Sampling
 from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, text
 
 EXAMPLES = (
@@ -40,7 +43,17 @@ EXAMPLES = (
             text("kind", "`activating`; or silent: `same_token`, else `neighbour`, else `random`"),
             Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak; null where silent"),
             Column("rank", pa.int32(), "1 is the strongest of its role; null where silent"),
-            Column("draw", pa.int32(), "place in which it is taken, within role and kind, from 1"),
+            Column(
+                "draw",
+                pa.int32(),
+                "place in which it is taken, from 1: within role, and activating or silent; of train windows by "
+                "explaining.sampling",
+            ),
+            Column(
+                "places",
+                pa.struct([(sampling, pa.int32()) for sampling in get_args(Sampling)]),
+                "its place in each sampling, by which explainers take theirs; null unless train and activating",
+            ),
             Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
             DOC_ID,
             Column("token_ids", pa.list_(pa.int32()), "its tokens"),

@@ -61,7 +61,7 @@ EXPLANATIONS = (
             Column("draw", pa.int32(), "0; further explanations of the same explainer count on"),
             text("explanation", "the words; null unless the status is `ok`"),
             Column("example_ids", pa.list_(pa.string()), "what it was shown; all train"),
-            STATUS,
+            text("status", f"{STATUS.meaning}; `no_input`: what its explainer shows is not there"),
             REQUEST_ID,
         ),
         ("explanation_id",),

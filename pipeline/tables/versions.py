@@ -24,7 +24,7 @@ from pipeline.tables.stages import STAGES, Stage, own_queries
 _GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
-        *("first_feature", "end_feature"),
+        *("first_feature", "end_feature", "sampling", "n_shown", "n_silent"),
     }
 )
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
@@ -130,8 +130,9 @@ def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> d
         plugin = find_plugin(kind, name)
         texts = [sql_text(each) for each in own_queries(plugin)]
         parameters = {key for text in texts for key in parameters_of(text)} - _GIVEN
+        lender = getattr(plugin.settings, "prompts_of", None)  # the explainer whose prompts it asks with
         content = {
-            "files": plugin.digest,
+            "files": [plugin.digest, find_plugin(kind, lender).digest if lender else ""],
             "shared": shared_digest(kind),
             "settings": getattr(section, name).model_dump(mode="json"),
             "sql": texts,

@@ -4,7 +4,7 @@ select
     feature,
     token_ids,
     null::int[] as marked,
-    role = 'train' as is_shown,
+    role = 'train' and kind = 'activating' as is_shown,
     kind = 'activating' as label
 from examples
 union all

@@ -11,6 +11,7 @@ select
     t.decile,
     t.rank,
     t.draw,
+    t.places,
     t.n_slots,
     t.doc_id,
     w.token_ids,

@@ -1,6 +1,7 @@
 -- One row per slot that is taken for a feature of the batch, with its stratum's size and the place in which it
--- is taken. Train: what the explainer may be shown, by the sampling of the config. Test: what the scorers ask
--- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first.
+-- is taken. Train: what explainers may be shown; the activating ones that some explainer's sampling takes, and the
+-- silent ones that are close, a stratum in turn, where an explainer is shown such. Test: what the scorers ask about,
+-- activating slots a decile in turn and silent ones a stratum in turn, distinct documents first.
 with candidates as (
     select
         i.feature,
@@ -32,34 +33,54 @@ in_stratum as (
         row_number() over (partition by feature, role, kind, rank <= $sampling_top order by draw) as place_in_top
     from spread
 ),
-train as (
+placed as (
+    -- The place of each train slot in each sampling.
     select
         *,
-        row_number() over (
-            partition by feature
-            order by
-                case $explaining_sampling
-                    when 'top' then rank
-                    when 'random' then place_by_draw
-                    when 'top_sample' then if(rank <= $sampling_top, place_in_top, 1000000 + rank)
-                    -- Every second one from the top, every second one from all.
-                    when 'mixture' then least(if(rank <= $sampling_top, 2 * place_in_top, 1000000), 2 * place_by_draw + 1)
-                    else place_in_stratum
-                end,
-                draw
-        ) as place
+        {
+            'deciles': row_number() over (partition by feature order by place_in_stratum, draw),
+            'top': row_number() over (partition by feature order by rank, draw),
+            'top_sample': row_number() over (
+                partition by feature order by if(rank <= $sampling_top, place_in_top, 1000000 + rank), draw
+            ),
+            'random': row_number() over (partition by feature order by place_by_draw, draw),
+            -- Every second one from the top, every second one from all.
+            'mixture': row_number() over (
+                partition by feature
+                order by least(if(rank <= $sampling_top, 2 * place_in_top, 1000000), 2 * place_by_draw + 1), draw
+            )
+        } as places
     from in_stratum
     where role = 'train' and kind = 'activating'
-    qualify place <= $explaining_n_examples
+),
+train as (
+    select *, row_number() over (partition by feature order by places[$explaining_sampling]) as place
+    from placed
+    where
+        places.deciles <= $explaining_n_sampled['deciles']
+        or places.top <= $explaining_n_sampled['top']
+        or places.top_sample <= $explaining_n_sampled['top_sample']
+        or places.random <= $explaining_n_sampled['random']
+        or places.mixture <= $explaining_n_sampled['mixture']
+),
+silent_train as (
+    select
+        *,
+        null as places,
+        row_number() over (partition by feature order by place_in_stratum, draw) as place
+    from in_stratum
+    where role = 'train' and kind in ('same_token', 'neighbour')
+    qualify place <= $explaining_n_silent
 ),
 test as (
     select
         *,
+        null as places,
         row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place
     from in_stratum
     where role = 'test'
     -- Twice the questions of a side: wrong marks need windows to choose from.
     qualify place <= if(kind = 'activating', 1, 2) * $scoring_n_questions
 )
-select feature, context_id, start, n_tokens, peak, role, kind, decile, rank, place as draw, doc_id, n_slots
-from (select * from train union all select * from test)
+select feature, context_id, start, n_tokens, peak, role, kind, decile, rank, place as draw, places, doc_id, n_slots
+from (select * from train union all select * from silent_train union all select * from test)

@@ -1,6 +1,7 @@
--- One row per train window that the explainer is shown, in the order in which it is shown.
-select feature, example_id, token_ids, activations
+-- One row per train window that an explainer is shown, in the order in which it is shown: the first $n_shown activating
+-- ones of a sampling, and $n_silent silent ones.
+select feature, kind = 'activating' as is_active, example_id, token_ids, activations
 from examples
 semi join batch_features using (feature)
-where role = 'train'
+where role = 'train' and if(kind = 'activating', places[$sampling] <= $n_shown, draw <= $n_silent)
 order by feature, hash($seed::bigint, example_id, 'shown'), example_id

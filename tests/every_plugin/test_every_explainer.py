@@ -15,7 +15,7 @@ from pipeline.lake import Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.oracle.brain import Oracle
 from pipeline.llm.oracle.client import GARBLED
-from pipeline.llm.oracle.prompts import plain
+from pipeline.llm.oracle.prompts import plain, shown_windows
 from pipeline.plugins import find_plugins
 
 SAE = "hand-set"
@@ -91,7 +91,8 @@ def test_no_request_holds_anything_of_a_test_window(lake: Lake, name: str) -> No
         role: [plain(vocabulary.render(row["token_ids"])) for row in examples if row["role"] == role]
         for role in ("train", "test")
     }
-    sent = [plain(message.content) for each in model.asked for message in each.request.messages]
+    messages = [message.content for each in model.asked for message in each.request.messages]
+    sent = [*map(plain, messages), *(text for each in messages for text in shown_windows(each))]
     assert len(windows["test"]) > 100
     assert not [text for text in windows["test"] for content in sent if text in content]
     assert not model.asked or any(text in content for text in windows["train"] for content in sent)

@@ -17,14 +17,15 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config
-from pipeline.explainers.base import Feature
+from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.write import load_explainer
 from pipeline.llm import Answer, Request
-from pipeline.plugins import find_plugins
+from pipeline.plugins import find_plugin, find_plugins
 
 FOLDER = Path(__file__).parent / "prompts"
-SHARED = Path(__file__).parents[2] / "pipeline" / "scorers" / "yes_no"
-FEATURES = [Feature(7, "llm", None, True, SHOWN)]
+SHARED = [Path(__file__).parents[2] / "pipeline" / place for place in ("scorers/yes_no", "explainers/notes")]
+SILENT = [Shown("x4", [9, 3, 4, 9], [0, 0, 0, 0]), Shown("x5", [5, 6, 0], [0, 0, 0])]
+FEATURES = [Feature(7, "llm", None, True, SHOWN, SILENT, promoted=[3, 4, 9], suppressed=[0, 6])]
 ONE, MANY = "one.txt", "many.txt"
 
 
@@ -47,16 +48,19 @@ def explain(name: str, **explaining: Any) -> list[Request]:
     )
     tools = Tools(Batch(SimpleNamespace(config=config), None, "layers.1", 0), role_of(config, "explainer"), ask)  # type: ignore[arg-type]
     tools.__dict__["vocabulary"] = VOCABULARY
-    assert list(load_explainer(name).explain(FEATURES, tools)) or not asked
+    assert list(load_explainer(name).explain(FEATURES, tools)) and asked
     return asked
 
 
 def rendered() -> Iterator[tuple[str, list[Request]]]:
     """What plug-ins ask, by the name of its snapshot: that of the plug-in, and the way in which it asks."""
     for name in find_plugins("explainers"):
-        if asked := explain(name):
-            yield name, asked
-            yield f"{name}_activations", explain(name, show_activations=True)
+        if load_explainer(name).role is not None:
+            yield name, explain(name)
+            if "show_logits" in find_plugin("explainers", name).settings.model_fields:
+                yield f"{name}_all", explain(name, **{name: {"show_activations": True, "show_logits": True}})
+            elif (with_activations := explain(name, show_activations=True)) != explain(name):
+                yield f"{name}_activations", with_activations
     for name, plugin in find_plugins("scorers").items():
         if (plugin.path / ONE).is_file():
             yield f"{name}_one", [score(name, QUESTIONS[:1])]
@@ -86,7 +90,7 @@ def test_every_snapshot_is_of_a_prompt() -> None:
 
 def test_every_prompt_file_of_a_plug_in_is_in_a_snapshot() -> None:
     plugins = [plugin for kind in ("explainers", "scorers") for plugin in find_plugins(kind).values()]
-    files = [path for folder in (SHARED, *(each.path for each in plugins)) for path in folder.glob("*.txt")]
+    files = [path for folder in (*SHARED, *(each.path for each in plugins)) for path in folder.glob("*.txt")]
     everything = "\n".join(RENDERED.values())
     assert len(files) >= 8
     for path in files:

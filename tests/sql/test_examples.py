@@ -1,8 +1,11 @@
 """Examples: strata of silent windows, the explainer's sampling, rendering, and draws that nothing else moves."""
 
 from collections import Counter, defaultdict
+from typing import get_args
 
 import numpy as np
+
+from pipeline.showing import Sampling
 
 from .rows import SAE, Database, Document, Firing, by, fill_corpus, fill_firings
 
@@ -232,14 +235,25 @@ def test_feature_has_the_same_rows_whatever_else_is_in_its_batch():
 # What the explainer is shown ----------------------------------------------------------------------------
 
 
-def sampled(strategy, n_examples=6, top=10):
-    """What `explaining.sampling` takes, in its order, of 40 train slots of a document each; and the index."""
+def taking(**n_windows):
+    """Parameters by which the samplings named take so many train windows, and the others none."""
+    return {"explaining_n_sampled": dict.fromkeys(get_args(Sampling), 0) | n_windows}
+
+
+def forty_windows():
+    """A feature that fires in 40 train slots of a document each, with another peak in each."""
     database = Database(9)
     fill_corpus(database, [Document("train", plain())] * 40, slot_tokens=8)
     peaks = np.random.default_rng(5).permutation(40) + 1
     fill_firings(database, [Firing(0, context, 3, float(peak)) for context, peak in enumerate(peaks)])
     fill_batch(database, [0])
-    values = {"explaining_sampling": strategy, "explaining_n_examples": n_examples, "sampling_top": top}
+    return database
+
+
+def sampled(strategy, n_examples=6, top=10):
+    """What a sampling takes of forty windows, in its order; and the index."""
+    database = forty_windows()
+    values = {"explaining_sampling": strategy, **taking(**{strategy: n_examples}), "sampling_top": top}
     rows = examples(database, **values)
     assert [row["draw"] for row in rows] == list(range(1, n_examples + 1))
     index = sorted(database.read("example_index"), key=lambda row: row["draw"])
@@ -288,11 +302,53 @@ def test_deciles_take_the_first_draw_of_each_in_turn():
     assert set(taken[10:]) == {contexts[1] for contexts in by_decile.values()}
 
 
+def test_explainers_with_several_samplings_each_get_what_they_would_alone():
+    n_windows = {"top": 6, "deciles": 20, "mixture": 8}
+    database = forty_windows()
+    rows = by(examples(database, **taking(**n_windows), sampling_top=10), "example_id")
+    assert sorted(row["draw"] for row in rows.values()) == list(range(1, len(rows) + 1))
+    database.make("batch_features")
+    everything = set()
+    for strategy, n in n_windows.items():
+        shown = {row["example_id"] for row in database.rows("shown_examples", sampling=strategy, n_shown=n)}
+        alone, _ = sampled(strategy, n)
+        assert {rows[each]["context_id"] for each in shown} == set(alone)
+        everything |= shown
+    assert everything == rows.keys()
+
+
+def test_test_windows_do_not_depend_on_what_explainers_are_shown():
+    found = []
+    for values in ({}, taking(top=40, mixture=3), {"explaining_n_silent": 30}):
+        rows = examples(random_database(), **values)
+        found.append([row for row in rows if row["role"] == "test"])
+    assert len(found[0]) > 100
+    assert found[0] == found[1] == found[2]
+
+
+def test_silent_train_windows_are_close_ones_a_stratum_in_turn():
+    database = random_database()
+    every = [row for row in examples(database, explaining_n_silent=1000) if row["role"] == "train"]
+    silent = [row for row in every if row["kind"] != "activating"]
+    assert {row["kind"] for row in silent} == {"same_token", "neighbour"}
+    assert all(row["places"] is None and not any(row["activations"]) for row in silent)
+    for feature in range(5):
+        own = sorted((row for row in silent if row["feature"] == feature), key=lambda row: row["draw"])
+        assert [row["draw"] for row in own] == list(range(1, len(own) + 1))
+        first = [row["kind"] for row in own[:4]]
+        assert sorted(first[:2]) == sorted(first[2:]) == ["neighbour", "same_token"]
+    few = [row for row in examples(database, explaining_n_silent=3) if row["role"] == "train"]
+    assert few == [row for row in every if row["kind"] == "activating" or row["draw"] <= 3]
+    database.make("batch_features")
+    shown = Counter((row["feature"], row["is_active"]) for row in database.rows("shown_examples", n_silent=2))
+    assert shown == {(feature, is_active): 20 if is_active else 2 for feature in range(5) for is_active in (0, 1)}
+
+
 def test_shown_examples_are_the_train_windows_in_an_order_apart_from_their_draw():
     database = random_database()
-    rows = examples(database, explaining_n_examples=12)
+    rows = examples(database, **taking(deciles=12))
     database.make("batch_features")
-    shown = database.rows("shown_examples")
+    shown = database.rows("shown_examples", n_shown=12)
     train = [row for row in rows if row["role"] == "train"]
     assert Counter(row["example_id"] for row in shown) == Counter(row["example_id"] for row in train)
     assert [row["feature"] for row in shown] == sorted(row["feature"] for row in shown)

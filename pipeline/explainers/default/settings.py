@@ -1,9 +1,7 @@
-"""`explaining.default`: no keys of its own; it is shown and asked what the section `explaining` says."""
+"""`explaining.default`: what it is shown, where that differs from what the section `explaining` says."""
 
-from pydantic import BaseModel, ConfigDict
+from pipeline.showing import ShowingSettings
 
 
-class Settings(BaseModel):
+class Settings(ShowingSettings):
     """The post's explainer (Juang et al. 2024)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 _EXAMPLE = re.compile(r"^Example \d+: (.*)$", re.MULTILINE)
+_PAIRS = re.compile(r"^Example \d+\n((?:.*\t\d+(?:\n|\Z))+)", re.MULTILINE)
+_PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
 _TEXT = re.compile(r"^(?:Text:|\d+\.) (.*)$", re.MULTILINE)
 _STRENGTH = re.compile(r" \(\d+\)(?=\s*>>)")
@@ -45,8 +47,12 @@ def read_question(prompt: str) -> Asked | None:
 
 
 def shown_windows(prompt: str) -> list[str]:
-    """The windows that an explainer's prompt shows, as `plain` text."""
-    return [plain(text) for text in _EXAMPLE.findall(prompt)]
+    """The windows in which the feature fires that an explainer's prompt shows, as `plain` text.
+
+    On a line each, or as a token and its activation a line.
+    """
+    pairs = ["".join(_PAIR.findall(text)) for text in _PAIRS.findall(prompt)]
+    return [*map(plain, _EXAMPLE.findall(prompt)), *(re.sub(r"\s", "", text) for text in pairs)]
 
 
 def plain(text: str) -> str:

@@ -1,0 +1,18 @@
+"""`explaining.chain_of_thought`: room for its steps, and what it is shown."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.showing import ShowingSettings
+
+
+class Settings(ShowingSettings):
+    """Four steps before the explanation (Juang et al. 2024)."""
+
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        600, description="Longest answer, its steps included; a longer one is `truncated`"
+    )
+    one_line: bool = Field(False, description="The answer ends with its first line; true leaves no room for steps")
+    show_activations: bool | None = Field(None, description="As explaining.show_activations, for this explainer")
+    show_logits: bool = Field(False, description="Show the tokens that the feature promotes, too")
