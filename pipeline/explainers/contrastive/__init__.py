@@ -1,0 +1,10 @@
+"""Texts in which the feature fires beside texts close to them in which it does not: what tells them apart?
+
+The close ones hold one of the feature's top tokens, or fire a near neighbour (kinds `same_token` and `neighbour`),
+and are of train documents like all that is shown. Explanations made from firing texts alone are too broad: they
+say what the texts share, and not what others lack. A feature without a close one has status `no_input`.
+"""
+
+from pipeline.explainers.prompted import Prompted
+
+explainer = Prompted("contrastive")
