@@ -76,6 +76,10 @@ class Vocabulary:
                 yield _spelled(window[start:end]), range(first, place + 1)
                 first, start = place + 1, end
 
+    def listed(self, token_ids: Iterable[int]) -> str:
+        """Some tokens in quotes, one after another; a quote in a token has a backslash before it."""
+        return ", ".join('"' + self.render([each]).replace('"', '\\"') + '"' for each in token_ids)
+
 
 def _marks(
     tokens: Sequence[bytes], window: bytes, marked: Collection[int], notes: Sequence[str] | None

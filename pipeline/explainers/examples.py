@@ -1,4 +1,4 @@
-"""How the windows and the tokens that an explainer is shown are written."""
+"""How the windows that an explainer is shown are written."""
 
 from collections.abc import Sequence
 
@@ -46,11 +46,3 @@ def pair_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary:
 def silent_lines(silent: Sequence[Shown], vocabulary: Vocabulary) -> list[str]:
     """One numbered line a silent window."""
     return [f"Other {number}: {vocabulary.render(each.token_ids)}" for number, each in enumerate(silent, start=1)]
-
-
-def token_list(token_ids: Sequence[int] | None, vocabulary: Vocabulary) -> str:
-    """Tokens in quotes, one after another; or that they are not known."""
-    if token_ids is None:
-        return "not known for this feature"
-    spelled = (vocabulary.render([token_id]).replace('"', '\\"') for token_id in token_ids)
-    return ", ".join(f'"{each}"' for each in spelled)

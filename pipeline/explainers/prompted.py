@@ -13,7 +13,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
 from pipeline.explainers.answers import Read, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
-from pipeline.explainers.examples import example_lines, silent_lines, token_list
+from pipeline.explainers.examples import example_lines, silent_lines
 from pipeline.llm import Answer, Message, Request
 from pipeline.plugins import find_plugin
 
@@ -80,8 +80,8 @@ class Prompted:
         values = {
             "examples": lambda: "\n".join(self.lines(explaining, feature.shown, vocabulary)),
             "silent": lambda: "\n".join(silent_lines(feature.silent, vocabulary)),
-            "promoted": lambda: token_list(feature.promoted, vocabulary),
-            "suppressed": lambda: token_list(feature.suppressed, vocabulary),
+            "promoted": lambda: _listed(feature.promoted, vocabulary),
+            "suppressed": lambda: _listed(feature.suppressed, vocabulary),
         }
         user = self._prompt("user")
         shown = {place: values[place]() for place in user.places}
@@ -134,6 +134,10 @@ class Prompted:
     def _read(self, feature: Feature, answer: Answer, vocabulary: Vocabulary) -> Read:
         windows = (vocabulary.text(window.token_ids) for window in self._windows(feature))
         return read_explanation(answer, self.own_texts(), windows)
+
+
+def _listed(token_ids: Sequence[int] | None, vocabulary: Vocabulary) -> str:
+    return "not known for this feature" if token_ids is None else vocabulary.listed(token_ids)
 
 
 def _given(feature: Feature, place: str) -> Any:

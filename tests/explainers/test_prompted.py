@@ -7,9 +7,9 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.explainers.answers import parse_explanation
 from pipeline.explainers.base import Feature, Shown
-from pipeline.explainers.examples import pair_lines, token_list
+from pipeline.explainers.examples import pair_lines
 from pipeline.explainers.write import load_explainer
-from pipeline.llm.oracle.prompts import plain, shown_windows
+from pipeline.llm.oracle.prompts import plain, shown_texts
 from pipeline.plugins import find_plugin
 from pipeline.tables.versions import plugin_versions
 
@@ -86,7 +86,7 @@ def test_promoted_tokens_that_are_not_known_are_said_to_be():
 
 def test_a_token_cannot_close_its_quotes_or_add_a_line():
     vocabulary = Vocabulary([b'"', b"\n", b'", "x'])
-    assert token_list([0, 1, 2], vocabulary) == r'"\"", "\n", "\", \"x"'
+    assert vocabulary.listed([0, 1, 2]) == r'"\"", "\n", "\", \"x"'
 
 
 def test_a_feature_without_close_windows_is_not_asked_about():
@@ -102,14 +102,14 @@ def test_token_pairs_spell_whole_characters_and_nothing_adds_a_column():
     assert heading == "Example 1"
     assert lines == ["a\\tb\t0", "é\\n\t10", "< <\t5", "x\\t10\t0"]
     prompt = "\n".join([heading, *lines, "", "Answer"])
-    assert shown_windows(prompt) == [plain(vocabulary.render([0, 1, 2, 3, 4]))]
+    assert shown_texts(prompt) == [plain(vocabulary.render([0, 1, 2, 3, 4]))]
 
 
 @pytest.mark.parametrize("name", ["token_pairs", "default", "contrastive"])
 def test_the_oracle_reads_the_windows_of_every_form(name):
     feature = FEATURE._replace(silent=[Shown("x4", [9, 3, 4], [0, 0, 0])])
     windows = [plain(VOCABULARY.render(window.token_ids)) for window in SHOWN]
-    assert shown_windows(request(name, feature).messages[1].content) == windows
+    assert shown_texts(request(name, feature).messages[1].content) == windows
 
 
 def _tools(asked):
@@ -122,3 +122,18 @@ def _tools(asked):
             return {}
 
     return Tools()
+
+
+@pytest.mark.parametrize("name", ["output_centric", "combined"])
+def test_where_nothing_is_known_of_promoted_tokens_nobody_is_asked_what_they_say(name):
+    asked = []
+    [explanation] = load_explainer(name).explain([FEATURE._replace(promoted=None)], _tools(asked))
+    assert (explanation.words, explanation.status, explanation.request_id) == (None, "no_input", None)
+    assert asked == []
+
+
+def test_output_centric_shows_no_window():
+    feature = FEATURE._replace(suppressed=[0])
+    text = request("output_centric", feature).messages[1].content
+    assert text.splitlines()[:2] == ['Likelier next tokens: " stop"', 'Less likely next tokens: "I"']
+    assert "Example" not in text and "<<" not in text

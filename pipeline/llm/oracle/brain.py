@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.llm.oracle.judges import alike, chance, is_literal, literal
-from pipeline.llm.oracle.prompts import plain, read_question, shown_windows
+from pipeline.llm.oracle.prompts import plain, read_question, shown_texts
 
 _NAMED = re.compile(r"\bfeature (\d+)\b")
 
@@ -40,7 +40,7 @@ class Truth:
 
     Attributes:
         labels: By (feature, text as a prompt shows it): the feature fires in it, or just its marks are right.
-        shown: By plain text, the features whose explainers are shown it.
+        shown: By plain text, a window's or that of promoted tokens, the features whose explainers are shown it.
         words: By feature, what the oracle calls it; holds `feature <number>`.
     """
 
@@ -49,8 +49,13 @@ class Truth:
     words: Mapping[int, str]
 
 
-def truth_of(windows: Iterable[Window], tokens: Mapping[int, Sequence[str]]) -> Truth:
-    """The truth in some windows; `tokens` are each feature's top tokens. Of equal texts that differ no is told."""
+def truth_of(
+    windows: Iterable[Window], tokens: Mapping[int, Sequence[str]], promoted: Mapping[int, str] | None = None
+) -> Truth:
+    """The truth in some windows. Of equal texts that differ no is told.
+
+    `tokens` are each feature's top tokens, `promoted` the list of those that it promotes, as prompts show it.
+    """
     labels: dict[tuple[int, str], bool] = {}
     shown: dict[str, set[int]] = {}
     for window in windows:
@@ -58,6 +63,8 @@ def truth_of(windows: Iterable[Window], tokens: Mapping[int, Sequence[str]]) -> 
         labels[key] = labels.get(key, True) and window.label
         if window.is_shown:
             shown.setdefault(plain(window.text), set()).add(window.feature)
+    for feature, listed in (promoted or {}).items():
+        shown.setdefault(plain(listed), set()).add(feature)
     return Truth(
         labels=labels,
         shown={text: frozenset(features) for text, features in shown.items()},
@@ -90,7 +97,7 @@ class Oracle:
         """What it says to a prompt: the text of the chat's last message."""
         asked = read_question(prompt)
         if asked is None:
-            return f"[EXPLANATION]: {self._explanation(shown_windows(prompt))}"
+            return f"[EXPLANATION]: {self._explanation(shown_texts(prompt))}"
         said = self._judge(asked.explanation, asked.texts)
         left_out = {
             place

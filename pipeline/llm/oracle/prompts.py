@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-_EXAMPLE = re.compile(r"^Example \d+: (.*)$", re.MULTILINE)
+_EXAMPLE = re.compile(r"^(?:Example \d+|Likelier next tokens): (.*)$", re.MULTILINE)
 _PAIRS = re.compile(r"^Example \d+\n((?:.*\t\d+(?:\n|\Z))+)", re.MULTILINE)
 _PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
@@ -46,10 +46,10 @@ def read_question(prompt: str) -> Asked | None:
     return Asked(found[1], _TEXT.findall(found[2]), found[2].startswith("Text: "))
 
 
-def shown_windows(prompt: str) -> list[str]:
-    """The windows in which the feature fires that an explainer's prompt shows, as `plain` text.
+def shown_texts(prompt: str) -> list[str]:
+    """What an explainer's prompt shows of its feature, as `plain` text: firing windows, promoted tokens.
 
-    On a line each, or as a token and its activation a line.
+    A window is on a line, or a token and its activation are.
     """
     pairs = ["".join(_PAIR.findall(text)) for text in _PAIRS.findall(prompt)]
     return [*map(plain, _EXAMPLE.findall(prompt)), *(re.sub(r"\s", "", text) for text in pairs)]
