@@ -199,12 +199,8 @@ def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(ma
             Hookpoint("layers.1")
         ][0]
         encoding = coder.encode(states)
-        for position, (features, values) in enumerate(zip(*map(torch.Tensor.tolist, encoding), strict=True)):
-            expected |= {
-                (feature, row["context_id"], position): value
-                for feature, value in zip(features, values, strict=True)
-                if value > 0
-            }
+        for position, feature, value in zip(*map(torch.Tensor.tolist, encoding), strict=True):
+            expected[feature, row["context_id"], position] = value
     found = firings_of(lake, "deep")
     # Near-ties of the k-th value may fall either way, since batches are padded to other lengths here.
     assert len(found.keys() ^ expected.keys()) <= 0.001 * len(expected)

@@ -1,0 +1,105 @@
+"""SAE files as their owners write them, and what they must make of an input; shares no code with the readers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tiny import write_sparsify
+from torch import Tensor
+
+
+class Weights(NamedTuple):
+    """Weights of an SAE: encoder and decoder [n, d_in], bias and threshold [n], b_dec [d_in]; k of a token."""
+
+    encoder: Tensor
+    bias: Tensor
+    decoder: Tensor
+    b_dec: Tensor
+    threshold: Tensor
+    k: int
+
+
+def random_weights(n_features: int, d_in: int, k: int, seed: int = 5) -> Weights:
+    """Random weights; biases are not 0, and some pre-activations lie between 0 and the threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    encoder = torch.randn(n_features, d_in, generator=generator) / d_in**0.5
+    return Weights(
+        encoder,
+        torch.randn(n_features, generator=generator) / 8,
+        torch.nn.functional.normalize(encoder + torch.randn(encoder.shape, generator=generator) / d_in, dim=1),
+        torch.randn(d_in, generator=generator) / 4,
+        torch.rand(n_features, generator=generator) + 0.2,
+        k,
+    )
+
+
+def random_inputs(n_tokens: int, d_in: int, seed: int = 1) -> Tensor:
+    """Inputs whose mean is not 0 and whose norms differ, float32 [n_tokens, d_in]."""
+    generator = torch.Generator().manual_seed(seed)
+    norms = 1 + torch.rand(n_tokens, 1, generator=generator)
+    return norms * (torch.randn(n_tokens, d_in, generator=generator) + 0.25)
+
+
+def fired(coder: Any, x: Tensor) -> np.ndarray:
+    """A coder's firings as a matrix [n_tokens, n]; no place twice, none at 0 or below, sorted by token."""
+    encoding = coder.encode(x)
+    assert (encoding.activations > 0).all() and (encoding.tokens.diff() >= 0).all()
+    matrix = torch.zeros(len(x), coder.n_features)
+    matrix.index_put_((encoding.tokens, encoding.features), encoding.activations, accumulate=True)
+    assert (matrix > 0).sum() == len(encoding.activations)
+    return matrix.numpy()
+
+
+def same_firings(found: np.ndarray, expected: np.ndarray | Tensor, atol: float = 1e-5) -> None:
+    """Hold firings to a formula's in float64: alike everywhere, some fire and some do not."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=atol)
+    assert 0 < (expected > 0).mean() < 0.9
+
+
+# Formulas, in float64 ---------------------------------------------------------------------------------
+
+
+def pre_activations(weights: Weights, x: Tensor, *, subtract: bool) -> Tensor:
+    """(x - b_dec) W^T + bias, or the same of x itself: [n_tokens, n]."""
+    x = x.double() - (weights.b_dec.double() if subtract else 0)
+    return x @ weights.encoder.double().T + weights.bias.double()
+
+
+def largest(pre: Tensor, k: int) -> Tensor:
+    """relu of the k largest of each row, else 0."""
+    kept = pre.topk(k, dim=-1)
+    return torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
+
+
+def above(pre: Tensor, threshold: Tensor | float) -> Tensor:
+    """What is above the threshold and above 0, else 0."""
+    return torch.where(pre > threshold, pre, 0).relu()
+
+
+# Writers, each giving the path that names the SAE ------------------------------------------------------
+
+
+def _sparsify(folder: Path, weights: Weights) -> Path:
+    return write_sparsify(folder, weights.encoder, weights.bias, weights.decoder, weights.b_dec, weights.k)
+
+
+class Layout(NamedTuple):
+    """How a format's file is written below a folder, and the firings of its formula for x [n_tokens, d_in]."""
+
+    write: Callable[[Path, Weights], Path]
+    firings: Callable[[Weights, Tensor], Tensor]
+
+
+LAYOUTS = {
+    "sparsify": Layout(_sparsify, lambda w, x: largest(pre_activations(w, x, subtract=True), w.k)),
+}
+"""By the format's name: a new one needs its line here."""
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON."""
+    path.write_text(json.dumps(content), encoding="utf-8")
