@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from tiny import write_sparsify
 from torch import Tensor
 
@@ -87,6 +88,37 @@ def _sparsify(folder: Path, weights: Weights) -> Path:
     return write_sparsify(folder, weights.encoder, weights.bias, weights.decoder, weights.b_dec, weights.k)
 
 
+def _gemma_scope_2(folder: Path, weights: Weights) -> Path:
+    path = folder / "google--gemma-scope-2-270m-pt" / "resid_post" / "layer_12_width_16k_l0_medium"
+    path.mkdir(parents=True)
+    tensors = {
+        "w_enc": weights.encoder.T,
+        "w_dec": weights.decoder,
+        "b_enc": weights.bias,
+        "b_dec": weights.b_dec,
+        "threshold": weights.threshold,
+    }
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path / "params.safetensors")
+    place = "model.layers.12.output"
+    config = {"architecture": "jump_relu", "model_name": "gemma-v3-270m", "hf_hook_point_in": place}
+    write_json(path / "config.json", config)
+    return path
+
+
+def _gemma_scope(folder: Path, weights: Weights) -> Path:
+    path = folder / "google--gemma-scope-2b-pt-res" / "layer_9" / "width_16k" / "average_l0_88"
+    path.mkdir(parents=True)
+    np.savez(
+        path / "params.npz",
+        W_enc=weights.encoder.T.numpy(),
+        W_dec=weights.decoder.numpy(),
+        b_enc=weights.bias.numpy(),
+        b_dec=weights.b_dec.numpy(),
+        threshold=weights.threshold.numpy(),
+    )
+    return path
+
+
 class Layout(NamedTuple):
     """How a format's file is written below a folder, and the firings of its formula for x [n_tokens, d_in]."""
 
@@ -95,6 +127,10 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
+    "gemma_scope_2": Layout(
+        _gemma_scope_2, lambda w, x: above(pre_activations(w, x, subtract=False), w.threshold)
+    ),
+    "gemma_scope": Layout(_gemma_scope, lambda w, x: above(pre_activations(w, x, subtract=False), w.threshold)),
     "sparsify": Layout(_sparsify, lambda w, x: largest(pre_activations(w, x, subtract=True), w.k)),
 }
 """By the format's name: a new one needs its line here."""

@@ -76,6 +76,11 @@ class JumpReLU:
 
     threshold: Tensor
 
+    @classmethod
+    def above(cls, threshold: Tensor) -> Self:
+        """Of a file's thresholds, some of which may be below 0: where the ReLU comes first, these are 0."""
+        return cls(threshold.clamp(min=0))
+
     def fire(self, pre: Tensor) -> Encoding:
         """See `Activation`."""
         is_firing = (pre <= self.threshold).logical_not_().view(-1)
