@@ -96,6 +96,20 @@ class JumpReLU:
 RELU = JumpReLU(torch.zeros(()))
 
 
+def fold_gate(
+    encoder: Tensor, gate_bias: Tensor, magnitude_bias: Tensor, log_rates: Tensor
+) -> tuple[Tensor, Tensor, JumpReLU]:
+    """Encoder, bias and threshold of the JumpReLU that fires as a gated SAE does.
+
+    With a = x encoder^T, a gated SAE fires where a + gate_bias > 0, by relu(a e^r + magnitude_bias), r being the
+    log_rates. That is h = a e^r + magnitude_bias where h > magnitude_bias - gate_bias e^r (and above 0);
+    Rajamanoharan et al. 2024 (arXiv 2404.16014), appendix E.
+    """
+    rates = log_rates.exp()
+    threshold = JumpReLU.above(magnitude_bias - gate_bias * rates)
+    return encoder * rates[:, None], magnitude_bias, threshold
+
+
 def _above_zero(values: Tensor, features: Tensor) -> Encoding:
     """The firings among the values [n_tokens, k] of some features [n_tokens, k]; a kept value may be 0 or less."""
     tokens, places = (values <= 0).logical_not_().nonzero(as_tuple=True)

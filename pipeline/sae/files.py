@@ -4,6 +4,8 @@ import json
 import math
 import pickle
 import re
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -57,6 +59,13 @@ class Tensors:
         if not math.isfinite(tensor.sum().item()) and not bool(tensor.isfinite().all()):
             self.fail(f"tensor '{found}' holds values that are no numbers")
         return tensor
+
+    def take_threshold(self, name: str, n_features: int) -> Tensor:
+        """Thresholds, float32 [n_features], or [] where the file has one for all."""
+        found = self.content.get(name)
+        if isinstance(found, Tensor) and found.numel() == 1:
+            return self.take(name, *found.shape).reshape(())
+        return self.take(name, n_features)
 
     def take_if_there(self, name: str, *shape: int | None) -> Tensor | None:
         """The same, or None if the file has none of that name."""
@@ -119,15 +128,15 @@ class SaeFiles:
         return config
 
     def find_in_path(self, pattern: str) -> re.Match[str] | None:
-        """The last match of a pattern in the path of the files: there, formats say layers, sizes and places."""
-        *_, path = self.paths.values()
+        """The last match of a pattern in the path of the weights: there, formats say layers, sizes and places."""
+        path = next(path for path in self.paths.values() if path.suffix not in {".json", ".yaml"})
         matches = list(re.finditer(pattern, path.absolute().as_posix()))
         return matches[-1] if matches else None
 
 
 _DAMAGES = (
-    *(SafetensorError, OSError, ValueError, TypeError, RuntimeError, EOFError, KeyError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(SafetensorError, OSError, ValueError, TypeError, RuntimeError, EOFError, LookupError),
+    *(AssertionError, AttributeError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 """What the readers raise on files that are cut short, or of another kind."""
 
@@ -139,7 +148,8 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> dict[str, Any]:
     is_archive = zipfile.is_zipfile(path)
-    content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    with warnings.catch_warnings(action="ignore"):  # of pickles by another version, which are read or refused
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     if not isinstance(content, dict):
         raise ValueError(f"it holds no tensors by name but {type(content).__name__}")
     return content
