@@ -46,9 +46,9 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     return replace(coder, format=name, revision=files.revision, hookpoint=coder.hookpoint or hookpoint)
 
 
-def sae_files(source: str, format: str | None = None, hookpoint: str | None = None) -> list[Path]:
+def sae_files(source: str, format: str | None = None) -> SaeFiles:
     """The files that make up a sparse autoencoder. Raises SaeError if they are not there."""
-    return list(_find_files(source, format, hookpoint)[1].paths.values())
+    return _find_files(source, format, None)[1]
 
 
 def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple[str, SaeFiles]:

@@ -31,7 +31,7 @@ def test_the_format_is_told_from_the_files_and_fires_as_its_formula(
     name: str, weights: Weights, tmp_path: Path
 ) -> None:
     path = LAYOUTS[name].write(tmp_path / "layers.1", weights)
-    files = sae_files(str(path))
+    files = sae_files(str(path)).paths.values()
     assert files and all(file.is_file() and file.is_relative_to(tmp_path / "layers.1") for file in files)
     coder = load_sparse_coder(path)
     assert (coder.format, coder.n_features, coder.d_in) == (name, N_FEATURES, WIDTH)
@@ -47,9 +47,9 @@ def test_the_format_is_told_from_the_files_and_fires_as_its_formula(
 @each_format
 def test_a_file_of_the_sae_names_it_too(name: str, weights: Weights, tmp_path: Path) -> None:
     path = LAYOUTS[name].write(tmp_path / "layers.1", weights)
-    for file in sae_files(str(path)):
+    for file in sae_files(str(path)).paths.values():
         if file.name not in optional_files(name):
-            assert sae_files(str(file)) == sae_files(str(path))
+            assert sae_files(str(file)).paths == sae_files(str(path)).paths
             assert load_sparse_coder(file).format == name
 
 
@@ -68,7 +68,7 @@ def test_what_is_missing_or_damaged_is_refused_in_one_sentence(
     name: str, weights: Weights, tmp_path: Path
 ) -> None:
     whole = LAYOUTS[name].write(tmp_path / "whole", weights)
-    for number, file in enumerate(sae_files(str(whole))):
+    for number, file in enumerate(sae_files(str(whole)).paths.values()):
         for kind in ("missing", "cut", "empty"):
             if kind == "missing" and file.name in optional_files(name):
                 continue

@@ -99,7 +99,7 @@ def test_a_sparsify_folder_loads_in_float32_whatever_it_is_stored_in(tmp_path, d
 
 def test_the_files_of_an_sae_are_its_config_and_its_weights(tmp_path):
     folder = write_random_sae(tmp_path / "sae")
-    assert sae_files(str(folder)) == [folder / "cfg.json", folder / "sae.safetensors"]
+    assert list(sae_files(str(folder)).paths.values()) == [folder / "cfg.json", folder / "sae.safetensors"]
 
 
 # Encoding ---------------------------------------------------------------------------------------------
