@@ -43,7 +43,13 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     """
     name, files = _find_files(str(path), format, hookpoint)
     coder = _formats()[name].load(files)
-    return replace(coder, format=name, revision=files.revision, hookpoint=coder.hookpoint or hookpoint)
+    return replace(
+        coder,
+        format=name,
+        revision=files.revision,
+        hookpoint=coder.hookpoint or hookpoint,
+        declared_l0=coder.declared_l0 or files.overrides.get("l0"),
+    )
 
 
 def sae_files(source: str, format: str | None = None) -> SaeFiles:
@@ -55,9 +61,9 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
     """The format of a source, and its files; those of another format than asked for are named as what they are."""
     formats = _formats()
     if format is not None:
-        formats = {find_plugin("formats", format).name: formats[format], **formats}
-    settings = {name for each in formats.values() for name in _patterns(each) if "*" not in name}
-    fetched = fetch(source, sorted(settings))
+        formats = {find_plugin("formats", format).name: formats[format], **formats}  # its own word comes first
+    names = {name for each in formats.values() for name in _patterns(each) if "*" not in name}
+    fetched = fetch(source, sorted(names))
     path = fetched.path
     if hookpoint and (path / hookpoint).is_dir():
         path /= hookpoint
@@ -88,7 +94,7 @@ def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
         folder = path.parents[given.count("/")]
     paths = {}
     for pattern in _patterns(format):
-        found = [path] if pattern == given else sorted(folder.glob(pattern))
+        found = [path] if pattern == given else _files(folder, pattern)
         if len(found) == 1:
             paths[pattern] = found[0]
         elif pattern in format.FILES:
@@ -96,18 +102,22 @@ def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
     return SaeFiles(folder, paths, fetched.overrides, fetched.revision)
 
 
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in folder.glob(pattern) if file.is_file())
+
+
 def _explain(path: Path, formats: Mapping[str, Format]) -> str:
     """Why what is at a path is no SAE of these formats."""
     for kind, pattern in _UNREADABLE.items():
-        if path.match(pattern) or (path.is_dir() and any(path.glob(pattern))):
+        if path.match(pattern) or _files(path, pattern):
             return f"SAE '{path}' is {kind}, whose features do not fire as those of one SAE at one place do"
     for name, each in formats.items():
-        several = [file for pattern in each.FILES for file in path.glob(pattern) if "*" in pattern]
+        several = [file for pattern in each.FILES for file in _files(path, pattern) if "*" in pattern]
         if len(several) > 1:
             return f"'{path}' holds {len(several)} SAEs (format {name}); name one, such as '{several[0].name}'"
     known = "; ".join(f"{name}: {' and '.join(each.FILES)}" for name, each in formats.items())
     lacking = {
-        name: [file for file in each.FILES if not any(path.glob(file))] for name, each in formats.items()
+        name: [pattern for pattern in each.FILES if not _files(path, pattern)] for name, each in formats.items()
     }
     nearest = min(lacking, key=lambda name: len(lacking[name]) / len(formats[name].FILES))
     if path.is_dir() and (len(formats) == 1 or len(lacking[nearest]) < len(formats[nearest].FILES)):

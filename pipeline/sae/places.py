@@ -8,4 +8,4 @@ _INPUTS = ("hook_resid_pre", "hook_z", "hook_normalized", "hook_mlp_in", "hook_a
 
 def side_of(name: str | None) -> Side:
     """The side of a module that a name stands for."""
-    return "input" if name is not None and name.endswith(_INPUTS) else "output"
+    return "input" if str(name).endswith(_INPUTS) else "output"

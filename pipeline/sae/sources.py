@@ -1,7 +1,6 @@
 """Where an SAE's files come from: a local path, the Hugging Face hub, or SAELens' registry."""
 
 import importlib.util
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +14,8 @@ from pipeline.shipped import find
 
 HUB_PREFIX = "hf://"
 REGISTRY_PREFIX = "saelens://"
+
+_SUFFIXES = (".json", ".yaml", ".safetensors", ".npz", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def _download(
 
     parent = "" if "/" not in path else f"{path.rpartition('/')[0]}/"
     wanted = [path, f"{path}/*"]
-    if re.search(r"\.\w*[a-z]\w*$", path):  # a file's name, which a folder's may look like
+    if path.endswith(_SUFFIXES):  # a file, or a folder named like one
         wanted += [f"{parent}{name}" for name in beside]
     try:
         root = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))

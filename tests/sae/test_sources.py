@@ -4,7 +4,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from sae_layouts import random_weights
+from sae_layouts import LAYOUTS, random_weights
 from tiny import write_random_sae, write_sparsify
 
 from pipeline.errors import SaeError
@@ -70,7 +70,8 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_of_saelens_registry_is_a_repository_and_a_path(registry, hub):
-    assert load_sparse_coder("saelens://my-release/layer_1/k_4").revision == COMMIT
+    coder = load_sparse_coder("saelens://my-release/layer_1/k_4")
+    assert (coder.revision, coder.declared_l0) == (COMMIT, 4)
     [(repository, revision, patterns)] = hub
     assert (repository, revision) == ("owner/name", None) and "part/layers.1" in patterns
 
@@ -115,3 +116,16 @@ def test_what_cannot_be_is_refused_by_its_name(tmp_path, file, kind):
     for path in (tmp_path, tmp_path / file):
         with pytest.raises(SaeError, match=kind):
             load_sparse_coder(path)
+
+
+def test_a_saelens_folder_with_a_config_of_another_program_beside_is_still_one(tmp_path):
+    folder = LAYOUTS["saelens"].write(tmp_path / "sae", random_weights(20, 8, 3))
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    assert load_sparse_coder(folder).format == "saelens"
+
+
+def test_a_folder_that_is_named_like_a_file_is_a_folder(tmp_path):
+    folder = LAYOUTS["saelens"].write(tmp_path / "v5_32k_layer_0.pt", random_weights(20, 8, 3))
+    assert load_sparse_coder(folder).format == "saelens"
+    with pytest.raises(SaeError, match="is no SAE of a known format"):
+        load_sparse_coder(tmp_path)

@@ -51,7 +51,7 @@ def load(files: SaeFiles) -> SparseCoder:
         skip=None if skip is None else skip.T.contiguous(),
         transcodes=transcodes,
         architecture=architecture,
-        declared_l0=files.overrides.get("l0") or (float(l0) if isinstance(l0, int | float) else None),
+        declared_l0=l0 if isinstance(l0, int | float) else None,
     )
 
 

@@ -12,6 +12,11 @@ from pipeline.sae.places import side_of
 FILES = ("config.json", "sae_weights.safetensors")
 
 
+def is_format(files: SaeFiles) -> bool:
+    """Whether the file has a threshold of that name, which SAELens' own do not have."""
+    return "log_jumprelu_threshold" in files.tensors("sae_weights.safetensors").names()
+
+
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in such a folder, float32. Raises SaeError if a file is damaged or does not fit."""
     config, tensors = files.config("config.json"), files.tensors("sae_weights.safetensors")
@@ -37,5 +42,4 @@ def load(files: SaeFiles) -> SparseCoder:
         decoder_bias=tensors.take("decoder.bias", d_in) / scale,
         architecture="jumprelu",
         folded=f"the factor of its inputs' norm, {scale:.6g}" if factor else None,
-        declared_l0=files.overrides.get("l0"),
     )

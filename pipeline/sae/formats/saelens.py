@@ -66,7 +66,6 @@ def load(files: SaeFiles) -> SparseCoder:
     transcodes = architecture in _TRANSCODERS
     subtracts = config.get("apply_b_dec_to_input", True) and not transcodes
     place = config.get("hook_name")
-    k = weights.activation.k if isinstance(weights.activation, TopK) else None
     return SparseCoder(
         hookpoint=place,
         reads=side_of(place),
@@ -81,7 +80,7 @@ def load(files: SaeFiles) -> SparseCoder:
         transcodes=transcodes,
         architecture=str(architecture),
         folded=weights.folded,
-        declared_l0=k or config.get("l0"),
+        declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
     )
 
 
