@@ -103,7 +103,7 @@ def fold_gate(
 
     With a = x encoder^T, a gated SAE fires where a + gate_bias > 0, by relu(a e^r + magnitude_bias), r being the
     log_rates. That is h = a e^r + magnitude_bias where h > magnitude_bias - gate_bias e^r (and above 0);
-    Rajamanoharan et al. 2024 (arXiv 2404.16014), appendix E.
+    Rajamanoharan et al. 2024 (arXiv 2404.16014).
     """
     rates = log_rates.exp()
     threshold = JumpReLU.above(magnitude_bias - gate_bias * rates)
