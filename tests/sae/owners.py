@@ -134,6 +134,97 @@ def saelens_old(folder: Path, architecture: str = "standard", **config: Any) -> 
     yield sae(x)
 
 
+# Files of others in their true layouts, as SAELens' loaders read them -------------------------------------
+
+LINEAR = {
+    "encoder.weight": (N_FEATURES, WIDTH),
+    "encoder.bias": (N_FEATURES,),
+    "decoder.weight": (WIDTH, N_FEATURES),
+    "decoder.bias": (WIDTH,),
+}
+GOODFIRE = {name.replace(".", "_linear."): shape for name, shape in LINEAR.items()}
+GEMMA = {
+    "w_enc": (WIDTH, N_FEATURES),
+    "w_dec": (N_FEATURES, WIDTH),
+    "b_enc": (N_FEATURES,),
+    "b_dec": (WIDTH,),
+    "threshold": (N_FEATURES,),
+}
+GEMMA_2 = {name.replace("w_", "W_"): shape for name, shape in GEMMA.items()}
+AFFINE = {**GEMMA, "w_dec": (N_FEATURES, OUT), "b_dec": (OUT,), "affine_skip_connection": (WIDTH, OUT)}
+QWEN = {"W_enc": (N_FEATURES, WIDTH), "W_dec": (WIDTH, N_FEATURES), "b_enc": (N_FEATURES,), "b_dec": (WIDTH,)}
+TRACED = {**QWEN, "W_dec": (N_FEATURES, WIDTH)}
+LLAMA = {"d_model": WIDTH, "d_sae": N_FEATURES, "jump_relu_threshold": 0.3, "top_k": 50}
+LLAMA |= {"hook_point_in": "blocks.1.hook_resid_post"}
+LLAMA |= {"dataset_average_activation_norm": {"in": 3.0, "out": 3.0}}
+R1 = {"d_model": WIDTH, "expansion_factor": 2, "hook_point_in": "blocks.1.hook_resid_post"}
+WANDB = {"d_model": {"value": WIDTH}, "d_feature": {"value": N_FEATURES}, "batch_size": {"value": 8}}
+
+
+HOOKS = {"model_name": "tiny", "feature_input_hook": "mlp.hook_in", "feature_output_hook": "hook_mlp_out"}
+
+
+def loaded(
+    loader: str,
+    repository: str,
+    path: str,
+    weights: str,
+    shapes: dict[str, tuple[int, ...]],
+    folder: Path,
+    *,
+    configs: dict[str, Any] | None = None,
+    factor: float | None = None,
+) -> Any:
+    import numpy as np
+    import torch
+    from sae_lens import SAE
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+    from safetensors.torch import load_file, save_file
+
+    generator = torch.Generator().manual_seed(4)
+    tensors = {name: torch.randn(shape, generator=generator) / WIDTH**0.5 for name, shape in shapes.items()}
+    if "threshold" in tensors:
+        tensors["threshold"] = tensors["threshold"].abs() + 0.1
+    root = folder / repository
+    file = root / weights
+    file.parent.mkdir(parents=True)
+    match file.suffix:
+        case ".npz":
+            np.savez(file, **{name: tensor.numpy() for name, tensor in tensors.items()})
+        case ".safetensors":
+            save_file(tensors, file)
+        case _:
+            torch.save(tensors, file)
+    for name, config in (configs or {}).items():
+        (root / name).write_text(json.dumps(config))  # JSON is YAML, too
+    (folder.parent / "path.txt").write_text(f"{repository}/{path}")
+
+    def found(repo_id: str, filename: str, subfolder: str = "", **_: Any) -> str:
+        local = folder / repo_id / subfolder / filename
+        if not local.exists():
+            raise loaders.EntryNotFoundError(filename)
+        return str(local)
+
+    loaders.hf_hub_download = found
+    loaders.get_safetensors_tensor_shapes = lambda repo, name: {
+        key: list(tensor.shape) for key, tensor in load_file(folder / repo / name).items()
+    }
+    sizes = {"d_in": WIDTH, "d_sae": N_FEATURES, "dtype": "float32"}
+    if loader == "gemma_2_transcoder":
+        sizes["d_out"] = WIDTH
+    load = loaders.NAMED_PRETRAINED_SAE_LOADERS[loader]
+    config, state, _ = load(repository, path, "cpu", False, sizes)
+    if loader.startswith("llama_scope") and loader != "llama_scope_r1_distill":
+        factor = WIDTH**0.5 / 3.0  # as the registry has it, from the same average
+    sae = SAE.from_dict(loaders.handle_config_defaulting({**config, "device": "cpu"}))
+    sae.load_state_dict(state)
+    if factor:
+        sae.fold_activation_norm_scaling_factor(factor)
+    yield (x := inputs())
+    yield sae.encode(x)
+    yield sae(x)
+
+
 # dictionary_learning ----------------------------------------------------------------------------------
 
 
@@ -229,6 +320,52 @@ CASES: dict[str, dict[str, Case]] = {
         "old": partial(saelens_old, activation_fn_str="relu", normalize_activations=False),
         "old layer_norm": partial(saelens_old, normalize_activations="layer_norm", apply_b_dec_to_input=False),
         "old topk": partial(saelens_old, activation_fn_str="topk", activation_fn_kwargs={"k": K}),
+    },
+    "sae_lens.loading": {
+        "gemma_scope": partial(
+            *(loaded, "gemma_2", "google/gemma-scope-2b-pt-res", "layer_9/width_16k/average_l0_88"),
+            *("layer_9/width_16k/average_l0_88/params.npz", GEMMA_2),
+        ),
+        "gemma_scope embedding": partial(
+            *(loaded, "gemma_2", "google/gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_6"),
+            *("embedding/width_4k/average_l0_6/params.npz", GEMMA_2),
+        ),
+        "gemma_scope transcoder": partial(
+            *(loaded, "gemma_2_transcoder", "google/gemma-scope-2b-pt-transcoders"),
+            *("layer_9/width_16k/average_l0_8", "layer_9/width_16k/average_l0_8/params.npz", GEMMA_2),
+        ),
+        "gemma_scope_2": partial(
+            *(loaded, "gemma_3", "google/gemma-scope-2-270m-pt", "resid_post/layer_9_width_16k_l0_big"),
+            *("resid_post/layer_9_width_16k_l0_big/params.safetensors", GEMMA),
+        ),
+        "gemma_scope_2 affine": partial(
+            *(loaded, "gemma_3", "google/gemma-scope-2-270m-pt", "transcoder/layer_9_width_16k_l0_big_affine"),
+            *("transcoder/layer_9_width_16k_l0_big_affine/params.safetensors", AFFINE),
+        ),
+        "llama_scope": partial(
+            *(loaded, "llama_scope", "fnlp/Llama3_1-8B-Base-LXR-8x", "L1R", "L1R/checkpoints/final.safetensors"),
+            *(LINEAR,),
+            configs={"L1R/hyperparams.json": LLAMA},
+        ),
+        "llama_scope_r1": partial(
+            *(loaded, "llama_scope_r1_distill", "fnlp/Llama-Scope-R1-Distill", "L1R"),
+            *("L1R/sae_weights.safetensors", {**LINEAR, "log_jumprelu_threshold": (N_FEATURES,)}),
+            configs={"L1R/config.json": {**R1, "norm_scaling_factor": 1.25}},
+            factor=1.25,
+        ),
+        "qwen_scope": partial(
+            *(loaded, "qwen_scope", f"Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_{K}", "layer1.sae.pt"),
+            *("layer1.sae.pt", QWEN),
+        ),
+        "goodfire": partial(
+            *(loaded, "goodfire", "Goodfire/Llama-3.1-8B-Instruct-SAE-l19"),
+            *("Llama-3.1-8B-Instruct-SAE-l19.pth", "Llama-3.1-8B-Instruct-SAE-l19.pth", GOODFIRE),
+        ),
+        "circuit_tracer": partial(
+            *(loaded, "mwhanna_transcoder", "mwhanna/qwen3-4b-transcoders"),
+            *("layer_1.safetensors", "layer_1.safetensors", TRACED),
+            configs={"wandb-config.yaml": WANDB, "config.yaml": HOOKS},
+        ),
     },
     "dictionary_learning": {
         name: partial(dictionary, name)

@@ -1,4 +1,4 @@
-"""Every format against the library that owns it, on files which that library wrote.
+"""Every format against the library that owns it, on files which that library wrote, or SAELens' loader of it.
 
 The libraries need an environment of their own, whose Python `LATENTLAKE_OWNERS_PYTHON` names:
 
@@ -21,6 +21,8 @@ from pipeline.sae import load_sparse_coder
 PYTHON = os.environ.get("LATENTLAKE_OWNERS_PYTHON")
 FORMATS = {"sae_lens": "saelens"}
 """The format of a library's files, where its name is not the library's."""
+LOADERS = {"sae_lens.loading"}
+"""Libraries that read the files of others, whose cases begin with the format."""
 
 pytestmark = [
     pytest.mark.owners,
@@ -61,8 +63,10 @@ def test_firings_and_reconstruction_are_those_of_the_owner(written, library, cas
     folder = written(library) / case
     expected = load_file(folder / "expected.safetensors")
     path = folder / "layers.1"
+    if (folder / "path.txt").exists():
+        path /= (folder / "path.txt").read_text()
     coder = load_sparse_coder(path / "layer_1.safetensors" if library == "circuit_tracer" else path)
-    assert coder.format == FORMATS.get(library, library)
+    assert coder.format == (case.partition(" ")[0] if library in LOADERS else FORMATS.get(library, library))
     same_firings(fired(coder, expected["x"]), expected["firings"])
     found = coder.reconstruct(expected["x"], coder.encode(expected["x"]))
     torch.testing.assert_close(found, expected["output"], rtol=1e-4, atol=1e-4)
