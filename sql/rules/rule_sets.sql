@@ -6,7 +6,12 @@ with recursive limits as (
     select unnest($rules_max_tokens::int[]) as max_tokens
 ),
 rounds as (
-    select 0 as round, feature, target, max_tokens, max(2 * (n_hits - $rules_discount) / (n_tokens + n_targets)) as f1
+    select
+        0 as round,
+        feature,
+        target,
+        max_tokens,
+        max(2 * (n_hits - $rules_discount) / (n_tokens + n_targets)) as f1
     from rule_candidates, limits
     group by feature, target, max_tokens
     union all
@@ -18,40 +23,40 @@ rounds as (
         2 * sum(n_hits - $rules_discount) / (sum(n_tokens) + any_value(n_targets))
     from (
         select
-            r.round,
-            r.feature,
-            r.target,
-            r.max_tokens,
-            c.n_hits,
-            c.n_tokens,
-            c.n_targets,
+            rounds.round,
+            rounds.feature,
+            rounds.target,
+            rounds.max_tokens,
+            rule_candidates.n_hits,
+            rule_candidates.n_tokens,
+            rule_candidates.n_targets,
             row_number() over (
-                partition by r.feature, r.target, r.max_tokens
-                order by 2 * (c.n_hits - $rules_discount) - r.f1 * c.n_tokens desc, c.token_id
+                partition by rounds.feature, rounds.target, rounds.max_tokens
+                order by 2 * (n_hits - $rules_discount) - f1 * n_tokens desc, token_id
             ) as place
-        from rounds as r
-        join rule_candidates as c on c.feature = r.feature and c.target = r.target
-        where r.round < $rules_rounds and 2 * (c.n_hits - $rules_discount) > r.f1 * c.n_tokens
+        from rounds
+        join rule_candidates on rule_candidates.feature = rounds.feature and rule_candidates.target = rounds.target
+        where round < $rules_rounds and 2 * (n_hits - $rules_discount) > f1 * n_tokens
     )
     where place <= max_tokens
     group by round, feature, target, max_tokens
 ),
 chosen_tokens as (
     select
-        r.feature,
-        r.target,
-        r.max_tokens,
-        c.token_id,
-        c.n_hits,
-        c.n_tokens,
-        c.n_targets,
+        rounds.feature,
+        rounds.target,
+        rounds.max_tokens,
+        rule_candidates.token_id,
+        rule_candidates.n_hits,
+        rule_candidates.n_tokens,
+        rule_candidates.n_targets,
         row_number() over (
-            partition by r.feature, r.target, r.max_tokens
-            order by 2 * (c.n_hits - $rules_discount) - r.f1 * c.n_tokens desc, c.token_id
+            partition by rounds.feature, rounds.target, rounds.max_tokens
+            order by 2 * (n_hits - $rules_discount) - f1 * n_tokens desc, token_id
         ) as place
-    from rounds as r
-    join rule_candidates as c on c.feature = r.feature and c.target = r.target
-    where r.round = $rules_rounds and 2 * (c.n_hits - $rules_discount) > r.f1 * c.n_tokens
+    from rounds
+    join rule_candidates on rule_candidates.feature = rounds.feature and rule_candidates.target = rounds.target
+    where round = $rules_rounds and 2 * (n_hits - $rules_discount) > f1 * n_tokens
 )
 select
     feature,

@@ -54,18 +54,18 @@ summed as (
 ),
 measured as (
     select
-        s.*,
+        summed.*,
         sum_under / (2 * n_positive * n_negative) as auroc,
         gains / n_positive as average_precision,
         greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
-            / (n_positive - 1) / p.n_effective
+        / (n_positive - 1) / positives.n_effective
         + greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
-            / (n_negative - 1) / n.n_effective as variance,
-        least(p.n_effective, n.n_effective) as n_least
-    from summed as s
-    join rate_intervals as p using (explanation_id, scorer, role)
-    join rate_intervals as n using (explanation_id, scorer, role)
-    where p.rate = 'recall' and n.rate = 'specificity'
+        / (n_negative - 1) / negatives.n_effective as variance,
+        least(positives.n_effective, negatives.n_effective) as n_least
+    from summed
+    join rate_intervals as positives using (explanation_id, scorer, role)
+    join rate_intervals as negatives using (explanation_id, scorer, role)
+    where positives.rate = 'recall' and negatives.rate = 'specificity'
 ),
 spread as (
     select

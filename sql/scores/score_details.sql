@@ -12,35 +12,43 @@ with sample as (
         'all' as stratum,
         'sample' as weighting,
         unnest([
-            {'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
-                'ci_high': balanced_accuracy_high, 'n': n_scored},
-            {'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
-                'n': n_predicted},
+            {
+                'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
+                'ci_high': balanced_accuracy_high, 'n': n_scored
+            },
+            {
+                'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
+                'n': n_predicted
+            },
             {'metric': 'recall', 'value': recall, 'ci_low': recall_low, 'ci_high': recall_high, 'n': n_positive},
-            {'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
-                'ci_high': false_positive_rate_high, 'n': n_negative},
+            {
+                'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
+                'ci_high': false_positive_rate_high, 'n': n_negative
+            },
             {'metric': 'f1', 'value': f1, 'ci_low': f1_low, 'ci_high': f1_high, 'n': n_scored},
             {'metric': 'auroc', 'value': auroc, 'ci_low': auroc_low, 'ci_high': auroc_high, 'n': n_scored},
-            {'metric': 'average_precision', 'value': average_precision, 'ci_low': null, 'ci_high': null,
-                'n': n_scored}
+            {
+                'metric': 'average_precision', 'value': average_precision, 'ci_low': null, 'ci_high': null,
+                'n': n_scored
+            }
         ], recursive := true)
     from sample_scores
 ),
 strata as (
     select
-        r.explanation_id,
-        r.scorer,
-        r.role,
-        r.rate as stratum,
+        rate_intervals.explanation_id,
+        rate_intervals.scorer,
+        rate_intervals.role,
+        rate_intervals.rate as stratum,
         'sample' as weighting,
         'accuracy' as metric,
-        if(c.is_covered, r.value, null) as value,
-        if(c.is_covered, r.low, null) as ci_low,
-        if(c.is_covered, r.high, null) as ci_high,
-        r.n
-    from rate_intervals as r
-    join sample_scores as c using (explanation_id, scorer, role)
-    where r.rate not in ('recall', 'specificity', 'precision')
+        if(sample_scores.is_covered, rate_intervals.value, null) as value,
+        if(sample_scores.is_covered, rate_intervals.low, null) as ci_low,
+        if(sample_scores.is_covered, rate_intervals.high, null) as ci_high,
+        rate_intervals.n
+    from rate_intervals
+    join sample_scores using (explanation_id, scorer, role)
+    where rate_intervals.rate not in ('recall', 'specificity', 'precision')
 ),
 population_figures as (
     select
@@ -51,13 +59,19 @@ population_figures as (
         'population' as weighting,
         n_positive + n_negative as n_questions,
         unnest([
-            {'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
-                'ci_high': balanced_accuracy_high, 'n': n_questions},
-            {'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
-                'n': n_questions},
+            {
+                'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
+                'ci_high': balanced_accuracy_high, 'n': n_questions
+            },
+            {
+                'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
+                'n': n_questions
+            },
             {'metric': 'recall', 'value': recall, 'ci_low': recall_low, 'ci_high': recall_high, 'n': n_positive},
-            {'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
-                'ci_high': false_positive_rate_high, 'n': n_negative},
+            {
+                'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
+                'ci_high': false_positive_rate_high, 'n': n_negative
+            },
             {'metric': 'f1', 'value': f1, 'ci_low': f1_low, 'ci_high': f1_high, 'n': n_questions}
         ], recursive := true)
     from population_scores
@@ -91,13 +105,19 @@ exact as (
         'all' as stratum,
         'population' as weighting,
         unnest([
-            {'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
-                'ci_high': balanced_accuracy_high, 'n': n_scored},
-            {'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
-                'n': n_predicted},
+            {
+                'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
+                'ci_high': balanced_accuracy_high, 'n': n_scored
+            },
+            {
+                'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
+                'n': n_predicted
+            },
             {'metric': 'recall', 'value': recall, 'ci_low': recall_low, 'ci_high': recall_high, 'n': n_positive},
-            {'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
-                'ci_high': false_positive_rate_high, 'n': n_negative},
+            {
+                'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
+                'ci_high': false_positive_rate_high, 'n': n_negative
+            },
             {'metric': 'f1', 'value': f1, 'ci_low': f1_low, 'ci_high': f1_high, 'n': n_scored}
         ], recursive := true)
     from rule_exact
@@ -114,19 +134,19 @@ all_details as (
     select * from exact
 )
 select
-    d.explanation_id,
-    e.sae,
-    e.feature,
-    e.explainer,
-    d.scorer,
-    d.role,
-    d.metric,
-    d.stratum,
-    d.weighting,
-    d.value,
-    d.ci_low,
-    d.ci_high,
-    d.n
-from all_details as d
-join explanations as e using (explanation_id)
-order by e.sae, e.feature, d.explanation_id, d.scorer, d.role, d.weighting, d.metric, d.stratum
+    all_details.explanation_id,
+    explanations.sae,
+    explanations.feature,
+    explanations.explainer,
+    all_details.scorer,
+    all_details.role,
+    all_details.metric,
+    all_details.stratum,
+    all_details.weighting,
+    all_details.value,
+    all_details.ci_low,
+    all_details.ci_high,
+    all_details.n
+from all_details
+join explanations using (explanation_id)
+order by sae, feature, explanation_id, scorer, role, weighting, metric, stratum

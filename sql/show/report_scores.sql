@@ -1,5 +1,5 @@
--- One row per explanation of SAE $sae that is no control, best first, of rules only those of route `rule`: its words,
--- and balanced accuracy with interval by scorer; for a rule also the F1 over every test token.
+-- One row per explanation of SAE $sae that is no control, best first, of rules only those of route `rule`: its
+-- words, and balanced accuracy with interval by scorer; for a rule also the F1 over every test token.
 with judged as (
     select
         explanation_id,
@@ -12,13 +12,19 @@ with judged as (
     where sae = $sae
     group by explanation_id
 )
-select e.feature, e.explainer, e.status, e.explanation, j.scores, j.rule_f1
-from explanations as e
-join feature_routes as r using (sae, feature)
-left join judged as j using (explanation_id)
+select
+    explanations.feature,
+    explanations.explainer,
+    explanations.status,
+    explanations.explanation,
+    judged.scores,
+    judged.rule_f1
+from explanations
+join feature_routes using (sae, feature)
+left join judged using (explanation_id)
 where
-    e.sae = $sae
-    and e.explainer not in ('empty', 'other_feature')
-    and (e.explainer <> 'rule' or r.route = 'rule')
-order by e.explainer, j.mean desc nulls last, e.feature
+    explanations.sae = $sae
+    and explanations.explainer not in ('empty', 'other_feature')
+    and (explanations.explainer <> 'rule' or feature_routes.route = 'rule')
+order by explanations.explainer, judged.mean desc nulls last, explanations.feature
 limit 40
