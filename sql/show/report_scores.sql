@@ -1,5 +1,6 @@
--- One row per explanation of SAE $sae that is no control, best first, of rules only those of route `rule`: its
--- words, and balanced accuracy with interval by scorer; for a rule also the F1 over every test token.
+-- One row per explanation of SAE $sae by an explainer of the config (all others are controls), best first, of
+-- rules only those of route `rule`: its words, and balanced accuracy with interval by scorer; for a rule also the
+-- F1 over every test token.
 with judged as (
     select
         explanation_id,
@@ -24,7 +25,7 @@ join feature_routes using (sae, feature)
 left join judged using (explanation_id)
 where
     explanations.sae = $sae
-    and explanations.explainer not in ('empty', 'other_feature')
+    and list_contains($explaining_explainers::varchar[], explanations.explainer)
     and (explanations.explainer <> 'rule' or feature_routes.route = 'rule')
 order by explanations.explainer, judged.mean desc nulls last, explanations.feature
 limit 40

@@ -1,5 +1,5 @@
--- One row per feature: what is known of it in words. An LLM's explanation goes before a rule, and a rule that was
--- not asked to stand for the feature is said to be one.
+-- One row per feature: what is known of it in words, by an explainer of the config (all others are controls). An
+-- LLM's explanation goes before a rule, and a rule that was not asked to stand for the feature is said to be one.
 with worded as (
     select
         sae,
@@ -10,7 +10,7 @@ with worded as (
             order by explainer = 'rule', explainer, draw
         ) as place
     from explanations
-    where status = 'ok' and explainer not in ('empty', 'other_feature')
+    where status = 'ok' and list_contains($explaining_explainers::varchar[], explainer)
 ),
 rules as (
     select sae, feature, rule, train_f1 from feature_rules where is_chosen

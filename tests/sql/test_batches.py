@@ -150,6 +150,7 @@ def test_report_lists_the_best_first_and_explanations_without_scores_last():
     database.fill("explanations", [
         *(explanation(i) for i in (1, 2)), explanation(3, "refused"), explanation(1, explainer="rule"),
         explanation(4, explainer="rule"), explanation(1, explainer="empty"),
+        explanation(2, explainer="a_control_to_come"),
     ])
     database.fill("scores", [
         score(1) | {"balanced_accuracy": 0.6, "ci_low": 0.5, "ci_high": 0.7},
