@@ -49,6 +49,11 @@ class CorpusConfig(Section):
     sources: Annotated[tuple[TextSource, ...], Field(min_length=1)] = Field(
         description="Where the text comes from; read in this order"
     )
+    unreadable: Literal["skip", "stop"] = Field(
+        "skip",
+        description="What a file, line or row that is no text does (damaged, no UTF-8, no JSON, no such field): "
+        "`skip`: it is left out, named and counted; `stop`: the run stops",
+    )
     context_length: Annotated[int, Field(ge=32, le=65_536)] = Field(
         256, description="Tokens of a context window at most; documents never share one"
     )

@@ -54,6 +54,11 @@ class ExplainingConfig(Section):
     one_line: bool = Field(
         True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
     )
+    max_features: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Features of a batch, by draw, about which the explainer's model is asked; explainers without "
+        "a model explain all; null: no limit",
+    )
     controls: Annotated[int, Field(ge=0)] = Field(
         8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
     )

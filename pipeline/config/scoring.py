@@ -45,6 +45,11 @@ class ScoringConfig(Section):
         description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one; "
         "`python -m benchmarks.calibration` shows what more cost and save",
     )
+    max_features: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Features of a batch, by draw, about which the scorer's model is asked; scorers without a "
+        "model judge all; null: no limit",
+    )
     temperature: float = Field(0.0, ge=0, description="Of the scorer")
     reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=REASONING_TOKENS)
     reasoning_effort: Word | None = Field(None, description=REASONING_EFFORT)

@@ -1,5 +1,8 @@
 """The table `predictions`: every scorer of the config judges a batch's explanations, question by question."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import pyarrow as pa
 
 from pipeline.asking.batches import Ask
@@ -14,17 +17,18 @@ from pipeline.tables import TABLES
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     """Put the questions of a batch; figures and errors as `write_batch` has them."""
-    return write_batch(lake, "predictions", "scorer", sae, batch, predictions_table)
+    rows = partial(predictions_table, scorers=lake.config.scoring.scorers)
+    return write_batch(lake, "predictions", "scorer", sae, batch, rows)
 
 
-def predictions_table(batch: Batch, ask: Ask) -> pa.Table:
-    """The rows of `predictions` for the explanations that a batch's tables hold."""
-    config = batch.lake.config
-    tools = Tools(batch, role_of(config, "scorer"), ask)
-    batch.create("scored_explanations")
+def predictions_table(batch: Batch, ask: Ask, scorers: Sequence[str]) -> pa.Table:
+    """The rows of `predictions` by some scorers, for the explanations that a batch's tables hold."""
+    tools = Tools(batch, role_of(batch.lake.config, "scorer"), ask)
+    batch.create("batch_features")
     parts = [TABLES["predictions"].schema.empty_table()]
-    for name in config.scoring.scorers:
+    for name in scorers:
         scorer = load_scorer(name)
+        batch.create("scored_explanations", asks_model=scorer.role is not None)
         predictions = scorer.predict(scorer.questions(batch), tools)
         parts.append(prediction_rows(batch.sae, name, list(predictions)))
     keys = ("feature", "explanation_id", "scorer", "question_id")

@@ -1,5 +1,6 @@
 -- One row per batch with a selected feature that is not done, highest priority first: it has no explanation
--- yet, an explanation that can be scored has no score, or a request failed on its way or for want of budget.
+-- yet, an explanation that is to be scored has no score, or a request failed on its way or for want of budget.
+-- Features behind scoring.max_features by draw may be left without a score.
 with failed as (
     select sae, feature from explanations where status in ('http_error', 'budget')
     union
@@ -20,7 +21,10 @@ open_features as (
     left join explained using (sae, feature)
     where explained.is_explained is null
         or (selected_features.sae, selected_features.feature) in (select (sae, feature) from failed)
-        or (selected_features.sae, selected_features.feature) in (select (sae, feature) from unscored)
+        or (
+            coalesce(selected_features.place <= $scoring_max_features::int, true)
+            and (selected_features.sae, selected_features.feature) in (select (sae, feature) from unscored)
+        )
 )
 select sae, batch, max(priority) as priority, count(*) as n_features
 from open_features

@@ -1,6 +1,7 @@
 -- One row per question put to a scorer, with the stratum of its example and whether its answer is scored.
--- Only an answer of status ok with a prediction is scored; a failure is neither a label nor a zero. A question
--- without an example is a document of its own.
+-- Only an answer of status ok is scored; a failure is neither a label nor a zero. A scorer that ranks windows
+-- gives a probability (or a likeness) and no prediction: nothing is right or wrong then. A question without an
+-- example is a document of its own.
 with joined as (
     select
         predictions.explanation_id,
@@ -16,9 +17,12 @@ with joined as (
         predictions.label,
         predictions.prediction,
         if(isfinite(predictions.probability), predictions.probability, null) as probability,
-        coalesce(predictions.status = 'ok', false)
-        and predictions.prediction is not null
-        and predictions.label is not null as is_scored
+        coalesce(
+            predictions.status = 'ok'
+            and predictions.label is not null
+            and (predictions.prediction is not null or isfinite(predictions.probability)),
+            false
+        ) as is_scored
     from predictions
     join explanations using (explanation_id)
     left join examples using (example_id)

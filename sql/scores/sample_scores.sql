@@ -24,6 +24,7 @@ select
         )
         when n_positive = 0 then 'no positive question was answered'
         when n_negative = 0 then 'no negative question was answered'
+        when is_ranked_only then 'it ranks windows and says neither yes nor no: read auroc'
         when n_predicted = 0 then 'no precision: every answer was negative'
     end as reason
 from balanced_accuracies
@@ -37,4 +38,5 @@ left join ranked_scores
     on ranked_scores.explanation_id = balanced_accuracies.explanation_id
     and ranked_scores.scorer = balanced_accuracies.scorer
     and ranked_scores.role = balanced_accuracies.role
-    and balanced_accuracies.is_judged
+    and ranked_scores.stratum = 'all'
+    and balanced_accuracies.is_covered

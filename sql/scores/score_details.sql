@@ -1,9 +1,10 @@
 -- One row per explanation, scorer, role, metric, stratum and weighting; n is what the value rests on: answered
 -- questions, test tokens for rule_exact, all slots for the population's coverage.
 -- stratum: `all`; for metric accuracy (share of right answers) the kind of the example, or the decile of a
--- positive's peak. weighting: `sample`, or `population` (detection: all candidate slots of the role; rule_exact:
--- every test token). Metric coverage: the share of activating or silent slots in strata that have answers.
--- A population figure of detection is null where its interval spans more than max_interval.
+-- positive's peak; for auroc the kind of silent windows that positives are ranked against. weighting: `sample`, or
+-- `population` (detection: all candidate slots of the role; rule_exact: every test token). Metric coverage: the
+-- share of activating or silent slots in strata that have answers. A population figure of detection is null where
+-- its interval spans more than max_interval.
 with figures as (
     -- max_interval holds for the population's figures of detection alone, which rest on its answers.
     select *, 'sample' as weighting, null::double as max_interval from sample_scores
@@ -77,6 +78,22 @@ strata as (
     join sample_scores using (explanation_id, scorer, role)
     where rate_intervals.rate not in ('recall', 'specificity', 'precision')
 ),
+ranked as (
+    select
+        ranked_scores.explanation_id,
+        ranked_scores.scorer,
+        ranked_scores.role,
+        ranked_scores.stratum,
+        'sample' as weighting,
+        'auroc' as metric,
+        if(sample_scores.is_covered, ranked_scores.auroc, null) as value,
+        if(sample_scores.is_covered, ranked_scores.auroc_low, null) as ci_low,
+        if(sample_scores.is_covered, ranked_scores.auroc_high, null) as ci_high,
+        ranked_scores.n
+    from ranked_scores
+    join sample_scores using (explanation_id, scorer, role)
+    where ranked_scores.stratum <> 'all'
+),
 covered as (
     select
         explanation_id,
@@ -94,6 +111,8 @@ all_details as (
     select * from told
     union all by name
     select * from strata
+    union all by name
+    select * from ranked
     union all by name
     select * from covered
 )

@@ -1,13 +1,14 @@
--- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features.
+-- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features, by balanced
+-- accuracy; by AUROC for a scorer that says neither yes nor no.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
 -- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
 with asked as (
-    select scores.*, feature_routes.route
-    from scores
+    select headline_scores.*, feature_routes.route
+    from headline_scores
     join feature_routes using (sae, feature)
-    where scores.role = 'test'
+    where headline_scores.role = 'test'
 ),
 by_feature as (
     -- Sums of decimals do not depend on the order of the threads.
@@ -16,8 +17,9 @@ by_feature as (
         route,
         explainer,
         scorer,
+        metric,
         feature,
-        sum(balanced_accuracy::decimal(38, 15))::double / count(balanced_accuracy) as value,
+        sum(value::decimal(38, 15))::double / count(value) as value,
         sum(balanced_accuracy_all_wrong::decimal(38, 15))::double / count(balanced_accuracy_all_wrong)
             as all_wrong,
         sum(balanced_accuracy_all_right::decimal(38, 15))::double / count(balanced_accuracy_all_right)
@@ -25,7 +27,7 @@ by_feature as (
         sum(n_scored) as n_scored,
         sum(n_scored + n_unscored) as n_asked
     from asked
-    group by sae, route, explainer, scorer, feature
+    group by sae, route, explainer, scorer, metric, feature
 ),
 averaged as (
     select
@@ -33,6 +35,7 @@ averaged as (
         route,
         explainer,
         scorer,
+        metric,
         count(value) as n_features,
         sum(value::decimal(38, 15))::double / count(value) as mean,
         quantile_cont(value, 0.1) as p10,
@@ -42,7 +45,7 @@ averaged as (
         sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as mean_all_wrong,
         sum(all_right::decimal(38, 15))::double / count(all_right) as mean_all_right
     from by_feature
-    group by sae, route, explainer, scorer
+    group by sae, route, explainer, scorer, metric
 ),
 spread as (
     select
@@ -95,6 +98,7 @@ select
     averaged.route,
     averaged.explainer,
     averaged.scorer,
+    averaged.metric,
     averaged.n_features,
     averaged.mean,
     if(averaged.mean < t * error, 0, averaged.mean - t * error) as ci_low,

@@ -1,7 +1,35 @@
--- One row per explainer and scorer of SAE $sae with LLM scores: means over features, coverage and tokens.
+-- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens, controls (whom
+-- the config does not name) last; and for a scorer with AUROC its mean against the windows that hold a token of
+-- the feature, which words alone cannot tell.
+with same_token as (
+    select
+        score_details.scorer,
+        score_details.explainer,
+        feature_routes.route,
+        avg(score_details.value) as same_token_auroc
+    from score_details
+    join feature_routes using (sae, feature)
+    where score_details.sae = $sae and role = 'test' and metric = 'auroc' and stratum = 'same_token'
+    group by score_details.scorer, score_details.explainer, feature_routes.route
+)
 select
-    explainer, scorer, route, n_features, mean, ci_low, ci_high, coverage, prompt_tokens, cached_tokens,
-    completion_tokens, rho_found
+    summary.scorer,
+    summary.metric,
+    summary.explainer,
+    summary.route,
+    summary.n_features,
+    summary.mean,
+    summary.ci_low,
+    summary.ci_high,
+    same_token.same_token_auroc,
+    summary.coverage,
+    summary.prompt_tokens,
+    summary.rho_found
 from summary
-where sae = $sae
-order by explainer, scorer, route
+left join same_token using (scorer, explainer, route)
+where summary.sae = $sae
+order by
+    summary.scorer,
+    not list_contains($explaining_explainers::varchar[], summary.explainer),
+    summary.explainer,
+    summary.route
