@@ -72,7 +72,7 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means beside their controls: an explanation that does not beat another feature's says nothing."""
     ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
     figures = f"balanced accuracy; AUROC by {' and '.join(ranking)}" if ranking else "balanced accuracy"
-    title = f"{sae}: how well explanations predict where their features fire\n({figures}; chance is 0.50; controls last)"
+    title = f"{sae}: how well explanations predict where features fire\n({figures}; chance is 0.50; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
@@ -161,6 +161,5 @@ def _quoted(text: str) -> str:
 
 def _lines(text: str, width: int, most: int) -> str:
     """Text as indented lines of a terminal's width, `most` of them; what is left out ends in a mark."""
-    indents = {"initial_indent": _INDENT, "subsequent_indent": _INDENT}
-    lines = wrap(text.strip(), width, max_lines=most, placeholder=" …", **indents)
-    return "\n".join(lines) + "\n"
+    lines = wrap(text.strip(), width - len(_INDENT), max_lines=most, placeholder=" …")
+    return "".join(f"{_INDENT}{line}\n" for line in lines)

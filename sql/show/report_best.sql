@@ -1,6 +1,6 @@
 -- One row per explanation of SAE $sae that is among the $n best or the $n worst, controls left out: its words,
 -- figures, and the test window in which its feature fires most strongly. By the scorer that judged the most
--- explanations, exact rules apart.
+-- explanations, exact rules apart; a feature's other explanations come after those of all features.
 -- A ranking of raw values puts the luckiest first, so it goes by values shrunken towards their mean m,
 --   shrunken = m + t / (t + s) (value - m),
 -- s the value's variance by its interval, t that of the true values: the variance of the values less the mean s,
@@ -33,12 +33,19 @@ judged as (
     from own
     semi join judge using (scorer)
 ),
+in_feature as (
+    select
+        *,
+        row_number() over (partition by feature order by shrunken desc, value desc, explanation_id) as own_best,
+        row_number() over (partition by feature order by shrunken, value, explanation_id desc) as own_worst
+    from judged
+),
 ranked as (
     select
         *,
-        row_number() over (order by shrunken desc, value desc, explanation_id) as from_best,
-        row_number() over (order by shrunken, value, explanation_id desc) as from_worst
-    from judged
+        row_number() over (order by own_best > 1, shrunken desc, value desc, explanation_id) as from_best,
+        row_number() over (order by own_worst > 1, shrunken, value, explanation_id desc) as from_worst
+    from in_feature
 ),
 strongest as (
     select
