@@ -1,24 +1,24 @@
 -- One row per slot that is taken for a feature of the batch, with its stratum's size and the place in which it
--- is taken. Train: what explainers may be shown; the activating ones that some explainer's sampling takes, and the
--- silent ones that are close, a stratum in turn, where an explainer is shown such. Test: what the scorers ask about,
--- activating slots a decile in turn and silent ones a stratum in turn, distinct documents first.
+-- is taken. Train: what explainers may be shown, the activating ones that some explainer's sampling takes, and the
+-- silent ones that are close, a stratum in turn, where an explainer is shown such. Test: what the scorers ask
+-- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first.
 with candidates as (
     select
-        i.feature,
-        i.context_id,
-        i.start,
-        i.peak,
-        i.role,
-        coalesce(s.kind, i.kind) as kind,
-        i.decile,
-        i.rank,
-        i.draw,
-        coalesce(s.n_slots, i.n_slots) as n_slots,
-        c.doc_id,
-        i.n_tokens
-    from batch_index as i
-    join contexts as c using (context_id)
-    left join silent_strata as s using (feature, slot)
+        batch_index.feature,
+        batch_index.context_id,
+        batch_index.start,
+        batch_index.peak,
+        batch_index.role,
+        coalesce(silent_strata.kind, batch_index.kind) as kind,
+        batch_index.decile,
+        batch_index.rank,
+        batch_index.draw,
+        coalesce(silent_strata.n_slots, batch_index.n_slots) as n_slots,
+        contexts.doc_id,
+        batch_index.n_tokens
+    from batch_index
+    join contexts using (context_id)
+    left join silent_strata using (feature, slot)
 ),
 spread as (
     select *, row_number() over (partition by feature, role, kind, doc_id order by draw) as place_in_document
@@ -57,11 +57,11 @@ train as (
     select *, row_number() over (partition by feature order by places[$explaining_sampling]) as place
     from placed
     where
-        places.deciles <= $explaining_n_sampled['deciles']
-        or places.top <= $explaining_n_sampled['top']
-        or places.top_sample <= $explaining_n_sampled['top_sample']
-        or places.random <= $explaining_n_sampled['random']
-        or places.mixture <= $explaining_n_sampled['mixture']
+        places['deciles'] <= $explaining_n_sampled['deciles']
+        or places['top'] <= $explaining_n_sampled['top']
+        or places['top_sample'] <= $explaining_n_sampled['top_sample']
+        or places['random'] <= $explaining_n_sampled['random']
+        or places['mixture'] <= $explaining_n_sampled['mixture']
 ),
 silent_train as (
     select
@@ -81,6 +81,13 @@ test as (
     where role = 'test'
     -- Twice the questions of a side: wrong marks need windows to choose from.
     qualify place <= if(kind = 'activating', 1, 2) * $scoring_n_questions
+),
+taken as (
+    select * from train
+    union all
+    select * from silent_train
+    union all
+    select * from test
 )
 select feature, context_id, start, n_tokens, peak, role, kind, decile, rank, place as draw, places, doc_id, n_slots
-from (select * from train union all select * from silent_train union all select * from test)
+from taken

@@ -1,16 +1,17 @@
--- One row per selected feature of the batch: its route, its chosen rule, the tokens that it promotes and suppresses (null
--- where that is not known), whether a language model is asked about it, and whether it gets controls.
+-- One row per selected feature of the batch: its route, its chosen rule, the tokens that it promotes and
+-- suppresses (null where that is not known), whether a language model is asked about it, and whether it gets
+-- controls.
 select
-    b.feature,
-    r.route,
-    u.rule,
-    l.promoted,
-    l.suppressed,
-    b.place,
-    coalesce(b.place <= $explaining_max_features::int, true) as is_asked,
-    b.place <= $explaining_controls as is_control
-from batch_features as b
-join feature_routes as r using (feature)
-left join feature_logits as l using (feature)
-left join feature_rules as u on u.feature = b.feature and u.is_chosen
-order by b.feature
+    batch_features.feature,
+    feature_routes.route,
+    feature_rules.rule,
+    feature_logits.promoted,
+    feature_logits.suppressed,
+    batch_features.place,
+    coalesce(batch_features.place <= $explaining_max_features::int, true) as is_asked,
+    batch_features.place <= $explaining_controls as is_control
+from batch_features
+join feature_routes using (feature)
+left join feature_logits using (feature)
+left join feature_rules on feature_rules.feature = batch_features.feature and feature_rules.is_chosen
+order by batch_features.feature
