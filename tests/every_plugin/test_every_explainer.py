@@ -123,3 +123,23 @@ def test_a_stand_in_is_an_answer_that_can_be_used(lake: Lake, name: str) -> None
     _, model = explain(lake, name, saying("[EXPLANATION]: names of animals"))
     for each in model.asked:
         assert each.is_usable(Answer(each.request.request_id, "ok", each.stand_in))
+
+
+def test_explainers_side_by_side_are_each_shown_their_own_windows(lake_of: Any) -> None:
+    own = {
+        "default": {"sampling": "top", "n_examples": 5},
+        "chain_of_thought": {"sampling": "random", "n_examples": 7},
+        "contrastive": {"n_silent": 3},
+    }
+    lake = lake_of(explaining={"explainers": [*own, "rule"], "n_examples": 6, **own})
+    said = saying("[EXPLANATION]: names of animals")
+    windows = {row["example_id"]: row for row in rows_of(lake, "from examples")}
+    for name in own:
+        rows, model = explain(lake, name, said)
+        assert {each.request.purpose for each in model.asked} == {"explain", "chain_of_thought", "contrastive"}
+        for row in rows:
+            shown = [windows[example_id] for example_id in row["example_ids"]]
+            active = [each["places"] for each in shown if each["kind"] == "activating"]
+            sampling, n = own[name].get("sampling", "deciles"), own[name].get("n_examples", 6)
+            assert sorted(places[sampling] for places in active) == list(range(1, n + 1))
+            assert len(shown) - n == own[name].get("n_silent", 0)
