@@ -46,6 +46,11 @@ class SaeConfig(Section):
         description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
+    aliases: tuple[str, ...] = Field(
+        (),
+        description="What others call it, for lists of features and explanations: `9-res-jb`, `resid_5`, "
+        "`gpt2-small/9-res-jb`",
+    )
     format: str | None = Field(None, description="Layout of its files, by name; told from them if left out")
 
     @model_validator(mode="after")
