@@ -96,7 +96,14 @@ class SaeConfig(Section):
         "`config/demo-sae/layers.9` ships with latentlake"
     )
     hookpoint: str = Field(
-        description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
+        description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "
+        "reads the input), or a place by its short address (`resid_post.9`, `mlp_out.9`, `attn_out.9`, "
+        "`mlp_in.9`) or by TransformerLens' name (`blocks.9.hook_resid_post`)"
+    )
+    centred: bool = Field(
+        False,
+        description="Subtract each token's mean over the width first: for SAEs of a model with centred writing "
+        "weights (SAELens: center_writing_weights; gpt2-small-res-jb)",
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
     format: str | None = Field(None, description="Layout of its files, by name; found out if left out")

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.config import SaeConfig
+from pipeline.config import Config, SaeConfig
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.store import FiringBuffer, Firings, count_rows
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder, sae_format
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.subject.hookpoints import resolve_hookpoint
 
 
 def write_saes(lake: Lake) -> list[Published]:
@@ -54,7 +55,7 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
     n_tokens, seconds = 0, 0.0
     if missing:
         subject = load_subject(lake.config.subject, lake.config.device)
-        readers = {sae.name: open_reader(sae, subject.device) for sae in missing}
+        readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in missing}
         n_tokens, seconds = _cache_shard(lake, shard, subject, readers)
     n_rows = sum(
         count_rows(lake.path("activation_shards", sae=name, shard=shard)) for name in lake.config.sae_names
@@ -73,10 +74,10 @@ class Reader(NamedTuple):
     hookpoint: Hookpoint
 
 
-def open_reader(sae: SaeConfig, device: torch.device) -> Reader:
-    """An SAE of the config, loaded onto a device."""
+def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
+    """An SAE of the config, loaded onto a device, at its place."""
     coder = load_sparse_coder(sae.source, sae.format).to(device)
-    return Reader(coder, Hookpoint(sae.hookpoint, coder.reads))
+    return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
 
 
 def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader]) -> tuple[int, float]:

@@ -10,7 +10,7 @@ CORPUS = (
         "One row per SAE of the experiment.",
         (
             SAE,
-            text("hookpoint", "module path below the base model whose output it reads"),
+            text("hookpoint", "what it reads in the subject model, as the config names it"),
             text("format", "layout of its files"),
             Column("d_in", pa.int32(), "width of its input"),
             Column("n_features", pa.int32(), "number of its features"),

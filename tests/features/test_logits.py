@@ -135,6 +135,18 @@ def test_other_architectures_are_told_apart_too(subjects, kind, module, path):
     assert path_to_logits(subjects(kind)[0], module, 32) == path
 
 
+@pytest.mark.parametrize(("kind", "name", "reads", "path"), [
+    ("gpt2", "resid_pre.1", "output", "residual"), ("gpt2", "embed", "output", "residual"),
+    ("gpt2", "blocks.0.hook_resid_mid", "output", "residual"),
+    ("gpt2", "blocks.0.hook_mlp_out", "output", "direct"),
+    ("gemma2", "mlp_out.1", "output", "direct"),  # after the norm it is what is added
+    ("gpt2", "attn_z.0", "output", "none"), ("gpt2", "mlp_in.0", "output", "none"),
+    ("gpt2", "mlp_in.0", "input", "direct"),  # a transcoder writes what the MLP returns
+])  # fmt: skip
+def test_a_place_writes_to_the_residual_stream_adds_to_it_or_does_neither(subjects, kind, name, reads, path):
+    assert path_to_logits(subjects(kind)[0], name, 32, reads) == path
+
+
 # The extremes ------------------------------------------------------------------------------------------
 
 

@@ -182,11 +182,17 @@ def test_places_beyond_four_bytes_stand_beside_others_in_one_table(make_experime
     assert found == [{"feature": 3, "token_index": 7}, {"feature": BUCKET_FEATURES, "token_index": far}]
 
 
-def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(make_experiment, tmp_path):
+@pytest.mark.parametrize(
+    ("hookpoint", "centred"), [("layers.1", False), ("blocks.1.hook_resid_post", False), ("resid_post.1", True)]
+)
+def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(
+    make_experiment, tmp_path, hookpoint, centred
+):
     entry = {
         "name": "deep",
         "source": str(write_random_sae(tmp_path / "deep")),
-        "hookpoint": "layers.1",
+        "hookpoint": hookpoint,
+        "centred": centred,
         "n_features": 64,
     }
     config = make_experiment(saes=[entry], corpus={"max_tokens": 600})
@@ -198,6 +204,8 @@ def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(ma
         states = subject.read(torch.tensor([row["token_ids"]]), [Hookpoint("layers.1")])[
             Hookpoint("layers.1")
         ][0]
+        if centred:
+            states = states - states.mean(dim=-1, keepdim=True)
         encoding = coder.encode(states)
         for position, (features, values) in enumerate(zip(*map(torch.Tensor.tolist, encoding), strict=True)):
             expected |= {
