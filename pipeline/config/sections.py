@@ -105,6 +105,11 @@ class SaeConfig(Section):
         description="Subtract each token's mean over the width first: for SAEs of a model with centred writing "
         "weights (SAELens: center_writing_weights; gpt2-small-res-jb)",
     )
+    fit: Literal["check", "accept"] = Field(
+        "check",
+        description="`check`: nothing is cached for an SAE that does not reconstruct what it reads, or another "
+        "place better (table `sae_fit`); `accept`: go on all the same",
+    )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
     format: str | None = Field(None, description="Layout of its files, by name; found out if left out")
 

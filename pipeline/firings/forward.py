@@ -16,6 +16,7 @@ import torch
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.store import FiringBuffer, Firings, count_rows
+from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder, sae_format
@@ -44,7 +45,8 @@ def write_saes(lake: Lake) -> list[Published]:
 def write_activation_shard(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
-    Figures: tokens read, firings, and tokens per second of the pass.
+    Figures: tokens read, firings, and tokens per second of the pass. Raises SaeError if an SAE does not fit its
+    place.
     """
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
@@ -54,6 +56,7 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
     missing = [sae for sae in lake.config.saes if not lake.has("activation_shards", sae=sae.name, shard=shard)]
     n_tokens, seconds = 0, 0.0
     if missing:
+        check_fit(lake, missing)
         subject = load_subject(lake.config.subject, lake.config.device)
         readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in missing}
         n_tokens, seconds = _cache_shard(lake, shard, subject, readers)

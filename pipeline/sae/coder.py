@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 _DENSE_BYTES = 1 << 28
 """Bound on the dense pre-activations that exist at once."""
@@ -38,6 +39,9 @@ class SparseCoder:
         input_bias: float32 [d_in], subtracted from the input; None where nothing is.
         k: Features kept a token.
         activation: `topk` or `groupmax`.
+        decoder_bias: float32 [d_out], added to the reconstruction; None where nothing is.
+        transcodes: Whether it reconstructs another place than it reads.
+        declared_l0: Firings a token as its files declare; None where they do not.
     """
 
     hookpoint: str | None
@@ -48,6 +52,9 @@ class SparseCoder:
     input_bias: Tensor | None
     k: int
     activation: Literal["topk", "groupmax"] = "topk"
+    decoder_bias: Tensor | None = None
+    transcodes: bool = False
+    declared_l0: float | None = None
 
     @property
     def n_features(self) -> int:
@@ -67,6 +74,7 @@ class SparseCoder:
             encoder_bias=self.encoder_bias.to(device),
             decoder=self.decoder.to(device),
             input_bias=None if self.input_bias is None else self.input_bias.to(device),
+            decoder_bias=None if self.decoder_bias is None else self.decoder_bias.to(device),
         )
 
     @torch.inference_mode()
@@ -80,6 +88,14 @@ class SparseCoder:
         if len(parts) == 1:
             return parts[0]
         return Encoding(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+    @torch.inference_mode()
+    def reconstruct(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """What the firings of x [n_tokens, d_in] add up to: about x; a transcoder's output, [n_tokens, d_out]."""
+        found = embedding_bag(
+            encoding.indices, self.decoder, mode="sum", per_sample_weights=encoding.activations
+        )
+        return found if self.decoder_bias is None else found + self.decoder_bias
 
     def _encode_dense(self, x: Tensor) -> Encoding:
         x = x.to(self.encoder.dtype)

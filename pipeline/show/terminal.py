@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.asking.roles import oracle_sentence, role_of
+from pipeline.fit.verdict import fit_sentence, is_misfit
 from pipeline.lake import Lake, Published
 
 _SAMPLE_ROWS = 5
@@ -41,6 +42,7 @@ def printable(text: str) -> str:
 def print_closing_table(lake: Lake, console: Console) -> None:
     """Print where the features went, a few of each route with their tokens, and what to do next."""
     for sae in lake.config.sae_names:
+        console.print(fit_sentence(lake, sae), style="bold red" if is_misfit(lake, sae) else "", highlight=False)
         console.print(_funnel(lake.query("report_funnel", sae=sae), sae))
         console.print(_features(lake.query("report_features", sae=sae), sae))
         explained = lake.query("report_scores", sae=sae)

@@ -107,13 +107,33 @@ def find_hookpoint(subject: SubjectConfig, name: str, reads: Side = "output") ->
 
 def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, int]:
     """The width of what each hookpoint gives. Raises SubjectError if one is not run, or gives no activations."""
-    return {hookpoint: value.shape[-1] for hookpoint, value in _read_shapes(subject, hookpoints).items()}
+    return {hookpoint: value.shape[-1] for hookpoint, value in read_shapes(subject, hookpoints).items()}
 
 
 def is_same_place(subject: SubjectConfig, one: Hookpoint, other: Hookpoint) -> bool:
     """Whether two hookpoints read the very same tensor, as a layer's input is the output of the one before."""
-    read = _read_shapes(subject, {one, other})
+    read = read_shapes(subject, {one, other})
     return read[one] is read[other]
+
+
+def names_of_places(subject: SubjectConfig) -> dict[Hookpoint, str]:
+    """The short address of every place that the model's family has; empty where the family is not known."""
+    names: dict[Hookpoint, str] = {}
+    for name in _layout(subject).addresses():
+        found = find_hookpoint(subject, name)
+        if found is not None and not name.startswith("blocks."):
+            # The state between two layers has two: the later one's resid_pre comes later.
+            names.setdefault(found, name)
+    return names
+
+
+def read_shapes(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, torch.Tensor]:
+    """What hookpoints give, as tensors without values: those of one place are one object."""
+    model = _shapes(subject)
+    with torch.inference_mode(), reading(model, subject.model, hookpoints, copies=False) as read:
+        # With a cache: transformers would look into the (absent) positions to find packed texts.
+        model(input_ids=torch.zeros((1, 4), dtype=torch.long, device="meta"), use_cache=True)
+    return read
 
 
 class _Layout(NamedTuple):
@@ -160,6 +180,7 @@ class _Layout(NamedTuple):
         """Every address that the model has, in both spellings."""
         if self.family is None:
             return
+        yield "embed"
         start = f"{self.prefix}{self.family.layers}."
         n_layers = sum(path.startswith(start) and path.removeprefix(start).isdecimal() for path in self.paths)
         for layer in range(n_layers):
@@ -188,12 +209,3 @@ def _shapes(subject: SubjectConfig) -> Any:
     config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     with torch.device("meta"):
         return AutoModel.from_config(config, dtype=torch.bfloat16).eval()
-
-
-def _read_shapes(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, torch.Tensor]:
-    """What hookpoints give, as tensors without values: those of one place are one object."""
-    model = _shapes(subject)
-    with torch.inference_mode(), reading(model, subject.model, hookpoints, copies=False) as read:
-        # With a cache: transformers would look into the (absent) positions to find packed texts.
-        model(input_ids=torch.zeros((1, 4), dtype=torch.long, device="meta"), use_cache=True)
-    return read

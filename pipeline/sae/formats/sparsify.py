@@ -57,6 +57,8 @@ def load(folder: Path, files: Sequence[Path]) -> SparseCoder:
         input_bias=None if transcode else tensors["b_dec"],
         k=k,
         activation=activation,
+        decoder_bias=tensors["b_dec"],
+        transcodes=transcode,
     )
 
 
