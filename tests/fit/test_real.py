@@ -46,13 +46,13 @@ class KeptSample(write._Sample):
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> KeptSample:
+def sample() -> KeptSample:
     from pydoc_data.topics import topics
 
-    demo = load_config(ROOT / "config" / "demo.yaml")
-    machine = demo.machine.model_copy(update={"lake": tmp_path_factory.mktemp("lake"), "device": "cpu"})
-    subject = demo.subject.model_copy(update={"dtype": "float32"})
-    config = Config.model_validate({**demo.model_copy(update={"machine": machine, "subject": subject}).model_dump()})
+    values = load_config(ROOT / "config" / "demo.yaml").model_dump()
+    values["subject"]["dtype"] = "float32"
+    values["machine"]["device"] = "cpu"
+    config = Config.model_validate(values)
     texts = sorted(text for text in topics.values() if len(text) > 2000)[::5][:N_DOCUMENTS]
     token_ids = load_tokenizer(config.subject)(texts, add_special_tokens=False).input_ids
     return KeptSample(config, [each[:N_TOKENS] for each in token_ids])
@@ -114,9 +114,10 @@ def test_an_sae_of_scaled_inputs_is_caught_and_the_scale_found(sample: KeptSampl
 
 def test_a_b_dec_that_the_encoder_has_already_is_caught(sample: KeptSample, tmp_path: Path) -> None:
     # As written by those who do not subtract it from the input: it is in the encoder's bias.
-    source = changed(
-        tmp_path, "encoder.bias", lambda stored: stored["encoder.bias"] - stored["encoder.weight"] @ stored["b_dec"]
-    )
+    def fold(stored: dict[str, Tensor]) -> Tensor:
+        return stored["encoder.bias"] - stored["encoder.weight"] @ stored["b_dec"]
+
+    source = changed(tmp_path, "encoder.bias", fold)
     own, best, *_ = measured(sample, source=source)
     assert own["fits"] is False and best["fits"] and best["weights"] == "input_bias"
 
