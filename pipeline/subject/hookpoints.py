@@ -116,6 +116,7 @@ def is_same_place(subject: SubjectConfig, one: Hookpoint, other: Hookpoint) -> b
     return read[one] is read[other]
 
 
+@cache
 def names_of_places(subject: SubjectConfig) -> dict[Hookpoint, str]:
     """The short address of every place that the model's family has; empty where the family is not known."""
     names: dict[Hookpoint, str] = {}
@@ -141,14 +142,14 @@ class _Layout(NamedTuple):
 
     Attributes:
         model_type: Of its text model.
-        paths: Of all modules below the base model.
+        paths: Of all modules below the base model, with these, in the model's order.
         prefix: Path of the text model's decoder below the base model, with a dot; empty where it is that.
         base: The name under which a model with a head holds the base model, with a dot.
         family: None where it is not known.
     """
 
     model_type: str
-    paths: tuple[str, ...]
+    paths: dict[str, Any]
     prefix: str
     base: str
     family: Family | None
@@ -193,10 +194,11 @@ class _Layout(NamedTuple):
 def _layout(subject: SubjectConfig) -> _Layout:
     model = _shapes(subject)
     decoder, text_config = model.get_decoder(), model.config.get_text_config()
-    prefix = next(path for path, module in model.named_modules() if module is decoder)
+    modules = dict(model.named_modules())
+    prefix = next(path for path, module in modules.items() if module is decoder)
     return _Layout(
         text_config.model_type,
-        tuple(path for path, _ in model.named_modules() if path),
+        {path: module for path, module in modules.items() if path},
         f"{prefix}." if prefix else "",
         f"{model.base_model_prefix}.",
         family_of(text_config),
