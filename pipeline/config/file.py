@@ -6,7 +6,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.sections import Config, FileTexts, HubTexts, PythonTexts
+from pipeline.config.corpus import FileTexts, HubTexts, PythonTexts
+from pipeline.config.experiment import Config
 from pipeline.errors import ConfigError, nearest
 from pipeline.shipped import find
 

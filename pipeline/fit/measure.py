@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pipeline.sae import SparseCoder
 
-Normalisation = Literal["own", "average_norm", "token_norm", "layer_norm"]
-"""What is done to the input before the coder gets it: nothing; it is scaled so that its mean norm is sqrt(d), or
-so that each token's is; or each token's mean is subtracted and it is divided by its standard deviation. The
-reconstruction is scaled back."""
+Normalisation = Literal["own", "none", "average_norm", "token_norm", "layer_norm"]
+"""What is done to the input first: what the coder does; or, in its place, nothing; it is scaled so that its mean
+norm is sqrt(d), or so that each token's is; or each token's mean is subtracted and it is divided by its standard
+deviation. The reconstruction is scaled back."""
 
 Weights = Literal["own", "input_bias", "transposed"]
 """As they were loaded; with b_dec subtracted from the input where it was not, or not where it was; or with the
@@ -55,12 +55,14 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisati
     x, y, norms = x[kept], y[kept], norms[kept]
     if len(y) < 2:
         return Figures(None, None, None, None, len(y))
+    if normalisation != "own":
+        coder = replace(coder, normalisation="none")
     given, scale, shift = _normalise(x, normalisation)
     encoding = coder.encode(given)
     found = coder.reconstruct(given, encoding)
     if not coder.transcodes:
         found = found * scale + shift
-    fired = encoding.indices[encoding.activations > 0]
+    fired = encoding.features
     return Figures(
         fvu=float((y - found).square().sum() / (y - y.mean(dim=0)).square().sum()),
         l0=len(fired) / len(y),
@@ -88,7 +90,7 @@ def _normalise(x: Tensor, how: Normalisation) -> tuple[Tensor, Tensor | float, T
     """The input normalised, and the scale and shift that lead back."""
     root = x.shape[1] ** 0.5
     match how:
-        case "own":
+        case "own" | "none":
             return x, 1.0, 0.0
         case "average_norm":
             scale = x.norm(dim=1).mean() / root

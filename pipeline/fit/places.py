@@ -7,7 +7,7 @@ from typing import NamedTuple, get_args
 
 from pipeline.config import SaeConfig, SubjectConfig
 from pipeline.sae import SparseCoder
-from pipeline.subject.families import Side
+from pipeline.sae.coder import Side
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import (
     find_hookpoint,

@@ -17,6 +17,7 @@ _L0_FACTOR = 3.0
 """L0 may be so many times off what the files declare, which was found on another corpus."""
 
 _WAYS = {
+    "none": "with its input not normalised",
     "average_norm": "with its input scaled to a mean norm of sqrt(d)",
     "token_norm": "with each token scaled to norm sqrt(d)",
     "layer_norm": "with its input layer-normalised",

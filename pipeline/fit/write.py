@@ -118,7 +118,8 @@ def _otherwise(own: _Trial, coder: SparseCoder, has_bos: bool) -> Iterator[_Tria
     yield replace(own, place=Place(name, turned, turned if target == reads else target))
     ways = [replace(own, weights=each) for each in get_args(Weights) if with_weights(coder, each) is not None]
     ways += [replace(own, normalisation=each) for each in get_args(Normalisation)]
-    yield from (way for way in ways if way != own)
+    is_plain = coder.normalisation == "none"
+    yield from (way for way in ways if way != own and not (is_plain and way.normalisation == "none"))
 
 
 def _try(sample: _Sample, coder: SparseCoder, own: _Trial, others: Sequence[_Trial]) -> dict[_Trial, Figures]:

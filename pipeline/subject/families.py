@@ -16,7 +16,8 @@ resid_post = resid_pre + attn_out + mlp_out, and there is no resid_mid. Read fro
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-Side = Literal["output", "input"]
+from pipeline.sae.coder import Side
+
 Place = Literal[
     "embed",
     "resid_pre",

@@ -7,7 +7,7 @@ becomes a hookpoint is told by `hookpoints`.
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.models.load import find_files, load_subject_config, loading, pick_device
 from pipeline.models.precision import dtype_of
+from pipeline.sae.coder import Side
 
 
 class Hookpoint(NamedTuple):
@@ -30,7 +31,7 @@ class Hookpoint(NamedTuple):
     """
 
     module: str
-    reads: Literal["output", "input"] = "output"
+    reads: Side = "output"
     centred: bool = False
 
 

@@ -20,7 +20,8 @@ from transformers import AutoModel
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
 from pipeline.models.load import load_subject_config
-from pipeline.subject.families import Family, Place, Side, family_of
+from pipeline.sae.coder import Side
+from pipeline.subject.families import Family, Place, family_of
 from pipeline.subject.forward import Hookpoint, reading
 
 _LENS: dict[str, tuple[Place, ...]] = {

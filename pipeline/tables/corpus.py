@@ -25,9 +25,20 @@ CORPUS = (
             SAE,
             text("hookpoint", "what it reads in the subject model, as the config names it"),
             text("format", "layout of its files"),
+            text("architecture", "what its files call it: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …"),
             Column("d_in", pa.int32(), "width of its input"),
             Column("n_features", pa.int32(), "number of its features"),
+            Column("k", pa.int32(), "features kept a token; null where a threshold decides"),
+            number("threshold_min", "lowest threshold of a feature, 0 for a ReLU; null where k decides"),
+            number("threshold_max", "highest threshold of a feature"),
+            text(
+                "normalisation",
+                "what is done to its input: `none`, `centred`, `layer_norm` or `constant_norm_rescale`",
+            ),
+            text("folded", "what was multiplied into its weights when they were loaded; null where nothing was"),
+            number("declared_l0", "firings a token as its files or their folder declare; null where they do not"),
             text("source", "where its files come from"),
+            text("revision", "commit of its files on the hub; null where they are local"),
             text("weights_hash", "SHA-256 over its files"),
         ),
         ("sae",),
@@ -105,8 +116,8 @@ CORPUS = (
             flag("is_centred", "whether each token's mean over the width was subtracted first"),
             text(
                 "normalisation",
-                "`own`: as its files say; tried: `average_norm`, `token_norm` (scaled to a norm of sqrt(d), on "
-                "average or each token), `layer_norm`",
+                "`own`: as its files say; tried in its place: `none`, `average_norm`, `token_norm` (scaled to a "
+                "norm of sqrt(d), on average or each token), `layer_norm`",
             ),
             text(
                 "weights",

@@ -139,16 +139,23 @@ EXPLAINER_FILES = {
 FORMAT = '''
     """A folder with one file, `coder.safetensors`, whose tensors have names of one letter."""
 
-    from pipeline.sae.coder import SparseCoder
-    from safetensors.torch import load_file
+    from pipeline.sae import SparseCoder, TopK
 
     FILES = ("coder.safetensors",)
 
 
-    def load(folder, files):
-        tensors = load_file(files[0])
+    def load(files):
+        stored = files.tensors("coder.safetensors")
+        encoder = stored.take("e", None, None)
+        n_features, d_in = encoder.shape
         return SparseCoder(
-            None, "output", tensors["e"], tensors["b"], tensors["d"], tensors["x"], k=int(tensors["k"].item())
+            hookpoint=None,
+            reads="output",
+            encoder=encoder,
+            encoder_bias=stored.take("b", n_features),
+            decoder=stored.take("d", n_features, d_in),
+            input_bias=stored.take("x", d_in),
+            activation=TopK(int(stored.take("k").item())),
         )
 '''
 ENTRY_POINTS = """

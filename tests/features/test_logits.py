@@ -1,7 +1,10 @@
 """Promoted and suppressed tokens: the way from a direction to the logits, and who takes it."""
 
+import json
+
 import pytest
 import torch
+from sae_layouts import LAYOUTS, random_weights, write_json
 from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_hand_set_sae
 from transformers import (
     AutoModelForCausalLM,
@@ -135,16 +138,16 @@ def test_other_architectures_are_told_apart_too(subjects, kind, module, path):
     assert path_to_logits(subjects(kind)[0], module, 32) == path
 
 
-@pytest.mark.parametrize(("kind", "name", "reads", "path"), [
-    ("gpt2", "resid_pre.1", "output", "residual"), ("gpt2", "embed", "output", "residual"),
-    ("gpt2", "blocks.0.hook_resid_mid", "output", "residual"),
-    ("gpt2", "blocks.0.hook_mlp_out", "output", "direct"),
-    ("gemma2", "mlp_out.1", "output", "direct"),  # after the norm it is what is added
-    ("gpt2", "attn_z.0", "output", "none"), ("gpt2", "mlp_in.0", "output", "none"),
-    ("gpt2", "mlp_in.0", "input", "direct"),  # a transcoder writes what the MLP returns
+@pytest.mark.parametrize(("kind", "name", "transcodes", "path"), [
+    ("gpt2", "resid_pre.1", False, "residual"), ("gpt2", "embed", False, "residual"),
+    ("gpt2", "blocks.0.hook_resid_mid", False, "residual"),
+    ("gpt2", "blocks.0.hook_mlp_out", False, "direct"),
+    ("gemma2", "mlp_out.1", False, "direct"),  # after the norm it is what is added
+    ("gpt2", "attn_z.0", False, "none"), ("gpt2", "mlp_in.0", False, "none"),
+    ("gpt2", "mlp_in.0", True, "direct"),  # a transcoder writes what the MLP returns
 ])  # fmt: skip
-def test_a_place_writes_to_the_residual_stream_adds_to_it_or_does_neither(subjects, kind, name, reads, path):
-    assert path_to_logits(subjects(kind)[0], name, 32, reads) == path
+def test_a_place_writes_to_the_residual_stream_adds_to_it_or_does_neither(subjects, kind, name, transcodes, path):
+    assert path_to_logits(subjects(kind)[0], name, 32, transcodes=transcodes) == path
 
 
 # The extremes ------------------------------------------------------------------------------------------
@@ -208,3 +211,13 @@ def test_where_directions_do_not_reach_the_logits_the_lists_are_null(make_experi
     assert published.figures == {"path": "none"}
     assert len(rows) == 8
     assert all((row["path"], row["promoted"], row["suppressed"]) == ("none", None, None) for row in rows)
+
+
+@pytest.mark.parametrize(("place", "path"), [("hook_attn_out", "direct"), ("attn.hook_z", "none")])
+def test_directions_of_what_a_block_is_given_are_not_what_it_adds(make_experiment, tmp_path, place, path):
+    folder = LAYOUTS["saelens"].write(tmp_path / "sae", random_weights(8, 32, k=2))
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"]["hook_name"] = f"blocks.1.{place}"
+    write_json(folder / "cfg.json", config)
+    entry = {"name": "hand-set", "source": str(folder), "hookpoint": "layers.1.self_attn.o_proj", "n_features": 8}
+    assert written(make_experiment(saes=[entry]))[0].figures["path"] == path

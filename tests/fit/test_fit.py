@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def test_the_figures_are_what_their_definitions_say(tmp_path: Path) -> None:
     coder = load_sparse_coder(write_random_sae(tmp_path / "sae", n_features=64, k=4))
     x = torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1))
     dense = torch.zeros(50, 64, dtype=torch.float64)
-    for row, (features, values) in enumerate(zip(*coder.encode(x), strict=True)):
-        dense[row, features] = values.double()
+    encoding = coder.encode(x)
+    dense[encoding.tokens, encoding.features] = encoding.activations.double()
     found = dense @ coder.decoder.double()
     assert coder.decoder_bias is not None
     found += coder.decoder_bias.double()
@@ -138,6 +139,15 @@ def test_a_scaled_input_is_scaled_back(tmp_path: Path) -> None:
     plain = measure(coder, 40 * x, 40 * x).fvu
     assert right is not None and found is not None and plain is not None
     assert found == pytest.approx(right, rel=0.2) and plain > 2 * found
+
+
+def test_a_normalisation_that_should_not_be_is_left_out(tmp_path: Path) -> None:
+    x = torch.randn(200, WIDTH, generator=torch.Generator().manual_seed(1)) + 3
+    coder = load_sparse_coder(write_principal_directions(tmp_path / "sae", x))
+    normalising = replace(coder, normalisation="layer_norm")
+    assert measure(normalising, x, x, "none") == measure(coder, x, x)
+    assert measure(normalising, x, x).fvu == pytest.approx(measure(coder, x, x, "layer_norm").fvu, rel=1e-3)
+    assert measure(normalising, x, x) != measure(coder, x, x)
 
 
 def test_a_decoder_is_transposed_where_it_is_square_and_a_transcoders_input_bias_is_left_alone(

@@ -1,0 +1,70 @@
+"""The subject model and the SAEs that read it."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from pipeline.config.machine import lakes_folder
+from pipeline.config.section import Dtype, Name, Positive, Section
+from pipeline.errors import ConfigError
+from pipeline.plugins import find_plugin
+
+
+class SubjectConfig(Section):
+    """The language model whose activations the SAEs read."""
+
+    model: str = Field(
+        description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, or `package:NAME`, an installed "
+        "package that carries a GGUF file"
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub")
+    gguf_file: str | None = Field(None, description="Name of a GGUF file in the model's folder or repository")
+    dtype: Dtype = Field(
+        "auto",
+        description="Precision of the subject model; SAEs always encode in float32. `auto`: bfloat16 on a GPU "
+        "(float16 where it has none), on a CPU the faster of float32 and bfloat16, by trial; the lake keeps "
+        "what its first run found",
+    )
+    _lakes: Path = PrivateAttr(Path("lake"))
+
+    @property
+    def converted_folder(self) -> Path:
+        """Where the safetensors of a GGUF file are kept: `models/` beside the lakes, absolute."""
+        return lakes_folder(self._lakes) / "models"
+
+
+class SaeConfig(Section):
+    """One sparse autoencoder."""
+
+    name: Name = Field(description="Its name in every table")
+    source: str = Field(
+        description="Folder or file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID` "
+        "where sae-lens is installed ([formats](sae-formats.md)); `config/demo-sae/layers.9` ships with latentlake"
+    )
+    hookpoint: str = Field(
+        description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "
+        "reads the input), or a place by its short address (`resid_post.9`, `mlp_out.9`, `attn_out.9`, "
+        "`mlp_in.9`) or by TransformerLens' name (`blocks.9.hook_resid_post`)"
+    )
+    centred: bool = Field(
+        False,
+        description="Subtract each token's mean over the width first: for SAEs of a model with centred writing "
+        "weights (SAELens: center_writing_weights; gpt2-small-res-jb), where its files do not say so",
+    )
+    fit: Literal["check", "accept"] = Field(
+        "check",
+        description="`check`: nothing is cached for an SAE that does not reconstruct what it reads, or another "
+        "place better (table `sae_fit`); `accept`: go on all the same",
+    )
+    n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
+    format: str | None = Field(None, description="Layout of its files, by name; told from them if left out")
+
+    @model_validator(mode="after")
+    def _format_is_known(self) -> Self:
+        if self.format is not None:
+            try:
+                find_plugin("formats", self.format)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
