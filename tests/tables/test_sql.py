@@ -14,6 +14,7 @@ STEPS = {
     "documents": "documents",
     "contexts": "contexts",
     "slots": "slots",
+    "sae_fit": "fit_contexts",
     "feature_logits": "token_texts",
     "feature_tokens": "candidate_slots corpus_tokens firings feature_cuts feature_tokens",
     "feature_stats": (
