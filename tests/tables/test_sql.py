@@ -51,7 +51,8 @@ STEPS = {
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
-`feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came since: `headline_scores`, and the place of a batch's features by draw."""
+`feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
+since: `headline_scores`, and the place of a batch's features by draw."""
 
 
 @pytest.fixture
