@@ -1,5 +1,7 @@
 """`make estimate`: disk and time of caching, and what a run would send, before anything is sent."""
 
+from collections.abc import Sequence
+
 import polars as pl
 from rich.console import Console
 
@@ -41,19 +43,19 @@ def _print_sae(lake: Lake, sae: str, console: Console) -> None:
     rows = pl.DataFrame(estimate(lake, sae))
     print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
     console.print()
-    for note in _notes(rows):
+    for note in _notes(rows, lake.config.scoring.scorers):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
-def _notes(rows: pl.DataFrame) -> list[str]:
-    """What to know of the figures."""
+def _notes(rows: pl.DataFrame, scorers: Sequence[str]) -> list[str]:
+    """What to know of the figures; what is not asked for a scorer is for an explainer."""
     notes = [
         f"{', '.join(purposes)}: {model}, tokens counted with {by}."
         for model, by, purposes in rows.group_by("model", "tokens_by", maintain_order=True)
         .agg(pl.col("purpose").unique(maintain_order=True))
         .iter_rows()
     ]
-    unknown = rows.filter(pl.col("purpose") == "explain")["requests"].sum()
+    unknown = rows.filter(~pl.col("purpose").is_in(scorers))["requests"].sum()
     if unknown:
         notes.append(
             f"Scoring prompts hold a stand-in of some 30 tokens for each explanation that is not known yet "

@@ -23,7 +23,7 @@ EXPLANATIONS = (
         (
             SAE,
             Column("batch", pa.int32(), "batch of feature ids"),
-            text("purpose", "`explain`, `detection` or `fuzzing`"),
+            text("purpose", "`explain` (of explainer `default`), or the name of another explainer or of a scorer"),
             text("model", "the model to be asked"),
             count("n_features", "features that are asked about", "features"),
             count("n_llm_features", "of these, features of route `llm`", "features"),
@@ -73,7 +73,7 @@ EXPLANATIONS = (
         "One row per request that was sent to an LLM, with its last answer.",
         (
             text("request_id", "hash of model, messages, parameters and draw"),
-            text("purpose", "`explain`, `detection` or `fuzzing`"),
+            text("purpose", "`explain` (of explainer `default`), or the name of another explainer or of a scorer"),
             text("sae", "the SAE that it was asked for"),
             count("feature", "the feature that it was asked for"),
             text("model", "the model asked for"),
