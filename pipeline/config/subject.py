@@ -40,7 +40,8 @@ class SaeConfig(Section):
     name: Name = Field(description="Its name in every table")
     source: str = Field(
         description="Folder or file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID` "
-        "where sae-lens is installed ([formats](sae-formats.md)); `config/demo-sae/layers.9` ships with latentlake"
+        "where sae-lens is installed, or `baseline://…` ([formats](sae-formats.md)); `config/demo-sae/layers.9` "
+        "ships with latentlake"
     )
     hookpoint: str = Field(
         description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "
