@@ -47,8 +47,9 @@ def run(path: str) -> int:
             f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
             highlight=False,
         )
-    from pipeline.asking.roles import oracle_sentence
+    from pipeline.asking.roles import find_local_models, oracle_sentence
 
+    find_local_models(config)
     if said := oracle_sentence(config):
         console.print(said, style="bold", highlight=False)
     if not materialise(config, console):

