@@ -51,6 +51,10 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "**An oracle of set error rate answers here, not a model**: what the pipeline makes of such answers.",
     ),
     "local_model": ("The local model", "SmolLM2-135M on the CPU, the demo's scoring questions."),
+    "local_model_large": (
+        "A larger local model, in int8",
+        "Qwen2.5-Coder-1.5B-Instruct on the CPU: `make bench SCALE=large ONLY=local_model`.",
+    ),
     "echoes": (
         "Answers that repeat the prompt",
         "The demo's features, explained by SmolLM2-135M. An answer counts before any is dropped, also one that "

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.config import Config, EndpointConfig, OracleConfig, ScoringOracleConfig, SubjectConfig
+from pipeline.config import Config, EndpointConfig, LocalConfig, OracleConfig, ScoringOracleConfig
 from pipeline.errors import ConfigError
 from pipeline.llm.requests import Client
 
@@ -44,7 +44,7 @@ class Role:
     endpoint: EndpointConfig
     device: str
     prices: Path
-    local_model: SubjectConfig
+    local_model: LocalConfig
     oracle: OracleConfig
 
     @property

@@ -13,7 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from pipeline.config import LocalConfig
 from pipeline.errors import SubjectError
-from pipeline.llm.local.model import load_local_model
+from pipeline.llm import Message, Request
+from pipeline.llm.local import client as local_client
+from pipeline.llm.local.client import LocalClient
+from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.models import int8
 from pipeline.models.load import find_files, load_tokenizer
 
@@ -192,3 +195,22 @@ def test_an_embedding_that_scales_stays_as_it_is_and_its_head_too(tiny_subject, 
     ids = torch.tensor(TOKEN_IDS)
     with torch.inference_mode():
         assert (found(ids).logits - given(ids).logits).square().mean().sqrt() < 0.05 * given(ids).logits.std()
+
+
+def test_a_client_asks_it_in_smaller_batches_and_gets_what_float32_says(folder, monkeypatch):
+    n_rows: list[int] = []
+    start = LocalModel.start
+    monkeypatch.setattr(LocalModel, "start", lambda *given: n_rows.append(len(given[2])) or start(*given))
+    monkeypatch.setattr(local_client, "INT8_BATCH_TOKENS", 60)
+    requests = [
+        Request("detection", "sae", n, "m", (Message("user", f"was it {n} or"),), 1, choices=("red", "the"))
+        for n in range(6)
+    ]
+    answers = {}
+    for precision in ("int8", None):
+        client = LocalClient(LocalConfig(model=str(folder), dtype="float32", precision=precision), "cpu")
+        answers[precision] = {each.request_id: each for some in client.answer(requests) for each in some}
+        n_rows.append(0)
+    assert max(n_rows[: n_rows.index(0)]) < max(n_rows)
+    for request_id, answer in answers["int8"].items():
+        assert answer.probabilities == pytest.approx(answers[None][request_id].probabilities, abs=0.05)
