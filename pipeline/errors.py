@@ -11,6 +11,7 @@ Every message is one sentence for a person: what is wrong, with which file or va
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -36,6 +37,50 @@ class SaeError(LatentlakeError):
 
 class LakeError(LatentlakeError):
     """The lake cannot be written, or a table that is needed has not been materialised."""
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+)
+_ROOM = (
+    "free some, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE); what is done is kept: run "
+    "again to go on"
+)
+
+
+def faults() -> tuple[type[BaseException], ...]:
+    """What to catch where `sentence_of` is to tell a user's or a machine's fault from a bug of ours."""
+    import duckdb
+
+    return LatentlakeError, OSError, duckdb.Error, RuntimeError
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """What to tell a person of an error that is no bug of ours: bad input, a full disk, a disk that fails, a stop.
+
+    None for everything else, which is to be raised again.
+    """
+    import duckdb
+
+    if isinstance(error, LatentlakeError):
+        return str(error)
+    words = " ".join(str(error).split())
+    match error:
+        case OSError(errno=number) if number in _FULL:
+            return f"the disk is full ({words}); {_ROOM}"
+        case OSError(errno=number) if number in _REFUSED:
+            return f"a file cannot be read or written: {words}"
+        case duckdb.OutOfMemoryException():
+            return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
+        case OSError() | duckdb.Error() if "No space left" in words:  # Arrow reading rows: no errno
+            return f"the disk is full ({words}); {_ROOM}"
+        case duckdb.IOException() | duckdb.FatalException():
+            return f"DuckDB: {words}"
+        case RuntimeError() if words == "Query interrupted":  # how DuckDB ends at Ctrl-C
+            return "stopped; run again to go on"
+        case _:
+            return None
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:

@@ -54,6 +54,15 @@ class Plugin:
         except ImportError as error:
             raise ConfigError(f"{self.kind[:-1]} '{self.name}' cannot be imported: {error}") from None
 
+    def check(self, config: Any) -> None:
+        """Find out whether it can do its work here: by its function `check(config)`, where it has one.
+
+        Raises what that raises, and ConfigError if it cannot be imported.
+        """
+        module = self.load()
+        if hasattr(module, "check"):
+            module.check(config)
+
     @cached_property
     def settings(self) -> Any:
         """Its section of the config, the class `Settings` of its `settings.py`; nothing else of it is imported."""

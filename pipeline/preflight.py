@@ -12,6 +12,7 @@ from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
+from pipeline.plugins import find_plugin
 from pipeline.sae import load_sparse_coder
 from pipeline.subject.forward import Hookpoint, hookpoint_widths, module_paths
 
@@ -29,15 +30,21 @@ def preflight(config: Config) -> Lake:
 
     Raises:
         LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, an
-            endpoint, the selection, the corpus, the device, the subject model, a hookpoint, or an SAE that is
-            damaged or does not fit.
+            endpoint, a plug-in, the selection, the corpus, the device, the subject model, a hookpoint, or an SAE
+            that is damaged or does not fit.
     """
     if not is_writable(config.lake_folder):
         raise LakeError(
             f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE"
         )
+    if "?" in str(config.lake_folder):
+        raise LakeError(
+            f"lake folder '{config.lake_folder}' has a '?' in it, which DuckDB does not open; set machine.lake or "
+            "LATENTLAKE_LAKE"
+        )
     check_prices(config)
     check_endpoints(config)
+    _check_plugins(config)
     check_selection(config)
     _check_corpus(config)
     pick_device(config.device)
@@ -55,6 +62,8 @@ def preflight(config: Config) -> Lake:
 def _check_corpus(config: Config) -> None:
     """Every source is there, and one of them begins with some text."""
     has_text = False
+    unreadable: list[CorpusError] = []
+    leave_out = None if config.corpus.unreadable == "stop" else unreadable.append
     for source in config.corpus.sources:
         match source:
             case PythonTexts():
@@ -62,10 +71,20 @@ def _check_corpus(config: Config) -> None:
             case FileTexts():
                 source_files(source)
         if not isinstance(source, PythonTexts):
-            has_text |= any(text.text.strip() for text in read_texts(source))
+            has_text |= any(text.text.strip() for text in read_texts(source, leave_out))
     if not has_text:
+        if unreadable:
+            raise unreadable[0]
         names = ", ".join(f"'{source_name(source)}'" for source in config.corpus.sources)
         raise CorpusError(f"the corpus is empty: no text in {names}")
+
+
+def _check_plugins(config: Config) -> None:
+    """Every explainer and scorer of the config can be imported and do its work here."""
+    for explainer in config.explaining.explainers:
+        find_plugin("explainers", explainer).check(config)
+    for scorer in config.scoring.scorers:
+        find_plugin("scorers", scorer).check(config)
 
 
 def _check_saes(config: Config) -> None:

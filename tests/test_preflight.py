@@ -108,6 +108,9 @@ CASES = {
         ("line 1", "has no 'body'"),
     ),
     "a lake below a file": Case(below_a_file, LakeError, ("cannot be written", "LATENTLAKE_LAKE")),
+    "a lake that DuckDB does not open": Case(
+        lambda folder: {"machine": {"lake": str(folder / "why?")}}, LakeError, ("why?", "has a '?' in it")
+    ),
     "an unknown device": Case(
         lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)
     ),

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 
+from assets.stopping import raise_if_asked
 from pipeline.config import Config
-from pipeline.errors import LatentlakeError
+from pipeline.errors import faults, sentence_of
 from pipeline.tables import TABLES, Table, Unit
+from pipeline.tables.schema import type_name
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import SourceHashes, stage_hash
 
@@ -36,7 +38,7 @@ class TableAsset:
         """The asset of one experiment; `assets` are all declared ones by table, to find its inputs among."""
         table, stage = self.table, STAGES[self.table.name]
         columns = [
-            dg.TableColumn(column.name, str(column.type), f"{column.meaning} {column.unit}".strip())
+            dg.TableColumn(column.name, type_name(column.type), f"{column.meaning} {column.unit}".strip())
             for column in table.columns
         ]
 
@@ -53,6 +55,7 @@ class TableAsset:
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with failures_for_people():
+                raise_if_asked()
                 published = self.write(open_lake(config), **self.partition(context))
                 return materialization(config, published)
 
@@ -155,11 +158,14 @@ def open_lake(config: Config) -> "Lake":
 
 @contextmanager
 def failures_for_people() -> Iterator[None]:
-    """Turn an error that is meant for the user into a step failure that says just that."""
+    """Turn an error that is no bug of ours into a step failure that says it in one sentence."""
     try:
         yield
-    except LatentlakeError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
+    except faults() as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        raise dg.Failure(description=sentence, allow_retries=False) from None
 
 
 def materialization(config: Config, published: "Published | list[Published]") -> dg.MaterializeResult[Any]:

@@ -1,19 +1,32 @@
 """Where Dagster keeps its history, and the UI on it."""
 
+import glob
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from pipeline.errors import LakeError
+
 _FOLDER = Path(__file__).parents[1]
 
 
 def use_dagster_home() -> None:
-    """Make `.dagster/` here Dagster's home, with our settings in it, unless DAGSTER_HOME names another."""
-    if os.environ.get("DAGSTER_HOME"):
+    """Make `.dagster/` here Dagster's home, with our settings in it, unless DAGSTER_HOME names another.
+
+    Raises LakeError for a path that Dagster takes for a pattern: it would not find the settings there, and so send
+    telemetry.
+    """
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named or ".dagster").absolute()
+    if glob.escape(str(home)) != str(home):
+        raise LakeError(
+            f"Dagster does not find its settings in '{home}', which has a [, a * or a ? in it; let DAGSTER_HOME "
+            "name another folder"
+        )
+    if named:
         return
-    home = Path(".dagster").absolute()
     home.mkdir(exist_ok=True)
     shutil.copy(_FOLDER / "dagster.yaml", home)
     os.environ["DAGSTER_HOME"] = str(home)

@@ -11,16 +11,18 @@ from typing import NamedTuple
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
+from sqlalchemy.exc import OperationalError
 
 from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
 from assets.graph.declare import BatchKey, open_lake, partitions
 from assets.graph.schedules import unfinished_batches
 from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
+from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import Config, load_config
+from pipeline.errors import LakeError
 from pipeline.tables import Table
-
-_INTERRUPTIONS = frozenset({"DagsterExecutionInterruptedError", "KeyboardInterrupt"})
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -41,7 +43,7 @@ def run(path: str) -> int:
     with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
         lake = open_lake(config)
     use_dagster_home()
-    console.print(f"[bold]{config.name}[/] into {lake.root}", highlight=False)
+    console.print(f"[bold]{config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
     if config.has_auto_precision:
         console.print(
             f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
@@ -52,39 +54,52 @@ def run(path: str) -> int:
     find_local_models(config)
     if said := oracle_sentence(config):
         console.print(said, style="bold", highlight=False)
-    if not materialise(config, console):
-        return 1
+    try:
+        if not materialise(config, console):
+            return 1
+    except OperationalError as error:
+        raise LakeError(
+            f"Dagster's history in '{os.environ['DAGSTER_HOME']}' cannot be read or written ({error.orig}); make "
+            "room there, or let DAGSTER_HOME name another folder, and run again to go on"
+        ) from None
     from pipeline.asking.spending import spent_budget
-    from pipeline.show.terminal import print_closing_table
+    from pipeline.show.closing import print_closing_table
 
     print_closing_table(lake, console)
     _print_next_steps(config, path, console, time.monotonic() - started)
     stopped = spent_budget(config) if unfinished_batches(config) else None
     if stopped:
-        console.print(f"\n[bold]Stopped:[/] {stopped}", highlight=False)
+        console.print(f"\n[bold]Stopped:[/] {escape(stopped)}", highlight=False)
     return 0
 
 
 def materialise(config: Config, console: Console) -> bool:
-    """Make every table that is not there yet; whether all went well. Raises LakeError if the disk is too small."""
+    """Make every table that is not there yet; whether all went well.
+
+    Raises:
+        LakeError: The disk is too small.
+        KeyboardInterrupt: It was stopped, by Ctrl-C or SIGTERM.
+    """
     definitions = build_definitions(config)
     announced: set[str] = set()
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
         for step in missing_steps(config):
+            raise_if_asked()
             if step.job not in announced:
                 _announce(config, step.job, console)
                 announced.add(step.job)
             where = f" {step.partition}" if step.partition else ""
             console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
-            result = definitions.resolve_job_def(step.job).execute_in_process(
-                instance=instance,
-                partition_key=step.partition,
-                tags=process_tag(),
-                asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
-                run_config=_QUIET,
-                raise_on_error=False,
-            )
+            with stops_noted():
+                result = definitions.resolve_job_def(step.job).execute_in_process(
+                    instance=instance,
+                    partition_key=step.partition,
+                    tags=process_tag(),
+                    asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
+                    run_config=_QUIET,
+                    raise_on_error=False,
+                )
             if not result.success:
                 _print_failures(result)
                 return False
@@ -113,13 +128,13 @@ def _announce(config: Config, job: str, console: Console) -> None:
         from pipeline.estimate.times import reading_sentence
 
         if not lake.has("documents"):
-            console.print(reading_sentence(lake), highlight=False)
+            console.print(reading_sentence(lake), markup=False, highlight=False)
     if job == "cache":
         from pipeline.estimate.caching import caching_cost, check_disk
 
         cost = caching_cost(lake)
         if cost:
-            console.print(cost.sentence(), highlight=False)
+            console.print(cost.sentence(), markup=False, highlight=False)
             check_disk(lake, cost)
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
@@ -127,7 +142,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
         tables = [table for table in _tables_of(job) if not table.is_always_made]
         saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
         if saes:
-            console.print(preparing_sentence(lake, saes), highlight=False)
+            console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
     if job == "explain_and_score":
         from pipeline.estimate.printing import estimate_sentence
 
@@ -168,15 +183,12 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
-            if failure.error and failure.error.cls_name in _INTERRUPTIONS:
-                console.print("Stopped; run again to go on. What was answered is kept.", highlight=False)
-                return
             if failure.user_failure_data and failure.user_failure_data.description:
                 words = failure.user_failure_data.description
             else:
                 words = failure.error.to_string() if failure.error else "no reason was given"
             console.print(f"[bold red]error:[/] {event.step_key}:", highlight=False)
-            console.print(words, markup=False, highlight=False)
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
@@ -186,7 +198,7 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
 def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
     # Called by make, the commands are make's.
     command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
-    option = "" if config.name == "demo" else f" {of}{path}"
+    option = "" if config.name == "demo" else f" {of}{escape(path)}"
     for line in (
         f"\nDone in {seconds:.0f} s. What next:",
         f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',

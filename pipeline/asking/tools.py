@@ -13,6 +13,7 @@ from pipeline.asking.roles import Role
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
 from pipeline.lake import Lake
+from pipeline.tables.sql import steps_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Batch:
     def select(self, name: str | Path, **given: Any) -> duckdb.DuckDBPyRelation:
         """The rows of a SQL file, by its name in `sql/` or by its path."""
         return self.lake.select(self.connection, name, sae=self.sae, batch=self.number, **given)
+
+    def make(self, name: str | Path) -> duckdb.DuckDBPyRelation:
+        """The rows of a SQL file; those that it reads are made temporary tables first."""
+        for step in steps_of(name)[:-1]:
+            self.create(str(step))
+        return self.select(name)
 
     def put(self, name: str, rows: pa.Table) -> None:
         """Make rows a temporary table, in place of what has its name."""

@@ -6,7 +6,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -16,6 +15,7 @@ from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig,
 from pipeline.errors import ConfigError
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
+from pipeline.tables.schema import type_name
 from pipeline.tables.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -46,21 +46,10 @@ def table_reference() -> str:
         lines += ["| column | type | meaning |", "|---|---|---|"]
         for column in table.columns:
             unit = f" ({column.unit})" if column.unit else ""
-            lines.append(f"| {column.name} | {_type_name(column.type)} | {column.meaning}{unit} |")
+            lines.append(f"| {column.name} | {type_name(column.type)} | {column.meaning}{unit} |")
         lines += [f"| {each.name} | computed | {each.meaning} |" for each in table.derived]
         lines.append("")
     return "\n".join(lines)
-
-
-def _type_name(kind: pa.DataType) -> str:
-    """A short name for a type: dictionaries are strings to whoever reads them."""
-    if pa.types.is_dictionary(kind):
-        return "string"
-    if pa.types.is_list(kind):
-        return f"list of {_type_name(kind.value_type)}"
-    if pa.types.is_struct(kind):
-        return "(" + ", ".join(field.name for field in kind) + ")"
-    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
 
 
 def config_page() -> str:

@@ -22,11 +22,11 @@ def print_estimates(path: str) -> None:
     check_first_texts(lake)
     cost = caching_cost(lake)
     if cost:
-        console.print(cost.sentence(), highlight=False, soft_wrap=True)
+        console.print(cost.sentence(), markup=False, highlight=False, soft_wrap=True)
     for sae in lake.config.sae_names:
         _print_sae(lake, sae, console)
     for words in filter(None, (budget_sentence(lake.config), oracle_sentence(lake.config))):
-        console.print(words, highlight=False, soft_wrap=True)
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_sae(lake: Lake, sae: str, console: Console) -> None:
@@ -42,7 +42,7 @@ def _print_sae(lake: Lake, sae: str, console: Console) -> None:
     print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
     console.print()
     for note in _notes(rows):
-        console.print(note, highlight=False, soft_wrap=True)
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _notes(rows: pl.DataFrame) -> list[str]:

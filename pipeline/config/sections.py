@@ -161,6 +161,11 @@ class CorpusConfig(Section):
     sources: Annotated[tuple[TextSource, ...], Field(min_length=1)] = Field(
         description="Where the text comes from; read in this order"
     )
+    unreadable: Literal["skip", "stop"] = Field(
+        "skip",
+        description="What a file, line or row that is no text does (damaged, no UTF-8, no JSON, no such field): "
+        "`skip`: it is left out, named and counted; `stop`: the run stops",
+    )
     context_length: Annotated[int, Field(ge=32, le=65_536)] = Field(
         256, description="Tokens of a context window at most; documents never share one"
     )
@@ -351,6 +356,11 @@ class ExplainingConfig(Section):
     one_line: bool = Field(
         True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
     )
+    max_features: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Features of a batch, by draw, about which the explainer's model is asked; explainers without "
+        "a model explain all; null: no limit",
+    )
     controls: Annotated[int, Field(ge=0)] = Field(
         8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
     )
@@ -389,6 +399,11 @@ class ScoringConfig(Section):
         1,
         description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one; "
         "`python -m benchmarks.calibration` shows what more cost and save",
+    )
+    max_features: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Features of a batch, by draw, about which the scorer's model is asked; scorers without a "
+        "model judge all; null: no limit",
     )
     temperature: float = Field(0.0, ge=0, description="Of the scorer")
     reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=_REASONING_TOKENS)

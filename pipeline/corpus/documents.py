@@ -1,8 +1,9 @@
 """From texts to documents, tokens, contexts and slots."""
 
 import hashlib
+import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,10 @@ from pipeline.progress import progress
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _TEXTS_AT_ONCE = 64
+_NAMED = 5
 _BREAKS = ("\n\n", "\n", " ")
 """Where a long text is cut: at a blank line, else at a line end, else between words."""
 
@@ -49,18 +53,42 @@ class Piece(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What was read of the corpus: documents, how many of them were too short, and the tokens of the others."""
+    """What was read of the corpus, in documents and their tokens, and what was left out of it.
+
+    Attributes:
+        n_documents: Documents read, those included that were too short.
+        n_tokens: Tokens of the documents that were not.
+        n_short: Documents that were too short.
+        n_empty: Texts without a word, which make no document.
+        n_unreadable: What could not be read.
+        named: The first of these, in words.
+    """
 
     n_documents: int
-    n_short: int
     n_tokens: int
+    n_short: int
+    n_empty: int
+    n_unreadable: int
+    named: Sequence[str]
+
+    def sentence(self) -> str | None:
+        """What was left out, in words; None if it is nothing."""
+        more = "; …" if self.n_unreadable > len(self.named) else ""
+        counts = [
+            (self.n_unreadable, f"{self.n_unreadable:,} that cannot be read ({'; '.join(self.named)}{more})"),
+            (self.n_empty, f"{self.n_empty:,} empty"),
+            (self.n_short, f"{self.n_short:,} too short (corpus.min_document_tokens)"),
+        ]
+        words = ", ".join(word for count, word in counts if count)
+        return f"texts left out of the corpus: {words}" if words else None
 
 
 def write_documents(lake: Lake) -> Published:
     """Read the corpus into `documents`: cut, tokenised, duplicates dropped, roles and shards by hash.
 
     Texts are streamed to a temporary file; dropping, numbering and roles are one SQL select over it.
-    Figures: documents read, too short, duplicate and kept, and their tokens.
+    Figures: documents read, too short, duplicate and kept, and their tokens; texts that are empty or unreadable.
+    What was left out is logged.
 
     Raises:
         CorpusError: A source cannot be read, or nothing is left of the corpus.
@@ -69,8 +97,12 @@ def write_documents(lake: Lake) -> Published:
         path = folder / "read.parquet"
         read = read_documents(lake.config, path, lake.config.corpus.max_tokens)
         published = make_table(lake, "documents", given={"read_documents": [path]})
+    if left_out := read.sentence():
+        _log.warning(left_out)
     counts = {
         "documents_read": read.n_documents,
+        "unreadable": read.n_unreadable,
+        "empty": read.n_empty,
         "too_short": read.n_short,
         "duplicates": read.n_documents - read.n_short - published.n_rows,
     }
@@ -83,7 +115,8 @@ def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
     Raises CorpusError if a source cannot be read, or nothing is left of the corpus.
     """
     corpus = config.corpus
-    pieces = _pieces(corpus_texts(config), load_tokenizer(config.subject), corpus)
+    texts = _Filled(config)
+    pieces = _pieces(texts, load_tokenizer(config.subject), corpus)
     n_read = n_short = n_tokens = 0
     with RowGroupWriter(path, READ_SCHEMA) as writer, progress(None, "documents", "tokens") as bar:
         for batch in _batches(_first_tokens(pieces, max_tokens), _TEXTS_AT_ONCE):
@@ -99,7 +132,28 @@ def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
             f"the corpus is empty: {n_read} documents read, none of {corpus.min_document_tokens} tokens or "
             "more (corpus.min_document_tokens)"
         )
-    return Read(n_read, n_short, n_tokens)
+    return Read(n_read, n_tokens, n_short, texts.n_empty, texts.n_unreadable, texts.named)
+
+
+class _Filled:
+    """The corpus's texts without those that are empty or cannot be read; these are counted as they come."""
+
+    def __init__(self, config: Config) -> None:
+        self._texts = corpus_texts(config, self._leave_out)
+        self.n_empty = self.n_unreadable = 0
+        self.named: list[str] = []
+
+    def __iter__(self) -> Iterator[Text]:
+        for text in self._texts:
+            if text.text.strip():
+                yield text
+            else:
+                self.n_empty += 1
+
+    def _leave_out(self, error: CorpusError) -> None:
+        self.n_unreadable += 1
+        if len(self.named) < _NAMED:
+            self.named.append(str(error))
 
 
 def write_tokens(lake: Lake) -> Published:
@@ -140,11 +194,9 @@ def bos_prefix(lake: Lake) -> list[int]:
 def _pieces(texts: Iterable[Text], tokenizer: Any, corpus: CorpusConfig) -> Iterator[Piece]:
     """Texts, tokenised; long ones in pieces."""
     for batch in _batches(texts, _TEXTS_AT_ONCE):
-        filled = [text for text in batch if text.text.strip()]
-        if filled:
-            encoded = tokenizer([text.text for text in filled], add_special_tokens=False).input_ids
-            for text, token_ids in zip(filled, encoded, strict=True):
-                yield from _cut(text, token_ids, tokenizer, corpus.max_document_tokens)
+        encoded = tokenizer([text.text for text in batch], add_special_tokens=False).input_ids
+        for text, token_ids in zip(batch, encoded, strict=True):
+            yield from _cut(text, token_ids, tokenizer, corpus.max_document_tokens)
 
 
 def _first_tokens(pieces: Iterable[Piece], max_tokens: int | None) -> Iterator[Piece]:

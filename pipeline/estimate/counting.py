@@ -1,9 +1,10 @@
 """Counting the requests of a batch: the code that would send them runs, and nobody is asked.
 
-Examples, explanations and predictions are made as in a run, and not written. What the ledger holds is
-answered from it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens,
-Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of
-the time, where intervals are widest: where scoring stops by their width, real answers ask for no more.
+Examples, explanations and predictions are made as in a run, and not written; scorers that ask nobody are left
+out. What the ledger holds is answered from it; what it lacks gets a stand-in. A stand-in explanation is of
+typical length (some 30 tokens, Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer
+of a scorer is right half of the time, where intervals are widest: where scoring stops by their width, real answers
+ask for no more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
 from pipeline.make_table import read_rows
-from pipeline.scorers.write import predictions_table
+from pipeline.scorers.write import load_scorer, predictions_table
 from pipeline.tables.stages import STAGES
 
 _ASKING = ("explanations", "predictions")
@@ -61,7 +62,8 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
         made["explanations"] = explanations_table(own, explaining.ask)
         routes = own.select("explained_features").pl().select("feature", "route")
     with lake.connect(sae, batch, made) as connection:
-        predictions = predictions_table(Batch(lake, connection, sae, batch), scoring.ask)
+        asking = [name for name in lake.config.scoring.scorers if load_scorer(name).role is not None]
+        predictions = predictions_table(Batch(lake, connection, sae, batch), scoring.ask, asking)
 
     plain = (
         pl.DataFrame(made["explanations"])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 
 
@@ -21,12 +22,14 @@ class Feature(NamedTuple):
         feature: Its index in the SAE.
         route: Where it was routed, and so who should explain it.
         rule: Its chosen rule in words, or None.
+        is_asked: Whether a language model is asked about it: it comes before `explaining.max_features` by draw.
         shown: Its train windows, in the order in which they are shown.
     """
 
     feature: int
     route: str
     rule: str | None
+    is_asked: bool
     shown: Sequence[Shown]
 
 
@@ -51,9 +54,15 @@ class Explanation(NamedTuple):
 
 
 class Explainer(Protocol):
-    """A plug-in: the object `explainer` of a package below `pipeline/explainers`."""
+    """A plug-in: the object `explainer` of a package below `pipeline/explainers`.
+
+    Attributes:
+        name: Its name.
+        role: In which role it asks a language model; None where it asks none.
+    """
 
     name: str
+    role: RoleName | None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """Explain those of the features that are its to explain, in any order; it may ask several times."""

@@ -51,7 +51,9 @@ def explanations_table(batch: Batch, ask: Ask) -> pa.Table:
     rows: list[Row] = []
     own: dict[int, str | None] = {}
     for name in config.explaining.explainers:
-        for explanation in load_explainer(name).explain(features, tools):
+        explainer = load_explainer(name)
+        its = [each for each in features if each.is_asked or explainer.role is None]
+        for explanation in explainer.explain(its, tools):
             rows.append(_row(batch.sae, name, explanation))
             own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
@@ -77,8 +79,8 @@ def read_features(batch: Batch, selected: pl.DataFrame) -> Iterator[Feature]:
     windows = batch.select("shown_examples").pl()
     for feature, *window in windows.select("feature", "example_id", "token_ids", "activations").iter_rows():
         shown.setdefault(feature, []).append(Shown(*window))
-    for feature, route, rule in selected.select("feature", "route", "rule").iter_rows():
-        yield Feature(feature, route, rule, shown.get(feature, []))
+    for feature, route, rule, is_asked in selected.select("feature", "route", "rule", "is_asked").iter_rows():
+        yield Feature(feature, route, rule, is_asked, shown.get(feature, []))
 
 
 def _row(sae: str, explainer: str, explanation: Explanation) -> Row:

@@ -5,6 +5,7 @@ the statistics that follow; the places of a corpus are dense numbers, so that ar
 (`benchmarks/store.py`). What grows with the corpus lies in files that are mapped, not in memory.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,5 +148,16 @@ def ranges(starts: Ints, lengths: npt.NDArray[np.integer]) -> Ints:
 
 
 def _mapped(path: Path, length: int) -> npt.NDArray[np.void]:
-    """New places in a file, zeros; without any they lie in memory, as an empty file cannot be mapped."""
-    return np.asarray(np.memmap(path, PLACE, "w+", shape=(length,)) if length else np.empty(0, PLACE))
+    """New places in a file, zeros; without any they lie in memory, as an empty file cannot be mapped.
+
+    Raises OSError if the disk has no room: a process that writes beyond it into a mapped file is killed.
+    """
+    if not length:
+        return np.empty(0, PLACE)
+    size = length * PLACE.itemsize
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:  # macOS
+            file.truncate(size)
+    return np.asarray(np.memmap(path, PLACE, "r+", shape=(length,)))

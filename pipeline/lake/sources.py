@@ -9,7 +9,7 @@ are copied into the lake, since installing a package changes them.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +63,21 @@ def fix_sources(config: Config) -> SourceHashes:
     return open_sources(config)
 
 
-def corpus_texts(config: Config) -> Iterator[Text]:
-    """The texts of all sources in order, as the lake has fixed them."""
+def corpus_texts(config: Config, leave_out: Callable[[CorpusError], None] = lambda error: None) -> Iterator[Text]:
+    """The texts of all sources in order, as the lake has fixed them.
+
+    What cannot be read is given to `leave_out`. Raises CorpusError for it if corpus.unreadable is `stop`.
+    """
+    without = None if config.corpus.unreadable == "stop" else leave_out
     known = _load(config.lake_folder)["corpus"]
     for source in config.corpus.sources:
         if isinstance(source, PythonTexts):
             yield from _copied_texts(config, known[_key(source)]["digest"])
         elif isinstance(source, HubTexts):
             revision = known[_key(source)]["digest"] if not Path(source.dataset).exists() else None
-            yield from read_texts(source.model_copy(update={"revision": revision}))
+            yield from read_texts(source.model_copy(update={"revision": revision}), without)
         else:
-            yield from read_texts(source)
+            yield from read_texts(source, without)
 
 
 def _fix_corpus(lake: Lake, source: TextSource, known: dict[str, Any]) -> None:

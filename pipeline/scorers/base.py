@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import duckdb
 import pyarrow as pa
 
+from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.tables import TABLES
 
@@ -21,7 +22,7 @@ class Prediction(NamedTuple):
         marked: Positions that were marked in it, or None.
         label: The true answer, or None.
         prediction: The scorer's answer; None unless the status is `ok`.
-        probability: The scorer's probability of yes, where it gives one.
+        probability: The scorer's probability of yes, or what else it ranks windows by; or None.
         status: As in the table.
         request_id: The request that it came from, or None.
         values: Predicted activations, for simulation; else None.
@@ -41,9 +42,15 @@ class Prediction(NamedTuple):
 
 
 class Scorer(Protocol):
-    """A plug-in: the object `scorer` of a package below `pipeline/scorers`."""
+    """A plug-in: the object `scorer` of a package below `pipeline/scorers`.
+
+    Attributes:
+        name: Its name.
+        role: In which role it asks a language model; None where it asks none.
+    """
 
     name: str
+    role: RoleName | None
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The questions about the explanations of `scored_explanations`, which the batch's connection sees.

@@ -1,5 +1,6 @@
 """The table `predictions`: every scorer of the config judges a batch's explanations, question by question."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -25,22 +26,23 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     """
     lake.require(*STAGES["predictions"].inputs, sae=sae, batch=batch)
     role = role_of(lake.config, "scorer")
+    names = lake.config.scoring.scorers
     with BatchAsker(lake, "predictions", role, sae, batch) as asker, lake.connect(sae, batch) as connection:
-        table = predictions_table(Batch(lake, connection, sae, batch), asker.ask)
-    parts = {name: table.filter(pc.equal(table["scorer"], name)) for name in lake.config.scoring.scorers}
+        table = predictions_table(Batch(lake, connection, sae, batch), asker.ask, names)
+    parts = {name: table.filter(pc.equal(table["scorer"], name)) for name in names}
     published = lake.write_parts("predictions", parts, sae=sae, batch=batch)
     by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
     return replace(published, figures={**by_status, **asker.figures})
 
 
-def predictions_table(batch: Batch, ask: Ask) -> pa.Table:
-    """The rows of `predictions` for the explanations that a batch's tables hold."""
-    config = batch.lake.config
-    tools = Tools(batch, role_of(config, "scorer"), ask)
-    batch.create("scored_explanations")
+def predictions_table(batch: Batch, ask: Ask, scorers: Sequence[str]) -> pa.Table:
+    """The rows of `predictions` by some scorers, for the explanations that a batch's tables hold."""
+    tools = Tools(batch, role_of(batch.lake.config, "scorer"), ask)
+    batch.create("batch_features")
     parts = [TABLES["predictions"].schema.empty_table()]
-    for name in config.scoring.scorers:
+    for name in scorers:
         scorer = load_scorer(name)
+        batch.create("scored_explanations", asks_model=scorer.role is not None)
         predictions = scorer.predict(scorer.questions(batch), tools)
         parts.append(prediction_rows(batch.sae, name, list(predictions)))
     keys = ("feature", "explanation_id", "scorer", "question_id")

@@ -14,7 +14,7 @@ def plot_png(lake: Lake, table: str, published: Published) -> str | None:
     draw = _PLOTS.get(table)
     if draw is None or not published.path.is_file():
         return None
-    rows = pl.read_parquet(published.path)
+    rows = pl.read_parquet(published.path, glob=False)
     if rows.is_empty():
         return None
     from matplotlib.figure import Figure

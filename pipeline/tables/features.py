@@ -203,6 +203,7 @@ FEATURES = (
             SAE,
             FEATURE,
             Column("batch", pa.int32(), "batch of feature ids that it is in"),
+            Column("place", pa.int32(), "its place in the batch by draw, from 1"),
             Column("priority", pa.int32(), "batches with a higher one come first"),
         ),
         ("sae", "feature"),

@@ -132,6 +132,17 @@ def flag(name: str, meaning: str) -> Column:
     return Column(name, pa.bool_(), meaning)
 
 
+def type_name(kind: pa.DataType) -> str:
+    """A short name for a type: dictionaries are strings to whoever reads them."""
+    if pa.types.is_dictionary(kind):
+        return "string"
+    if pa.types.is_list(kind):
+        return f"list of {type_name(kind.value_type)}"
+    if pa.types.is_struct(kind):
+        return "(" + ", ".join(field.name for field in kind) + ")"
+    return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
+
+
 EXPLANATION_ID = text("explanation_id", "hash of (sae, feature, explainer, draw)")
 EXPLAINER = text("explainer", "`default` (LLM), `rule`, or a control: `empty`, `other_feature`")
 SCORER = text("scorer", "`detection`, `fuzzing` or `rule_exact`")

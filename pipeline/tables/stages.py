@@ -69,10 +69,9 @@ class Stage:
 
 
 def own_queries(plugin: Plugin) -> tuple[str | Path, ...]:
-    """The SQL of a plug-in's questions: in its folder, or of its name in `sql/questions`; or none."""
-    own = plugin.path / "questions.sql"
-    if own.is_file():
-        return (own,)
+    """The SQL of a plug-in: what is in its folder, or a scorer's of its name in `sql/questions`; or none."""
+    if own := sorted(plugin.path.glob("*.sql")):
+        return tuple(own)
     return (plugin.name,) if plugin.kind == "scorers" and plugin.name in sql_files() else ()
 
 

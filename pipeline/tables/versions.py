@@ -23,7 +23,7 @@ from pipeline.tables.stages import STAGES, Stage, own_queries
 
 _GIVEN = frozenset(
     {
-        *("sae", "shard", "batch", "scorer", "bos_token_id", "quota_routes", "quota_sizes"),
+        *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
         *("first_feature", "end_feature"),
     }
 )

@@ -1,10 +1,10 @@
 -- One row per unigram candidate that is verified, and token among its top firings: with p(fire | token) on train
--- documents. Candidates are drawn by hash, up to max_features.
+-- documents. Candidates are drawn by hash, up to max_features; a hash of a hash, as in selected_features.
 with verified as (
     select sae, feature
     from feature_stats
     where is_unigram
-    qualify row_number() over (order by hash($seed::bigint, sae, feature::int, 'scrambled'), feature)
+    qualify row_number() over (order by hash(hash($seed::bigint, sae, feature::int, 'scrambled')), feature)
         <= $scrambling_max_features
 )
 select f.feature, f.token_id, f.n_active / t.n_tokens as fire_share

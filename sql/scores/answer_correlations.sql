@@ -14,7 +14,7 @@ with by_document as (
         count(*)::double as n,
         count(*) filter (is_right)::double as n_right
     from question_answers
-    where is_scored
+    where is_right is not null
     group by sae, explanation_id, scorer, label, document
 ),
 by_cell as (

@@ -17,6 +17,7 @@ with counted as (
         count(*) filter (not label) as n_labelled_negative,
         count(*) filter (is_scored and label) as n_positive,
         count(*) filter (is_scored and not label) as n_negative,
+        count(is_right) as n_judged,
         count(*) filter (is_scored and prediction) as n_predicted,
         count(*) filter (is_right and label) as n_right_positive,
         count(*) filter (is_right and not label) as n_right_negative
@@ -28,9 +29,10 @@ bounded as (
         *,
         n_scored / (n_scored + n_unscored) as coverage,
         coverage >= $scoring_min_coverage::double as is_covered,
-        is_covered and n_positive > 0 and n_negative > 0 as is_judged,
+        n_scored > 0 and n_judged = 0 as is_ranked_only,
+        is_covered and n_positive > 0 and n_negative > 0 and not is_ranked_only as is_judged,
         if(
-            least(n_labelled_positive, n_labelled_negative) > 0,
+            least(n_labelled_positive, n_labelled_negative) > 0 and not is_ranked_only,
             (n_right_positive / n_labelled_positive + n_right_negative / n_labelled_negative) / 2,
             null
         ) as balanced_accuracy_all_wrong,

@@ -1,4 +1,5 @@
--- One row per explanation, scorer and role whose scored answers all have a probability, and have both labels.
+-- One row per explanation, scorer, role and stratum whose scored answers all have a probability, and have both labels.
+-- stratum: `all`, or a kind of silent windows, of which alone the negatives are then.
 -- A positive's placement is the share of negatives under it, a negative's the share of positives over it, ties
 -- one half; auroc is their mean and its variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by
 -- the design effect. The interval is taken on the logit scale (Pepe 2003), where it keeps its coverage near 1.
@@ -11,18 +12,30 @@ with judged as (
     group by explanation_id, scorer, role
     having count(*) = count(probability) and bool_or(label) and not bool_and(label)
 ),
+answers as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        label,
+        probability,
+        unnest(if(label, ['all', 'same_token', 'neighbour', 'random'], ['all', kind])) as stratum
+    from question_answers
+    semi join judged using (explanation_id, scorer, role)
+    where is_scored
+),
 levels as (
     select
         explanation_id,
         scorer,
         role,
+        stratum,
         probability,
         count(*) filter (label) as n_at_positive,
         count(*) filter (not label) as n_at_negative
-    from question_answers
-    semi join judged using (explanation_id, scorer, role)
-    where is_scored
-    group by explanation_id, scorer, role, probability
+    from answers
+    where stratum is not null
+    group by explanation_id, scorer, role, stratum, probability
 ),
 placed as (
     select
@@ -33,8 +46,8 @@ placed as (
         2 * n_up_positive - n_at_positive as twice_over
     from levels
     window
-        level_up as (partition by explanation_id, scorer, role order by probability desc),
-        level_down as (partition by explanation_id, scorer, role order by probability)
+        level_up as (partition by explanation_id, scorer, role, stratum order by probability desc),
+        level_down as (partition by explanation_id, scorer, role, stratum order by probability)
 ),
 summed as (
     -- Placements are kept as whole numbers, twice the count, so that the sums do not depend on their order.
@@ -42,6 +55,7 @@ summed as (
         explanation_id,
         scorer,
         role,
+        stratum,
         sum(n_at_positive)::double as n_positive,
         sum(n_at_negative)::double as n_negative,
         sum(n_at_positive * twice_under)::double as sum_under,
@@ -50,7 +64,8 @@ summed as (
         sum(n_at_negative * twice_over * twice_over)::double as squares_over,
         sum((n_at_positive * n_up_positive / (n_up_positive + n_up_negative))::decimal(38, 15))::double as gains
     from placed
-    group by explanation_id, scorer, role
+    group by explanation_id, scorer, role, stratum
+    having sum(n_at_positive) > 0 and sum(n_at_negative) > 0
 ),
 measured as (
     select
@@ -65,7 +80,7 @@ measured as (
     from summed as s
     join rate_intervals as p using (explanation_id, scorer, role)
     join rate_intervals as n using (explanation_id, scorer, role)
-    where p.rate = 'recall' and n.rate = 'specificity'
+    where p.rate = 'recall' and n.rate = if(s.stratum = 'all', 'specificity', s.stratum)
 ),
 spread as (
     select
@@ -82,6 +97,8 @@ select
     explanation_id,
     scorer,
     role,
+    stratum,
+    (n_positive + n_negative)::bigint as n,
     auroc,
     if(is_spreadless, greatest(0, (auroc + zz / 2 - half) / (1 + zz)), 1 / (1 + exp(logit_half - logit)))
         as auroc_low,

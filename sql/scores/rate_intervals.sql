@@ -1,4 +1,5 @@
--- One row per explanation, scorer, role and rate that an answered question speaks to: the share of right answers.
+-- One row per explanation, scorer, role and rate that an answered question speaks to: the share of right answers, null
+-- where the scorer ranks and nothing is right or wrong.
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), `decile 1`
 -- to `decile 10` (positives of that decile), or the kind of the example.
 -- Wilson (1927) with n / (1 + (m - 1) rho) for n, m the questions per distinct document (Kish's design effect):
@@ -20,7 +21,8 @@ with named as (
     where is_scored
 ),
 by_document as (
-    select explanation_id, scorer, role, rate, document, count(*) as n, count(*) filter (is_right) as n_right
+    select explanation_id, scorer, role, rate, document, count(*) as n, count(is_right) as n_judged,
+        count(*) filter (is_right) as n_right
     from named
     where rate is not null
     group by explanation_id, scorer, role, rate, document
@@ -32,6 +34,7 @@ counted as (
         role,
         rate,
         sum(n)::bigint as n,
+        sum(n_judged)::bigint as n_judged,
         sum(n_right)::bigint as n_right,
         count(*) as n_documents
     from by_document
@@ -40,7 +43,7 @@ counted as (
 measured as (
     select
         *,
-        n_right / n as value,
+        if(n_judged > 0, n_right / n, null) as value,
         $scoring_z::double as z,
         n / (1 + (n / n_documents - 1) * $scoring_rho::double) as n_effective,
         z * z / n_effective as zz,
@@ -56,6 +59,6 @@ select
     n_right,
     n_effective,
     value,
-    greatest(0, (value + zz / 2 - half) / (1 + zz)) as low,
-    least(1, (value + zz / 2 + half) / (1 + zz)) as high
+    if(value is null, null, greatest(0, (value + zz / 2 - half) / (1 + zz))) as low,
+    if(value is null, null, least(1, (value + zz / 2 + half) / (1 + zz))) as high
 from measured

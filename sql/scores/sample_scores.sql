@@ -23,6 +23,7 @@ select
         )
         when n_positive = 0 then 'no positive question was answered'
         when n_negative = 0 then 'no negative question was answered'
+        when is_ranked_only then 'it ranks windows and says neither yes nor no: read auroc'
         when n_predicted = 0 then 'no precision: every answer was negative'
     end as reason
 from balanced_accuracies as c
@@ -30,4 +31,5 @@ left join rate_intervals as p
     on p.explanation_id = c.explanation_id and p.scorer = c.scorer and p.role = c.role and p.rate = 'precision'
     and c.is_judged
 left join ranked_scores as a
-    on a.explanation_id = c.explanation_id and a.scorer = c.scorer and a.role = c.role and c.is_judged
+    on a.explanation_id = c.explanation_id and a.scorer = c.scorer and a.role = c.role and a.stratum = 'all'
+    and c.is_covered

@@ -1,7 +1,7 @@
 -- One row per explanation, scorer, role, metric, stratum and weighting; n is what the value rests on: answered
 -- questions, test tokens for rule_exact, all slots for the population's coverage.
 -- stratum: `all`; for metric accuracy (share of right answers) the kind of the example, or the decile of a
--- positive's peak. weighting: `sample`, or `population` (detection: all candidate slots of the role; rule_exact:
+-- positive's peak; for auroc the kind of silent windows that positives are ranked against. weighting: `sample`, or `population` (detection: all candidate slots of the role; rule_exact:
 -- every test token). Metric coverage: the share of activating or silent slots in strata that have answers.
 -- A population figure of detection is null where its interval spans more than max_interval.
 with sample as (
@@ -41,6 +41,22 @@ strata as (
     from rate_intervals as r
     join sample_scores as c using (explanation_id, scorer, role)
     where r.rate not in ('recall', 'specificity', 'precision')
+),
+ranked as (
+    select
+        r.explanation_id,
+        r.scorer,
+        r.role,
+        r.stratum,
+        'sample' as weighting,
+        'auroc' as metric,
+        if(c.is_covered, r.auroc, null) as value,
+        if(c.is_covered, r.auroc_low, null) as ci_low,
+        if(c.is_covered, r.auroc_high, null) as ci_high,
+        r.n
+    from ranked_scores as r
+    join sample_scores as c using (explanation_id, scorer, role)
+    where r.stratum <> 'all'
 ),
 population_figures as (
     select
@@ -106,6 +122,8 @@ all_details as (
     select * from sample
     union all by name
     select * from strata
+    union all by name
+    select * from ranked
     union all by name
     select * from population
     union all by name

@@ -21,6 +21,8 @@ select
     recall,
     f1,
     auroc,
+    auroc_low,
+    auroc_high,
     average_precision,
     null::double as correlation,
     n_scored,

@@ -1,11 +1,12 @@
--- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features.
+-- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features, by balanced
+-- accuracy; by AUROC for a scorer that says neither yes nor no.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
 -- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
 with asked as (
     select s.*, r.route
-    from scores as s
+    from headline_scores as s
     join feature_routes as r using (sae, feature)
     where s.role = 'test'
 ),
@@ -16,8 +17,9 @@ by_feature as (
         route,
         explainer,
         scorer,
+        metric,
         feature,
-        sum(balanced_accuracy::decimal(38, 15))::double / count(balanced_accuracy) as value,
+        sum(value::decimal(38, 15))::double / count(value) as value,
         sum(balanced_accuracy_all_wrong::decimal(38, 15))::double / count(balanced_accuracy_all_wrong)
             as all_wrong,
         sum(balanced_accuracy_all_right::decimal(38, 15))::double / count(balanced_accuracy_all_right)
@@ -25,7 +27,7 @@ by_feature as (
         sum(n_scored) as n_scored,
         sum(n_scored + n_unscored) as n_asked
     from asked
-    group by sae, route, explainer, scorer, feature
+    group by sae, route, explainer, scorer, metric, feature
 ),
 averaged as (
     select
@@ -33,6 +35,7 @@ averaged as (
         route,
         explainer,
         scorer,
+        metric,
         count(value) as n_features,
         sum(value::decimal(38, 15))::double / count(value) as mean,
         quantile_cont(value, 0.1) as p10,
@@ -42,7 +45,7 @@ averaged as (
         sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as mean_all_wrong,
         sum(all_right::decimal(38, 15))::double / count(all_right) as mean_all_right
     from by_feature
-    group by sae, route, explainer, scorer
+    group by sae, route, explainer, scorer, metric
 ),
 spread as (
     select
@@ -92,6 +95,7 @@ select
     a.route,
     a.explainer,
     a.scorer,
+    a.metric,
     a.n_features,
     a.mean,
     if(a.mean < t * error, 0, a.mean - t * error) as ci_low,

@@ -10,6 +10,7 @@ import pytest
 
 from assets.command import STATEMENT_VARIABLE, TEXT_VARIABLE, command_line, run_command
 from assets.run.dagster_home import use_dagster_home
+from pipeline.errors import LakeError
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +88,12 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_command_begins_at_once_so_that_ctrl_c_finds_it_ready() -> None:
+    code = "import sys, assets.command; print({'dagster', 'duckdb', 'rich'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fires", "config/demo.yaml", "  "]) == 2
     assert 'make fires TEXT="…"' in capsys.readouterr().err
@@ -113,3 +120,6 @@ def test_dagster_lives_in_the_working_directory_with_our_settings_unless_told_ot
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
     use_dagster_home()
     assert not (tmp_path / "elsewhere").exists()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "[elsewhere]"))
+    with pytest.raises(LakeError, match="does not find its settings in"):
+        use_dagster_home()

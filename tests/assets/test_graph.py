@@ -163,3 +163,14 @@ def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
     assert not result.success
     made = {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
     assert made == {"feature_routes"}
+
+
+def test_column_types_are_those_that_a_reader_sees_not_how_they_are_stored(make_experiment: Experiment) -> None:
+    graph = build_definitions(make_experiment()).resolve_asset_graph()
+    types = {
+        column.type
+        for key in graph.get_all_asset_keys()
+        for column in graph.get(key).metadata["dagster/column_schema"].columns
+    }
+    assert {"string", "int32", "float64", "bool"} <= types
+    assert not [each for each in types if "dictionary" in each]

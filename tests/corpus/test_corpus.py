@@ -353,6 +353,96 @@ def test_slots_leave_out_position_zero_and_never_overlap(make_experiment):
     assert published.figures["tokens_in_no_slot"] == tokens - len(taken)
 
 
+# What cannot be read ----------------------------------------------------------------------------------
+
+
+def compressed(text: str, ending: str) -> bytes:
+    kind = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[ending]
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, kind) as stream:
+        stream.write(text.encode())
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".bz2"])
+def test_compressed_files_are_read(tmp_path, ending):
+    (tmp_path / f"a.txt{ending}").write_bytes(compressed("One.\n\nTwo, with é.", ending))
+    (tmp_path / f"b.jsonl{ending.upper()}").write_bytes(compressed('{"text": "é"}\n\n{"text": "b"}\n', ending))
+    assert texts_of(files(tmp_path)) == ["One.\n\nTwo, with é."]
+    assert texts_of(files(tmp_path, "jsonl")) == ["é", "b"]
+
+
+def test_endings_are_known_in_any_case_and_byte_order_marks_are_no_text(tmp_path):
+    (tmp_path / "a.TXT").write_bytes("\ufeffOne é".encode())
+    (tmp_path / "b.Md").write_bytes("Two é".encode("utf-16"))
+    (tmp_path / "c.JSONL").write_bytes('\ufeff{"text": "Three"}\r\n'.encode())
+    assert texts_of(files(tmp_path)) == ["One é", "Two é"]
+    assert texts_of(files(tmp_path, "jsonl")) == ["Three"]
+
+
+def bad_files(folder: Path) -> Path:
+    """Twenty texts and four files that are none; a.txt is empty."""
+    folder = write_corpus(folder, texts=corpus_texts(n_documents=20))
+    (folder / "a.txt").write_text("  \n")
+    (folder / "b.txt").write_bytes(b"half \xff\xfe no UTF-8")
+    whole = compressed("a text", ".gz")
+    (folder / "c.txt.gz").write_bytes(whole[:-6])
+    (folder / "d.txt.gz").write_text("no gzip")
+    (folder / "e.txt.zst").write_text("no zstd")
+    return folder
+
+
+def test_bad_files_are_left_out_named_and_counted(make_experiment, tmp_path, caplog):
+    source = {"kind": "text", "path": str(bad_files(tmp_path / "texts"))}
+    lake = open_lake(make_experiment(corpus={"sources": [source], "min_document_tokens": 5}))
+    with caplog.at_level(logging.WARNING):
+        published = write_documents(lake)
+    assert published.n_rows == 20
+    figures = published.figures
+    assert (figures["unreadable"], figures["empty"], figures["too_short"]) == (4, 1, 0)
+    [record] = [record for record in caplog.records if "left out" in record.getMessage()]
+    assert "4 that cannot be read" in record.getMessage() and "1 empty" in record.getMessage()
+    for name in ("b.txt' is not UTF-8", "c.txt.gz' is damaged", "d.txt.gz' is damaged", "e.txt.zst' is damaged"):
+        assert name in record.getMessage()
+
+
+def test_a_bad_file_stops_the_run_where_the_config_says_so(make_experiment, tmp_path):
+    source = {"kind": "text", "path": str(bad_files(tmp_path / "texts"))}
+    lake = open_lake(make_experiment(corpus={"sources": [source], "unreadable": "stop"}))
+    with pytest.raises(CorpusError, match=r"b\.txt' is not UTF-8"):
+        write_documents(lake)
+    assert not lake.has("documents")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_bad_rows_are_left_out_named_and_counted(make_experiment, tmp_path, caplog, kind):
+    rows = [{"text": text} for text in corpus_texts(n_documents=20)]
+    path = tmp_path / f"texts.{kind}"
+    if kind == "jsonl":
+        lines = [json.dumps(row) for row in rows]
+        lines[3:3] = ["{", "[1]", '{"other": 1}', '{"text": 7}', '{"text": ""}']
+        path.write_bytes("\n".join(lines).encode() + b'\n{"text": "\xff"}\n')
+    else:
+        pq.write_table(pa.Table.from_pylist([*rows, *[{"text": None}] * 5, {"text": ""}]), path)
+    lake = open_lake(make_experiment(corpus={"sources": [{"kind": kind, "path": str(path)}]}))
+    with caplog.at_level(logging.WARNING):
+        published = write_documents(lake)
+    assert published.n_rows == 20
+    assert (published.figures["unreadable"], published.figures["empty"]) == (5, 1)
+    assert ("line 4 is not JSON" if kind == "jsonl" else "row 21: 'text' is NoneType") in caplog.text
+
+
+def test_a_corpus_that_begins_with_a_hundred_bad_rows_is_a_slip(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"body": "a"}\n' * 99 + '{"text": "a"}\n')
+    left_out = []
+    assert [text.text for text in read_texts(files(path, "jsonl"), left_out.append)] == ["a"]
+    assert len(left_out) == 99
+    path.write_text('{"body": "a"}\n' * 100 + '{"text": "a"}\n')
+    with pytest.raises(CorpusError, match="has no 'text'; nearest: 'body'"):
+        list(read_texts(files(path, "jsonl"), left_out.append))
+
+
 TEMPLATE = " ".join(["the cat and the dog said that it was for them"] * 8)
 
 

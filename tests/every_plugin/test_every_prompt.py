@@ -24,7 +24,7 @@ from pipeline.plugins import find_plugins
 
 FOLDER = Path(__file__).parent / "prompts"
 SHARED = Path(__file__).parents[2] / "pipeline" / "scorers" / "yes_no"
-FEATURES = [Feature(7, "llm", None, SHOWN)]
+FEATURES = [Feature(7, "llm", None, True, SHOWN)]
 ONE, MANY = "one.txt", "many.txt"
 
 

@@ -1,6 +1,6 @@
 """What every scorer has to do: its scores are what theory says of whoever answers.
 
-The oracle answers, by the config alone. It reads a scorer's prompts as they are sent
+Where a language model is asked, the oracle answers, by the config alone. It reads prompts as they are sent
 (`pipeline.llm.oracle.prompts`): a scorer whose prompts it cannot read fails here, and could not be rehearsed.
 """
 
@@ -15,10 +15,12 @@ from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
-from pipeline.scorers.write import write_predictions
+from pipeline.scorers.write import load_scorer, write_predictions
 
 SAE = "hand-set"
-SCORERS = sorted(find_plugins("scorers"))
+ASKING = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
+RANKING = sorted(set(find_plugins("scorers")) - set(ASKING))
+"""Scorers that ask a language model, and scorers that ask none and rank windows."""
 
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
 COIN = {"false_positive_rate": 0.5, "false_negative_rate": 0.5}
@@ -55,7 +57,7 @@ def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int = 1
     return Judged(predictions, rows_of(lake, f"from scores where scorer = '{name}'"))
 
 
-each_scorer = pytest.mark.parametrize("name", SCORERS)
+each_scorer = pytest.mark.parametrize("name", ASKING)
 
 
 @each_scorer
@@ -111,7 +113,7 @@ def test_no_answer_is_a_status_and_never_a_label(
         assert row["reason"] == "coverage 0.00 is under 0.80"
 
 
-@each_scorer
+@pytest.mark.parametrize("name", [*ASKING, *RANKING])
 def test_questions_are_put_once_and_are_about_test_windows(lake_of: Any, name: str) -> None:
     judged = judge(lake_of, name, TRUE)
     lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE})
@@ -120,3 +122,15 @@ def test_questions_are_put_once_and_are_about_test_windows(lake_of: Any, name: s
     assert asked.select("explanation_id", "question_id").is_unique().all()
     assert {roles[example_id] for example_id in asked["example_id"].drop_nulls()} == {"test"}
     assert set(asked["label"]) == {True, False}
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_a_scorer_without_a_model_ranks_every_test_window_and_says_the_same_again(lake_of: Any, name: str) -> None:
+    first, again = (judge(lake_of, name, TRUE) for _ in range(2))
+    assert first.predictions.equals(again.predictions) and first.scores == again.scores
+    rows = first.predictions
+    assert set(rows["status"]) == {"ok"} and rows["request_id"].null_count() == rows.height
+    assert rows["probability"].null_count() == 0 == rows.height - rows["prediction"].null_count()
+    for row in first.own:
+        assert row["balanced_accuracy"] is None and row["coverage"] == 1
+        assert 0 <= row["auroc_low"] < row["auroc"] < row["auroc_high"] <= 1

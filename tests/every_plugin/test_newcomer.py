@@ -87,6 +87,7 @@ EXPLAINER_FILES = {
 
         class Brief:
             name = "brief"
+            role = "explainer"
 
             def explain(self, features, tools):
                 n_windows = tools.config.explaining.brief.n_windows

@@ -17,7 +17,7 @@ from pipeline.explainers.write import explanation_id
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
-from pipeline.scorers.write import write_predictions
+from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -28,7 +28,8 @@ EXPLANATIONS = {
     "too narrow": 'the token " stop" after " don\'t"',
     "random": 'the token " the"',
 }
-SCORERS = sorted(find_plugins("scorers"))
+SCORERS = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
+"""Those that answer yes or no, which a language model does."""
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ class Database:
     def __init__(self, context_length: int = 8, threads: int | None = None, **values: Any) -> None:
         given = {
             **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
+            **{"asks_model": False, "n": 4},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
         }
         self.values = given | {"corpus_context_length": context_length} | values

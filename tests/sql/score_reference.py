@@ -31,7 +31,7 @@ RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, "score_details"),
-    "summary": ("question_answers", "answer_correlations", "summary"),
+    "summary": ("question_answers", "answer_correlations", "headline_scores", "summary"),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
 
@@ -72,7 +72,9 @@ INPUTS = {
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "scores": pa.schema([
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
-        ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("n_scored", pa.int64()),
+        ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("ci_low", pa.float64()),
+        ("ci_high", pa.float64()), ("auroc", pa.float64()), ("auroc_low", pa.float64()),
+        ("auroc_high", pa.float64()), ("n_scored", pa.int64()),
         ("n_unscored", pa.int64()), ("balanced_accuracy_all_wrong", pa.float64()),
         ("balanced_accuracy_all_right", pa.float64()),
     ]),

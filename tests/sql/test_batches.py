@@ -24,11 +24,15 @@ def score(feature=1, explainer="default"):
 
 
 def selected(*features, batch=0, priority=0, sae=SAE):
-    return [{"sae": sae, "feature": feature, "batch": batch, "priority": priority} for feature in features]
+    """Rows of `selected_features`; their draw is in the order of their ids, backwards."""
+    return [
+        {"sae": sae, "feature": feature, "batch": batch, "priority": priority, "place": place}
+        for place, feature in enumerate(reversed(features), 1)
+    ]
 
 
-def unfinished(features, explanations=(), predictions=(), scores=()):
-    database = Database()
+def unfinished(features, explanations=(), predictions=(), scores=(), **values):
+    database = Database(**values)
     database.fill("selected_features", features)
     database.fill("explanations", list(explanations))
     database.fill("predictions", list(predictions))
@@ -50,6 +54,16 @@ def test_feature_that_is_explained_and_scored_is_done():
 
 def test_explanation_without_score_is_open():
     assert is_open([explanation()])
+
+
+def test_explanation_that_no_scorer_is_to_judge_is_done():
+    features, explanations = selected(1, 2), [explanation(1), explanation(2)]
+    [row] = unfinished(features, explanations)
+    assert row["n_features"] == 2
+    [row] = unfinished(features, explanations, scoring_max_features=1)
+    assert row["n_features"] == 1
+    assert unfinished(features, explanations, [], [score(2)], scoring_max_features=1) == []
+    assert unfinished(features, explanations[:1], [], [score(1)], scoring_max_features=0), "without explanation"
 
 
 def test_one_explanation_of_several_without_score_is_open():
@@ -124,13 +138,16 @@ def test_controls_are_the_first_features_of_the_batch_by_draw():
     rows = database.rows("explained_features", explaining_controls=8)
     assert [row["feature"] for row in rows] == list(range(20))
     assert sorted(row["place"] for row in rows) == list(range(1, 21))
-    assert [row["place"] for row in rows] != list(range(1, 21)), "by hash, not by number"
     assert all(row["is_control"] is (row["place"] <= 8) for row in rows)
+    assert all(row["is_asked"] for row in rows)
+    rows = database.rows("explained_features", explaining_max_features=3)
+    assert {row["feature"] for row in rows if row["is_asked"]} == {17, 18, 19}
     assert {row["feature"]: row["rule"] for row in rows if row["rule"]} == {3: "chosen"}
 
 
 def test_scored_are_answers_controls_and_rules_of_route_rule():
     database = Database()
+    database.fill("selected_features", selected(1, 2))
     database.fill("feature_routes", [
         {"sae": SAE, "feature": 1, "route": "llm"}, {"sae": SAE, "feature": 2, "route": "rule"},
     ])
@@ -138,34 +155,14 @@ def test_scored_are_answers_controls_and_rules_of_route_rule():
         explanation(1), explanation(1, explainer="rule"), explanation(1, explainer="empty"),
         explanation(2, explainer="rule"), explanation(2, "refused"),
     ])
-    found = {row["explanation_id"] for row in database.rows("scored_explanations")}
-    assert found == {"default1", "empty1", "rule2"}
+    database.make("batch_features")
 
+    def scored(**values):
+        return {row["explanation_id"] for row in database.rows("scored_explanations", **values)}
 
-def test_report_lists_the_best_first_and_explanations_without_scores_last():
-    database = Database()
-    database.fill("feature_routes", [
-        {"sae": SAE, "feature": i, "route": "rule" if i == 4 else "llm"} for i in range(1, 5)
-    ])
-    database.fill("explanations", [
-        *(explanation(i) for i in (1, 2)), explanation(3, "refused"), explanation(1, explainer="rule"),
-        explanation(4, explainer="rule"), explanation(1, explainer="empty"),
-    ])
-    database.fill("scores", [
-        score(1) | {"balanced_accuracy": 0.6, "ci_low": 0.5, "ci_high": 0.7},
-        score(1) | {"scorer": "fuzzing", "balanced_accuracy": 0.9},
-        score(2) | {"balanced_accuracy": 0.8},
-        score(4, "rule") | {"scorer": "rule_exact", "balanced_accuracy": 0.7, "f1": 0.55},
-    ])
-    rows = database.rows("report_scores")
-    assert [(row["explainer"], row["feature"]) for row in rows] == [
-        ("default", 2), ("default", 1), ("default", 3), ("rule", 4),
-    ]
-    judged = [[(each["scorer"], each["value"], each["low"]) for each in row["scores"] or ()] for row in rows]
-    best, other = [("detection", 0.8, None)], [("detection", 0.6, 0.5), ("fuzzing", 0.9, None)]
-    assert judged == [best, other, [], []]
-    assert [row["rule_f1"] for row in rows] == [None, None, None, 0.55]
-    assert rows[2]["status"] == "refused"
+    assert scored() == scored(asks_model=True) == {"default1", "empty1", "rule2"}
+    assert scored(asks_model=True, scoring_max_features=1) == {"rule2"}
+    assert scored(asks_model=False, scoring_max_features=1) == {"default1", "empty1", "rule2"}
 
 
 def test_report_summary_is_of_one_sae_in_order():
@@ -174,4 +171,13 @@ def test_report_summary_is_of_one_sae_in_order():
         {"sae": sae, "route": "llm", "explainer": explainer, "scorer": "detection", "mean": 0.5}
         for sae in (SAE, "layers.2") for explainer in ("empty", "default")
     ])
-    assert [row["explainer"] for row in database.rows("report_summary")] == ["default", "empty"]
+    database.fill("feature_routes", [{"sae": SAE, "feature": 1, "route": "llm"}])
+    database.fill("score_details", [
+        {
+            "sae": SAE, "feature": 1, "explainer": "default", "scorer": "detection", "role": "test",
+            "metric": "auroc", "stratum": stratum, "value": value,
+        }
+        for stratum, value in (("all", 0.9), ("same_token", 0.6))
+    ])
+    rows = database.rows("report_summary")
+    assert [(row["explainer"], row["same_token_auroc"]) for row in rows] == [("default", 0.6), ("empty", None)]

@@ -31,6 +31,9 @@ def database_of(windows, features=(0,), explainers=("default",), **values):
         {"sae": SAE, "feature": feature, "top_tokens": [{"token_id": TOP}]} for feature in features
     ])
     database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in features])
+    database.fill("selected_features", [
+        {"sae": SAE, "feature": feature, "batch": 0, "place": place} for place, feature in enumerate(features, 1)
+    ])
     database.fill("explanations", [
         {
             "explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
@@ -38,7 +41,7 @@ def database_of(windows, features=(0,), explainers=("default",), **values):
         }
         for feature in features for explainer in explainers
     ])
-    database.make("scored_explanations")
+    database.make("batch_features", "scored_explanations")
     return database
 
 

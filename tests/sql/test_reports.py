@@ -1,4 +1,4 @@
-"""What the report reads: the funnel of routes, and a few features of each."""
+"""What the report reads: the funnel of routes, a few features of each, the best and the worst explanations."""
 
 from .rows import SAE, Database
 
@@ -72,3 +72,56 @@ def test_failures_are_counted_by_reason_and_what_was_answered_is_none():
         ("detection", "no answer", 1),
         ("explain", "HTTP 400: too long", 1),
     ]
+
+
+def ranked_database(scores):
+    """`scores`: (explanation, explainer, scorer, value, half of its interval)."""
+    database = Database()
+    names = {(name, explainer) for name, explainer, *_ in scores}
+    database.fill("explanations", [
+        {"explanation_id": name, "sae": SAE, "feature": int(name[1:]), "explainer": explainer, "explanation": name}
+        for name, explainer in sorted(names)
+    ])
+    database.fill("scores", [
+        {
+            "explanation_id": name, "sae": SAE, "feature": int(name[1:]), "explainer": explainer, "scorer": scorer,
+            "role": "test", "f1": 0.9, "balanced_accuracy": value, "ci_low": value - half, "ci_high": value + half,
+        }
+        for name, explainer, scorer, value, half in scores
+    ])
+    database.make("headline_scores")
+    return database
+
+
+def test_the_best_explanation_is_no_lucky_one():
+    told = [(f"e{i}", "default", "detection", 0.5 + 0.05 * i, 0.02) for i in range(6)]
+    lucky = ("e9", "keywords", "detection", 0.9, 0.5)
+    control = ("e7", "empty", "detection", 0.99, 0.01)
+    rows = ranked_database([*told, lucky, control]).rows("report_best", n=2)
+    assert [row["explanation"] for row in rows if row["is_best"]] == ["e5", "e4"]
+    assert [row["explanation"] for row in rows if not row["is_best"]] == ["e1", "e0"]
+    [shrunken] = [row["shrunken"] for row in rows if row["explanation"] == "e5"]
+    assert 0.7 < shrunken < 0.75
+    rows = ranked_database([*told, lucky]).rows("report_best", n=9)
+    assert len(rows) == 7 and all(row["is_best"] for row in rows)
+    values = [row["value"] for row in rows]
+    mean = sum(values) / 7
+    assert all(abs(row["shrunken"] - mean) < abs(row["value"] - mean) for row in rows)
+
+
+def test_a_ranking_is_by_the_scorer_of_most_explanations_with_the_rules_exact_score_beside():
+    scores = [("e1", "rule", "embedding", 0.8, 0.1), ("e2", "rule", "embedding", 0.7, 0.1)]
+    exact = [(f"e{i}", "rule", "rule_exact", 0.9, 0.1) for i in (1, 2, 3)]
+    database = ranked_database([*scores, *exact, ("e1", "rule", "detection", 0.5, 0.1)])
+    database.fill("examples", [
+        {
+            "example_id": f"x{peak}", "sae": SAE, "feature": 1, "role": "test", "kind": "activating",
+            "peak": peak, "token_ids": [int(peak)], "activations": [peak],
+        }
+        for peak in (1.0, 3.0, 2.0)
+    ])
+    rows = database.rows("report_best", n=1)
+    assert [(row["explanation"], row["scorer"], row["rule_f1"]) for row in rows] == [
+        ("e1", "embedding", 0.9), ("e2", "embedding", 0.9),
+    ]
+    assert [row["token_ids"] for row in rows] == [[3], None]

@@ -210,5 +210,17 @@ def test_another_seed_draws_others():
     assert len(drawn) == 4
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_controls_are_drawn_of_every_route_in_proportion(seed):
+    rows = select(
+        ["rule" if feature % 4 == 0 else "llm" for feature in range(2400)],
+        seed=seed, selection_batch_size=2400, quota_routes=["llm", "rule"], quota_sizes=[180, 180],
+    )  # fmt: skip
+    assert sorted(row["place"] for row in rows) == list(range(1, 361))
+    n_rules = sum(row["feature"] % 4 == 0 for row in rows if row["place"] <= 120)
+    # 60 expected; hypergeometric, standard deviation 4.5: 4 of them.
+    assert 42 <= n_rules <= 78
+
+
 def test_empty_selection_where_no_feature_is_wanted():
     assert select(["llm"] * 3, wanted={}, quota_routes=["llm"], quota_sizes=[5]) == []

@@ -160,6 +160,67 @@ def test_a_ranking_without_spread_has_an_interval_all_the_same(of_positives, val
     assert found["ci_high"] - found["ci_low"] > 0.2
 
 
+RANKED_KINDS = {0: "same_token", 1: "neighbour", 2: "random"}
+
+
+def ranked_answers(n=30):
+    """Answers of a scorer that ranks: positives above the random windows alone."""
+    rows, examples = [], []
+    for i in range(2 * n):
+        kind = "activating" if i < n else RANKED_KINDS[i % 3]
+        likeness = {"activating": 0.5, "same_token": 0.6, "neighbour": 0.5, "random": 0.2}[kind]
+        rows.append(
+            answer(i < n, None, i, "embedding", example_id=f"x{i}", probability=likeness + 0.001 * (i % 5))
+        )
+        examples.append({
+            "example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": kind, "doc_id": f"d{i}",
+            "decile": 1 + i % 10 if i < n else None, "n_slots": 100,
+        })
+    return rows, examples
+
+
+def test_a_scorer_that_only_ranks_has_an_area_and_no_accuracy():
+    rows, examples = ranked_answers()
+    row = score(rows, examples)
+    assert [row[name] for name in ("balanced_accuracy", "ci_low", "precision", "recall", "f1")] == [None] * 5
+    assert (row["balanced_accuracy_all_wrong"], row["balanced_accuracy_all_right"]) == (None, None)
+    assert (row["n_scored"], row["n_unscored"], row["coverage"]) == (60, 0, 1)
+    assert row["reason"] == "it ranks windows and says neither yes nor no: read auroc"
+    likeness = {label: [each["probability"] for each in rows if each["label"] is label] for label in (True, False)}
+    expected = auroc(likeness[True], likeness[False])
+    assert (row["auroc"], row["auroc_low"], row["auroc_high"]) == pytest.approx(expected)
+
+
+def test_an_area_is_told_against_each_kind_of_silent_windows():
+    rows, examples = ranked_answers()
+    found = details(database_of(rows, examples))
+    kinds = {each["example_id"]: each["kind"] for each in examples}
+    positives = [row["probability"] for row in rows if row["label"]]
+    for kind in RANKED_KINDS.values():
+        negatives = [row["probability"] for row in rows if kinds[row["example_id"]] == kind]
+        told = found["embedding", "sample", "auroc", kind]
+        assert told["n"] == 40
+        if kind == "neighbour":
+            assert bounds(told) == pytest.approx(auroc(positives, negatives))
+        else:
+            assert told["value"] == {"same_token": 0, "random": 1}[kind]
+    assert not [key for key in found if key[2] == "accuracy" and found[key]["value"] is not None]
+
+
+def test_a_summary_is_of_areas_where_a_scorer_only_ranks():
+    database = ScoreDatabase()
+    database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(4)])
+    database.fill("scores", [
+        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "keywords", "scorer": scorer,
+         "role": "test", "auroc": 0.1 * (6 + i), "balanced_accuracy": accuracy, "n_scored": 9, "n_unscored": 0}
+        for i in range(4) for scorer, accuracy in (("embedding", None), ("detection", 0.5 if i else None))
+    ])
+    rows = {row["scorer"]: row for row in database.rows("summary")}
+    told = {scorer: (row["metric"], row["n_features"], row["mean"]) for scorer, row in rows.items()}
+    assert told["embedding"] == ("auroc", 4, pytest.approx(0.75))
+    assert told["detection"] == ("balanced_accuracy", 3, pytest.approx(0.5))
+
+
 # Agreement with the reference ---------------------------------------------------------------------------
 
 

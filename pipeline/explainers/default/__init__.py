@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
@@ -32,6 +33,7 @@ class Default:
     """Asks the explainer's model about every feature that no rule explains."""
 
     name = "default"
+    role: RoleName | None = "explainer"
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """One explanation a feature that is not routed to a rule and has windows to show."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 from pipeline.explainers.base import Explanation, Feature
 
@@ -10,6 +11,7 @@ class Rule:
     """Explains every feature that has a chosen rule by it."""
 
     name = "rule"
+    role: RoleName | None = None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """The rules in words."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from pipeline.asking.batches import ToAsk
+from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
@@ -25,9 +26,11 @@ class YesNo:
     Attributes:
         name: Its name. In its folder are its instructions, `one.txt` for a prompt of one question, `many.txt` for
             several, and `questions.sql`, unless its questions are the rows of `sql/questions/<name>.sql`.
+        role: In which role it asks a language model.
     """
 
     name: str
+    role: RoleName | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The rows of its SQL."""

