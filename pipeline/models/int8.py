@@ -28,6 +28,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from pipeline.errors import SubjectError
 from pipeline.models.converted import converted_folder
 from pipeline.models.gguf import packed_tensors
+from pipeline.models.hub import tell_download
 
 METHOD = "latentlake_int8"
 _MAX = 127
@@ -168,7 +169,8 @@ def int8_folder(name: str, gguf_file: str | None, arguments: Mapping[str, Any], 
         models: Where conversions are kept.
 
     Raises:
-        SubjectError: The model has no safetensors or GGUF file, or weights are missing.
+        SubjectError: Weights are missing.
+        OSError: The model has no safetensors or GGUF file, or cannot be reached.
     """
     if gguf_file is not None:
         file = Path(cached_file(name, gguf_file, revision=arguments.get("revision")))
@@ -186,24 +188,19 @@ def int8_folder(name: str, gguf_file: str | None, arguments: Mapping[str, Any], 
 
 def _weight_files(name: str, arguments: Mapping[str, Any]) -> list[Path]:
     """The safetensors files of a model, and what else of its files its conversion is made from."""
+    revision = arguments.get("revision")
 
-    def found(file: str) -> Path | None:
-        path = cached_file(
-            name, file, revision=arguments.get("revision"), _raise_exceptions_for_missing_entries=False
-        )
-        return Path(path) if path else None
+    def found(file: str) -> list[Path]:
+        path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        return [Path(path)] if path else []
 
-    index = found("model.safetensors.index.json")
-    if index is not None:
+    names = ["model.safetensors"]
+    for index in found("model.safetensors.index.json"):
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
+    tell_download(name, names, revision)
+    weights = [Path(cached_file(name, file, revision=revision)) for file in names]
     others = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-    weights = [found(file) for file in names]
-    if None in weights:
-        lacking = names[weights.index(None)]
-        raise SubjectError(f"model '{name}' has no file '{lacking}', which precision int8 is made from")
-    return [path for path in [*weights, *map(found, others)] if path is not None]
+    return [*weights, *(path for file in others for path in found(file))]
 
 
 def _saved_tensors(files: list[Path]) -> Iterator[tuple[str, SavedTensor]]:

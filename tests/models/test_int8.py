@@ -127,7 +127,7 @@ def test_a_file_that_lacks_weights_is_refused(tiny_subject, tmp_path):
     with pytest.raises(SubjectError, match="lacks 4 weights"):
         find_files(LocalConfig(**subject_of(file).model_dump(), precision="int8"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SubjectError, match=r"no file 'model\.safetensors'"):
+    with pytest.raises(SubjectError, match=r"model\.safetensors"):
         find_files(in_int8(tmp_path / "empty"))
 
 
