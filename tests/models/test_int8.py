@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from test_gguf import subject_of, write_gguf
+from tiny import write_larger_subject
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.config import LocalConfig
 from pipeline.errors import SubjectError
@@ -30,34 +31,11 @@ def lakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "lakes"
 
 
-def write_model(folder: Path, tokenizer_folder: Path, *, is_tied: bool, shard: str = "5GB") -> Path:
-    """A Llama whose matrices are all of sizes that can be int8, its embedding as large as its tokenizer's."""
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=512,
-                hidden_size=64,
-                intermediate_size=128,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                attention_bias=True,
-                tie_word_embeddings=is_tied,
-                eos_token_id=tokenizer.eos_token_id,
-                initializer_range=0.2,
-            )
-        )
-    model.save_pretrained(folder, max_shard_size=shard)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(params=["tied", "untied in shards"])
 def folder(request: pytest.FixtureRequest, tiny_subject: Path, tmp_path: Path) -> Path:
     is_tied = request.param == "tied"
-    return write_model(tmp_path / "given", tiny_subject, is_tied=is_tied, shard="5GB" if is_tied else "100KB")
+    shard = "5GB" if is_tied else "100KB"
+    return write_larger_subject(tmp_path / "given", tiny_subject, is_tied=is_tied, shard=shard)
 
 
 def in_int8(folder: Path, **changes) -> LocalConfig:
