@@ -28,8 +28,9 @@ run: setup                          ## Run another experiment: make run CONFIG=c
 estimate: setup                     ## What a run would send and cost: make estimate CONFIG=config/mine.yaml
 	@$(LATENTLAKE) estimate $(CONFIG)
 
-test: setup                         ## Lint, check types, run the tests
+test: setup                         ## Lint Python and SQL, check types, run the tests
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/sqlfluff lint --processes 2 sql pipeline
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 

@@ -5,7 +5,7 @@
 1. Its inputs are there, or an error says what to materialise.
 2. A connection sees every table as a view, and what is handed in (`given`) in place of the views of these names.
 3. The steps of its SQL (`sql.steps_of`) run one after the other. A step's rows are those of its SQL file, made by
-   DuckDB, or by the function that `compiled.registry` names. Of a table of an SAE, some steps go by bucket: they
+   DuckDB, or by the function that `tables.compiled` names. Of a table of an SAE, some steps go by bucket: they
    run for some buckets of features at a time, so that memory is bounded by these.
 4. The rows of its own SQL file, the last step, are written: the whole partition, or nothing.
 5. The figures that a person wants are read from what is written: `sql/figures/<table>.sql`, where there is one.
@@ -21,12 +21,13 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
-from pipeline.compiled.registry import ARRAYS, COMPILED, compiled_rows, counts_firings
+from pipeline.compiled.rows import compiled_rows
 from pipeline.firings.buckets import Places, open_places
 from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Given, Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
+from pipeline.tables.compiled import ARRAYS, COMPILED, counts_firings
 from pipeline.tables.sql import parameters_of, relations_read, sql_files, sql_text, steps_of
 from pipeline.tables.stages import STAGES
 

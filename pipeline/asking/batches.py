@@ -7,12 +7,12 @@ from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from pipeline.asking.draws import ask_draws
 from pipeline.asking.roles import Role
 from pipeline.asking.spending import open_budget, prices_of
 from pipeline.asking.truth import read_truth
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
-from pipeline.llm.draws import ask_draws
 from pipeline.progress import progress
 
 

@@ -11,9 +11,9 @@ def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
     windows = lake.query("known_windows", sae=sae, batch=batch)
     tokens = lake.query("known_tokens", sae=sae, batch=batch)
     return truth_of(
-        (
+        [
             Window(feature, vocabulary.render(token_ids, marked or ()), is_shown, label)
             for feature, token_ids, marked, is_shown, label in windows.iter_rows()
-        ),
+        ],
         {feature: texts or [] for feature, texts in tokens.iter_rows()},
     )

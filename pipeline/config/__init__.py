@@ -1,34 +1,25 @@
-"""One YAML file is one experiment: its sections, and how the file is read."""
+"""One YAML file is one experiment: its sections in the order of the data's way, and how the file is read.
 
-from pipeline.config.file import load_config
-from pipeline.config.sections import (
-    DEVICE_VARIABLE,
-    LAKE_VARIABLE,
-    BudgetConfig,
-    Config,
-    CorpusConfig,
-    EndpointConfig,
-    EndpointsConfig,
-    ExplainingConfig,
-    FileTexts,
+`subject`, `corpus`, `features`, `explaining`, `scoring`; `asking` is who answers and what that may cost, `machine`
+where it runs; `experiment` is all of it.
+"""
+
+from pipeline.config.asking import BudgetConfig, EndpointConfig, EndpointsConfig, OracleConfig, ScoringOracleConfig
+from pipeline.config.corpus import CorpusConfig, FileTexts, HubTexts, PythonTexts, SamplingConfig, TextSource
+from pipeline.config.experiment import Config
+from pipeline.config.explaining import ExplainingConfig
+from pipeline.config.features import (
     HeuristicsConfig,
-    HubTexts,
-    LocalConfig,
-    MachineConfig,
-    OracleConfig,
-    PythonTexts,
     RoutingConfig,
     RulesConfig,
-    SaeConfig,
-    SamplingConfig,
-    ScoringConfig,
-    ScoringOracleConfig,
     ScramblingConfig,
-    Section,
     SelectionConfig,
-    SubjectConfig,
-    TextSource,
 )
+from pipeline.config.file import load_config
+from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, MachineConfig
+from pipeline.config.scoring import ScoringConfig
+from pipeline.config.section import Section
+from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
 
 __all__ = [
     "DEVICE_VARIABLE",

@@ -7,7 +7,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.sections import LLM_VARIABLE, Config, FileTexts, HubTexts, PythonTexts
+from pipeline.config.corpus import FileTexts, HubTexts, PythonTexts
+from pipeline.config.experiment import Config
+from pipeline.config.machine import LLM_VARIABLE
 from pipeline.errors import ConfigError, nearest
 from pipeline.shipped import find
 

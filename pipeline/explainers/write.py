@@ -2,43 +2,26 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.asking.batches import Ask, BatchAsker
+from pipeline.asking.batches import Ask
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.write import write_batch
 from pipeline.explainers.base import Explainer, Explanation, Feature, Shown
 from pipeline.explainers.controls import controls
 from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import CONTROLS
 
 Row = dict[str, object]
 
 
 def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
-    """Explain the selected features of a batch; figures: explanations by status, requests sent and replayed.
-
-    Raises:
-        LakeError: An input is missing, or another run is at work on the batch.
-        ConfigError: The endpoint cannot be used as the config says.
-    """
-    lake.require(*STAGES["explanations"].inputs, sae=sae, batch=batch)
-    role = role_of(lake.config, "explainer")
-    with BatchAsker(lake, "explanations", role, sae, batch) as asker, lake.connect(sae, batch) as connection:
-        table = explanations_table(Batch(lake, connection, sae, batch), asker.ask)
-    names = lake.config.explaining.explainers
-    parts = {name: table.filter(pc.equal(table["explainer"], name)) for name in names}
-    parts[CONTROLS] = table.filter(pc.invert(pc.is_in(table["explainer"], pa.array(names))))
-    published = lake.write_parts("explanations", parts, sae=sae, batch=batch)
-    by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
-    return replace(published, figures={**by_status, **asker.figures})
+    """Explain the selected features of a batch; figures and errors as `write_batch` has them."""
+    return write_batch(lake, "explanations", "explainer", sae, batch, explanations_table)
 
 
 def explanations_table(batch: Batch, ask: Ask) -> pa.Table:

@@ -16,6 +16,7 @@ from transformers.utils.hub import cached_file
 from pipeline.config import Config, SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.models.load import Location, find_files, load_subject_config, load_tokenizer, loading, pick_device
+from pipeline.progress import progress
 
 _BATCH_TOKENS = 8192
 """Tokens of a forward pass, padding included."""
@@ -51,12 +52,14 @@ class Embedder:
         ids = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
         order = sorted(range(len(texts)), key=lambda place: (len(ids[place]), texts[place]))
         vectors: dict[int, Tensor] = {}
-        while order:
-            rows = order[: max(1, _BATCH_TOKENS // len(ids[order[0]]))]
-            # Longer ones come later: the batch is cut to what fits beside the longest of it.
-            rows = rows[: max(1, _BATCH_TOKENS // len(ids[rows[-1]]))]
-            order = order[len(rows) :]
-            vectors.update(zip(rows, self._pass([ids[row] for row in rows]), strict=True))
+        with progress(len(texts), "embeddings", "texts") as bar:
+            while order:
+                rows = order[: max(1, _BATCH_TOKENS // len(ids[order[0]]))]
+                # Longer ones come later: the batch is cut to what fits beside the longest of it.
+                rows = rows[: max(1, _BATCH_TOKENS // len(ids[rows[-1]]))]
+                order = order[len(rows) :]
+                vectors.update(zip(rows, self._pass([ids[row] for row in rows]), strict=True))
+                bar.update(len(rows))
         return torch.stack([vectors[row] for row in range(len(texts))])
 
     def _pass(self, ids: Sequence[Sequence[int]]) -> Tensor:

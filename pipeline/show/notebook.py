@@ -136,4 +136,5 @@ def _told(config: Config) -> pl.DataFrame:
     if not (config.lake_folder / CATALOG_FILE).is_file():
         names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
         return pl.DataFrame(schema=names)
-    return open_lake(config.lake_folder).sql(sql_text("told_features"))
+    explainers = list(config.explaining.explainers)
+    return open_lake(config.lake_folder).sql(sql_text("told_features"), explaining_explainers=explainers)

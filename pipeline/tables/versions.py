@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pipeline.compiled.registry import compiled_sources
 from pipeline.config import Config, Section
 from pipeline.plugins import find_plugin, find_plugins, shared_digest
 from pipeline.tables import TABLES
+from pipeline.tables.compiled import compiled_sources
 from pipeline.tables.sql import config_value, parameters_of, sql_text, tables_read
 from pipeline.tables.stages import STAGES, Stage, own_queries
 

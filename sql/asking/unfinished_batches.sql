@@ -7,21 +7,24 @@ with failed as (
     select sae, feature from predictions where status in ('http_error', 'budget')
 ),
 unscored as (
-    select e.sae, e.feature
-    from explanations as e
-    anti join scores as s on s.explanation_id = e.explanation_id
-    where e.status = 'ok'
+    select explanations.sae, explanations.feature
+    from explanations
+    anti join scores on scores.explanation_id = explanations.explanation_id
+    where explanations.status = 'ok'
+),
+explained as (
+    select distinct sae, feature, true as is_explained from explanations
 ),
 open_features as (
-    select s.*
-    from selected_features as s
-    left join (select distinct sae, feature, true as is_explained from explanations) as e using (sae, feature)
-    where e.is_explained is null
-       or (s.sae, s.feature) in (select (sae, feature) from failed)
-       or (
-           coalesce(s.place <= $scoring_max_features::int, true)
-           and (s.sae, s.feature) in (select (sae, feature) from unscored)
-       )
+    select selected_features.*
+    from selected_features
+    left join explained using (sae, feature)
+    where explained.is_explained is null
+        or (selected_features.sae, selected_features.feature) in (select (sae, feature) from failed)
+        or (
+            coalesce(selected_features.place <= $scoring_max_features::int, true)
+            and (selected_features.sae, selected_features.feature) in (select (sae, feature) from unscored)
+        )
 )
 select sae, batch, max(priority) as priority, count(*) as n_features
 from open_features

@@ -1,11 +1,23 @@
 -- One row per indexed slot of SAE $sae whose kind the activations contradict.
 with firings as (
-    select a.feature, s.context_id, s.start, max(a.activation) as peak
-    from activations as a
-    join slots as s on s.context_id = a.context_id and a.position between s.start and s.start + s.n_tokens - 1
-    group by a.feature, s.context_id, s.start
+    select activations.feature, slots.context_id, slots.start, max(activations.activation) as peak
+    from activations
+    join slots
+        on slots.context_id = activations.context_id
+        and activations.position between slots.start and slots.start + slots.n_tokens - 1
+    group by activations.feature, slots.context_id, slots.start
 )
-select i.feature, i.context_id, i.start, i.kind, i.peak, f.peak as found_peak
-from example_index as i
-left join firings as f on f.feature = i.feature and f.context_id = i.context_id and f.start = i.start
-where i.peak is distinct from f.peak or (i.kind = 'activating') <> (f.peak is not null)
+select
+    example_index.feature,
+    example_index.context_id,
+    example_index.start,
+    example_index.kind,
+    example_index.peak,
+    firings.peak as found_peak
+from example_index
+left join firings
+    on firings.feature = example_index.feature
+    and firings.context_id = example_index.context_id
+    and firings.start = example_index.start
+where example_index.peak is distinct from firings.peak
+    or (example_index.kind = 'activating') <> (firings.peak is not null)

@@ -2,8 +2,8 @@
 with all_features as (
     select unnest(range(n_features)) as feature, true as is_known from saes where sae = $sae
 )
-select feature, count(s.feature) as n_rows
+select feature, count(feature_stats.feature) as n_rows
 from all_features
-full join feature_stats as s using (feature)
+full join feature_stats using (feature)
 group by feature
-having count(s.feature) <> 1 or not coalesce(bool_and(is_known), false)
+having count(feature_stats.feature) <> 1 or not coalesce(bool_and(is_known), false)

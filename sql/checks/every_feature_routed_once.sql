@@ -2,8 +2,8 @@
 with all_features as (
     select unnest(range(n_features)) as feature, true as is_known from saes where sae = $sae
 )
-select feature, count(r.route) as n_routes
+select feature, count(feature_routes.route) as n_routes
 from all_features
-full join feature_routes as r using (feature)
+full join feature_routes using (feature)
 group by feature
-having count(r.route) <> 1 or not coalesce(bool_and(is_known), false)
+having count(feature_routes.route) <> 1 or not coalesce(bool_and(is_known), false)

@@ -2,15 +2,15 @@
 -- Token lists are compared themselves, not the hashes by which `slots` is made.
 with slot_tokens as (
     select
-        s.context_id,
-        s.start,
-        s.n_tokens,
-        (s.context_id - d.first_context_id) * ($corpus_context_length - $corpus_prepend_bos::int)
-            + s.start - $corpus_prepend_bos::int as place,
-        d.token_ids
-    from slots as s
-    join documents as d using (doc_id)
-    where s.role = 'test' and s.is_candidate and s.n_tokens >= $sampling_copied_run_tokens
+        slots.context_id,
+        slots.start,
+        slots.n_tokens,
+        (slots.context_id - documents.first_context_id) * ($corpus_context_length - $corpus_prepend_bos::int)
+        + slots.start - $corpus_prepend_bos::int as place,
+        documents.token_ids
+    from slots
+    join documents using (doc_id)
+    where slots.role = 'test' and slots.is_candidate and slots.n_tokens >= $sampling_copied_run_tokens
 ),
 test_places as (
     select * replace (unnest(range(place, place + n_tokens - $sampling_copied_run_tokens + 1)) as place)
@@ -26,9 +26,9 @@ train_places as (
     where role = 'train'
 ),
 train_runs as (
-    select d.token_ids[p.place + 1 : p.place + $sampling_copied_run_tokens] as run
-    from train_places as p
-    join documents as d using (doc_id)
+    select documents.token_ids[train_places.place + 1 : train_places.place + $sampling_copied_run_tokens] as run
+    from train_places
+    join documents using (doc_id)
 )
 select distinct context_id, start
 from test_runs

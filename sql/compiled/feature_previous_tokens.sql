@@ -1,11 +1,11 @@
 -- One row per feature with train firings: how many tokens stand before its top firings.
 -- Rows made by pipeline/compiled/counting.py: Counts.feature_previous_tokens
 with pairs as (
-    select f.feature, f.previous_token_id
-    from firings as f
-    join feature_cuts as c using (feature)
-    where f.is_train and f.position >= 1 and f.activation >= c.top_cut
-    group by f.feature, f.previous_token_id
+    select firings.feature, firings.previous_token_id
+    from firings
+    join feature_cuts using (feature)
+    where firings.is_train and firings.position >= 1 and firings.activation >= feature_cuts.top_cut
+    group by firings.feature, firings.previous_token_id
 )
 select feature, count(*) as n_top_previous_tokens
 from pairs

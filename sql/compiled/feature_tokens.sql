@@ -2,14 +2,14 @@
 -- Rows made by pipeline/compiled/counting.py: Counts.feature_tokens
 select
     $sae as sae,
-    f.feature,
-    f.token_id,
+    firings.feature,
+    firings.token_id,
     count(*) as n_active,
-    count(*) filter (f.activation >= c.top_cut) as n_top,
-    count(*) filter (f.activation > c.strong_cut) as n_strong,
-    sum(f.activation::double) as sum_activation
-from firings as f
-join feature_cuts as c using (feature)
-where f.is_train and f.position >= 1
-group by f.feature, f.token_id
-order by f.feature, f.token_id
+    count(*) filter (firings.activation >= feature_cuts.top_cut) as n_top,
+    count(*) filter (firings.activation > feature_cuts.strong_cut) as n_strong,
+    sum(firings.activation::double) as sum_activation
+from firings
+join feature_cuts using (feature)
+where firings.is_train and firings.position >= 1
+group by firings.feature, firings.token_id
+order by firings.feature, firings.token_id

@@ -3,18 +3,18 @@
 -- Rows made by pipeline/firings/buckets.py: read_bucket
 with placed as (
     select
-        a.feature,
-        a.token_index,
-        t.position::int as position,
-        a.activation,
-        t.role = 'train' as is_train,
-        t.token_id,
-        t.previous_token_id,
-        t.slot,
-        t.context_id,
-        t.document_number
-    from activations as a
-    join corpus_tokens as t using (token_index)
+        activations.feature,
+        activations.token_index,
+        corpus_tokens.position::int as position,
+        activations.activation,
+        corpus_tokens.role = 'train' as is_train,
+        corpus_tokens.token_id,
+        corpus_tokens.previous_token_id,
+        corpus_tokens.slot,
+        corpus_tokens.context_id,
+        corpus_tokens.document_number
+    from activations
+    join corpus_tokens using (token_index)
 )
 select
     feature,
@@ -25,12 +25,12 @@ select
     previous_token_id,
     slot,
     slot is not null
-        and row_number() over (partition by feature, slot order by token_index) = 1 as begins_slot,
+    and row_number() over (partition by feature, slot order by token_index) = 1 as begins_slot,
     slot is not null
-        and row_number() over (partition by feature, context_id, slot is null order by token_index) = 1
+    and row_number() over (partition by feature, context_id, slot is null order by token_index) = 1
         as begins_context,
     slot is not null
-        and row_number() over (partition by feature, document_number, slot is null order by token_index) = 1
+    and row_number() over (partition by feature, document_number, slot is null order by token_index) = 1
         as begins_document
 from placed
 order by feature, token_index

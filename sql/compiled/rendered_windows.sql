@@ -1,30 +1,37 @@
 -- One row per taken slot, rendered: its tokens, and how strongly the feature fires on each (0: not at all).
 -- Rows made by pipeline/compiled/rendering.py: rendered_windows
 with placed as (
-    select t.feature, t.context_id, t.start, t.n_tokens, c.token_ids[t.start + 1 : t.start + t.n_tokens] as token_ids
-    from taken_slots as t
-    join contexts as c using (context_id)
+    select
+        taken_slots.feature,
+        taken_slots.context_id,
+        taken_slots.start,
+        taken_slots.n_tokens,
+        contexts.token_ids[taken_slots.start + 1 : taken_slots.start + taken_slots.n_tokens] as token_ids
+    from taken_slots
+    join contexts using (context_id)
 ),
 fired as (
     select
-        p.feature,
-        p.context_id,
-        p.start,
-        list(a.token_index - p.context_id * $corpus_context_length - p.start) as places,
-        list(a.activation) as strengths
-    from placed as p
-    join activations as a
-        on a.feature = p.feature
-        and a.token_index // $corpus_context_length = p.context_id
-        and a.token_index - p.context_id * $corpus_context_length - p.start between 0 and p.n_tokens - 1
-    group by p.feature, p.context_id, p.start
+        placed.feature,
+        placed.context_id,
+        placed.start,
+        list(activations.token_index - placed.context_id * $corpus_context_length - placed.start) as places,
+        list(activations.activation) as strengths
+    from placed
+    join activations
+        on activations.feature = placed.feature
+        and activations.token_index // $corpus_context_length = placed.context_id
+        and activations.token_index - placed.context_id * $corpus_context_length - placed.start
+        between 0 and placed.n_tokens - 1
+    group by placed.feature, placed.context_id, placed.start
 )
 select
-    p.feature,
-    p.context_id,
-    p.start,
-    p.token_ids,
-    list_transform(range(p.n_tokens), lambda place: coalesce(f.strengths[list_position(f.places, place)], 0))
-        as activations
-from placed as p
-left join fired as f using (feature, context_id, start)
+    placed.feature,
+    placed.context_id,
+    placed.start,
+    placed.token_ids,
+    list_transform(
+        range(placed.n_tokens), lambda place: coalesce(fired.strengths[list_position(fired.places, place)], 0)
+    ) as activations
+from placed
+left join fired using (feature, context_id, start)

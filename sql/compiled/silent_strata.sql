@@ -1,21 +1,26 @@
 -- One row per silent slot in the example index of a feature of the batch: its stratum, and the stratum's size.
--- same_token: one of the feature's top tokens stands there; else neighbour: a near neighbour fires there; else random.
+-- same_token: one of the feature's top tokens stands there; else neighbour: a near neighbour fires there; else
+-- random.
 -- Rows made by pipeline/compiled/strata.py: silent_strata
-with batch_slots as (
+with wanted as (
+    select feature from batch_features
+    union
+    select neighbour from batch_neighbours
+),
+batch_slots as (
     -- Of the features of the batch and of their near neighbours: the candidate slots that they fire in.
-    select distinct a.feature, t.slot
-    from activations as a
-    semi join (select feature from batch_features union select neighbour from batch_neighbours) as w
-        on w.feature = a.feature
-    join corpus_tokens as t using (token_index)
-    where t.slot is not null
+    select distinct activations.feature, corpus_tokens.slot
+    from activations
+    semi join wanted using (feature)
+    join corpus_tokens using (token_index)
+    where corpus_tokens.slot is not null
 ),
 token_slots as (
     -- Of the features' top tokens: the candidate slots that they stand in.
-    select distinct c.token_id, c.slot
-    from corpus_tokens as c
+    select distinct corpus_tokens.token_id, corpus_tokens.slot
+    from corpus_tokens
     semi join batch_tokens using (token_id)
-    where c.slot is not null
+    where corpus_tokens.slot is not null
 ),
 claims as (
     select feature, slot, 0 as claim  -- it fires there itself
@@ -26,32 +31,47 @@ claims as (
     from batch_tokens
     join token_slots using (token_id)
     union all
-    select n.feature, s.slot, 2
-    from batch_neighbours as n
-    join batch_slots as s on s.feature = n.neighbour
+    select batch_neighbours.feature, batch_slots.slot, 2
+    from batch_neighbours
+    join batch_slots on batch_slots.feature = batch_neighbours.neighbour
 ),
 claimed as (
     select feature, slot, min(claim) as claim from claims group by feature, slot
 ),
 claimed_counts as (
-    select c.feature, s.role, c.claim, count(*) as n_slots
-    from claimed as c
-    join candidate_slots as s using (slot)
-    group by c.feature, s.role, c.claim
+    select claimed.feature, candidate_slots.role, claimed.claim, count(*) as n_slots
+    from claimed
+    join candidate_slots using (slot)
+    group by claimed.feature, candidate_slots.role, claimed.claim
 ),
 random_counts as (
-    select t.feature, r.role, 3 as claim, r.n_role_slots - coalesce(sum(c.n_slots), 0) as n_slots
-    from batch_features as t
-    cross join (select role, count(*) as n_role_slots from candidate_slots group by role) as r
-    left join claimed_counts as c on c.feature = t.feature and c.role = r.role
-    group by t.feature, r.role, r.n_role_slots
+    select
+        batch_features.feature,
+        roles.role,
+        3 as claim,
+        roles.n_role_slots - coalesce(sum(claimed_counts.n_slots), 0) as n_slots
+    from batch_features
+    cross join (select role, count(*) as n_role_slots from candidate_slots group by role) as roles
+    left join claimed_counts
+        on claimed_counts.feature = batch_features.feature
+        and claimed_counts.role = roles.role
+    group by batch_features.feature, roles.role, roles.n_role_slots
+),
+stratum_counts as (
+    select * from claimed_counts
+    union all
+    select * from random_counts
 ),
 silent as (
-    select d.feature, d.slot, s.role, coalesce(c.claim, 3) as claim
-    from drawn_slots as d
-    join candidate_slots as s using (slot)
-    left join claimed as c using (feature, slot)
+    select drawn_slots.feature, drawn_slots.slot, candidate_slots.role, coalesce(claimed.claim, 3) as claim
+    from drawn_slots
+    join candidate_slots using (slot)
+    left join claimed using (feature, slot)
 )
-select feature, slot, case claim when 1 then 'same_token' when 2 then 'neighbour' else 'random' end as kind, n_slots
+select
+    feature,
+    slot,
+    case claim when 1 then 'same_token' when 2 then 'neighbour' else 'random' end as kind,
+    n_slots
 from silent
-join (from claimed_counts union all from random_counts) using (feature, role, claim)
+join stratum_counts using (feature, role, claim)

@@ -1,4 +1,5 @@
--- One row per feature and candidate slot that it fires in: where the slot lies, and the strongest activation there.
+-- One row per feature and candidate slot that it fires in: where the slot lies, and the strongest activation
+-- there.
 -- Rows made by pipeline/compiled/counting.py: Counts.slot_peaks
 with peaks as (
     select feature, slot, max(activation) as peak
@@ -6,7 +7,13 @@ with peaks as (
     where slot is not null
     group by feature, slot
 )
-select p.feature, p.slot, s.role, s.context_id, s.start, p.peak
-from peaks as p
-join candidate_slots as s using (slot)
-order by p.feature, p.slot
+select
+    peaks.feature,
+    peaks.slot,
+    candidate_slots.role,
+    candidate_slots.context_id,
+    candidate_slots.start,
+    peaks.peak
+from peaks
+join candidate_slots using (slot)
+order by peaks.feature, peaks.slot

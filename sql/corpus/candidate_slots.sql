@@ -1,13 +1,13 @@
 -- One row per candidate slot, numbered along the corpus, and along its role's slots (number).
 select
-    (row_number() over (order by s.context_id, s.start) - 1)::int as slot,
-    (row_number() over (partition by s.role order by s.context_id, s.start) - 1)::int as number,
-    s.context_id,
-    s.start,
-    s.n_tokens,
-    s.role,
-    d.first_context_id as document_number
-from slots as s
-join documents as d using (doc_id)
-where s.is_candidate
+    (row_number() over (order by slots.context_id, slots.start) - 1)::int as slot,
+    (row_number() over (partition by slots.role order by slots.context_id, slots.start) - 1)::int as number,
+    slots.context_id,
+    slots.start,
+    slots.n_tokens,
+    slots.role,
+    documents.first_context_id as document_number
+from slots
+join documents using (doc_id)
+where slots.is_candidate
 order by slot

@@ -15,8 +15,10 @@ measured as (
     from first_copies
 ),
 numbered as (
-    select *, coalesce(sum(n_contexts) over (order by doc_id rows between unbounded preceding and 1 preceding), 0)
-        as first_context_id
+    select
+        *,
+        coalesce(sum(n_contexts) over (order by doc_id rows between unbounded preceding and 1 preceding), 0)
+            as first_context_id
     from measured
 )
 select

@@ -8,4 +8,4 @@ select
     position,
     (select sum(n_contexts) from context_lengths where n_tokens > position)::double as n_reached,
     (select sum(n_tokens * n_contexts) from context_lengths)::double as n_all
-from range((select max(n_tokens) from context_lengths)) as p(position)
+from range((select max(n_tokens) from context_lengths)) as positions (position)

@@ -27,26 +27,31 @@ doubled as (
 ),
 runs as (
     -- A run that would pass its document's end is none.
-    select r.doc_id, r.role, r.place, r.run_hash
-    from doubled as r
-    join documents as d using (doc_id)
-    where r.n_tokens = $sampling_copied_run_tokens
-      and r.place + $sampling_copied_run_tokens <= d.n_tokens
+    select doubled.doc_id, doubled.role, doubled.place, doubled.run_hash
+    from doubled
+    join documents using (doc_id)
+    where doubled.n_tokens = $sampling_copied_run_tokens
+        and doubled.place + $sampling_copied_run_tokens <= documents.n_tokens
+),
+train_runs as (
+    select run_hash from runs where role = 'train'
 ),
 copied_runs as (
     select doc_id, place
     from runs
-    where role = 'test' and run_hash in (select run_hash from runs where role = 'train')
+    semi join train_runs using (run_hash)
+    where role = 'test'
 ),
 marked_tokens as (
     select
-        t.*,
-        max(c.place) over (
-            partition by t.doc_id order by t.place
-            rows between $sampling_copied_run_tokens - 1 preceding and current row
-        ) is not null as is_copied
-    from token_rows as t
-    left join copied_runs as c on c.doc_id = t.doc_id and c.place = t.place
+        token_rows.*,
+        coalesce(
+            max(copied_runs.place) over (partition by token_rows.doc_id order by token_rows.place)
+            > token_rows.place - $sampling_copied_run_tokens,
+            false
+        ) as is_copied
+    from token_rows
+    left join copied_runs on copied_runs.doc_id = token_rows.doc_id and copied_runs.place = token_rows.place
 ),
 placed_tokens as (
     select

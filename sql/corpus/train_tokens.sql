@@ -1,9 +1,9 @@
 -- One row per token that occurs in train documents: how often, position 0 left out.
 with placed_tokens as (
-    select unnest(c.token_ids[2:]) as token_id
-    from contexts as c
-    join documents as d using (doc_id)
-    where d.role = 'train'
+    select unnest(contexts.token_ids[2:]) as token_id
+    from contexts
+    join documents using (doc_id)
+    where documents.role = 'train'
 )
 select token_id, count(*) as n_tokens
 from placed_tokens

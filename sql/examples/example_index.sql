@@ -9,16 +9,16 @@ with drawn as (
 )
 select
     $sae as sae,
-    d.side // 2 as feature,
-    s.context_id,
-    s.start,
-    d.peak,
-    s.role::enum('test', 'train') as role,
-    d.kind::enum('activating', 'silent') as kind,
-    d.decile,
-    d.rank,
-    d.draw,
-    d.n_slots
-from drawn as d
-join candidate_slots as s using (slot)
-order by d.side, d.kind, d.draw
+    drawn.side // 2 as feature,
+    candidate_slots.context_id,
+    candidate_slots.start,
+    drawn.peak,
+    candidate_slots.role::enum('test', 'train') as role,
+    drawn.kind::enum('activating', 'silent') as kind,
+    drawn.decile,
+    drawn.rank,
+    drawn.draw,
+    drawn.n_slots
+from drawn
+join candidate_slots using (slot)
+order by drawn.side, drawn.kind, drawn.draw

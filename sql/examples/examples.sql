@@ -1,20 +1,20 @@
 -- One row per window that an LLM may read for a feature of batch $batch.
 select
-    md5(concat_ws(' ', $sae, t.feature, t.context_id, t.start)) as example_id,
+    md5(concat_ws(' ', $sae, taken_slots.feature, taken_slots.context_id, taken_slots.start)) as example_id,
     $sae as sae,
-    t.feature,
-    t.context_id,
-    t.start,
-    t.peak,
-    t.role,
-    t.kind,
-    t.decile,
-    t.rank,
-    t.draw,
-    t.n_slots,
-    t.doc_id,
-    w.token_ids,
-    w.activations
-from taken_slots as t
-join rendered_windows as w using (feature, context_id, start)
-order by t.feature, t.role, t.kind, t.draw
+    taken_slots.feature,
+    taken_slots.context_id,
+    taken_slots.start,
+    taken_slots.peak,
+    taken_slots.role,
+    taken_slots.kind,
+    taken_slots.decile,
+    taken_slots.rank,
+    taken_slots.draw,
+    taken_slots.n_slots,
+    taken_slots.doc_id,
+    rendered_windows.token_ids,
+    rendered_windows.activations
+from taken_slots
+join rendered_windows using (feature, context_id, start)
+order by taken_slots.feature, taken_slots.role, taken_slots.kind, taken_slots.draw

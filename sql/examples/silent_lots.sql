@@ -11,7 +11,7 @@ lots as (
         hash($seed::bigint, $sae::varchar, feature::int, role, lot::int, 'silent') % n_role_slots as number
     from (select distinct feature from slot_peaks)
     cross join roles
-    cross join range($sampling_silent_candidates) as r(lot)
+    cross join range($sampling_silent_candidates) as candidates (lot)
 )
 select side, lot, slot
 from lots

@@ -3,21 +3,21 @@
 -- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first.
 with candidates as (
     select
-        i.feature,
-        i.context_id,
-        i.start,
-        i.peak,
-        i.role,
-        coalesce(s.kind, i.kind) as kind,
-        i.decile,
-        i.rank,
-        i.draw,
-        coalesce(s.n_slots, i.n_slots) as n_slots,
-        c.doc_id,
-        i.n_tokens
-    from batch_index as i
-    join contexts as c using (context_id)
-    left join silent_strata as s using (feature, slot)
+        batch_index.feature,
+        batch_index.context_id,
+        batch_index.start,
+        batch_index.peak,
+        batch_index.role,
+        coalesce(silent_strata.kind, batch_index.kind) as kind,
+        batch_index.decile,
+        batch_index.rank,
+        batch_index.draw,
+        coalesce(silent_strata.n_slots, batch_index.n_slots) as n_slots,
+        contexts.doc_id,
+        batch_index.n_tokens
+    from batch_index
+    join contexts using (context_id)
+    left join silent_strata using (feature, slot)
 ),
 spread as (
     select *, row_number() over (partition by feature, role, kind, doc_id order by draw) as place_in_document
@@ -43,7 +43,8 @@ train as (
                     when 'random' then place_by_draw
                     when 'top_sample' then if(rank <= $sampling_top, place_in_top, 1000000 + rank)
                     -- Every second one from the top, every second one from all.
-                    when 'mixture' then least(if(rank <= $sampling_top, 2 * place_in_top, 1000000), 2 * place_by_draw + 1)
+                    when 'mixture'
+                    then least(if(rank <= $sampling_top, 2 * place_in_top, 1000000), 2 * place_by_draw + 1)
                     else place_in_stratum
                 end,
                 draw
@@ -60,6 +61,11 @@ test as (
     where role = 'test'
     -- Twice the questions of a side: wrong marks need windows to choose from.
     qualify place <= if(kind = 'activating', 1, 2) * $scoring_n_questions
+),
+taken as (
+    select * from train
+    union all
+    select * from test
 )
 select feature, context_id, start, n_tokens, peak, role, kind, decile, rank, place as draw, doc_id, n_slots
-from (select * from train union all select * from test)
+from taken

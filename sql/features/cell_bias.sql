@@ -2,11 +2,11 @@
 -- fired cell's term for c ~ Poisson(l) (see feature_positions).
 with grid as (
     select step, exp(step * 0.005) as expected
-    from range(-2400, 740) as g(step)
+    from range(-2400, 740) as steps (step)
 )
 select
     step,
     sum((exp(-expected + c * ln(expected) - lgamma(c + 1)) * c * ln(c))::decimal(38, 15))::double
-        - any_value(expected * ln(expected)) as bias
-from grid, range(2, 110) as n(c)
+    - any_value(expected * ln(expected)) as bias
+from grid, range(2, 110) as counts (c)
 group by step

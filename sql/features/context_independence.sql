@@ -15,7 +15,7 @@ counted as (
         any_value(n_candidates) as n_candidates,
         count(share) as n_verified,
         count(*) filter (share >= tenth / 10) as n_independent
-    from range(1, 10) as t(tenth)
+    from range(1, 10) as tenths (tenth)
     join features on n_features > 0
     left join shares on true
     group by tenth

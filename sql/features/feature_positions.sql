@@ -7,13 +7,14 @@
 -- cell adds f(l) = E[c ln c] - l ln l for c ~ Poisson(l), 1/2 + 1/(12 l) for large l; the cells that did not
 -- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
 -- finite population, by (1 - n/N) and (1 - S/N).
--- The table cell_bias holds f. Sums are of decimals: sums of doubles would differ in the last bits with the order of the threads.
+-- The table cell_bias holds f. Sums are of decimals: sums of doubles would differ in the last bits with the
+-- order of the threads.
 with margins as (
     select feature, sum(n_fired) as n_active from position_counts group by feature
 ),
 fired_cells as (
     select
-        c.feature,
+        position_counts.feature,
         sum((
             n_fired * ln(n_fired * n_all / (n_active * n_reached))
             + if(
@@ -23,10 +24,10 @@ fired_cells as (
             )
         )::decimal(38, 15))::double as information,
         sum(n_reached) as n_reached
-    from position_counts as c
+    from position_counts
     join margins using (feature)
     join reached_positions using (position)
-    group by c.feature
+    group by position_counts.feature
 ),
 counts_of_firings as (
     select distinct n_active from margins
@@ -49,17 +50,18 @@ biases as (
 ),
 joined as (
     select
-        m.feature,
-        m.n_active / n_all as density,
+        margins.feature,
+        margins.n_active / n_all as density,
         if(
-            m.n_active < n_all,
-            (f.information + (n_all - f.n_reached) * ln(n_all / (n_all - m.n_active))) / n_all,
+            margins.n_active < n_all,
+            (fired_cells.information + (n_all - fired_cells.n_reached) * ln(n_all / (n_all - margins.n_active)))
+            / n_all,
             0
         ) as information,
-        b.bias / n_all as bias
-    from margins as m
-    join fired_cells as f using (feature)
-    join biases as b using (n_active)
+        biases.bias / n_all as bias
+    from margins
+    join fired_cells using (feature)
+    join biases using (n_active)
     cross join (select any_value(n_all) as n_all from reached_positions)
 )
 select

@@ -2,27 +2,31 @@
 -- A rule of token sets is our unigram filter. The post's own cuts route only where post_filters names them.
 with judged as (
     select
-        s.*,
-        r.rule,
-        r.train_precision,
-        r.train_recall,
-        r.train_f1,
-        r.always_f1,
+        feature_stats.*,
+        feature_rules.rule,
+        feature_rules.train_precision,
+        feature_rules.train_recall,
+        feature_rules.train_f1,
+        feature_rules.always_f1,
         case
             when n_active = 0 then 'dead'
             when density > $routing_dense then 'dense'
             when n_active >= $heuristics_min_firings and position_score > $routing_positional then 'positional'
             when is_positional and list_contains($routing_post_filters::varchar[], 'positional') then 'positional'
             when least(n_slots_train, n_slots_test) < $routing_min_slots
-                or least(n_documents_train, n_documents_test) < $routing_min_documents then 'too_rare'
+                or least(n_documents_train, n_documents_test) < $routing_min_documents
+            then 'too_rare'
             when is_unigram and list_contains($routing_post_filters::varchar[], 'unigram') then 'unigram'
             when is_previous_token and list_contains($routing_post_filters::varchar[], 'previous_token')
-                then 'previous_token'
-            when r.train_f1 >= $routing_rule_f1 and r.train_f1 >= r.always_f1 + $routing_rule_gain then 'rule'
+            then 'previous_token'
+            when train_f1 >= $routing_rule_f1 and train_f1 >= always_f1 + $routing_rule_gain then 'rule'
             else 'llm'
         end as route
-    from feature_stats as s
-    left join feature_rules as r on r.feature = s.feature and r.sae = s.sae and r.is_chosen
+    from feature_stats
+    left join feature_rules
+        on feature_rules.feature = feature_stats.feature
+        and feature_rules.sae = feature_stats.sae
+        and feature_rules.is_chosen
 )
 select
     sae,
@@ -39,7 +43,8 @@ select
             position_score, $routing_positional::double, position_information_nats, n_active_first, n_active
         )
         when 'too_rare' then format(
-            'fires in {} train and {} test slots of {} and {} documents; {} slots of {} documents are needed in each',
+            'fires in {} train and {} test slots of {} and {} documents; {} slots of {} documents are needed in '
+            || 'each',
             n_slots_train, n_slots_test, n_documents_train, n_documents_test,
             $routing_min_slots, $routing_min_documents
         )
@@ -56,16 +61,19 @@ select
             || 'firing {:.2f})',
             rule, train_f1, train_precision, train_recall, always_f1
         )
-        else case
-            when train_f1 is null then 'no token repeats often enough for a rule'
-            when train_f1 < $routing_rule_f1 then format(
-                'no token rule reaches train F1 {:.2f}; the best has {:.2f}', $routing_rule_f1::double, train_f1
-            )
-            else format(
-                'its rule has train F1 {:.2f}, less than {:.2f} above the {:.2f} of always firing',
-                train_f1, $routing_rule_gain::double, always_f1
-            )
-        end
+        else
+            case
+                when train_f1 is null then 'no token repeats often enough for a rule'
+                when train_f1 < $routing_rule_f1 then format(
+                    'no token rule reaches train F1 {:.2f}; the best has {:.2f}',
+                    $routing_rule_f1::double, train_f1
+                )
+                else
+                    format(
+                        'its rule has train F1 {:.2f}, less than {:.2f} above the {:.2f} of always firing',
+                        train_f1, $routing_rule_gain::double, always_f1
+                    )
+            end
     end as reason
 from judged
 order by sae, feature

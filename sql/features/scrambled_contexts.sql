@@ -1,9 +1,15 @@
 -- One row per verified candidate, token and place: does it fire on the token among random ones?
 -- Firings on the other tokens, position 0 left out, are the rate at which it would fire there anyway.
 with texts as (
-    select u.feature, u.token_id, u.fire_share, t.context_id, t.place, len(t.token_ids) as n_tokens
-    from unigram_tokens as u
-    join scrambled_texts as t using (token_id)
+    select
+        unigram_tokens.feature,
+        unigram_tokens.token_id,
+        unigram_tokens.fire_share,
+        scrambled_texts.context_id,
+        scrambled_texts.place,
+        len(scrambled_texts.token_ids) as n_tokens
+    from unigram_tokens
+    join scrambled_texts using (token_id)
 ),
 firings as (
     select
@@ -15,11 +21,11 @@ firings as (
 ),
 fired as (
     select
-        t.*,
-        max(f.activation) filter (f.position = t.place) as activation,
-        count(*) filter (f.position <> t.place and f.position >= 1) as n_fillers_active
-    from texts as t
-    left join firings as f using (feature, context_id)
+        texts.*,
+        max(firings.activation) filter (firings.position = texts.place) as activation,
+        count(*) filter (firings.position <> texts.place and firings.position >= 1) as n_fillers_active
+    from texts
+    left join firings using (feature, context_id)
     group by all
 )
 select

@@ -5,7 +5,8 @@ with lots as (
     select
         token_id,
         unnest(range($scrambling_repeats)) as repeat,
-        1 + (hash($seed::bigint, token_id::int, repeat::int, 'place') % $scrambling_n_fillers::ubigint)::int as place
+        1 + (hash($seed::bigint, token_id::int, repeat::int, 'place') % $scrambling_n_fillers::ubigint)::int
+            as place
     from (select distinct token_id from unigram_tokens)
 ),
 weights as (
@@ -28,8 +29,8 @@ draws as (
         repeat,
         number,
         hash($seed::bigint, token_id::int, repeat::int, number::int, 'filler')
-            % (select max(total) from weights) as lot
-    from lots, range($scrambling_n_fillers) as n(number)
+        % (select max(total) from weights) as lot
+    from lots, range($scrambling_n_fillers) as numbers (number)
 ),
 filled as (
     select token_id, repeat, list(filler order by number) as fillers

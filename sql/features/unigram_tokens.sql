@@ -7,8 +7,11 @@ with verified as (
     qualify row_number() over (order by hash(hash($seed::bigint, sae, feature::int, 'scrambled')), feature)
         <= $scrambling_max_features
 )
-select f.feature, f.token_id, f.n_active / t.n_tokens as fire_share
-from feature_tokens as f
+select
+    feature_tokens.feature,
+    feature_tokens.token_id,
+    feature_tokens.n_active / train_tokens.n_tokens as fire_share
+from feature_tokens
 semi join verified using (sae, feature)
-join train_tokens as t using (token_id)
-where f.n_top > 0
+join train_tokens using (token_id)
+where feature_tokens.n_top > 0

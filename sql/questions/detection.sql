@@ -1,14 +1,14 @@
 -- One row per detection question: does the feature fire somewhere in this test window?
 -- n_questions activating windows and as many silent ones; `draw` is the place in which a window is taken.
 select
-    e.explanation_id,
-    e.feature,
-    md5(concat_ws(' ', e.explanation_id, 'detection', x.example_id)) as question_id,
-    x.example_id,
+    scored_explanations.explanation_id,
+    scored_explanations.feature,
+    md5(concat_ws(' ', scored_explanations.explanation_id, 'detection', examples.example_id)) as question_id,
+    examples.example_id,
     null::int[] as marked,
-    x.kind = 'activating' as label,
-    x.draw
-from scored_explanations as e
-join examples as x using (feature)
-where x.role = 'test' and x.draw <= $scoring_n_questions
-order by e.feature, e.explanation_id, question_id
+    examples.kind = 'activating' as label,
+    examples.draw
+from scored_explanations
+join examples using (feature)
+where examples.role = 'test' and examples.draw <= $scoring_n_questions
+order by scored_explanations.feature, scored_explanations.explanation_id, question_id

@@ -1,20 +1,25 @@
 -- One row per fuzzing question: are the marked tokens of this test window the ones on which the feature fires?
--- Both windows of a pair, marked in the same places; `draw` is the right one's. A pair without a partner was dropped.
+-- Both windows of a pair, marked in the same places; `draw` is the right one's. A pair without a partner was
+-- dropped.
 with marked as (
     select feature, example_id, marked, true as label, draw from fuzzing_pairs where partner_id is not null
     union all
     select feature, partner_id, marked, false, draw from fuzzing_pairs where partner_id is not null
+),
+marked_once as (
+    -- Two right windows with equal places may find the same wrong one.
+    select *
+    from marked
+    qualify row_number() over (partition by feature, example_id, marked order by draw) = 1
 )
 select
-    e.explanation_id,
-    e.feature,
-    md5(concat_ws(' ', e.explanation_id, 'fuzzing', m.example_id, m.marked, m.label)) as question_id,
-    m.example_id,
-    m.marked,
-    m.label,
-    m.draw
-from scored_explanations as e
-join marked as m using (feature)
--- Two right windows with equal places may find the same wrong one.
-qualify row_number() over (partition by e.explanation_id, m.example_id, m.marked order by m.draw) = 1
-order by e.feature, e.explanation_id, question_id
+    scored_explanations.explanation_id,
+    scored_explanations.feature,
+    md5(concat_ws(' ', scored_explanations.explanation_id, 'fuzzing', example_id, marked, label)) as question_id,
+    marked_once.example_id,
+    marked_once.marked,
+    marked_once.label,
+    marked_once.draw
+from scored_explanations
+join marked_once using (feature)
+order by scored_explanations.feature, scored_explanations.explanation_id, question_id

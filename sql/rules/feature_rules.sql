@@ -19,14 +19,14 @@ words as (
 ),
 scored as (
     select
-        s.*,
-        w.rule,
-        n_hits / s.n_tokens as train_precision,
+        rule_sets.*,
+        words.rule,
+        n_hits / rule_sets.n_tokens as train_precision,
         n_hits / n_targets as train_recall,
-        2 * n_hits / (s.n_tokens + n_targets) as train_f1,
+        2 * n_hits / (rule_sets.n_tokens + n_targets) as train_f1,
         n_targets / (select sum(n_tokens) from train_tokens) as density
-    from rule_sets as s
-    join words as w using (feature, target, max_tokens)
+    from rule_sets
+    join words using (feature, target, max_tokens)
 ),
 best as (
     select feature, max(train_f1) as best_f1
@@ -35,11 +35,13 @@ best as (
     group by feature
 ),
 chosen as (
-    select s.feature, min(s.max_tokens) as chosen_max_tokens
-    from scored as s
-    join best as b using (feature)
-    where s.target = 'any' and s.max_tokens <= $rules_chosen_max_tokens and s.train_f1 >= b.best_f1 - $rules_parsimony
-    group by s.feature
+    select scored.feature, min(scored.max_tokens) as chosen_max_tokens
+    from scored
+    join best using (feature)
+    where scored.target = 'any'
+        and scored.max_tokens <= $rules_chosen_max_tokens
+        and scored.train_f1 >= best.best_f1 - $rules_parsimony
+    group by scored.feature
 )
 select
     $sae as sae,

@@ -1,5 +1,6 @@
--- One row per feature from $first_feature to below $end_feature, target and token that may be in a rule's set: how often the token is a hit on train
--- documents (position 0 left out), how often it occurs, and how many hits the feature has in all.
+-- One row per feature from $first_feature to below $end_feature, target and token that may be in a rule's set: how
+-- often the token is a hit on train documents (position 0 left out), how often it occurs, and how many hits the
+-- feature has in all.
 -- Dense features are left out: a rule for them says little more than 'always fires'.
 with counts as (
     unpivot (

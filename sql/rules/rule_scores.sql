@@ -33,13 +33,19 @@ predicted as (
     group by feature, document_number
 ),
 fired as (
-    select a.feature, t.document_number, count(*) as n_fired, count(r.token_id) as n_right
-    from activations as a
+    select
+        activations.feature,
+        test_corpus_tokens.document_number,
+        count(*) as n_fired,
+        count(rule_tokens.token_id) as n_right
+    from activations
     semi join rules using (feature)
-    join test_corpus_tokens as t using (token_index)
-    left join rule_tokens as r on r.feature = a.feature and r.token_id = t.token_id
-    where a.feature >= $first_feature and a.feature < $end_feature
-    group by a.feature, t.document_number
+    join test_corpus_tokens using (token_index)
+    left join rule_tokens
+        on rule_tokens.feature = activations.feature
+        and rule_tokens.token_id = test_corpus_tokens.token_id
+    where activations.feature >= $first_feature and activations.feature < $end_feature
+    group by activations.feature, test_corpus_tokens.document_number
 ),
 by_document as (
     select
@@ -57,9 +63,9 @@ by_document as (
 summed as (
     -- Whole numbers, so that no sum depends on its order. x of TNR is n_tokens - n_fired in every document.
     select
-        r.feature,
-        any_value(c.n_tokens)::double as n_tokens,
-        any_value(c.n_documents)::double as n_documents,
+        rules.feature,
+        any_value(corpus.n_tokens)::double as n_tokens,
+        any_value(corpus.n_documents)::double as n_documents,
         (count(*) filter (n_fired > 0))::double as n_fired_documents,
         (count(*) filter (n_predicted > 0))::double as n_predicted_documents,
         (count(*) filter (n_fired + n_predicted > 0))::double as n_either_documents,
@@ -75,14 +81,16 @@ summed as (
         sum(n_right * (n_fired + n_predicted))::double as right_either,
         sum((n_fired + n_predicted) * (n_fired + n_predicted))::double as either_either,
         coalesce(sum(n_wrong * n_wrong), 0)::double as wrong_wrong,
-        coalesce(sum(n_wrong * (d.n_tokens - n_fired)), 0)::double as wrong_silent,
-        (any_value(c.n_tokens_squared) + coalesce(sum(n_fired * n_fired - 2 * d.n_tokens * n_fired), 0))::double
-            as silent_silent
-    from rules as r
-    cross join corpus as c
-    left join by_document as d on d.feature = r.feature
-    where c.n_tokens > 0
-    group by r.feature
+        coalesce(sum(n_wrong * (by_document.n_tokens - n_fired)), 0)::double as wrong_silent,
+        (
+            any_value(corpus.n_tokens_squared)
+            + coalesce(sum(n_fired * n_fired - 2 * by_document.n_tokens * n_fired), 0)
+        )::double as silent_silent
+    from rules
+    cross join corpus
+    left join by_document on by_document.feature = rules.feature
+    where corpus.n_tokens > 0
+    group by rules.feature
 ),
 ratios as (
     select
@@ -90,15 +98,23 @@ ratios as (
         n_tokens - n_fired as n_silent,
         -- y, x, sum y y, sum x y and sum x x of each ratio, and its number of documents
         unnest([
-            {'metric': 'recall', 'y': n_right, 'x': n_fired, 'yy': right_right, 'xy': right_fired,
-                'xx': fired_fired, 'k': n_fired_documents},
-            {'metric': 'specificity', 'y': n_silent - n_wrong, 'x': n_silent, 'yy': silent_silent
+            {
+                'metric': 'recall', 'y': n_right, 'x': n_fired, 'yy': right_right, 'xy': right_fired,
+                'xx': fired_fired, 'k': n_fired_documents
+            },
+            {
+                'metric': 'specificity', 'y': n_silent - n_wrong, 'x': n_silent, 'yy': silent_silent
                 - 2 * wrong_silent + wrong_wrong, 'xy': silent_silent - wrong_silent, 'xx': silent_silent,
-                'k': n_documents},
-            {'metric': 'precision', 'y': n_right, 'x': n_predicted, 'yy': right_right, 'xy': right_predicted,
-                'xx': predicted_predicted, 'k': n_predicted_documents},
-            {'metric': 'f1', 'y': 2 * n_right, 'x': n_fired + n_predicted, 'yy': 4 * right_right,
-                'xy': 2 * right_either, 'xx': either_either, 'k': n_either_documents}
+                'k': n_documents
+            },
+            {
+                'metric': 'precision', 'y': n_right, 'x': n_predicted, 'yy': right_right, 'xy': right_predicted,
+                'xx': predicted_predicted, 'k': n_predicted_documents
+            },
+            {
+                'metric': 'f1', 'y': 2 * n_right, 'x': n_fired + n_predicted, 'yy': 4 * right_right,
+                'xy': 2 * right_either, 'xx': either_either, 'k': n_either_documents
+            }
         ], recursive := true)
     from summed
 ),
@@ -130,36 +146,42 @@ bounds as (
 )
 select
     $sae as sae,
-    p.feature,
-    p.n_tokens::bigint as n_tokens,
-    p.n_fired::bigint as n_fired,
-    p.n_predicted::bigint as n_predicted,
-    p.n_right::bigint as n_right,
-    r.k::bigint as n_fired_documents,
-    (r.ratio + s.ratio) / 2 as balanced_accuracy,
-    balanced_accuracy - sqrt(power(r.ratio - r.low, 2) + power(s.ratio - s.low, 2)) / 2 as balanced_accuracy_low,
-    balanced_accuracy + sqrt(power(r.high - r.ratio, 2) + power(s.high - s.ratio, 2)) / 2
+    precisions.feature,
+    precisions.n_tokens::bigint as n_tokens,
+    precisions.n_fired::bigint as n_fired,
+    precisions.n_predicted::bigint as n_predicted,
+    precisions.n_right::bigint as n_right,
+    recalls.k::bigint as n_fired_documents,
+    (recalls.ratio + specificities.ratio) / 2 as balanced_accuracy,
+    balanced_accuracy
+    - sqrt(power(recalls.ratio - recalls.low, 2) + power(specificities.ratio - specificities.low, 2)) / 2
+        as balanced_accuracy_low,
+    balanced_accuracy
+    + sqrt(power(recalls.high - recalls.ratio, 2) + power(specificities.high - specificities.ratio, 2)) / 2
         as balanced_accuracy_high,
-    p.ratio as precision,
-    p.low as precision_low,
-    p.high as precision_high,
-    r.ratio as recall,
-    r.low as recall_low,
-    r.high as recall_high,
-    1 - s.ratio as false_positive_rate,
-    1 - s.high as false_positive_rate_low,
-    1 - s.low as false_positive_rate_high,
-    f.ratio as f1,
-    f.low as f1_low,
-    f.high as f1_high,
+    precisions.ratio as precision,
+    precisions.low as precision_low,
+    precisions.high as precision_high,
+    recalls.ratio as recall,
+    recalls.low as recall_low,
+    recalls.high as recall_high,
+    1 - specificities.ratio as false_positive_rate,
+    1 - specificities.high as false_positive_rate_low,
+    1 - specificities.low as false_positive_rate_high,
+    f1_scores.ratio as f1,
+    f1_scores.low as f1_low,
+    f1_scores.high as f1_high,
     case
-        when p.n_fired = 0 then 'the feature fires in no test document'
-        when p.n_silent = 0 then 'the feature fires on every test token'
-        when p.n_predicted = 0 then 'no precision: the rule''s tokens are in no test document'
+        when precisions.n_fired = 0 then 'the feature fires in no test document'
+        when precisions.n_silent = 0 then 'the feature fires on every test token'
+        when precisions.n_predicted = 0 then 'no precision: the rule''s tokens are in no test document'
     end as reason
-from bounds as p
-join bounds as r using (feature)
-join bounds as s using (feature)
-join bounds as f using (feature)
-where p.metric = 'precision' and r.metric = 'recall' and s.metric = 'specificity' and f.metric = 'f1'
+from bounds as precisions  -- noqa: AL07
+join bounds as recalls using (feature)
+join bounds as specificities using (feature)
+join bounds as f1_scores using (feature)
+where precisions.metric = 'precision'
+    and recalls.metric = 'recall'
+    and specificities.metric = 'specificity'
+    and f1_scores.metric = 'f1'
 order by feature

@@ -6,7 +6,16 @@ with recursive limits as (
     select unnest($rules_max_tokens::int[]) as max_tokens
 ),
 rounds as (
-    select 0 as round, feature, target, max_tokens, max(2 * (n_hits - $rules_discount) / (n_tokens + n_targets)) as f1
+    select
+        0 as round,
+        feature,
+        target,
+        max_tokens,
+        max(2 * (n_hits - $rules_discount) / (n_tokens + n_targets)) as f1,
+        null::int[] as token_ids,
+        null::double as n_hits,
+        null::double as n_tokens,
+        null::double as n_targets
     from rule_candidates, limits
     group by feature, target, max_tokens
     union all
@@ -15,52 +24,28 @@ rounds as (
         feature,
         target,
         max_tokens,
-        2 * sum(n_hits - $rules_discount) / (sum(n_tokens) + any_value(n_targets))
+        2 * sum(n_hits - $rules_discount) / (sum(n_tokens) + any_value(n_targets)),
+        -- Only the last round's set is read.
+        list(token_id order by place) filter (round = $rules_rounds),
+        sum(n_hits),
+        sum(n_tokens),
+        any_value(n_targets)
     from (
         select
-            r.round,
-            r.feature,
-            r.target,
-            r.max_tokens,
-            c.n_hits,
-            c.n_tokens,
-            c.n_targets,
+            rule_candidates.*,
+            rounds.round,
+            rounds.max_tokens,
+            2 * (rule_candidates.n_hits - $rules_discount) - rounds.f1 * rule_candidates.n_tokens as gain,
             row_number() over (
-                partition by r.feature, r.target, r.max_tokens
-                order by 2 * (c.n_hits - $rules_discount) - r.f1 * c.n_tokens desc, c.token_id
+                partition by rounds.feature, rounds.target, rounds.max_tokens order by gain desc, token_id
             ) as place
-        from rounds as r
-        join rule_candidates as c on c.feature = r.feature and c.target = r.target
-        where r.round < $rules_rounds and 2 * (c.n_hits - $rules_discount) > r.f1 * c.n_tokens
+        from rounds
+        join rule_candidates on rule_candidates.feature = rounds.feature and rule_candidates.target = rounds.target
+        where rounds.round <= $rules_rounds and gain > 0
     )
     where place <= max_tokens
     group by round, feature, target, max_tokens
-),
-chosen_tokens as (
-    select
-        r.feature,
-        r.target,
-        r.max_tokens,
-        c.token_id,
-        c.n_hits,
-        c.n_tokens,
-        c.n_targets,
-        row_number() over (
-            partition by r.feature, r.target, r.max_tokens
-            order by 2 * (c.n_hits - $rules_discount) - r.f1 * c.n_tokens desc, c.token_id
-        ) as place
-    from rounds as r
-    join rule_candidates as c on c.feature = r.feature and c.target = r.target
-    where r.round = $rules_rounds and 2 * (c.n_hits - $rules_discount) > r.f1 * c.n_tokens
 )
-select
-    feature,
-    target,
-    max_tokens,
-    list(token_id order by place) as token_ids,
-    sum(n_hits) as n_hits,
-    sum(n_tokens) as n_tokens,
-    any_value(n_targets) as n_targets
-from chosen_tokens
-where place <= max_tokens
-group by feature, target, max_tokens
+select feature, target, max_tokens, token_ids, n_hits, n_tokens, n_targets
+from rounds
+where round = $rules_rounds + 1

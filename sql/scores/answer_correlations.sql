@@ -1,9 +1,10 @@
--- One row per SAE and scorer: rho found, the correlation of right answers to two questions of one document, over all that were
--- scored. It stands beside the rho of the config, by which every interval was widened.
+-- One row per SAE and scorer: rho found, the correlation of right answers to two questions of one document, over
+-- all that were scored. It stands beside the rho of the config, by which every interval was widened.
 -- The analysis-of-variance estimator, pooled over cells of one explanation, scorer and label (Donner 1986; Ridout,
--- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), of the mean squares between and within documents
--- and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by chance, and is
--- null where no document was asked about twice, or every answer was right. n_repeated: questions beyond a document's first.
+-- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), of the mean squares between and within
+-- documents and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by
+-- chance, and is null where no document was asked about twice, or every answer was right. n_repeated: questions
+-- beyond a document's first.
 with by_document as (
     select
         sae,

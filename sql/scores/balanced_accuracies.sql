@@ -44,21 +44,30 @@ bounded as (
     from counted
 )
 select
-    c.*,
-    r.value as recall,
-    r.low as recall_low,
-    r.high as recall_high,
-    s.value as specificity,
-    s.low as specificity_low,
-    s.high as specificity_high,
-    (r.value + s.value) / 2 as balanced_accuracy,
-    balanced_accuracy - sqrt(power(r.value - r.low, 2) + power(s.value - s.low, 2)) / 2 as balanced_accuracy_low,
-    balanced_accuracy + sqrt(power(r.high - r.value, 2) + power(s.high - s.value, 2)) / 2
+    bounded.*,
+    recalls.value as recall,
+    recalls.low as recall_low,
+    recalls.high as recall_high,
+    specificities.value as specificity,
+    specificities.low as specificity_low,
+    specificities.high as specificity_high,
+    (recalls.value + specificities.value) / 2 as balanced_accuracy,
+    balanced_accuracy
+    - sqrt(power(recalls.value - recalls.low, 2) + power(specificities.value - specificities.low, 2)) / 2
+        as balanced_accuracy_low,
+    balanced_accuracy
+    + sqrt(power(recalls.high - recalls.value, 2) + power(specificities.high - specificities.value, 2)) / 2
         as balanced_accuracy_high
-from bounded as c
-left join rate_intervals as r
-    on r.explanation_id = c.explanation_id and r.scorer = c.scorer and r.role = c.role and r.rate = 'recall'
-    and c.is_covered
-left join rate_intervals as s
-    on s.explanation_id = c.explanation_id and s.scorer = c.scorer and s.role = c.role and s.rate = 'specificity'
-    and c.is_covered
+from bounded
+left join rate_intervals as recalls
+    on recalls.explanation_id = bounded.explanation_id
+    and recalls.scorer = bounded.scorer
+    and recalls.role = bounded.role
+    and recalls.rate = 'recall'
+    and bounded.is_covered
+left join rate_intervals as specificities
+    on specificities.explanation_id = bounded.explanation_id
+    and specificities.scorer = bounded.scorer
+    and specificities.role = bounded.role
+    and specificities.rate = 'specificity'
+    and bounded.is_covered

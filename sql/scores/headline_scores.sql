@@ -1,5 +1,5 @@
--- One row per row of scores, with the figure by which it is read first: balanced accuracy, or AUROC where the scorer
--- ranks windows and says neither yes nor no.
+-- One row per row of scores, with the figure by which it is read first: balanced accuracy, or AUROC where the
+-- scorer ranks windows and says neither yes nor no.
 select
     *,
     if(

@@ -22,23 +22,26 @@ with strata as (
 ),
 answered as (
     select
-        c.explanation_id,
-        c.scorer,
-        c.role,
-        s.is_activating,
-        s.n_slots,
-        r.n,
-        r.value,
-        r.low,
-        r.high,
-        s.n_slots * s.n_slots / r.n as n_squared_over,
-        if(r.value is null, null, s.n_slots) as n_answered_slots
-    from sample_scores as c
-    join strata as s using (sae, feature, role)
-    left join rate_intervals as r
-        on r.explanation_id = c.explanation_id and r.scorer = c.scorer and r.role = c.role and r.rate = s.rate
-        and c.is_covered
-    where c.scorer = 'detection'
+        sample_scores.explanation_id,
+        sample_scores.scorer,
+        sample_scores.role,
+        strata.is_activating,
+        strata.n_slots,
+        rate_intervals.n,
+        rate_intervals.value,
+        rate_intervals.low,
+        rate_intervals.high,
+        strata.n_slots * strata.n_slots / rate_intervals.n as n_squared_over,
+        if(rate_intervals.value is null, null, strata.n_slots) as n_answered_slots
+    from sample_scores
+    join strata using (sae, feature, role)
+    left join rate_intervals
+        on rate_intervals.explanation_id = sample_scores.explanation_id
+        and rate_intervals.scorer = sample_scores.scorer
+        and rate_intervals.role = sample_scores.role
+        and rate_intervals.rate = strata.rate
+        and sample_scores.is_covered
+    where sample_scores.scorer = 'detection'
 ),
 summed as (
     -- Sums of decimals do not depend on the order of the threads.
@@ -64,7 +67,7 @@ positives as (
 ),
 measured as (
     select
-        s.*,
+        summed.*,
         n_answered_slots / n_slots as share,
         if(share >= $scoring_min_coverage::double, least(1, sum_value / n_answered_slots), null) as value,
         n_answered_slots * n_answered_slots / sum_squared_over * design_share as n_effective,
@@ -73,7 +76,7 @@ measured as (
         z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half,
         if(is_activating, (value + zz / 2 - half) / (1 + zz), value - sum_below / n_answered_slots) as raw_low,
         if(is_activating, (value + zz / 2 + half) / (1 + zz), value + sum_above / n_answered_slots) as raw_high
-    from summed as s
+    from summed
     left join positives using (explanation_id, scorer, role)
 ),
 rates as (
@@ -83,27 +86,33 @@ rates as (
 joined as (
     -- r: recall of the activating slots; s: specificity of the silent ones.
     select
-        c.explanation_id,
-        c.scorer,
-        c.role,
-        coalesce(r.n, 0) as n_positive,
-        coalesce(s.n, 0) as n_negative,
-        coalesce(r.n_slots, 0) as n_activating,
-        coalesce(s.n_slots, 0) as n_silent,
-        r.share as share_activating,
-        s.share as share_silent,
-        r.value as recall,
-        r.low as recall_low,
-        r.high as recall_high,
-        1 - s.value as false_positive_rate,
-        1 - s.high as false_positive_rate_low,
-        1 - s.low as false_positive_rate_high
-    from sample_scores as c
-    left join rates as r
-        on r.explanation_id = c.explanation_id and r.scorer = c.scorer and r.role = c.role and r.is_activating
-    left join rates as s
-        on s.explanation_id = c.explanation_id and s.scorer = c.scorer and s.role = c.role and not s.is_activating
-    where c.scorer = 'detection'
+        sample_scores.explanation_id,
+        sample_scores.scorer,
+        sample_scores.role,
+        coalesce(recalls.n, 0) as n_positive,
+        coalesce(specificities.n, 0) as n_negative,
+        coalesce(recalls.n_slots, 0) as n_activating,
+        coalesce(specificities.n_slots, 0) as n_silent,
+        recalls.share as share_activating,
+        specificities.share as share_silent,
+        recalls.value as recall,
+        recalls.low as recall_low,
+        recalls.high as recall_high,
+        1 - specificities.value as false_positive_rate,
+        1 - specificities.high as false_positive_rate_low,
+        1 - specificities.low as false_positive_rate_high
+    from sample_scores
+    left join rates as recalls
+        on recalls.explanation_id = sample_scores.explanation_id
+        and recalls.scorer = sample_scores.scorer
+        and recalls.role = sample_scores.role
+        and recalls.is_activating
+    left join rates as specificities
+        on specificities.explanation_id = sample_scores.explanation_id
+        and specificities.scorer = sample_scores.scorer
+        and specificities.role = sample_scores.role
+        and not specificities.is_activating
+    where sample_scores.scorer = 'detection'
 ),
 hits as (
     select

@@ -1,5 +1,5 @@
--- One row per explanation, scorer, role and stratum whose scored answers all have a probability, and have both labels.
--- stratum: `all`, or a kind of silent windows, of which alone the negatives are then.
+-- One row per explanation, scorer, role and stratum whose scored answers all have a probability, and have both
+-- labels. stratum: `all`, or a kind of silent windows, of which alone the negatives are then.
 -- A positive's placement is the share of negatives under it, a negative's the share of positives over it, ties
 -- one half; auroc is their mean and its variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by
 -- the design effect. The interval is taken on the logit scale (Pepe 2003), where it keeps its coverage near 1.
@@ -69,18 +69,18 @@ summed as (
 ),
 measured as (
     select
-        s.*,
+        summed.*,
         sum_under / (2 * n_positive * n_negative) as auroc,
         gains / n_positive as average_precision,
         greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
-            / (n_positive - 1) / p.n_effective
+        / (n_positive - 1) / positives.n_effective
         + greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
-            / (n_negative - 1) / n.n_effective as variance,
-        least(p.n_effective, n.n_effective) as n_least
-    from summed as s
-    join rate_intervals as p using (explanation_id, scorer, role)
-    join rate_intervals as n using (explanation_id, scorer, role)
-    where p.rate = 'recall' and n.rate = if(s.stratum = 'all', 'specificity', s.stratum)
+        / (n_negative - 1) / negatives.n_effective as variance,
+        least(positives.n_effective, negatives.n_effective) as n_least
+    from summed
+    join rate_intervals as positives using (explanation_id, scorer, role)
+    join rate_intervals as negatives using (explanation_id, scorer, role)
+    where positives.rate = 'recall' and negatives.rate = if(summed.stratum = 'all', 'specificity', summed.stratum)
 ),
 spread as (
     select

@@ -1,5 +1,5 @@
--- One row per explanation, scorer, role and rate that an answered question speaks to: the share of right answers, null
--- where the scorer ranks and nothing is right or wrong.
+-- One row per explanation, scorer, role and rate that an answered question speaks to: the share of right answers,
+-- null where the scorer ranks and nothing is right or wrong.
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), `decile 1`
 -- to `decile 10` (positives of that decile), or the kind of the example.
 -- Wilson (1927) with n / (1 + (m - 1) rho) for n, m the questions per distinct document (Kish's design effect):
@@ -21,7 +21,8 @@ with named as (
     where is_scored
 ),
 by_document as (
-    select explanation_id, scorer, role, rate, document, count(*) as n, count(is_right) as n_judged,
+    select
+        explanation_id, scorer, role, rate, document, count(*) as n, count(is_right) as n_judged,
         count(*) filter (is_right) as n_right
     from named
     where rate is not null

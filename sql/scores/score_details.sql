@@ -1,90 +1,98 @@
 -- One row per explanation, scorer, role, metric, stratum and weighting; n is what the value rests on: answered
 -- questions, test tokens for rule_exact, all slots for the population's coverage.
 -- stratum: `all`; for metric accuracy (share of right answers) the kind of the example, or the decile of a
--- positive's peak; for auroc the kind of silent windows that positives are ranked against. weighting: `sample`, or `population` (detection: all candidate slots of the role; rule_exact:
--- every test token). Metric coverage: the share of activating or silent slots in strata that have answers.
--- A population figure of detection is null where its interval spans more than max_interval.
-with sample as (
+-- positive's peak; for auroc the kind of silent windows that positives are ranked against. weighting: `sample`, or
+-- `population` (detection: all candidate slots of the role; rule_exact: every test token). Metric coverage: the
+-- share of activating or silent slots in strata that have answers. A population figure of detection is null where
+-- its interval spans more than max_interval.
+with figures as (
+    -- max_interval holds for the population's figures of detection alone, which rest on its answers.
+    select *, 'sample' as weighting, null::double as max_interval from sample_scores
+    union all by name
+    select
+        *,
+        'population' as weighting,
+        $scoring_max_interval::double as max_interval,
+        n_positive + n_negative as n_scored,
+        n_positive + n_negative as n_predicted
+    from population_scores
+    union all by name
+    select *, 'population' as weighting from rule_exact
+),
+metrics as (
     select
         explanation_id,
         scorer,
         role,
-        'all' as stratum,
-        'sample' as weighting,
+        weighting,
+        max_interval,
         unnest([
-            {'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
-                'ci_high': balanced_accuracy_high, 'n': n_scored},
-            {'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
-                'n': n_predicted},
-            {'metric': 'recall', 'value': recall, 'ci_low': recall_low, 'ci_high': recall_high, 'n': n_positive},
-            {'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
-                'ci_high': false_positive_rate_high, 'n': n_negative},
-            {'metric': 'f1', 'value': f1, 'ci_low': f1_low, 'ci_high': f1_high, 'n': n_scored},
-            {'metric': 'auroc', 'value': auroc, 'ci_low': auroc_low, 'ci_high': auroc_high, 'n': n_scored},
-            {'metric': 'average_precision', 'value': average_precision, 'ci_low': null, 'ci_high': null,
-                'n': n_scored}
+            {
+                'metric': 'balanced_accuracy', 'figure': balanced_accuracy, 'low': balanced_accuracy_low,
+                'high': balanced_accuracy_high, 'n': n_scored
+            },
+            {
+                'metric': 'precision', 'figure': precision, 'low': precision_low, 'high': precision_high,
+                'n': n_predicted
+            },
+            {'metric': 'recall', 'figure': recall, 'low': recall_low, 'high': recall_high, 'n': n_positive},
+            {
+                'metric': 'false_positive_rate', 'figure': false_positive_rate, 'low': false_positive_rate_low,
+                'high': false_positive_rate_high, 'n': n_negative
+            },
+            {'metric': 'f1', 'figure': f1, 'low': f1_low, 'high': f1_high, 'n': n_scored},
+            {'metric': 'auroc', 'figure': auroc, 'low': auroc_low, 'high': auroc_high, 'n': n_scored},
+            {'metric': 'average_precision', 'figure': average_precision, 'low': null, 'high': null, 'n': n_scored}
         ], recursive := true)
-    from sample_scores
+    from figures
+),
+told as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        metric,
+        'all' as stratum,
+        weighting,
+        high - low > max_interval as is_wide,
+        if(is_wide, null, figure) as value,
+        if(is_wide, null, low) as ci_low,
+        if(is_wide, null, high) as ci_high,
+        n
+    from metrics
+    where weighting = 'sample' or metric not in ('auroc', 'average_precision')
 ),
 strata as (
     select
-        r.explanation_id,
-        r.scorer,
-        r.role,
-        r.rate as stratum,
+        rate_intervals.explanation_id,
+        rate_intervals.scorer,
+        rate_intervals.role,
+        rate_intervals.rate as stratum,
         'sample' as weighting,
         'accuracy' as metric,
-        if(c.is_covered, r.value, null) as value,
-        if(c.is_covered, r.low, null) as ci_low,
-        if(c.is_covered, r.high, null) as ci_high,
-        r.n
-    from rate_intervals as r
-    join sample_scores as c using (explanation_id, scorer, role)
-    where r.rate not in ('recall', 'specificity', 'precision')
+        if(sample_scores.is_covered, rate_intervals.value, null) as value,
+        if(sample_scores.is_covered, rate_intervals.low, null) as ci_low,
+        if(sample_scores.is_covered, rate_intervals.high, null) as ci_high,
+        rate_intervals.n
+    from rate_intervals
+    join sample_scores using (explanation_id, scorer, role)
+    where rate_intervals.rate not in ('recall', 'specificity', 'precision')
 ),
 ranked as (
     select
-        r.explanation_id,
-        r.scorer,
-        r.role,
-        r.stratum,
+        ranked_scores.explanation_id,
+        ranked_scores.scorer,
+        ranked_scores.role,
+        ranked_scores.stratum,
         'sample' as weighting,
         'auroc' as metric,
-        if(c.is_covered, r.auroc, null) as value,
-        if(c.is_covered, r.auroc_low, null) as ci_low,
-        if(c.is_covered, r.auroc_high, null) as ci_high,
-        r.n
-    from ranked_scores as r
-    join sample_scores as c using (explanation_id, scorer, role)
-    where r.stratum <> 'all'
-),
-population_figures as (
-    select
-        explanation_id,
-        scorer,
-        role,
-        'all' as stratum,
-        'population' as weighting,
-        n_positive + n_negative as n_questions,
-        unnest([
-            {'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
-                'ci_high': balanced_accuracy_high, 'n': n_questions},
-            {'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
-                'n': n_questions},
-            {'metric': 'recall', 'value': recall, 'ci_low': recall_low, 'ci_high': recall_high, 'n': n_positive},
-            {'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
-                'ci_high': false_positive_rate_high, 'n': n_negative},
-            {'metric': 'f1', 'value': f1, 'ci_low': f1_low, 'ci_high': f1_high, 'n': n_questions}
-        ], recursive := true)
-    from population_scores
-),
-population as (
-    select
-        * exclude (n_questions, value, ci_low, ci_high),
-        if(ci_high - ci_low > $scoring_max_interval::double, null, value) as value,
-        if(ci_high - ci_low > $scoring_max_interval::double, null, ci_low) as ci_low,
-        if(ci_high - ci_low > $scoring_max_interval::double, null, ci_high) as ci_high
-    from population_figures
+        if(sample_scores.is_covered, ranked_scores.auroc, null) as value,
+        if(sample_scores.is_covered, ranked_scores.auroc_low, null) as ci_low,
+        if(sample_scores.is_covered, ranked_scores.auroc_high, null) as ci_high,
+        ranked_scores.n
+    from ranked_scores
+    join sample_scores using (explanation_id, scorer, role)
+    where ranked_scores.stratum <> 'all'
 ),
 covered as (
     select
@@ -99,52 +107,29 @@ covered as (
         ], recursive := true)
     from population_scores
 ),
-exact as (
-    select
-        explanation_id,
-        scorer,
-        role,
-        'all' as stratum,
-        'population' as weighting,
-        unnest([
-            {'metric': 'balanced_accuracy', 'value': balanced_accuracy, 'ci_low': balanced_accuracy_low,
-                'ci_high': balanced_accuracy_high, 'n': n_scored},
-            {'metric': 'precision', 'value': precision, 'ci_low': precision_low, 'ci_high': precision_high,
-                'n': n_predicted},
-            {'metric': 'recall', 'value': recall, 'ci_low': recall_low, 'ci_high': recall_high, 'n': n_positive},
-            {'metric': 'false_positive_rate', 'value': false_positive_rate, 'ci_low': false_positive_rate_low,
-                'ci_high': false_positive_rate_high, 'n': n_negative},
-            {'metric': 'f1', 'value': f1, 'ci_low': f1_low, 'ci_high': f1_high, 'n': n_scored}
-        ], recursive := true)
-    from rule_exact
-),
 all_details as (
-    select * from sample
+    select * from told
     union all by name
     select * from strata
     union all by name
     select * from ranked
     union all by name
-    select * from population
-    union all by name
     select * from covered
-    union all by name
-    select * from exact
 )
 select
-    d.explanation_id,
-    e.sae,
-    e.feature,
-    e.explainer,
-    d.scorer,
-    d.role,
-    d.metric,
-    d.stratum,
-    d.weighting,
-    d.value,
-    d.ci_low,
-    d.ci_high,
-    d.n
-from all_details as d
-join explanations as e using (explanation_id)
-order by e.sae, e.feature, d.explanation_id, d.scorer, d.role, d.weighting, d.metric, d.stratum
+    all_details.explanation_id,
+    explanations.sae,
+    explanations.feature,
+    explanations.explainer,
+    all_details.scorer,
+    all_details.role,
+    all_details.metric,
+    all_details.stratum,
+    all_details.weighting,
+    all_details.value,
+    all_details.ci_low,
+    all_details.ci_high,
+    all_details.n
+from all_details
+join explanations using (explanation_id)
+order by sae, feature, explanation_id, scorer, role, weighting, metric, stratum

@@ -5,10 +5,10 @@
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
 with asked as (
-    select s.*, r.route
-    from headline_scores as s
-    join feature_routes as r using (sae, feature)
-    where s.role = 'test'
+    select headline_scores.*, feature_routes.route
+    from headline_scores
+    join feature_routes using (sae, feature)
+    where headline_scores.role = 'test'
 ),
 by_feature as (
     -- Sums of decimals do not depend on the order of the threads.
@@ -54,66 +54,69 @@ spread as (
         explainer,
         scorer,
         sqrt(
-            sum(power(f.value - a.mean, 2)::decimal(38, 15))::double
-            / (any_value(a.n_features) - 1) / any_value(a.n_features)
+            sum(power(by_feature.value - averaged.mean, 2)::decimal(38, 15))::double
+            / (any_value(averaged.n_features) - 1) / any_value(averaged.n_features)
         ) as error
-    from by_feature as f
-    join averaged as a using (sae, route, explainer, scorer)
+    from by_feature
+    join averaged using (sae, route, explainer, scorer)
     group by sae, route, explainer, scorer
 ),
 named_requests as (
-    select s.sae, s.route, s.explainer, s.scorer, p.request_id
-    from asked as s
-    join predictions as p
-        on p.explanation_id = s.explanation_id and p.scorer = s.scorer and p.role = s.role
+    select asked.sae, asked.route, asked.explainer, asked.scorer, predictions.request_id
+    from asked
+    join predictions
+        on predictions.explanation_id = asked.explanation_id
+        and predictions.scorer = asked.scorer
+        and predictions.role = asked.role
     union
-    select s.sae, s.route, s.explainer, s.scorer, e.request_id
-    from asked as s
-    join explanations as e using (explanation_id)
+    select asked.sae, asked.route, asked.explainer, asked.scorer, explanations.request_id
+    from asked
+    join explanations using (explanation_id)
 ),
 costs as (
     select
-        n.sae,
-        n.route,
-        n.explainer,
-        n.scorer,
-        coalesce(sum(r.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
-        coalesce(sum(r.prompt_tokens), 0)::bigint as prompt_tokens,
-        coalesce(sum(r.cached_tokens), 0)::bigint as cached_tokens,
-        coalesce(sum(r.completion_tokens), 0)::bigint as completion_tokens
-    from named_requests as n
+        named_requests.sae,
+        named_requests.route,
+        named_requests.explainer,
+        named_requests.scorer,
+        coalesce(sum(requests.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
+        coalesce(sum(requests.prompt_tokens), 0)::bigint as prompt_tokens,
+        coalesce(sum(requests.cached_tokens), 0)::bigint as cached_tokens,
+        coalesce(sum(requests.completion_tokens), 0)::bigint as completion_tokens
+    from named_requests
     join (
-        select request_id, any_value(cost_usd) as cost_usd, any_value(prompt_tokens) as prompt_tokens,
+        select
+            request_id, any_value(cost_usd) as cost_usd, any_value(prompt_tokens) as prompt_tokens,
             any_value(cached_tokens) as cached_tokens, any_value(completion_tokens) as completion_tokens
         from llm_requests
         group by request_id
-    ) as r using (request_id)
-    group by n.sae, n.route, n.explainer, n.scorer
+    ) as requests using (request_id)
+    group by named_requests.sae, named_requests.route, named_requests.explainer, named_requests.scorer
 )
 select
-    a.sae,
-    a.route,
-    a.explainer,
-    a.scorer,
-    a.metric,
-    a.n_features,
-    a.mean,
-    if(a.mean < t * error, 0, a.mean - t * error) as ci_low,
-    if(a.mean + t * error > 1, 1, a.mean + t * error) as ci_high,
-    a.p10,
-    a.p50,
-    a.p90,
-    a.coverage,
-    a.mean_all_wrong,
-    a.mean_all_right,
-    k.rho as rho_found,
-    coalesce(c.cost_usd, 0) as cost_usd,
-    coalesce(c.prompt_tokens, 0) as prompt_tokens,
-    coalesce(c.cached_tokens, 0) as cached_tokens,
-    coalesce(c.completion_tokens, 0) as completion_tokens
-from averaged as a
+    averaged.sae,
+    averaged.route,
+    averaged.explainer,
+    averaged.scorer,
+    averaged.metric,
+    averaged.n_features,
+    averaged.mean,
+    if(averaged.mean < t * error, 0, averaged.mean - t * error) as ci_low,
+    if(averaged.mean + t * error > 1, 1, averaged.mean + t * error) as ci_high,
+    averaged.p10,
+    averaged.p50,
+    averaged.p90,
+    averaged.coverage,
+    averaged.mean_all_wrong,
+    averaged.mean_all_right,
+    answer_correlations.rho as rho_found,
+    coalesce(costs.cost_usd, 0) as cost_usd,
+    coalesce(costs.prompt_tokens, 0) as prompt_tokens,
+    coalesce(costs.cached_tokens, 0) as cached_tokens,
+    coalesce(costs.completion_tokens, 0) as completion_tokens
+from averaged
 left join spread using (sae, route, explainer, scorer)
 left join student_quantiles using (n_features)
-left join costs as c using (sae, route, explainer, scorer)
-left join answer_correlations as k using (sae, scorer)
+left join costs using (sae, route, explainer, scorer)
+left join answer_correlations using (sae, scorer)
 order by sae, route, explainer, scorer

@@ -1,15 +1,19 @@
--- One row per explanation of SAE $sae that is among the $n best or the $n worst, controls left out: its words, figures,
--- and the test window in which its feature fires most strongly. By the scorer that judged the most explanations,
--- exact rules apart.
+-- One row per explanation of SAE $sae that is among the $n best or the $n worst, controls left out: its words,
+-- figures, and the test window in which its feature fires most strongly. By the scorer that judged the most
+-- explanations, exact rules apart; a feature's other explanations come after those of all features.
 -- A ranking of raw values puts the luckiest first, so it goes by values shrunken towards their mean m,
 --   shrunken = m + t / (t + s) (value - m),
--- s the value's variance by its interval, t that of the true values: the variance of the values less the mean s, at
--- least 0 (Efron and Morris 1975).
+-- s the value's variance by its interval, t that of the true values: the variance of the values less the mean s,
+-- at least 0 (Efron and Morris 1975).
 with own as (
-    select h.*, e.explanation
-    from headline_scores as h
-    join explanations as e using (explanation_id)
-    where h.sae = $sae and h.role = 'test' and h.value is not null and h.explainer not in ('empty', 'other_feature')
+    select headline_scores.*, explanations.explanation
+    from headline_scores
+    join explanations using (explanation_id)
+    where
+        headline_scores.sae = $sae
+        and headline_scores.role = 'test'
+        and headline_scores.value is not null
+        and list_contains($explaining_explainers::varchar[], headline_scores.explainer)
 ),
 judge as (
     select scorer
@@ -29,36 +33,45 @@ judged as (
     from own
     semi join judge using (scorer)
 ),
+in_feature as (
+    select
+        *,
+        row_number() over (partition by feature order by shrunken desc, value desc, explanation_id) as own_best,
+        row_number() over (partition by feature order by shrunken, value, explanation_id desc) as own_worst
+    from judged
+),
 ranked as (
     select
         *,
-        row_number() over (order by shrunken desc, value desc, explanation_id) as from_best,
-        row_number() over (order by shrunken, value, explanation_id desc) as from_worst
-    from judged
+        row_number() over (order by own_best > 1, shrunken desc, value desc, explanation_id) as from_best,
+        row_number() over (order by own_worst > 1, shrunken, value, explanation_id desc) as from_worst
+    from in_feature
 ),
 strongest as (
-    select feature, arg_max(token_ids, (peak, example_id)) as token_ids,
+    select
+        feature,
+        arg_max(token_ids, (peak, example_id)) as token_ids,
         arg_max(activations, (peak, example_id)) as activations
     from examples
     where sae = $sae and role = 'test' and kind = 'activating'
     group by feature
 )
 select
-    r.from_best <= $n as is_best,
-    r.feature,
-    r.explainer,
-    r.explanation,
-    r.scorer,
-    r.metric,
-    r.value,
-    r.low,
-    r.high,
-    r.shrunken,
-    x.f1 as rule_f1,
-    w.token_ids,
-    w.activations
-from ranked as r
-left join scores as x on x.explanation_id = r.explanation_id and x.scorer = 'rule_exact'
-left join strongest as w on w.feature = r.feature
-where r.from_best <= $n or r.from_worst <= $n
-order by r.from_best
+    ranked.from_best <= $n as is_best,
+    ranked.feature,
+    ranked.explainer,
+    ranked.explanation,
+    ranked.scorer,
+    ranked.metric,
+    ranked.value,
+    ranked.low,
+    ranked.high,
+    ranked.shrunken,
+    scores.f1 as rule_f1,
+    strongest.token_ids,
+    strongest.activations
+from ranked
+left join scores on scores.explanation_id = ranked.explanation_id and scores.scorer = 'rule_exact'
+left join strongest on strongest.feature = ranked.feature
+where ranked.from_best <= $n or ranked.from_worst <= $n
+order by ranked.from_best

@@ -5,14 +5,14 @@ with failed as (
     from explanations
     where sae = $sae and status = 'http_error'
     union
-    select p.request_id
-    from predictions as p
-    join explanations as e using (explanation_id)
-    where e.sae = $sae and p.status = 'http_error'
+    select predictions.request_id
+    from predictions
+    join explanations using (explanation_id)
+    where explanations.sae = $sae and predictions.status = 'http_error'
 )
-select r.purpose, min(r.error) as error, count(*) as n_requests
-from llm_requests as r
+select llm_requests.purpose, min(llm_requests.error) as error, count(*) as n_requests
+from llm_requests
 semi join failed using (request_id)
-group by r.purpose, regexp_replace(r.error, '[0-9]+', '#', 'g')
-order by n_requests desc, r.purpose, error
+group by llm_requests.purpose, regexp_replace(llm_requests.error, '[0-9]+', '#', 'g')
+order by n_requests desc, llm_requests.purpose, error
 limit 5

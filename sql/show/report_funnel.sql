@@ -3,9 +3,9 @@ select
     route,
     count(*) as n_features,
     count(*) / sum(count(*)) over () as share,
-    count(s.feature) as n_selected
+    count(selected_features.feature) as n_selected
 from feature_routes
-left join selected_features as s using (sae, feature)
+left join selected_features using (sae, feature)
 where sae = $sae
 group by route
 order by n_features desc

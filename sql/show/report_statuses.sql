@@ -1,6 +1,6 @@
 -- One row per explainer and status of SAE $sae, controls left out: how many explanations.
 select explainer, status, count(*) as n
 from explanations
-where sae = $sae and explainer not in ('empty', 'other_feature')
+where sae = $sae and list_contains($explaining_explainers::varchar[], explainer)
 group by explainer, status
 order by explainer, status = 'ok' desc, n desc, status

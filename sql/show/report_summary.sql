@@ -1,26 +1,35 @@
--- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens, controls last; and for
--- a scorer with AUROC its mean against the windows that hold a token of the feature, which words alone cannot tell.
+-- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens, controls (whom
+-- the config does not name) last; and for a scorer with AUROC its mean against the windows that hold a token of
+-- the feature, which words alone cannot tell.
 with same_token as (
-    select d.scorer, d.explainer, r.route, avg(d.value) as same_token_auroc
-    from score_details as d
-    join feature_routes as r using (sae, feature)
-    where d.sae = $sae and d.role = 'test' and d.metric = 'auroc' and d.stratum = 'same_token'
-    group by d.scorer, d.explainer, r.route
+    select
+        score_details.scorer,
+        score_details.explainer,
+        feature_routes.route,
+        avg(score_details.value) as same_token_auroc
+    from score_details
+    join feature_routes using (sae, feature)
+    where score_details.sae = $sae and role = 'test' and metric = 'auroc' and stratum = 'same_token'
+    group by score_details.scorer, score_details.explainer, feature_routes.route
 )
 select
-    s.scorer,
-    s.metric,
-    s.explainer,
-    s.route,
-    s.n_features,
-    s.mean,
-    s.ci_low,
-    s.ci_high,
-    t.same_token_auroc,
-    s.coverage,
-    s.prompt_tokens,
-    s.rho_found
-from summary as s
-left join same_token as t using (scorer, explainer, route)
-where s.sae = $sae
-order by s.scorer, s.explainer in ('empty', 'other_feature'), s.explainer, s.route
+    summary.scorer,
+    summary.metric,
+    summary.explainer,
+    summary.route,
+    summary.n_features,
+    summary.mean,
+    summary.ci_low,
+    summary.ci_high,
+    same_token.same_token_auroc,
+    summary.coverage,
+    summary.prompt_tokens,
+    summary.rho_found
+from summary
+left join same_token using (scorer, explainer, route)
+where summary.sae = $sae
+order by
+    summary.scorer,
+    not list_contains($explaining_explainers::varchar[], summary.explainer),
+    summary.explainer,
+    summary.route

@@ -1,5 +1,5 @@
--- One row per feature: what is known of it in words. An LLM's explanation goes before a rule, and a rule that was
--- not asked to stand for the feature is said to be one.
+-- One row per feature: what is known of it in words, by an explainer of the config (all others are controls). An
+-- LLM's explanation goes before a rule, and a rule that was not asked to stand for the feature is said to be one.
 with worded as (
     select
         sae,
@@ -10,20 +10,27 @@ with worded as (
             order by explainer = 'rule', explainer, draw
         ) as place
     from explanations
-    where status = 'ok' and explainer not in ('empty', 'other_feature')
+    where status = 'ok' and list_contains($explaining_explainers::varchar[], explainer)
 ),
 rules as (
     select sae, feature, rule, train_f1 from feature_rules where is_chosen
 )
 select
-    r.sae,
-    r.feature,
-    r.route,
+    feature_routes.sae,
+    feature_routes.feature,
+    feature_routes.route,
     coalesce(
-        w.explanation,
-        if(r.route = 'rule', u.rule, format('(not explained; its best rule, F1 {:.2f}: {})', u.train_f1, u.rule)),
+        worded.explanation,
+        if(
+            feature_routes.route = 'rule',
+            rules.rule,
+            format('(not explained; its best rule, F1 {:.2f}: {})', rules.train_f1, rules.rule)
+        ),
         '(not explained)'
     ) as words
-from feature_routes as r
-left join worded as w on w.sae = r.sae and w.feature = r.feature and w.place = 1
-left join rules as u on u.sae = r.sae and u.feature = r.feature
+from feature_routes
+left join worded
+    on worded.sae = feature_routes.sae
+    and worded.feature = feature_routes.feature
+    and worded.place = 1
+left join rules on rules.sae = feature_routes.sae and rules.feature = feature_routes.feature

@@ -20,12 +20,13 @@ from benchmarks.synthetic import (
 )
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import sort_keys
-from pipeline.compiled.registry import COMPILED, compiled_rows, counts_firings
+from pipeline.compiled.rows import compiled_rows
 from pipeline.compiled.segments import order_segments
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import Bucket, open_places
 from pipeline.firings.store import BUCKET_FEATURES, write_activations
 from pipeline.make_table import make_table, read_rows
+from pipeline.tables.compiled import COMPILED, counts_firings
 from pipeline.tables.stages import STAGES
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compiled import registry
-from pipeline.compiled.registry import COMPILED, compiled_sources, source_text
+from pipeline.tables import compiled
+from pipeline.tables.compiled import COMPILED, compiled_sources, source_text
 from pipeline.tables.sql import SQL_FOLDER, sql_text
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import SourceHashes, stage_hash
@@ -60,7 +60,7 @@ def test_changed_code_makes_new_versions_of_its_tables_and_of_what_follows(
         return {table: stage_hash(config, table, SourceHashes(), config.sae_names[0]) for table in STAGES}
 
     before = hashes()
-    monkeypatch.setattr(registry, "source_text", lambda name: source_text(name) + "# x\n" * (name == module))
+    monkeypatch.setattr(compiled, "source_text", lambda name: source_text(name) + "# x\n" * (name == module))
     after = hashes()
     expected = set(own)
     for table, stage in STAGES.items():

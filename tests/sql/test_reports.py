@@ -95,9 +95,9 @@ def ranked_database(scores):
 
 def test_the_best_explanation_is_no_lucky_one():
     told = [(f"e{i}", "default", "detection", 0.5 + 0.05 * i, 0.02) for i in range(6)]
-    lucky = ("e9", "keywords", "detection", 0.9, 0.5)
-    control = ("e7", "empty", "detection", 0.99, 0.01)
-    rows = ranked_database([*told, lucky, control]).rows("report_best", n=2)
+    lucky = ("e9", "rule", "detection", 0.9, 0.5)
+    controls = [(f"e{i}", name, "detection", 0.99, 0.01) for i, name in ((7, "empty"), (8, "a_control_to_come"))]
+    rows = ranked_database([*told, lucky, *controls]).rows("report_best", n=2)
     assert [row["explanation"] for row in rows if row["is_best"]] == ["e5", "e4"]
     assert [row["explanation"] for row in rows if not row["is_best"]] == ["e1", "e0"]
     [shrunken] = [row["shrunken"] for row in rows if row["explanation"] == "e5"]

@@ -1,10 +1,13 @@
 -- One row per feature of the batch that fires in train documents: the tokens that it fires on and the words around
 -- them that stand out against the corpus, as a sentence.
--- Of each token, in letters of one case and without its spaces: n_own of the feature's n_all_own strong firings are on it,
--- and it is n of the n_all tokens of the train documents. Of each word: it stands in n_own of the feature's n_all_own
--- windows, and in n of the n_all train slots; once a window, as a text that repeats a word says little more.
--- Both by log-odds with an informative Dirichlet prior of the corpus's own shares (Monroe et al. 2008, eq. 16 to 22):
---   a = prior n / n_all, o1 = (n_own + a) / (n_all_own + prior - n_own - a), o2 likewise of what is not the feature's,
+-- Of each token, in letters of one case and without its spaces: n_own of the feature's n_all_own strong firings
+-- are on it, and it is n of the n_all tokens of the train documents. Of each word: it stands in n_own of the
+-- feature's n_all_own windows, and in n of the n_all train slots; once a window, as a text that repeats a word
+-- says little more.
+-- Both by log-odds with an informative Dirichlet prior of the corpus's own shares (Monroe et al. 2008, eq. 16 to
+-- 22):
+--   a = prior n / n_all, o1 = (n_own + a) / (n_all_own + prior - n_own - a),
+--   o2 likewise of what is not the feature's,
 --   z = (ln o1 - ln o2) / sqrt(1 / (n_own + a) + 1 / (n - n_own + a))
 with pieces as (
     -- A token that is a part of a character ends a word. Spaces and line ends alone are spelled.
@@ -30,12 +33,13 @@ fired_tokens as (
 ),
 slot_tokens as (
     select
-        s.slot,
-        unnest(c.token_ids[s.start + 1 : s.start + s.n_tokens]) as token_id,
-        unnest(range(s.n_tokens)) as place
-    from candidate_slots as s
-    join contexts as c using (context_id)
-    where s.role = 'train'
+        candidate_slots.slot,
+        unnest(contexts.token_ids[candidate_slots.start + 1 : candidate_slots.start + candidate_slots.n_tokens])
+            as token_id,
+        unnest(range(candidate_slots.n_tokens)) as place
+    from candidate_slots
+    join contexts using (context_id)
+    where candidate_slots.role = 'train'
 ),
 slot_texts as (
     select slot, string_agg(piece, '' order by place) as slot_text
@@ -57,6 +61,11 @@ windows as (
     from batch_index
     where role = 'train' and kind = 'activating' and draw <= $explaining_keywords_windows
 ),
+window_counts as (
+    select feature, count(*) as n_windows
+    from windows
+    group by feature
+),
 window_words as (
     select feature, word, count(*) as n_own
     from windows
@@ -77,15 +86,15 @@ counted as (
     union all
     select
         'word' as kind,
-        w.feature,
-        w.word,
-        w.n_own,
-        c.n,
-        t.n_windows,
+        window_words.feature,
+        window_words.word,
+        window_words.n_own,
+        word_counts.n,
+        window_counts.n_windows,
         (select count(*) from slot_texts)
-    from window_words as w
-    join word_counts as c using (word)
-    join (select feature, count(*) as n_windows from windows group by feature) as t using (feature)
+    from window_words
+    join word_counts using (word)
+    join window_counts using (feature)
 ),
 judged as (
     select
@@ -94,7 +103,8 @@ judged as (
         keyword,
         $explaining_keywords_prior::double * n / n_all as a,
         ln((n_own + a) / (n_all_own + $explaining_keywords_prior::double - n_own - a))
-        - ln((n - n_own + a) / (n_all - n_all_own + $explaining_keywords_prior::double - n + n_own - a)) as log_odds,
+        - ln((n - n_own + a) / (n_all - n_all_own + $explaining_keywords_prior::double - n + n_own - a))
+            as log_odds,
         log_odds / sqrt(1 / (n_own + a) + 1 / (n - n_own + a)) as z
     from counted
 ),
@@ -107,21 +117,28 @@ tokens_that_stand_out as (
 words_that_stand_out as (
     -- A word that begins with one of the tokens says nothing new.
     select *, row_number() over (partition by feature order by z desc, keyword) as place
-    from judged as j
+    from judged
     where
         kind = 'word'
         and z >= $explaining_keywords_min_z::double
         and not exists (
-            from tokens_that_stand_out as t where t.feature = j.feature and starts_with(j.keyword, t.keyword)
+            from tokens_that_stand_out
+            where tokens_that_stand_out.feature = judged.feature
+                and starts_with(judged.keyword, tokens_that_stand_out.keyword)
         )
     qualify place <= $explaining_keywords_n_words
+),
+keywords as (
+    select * from tokens_that_stand_out
+    union all
+    select * from words_that_stand_out
 ),
 listed as (
     select
         feature,
         string_agg(to_json(keyword)::varchar, ', ' order by place) filter (kind = 'token') as token_list,
         string_agg(to_json(keyword)::varchar, ', ' order by place) filter (kind = 'word') as word_list
-    from (select * from tokens_that_stand_out union all select * from words_that_stand_out)
+    from keywords
     group by feature
 )
 select feature, 'fires on ' || token_list || coalesce('; among the words ' || word_list, '') as explanation

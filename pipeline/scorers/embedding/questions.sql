@@ -1,16 +1,16 @@
--- One row per question: how like is this test window to the explanation? Every test window of the feature's examples,
--- with its tokens and the explanation's words.
+-- One row per question: how like is this test window to the explanation? Every test window of the feature's
+-- examples, with its tokens and the explanation's words.
 select
-    e.explanation_id,
-    e.feature,
-    md5(concat_ws(' ', e.explanation_id, 'embedding', x.example_id)) as question_id,
-    x.example_id,
+    scored_explanations.explanation_id,
+    scored_explanations.feature,
+    md5(concat_ws(' ', scored_explanations.explanation_id, 'embedding', examples.example_id)) as question_id,
+    examples.example_id,
     null::int[] as marked,
-    x.kind = 'activating' as label,
-    x.draw,
-    x.token_ids,
-    e.explanation
-from scored_explanations as e
-join examples as x using (feature)
-where x.role = 'test'
-order by e.feature, e.explanation_id, question_id
+    examples.kind = 'activating' as label,
+    examples.draw,
+    examples.token_ids,
+    scored_explanations.explanation
+from scored_explanations
+join examples using (feature)
+where examples.role = 'test'
+order by scored_explanations.feature, scored_explanations.explanation_id, question_id

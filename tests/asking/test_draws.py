@@ -4,8 +4,9 @@ import threading
 from collections import Counter
 
 from llm.oracle import Oracle, Reply, last_message
+
+from pipeline.asking.draws import ask_draws
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.draws import ask_draws
 from pipeline.llm.server.client import OpenAIClient
 
 USELESS = [Reply(fault="refuse"), Reply("cut", fault="truncate"), Reply("nonsense")]

