@@ -53,8 +53,9 @@ def explain(name: str, **explaining: Any) -> list[Request]:
 
 def rendered() -> Iterator[tuple[str, list[Request]]]:
     """What plug-ins ask, by the name of its snapshot: that of the plug-in, and the way in which it asks."""
-    for name in find_plugins("explainers"):
-        if asked := explain(name):
+    for name, plugin in find_plugins("explainers").items():
+        if list(plugin.path.glob("*.txt")):
+            asked = explain(name)
             yield name, asked
             yield f"{name}_activations", explain(name, show_activations=True)
     for name, plugin in find_plugins("scorers").items():
