@@ -16,7 +16,7 @@ from pipeline.config.features import (
     SelectionConfig,
 )
 from pipeline.config.file import load_config
-from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, MachineConfig
+from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, LLM_VARIABLE, MachineConfig
 from pipeline.config.scoring import ScoringConfig
 from pipeline.config.section import Section
 from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
@@ -24,6 +24,7 @@ from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
 __all__ = [
     "DEVICE_VARIABLE",
     "LAKE_VARIABLE",
+    "LLM_VARIABLE",
     "BudgetConfig",
     "Config",
     "CorpusConfig",

@@ -107,8 +107,10 @@ def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def multiply(rows: Tensor, weight: Tensor) -> Tensor:
-    """The exact product int32 [n, n_out] of int8 rows [n, n_in] and weights [n_out, n_in]."""
+    """The product [n, n_out] of int8 rows [n, n_in] and weights [n_out, n_in]; where it can be, exact in int32."""
     n = len(rows)
+    if rows.device.type not in {"cpu", "cuda"}:  # Apple's GPUs multiply no integers
+        return rows.float() @ weight.float().t()
     if rows.is_cuda and n < _LEAST_ROWS:
         rows = nn.functional.pad(rows, (0, 0, 0, _LEAST_ROWS - n))
     return torch._int_mm(rows, weight.t())[:n]
