@@ -200,8 +200,9 @@ def _read_whole(model: Any, reader: Reader, batches: Sequence[ContextBatch]) -> 
     try:
         for batch in batches:
             model(input_ids=batch.token_ids, use_cache=False)
-            indices, activations = reader.coder.encode(states.pop().flatten(0, 1))
-            latents = torch.zeros(len(indices), reader.coder.n_features).scatter_(-1, indices, activations)
+            tokens, features, activations = reader.coder.encode(states.pop().flatten(0, 1))
+            latents = torch.zeros(batch.token_ids.numel(), reader.coder.n_features)
+            latents[tokens, features] = activations
             latents = latents.view(*batch.token_ids.shape, -1)
             latents.abs().gt(1e-5).nonzero()
             latents[latents.abs() > 1e-5]

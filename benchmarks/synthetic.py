@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipeline.config import Config
 from pipeline.firings.store import FiringBuffer, Firings
 from pipeline.lake import Lake
+from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 
 Kind = Literal["background", "unigram", "token_set", "previous_token", "positional", "dense", "dead"]
@@ -122,9 +123,9 @@ def write_corpus(lake: Lake, size: Size) -> None:
     for shard in range(size.shards):
         make_table(lake, "contexts", shard=shard, bos_token_id=[])
     make_table(lake, "slots")
-    row = {"sae": [SAE], "hookpoint": ["layers.0"], "format": ["synthetic"], "d_in": [768]}
-    row |= {"n_features": [size.n_features], "source": ["synthetic"], "weights_hash": ["synthetic"]}
-    lake.write("saes", pa.table(row), sae=SAE)
+    row = {"sae": SAE, "hookpoint": "layers.0", "format": "synthetic", "d_in": 768, "n_features": size.n_features}
+    row |= {"source": "synthetic", "weights_hash": "synthetic"}
+    lake.write("saes", pa.Table.from_pylist([row], schema=TABLES["saes"].schema), sae=SAE)
 
 
 def plan_features(size: Size, seed: int = 0) -> Plan:

@@ -45,14 +45,14 @@ class SaeConfig(Section):
 
     name: Name = Field(description="Its name in every table")
     source: str = Field(
-        description="Folder with its files, or `hf://OWNER/REPO[@REVISION]/FOLDER` on the hub; "
-        "`config/demo-sae/layers.9` ships with latentlake"
+        description="Folder or file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID` "
+        "where sae-lens is installed ([formats](sae-formats.md)); `config/demo-sae/layers.9` ships with latentlake"
     )
     hookpoint: str = Field(
         description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
-    format: str | None = Field(None, description="Layout of its files, by name; found out if left out")
+    format: str | None = Field(None, description="Layout of its files, by name; told from them if left out")
 
     @model_validator(mode="after")
     def _format_is_known(self) -> Self:

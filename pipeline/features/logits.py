@@ -40,8 +40,11 @@ def write_feature_logits(lake: Lake, sae: str) -> Published:
     """
     lake.require("saes", "tokens")
     config, own = lake.config, lake.config.sae(sae)
-    decoder = load_sparse_coder(own.source, own.format).decoder
+    coder = load_sparse_coder(own.source, own.format)
+    decoder = coder.decoder
     path = path_to_logits(config.subject, own.hookpoint, decoder.shape[1])
+    if path == "direct" and coder.reads == "input" and not coder.transcodes:
+        path = "none"  # its directions are of what the block is given, and not of what it adds
     columns: list[pa.Array] = [pa.nulls(len(decoder))] * 2
     figures: dict[str, float | int | str] = {"path": path}
     if path != "none":

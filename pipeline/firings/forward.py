@@ -18,8 +18,9 @@ from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.store import FiringBuffer, Firings, count_rows
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.sae import SparseCoder, load_sparse_coder, sae_format
+from pipeline.sae import SparseCoder, load_sparse_coder
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.tables import TABLES
 
 
 def write_saes(lake: Lake) -> list[Published]:
@@ -27,16 +28,26 @@ def write_saes(lake: Lake) -> list[Published]:
     published = []
     for sae in lake.config.saes:
         coder = load_sparse_coder(sae.source, sae.format)
+        lowest, highest = coder.threshold_range or (None, None)
         row = {
-            "sae": [sae.name],
-            "hookpoint": [sae.hookpoint],
-            "format": [sae_format(sae.source, sae.format)],
-            "d_in": [coder.d_in],
-            "n_features": [coder.n_features],
-            "source": [sae.source],
-            "weights_hash": [lake.hashes.saes[sae.name]],
+            "sae": sae.name,
+            "hookpoint": sae.hookpoint,
+            "format": coder.format,
+            "architecture": coder.architecture,
+            "d_in": coder.d_in,
+            "n_features": coder.n_features,
+            "k": coder.k,
+            "threshold_min": lowest,
+            "threshold_max": highest,
+            "normalisation": coder.normalisation,
+            "folded": coder.folded,
+            "declared_l0": coder.declared_l0,
+            "source": sae.source,
+            "revision": coder.revision,
+            "weights_hash": lake.hashes.saes[sae.name],
         }
-        published.append(lake.write("saes", pa.table(row), sae=sae.name))
+        rows = pa.Table.from_pylist([row], schema=TABLES["saes"].schema)
+        published.append(lake.write("saes", rows, sae=sae.name))
     return published
 
 
@@ -164,14 +175,12 @@ def encode_batch(
                 f"hookpoint '{reader.hookpoint.module}' of '{subject.name}' gave values that are no numbers; "
                 "try subject.dtype float32"
             )
-        fires = (encoding.activations > 0).cpu()  # a kept value may be 0, which is no firing
-        width = fires.shape[1]
         yield (
             name,
             Firings(
-                encoding.indices.cpu()[fires].to(torch.int32).numpy(),
-                token_index[:, None].expand(-1, width)[fires].numpy(),
-                encoding.activations.cpu()[fires].numpy(),
+                encoding.features.to(torch.int32).cpu().numpy(),
+                token_index[encoding.tokens.cpu()].numpy(),
+                encoding.activations.cpu().numpy(),
             ),
         )
 

@@ -107,7 +107,10 @@ def _fix_corpus(lake: Lake, source: TextSource, known: dict[str, Any]) -> None:
 
 def _fix_sae(sae: SaeConfig, known: dict[str, Any]) -> None:
     recorded = known.get(sae.name)
-    content = _fingerprint(sae_files(sae.source, sae.format), (recorded or {}).get("files", {}))
+    files = sae_files(sae.source, sae.format)
+    content = _fingerprint(list(files.paths.values()), (recorded or {}).get("files", {}))
+    if files.overrides:
+        content["digest"] = _digest([content["digest"], json.dumps(files.overrides, sort_keys=True)])
     if recorded and recorded["digest"] != content["digest"]:
         raise SaeError(
             f"SAE '{sae.name}' at '{sae.source}' is not the one that this lake was made with; give the new one "

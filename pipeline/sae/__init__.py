@@ -1,6 +1,6 @@
 """Sparse autoencoders: every file format becomes one `SparseCoder`."""
 
-from pipeline.sae.coder import Encoding, SparseCoder
-from pipeline.sae.load import fetch_sae, load_sparse_coder, sae_files, sae_format
+from pipeline.sae.coder import RELU, Encoding, GroupMax, JumpReLU, SparseCoder, TopK
+from pipeline.sae.load import load_sparse_coder, sae_files
 
-__all__ = ["Encoding", "SparseCoder", "fetch_sae", "load_sparse_coder", "sae_files", "sae_format"]
+__all__ = ["RELU", "Encoding", "GroupMax", "JumpReLU", "SparseCoder", "TopK", "load_sparse_coder", "sae_files"]

@@ -1,102 +1,141 @@
-"""Find a sparse autoencoder's files, tell their format, and load them without executing anything."""
+"""Find a sparse autoencoder's files, tell their format by names and contents, and load them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae.coder import SparseCoder
-from pipeline.shipped import find
-
-HUB_PREFIX = "hf://"
+from pipeline.sae.files import SaeFiles
+from pipeline.sae.sources import Source, fetch
 
 
 class Format(Protocol):
     """A plug-in: a module of `pipeline/sae/formats`.
 
+    It may also have `OPTIONAL_FILES`, names of files that may be left out, and, where others have files of these
+    names too, `is_format(files: SaeFiles) -> bool`, which tells from the contents.
+
     Attributes:
-        FILES: The names of its files in an SAE's folder, by which it is known.
+        FILES: Names or patterns of the files of an SAE, below its folder, by which it is known.
     """
 
     FILES: Sequence[str]
 
-    def load(self, folder: Path, files: Sequence[Path]) -> SparseCoder:
-        """The coder in these files of a folder, float32. Raises SaeError if they are damaged or do not fit."""
+    def load(self, files: SaeFiles) -> SparseCoder:
+        """The coder in these files, float32. Raises SaeError if they are damaged or do not fit each other."""
         ...
 
 
-def load_sparse_coder(path: Path | str, format: str | None = None) -> SparseCoder:
-    """Load a sparse autoencoder from a folder, or from `hf://OWNER/REPO[@REVISION]/FOLDER`, in float32.
+def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: str | None = None) -> SparseCoder:
+    """Load a sparse autoencoder, in float32; it says which format it had.
 
     Args:
-        path: Where its files are.
-        format: Their layout; found out by the files' names if left out.
+        path: A folder or a file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID`.
+        format: The layout of its files; told from their names and contents if left out.
+        hookpoint: Its place in the model: of a folder with a folder for each, that one is loaded; a coder whose
+            files do not name its place is given this one.
 
     Raises:
-        SaeError: The files are missing, damaged, of an unknown format, or do not fit each other.
+        SaeError: The files are missing, damaged, of an unknown or another format, or do not fit each other.
     """
-    folder = fetch_sae(str(path))
-    name, files = _find_files(folder, format)
-    return _load_format(name).load(folder, files)
+    name, files = _find_files(str(path), format, hookpoint)
+    coder = _formats()[name].load(files)
+    return replace(
+        coder,
+        format=name,
+        revision=files.revision,
+        hookpoint=coder.hookpoint or hookpoint,
+        declared_l0=coder.declared_l0 or files.overrides.get("l0"),
+    )
 
 
-def sae_files(source: str, format: str | None = None) -> list[Path]:
+def sae_files(source: str, format: str | None = None) -> SaeFiles:
     """The files that make up a sparse autoencoder. Raises SaeError if they are not there."""
-    return _find_files(fetch_sae(source), format)[1]
+    return _find_files(source, format, None)[1]
 
 
-def sae_format(source: str, format: str | None = None) -> str:
-    """The name of a sparse autoencoder's format, as it is given or found. Raises SaeError if there is none."""
-    return format or _find_files(fetch_sae(source), format)[0]
-
-
-def _find_files(folder: Path, format: str | None) -> tuple[str, list[Path]]:
-    """The format of the files in a folder, and these."""
-    if not folder.is_dir():
-        raise SaeError(f"no folder '{folder}' for an SAE; set saes.source to one with its files")
-    wanted = [format] if format else list(find_plugins("formats"))
-    missing = {}
-    for name in wanted:
-        files = [folder / file for file in _load_format(name).FILES]
-        missing[name] = [path.name for path in files if not path.is_file()]
-        if not missing[name]:
+def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple[str, SaeFiles]:
+    """The format of a source, and its files; those of another format than asked for are named as what they are."""
+    formats = _formats()
+    if format is not None:
+        formats = {find_plugin("formats", format).name: formats[format], **formats}  # its own word comes first
+    names = {name for each in formats.values() for name in _patterns(each) if "*" not in name}
+    fetched = fetch(source, sorted(names))
+    path = fetched.path
+    if hookpoint and (path / hookpoint).is_dir():
+        path /= hookpoint
+    if not path.exists():
+        raise SaeError(f"no folder or file '{path}' for an SAE; set saes.source to one with its files")
+    complete = {}
+    for name, each in formats.items():
+        if (files := _match(path, each, fetched)) is not None:
+            complete[name] = files
+    for name, files in complete.items():
+        is_format = getattr(formats[name], "is_format", None)
+        if is_format is None or is_format(files):
+            if format not in {None, name}:
+                raise SaeError(f"SAE '{path}' is of format {name}, not {format}; set saes.format to {name}")
             return name, files
-    known = ", ".join(f"{name}, with {' and '.join(_load_format(name).FILES)}" for name in wanted)
-    lacking = min(missing.values(), key=len)
-    raise SaeError(f"SAE folder '{folder}' lacks {' and '.join(lacking)} (known format: {known})")
+    if format in complete:
+        return format, complete[format]  # to be told by its `load` what is wrong
+    raise SaeError(_explain(path, {format: formats[format]} if format else formats))
 
 
-def _load_format(name: str) -> Format:
-    module: Format = find_plugin("formats", name).load()
-    return module
+def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
+    """The files of a format at a path, which names their folder or one of them; None unless all are there."""
+    folder, given = path, ""
+    if path.is_file():
+        given = next((pattern for pattern in format.FILES if path.match(pattern)), "")
+        if not given:
+            return None
+        folder = path.parents[given.count("/")]
+    paths = {}
+    for pattern in _patterns(format):
+        found = [path] if pattern == given else _files(folder, pattern)
+        if len(found) == 1:
+            paths[pattern] = found[0]
+        elif pattern in format.FILES:
+            return None
+    return SaeFiles(folder, paths, fetched.overrides, fetched.revision)
 
 
-def fetch_sae(source: str) -> Path:
-    """The local folder of a source; from the hub it is downloaded into the hub's own cache.
-
-    Raises SaeError where the hub cannot be reached or does not have it.
-    """
-    if not source.startswith(HUB_PREFIX):
-        return find(source)
-    repository, revision, folder = _split_hub(source)
-    from huggingface_hub import snapshot_download
-
-    try:
-        root = snapshot_download(repository, revision=revision, allow_patterns=f"{folder}/*")
-    except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
-        raise SaeError(
-            f"SAE '{source}' cannot be fetched from the Hugging Face hub ({type(error).__name__}); it needs a "
-            "connection, or a local folder as saes.source"
-        ) from None
-    return Path(root) / folder
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(file for file in folder.glob(pattern) if file.is_file())
 
 
-def _split_hub(source: str) -> tuple[str, str | None, str]:
-    """Repository, revision and folder of `hf://OWNER/REPO[@REVISION]/FOLDER`."""
-    owner, _, rest = source.removeprefix(HUB_PREFIX).partition("/")
-    name, _, folder = rest.partition("/")
-    name, _, revision = name.partition("@")
-    if not (owner and name and folder):
-        raise SaeError(f"'{source}' names no folder on the hub; write hf://OWNER/REPO[@REVISION]/FOLDER")
-    return f"{owner}/{name}", revision or None, folder
+def _explain(path: Path, formats: Mapping[str, Format]) -> str:
+    """Why what is at a path is no SAE of these formats."""
+    for kind, pattern in _UNREADABLE.items():
+        if path.match(pattern) or _files(path, pattern):
+            return f"SAE '{path}' is {kind}, whose features do not fire as those of one SAE at one place do"
+    for name, each in formats.items():
+        several = [file for pattern in each.FILES for file in _files(path, pattern) if "*" in pattern]
+        if len(several) > 1:
+            return f"'{path}' holds {len(several)} SAEs (format {name}); name one, such as '{several[0].name}'"
+    known = "; ".join(f"{name}: {' and '.join(each.FILES)}" for name, each in formats.items())
+    lacking = {
+        name: [pattern for pattern in each.FILES if not _files(path, pattern)] for name, each in formats.items()
+    }
+    nearest = min(lacking, key=lambda name: len(lacking[name]) / len(formats[name].FILES))
+    if path.is_dir() and (len(formats) == 1 or len(lacking[nearest]) < len(formats[nearest].FILES)):
+        return f"SAE folder '{path}' lacks {' and '.join(lacking[nearest])} (format {nearest})"
+    return f"'{path}' is no SAE of a known format ({known})"
+
+
+_UNREADABLE = {
+    "a cross-layer transcoder": "W_enc_*.safetensors",
+    "a crosscoder or a cross-layer transcoder": "params_layer_*.safetensors",
+    "a temporal SAE": "latest_ckpt.safetensors",
+}
+"""What is published and cannot be read, by a pattern of its files."""
+
+
+def _formats() -> dict[str, Format]:
+    return {name: plugin.load() for name, plugin in find_plugins("formats").items()}
+
+
+def _patterns(format: Format) -> list[str]:
+    return [*format.FILES, *getattr(format, "OPTIONAL_FILES", ())]

@@ -2,7 +2,20 @@
 
 import pyarrow as pa
 
-from pipeline.tables.schema import CONTEXT_ID, DOC_ID, ROLE, SAE, SHARD, Column, Law, Table, count, flag, text
+from pipeline.tables.schema import (
+    CONTEXT_ID,
+    DOC_ID,
+    ROLE,
+    SAE,
+    SHARD,
+    Column,
+    Law,
+    Table,
+    count,
+    flag,
+    number,
+    text,
+)
 
 CORPUS = (
     Table(
@@ -12,9 +25,20 @@ CORPUS = (
             SAE,
             text("hookpoint", "module path below the base model whose output it reads"),
             text("format", "layout of its files"),
+            text("architecture", "what its files call it: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …"),
             Column("d_in", pa.int32(), "width of its input"),
             Column("n_features", pa.int32(), "number of its features"),
+            Column("k", pa.int32(), "features kept a token; null where a threshold decides"),
+            number("threshold_min", "lowest threshold of a feature, 0 for a ReLU; null where k decides"),
+            number("threshold_max", "highest threshold of a feature"),
+            text(
+                "normalisation",
+                "what is done to its input: `none`, `centred`, `layer_norm` or `constant_norm_rescale`",
+            ),
+            text("folded", "what was multiplied into its weights when they were loaded; null where nothing was"),
+            number("declared_l0", "firings a token as its files or their folder declare; null where they do not"),
             text("source", "where its files come from"),
+            text("revision", "commit of its files on the hub; null where they are local"),
             text("weights_hash", "SHA-256 over its files"),
         ),
         ("sae",),

@@ -56,16 +56,21 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_neighbours": ["saes"],
         "estimate": [
             *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_routes"),
-            *("feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
+            *("feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots", "tokens"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
             *("activations", "contexts", "documents", "example_index", "feature_neighbours", "feature_stats"),
             *("selected_features", "slots"),
         ],
-        "explanations": ["examples", "feature_routes", "feature_rules", "selected_features", "tokens"],
+        "explanations": [
+            *("contexts", "documents", "example_index", "examples", "feature_routes", "feature_rules"),
+            *("feature_tokens", "selected_features", "slots", "tokens"),
+        ],
         "fuzzing_pairs": ["examples", "feature_stats"],
-        "predictions": ["examples", "explanations", "feature_routes", "fuzzing_pairs", "tokens"],
+        "predictions": [
+            *("examples", "explanations", "feature_routes", "fuzzing_pairs", "selected_features", "tokens"),
+        ],
         "scores": JUDGED,
         "score_details": JUDGED,
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],

@@ -1,64 +1,25 @@
 """What every SAE format has to do: known by its files, loaded in float32, refused in one sentence if damaged."""
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-from tiny import WIDTH, write_sparsify
-from torch import Tensor
+from sae_layouts import LAYOUTS, Weights, fired, random_inputs, random_weights, same_firings
 
 from pipeline.errors import SaeError
-from pipeline.plugins import find_plugins
-from pipeline.sae import load_sparse_coder, sae_files, sae_format
+from pipeline.plugins import find_plugin, find_plugins
+from pipeline.sae import load_sparse_coder, sae_files
 
-N_FEATURES, K = 48, 5
-
-
-class Weights(NamedTuple):
-    """Weights of an SAE: encoder and decoder [n, d_in], bias [n], b_dec [d_in]; k are kept a token."""
-
-    encoder: Tensor
-    bias: Tensor
-    decoder: Tensor
-    b_dec: Tensor
-    k: int
-
-
-class Layout(NamedTuple):
-    """How a format's file is written in these tests, and what an SAE of it must make of x [n_tokens, d_in]."""
-
-    write: Callable[[Path, Weights], object]
-    firings: Callable[[Weights, Tensor], Tensor]
-
-
-def largest_k(weights: Weights, x: Tensor) -> Tensor:
-    """relu((x - b_dec) W^T + bias) in float64, the k largest of each row, else 0: [n_tokens, n]."""
-    centred = x.double() - weights.b_dec.double()
-    pre = (centred @ weights.encoder.double().T + weights.bias.double()).relu()
-    kept = pre.topk(weights.k, dim=-1)
-    return torch.zeros_like(pre).scatter(1, kept.indices, kept.values)
-
-
-LAYOUTS = {"sparsify": Layout(lambda folder, weights: write_sparsify(folder, *weights), largest_k)}
-"""By the format's name: a new one needs its line here."""
+N_FEATURES, WIDTH, K = 48, 32, 5
 
 
 @pytest.fixture
 def weights() -> Weights:
-    generator = torch.Generator().manual_seed(5)
-    encoder = torch.randn(N_FEATURES, WIDTH, generator=generator)
-    return Weights(
-        encoder,
-        torch.randn(N_FEATURES, generator=generator) / 8,
-        torch.nn.functional.normalize(encoder, dim=1),
-        torch.randn(WIDTH, generator=generator) / 8,
-        K,
-    )
+    return random_weights(N_FEATURES, WIDTH, K)
 
 
-def test_every_format_says_here_how_its_file_is_written() -> None:
+def test_every_format_says_how_its_file_is_written() -> None:
     assert LAYOUTS.keys() == find_plugins("formats").keys()
 
 
@@ -66,51 +27,72 @@ each_format = pytest.mark.parametrize("name", sorted(LAYOUTS))
 
 
 @each_format
-def test_a_folder_of_the_format_is_known_by_its_files_and_fires_as_its_formula(
+def test_the_format_is_told_from_the_files_and_fires_as_its_formula(
     name: str, weights: Weights, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "layers.1"
-    LAYOUTS[name].write(folder, weights)
-    assert sae_format(str(folder)) == name
-    files = sae_files(str(folder))
-    assert files and all(file.is_file() and file.parent == folder for file in files)
-    coder = load_sparse_coder(folder)
-    assert (coder.n_features, coder.d_in) == (N_FEATURES, WIDTH)
+    path = LAYOUTS[name].write(tmp_path / "layers.1", weights)
+    files = sae_files(str(path)).paths.values()
+    assert files and all(file.is_file() and file.is_relative_to(tmp_path / "layers.1") for file in files)
+    coder = load_sparse_coder(path)
+    assert (coder.format, coder.n_features, coder.d_in) == (name, N_FEATURES, WIDTH)
+    assert coder.architecture and coder.reads in {"output", "input"}
     assert {coder.encoder.dtype, coder.encoder_bias.dtype, coder.decoder.dtype} == {torch.float32}
-    assert torch.equal(coder.decoder, weights.decoder)
-    x = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(1))
-    encoding = coder.encode(x)
-    fired = torch.zeros(40, N_FEATURES).scatter(1, encoding.indices, encoding.activations)
-    assert encoding.activations.min() >= 0 and (fired > 0).sum() > 40
-    torch.testing.assert_close(fired.double(), LAYOUTS[name].firings(weights, x), atol=1e-5, rtol=1e-5)
+    # A scale may be folded in; the direction stays.
+    cosines = torch.nn.functional.cosine_similarity(coder.decoder, weights.decoder)
+    torch.testing.assert_close(cosines, torch.ones(N_FEATURES))
+    x = random_inputs(40, WIDTH)
+    same_firings(fired(coder, x), LAYOUTS[name].firings(weights, x))
+
+
+@each_format
+def test_a_file_of_the_sae_names_it_too(name: str, weights: Weights, tmp_path: Path) -> None:
+    path = LAYOUTS[name].write(tmp_path / "layers.1", weights)
+    for file in sae_files(str(path)).paths.values():
+        if file.name not in optional_files(name):
+            assert sae_files(str(file)).paths == sae_files(str(path)).paths
+            assert load_sparse_coder(file).format == name
+
+
+@each_format
+def test_what_was_asked_for_as_another_format_is_named_as_what_it_is(
+    name: str, weights: Weights, tmp_path: Path
+) -> None:
+    path = LAYOUTS[name].write(tmp_path / "layers.1", weights)
+    for other in LAYOUTS.keys() - {name}:
+        with pytest.raises(SaeError, match=f"is of format {name}, not {other}"):
+            load_sparse_coder(path, other)
 
 
 @each_format
 def test_what_is_missing_or_damaged_is_refused_in_one_sentence(
     name: str, weights: Weights, tmp_path: Path
 ) -> None:
-    written = tmp_path / "whole"
-    LAYOUTS[name].write(written, weights)
-    for number, file in enumerate(sae_files(str(written))):
+    whole = LAYOUTS[name].write(tmp_path / "whole", weights)
+    for number, file in enumerate(sae_files(str(whole)).paths.values()):
         for kind in ("missing", "cut", "empty"):
-            folder = tmp_path / f"{kind}{number}"
-            LAYOUTS[name].write(folder, weights)
-            damaged = folder / file.name
+            if kind == "missing" and file.name in optional_files(name):
+                continue
+            copied = tmp_path / f"{kind}{number}"
+            shutil.copytree(tmp_path / "whole", copied)
+            damaged = copied / file.relative_to(tmp_path / "whole")
             if kind == "missing":
                 damaged.unlink()
             else:
                 damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2 if kind == "cut" else 0])
-            refuses(folder, name)
+            refuses(copied / whole.relative_to(tmp_path / "whole"), name)
     for place in ("encoder", "bias"):
-        folder = tmp_path / f"nan {place}"
         numbers = getattr(weights, place).clone()
         numbers[3] = float("nan")
-        LAYOUTS[name].write(folder, weights._replace(**{place: numbers}))
-        refuses(folder, name)
+        refuses(LAYOUTS[name].write(tmp_path / f"nan {place}", weights._replace(**{place: numbers})), name)
 
 
-def refuses(folder: Path, name: str) -> None:
+def optional_files(name: str) -> tuple[str, ...]:
+    found: tuple[str, ...] = getattr(find_plugin("formats", name).load(), "OPTIONAL_FILES", ())
+    return found
+
+
+def refuses(path: Path, name: str) -> None:
     with pytest.raises(SaeError) as caught:
-        load_sparse_coder(folder, name)
+        load_sparse_coder(path, name)
     message = str(caught.value)
-    assert str(folder) in message and "\n" not in message
+    assert str(path if path.is_dir() else path.parent) in message and "\n" not in message

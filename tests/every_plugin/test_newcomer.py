@@ -5,6 +5,7 @@ The package lies in a temporary folder, found through its entry points, and runs
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,16 +140,23 @@ EXPLAINER_FILES = {
 FORMAT = '''
     """A folder with one file, `coder.safetensors`, whose tensors have names of one letter."""
 
-    from pipeline.sae.coder import SparseCoder
-    from safetensors.torch import load_file
+    from pipeline.sae import SparseCoder, TopK
 
     FILES = ("coder.safetensors",)
 
 
-    def load(folder, files):
-        tensors = load_file(files[0])
+    def load(files):
+        stored = files.tensors("coder.safetensors")
+        encoder = stored.take("e", None, None)
+        n_features, d_in = encoder.shape
         return SparseCoder(
-            None, "output", tensors["e"], tensors["b"], tensors["d"], tensors["x"], k=int(tensors["k"].item())
+            hookpoint=None,
+            reads="output",
+            encoder=encoder,
+            encoder_bias=stored.take("b", n_features),
+            decoder=stored.take("d", n_features, d_in),
+            input_bias=stored.take("x", d_in),
+            activation=TopK(int(stored.take("k").item())),
         )
 '''
 ENTRY_POINTS = """
@@ -247,7 +255,7 @@ def test_what_is_installed_beside_is_found_and_run_without_an_edit(newcomers: Ne
     path = newcomers.experiment / "tiny.yaml"
     done = newcomers.run("-m", "assets.run", str(path))
     assert done.returncode == 0, done.stderr
-    assert f"{STOP} brief fuzzing 1.00 (" in " ".join(done.stdout.split())
+    assert re.search(r" fuzzing brief \w+ \d 1\.00", " ".join(done.stdout.split())), done.stdout
     lake = open_lake(newcomers.experiment / "lake" / "tiny")
     assert lake.sql("select format from saes").item() == "letters"
     assert lake.sql(f"select max_activation from feature_stats where feature = {STOP}").item() == 4

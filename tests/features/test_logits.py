@@ -1,7 +1,10 @@
 """Promoted and suppressed tokens: the way from a direction to the logits, and who takes it."""
 
+import json
+
 import pytest
 import torch
+from sae_layouts import LAYOUTS, random_weights, write_json
 from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_hand_set_sae
 from transformers import (
     AutoModelForCausalLM,
@@ -196,3 +199,13 @@ def test_where_directions_do_not_reach_the_logits_the_lists_are_null(make_experi
     assert published.figures == {"path": "none"}
     assert len(rows) == 8
     assert all((row["path"], row["promoted"], row["suppressed"]) == ("none", None, None) for row in rows)
+
+
+@pytest.mark.parametrize(("place", "path"), [("hook_attn_out", "direct"), ("attn.hook_z", "none")])
+def test_directions_of_what_a_block_is_given_are_not_what_it_adds(make_experiment, tmp_path, place, path):
+    folder = LAYOUTS["saelens"].write(tmp_path / "sae", random_weights(8, 32, k=2))
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"]["hook_name"] = f"blocks.1.{place}"
+    write_json(folder / "cfg.json", config)
+    entry = {"name": "hand-set", "source": str(folder), "hookpoint": "layers.1.self_attn.o_proj", "n_features": 8}
+    assert written(make_experiment(saes=[entry]))[0].figures["path"] == path

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from sae_layouts import LAYOUTS, random_weights
 from safetensors.torch import load_file, save_file
 from tiny import (
     ALWAYS,
@@ -182,30 +183,24 @@ def test_places_beyond_four_bytes_stand_beside_others_in_one_table(make_experime
     assert found == [{"feature": 3, "token_index": 7}, {"feature": BUCKET_FEATURES, "token_index": far}]
 
 
-def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(make_experiment, tmp_path):
-    entry = {
-        "name": "deep",
-        "source": str(write_random_sae(tmp_path / "deep")),
-        "hookpoint": "layers.1",
-        "n_features": 64,
-    }
+@pytest.mark.parametrize("format", ["sparsify", "saelens", "openai", "goodfire"])
+def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(make_experiment, tmp_path, format):
+    path = LAYOUTS[format].write(tmp_path / "layers.1", random_weights(64, WIDTH, k=4))
+    entry = {"name": "deep", "source": str(path), "hookpoint": "layers.1", "n_features": 64}
     config = make_experiment(saes=[entry], corpus={"max_tokens": 600})
     lake = write_all(config)
     subject = load_subject(config.subject, "cpu")
-    coder = load_sparse_coder(tmp_path / "deep")
+    coder = load_sparse_coder(path)
     expected = {}
     for row in rows_of(lake, "from contexts"):
         states = subject.read(torch.tensor([row["token_ids"]]), [Hookpoint("layers.1")])[
             Hookpoint("layers.1")
         ][0]
         encoding = coder.encode(states)
-        for position, (features, values) in enumerate(zip(*map(torch.Tensor.tolist, encoding), strict=True)):
-            expected |= {
-                (feature, row["context_id"], position): value
-                for feature, value in zip(features, values, strict=True)
-                if value > 0
-            }
+        for position, feature, value in zip(*map(torch.Tensor.tolist, encoding), strict=True):
+            expected[feature, row["context_id"], position] = value
     found = firings_of(lake, "deep")
+    assert (len(expected) == 4 * len({key[1:] for key in expected})) == (coder.k == 4)
     # Near-ties of the k-th value may fall either way, since batches are padded to other lengths here.
     assert len(found.keys() ^ expected.keys()) <= 0.001 * len(expected)
     shared = sorted(found.keys() & expected.keys())

@@ -1,86 +1,56 @@
 """EleutherAI's sparsify: `cfg.json` and `sae.safetensors` in a folder named for the hookpoint.
 
-Tensors: encoder.weight [n, d_in], encoder.bias [n], W_dec [n, d_in], b_dec [d_in]. Read from eai-sparsify
+Tensors: encoder.weight [n, d_in], encoder.bias [n], W_dec [n, d_out], b_dec [d_out], and of a skip transcoder
+W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtract b_dec. Read from eai-sparsify
 1.3.3; compared with its own `encode` in the tests.
 """
 
-import json
-import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
-
-from pipeline.errors import SaeError, nearest
-from pipeline.sae.coder import SparseCoder
+from pipeline.sae.coder import GroupMax, SparseCoder, TopK
+from pipeline.sae.files import SaeFiles
 
 FILES = ("cfg.json", "sae.safetensors")
 
 
-def load(folder: Path, files: Sequence[Path]) -> SparseCoder:
+def load(files: SaeFiles) -> SparseCoder:
     """The coder in a sparsify folder, float32. Raises SaeError if a file is damaged or does not fit."""
-    config_path, weights_path = files
-    config = _read_config(config_path)
-    tensors = _read_tensors(weights_path)
-    encoder = tensors["encoder.weight"]
-    if encoder.ndim != 2:
-        raise SaeError(f"SAE file '{weights_path}': encoder.weight has shape {list(encoder.shape)}, not [n, d_in]")
+    config, tensors = files.config("cfg.json"), files.tensors("sae.safetensors")
+    transcodes = bool(config.get("transcode", False))
+    encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
-    expected = {"encoder.bias": (n_features,), "W_dec": (n_features, d_in), "b_dec": (d_in,)}
     if config.get("d_in", d_in) != d_in:
-        raise SaeError(f"SAE file '{weights_path}' is {d_in} wide, but its cfg.json says d_in {config['d_in']}")
-    for name, shape in expected.items():
-        # A transcoder's decoder writes to another module, which may be of another width.
-        free = config.get("transcode", False) and name in {"W_dec", "b_dec"}
-        if not free and tuple(tensors[name].shape) != shape:
-            found = list(tensors[name].shape)
-            raise SaeError(f"SAE file '{weights_path}': {name} has shape {found}, not {list(shape)}")
-    activation = config.get("activation", "topk")
-    if activation not in {"topk", "groupmax"}:
-        raise SaeError(f"SAE '{folder}': cfg.json has activation '{activation}', not 'topk' or 'groupmax'")
-    k = config.get("k")
-    if not isinstance(k, int) or not 0 < k <= n_features:
-        raise SaeError(f"SAE '{folder}': cfg.json has k {k!r}, not a number from 1 to {n_features}")
-    if activation == "groupmax" and n_features % k:
-        raise SaeError(f"SAE '{folder}': cfg.json has groupmax with k {k}, which does not divide {n_features}")
-    transcode = bool(config.get("transcode", False))
+        tensors.fail(f"it is {d_in} wide, but its cfg.json says d_in {config['d_in']}")
+    # A transcoder's decoder writes to another module, which may be of another width.
+    decoder = tensors.take("W_dec", n_features, None if transcodes else d_in)
+    d_out = decoder.shape[1]
+    decoder_bias = tensors.take("b_dec", d_out)
+    activation = _activation(files, n_features)
     return SparseCoder(
-        hookpoint=folder.name,
-        reads="input" if transcode else "output",
+        hookpoint=files.folder.name,
+        reads="input" if transcodes else "output",
         encoder=encoder,
-        encoder_bias=tensors["encoder.bias"],
-        decoder=tensors["W_dec"],
-        input_bias=None if transcode else tensors["b_dec"],
-        k=k,
+        encoder_bias=tensors.take("encoder.bias", n_features),
+        decoder=decoder,
         activation=activation,
+        input_bias=None if transcodes else decoder_bias,
+        decoder_bias=decoder_bias,
+        skip=tensors.take_if_there("W_skip", d_out, d_in),
+        transcodes=transcodes,
+        architecture=str(config.get("activation", "topk")),
+        declared_l0=activation.k,
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SaeError(f"SAE file '{path}' is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise SaeError(f"SAE file '{path}' holds no JSON object")
-    return config
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise SaeError(f"SAE file '{path}' is damaged or no safetensors file: {error}") from None
-    tensors = {}
-    for name in ("encoder.weight", "encoder.bias", "W_dec", "b_dec"):
-        if name not in stored:
-            raise SaeError(f"SAE file '{path}' has no tensor '{name}'; nearest: {nearest(name, stored)}")
-        tensor = stored[name].to(torch.float32)
-        if not math.isfinite(tensor.sum().item()) and not bool(tensor.isfinite().all()):
-            raise SaeError(f"SAE file '{path}': tensor '{name}' holds values that are no numbers")
-        tensors[name] = tensor
-    return tensors
+def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
+    config = files.config("cfg.json")
+    name, k = config.get("activation", "topk"), config.get("k")
+    if name not in {"topk", "groupmax"}:
+        files.fail(f"cfg.json has activation '{name}', not 'topk' or 'groupmax'")
+    if config.get("signed", False):
+        files.fail("cfg.json has signed true: features that fire below 0, which latentlake has no place for")
+    if isinstance(k, bool) or not isinstance(k, int | float) or k != int(k) or not 0 < k <= n_features:
+        files.fail(f"cfg.json has k {k!r}, not a number from 1 to {n_features}")
+    if name == "topk":
+        return TopK(int(k))
+    if n_features % k:
+        files.fail(f"cfg.json has groupmax with k {k}, which does not divide {n_features}")
+    return GroupMax(int(k))

@@ -1,4 +1,4 @@
-"""Sparse autoencoders: files to a coder, and a coder's firings against independent formulas."""
+"""EleutherAI's sparsify: files to a coder, its firings against independent formulas, and what is refused."""
 
 import io
 import json
@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sae_layouts import fired
 from safetensors.torch import load_file, save_file
 from tiny import (
     ALWAYS,
@@ -21,18 +22,11 @@ from tiny import (
 )
 
 from pipeline.errors import SaeError
-from pipeline.sae import coder as coder_module
-from pipeline.sae import fetch_sae, load_sparse_coder, sae_files
+from pipeline.sae import GroupMax, TopK, load_sparse_coder, sae_files
 
 
 def inputs(n_tokens: int = 50, width: int = WIDTH) -> torch.Tensor:
     return torch.randn(n_tokens, width, generator=torch.Generator().manual_seed(1))
-
-
-def dense(encoding, n_features: int) -> np.ndarray:
-    """Firings as a matrix [n_tokens, n_features]."""
-    matrix = torch.zeros(len(encoding.indices), n_features)
-    return matrix.scatter(1, encoding.indices, encoding.activations).numpy()
 
 
 def by_formula(x: torch.Tensor, folder, *, subtract: bool = True, group: bool = False) -> np.ndarray:
@@ -89,13 +83,15 @@ def test_a_sparsify_folder_loads_in_float32_whatever_it_is_stored_in(tmp_path, d
     stored = {name: tensor.to(dtype) for name, tensor in load_file(folder / "sae.safetensors").items()}
     save_file(stored, folder / "sae.safetensors")
     coder = load_sparse_coder(folder)
-    assert (coder.n_features, coder.d_in, coder.k, coder.activation) == (64, WIDTH, 4, "topk")
-    assert (coder.hookpoint, coder.reads) == ("layers.1", "output")
+    assert (coder.n_features, coder.d_in, coder.activation) == (64, WIDTH, TopK(4))
+    assert (coder.hookpoint, coder.reads, coder.format) == ("layers.1", "output", "sparsify")
+    assert (coder.architecture, coder.declared_l0, coder.folded) == ("topk", 4, None)
     for tensor, name in (
         (coder.encoder, "encoder.weight"),
         (coder.encoder_bias, "encoder.bias"),
         (coder.decoder, "W_dec"),
         (coder.input_bias, "b_dec"),
+        (coder.decoder_bias, "b_dec"),
     ):
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, stored[name].float())
@@ -103,7 +99,7 @@ def test_a_sparsify_folder_loads_in_float32_whatever_it_is_stored_in(tmp_path, d
 
 def test_the_files_of_an_sae_are_its_config_and_its_weights(tmp_path):
     folder = write_random_sae(tmp_path / "sae")
-    assert sae_files(str(folder)) == [folder / "cfg.json", folder / "sae.safetensors"]
+    assert list(sae_files(str(folder)).paths.values()) == [folder / "cfg.json", folder / "sae.safetensors"]
 
 
 # Encoding ---------------------------------------------------------------------------------------------
@@ -116,7 +112,7 @@ def test_encode_is_the_formula(tmp_path, dtype, k):
     stored = load_file(folder / "sae.safetensors")
     save_file({name: tensor.to(dtype) for name, tensor in stored.items()}, folder / "sae.safetensors")
     x = inputs()
-    found = dense(load_sparse_coder(folder).encode(x), 64)
+    found = fired(load_sparse_coder(folder), x)
     np.testing.assert_allclose(found, by_formula(x, folder), rtol=1e-5, atol=1e-5)
 
 
@@ -125,7 +121,9 @@ def test_an_input_in_half_precision_is_encoded_in_float32(tmp_path):
     x = inputs().to(torch.bfloat16)
     encoding = load_sparse_coder(folder).encode(x)
     assert encoding.activations.dtype == torch.float32
-    np.testing.assert_allclose(dense(encoding, 64), by_formula(x, folder), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        fired(load_sparse_coder(folder), x), by_formula(x, folder), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_the_hand_set_features_fire_as_they_should(tmp_path):
@@ -138,24 +136,22 @@ def test_the_hand_set_features_fire_as_they_should(tmp_path):
     expected[:, ALWAYS] = 1
     expected[1, STOP] = 4
     expected[2, COLOUR] = 3
-    np.testing.assert_array_equal(dense(coder.encode(x), N_FEATURES), expected)
+    np.testing.assert_array_equal(fired(coder, x), expected)
     assert not expected[:, NEVER].any()
 
 
-def test_what_is_kept_beyond_the_firings_is_zero(tmp_path):
+def test_what_is_kept_and_not_above_zero_is_no_firing(tmp_path):
     coder = load_sparse_coder(write_hand_set_sae(tmp_path / "sae", k=6))
     encoding = coder.encode(torch.zeros(2, WIDTH))  # below the bias everywhere
-    assert encoding.indices.shape == encoding.activations.shape == (2, 6)
-    assert encoding.activations.eq(0).all()
-    assert all(len(set(row)) == 6 for row in encoding.indices.tolist())
+    assert [len(column) for column in encoding] == [0, 0, 0]
 
 
 def test_groupmax_keeps_one_of_each_group(tmp_path):
     folder = write_random_sae(tmp_path / "sae", k=8, activation="groupmax")
     x = inputs()
-    encoding = load_sparse_coder(folder).encode(x)
-    assert (encoding.indices // 8 == torch.arange(8)).all()
-    np.testing.assert_allclose(dense(encoding, 64), by_formula(x, folder, group=True), rtol=1e-5, atol=1e-5)
+    coder = load_sparse_coder(folder)
+    assert coder.activation == GroupMax(8)
+    np.testing.assert_allclose(fired(coder, x), by_formula(x, folder, group=True), rtol=1e-5, atol=1e-5)
 
 
 def test_groups_that_do_not_divide_the_features_are_refused(tmp_path):
@@ -168,40 +164,23 @@ def test_a_transcoder_reads_the_input_and_subtracts_nothing(tmp_path):
     assert (coder.reads, coder.input_bias) == ("input", None)
     x = inputs()
     np.testing.assert_allclose(
-        dense(coder.encode(x), 64), by_formula(x, folder, subtract=False), rtol=1e-5, atol=1e-5
+        fired(coder, x), by_formula(x, folder, subtract=False), rtol=1e-5, atol=1e-5
     )
 
 
 def test_a_transcoder_may_write_to_another_width(tmp_path):
     folder = write_random_sae(tmp_path / "sae", transcode=True)
-    rewrite(folder, decoder=torch.ones(64, 7), b_dec=torch.ones(7))
-    assert load_sparse_coder(folder).decoder.shape == (64, 7)
-
-
-def test_encoding_in_parts_is_encoding_at_once(tmp_path, monkeypatch):
-    coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
-    x = inputs(101)
-    whole = coder.encode(x)
-    monkeypatch.setattr(coder_module, "_DENSE_BYTES", 4 * 64 * 10)  # ten tokens at a time
-    parts = coder.encode(x)
-    np.testing.assert_allclose(dense(parts, 64), dense(whole, 64), rtol=1e-6, atol=1e-6)
-    monkeypatch.setattr(coder_module, "_DENSE_BYTES", 1)
-    assert len(coder.encode(x).indices) == 101
-
-
-def test_no_token_gives_no_firing(tmp_path):
-    coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
-    assert coder.encode(inputs(0)).indices.shape == (0, 4)
-
-
-@pytest.mark.parametrize("changes", [{}, {"activation": "groupmax", "k": 8}, {"transcode": True}])
-def test_encode_is_that_of_sparsify_itself(tmp_path, changes):
-    sparsify = pytest.importorskip("sparsify")
-    folder = write_random_sae(tmp_path / "layers.1", **changes)
+    decoder, b_dec, skip = (torch.randn(*shape) for shape in ((64, 7), (7,), (7, WIDTH)))
+    rewrite(folder, decoder=decoder, b_dec=b_dec)
+    stored = load_file(folder / "sae.safetensors")
+    save_file({**stored, "W_skip": skip}, folder / "sae.safetensors")
+    coder = load_sparse_coder(folder)
     x = inputs()
-    theirs = sparsify.SparseCoder.load_from_disk(folder).encode(x)
-    matrix = torch.zeros(len(x), 64).scatter(1, theirs.top_indices, theirs.top_acts).detach().numpy()
-    np.testing.assert_allclose(dense(load_sparse_coder(folder).encode(x), 64), matrix, rtol=1e-5, atol=1e-5)
+    expected = torch.from_numpy(by_formula(x, folder, subtract=False)) @ decoder.double() + b_dec
+    expected += x.double() @ skip.double().T
+    torch.testing.assert_close(
+        coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 # What is refused --------------------------------------------------------------------------------------
@@ -255,18 +234,30 @@ def test_a_file_that_is_not_there_is_named(tmp_path, missing):
     folder = write_random_sae(tmp_path / "sae")
     for name in missing:
         (folder / name).unlink()
-    assert f"lacks {' and '.join(missing)}" in refusal(folder)
+    refusal(folder)
+    with pytest.raises(SaeError, match=f"lacks {' and '.join(missing)}"):
+        load_sparse_coder(folder, "sparsify")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    assert "no folder" in refusal(tmp_path / "none")
+    assert "no folder or file" in refusal(tmp_path / "none")
 
 
-@pytest.mark.parametrize("k", [0, -1, 65, 4.0, "4", None])
+@pytest.mark.parametrize("k", [0, -1, 65, 4.5, True, "4", None])
 def test_a_k_out_of_range_is_refused(tmp_path, k):
     folder = write_random_sae(tmp_path / "sae")
     recfg(folder, k=k)
     assert f"cfg.json has k {k!r}, not a number from 1 to 64" in refusal(folder)
+
+
+def test_a_k_that_is_written_as_a_float_is_the_number(tmp_path):
+    folder = write_random_sae(tmp_path / "sae")
+    recfg(folder, k=4.0)
+    assert load_sparse_coder(folder).activation == TopK(4)
+
+
+def test_features_that_fire_below_zero_are_refused(tmp_path):
+    assert "signed" in refusal(write_random_sae(tmp_path / "sae", signed=True))
 
 
 def test_a_width_that_differs_from_the_config_is_refused(tmp_path):
@@ -315,14 +306,6 @@ def test_a_pickle_in_place_of_the_weights_is_never_run(tmp_path):
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize(
-    "source", ["hf://owner", "hf://owner/name", "hf:///name/folder", "hf://owner//folder"]
-)
-def test_a_hub_source_without_a_folder_is_refused_before_any_request(source):
-    with pytest.raises(SaeError, match="names no folder on the hub"):
-        fetch_sae(source)
-
-
 def test_the_factory_writes_what_sparsify_reads(tmp_path):
     folder = write_sparsify(
         tmp_path / "sae",
@@ -333,4 +316,4 @@ def test_the_factory_writes_what_sparsify_reads(tmp_path):
         k=1,
         num_latents=2,
     )
-    assert load_sparse_coder(folder).encode(torch.ones(1, 3)).activations.tolist() == [[3.0]]
+    assert load_sparse_coder(folder).encode(torch.ones(1, 3)).activations.tolist() == [3.0]

@@ -1,0 +1,155 @@
+"""The files of one SAE, read without executing anything, each error naming the file."""
+
+import json
+import math
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.errors import SaeError, nearest
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The content of a weights file by name; mostly tensors, in a `.pt` file settings too."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def names(self) -> set[str]:
+        """The names of what is in the file."""
+        return set(self.content)
+
+    def fail(self, reason: str) -> NoReturn:
+        """Refuse the file: raise SaeError with what is wrong with it."""
+        raise SaeError(f"SAE file '{self.path}': {reason}")
+
+    def take(self, name: str, *shape: int | None, others: tuple[str, ...] = ()) -> Tensor:
+        """A tensor in float32, of a shape (None: any size); `others` are names that it has in other versions.
+
+        Raises SaeError if it is not there, of another shape, or holds what is no number.
+        """
+        found = next((each for each in (name, *others) if each in self.content), None)
+        if found is None:
+            known = nearest(name, self.content) or "nothing"
+            raise SaeError(f"SAE file '{self.path}' has no tensor '{name}'; nearest: {known}")
+        tensor = self.content[found]
+        if not isinstance(tensor, Tensor):
+            self.fail(f"{found} is no tensor but {type(tensor).__name__}")
+        sizes = tuple(tensor.shape)
+        fits = [want in {None, size} for want, size in zip(shape, sizes, strict=False)]
+        if len(sizes) != len(shape) or not all(fits):
+            wanted = ", ".join("any" if want is None else str(want) for want in shape)
+            self.fail(f"{found} has shape {list(sizes)}, not [{wanted}]")
+        tensor = tensor.to(torch.float32)
+        if not math.isfinite(tensor.sum().item()) and not bool(tensor.isfinite().all()):
+            self.fail(f"tensor '{found}' holds values that are no numbers")
+        return tensor
+
+    def take_threshold(self, name: str, n_features: int) -> Tensor:
+        """Thresholds, float32 [n_features], or [] where the file has one for all."""
+        found = self.content.get(name)
+        if isinstance(found, Tensor) and found.numel() == 1:
+            return self.take(name, *found.shape).reshape(())
+        return self.take(name, n_features)
+
+    def take_if_there(self, name: str, *shape: int | None) -> Tensor | None:
+        """The same, or None if the file has none of that name."""
+        return self.take(name, *shape) if name in self.content else None
+
+
+@dataclass(frozen=True)
+class SaeFiles:
+    """The files of one SAE.
+
+    Attributes:
+        folder: The folder that they are in.
+        paths: Each file by the name, or pattern, that its format has for it.
+        overrides: What SAELens' registry says of it, by the names of SAELens' config.
+        revision: The commit of its repository on the hub; None where it is local.
+    """
+
+    folder: Path
+    paths: Mapping[str, Path]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+
+    def fail(self, reason: str) -> NoReturn:
+        """Refuse the SAE: raise SaeError with what is wrong with it."""
+        raise SaeError(f"SAE '{self.folder}': {reason}")
+
+    def tensors(self, name: str) -> Tensors:
+        """What is in a weights file. Raises SaeError if it is damaged, or would need code to be run."""
+        path = self.paths[name]
+        try:
+            match path.suffix:
+                case ".safetensors":
+                    return Tensors(path, load_file(path))
+                case ".npz":
+                    return Tensors(path, _read_npz(path))
+                case _:
+                    return Tensors(path, _read_torch(path))
+        except pickle.UnpicklingError:
+            raise SaeError(
+                f"SAE file '{path}' is damaged, or holds pickled code, which is never run; save its tensors alone"
+            ) from None
+        except _DAMAGES as error:
+            reason = str(error).partition("\n")[0]
+            kind = path.suffix.removeprefix(".") or "weights"
+            raise SaeError(f"SAE file '{path}' is damaged or no {kind} file: {reason}") from None
+
+    def config(self, name: str) -> dict[str, Any]:
+        """What a JSON or YAML file says; nothing, where it may be left out and is. Raises SaeError if damaged."""
+        path = self.paths.get(name)
+        if path is None:
+            return {}
+        kind = "YAML" if path.suffix == ".yaml" else "JSON"
+        try:
+            text = path.read_text(encoding="utf-8")
+            config = yaml.safe_load(text) if kind == "YAML" else json.loads(text)
+        except (ValueError, yaml.YAMLError) as error:
+            raise SaeError(f"SAE file '{path}' is not {kind}: {str(error).partition(chr(10))[0]}") from None
+        if not isinstance(config, dict):
+            raise SaeError(f"SAE file '{path}' holds no {kind} object")
+        return config
+
+    def find_in_path(self, pattern: str) -> re.Match[str] | None:
+        """The last match of a pattern in the path of the weights: there, formats say layers, sizes and places."""
+        path = next(path for path in self.paths.values() if path.suffix not in {".json", ".yaml"})
+        matches = list(re.finditer(pattern, path.absolute().as_posix()))
+        return matches[-1] if matches else None
+
+
+_DAMAGES = (
+    *(SafetensorError, OSError, ValueError, TypeError, RuntimeError, EOFError, LookupError),
+    *(AssertionError, AttributeError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""What the readers raise on files that are cut short, or of another kind."""
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    is_archive = zipfile.is_zipfile(path)
+    with warnings.catch_warnings(action="ignore"):  # of pickles by another version, which are read or refused
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds no tensors by name but {type(content).__name__}")
+    return content

@@ -1,0 +1,44 @@
+"""Transcoders as circuit-tracer reads them, such as those of Qwen3: `layer_{l}.safetensors` and `config.yaml`.
+
+Tensors: W_enc [n, d_in], b_enc [n], W_dec [n, d_out], b_dec [d_out]; activation_function.threshold [n] or one of a
+JumpReLU, else ReLU; W_skip [d_out, d_in] of a skip transcoder. Nothing is subtracted. config.yaml, of all
+layers, says what is read in feature_input_hook; without it, the MLP's normalised input. Read from
+circuit-tracer 0.5.0; compared with its own `encode` in the tests.
+"""
+
+from pipeline.sae.coder import RELU, JumpReLU, SparseCoder
+from pipeline.sae.files import SaeFiles
+from pipeline.sae.places import side_of
+
+FILES = ("layer_*.safetensors",)
+OPTIONAL_FILES = ("config.yaml",)
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a file of one layer, float32. Raises SaeError if a file is damaged or does not fit."""
+    config, tensors = files.config("config.yaml"), files.tensors("layer_*.safetensors")
+    encoder = tensors.take("W_enc", None, None)
+    n_features, d_in = encoder.shape
+    decoder = tensors.take("W_dec", n_features, None)
+    d_out = decoder.shape[1]
+    layer = files.find_in_path(r"/layer_(\d+)\.safetensors$")
+    if config and not {"feature_input_hook", "feature_output_hook"} <= config.keys():
+        files.fail("config.yaml lacks feature_input_hook or feature_output_hook; it may be cut short")
+    place = f"blocks.{layer[1]}.{config.get('feature_input_hook', 'mlp.hook_in')}" if layer else None
+    if "log_thresholds" in tensors.names():
+        tensors.fail("it has log_thresholds, which circuit-tracer itself does not read")
+    has_threshold = "activation_function.threshold" in tensors.names()
+    return SparseCoder(
+        hookpoint=place,
+        reads=side_of(place),
+        encoder=encoder,
+        encoder_bias=tensors.take("b_enc", n_features),
+        decoder=decoder,
+        activation=JumpReLU.above(tensors.take_threshold("activation_function.threshold", n_features))
+        if has_threshold
+        else RELU,
+        decoder_bias=tensors.take("b_dec", d_out),
+        skip=tensors.take_if_there("W_skip", d_out, d_in),
+        transcodes=True,
+        architecture="jumprelu_transcoder" if has_threshold else "transcoder",
+    )

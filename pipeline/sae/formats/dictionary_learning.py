@@ -1,0 +1,105 @@
+"""dictionary_learning: `ae.pt` and `config.json`, whose `trainer.dict_class` says what it is.
+
+AutoEncoder, AutoEncoderTopK, BatchTopKSAE and GatedAutoEncoder have encoder.weight [n, d_in] and decoder.weight
+[d_in, n]; MatryoshkaBatchTopKSAE and JumpReluAutoEncoder have W_enc [d_in, n] and W_dec [n, d_in]. The input bias,
+`b_dec`, is `bias` or `decoder_bias` in older files; a JumpReluAutoEncoder does not subtract it. BatchTopK classes
+fire above one threshold for all features (trained as the k largest of a batch), a TopK class by k, though it
+stores a threshold too. Without a config.json (the first releases) the class is told from the tensors. Read from
+dictionary-learning 0.1.0; compared with its own `encode` in the tests.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_gate
+from pipeline.sae.files import SaeFiles, Tensors
+
+FILES = ("ae.pt",)
+OPTIONAL_FILES = ("config.json",)
+
+_CLASSES = {
+    "AutoEncoder": {"encoder.weight", "encoder.bias", "bias"},
+    "AutoEncoderTopK": {"encoder.weight", "encoder.bias", "k"},
+    "BatchTopKSAE": {"encoder.weight", "encoder.bias", "threshold"},
+    "MatryoshkaBatchTopKSAE": {"W_enc", "b_enc", "threshold", "group_sizes"},
+    "GatedAutoEncoder": {"encoder.weight", "r_mag", "gate_bias", "mag_bias"},
+    "JumpReluAutoEncoder": {"W_enc", "b_enc", "threshold"},
+}
+"""The classes that are read, with tensors by which they are told where there is no config."""
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a folder of dictionary_learning, float32. Raises SaeError if a file does not fit."""
+    trainer = files.config("config.json").get("trainer", {})
+    if not isinstance(trainer, dict):
+        files.fail("config.json has no object 'trainer'")
+    tensors = files.tensors("ae.pt")
+    name = trainer.get("dict_class") or _class_of(tensors)
+    if name not in _CLASSES:
+        files.fail(f"config.json has dict_class '{name}', which is none of {', '.join(_CLASSES)}")
+    encoder, decoder = _matrices(tensors)
+    n_features, d_in = encoder.shape
+    b_dec = tensors.take("b_dec", d_in, others=("bias", "decoder_bias"))
+    activation: Activation = RELU
+    if name == "GatedAutoEncoder":
+        parts = (tensors.take(part, n_features) for part in ("gate_bias", "mag_bias", "r_mag"))
+        encoder, bias, activation = fold_gate(encoder, *parts)
+    else:
+        bias = tensors.take("encoder.bias", n_features, others=("b_enc",))
+    k = trainer.get("k")
+    if name == "AutoEncoderTopK":
+        activation = _top_k(tensors, k, n_features)
+    elif name not in {"AutoEncoder", "GatedAutoEncoder"}:
+        activation = JumpReLU.above(tensors.take_threshold("threshold", n_features))
+    return SparseCoder(
+        hookpoint=_place(files, trainer),
+        reads="output",
+        encoder=encoder,
+        encoder_bias=bias,
+        decoder=decoder,
+        activation=activation,
+        input_bias=None if name == "JumpReluAutoEncoder" else b_dec,
+        decoder_bias=b_dec,
+        architecture=name,
+        folded="the gate, into a threshold" if name == "GatedAutoEncoder" else None,
+        declared_l0=activation.k if isinstance(activation, TopK) else (k or trainer.get("target_l0")),
+    )
+
+
+def _class_of(tensors: Tensors) -> str:
+    fitting = [name for name, own in _CLASSES.items() if own <= tensors.names()]
+    if "MatryoshkaBatchTopKSAE" in fitting:
+        fitting = ["MatryoshkaBatchTopKSAE"]
+    if len(fitting) != 1:
+        one_of = " or ".join(fitting) or "no class that is known"
+        tensors.fail(f"there is no config.json beside it, and its tensors are those of {one_of}")
+    return fitting[0]
+
+
+def _matrices(tensors: Tensors) -> tuple[Tensor, Tensor]:
+    """Encoder and decoder, [n, d_in]."""
+    if "W_enc" in tensors.names():
+        encoder = tensors.take("W_enc", None, None).T.contiguous()
+        return encoder, tensors.take("W_dec", *encoder.shape)
+    encoder = tensors.take("encoder.weight", None, None)
+    n_features, d_in = encoder.shape
+    return encoder, tensors.take("decoder.weight", d_in, n_features).T.contiguous()
+
+
+def _top_k(tensors: Tensors, declared: Any, n_features: int) -> TopK:
+    stored = tensors.take_if_there("k")
+    k = declared if stored is None else int(stored.item())
+    if not isinstance(k, int) or not 0 < k <= n_features:
+        tensors.fail(f"k is {k!r}, not a number from 1 to {n_features}")
+    if declared not in {None, k}:
+        tensors.fail(f"k is {k}, but its config.json says {declared}")
+    return TopK(k)
+
+
+def _place(files: SaeFiles, trainer: dict[str, Any]) -> str | None:
+    """What config or path name it: `resid_post_layer_3`, `mlp_out_layer3`."""
+    if trainer.get("submodule_name"):
+        return str(trainer["submodule_name"])
+    found = files.find_in_path(r"/((?:resid|attn|mlp)_(?:\w+_)?layer_?\d+)/")
+    return found[1] if found else None

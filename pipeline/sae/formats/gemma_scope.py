@@ -1,0 +1,54 @@
+"""Gemma Scope: `params.npz` in `layer_{l}/width_{n}/average_l0_{l0}/` of gemma-scope-{size}-{pt,it}-{res,att,mlp}.
+
+Arrays: W_enc or w_enc [d_in, n], W_dec [n, d_out], b_enc [n], b_dec [d_out], threshold [n]. JumpReLU; b_dec is not
+subtracted from the input. Place and L0 are in the path alone. An embedding SAE was trained on embeddings times
+sqrt(d_in), by which its encoder is divided here and its decoder multiplied. Read from SAELens 6.54's loader.
+"""
+
+from pipeline.sae.coder import JumpReLU, SparseCoder
+from pipeline.sae.files import SaeFiles
+from pipeline.sae.places import side_of
+
+FILES = ("params.npz",)
+
+_PLACES = {
+    "res": "hook_resid_post",
+    "att": "attn.hook_z",
+    "mlp": "hook_mlp_out",
+    "transcoders": "ln2.hook_normalized",
+}
+"""Where each repository's SAEs read, below `blocks.{l}`."""
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a folder of Gemma Scope, float32. Raises SaeError if a file is damaged or does not fit."""
+    arrays = files.tensors("params.npz")
+    encoder = arrays.take("W_enc", None, None, others=("w_enc",)).T.contiguous()
+    n_features, d_in = encoder.shape
+    place, is_embedding = _place(files)
+    transcodes = place is not None and place.endswith(_PLACES["transcoders"])
+    decoder = arrays.take("W_dec", n_features, None if transcodes else d_in, others=("w_dec",))
+    l0 = files.find_in_path(r"average_l0_(\d+)")
+    scale = d_in**0.5 if is_embedding else 1.0
+    return SparseCoder(
+        hookpoint=place,
+        reads=side_of(place),
+        encoder=encoder / scale if is_embedding else encoder,
+        encoder_bias=arrays.take("b_enc", n_features),
+        decoder=decoder * scale if is_embedding else decoder,
+        activation=JumpReLU.above(arrays.take("threshold", n_features)),
+        decoder_bias=arrays.take("b_dec", decoder.shape[1]),
+        transcodes=transcodes,
+        architecture="jumprelu",
+        folded="the embedding's scale, sqrt(d_in)" if is_embedding else None,
+        declared_l0=float(l0[1]) if l0 else None,
+    )
+
+
+def _place(files: SaeFiles) -> tuple[str | None, bool]:
+    """The place by TransformerLens' name, where the path tells it, and whether it is the embedding."""
+    if files.find_in_path(r"/embedding/"):
+        return "hook_embed", True
+    kind = files.find_in_path(rf"gemma-scope-\w+-(?:pt|it)-({'|'.join(_PLACES)})")
+    layer = files.find_in_path(r"layer_(\d+)")
+    return (f"blocks.{layer[1]}.{_PLACES[kind[1]]}", False) if kind and layer else (None, False)

@@ -1,0 +1,63 @@
+"""Gemma Scope 2: `params.safetensors` in `{resid_post,attn_out,mlp_out,transcoder}[_all]/layer_{l}_width_…_l0_…/`.
+
+Tensors: w_enc [d_in, n], w_dec [n, d_out], b_enc [n], b_dec [d_out], threshold [n], and of an affine transcoder
+affine_skip_connection [d_in, d_out]. JumpReLU; b_dec is not subtracted from the input. `config.json`, which may be
+absent, names the place; else the path does. Read from SAELens 6.54's loader and Google's tutorial.
+"""
+
+from pipeline.sae.coder import JumpReLU, SparseCoder
+from pipeline.sae.files import SaeFiles
+from pipeline.sae.places import side_of
+
+FILES = ("params.safetensors",)
+OPTIONAL_FILES = ("config.json",)
+
+_PLACES = {
+    "resid_post": "output",
+    "attn_out": "self_attn.o_proj.input",
+    "mlp_out": "post_feedforward_layernorm.output",
+    "transcoder": "pre_feedforward_layernorm.output",
+}
+"""Where each kind of folder reads, below `model.layers.{l}`."""
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a folder of Gemma Scope 2, float32. Raises SaeError if a file is damaged or does not fit."""
+    config, tensors = files.config("config.json"), files.tensors("params.safetensors")
+    if crossed := files.find_in_path(r"/(crosscoder|clt)(_all)?/[^/]+/[^/]+$"):
+        files.fail(f"it is a {crossed[1]}, which reads or writes several layers; latentlake reads one place")
+    architecture = config.get("architecture", "jump_relu")
+    if architecture != "jump_relu":
+        files.fail(f"config.json has architecture '{architecture}', not 'jump_relu'")
+    encoder = tensors.take("w_enc", None, None)  # [d_in, n]
+    d_in, n_features = encoder.shape
+    place = config.get("hf_hook_point_in") or _place(files)
+    to = config.get("hf_hook_point_out")
+    transcodes = to not in {None, place} or files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
+    decoder = tensors.take("w_dec", n_features, None if transcodes else d_in)
+    d_out = decoder.shape[1]
+    skip = tensors.take_if_there("affine_skip_connection", d_in, d_out)
+    if config.get("affine_connection", False) and skip is None:
+        tensors.fail("it has no affine_skip_connection, of which its config.json speaks")
+    l0 = config.get("l0")
+    return SparseCoder(
+        hookpoint=place,
+        reads=side_of(place),
+        encoder=encoder.T.contiguous(),
+        encoder_bias=tensors.take("b_enc", n_features),
+        decoder=decoder,
+        activation=JumpReLU.above(tensors.take("threshold", n_features)),
+        decoder_bias=tensors.take("b_dec", d_out),
+        skip=None if skip is None else skip.T.contiguous(),
+        transcodes=transcodes,
+        architecture=architecture,
+        declared_l0=l0 if isinstance(l0, int | float) else None,
+    )
+
+
+def _place(files: SaeFiles) -> str | None:
+    """The place as config.json would name it, from the path."""
+    found = files.find_in_path(rf"({'|'.join(_PLACES)})(_all)?/layer_(\d+)_")
+    if found is None:
+        return None
+    return f"model.layers.{found[3]}.{_PLACES[found[1]]}"

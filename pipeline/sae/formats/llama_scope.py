@@ -1,0 +1,49 @@
+"""Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors`.
+
+Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_in, n], decoder.bias [d_in]. JumpReLU with
+one jump_relu_threshold. Inputs are scaled to the norm sqrt(d_in) on average: s = sqrt(d_in) / the average norm.
+Folded in, as SAELens does it: encoder and threshold times s, decoder and its bias by s. Read from SAELens 6.54.
+"""
+
+from typing import Any
+
+import torch
+
+from pipeline.sae.coder import JumpReLU, SparseCoder
+from pipeline.sae.files import SaeFiles
+from pipeline.sae.places import side_of
+
+FILES = ("hyperparams.json", "checkpoints/final.safetensors")
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a folder of Llama Scope, float32. Raises SaeError if a file is damaged or does not fit."""
+    config, tensors = files.config("hyperparams.json"), files.tensors("checkpoints/final.safetensors")
+    encoder = tensors.take("encoder.weight", None, None)
+    n_features, d_in = encoder.shape
+    for key, size in (("d_model", d_in), ("d_sae", n_features)):
+        if config.get(key, size) != size:
+            tensors.fail(f"its {key} is {size}, but its hyperparams.json says {config[key]}")
+    threshold = _number(files, config, "jump_relu_threshold")
+    scale = d_in**0.5 / _number(files, config.get("dataset_average_activation_norm"), "in")
+    place = config.get("hook_point_in")
+    return SparseCoder(
+        hookpoint=place,
+        reads=side_of(place),
+        encoder=encoder * scale,
+        encoder_bias=tensors.take("encoder.bias", n_features),
+        decoder=tensors.take("decoder.weight", d_in, n_features).T.contiguous() / scale,
+        activation=JumpReLU.above(torch.tensor(threshold * scale, dtype=torch.float32)),
+        decoder_bias=tensors.take("decoder.bias", d_in) / scale,
+        architecture="jumprelu",
+        folded=f"the factor of its inputs' norm, {scale:.6g}",
+        declared_l0=config.get("top_k"),
+    )
+
+
+def _number(files: SaeFiles, config: Any, key: str) -> float:
+    value = config.get(key) if isinstance(config, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        within = "" if key == "jump_relu_threshold" else "dataset_average_activation_norm."
+        files.fail(f"hyperparams.json has {within}{key} {value!r}, not a number above 0")
+    return float(value)

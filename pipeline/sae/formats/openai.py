@@ -1,0 +1,66 @@
+"""OpenAI's SAEs for GPT-2 small: `<location>_v5_32k/autoencoders/<layer>.pt`.
+
+Content: pre_bias [d_in], latent_bias [n], encoder.weight [n, d_in], decoder.weight [d_in, n], activation, and of a
+TopK activation_state_dict {k, postact_fn}. With a TopK the input is layer-normalised token by token before
+pre_bias is subtracted, with a ReLU it is not. Read from openai/sparse_autoencoder's model.py.
+"""
+
+from typing import Any
+
+from pipeline.sae.coder import RELU, Activation, SparseCoder, TopK
+from pipeline.sae.files import SaeFiles, Tensors
+
+FILES = ("*.pt",)
+
+_PLACES = {
+    "mlp_post_act": "mlp.hook_post",
+    "resid_delta_attn": "hook_attn_out",
+    "resid_delta_mlp": "hook_mlp_out",
+    "resid_post_attn": "hook_resid_mid",
+    "resid_post_mlp": "hook_resid_post",
+}
+"""Each location by the name that its README gives it in TransformerLens, below `blocks.{l}`."""
+
+
+def is_format(files: SaeFiles) -> bool:
+    """Whether the file has biases of these names."""
+    return {"pre_bias", "latent_bias"} <= files.tensors("*.pt").names()
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a file of OpenAI's, float32. Raises SaeError if it is damaged or does not fit."""
+    content = files.tensors("*.pt")
+    encoder = content.take("encoder.weight", None, None)
+    n_features, d_in = encoder.shape
+    activation = _activation(content, n_features)
+    bias = content.take("pre_bias", d_in)
+    place = files.find_in_path(rf"/({'|'.join(_PLACES)})(?:_v\w+)?/(?:autoencoders/)?(\d+)\.pt$")
+    return SparseCoder(
+        hookpoint=f"blocks.{place[2]}.{_PLACES[place[1]]}" if place else None,
+        reads="output",
+        encoder=encoder,
+        encoder_bias=content.take("latent_bias", n_features),
+        decoder=content.take("decoder.weight", d_in, n_features).T.contiguous(),
+        activation=activation,
+        input_bias=bias,
+        normalisation="layer_norm" if isinstance(activation, TopK) else "none",
+        decoder_bias=bias,
+        architecture=str(content.content.get("activation", "ReLU")),
+        declared_l0=activation.k if isinstance(activation, TopK) else None,
+    )
+
+
+def _activation(content: Tensors, n_features: int) -> Activation:
+    name = content.content.get("activation", "ReLU")
+    if name == "ReLU":
+        return RELU
+    if name != "TopK":
+        content.fail(f"it has activation '{name}', not 'TopK' or 'ReLU'")
+    state: Any = content.content.get("activation_state_dict")
+    state = state if isinstance(state, dict) else {}
+    k, after = state.get("k"), state.get("postact_fn", "ReLU")
+    if not isinstance(k, int) or not 0 < k <= n_features:
+        content.fail(f"activation_state_dict has k {k!r}, not a number from 1 to {n_features}")
+    if after != "ReLU":
+        content.fail(f"activation_state_dict has postact_fn '{after}', with which features fire below 0")
+    return TopK(k)

@@ -1,0 +1,32 @@
+"""Qwen-Scope: one file a layer, `layer{n}.sae.pt`, in a repository whose name ends in `-L0_{k}`.
+
+Tensors: W_enc [n, d_in], W_dec [d_in, n], b_enc [n], b_dec [d_in]. The k largest fire, k being in the repository's
+name alone; b_dec is not subtracted; read is the residual after the layer. Read from SAELens 6.54's loader.
+"""
+
+from pipeline.sae.coder import SparseCoder, TopK
+from pipeline.sae.files import SaeFiles
+
+FILES = ("*.sae.pt",)
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a file of Qwen-Scope, float32. Raises SaeError if it does not fit, or its path says no k."""
+    tensors = files.tensors("*.sae.pt")
+    encoder = tensors.take("W_enc", None, None)
+    n_features, d_in = encoder.shape
+    k = files.find_in_path(r"-L0_(\d+)")
+    if k is None or not 0 < int(k[1]) <= n_features:
+        tensors.fail("its k is in its repository's name, '…-L0_{k}', and no folder above it is named so")
+    layer = files.find_in_path(r"layer(\d+)\.sae\.pt$")
+    return SparseCoder(
+        hookpoint=f"blocks.{layer[1]}.hook_resid_post" if layer else None,
+        reads="output",
+        encoder=encoder,
+        encoder_bias=tensors.take("b_enc", n_features),
+        decoder=tensors.take("W_dec", d_in, n_features).T.contiguous(),
+        activation=TopK(int(k[1])),
+        decoder_bias=tensors.take("b_dec", d_in),
+        architecture="topk",
+        declared_l0=int(k[1]),
+    )

@@ -1,0 +1,181 @@
+"""SAELens: `cfg.json` and `sae_weights.safetensors`.
+
+Tensors: W_enc [d_in, n], b_enc [n], W_dec [n, d_out], b_dec [d_out]; threshold [n] of a jumprelu; b_gate, b_mag
+and r_mag [n] of a gated SAE, which has no b_enc; W_skip [d_out, d_in] of a skip transcoder; scaling_factor [n], by
+which some old files multiply the decoder. With norm_in what normalize_activations says,
+
+    h = (norm_in(x) - b_dec) W_enc + b_enc
+
+where b_dec is subtracted if apply_b_dec_to_input says so, and by a transcoder never. Configs of before 6.0 have
+other names and defaults (`_modern`). An SAE trained with batchtopk is saved as a jumprelu. Read from SAELens 6.54;
+compared with its own `encode` in the tests.
+"""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pipeline.sae.coder import RELU, Activation, JumpReLU, Normalisation, SparseCoder, TopK, fold_gate
+from pipeline.sae.files import SaeFiles, Tensors
+from pipeline.sae.places import side_of
+
+FILES = ("cfg.json", "sae_weights.safetensors")
+
+_TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
+_CHECKPOINTS = ("batchtopk", "matryoshka_batchtopk")
+_KNOWN = ("standard", "topk", "jumprelu", "gated", *_CHECKPOINTS, *_TRANSCODERS)
+
+_REFUSED = {
+    "abstopk": "its features fire below 0, too",
+    "matching_pursuit": "its firings are found one after the other, and not by one encoder",
+    "temporal": "its firings on a token depend on the tokens before",
+}
+
+_NORMALISATIONS: dict[str, Normalisation] = {
+    "none": "none",
+    "layer_norm": "layer_norm",
+    "constant_norm_rescale": "constant_norm_rescale",
+}
+
+_CENTRED = ("resid", "hook_mlp_out", "hook_attn_out", "hook_embed")
+"""What a model's centred writing weights change: the residual stream, and what is added to it."""
+
+
+class _Weights(NamedTuple):
+    """What is left of a file when its gate, norms and factors are multiplied in; see `SparseCoder`."""
+
+    encoder: Tensor
+    bias: Tensor
+    decoder: Tensor
+    decoder_bias: Tensor
+    activation: Activation
+    folded: str | None
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in a folder of SAELens, float32. Raises SaeError if it cannot be read or does not fit."""
+    config = _modern({**files.config("cfg.json"), **files.overrides})
+    architecture = config.get("architecture")
+    if architecture in _REFUSED:
+        files.fail(f"architecture '{architecture}' cannot be read: {_REFUSED[architecture]}")
+    if architecture not in _KNOWN:
+        files.fail(f"cfg.json has architecture '{architecture}', which is none of {', '.join(_KNOWN)}")
+    normalisation = _normalisation(files, config)
+    tensors = files.tensors("sae_weights.safetensors")
+    weights = _read_weights(config, tensors)
+    transcodes = architecture in _TRANSCODERS
+    subtracts = config.get("apply_b_dec_to_input", True) and not transcodes
+    place = config.get("hook_name")
+    return SparseCoder(
+        hookpoint=place,
+        reads=side_of(place),
+        encoder=weights.encoder,
+        encoder_bias=weights.bias,
+        decoder=weights.decoder,
+        activation=weights.activation,
+        input_bias=weights.decoder_bias if subtracts else None,
+        normalisation=normalisation,
+        decoder_bias=weights.decoder_bias,
+        skip=tensors.take_if_there("W_skip", weights.decoder.shape[1], weights.encoder.shape[1]),
+        transcodes=transcodes,
+        architecture=str(architecture),
+        folded=weights.folded,
+        declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
+    )
+
+
+def _read_weights(config: dict[str, Any], tensors: Tensors) -> _Weights:
+    architecture = config["architecture"]
+    encoder = tensors.take("W_enc", None, None).T.contiguous()
+    n_features, d_in = encoder.shape
+    for key, size in (("d_in", d_in), ("d_sae", n_features)):
+        if config.get(key, size) != size:
+            tensors.fail(f"W_enc has shape {[d_in, n_features]}, but its cfg.json says {key} {config[key]}")
+    decoder = tensors.take("W_dec", n_features, None if architecture in _TRANSCODERS else d_in)
+    decoder_bias = tensors.take("b_dec", decoder.shape[1])
+    folded = []
+    activation: Activation
+    if architecture == "gated":
+        parts = (tensors.take(name, n_features) for name in ("b_gate", "b_mag", "r_mag"))
+        encoder, bias, activation = fold_gate(encoder, *parts)
+        folded.append("the gate, into a threshold")
+    else:
+        bias = tensors.take("b_enc", n_features)
+        activation = _activation(config, tensors, n_features)
+    if config.get("rescale_acts_by_decoder_norm", False) and architecture in {"topk", *_CHECKPOINTS}:
+        norms = decoder.norm(dim=1)
+        encoder, bias, decoder = encoder * norms[:, None], bias * norms, decoder / norms[:, None]
+        folded.append("the norms of the decoder")
+    scale = tensors.take_if_there("scaling_factor", n_features)
+    if scale is not None and not bool((scale == 1).all()):
+        decoder = decoder * scale[:, None]
+        folded.append("scaling_factor, into the decoder")
+    if config.get("normalize_activations") == "expected_average_only_in":
+        factor = float(config["norm_scaling_factor"])
+        encoder, decoder, decoder_bias = encoder * factor, decoder / factor, decoder_bias / factor
+        folded.append(f"the factor of its inputs' norm, {factor:.6g}")
+    return _Weights(encoder, bias, decoder, decoder_bias, activation, "; ".join(folded) or None)
+
+
+def _modern(config: dict[str, Any]) -> dict[str, Any]:
+    """A config by the names and defaults of 6.0, with what its metadata says of the place beside the rest."""
+    metadata = config.get("metadata") if isinstance(config.get("metadata"), dict) else {}
+    config = {**config, **{key: value for key, value in (metadata or {}).items() if key not in config}}
+    version = str(config.get("sae_lens_version") or "0")
+    major = version.partition(".")[0]
+    if major.isdecimal() and int(major) >= 6:
+        return config
+    renamed = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
+    config = {renamed.get(key, key): value for key, value in config.items()}
+    function, arguments = config.get("activation_fn", "relu"), config.get("activation_fn_kwargs") or {}
+    config.setdefault("architecture", "standard")
+    if function == "topk" and arguments.get("k") is not None:
+        config |= {"architecture": "topk", "k": arguments["k"]}
+    elif function not in {"relu", "topk"}:
+        config["architecture"] = f"{config['architecture']} with activation_fn {function}"
+    normalisation = config.get("normalize_activations")
+    if isinstance(normalisation, bool):
+        config["normalize_activations"] = "expected_average_only_in" if normalisation else "none"
+    return config
+
+
+def _activation(config: dict[str, Any], tensors: Tensors, n_features: int) -> Activation:
+    match config["architecture"]:
+        case "topk":
+            k = config.get("k")
+            if isinstance(k, bool) or not isinstance(k, int | float) or k != int(k) or not 0 < k <= n_features:
+                tensors.fail(f"its cfg.json has k {k!r}, not a number from 1 to {n_features}")
+            return TopK(int(k))
+        case "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder":
+            return JumpReLU.above(tensors.take_threshold("threshold", n_features))
+        case "batchtopk" | "matryoshka_batchtopk":
+            if "topk_threshold" not in tensors.names():
+                tensors.fail(
+                    f"its cfg.json says {config['architecture']}, a checkpoint of training, and it has no tensor "
+                    "'topk_threshold' above which its features fire; save it by save_inference_model"
+                )
+            return JumpReLU.above(tensors.take_threshold("topk_threshold", n_features))
+        case _:
+            return RELU
+
+
+def _normalisation(files: SaeFiles, config: dict[str, Any]) -> Normalisation:
+    name = config.get("normalize_activations") or "none"
+    if name == "covariance_whitening":
+        files.fail("normalize_activations is covariance_whitening, whose matrix its files do not hold")
+    if name == "expected_average_only_in":
+        factor = config.get("norm_scaling_factor")
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not factor > 0:
+            files.fail(
+                "normalize_activations is expected_average_only_in, whose factor its files do not hold; write "
+                "norm_scaling_factor into its cfg.json, or name it as saelens://RELEASE/ID where that has it"
+            )
+        name = "none"  # since the factor is multiplied into the weights
+    if name not in _NORMALISATIONS:
+        files.fail(f"normalize_activations is '{name}', which is none of {', '.join(_NORMALISATIONS)}")
+    centres = (config.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights", False)
+    if not centres or not any(each in str(config.get("hook_name")) for each in _CENTRED) or name == "layer_norm":
+        return _NORMALISATIONS[name]
+    if name != "none":
+        files.fail(f"normalize_activations is {name} of centred activations, which latentlake does not have")
+    return "centred"

@@ -1,0 +1,128 @@
+"""Where an SAE's files come from: a local path, the Hugging Face hub, or SAELens' registry."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import SaeError, nearest
+from pipeline.shipped import find
+
+HUB_PREFIX = "hf://"
+REGISTRY_PREFIX = "saelens://"
+
+_SUFFIXES = (".json", ".yaml", ".safetensors", ".npz", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that are here.
+
+    Attributes:
+        path: A folder or a file.
+        revision: The commit that they are of on the hub; None where they are local.
+        overrides: What SAELens' registry says of them, by the names of SAELens' config.
+    """
+
+    path: Path
+    revision: str | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def fetch(source: str, beside: Sequence[str] = ()) -> Source:
+    """Bring the files of a source here; what is on the hub is downloaded into the hub's own cache.
+
+    Args:
+        source: A path, `hf://OWNER/REPO[@REVISION]/PATH` or `saelens://RELEASE/ID`.
+        beside: Names of files that belong to a file in the same folder, and are fetched with it.
+
+    Raises:
+        SaeError: The hub cannot be reached or does not have it, or the registry does not name it.
+    """
+    if source.startswith(REGISTRY_PREFIX):
+        repository, path, overrides = _look_up(source)
+        return _download(source, repository, None, path, beside, overrides)
+    if source.startswith(HUB_PREFIX):
+        return _download(source, *_split_hub(source), beside, {})
+    return Source(find(source))
+
+
+def _download(
+    source: str,
+    repository: str,
+    revision: str | None,
+    path: str,
+    beside: Sequence[str],
+    overrides: Mapping[str, Any],
+) -> Source:
+    from huggingface_hub import snapshot_download
+
+    parent = "" if "/" not in path else f"{path.rpartition('/')[0]}/"
+    wanted = [path, f"{path}/*"]
+    if path.endswith(_SUFFIXES):  # a file, or a folder named like one
+        wanted += [f"{parent}{name}" for name in beside]
+    try:
+        root = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
+        raise SaeError(
+            f"SAE '{source}' cannot be fetched from the Hugging Face hub ({type(error).__name__}); it needs a "
+            "connection, or a local folder as saes.source"
+        ) from None
+    return Source(root / path, root.name, overrides)
+
+
+def _split_hub(source: str) -> tuple[str, str | None, str]:
+    """Repository, revision and path of `hf://OWNER/REPO[@REVISION]/PATH`."""
+    owner, _, rest = source.removeprefix(HUB_PREFIX).partition("/")
+    name, _, path = rest.partition("/")
+    name, _, revision = name.partition("@")
+    path = path.strip("/")
+    if not (owner and name and path):
+        raise SaeError(f"'{source}' names no folder or file on the hub; write hf://OWNER/REPO[@REVISION]/PATH")
+    return f"{owner}/{name}", revision or None, path
+
+
+def _look_up(source: str) -> tuple[str, str, dict[str, Any]]:
+    """Repository, path and overrides of `saelens://RELEASE/ID`."""
+    release, _, sae_id = source.removeprefix(REGISTRY_PREFIX).partition("/")
+    if not (release and sae_id):
+        raise SaeError(f"'{source}' names no SAE of SAELens' registry; write saelens://RELEASE/ID")
+    registry = _registry(source)
+    if release not in registry:
+        raise SaeError(f"SAELens' registry has no release '{release}'; nearest: {nearest(release, registry)}")
+    entry = registry[release]
+    saes = {str(each["id"]): each for each in entry["saes"]}
+    if sae_id not in saes:
+        raise SaeError(f"release '{release}' of SAELens has no SAE '{sae_id}'; nearest: {nearest(sae_id, saes)}")
+    own = saes[sae_id]
+    overrides = {**(entry.get("config_overrides") or {})}
+    overrides |= {key: own[key] for key in ("norm_scaling_factor", "l0") if own.get(key)}
+    return str(entry["repo_id"]), str(own["path"]), overrides
+
+
+def _registry(source: str) -> dict[str, Any]:
+    """SAELens' list of releases, read from the installed package without importing it."""
+    spec = importlib.util.find_spec("sae_lens")
+    if spec is None or spec.origin is None:
+        raise SaeError(
+            f"'{source}' is looked up in SAELens' registry, which is not installed; install sae-lens, or write "
+            "the repository as hf://OWNER/REPO/PATH"
+        )
+    return _read_registry(Path(spec.origin).parent / "pretrained_saes.yaml")
+
+
+@cache
+def _read_registry(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            registry: dict[str, Any] = yaml.load(file, Loader=_LOADER)  # noqa: S506 (a safe loader, in C)
+    except (OSError, yaml.YAMLError) as error:
+        raise SaeError(f"SAELens' registry '{path}' cannot be read: {str(error).partition(chr(10))[0]}") from None
+    return registry
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

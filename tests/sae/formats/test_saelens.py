@@ -1,0 +1,156 @@
+"""SAELens: configs of today and of before 6.0, what is folded, what is refused; `test_owners.py` has the rest."""
+
+import json
+
+import pytest
+import torch
+from sae_layouts import (
+    LAYOUTS,
+    above,
+    fired,
+    largest,
+    pre_activations,
+    random_inputs,
+    random_weights,
+    same_firings,
+    write_json,
+)
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import SaeError
+from pipeline.sae import TopK, load_sparse_coder
+
+N, WIDTH, K = 40, 24, 5
+OLD = {"d_in": WIDTH, "d_sae": N, "hook_point": "blocks.6.hook_resid_pre", "dtype": "float32"}
+"""A config as SAELens wrote it before 6.0."""
+
+
+@pytest.fixture
+def weights():
+    return random_weights(N, WIDTH, K)
+
+
+@pytest.fixture
+def folder(tmp_path, weights):
+    return LAYOUTS["saelens"].write(tmp_path / "sae", weights)
+
+
+def configure(folder, **changes):
+    path = folder / "cfg.json"
+    config = {**json.loads(path.read_text()), **changes}
+    write_json(path, {key: value for key, value in config.items() if value is not None})
+
+
+def rewrite(folder, drop=(), **tensors):
+    path = folder / "sae_weights.safetensors"
+    kept = {name: tensor for name, tensor in load_file(path).items() if name not in drop}
+    save_file({**kept, **tensors}, path)
+
+
+def test_a_folder_says_its_place_and_what_it_is(folder):
+    coder = load_sparse_coder(folder)
+    assert (coder.format, coder.architecture, coder.normalisation) == ("saelens", "jumprelu", "none")
+    assert (coder.hookpoint, coder.reads, coder.folded) == ("blocks.9.hook_resid_post", "output", None)
+
+
+def test_an_old_config_is_a_topk_where_its_activation_is_whatever_its_architecture_says(folder, weights):
+    write_json(
+        folder / "cfg.json",
+        {**OLD, "architecture": "standard", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}},
+    )
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    assert (coder.architecture, coder.activation, coder.declared_l0) == ("topk", TopK(K), K)
+    assert (coder.hookpoint, coder.reads) == ("blocks.6.hook_resid_pre", "input")
+    same_firings(fired(coder, x), largest(pre_activations(weights, x, subtract=True), K))
+
+
+def test_an_old_config_subtracts_b_dec_by_default(folder, weights):
+    write_json(folder / "cfg.json", OLD)
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    assert coder.architecture == "standard"
+    same_firings(fired(coder, x), pre_activations(weights, x, subtract=True).relu())
+    write_json(folder / "cfg.json", {**OLD, "apply_b_dec_to_input": False})
+    same_firings(fired(load_sparse_coder(folder), x), pre_activations(weights, x, subtract=False).relu())
+
+
+@pytest.mark.parametrize("how", [True, "expected_average_only_in", "covariance_whitening"])
+def test_a_normalisation_whose_factor_is_in_no_file_is_refused(folder, how):
+    write_json(folder / "cfg.json", {**OLD, "normalize_activations": how})
+    with pytest.raises(SaeError, match="its files do not hold"):
+        load_sparse_coder(folder)
+
+
+def test_the_factor_of_the_inputs_norm_is_multiplied_in_where_it_is_known(folder, weights):
+    configure(folder, normalize_activations="expected_average_only_in", norm_scaling_factor=2.5)
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    # W_enc s, W_dec / s, b_dec / s; threshold and b_enc as they are.
+    folded = weights._replace(encoder=weights.encoder * 2.5, b_dec=weights.b_dec / 2.5)
+    same_firings(fired(coder, x), above(pre_activations(folded, x, subtract=True), weights.threshold))
+    torch.testing.assert_close(coder.decoder, weights.decoder / 2.5)
+    assert coder.folded == "the factor of its inputs' norm, 2.5"
+
+
+@pytest.mark.parametrize("place", ["metadata", "registry's override"])
+def test_a_model_with_centred_writing_weights_has_its_residual_centred(folder, weights, place):
+    centred = {"model_from_pretrained_kwargs": {"center_writing_weights": True}}
+    metadata = {"hook_name": "blocks.9.hook_resid_pre", "sae_lens_version": "6.1.0"}
+    if place == "metadata":
+        configure(folder, metadata={**metadata, **centred})
+    else:
+        configure(folder, metadata=metadata, **centred)
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    assert coder.normalisation == "centred"
+    expected = pre_activations(weights, x.double() - x.double().mean(1, keepdim=True), subtract=True)
+    same_firings(fired(coder, x), above(expected, weights.threshold))
+    configure(folder, metadata={**metadata, **centred, "hook_name": "blocks.9.attn.hook_z"})
+    assert load_sparse_coder(folder).normalisation == "none"  # not written into the residual stream
+
+
+def test_a_scaling_factor_of_ones_is_nothing_and_another_scales_the_decoder(folder, weights):
+    rewrite(folder, scaling_factor=torch.ones(N))
+    assert load_sparse_coder(folder).folded is None
+    rewrite(folder, scaling_factor=torch.full((N,), 1.5))
+    coder = load_sparse_coder(folder)
+    torch.testing.assert_close(coder.decoder, weights.decoder * 1.5)
+    torch.testing.assert_close(coder.encoder, weights.encoder)
+    assert "scaling_factor" in coder.folded
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"architecture": "abstopk", "k": K}, "'abstopk' cannot be read: its features fire below 0"),
+        ({"architecture": "matching_pursuit"}, "'matching_pursuit' cannot be read"),
+        ({"architecture": "temporal"}, "'temporal' cannot be read"),
+        ({"architecture": "crosscoder"}, "architecture 'crosscoder', which is none of standard, topk"),
+        ({"architecture": "topk"}, "k None, not a number from 1 to 40"),
+        ({"architecture": "topk", "k": N + 1}, "k 41, not a number from 1 to 40"),
+        ({"architecture": "batchtopk"}, "no tensor 'topk_threshold'"),
+        ({"architecture": "gated"}, "no tensor 'b_gate'"),
+        ({"normalize_activations": "tanh"}, "normalize_activations is 'tanh'"),
+        ({"d_in": WIDTH + 1}, "its cfg.json says d_in 25"),
+        ({"d_sae": N - 1}, "its cfg.json says d_sae 39"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(folder, changes, reason):
+    configure(folder, **changes)
+    with pytest.raises(SaeError, match=reason):
+        load_sparse_coder(folder)
+
+
+def test_an_old_activation_that_is_no_relu_is_refused(folder):
+    write_json(folder / "cfg.json", {**OLD, "activation_fn_str": "tanh-relu"})
+    with pytest.raises(SaeError, match="standard with activation_fn tanh-relu"):
+        load_sparse_coder(folder)
+
+
+def test_what_is_negative_in_the_thresholds_is_a_relu(folder, weights):
+    rewrite(folder, threshold=-weights.threshold)
+    x = random_inputs(30, WIDTH)
+    same_firings(fired(load_sparse_coder(folder), x), pre_activations(weights, x, subtract=True).relu())
+
+
+def test_a_transposed_decoder_is_refused(folder, weights):
+    rewrite(folder, W_dec=weights.decoder.T.contiguous())
+    with pytest.raises(SaeError, match=r"W_dec has shape \[24, 40\], not \[40, 24\]"):
+        load_sparse_coder(folder)

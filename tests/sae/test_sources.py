@@ -1,0 +1,131 @@
+"""Where an SAE's files come from: paths, the hub, SAELens' registry; what is no SAE is named."""
+
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from sae_layouts import LAYOUTS, random_weights
+from tiny import write_random_sae, write_sparsify
+
+from pipeline.errors import SaeError
+from pipeline.sae import load_sparse_coder, sae_files
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("source", ["hf://owner", "hf://owner/name", "hf:///name/path", "hf://owner//path"])
+def test_a_hub_source_without_a_path_is_refused_before_any_request(source):
+    with pytest.raises(SaeError, match="names no folder or file on the hub"):
+        sae_files(source)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """A hub whose one repository is a folder here; what was asked of it."""
+    asked = []
+    root = tmp_path / "snapshots" / COMMIT
+
+    def snapshot_download(repository, revision, allow_patterns):
+        asked.append((repository, revision, set(allow_patterns)))
+        write_random_sae(root / "part" / "layers.1")
+        return str(root)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_a_folder_on_the_hub_is_fetched_and_its_commit_recorded(hub):
+    coder = load_sparse_coder("hf://owner/name@v1/part/layers.1")
+    assert (coder.format, coder.hookpoint, coder.revision) == ("sparsify", "layers.1", COMMIT)
+    assert hub == [("owner/name", "v1", {"part/layers.1", "part/layers.1/*"})]
+
+
+def test_a_file_on_the_hub_comes_with_what_lies_beside_it(hub):
+    assert load_sparse_coder("hf://owner/name/part/layers.1/sae.safetensors").format == "sparsify"
+    [(_, revision, patterns)] = hub
+    assert revision is None
+    assert {"part/layers.1/sae.safetensors", "part/layers.1/cfg.json"} <= patterns
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(SaeError, match="cannot be fetched from the Hugging Face hub"):
+        load_sparse_coder("hf://owner/name/layers.1")
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed sae_lens with a registry of one release."""
+    package = tmp_path / "site" / "sae_lens"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('never imported')")
+    (package / "pretrained_saes.yaml").write_text(
+        "my-release:\n  repo_id: owner/name\n  model: tiny\n  conversion_func: sparsify\n"
+        "  saes:\n  - {id: layer_1/k_4, path: part/layers.1, l0: 4}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+
+def test_a_name_of_saelens_registry_is_a_repository_and_a_path(registry, hub):
+    coder = load_sparse_coder("saelens://my-release/layer_1/k_4")
+    assert (coder.revision, coder.declared_l0) == (COMMIT, 4)
+    [(repository, revision, patterns)] = hub
+    assert (repository, revision) == ("owner/name", None) and "part/layers.1" in patterns
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("my-relase/layer_1/k_4", "no release 'my-relase'; nearest: 'my-release'"),
+        ("my-release/layer_2", "no SAE 'layer_2'; nearest: 'layer_1/k_4'"),
+        ("my-release", "write saelens://RELEASE/ID"),
+    ],
+)
+def test_a_name_that_the_registry_lacks_is_refused(registry, name, reason):
+    with pytest.raises(SaeError, match=reason):
+        load_sparse_coder(f"saelens://{name}")
+
+
+def test_without_saelens_its_registry_is_an_error_that_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SaeError, match="install sae-lens, or write the repository as hf://"):
+        load_sparse_coder("saelens://my-release/layer_1/k_4")
+
+
+def test_of_a_folder_with_a_folder_for_each_place_the_named_one_is_loaded(tmp_path):
+    for layer in (1, 2):
+        write_sparsify(tmp_path / f"layers.{layer}", *random_weights(20, 8, 3, seed=layer)[:4], k=3)
+    assert load_sparse_coder(tmp_path, hookpoint="layers.2").hookpoint == "layers.2"
+    with pytest.raises(SaeError, match="format"):
+        load_sparse_coder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("W_enc_3.safetensors", "cross-layer transcoder"),
+        ("params_layer_0.safetensors", "crosscoder"),
+        ("latest_ckpt.safetensors", "temporal"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_name(tmp_path, file, kind):
+    (tmp_path / file).touch()
+    for path in (tmp_path, tmp_path / file):
+        with pytest.raises(SaeError, match=kind):
+            load_sparse_coder(path)
+
+
+def test_a_saelens_folder_with_a_config_of_another_program_beside_is_still_one(tmp_path):
+    folder = LAYOUTS["saelens"].write(tmp_path / "sae", random_weights(20, 8, 3))
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    assert load_sparse_coder(folder).format == "saelens"
+
+
+def test_a_folder_that_is_named_like_a_file_is_a_folder(tmp_path):
+    folder = LAYOUTS["saelens"].write(tmp_path / "v5_32k_layer_0.pt", random_weights(20, 8, 3))
+    assert load_sparse_coder(folder).format == "saelens"
+    with pytest.raises(SaeError, match="is no SAE of a known format"):
+        load_sparse_coder(tmp_path)
