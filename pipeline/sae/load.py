@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
+from pipeline.sae import baselines
 from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.sources import Source, fetch
@@ -33,7 +34,8 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     """Load a sparse autoencoder, in float32; it says which format it had.
 
     Args:
-        path: A folder or a file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID`.
+        path: A folder or a file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, `saelens://RELEASE/ID`, or one of
+            the baselines (`baseline://…`).
         format: The layout of its files; told from their names and contents if left out.
         hookpoint: Its place in the model: of a folder with a folder for each, that one is loaded; a coder whose
             files do not name its place is given this one.
@@ -41,6 +43,8 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     Raises:
         SaeError: The files are missing, damaged, of an unknown or another format, or do not fit each other.
     """
+    if str(path).startswith(baselines.PREFIX):
+        return baselines.load_baseline(str(path), load_sparse_coder)
     name, files = _find_files(str(path), format, hookpoint)
     coder = _formats()[name].load(files)
     return replace(
@@ -53,7 +57,12 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
 
 
 def sae_files(source: str, format: str | None = None) -> SaeFiles:
-    """The files that make up a sparse autoencoder. Raises SaeError if they are not there."""
+    """The files that make up a sparse autoencoder, or a baseline. Raises SaeError if they are not there."""
+    if source.startswith(baselines.PREFIX):
+        definition = source.removeprefix(baselines.PREFIX)
+        like = baselines.like_of(source)
+        files = sae_files(like) if like else SaeFiles(Path(), {})
+        return replace(files, overrides={**files.overrides, "baseline": definition})
     return _find_files(source, format, None)[1]
 
 
