@@ -11,12 +11,15 @@ export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
 unexport TEXT Q
 
+# Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
+export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
+
 .PHONY: setup demo run estimate test dev sql fires bench clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
 
-demo: setup                         ## Run the main job on the embedded default
+demo: setup                         ## Run the main job on the embedded default; make demo LLM=qwen-coder-1.5b
 	$(LATENTLAKE) demo
 
 run: setup                          ## Run another experiment: make run CONFIG=config/mine.yaml

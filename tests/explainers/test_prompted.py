@@ -57,7 +57,7 @@ def test_each_sampling_takes_enough_for_every_explainer_and_for_the_section():
 def test_a_variant_of_the_default_prompt_differs_by_its_notes_alone():
     default, other = request("default"), request("with_activations")
     [asked, note] = other.messages[0].content.split(default.messages[0].content)
-    assert asked == "" and note.startswith("\nAfter each marked token")
+    assert asked == "" and note.startswith("\nAfter each token between << and >>")
     assert other.messages[1] == request("default", show_activations=True).messages[1]
     assert (default.purpose, other.purpose) == ("explain", "with_activations")
 
