@@ -10,13 +10,15 @@ from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.sources import Source, fetch
+from pipeline.sae.training import Training, complete
 
 
 class Format(Protocol):
     """A plug-in: a module of `pipeline/sae/formats`.
 
-    It may also have `OPTIONAL_FILES`, names of files that may be left out, and, where others have files of these
-    names too, `is_format(files: SaeFiles) -> bool`, which tells from the contents.
+    It may also have `OPTIONAL_FILES`, names of files that may be left out; where others have files of these names
+    too, `is_format(files: SaeFiles) -> bool`, which tells from the contents; and `trained_on(files: SaeFiles) ->
+    Training`, what files and path tell of the subject model and its contexts.
 
     Attributes:
         FILES: Names or patterns of the files of an SAE, below its folder, by which it is known.
@@ -41,7 +43,21 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     Raises:
         SaeError: The files are missing, damaged, of an unknown or another format, or do not fit each other.
     """
-    name, files = _find_files(str(path), format, hookpoint)
+    return _load(*_find_files(str(path), format, hookpoint), hookpoint)
+
+
+def load_with_training(source: str) -> tuple[SparseCoder, Training]:
+    """A sparse autoencoder, and what its files, their path and SAELens' registry tell of its training.
+
+    Raises SaeError as `load_sparse_coder` does.
+    """
+    name, files = _find_files(source, None, None)
+    trained_on = getattr(_formats()[name], "trained_on", None)
+    training = Training() if trained_on is None else trained_on(files)
+    return _load(name, files), complete(training, files)
+
+
+def _load(name: str, files: SaeFiles, hookpoint: str | None = None) -> SparseCoder:
     coder = _formats()[name].load(files)
     return replace(
         coder,
@@ -99,7 +115,7 @@ def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
             paths[pattern] = found[0]
         elif pattern in format.FILES:
             return None
-    return SaeFiles(folder, paths, fetched.overrides, fetched.revision)
+    return SaeFiles(folder, paths, fetched.overrides, fetched.revision, fetched.model)
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

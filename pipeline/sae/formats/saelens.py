@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.sae.coder import RELU, Activation, JumpReLU, Normalisation, SparseCoder, TopK, fold_gate
 from pipeline.sae.files import SaeFiles, Tensors
 from pipeline.sae.places import side_of
+from pipeline.sae.training import Training, training_in
 
 FILES = ("cfg.json", "sae_weights.safetensors")
 
@@ -81,6 +82,14 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture=str(architecture),
         folded=weights.folded,
         declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
+    )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The model, the contexts and the BOS of cfg.json; before 6.0 a BOS was the default."""
+    config = _modern({**files.config("cfg.json"), **files.overrides})
+    return training_in(
+        config, "cfg.json", model="model_name", context_length="context_size", prepend_bos="prepend_bos"
     )
 
 
