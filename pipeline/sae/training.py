@@ -81,5 +81,5 @@ def _bos_fact(found: Fact[bool] | None, model: Fact[str] | None) -> Fact[bool] |
     adds = begins_with_bos(name)
     if found is not None or adds is None:
         return found
-    does = "begins each text with a BOS token" if adds else "adds no BOS token"
+    does = "puts one before each text" if adds else "puts none before a text"
     return Fact(adds, f"the tokenizer of {name} {does} by itself", is_guess=True)
