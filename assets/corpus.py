@@ -34,3 +34,10 @@ def slots(lake: "Lake") -> "Published":
     from pipeline.corpus.slots import write_slots
 
     return write_slots(lake)
+
+
+@table_asset
+def sae_fit(lake: "Lake") -> "list[Published]":
+    from pipeline.fit.write import write_sae_fit
+
+    return write_sae_fit(lake)

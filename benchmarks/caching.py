@@ -146,7 +146,7 @@ def _take_turns(config: Config) -> tuple[list[Pace], list[Pace], list[Pace]]:
     """Each shard in each of the three ways; the order changes from shard to shard."""
     lake = _open(config)
     subject = load_subject(config.subject, config.device)
-    reader = open_reader(config.saes[0], subject.device)
+    reader = open_reader(config, config.saes[0], subject.device)
     whole = load_whole(config.subject)
     warm_up = next(context_batches(lake, 0))
     _read_bare(subject, reader, [warm_up])

@@ -13,8 +13,9 @@ from pipeline.lake import Lake, is_writable
 from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.plugins import find_plugin
-from pipeline.sae import load_sparse_coder
-from pipeline.subject.forward import Hookpoint, hookpoint_widths, module_paths
+from pipeline.sae import SparseCoder, load_sparse_coder
+from pipeline.subject.forward import Hookpoint
+from pipeline.subject.hookpoints import find_hookpoint, hookpoint_widths, is_same_place, resolve_hookpoint
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,9 @@ def _check_plugins(config: Config) -> None:
 def _check_saes(config: Config) -> None:
     """Every SAE loads, has the number of features that the config says, and fits its hookpoint."""
     coders = {sae.name: load_sparse_coder(sae.source, sae.format) for sae in config.saes}
-    hookpoints = {sae.name: Hookpoint(sae.hookpoint, coders[sae.name].reads) for sae in config.saes}
+    hookpoints = {
+        sae.name: resolve_hookpoint(config.subject, sae.hookpoint, coders[sae.name].reads) for sae in config.saes
+    }
     widths = hookpoint_widths(config.subject, set(hookpoints.values()))
     for sae in config.saes:
         coder, width = coders[sae.name], widths[hookpoints[sae.name]]
@@ -104,20 +107,22 @@ def _check_saes(config: Config) -> None:
                 f"SAE '{sae.name}' reads {coder.d_in} wide activations, but hookpoint '{sae.hookpoint}' of "
                 f"'{config.subject.model}' is {width} wide"
             )
-        _check_place(config, sae, coder.hookpoint)
+        _check_place(config, sae, coder, hookpoints[sae.name])
 
 
-def _check_place(config: Config, sae: SaeConfig, own: str | None) -> None:
+def _check_place(config: Config, sae: SaeConfig, coder: SparseCoder, hookpoint: Hookpoint) -> None:
     """Hold the place that an SAE's files name against the config's: at another one its firings mean nothing."""
-    if own is None or own == sae.hookpoint:
+    own = coder.hookpoint
+    if own is None:
         return
-    if own in module_paths(config.subject):
-        raise SaeError(
-            f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config has it read "
-            f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if it is meant"
-        )
-    if _LIKE_A_PATH.search(own):
+    named = find_hookpoint(config.subject, own, coder.reads)
+    if named is None and _LIKE_A_PATH.search(own):
         _log.warning(
             "SAE '%s' at '%s' names the place '%s', which is no module of '%s'; the config has it read '%s'",
             *(sae.name, sae.source, own, config.subject.model, sae.hookpoint),
+        )
+    if named is not None and not is_same_place(config.subject, named, hookpoint):
+        raise SaeError(
+            f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config has it read "
+            f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if it is meant"
         )

@@ -230,6 +230,35 @@ def test_an_saes_folder_that_names_a_place_of_another_model_is_said(
     )
 
 
+@pytest.mark.parametrize(
+    ("folder", "hookpoint"),
+    [
+        ("layers.1", "resid_post.1"),
+        ("blocks.1.hook_resid_post", "layers.1"),
+        ("model.layers.1.output", "resid_pre.2"),
+        ("mlp_out.1", "layers.1.mlp.down_proj"),
+    ],
+)
+def test_the_place_that_an_saes_files_name_is_told_by_any_of_its_names(
+    make_experiment, tmp_path, caplog, folder, hookpoint
+):
+    entry = {"name": "deep", "hookpoint": hookpoint, "n_features": 64}
+    entry["source"] = str(write_random_sae(tmp_path / folder))
+    with caplog.at_level(logging.WARNING):
+        preflight(make_experiment(saes=[entry]))
+    assert "names the place" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("folder", "hookpoint"), [("blocks.1.hook_resid_pre", "resid_post.1"), ("mlp_in.1", "mlp_out.1")]
+)
+def test_another_place_is_refused_by_any_of_its_names(make_experiment, tmp_path, folder, hookpoint):
+    entry = {"name": "deep", "hookpoint": hookpoint, "n_features": 64}
+    entry["source"] = str(write_random_sae(tmp_path / folder))
+    with pytest.raises(SaeError, match=f"names hookpoint '{folder}', but the config has it read '{hookpoint}'"):
+        preflight(make_experiment(saes=[entry]))
+
+
 def test_a_transcoder_is_held_to_the_width_of_the_input(make_experiment, tmp_path):
     folder = write_random_sae(tmp_path / "sae", d_in=64, transcode=True)
     entry = {"name": "t", "source": str(folder), "hookpoint": "layers.0.mlp.down_proj", "n_features": 64}

@@ -225,6 +225,8 @@ def write_experiment(folder: Path, **sections: Any) -> Path:
     for name, section in sections.items():
         merges = isinstance(section, Mapping) and isinstance(values.get(name), Mapping)
         values[name] = {**values[name], **section} if merges else section
+    for sae in values["saes"]:  # most are hand-set or random, and reconstruct nothing
+        sae.setdefault("fit", "accept")
     for section in ("explaining", "scoring"):  # the tiny model explains and scores too
         values[section].setdefault("model", values["subject"]["model"])
     if values["subject"]["model"] == str(folder / "subject") and not (folder / "subject").exists():

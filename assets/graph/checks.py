@@ -10,10 +10,10 @@ from pipeline.tables import Law
 
 
 def checks_of(config: Config, assets: Mapping[str, TableAsset]) -> list[dg.AssetChecksDefinition]:
-    """One check a law, and one for the key of every table; all stop what is downstream."""
+    """One check a law, one for the key of every table, and one for the SAEs' fit; all stop what is downstream."""
     laws = [_law_check(config, asset, law) for asset in assets.values() for law in asset.table.laws]
     keys = [_key_check(config, asset) for asset in assets.values() if asset.table.is_key_checked]
-    return [*laws, *keys]
+    return [*laws, *keys, _fit_check(config)]
 
 
 def _law_check(config: Config, asset: TableAsset, law: Law) -> dg.AssetChecksDefinition:
@@ -46,6 +46,25 @@ def _key_check(config: Config, asset: TableAsset) -> dg.AssetChecksDefinition:
 
         with failures_for_people():
             return _result(repeated_keys(open_lake(config), asset.table.name, asset.partition(context).get("sae")))
+
+    return check
+
+
+def _fit_check(config: Config) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([config.name, "sae_fit"]),
+        name="every_sae_fits",
+        description="Every SAE fits its place in the subject model, or the config accepts that it does not.",
+        blocking=True,
+    )
+    def check() -> dg.AssetCheckResult:
+        from pipeline.fit.verdict import fit_sentence, is_misfit
+
+        with failures_for_people():
+            lake = open_lake(config)
+            misfits = [sae for sae in config.saes if sae.fit == "check" and is_misfit(lake, sae.name)]
+            told = [fit_sentence(lake, sae.name) for sae in misfits or config.saes]
+        return dg.AssetCheckResult(passed=not misfits, description="\n".join(told))
 
     return check
 

@@ -50,7 +50,7 @@ class TableAsset:
             code_version=stage_hash(config, table.name, SourceHashes()),
             metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
             partitions_def=partitions(config, table.unit),
-            deps=[self._dependency(config, assets[name]) for name in stage.inputs],
+            deps=[self._dependency(config, assets[name]) for name in (*stage.inputs, *stage.gates)],
             pool=self.pool,
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:

@@ -191,7 +191,9 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
     for evaluation in result.get_asset_check_evaluations():
         if not evaluation.passed:
             name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
-            console.print(f"[bold red]error:[/] the check of {name} found rows that break it", highlight=False)
+            words = evaluation.description or "found rows that break it"
+            console.print(f"[bold red]error:[/] the check of {name}:", highlight=False)
+            console.print(words, markup=False, highlight=False)
 
 
 def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:

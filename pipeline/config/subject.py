@@ -1,7 +1,7 @@
 """The subject model and the SAEs that read it."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -43,9 +43,26 @@ class SaeConfig(Section):
         "where sae-lens is installed ([formats](sae-formats.md)); `config/demo-sae/layers.9` ships with latentlake"
     )
     hookpoint: str = Field(
-        description="Module path below the base model whose output it reads, such as `layers.9.mlp`"
+        description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "
+        "reads the input), or a place by its short address (`resid_post.9`, `mlp_out.9`, `attn_out.9`, "
+        "`mlp_in.9`) or by TransformerLens' name (`blocks.9.hook_resid_post`)"
+    )
+    centred: bool = Field(
+        False,
+        description="Subtract each token's mean over the width first: for SAEs of a model with centred writing "
+        "weights (SAELens: center_writing_weights; gpt2-small-res-jb), where its files do not say so",
+    )
+    fit: Literal["check", "accept"] = Field(
+        "check",
+        description="`check`: nothing is cached for an SAE that does not reconstruct what it reads, or another "
+        "place better (table `sae_fit`); `accept`: go on all the same",
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
+    aliases: tuple[str, ...] = Field(
+        (),
+        description="What others call it, for lists of features and explanations: `9-res-jb`, `resid_5`, "
+        "`gpt2-small/9-res-jb`",
+    )
     format: str | None = Field(None, description="Layout of its files, by name; told from them if left out")
 
     @model_validator(mode="after")

@@ -79,7 +79,7 @@ def caching_cost(lake: Lake) -> CachingCost | None:
         by_shard = dict(lake.query("document_shards").iter_rows())
         n_tokens = sum(by_shard.get(shard, 0) for shard in missing)
     subject = load_subject(config.subject, config.device)
-    readers = {sae.name: open_reader(sae, subject.device) for sae in config.saes}
+    readers = {sae.name: open_reader(config, sae, subject.device) for sae in config.saes}
     firings, speed = _measure(config, subject, readers)
     return CachingCost(n_tokens, is_exact, firings, speed, shutil.disk_usage(lake.root).free)
 

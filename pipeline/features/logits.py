@@ -42,9 +42,9 @@ def write_feature_logits(lake: Lake, sae: str) -> Published:
     config, own = lake.config, lake.config.sae(sae)
     coder = load_sparse_coder(own.source, own.format)
     decoder = coder.decoder
-    path = path_to_logits(config.subject, own.hookpoint, decoder.shape[1])
-    if path == "direct" and coder.reads == "input" and not coder.transcodes:
-        path = "none"  # its directions are of what the block is given, and not of what it adds
+    path = path_to_logits(
+        config.subject, own.hookpoint, decoder.shape[1], reads=coder.reads, transcodes=coder.transcodes
+    )
     columns: list[pa.Array] = [pa.nulls(len(decoder))] * 2
     figures: dict[str, float | int | str] = {"path": path}
     if path != "none":

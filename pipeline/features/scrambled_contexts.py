@@ -43,7 +43,7 @@ def _write_firings(lake: Lake, sae: str, texts: pa.Table, folder: Path) -> None:
     piece_rows = max(1, PIECE_TOKENS // length)
     batch_rows = max(1, lake.config.machine.batch_tokens // length)
     subject = load_subject(lake.config.subject, lake.config.device)
-    readers = {sae: open_reader(lake.config.sae(sae), subject.device)}
+    readers = {sae: open_reader(lake.config, lake.config.sae(sae), subject.device)}
     with progress(texts.num_rows, f"scrambled contexts of {sae}", "texts") as bar:
         for start in range(0, texts.num_rows, piece_rows):
             target = folder / f"{start:08d}"

@@ -13,13 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.config import SaeConfig
+from pipeline.config import Config, SaeConfig
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.store import FiringBuffer, Firings, count_rows
+from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.tables import TABLES
 
 
@@ -54,7 +56,8 @@ def write_saes(lake: Lake) -> list[Published]:
 def write_activation_shard(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
-    Figures: tokens read, firings, and tokens per second of the pass.
+    Figures: tokens read, firings, and tokens per second of the pass. Raises SaeError if an SAE does not fit its
+    place.
     """
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
@@ -64,8 +67,9 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
     missing = [sae for sae in lake.config.saes if not lake.has("activation_shards", sae=sae.name, shard=shard)]
     n_tokens, seconds = 0, 0.0
     if missing:
+        check_fit(lake, missing)
         subject = load_subject(lake.config.subject, lake.config.device)
-        readers = {sae.name: open_reader(sae, subject.device) for sae in missing}
+        readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in missing}
         n_tokens, seconds = _cache_shard(lake, shard, subject, readers)
     n_rows = sum(
         count_rows(lake.path("activation_shards", sae=name, shard=shard)) for name in lake.config.sae_names
@@ -84,10 +88,10 @@ class Reader(NamedTuple):
     hookpoint: Hookpoint
 
 
-def open_reader(sae: SaeConfig, device: torch.device) -> Reader:
-    """An SAE of the config, loaded onto a device."""
+def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
+    """An SAE of the config, loaded onto a device, at its place."""
     coder = load_sparse_coder(sae.source, sae.format).to(device)
-    return Reader(coder, Hookpoint(sae.hookpoint, coder.reads))
+    return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
 
 
 def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader]) -> tuple[int, float]:

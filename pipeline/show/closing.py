@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipeline.asking.roles import ROLES, oracle_sentence, role_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
+from pipeline.fit.verdict import fit_sentence, is_misfit
 from pipeline.lake import Lake
 from pipeline.show.terminal import printable
 
@@ -26,6 +27,7 @@ _LINES = 2
 def print_closing_table(lake: Lake, console: Console) -> None:
     """Print where the features went, the scores beside the controls, and explanations with their windows."""
     for sae in lake.config.sae_names:
+        console.print(fit_sentence(lake, sae), style="bold red" if is_misfit(lake, sae) else "", markup=False)
         console.print(_funnel(lake.query("report_funnel", sae=sae), sae))
         statuses = lake.query("report_statuses", sae=sae)
         if statuses.is_empty():

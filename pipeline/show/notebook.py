@@ -101,7 +101,7 @@ def fires(config: Config, text: str) -> pl.DataFrame:
     if len(token_ids) < 2:
         raise CorpusError("the text has fewer than two tokens, and nothing is told of a context's first one")
     subject = load_subject(config.subject, config.device)
-    readers = {sae.name: open_reader(sae, subject.device) for sae in config.saes}
+    readers = {sae.name: open_reader(config, sae, subject.device) for sae in config.saes}
     batch = pad_contexts([(0, token_ids)], config.corpus.context_length)
     spelled = pl.DataFrame(
         {

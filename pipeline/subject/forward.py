@@ -1,60 +1,38 @@
 """The subject model: loaded without its LM head, and run no deeper than the deepest hookpoint.
 
-A hookpoint is a module path below the base model (`layers.9`, `layers.9.mlp`). All hookpoints are read in
-one pass, which ends as soon as the last of them has been read.
+All hookpoints are read in one pass, which ends as soon as the last of them has been read. How a name in the config
+becomes a hookpoint is told by `hookpoints`.
 """
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
 from pipeline.config import SubjectConfig
-from pipeline.errors import SubjectError, nearest
+from pipeline.errors import SubjectError
 from pipeline.models.load import find_files, load_subject_config, loading, pick_device
 from pipeline.models.precision import dtype_of
+from pipeline.sae.coder import Side
 
 
 class Hookpoint(NamedTuple):
-    """A place in the model: a module's path below the base model, and which side of it is read."""
+    """What is read in the model.
+
+    Attributes:
+        module: A module's path below the base model.
+        reads: Which side of it: what it returns (of a tuple the first), or its first argument.
+        centred: Whether each token's mean over the width is subtracted. It is what a model gives whose writing
+            weights were centred (TransformerLens' center_writing_weights).
+    """
 
     module: str
-    reads: Literal["output", "input"] = "output"
-
-
-def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, int]:
-    """The width of what each hookpoint gives, found without loading a weight.
-
-    The model is built on torch's meta device and run once on shapes alone.
-
-    Raises:
-        SubjectError: The model cannot be found, or a hookpoint is no module of it.
-    """
-    model = _shapes(subject)
-    _check_hookpoints(model, subject.model, hookpoints)
-    # A ready-made mask: transformers would look into the (absent) values to make one.
-    arguments = {"attention_mask": torch.zeros((1, 1, 4, 4), device="meta"), "use_cache": False}
-    with _reading(model, hookpoints) as read:
-        model(input_ids=torch.zeros((1, 4), dtype=torch.long, device="meta"), **arguments)
-    return {hookpoint: read[hookpoint].shape[-1] for hookpoint in hookpoints}
-
-
-def module_paths(subject: SubjectConfig) -> frozenset[str]:
-    """The paths of all modules below the base model. Raises SubjectError if the model cannot be found."""
-    return frozenset(path for path, _ in _shapes(subject).named_modules() if path)
-
-
-@cache
-def _shapes(subject: SubjectConfig) -> nn.Module:
-    """The base model without a weight, on torch's meta device."""
-    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
-    with torch.device("meta"):
-        model: nn.Module = AutoModel.from_config(config)
-    return model
+    reads: Side = "output"
+    centred: bool = False
 
 
 class Subject:
@@ -71,9 +49,13 @@ class Subject:
 
         Shorter contexts are padded at the end: attention is causal, so what comes before is unchanged.
         """
-        with _reading(self.model, hookpoints) as read:
+        with reading(self.model, self.name, hookpoints) as read:
             self.model(input_ids=token_ids.to(self.device), use_cache=False)
-        return read
+        # Some modules see all tokens in one row (OPT's MLP, experts).
+        return {
+            hookpoint: value.view(*token_ids.shape, -1) if value.ndim == 2 else value
+            for hookpoint, value in read.items()
+        }
 
 
 def load_subject(subject: SubjectConfig, device: str) -> Subject:
@@ -105,39 +87,49 @@ class _LastHookpointReadError(Exception):
 
 
 @contextmanager
-def _reading(model: nn.Module, hookpoints: Collection[Hookpoint]) -> Iterator[dict[Hookpoint, Tensor]]:
-    """Hook the model; the dict fills during a forward pass, which ends with the last hookpoint."""
+def reading(
+    model: nn.Module, name: str, hookpoints: Collection[Hookpoint], *, copies: bool = True
+) -> Iterator[dict[Hookpoint, Tensor]]:
+    """Hook the model; the dict fills during a forward pass, which ends with the last hookpoint.
+
+    What is read is copied at once, since some models add to it in place; without `copies` it is the model's own.
+    Raises SubjectError if a hookpoint is not run in the pass, or gives no activations.
+    """
     read: dict[Hookpoint, Tensor] = {}
+    wanted = set(hookpoints)
 
     def keep(hookpoint: Hookpoint, value: Any) -> None:
-        read[hookpoint] = value[0] if isinstance(value, tuple) else value
-        if len(read) == len(set(hookpoints)):
+        value = value[0] if isinstance(value, tuple) else value
+        if not isinstance(value, Tensor) or value.ndim < 2:
+            raise SubjectError(f"the {hookpoint.reads} of '{hookpoint.module}' of '{name}' is no activations")
+        is_last = len({*read, hookpoint}) == len(wanted)
+        if hookpoint.centred:
+            read[hookpoint] = value - value.mean(dim=-1, keepdim=True)
+        else:
+            read[hookpoint] = value.clone() if copies and not is_last else value
+        if is_last:
             raise _LastHookpointReadError
 
     handles = []
-    for hookpoint in set(hookpoints):
+    for hookpoint in wanted:
         module = model.get_submodule(hookpoint.module)
         if hookpoint.reads == "output":
             handle = module.register_forward_hook(
                 lambda _module, _inputs, output, place=hookpoint: keep(place, output)
             )
         else:
-            handle = module.register_forward_pre_hook(lambda _module, inputs, place=hookpoint: keep(place, inputs))
+            handle = module.register_forward_pre_hook(
+                lambda _module, inputs, named, place=hookpoint: keep(place, [*inputs, *named.values()][0]),
+                with_kwargs=True,
+            )
         handles.append(handle)
     try:
         yield read
     except _LastHookpointReadError:
         pass
+    else:
+        left = sorted(hookpoint.module for hookpoint in wanted - {*read})
+        raise SubjectError(f"'{name}' does not run its module '{left[0]}', so that nothing can be read there")
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _check_hookpoints(model: nn.Module, name: str, hookpoints: Collection[Hookpoint]) -> None:
-    known = [path for path, _ in model.named_modules() if path]
-    for hookpoint in hookpoints:
-        if hookpoint.module not in known:
-            raise SubjectError(
-                f"hookpoint '{hookpoint.module}' is not a module of '{name}'; "
-                f"nearest: {nearest(hookpoint.module, known)}"
-            )

@@ -23,7 +23,7 @@ CORPUS = (
         "One row per SAE of the experiment.",
         (
             SAE,
-            text("hookpoint", "module path below the base model whose output it reads"),
+            text("hookpoint", "what it reads in the subject model, as the config names it"),
             text("format", "layout of its files"),
             text("architecture", "what its files call it: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …"),
             Column("d_in", pa.int32(), "width of its input"),
@@ -106,5 +106,42 @@ CORPUS = (
         "all",
         group="corpus",
         laws=(Law("no_test_candidate_in_train", "No test candidate's tokens stand in a train document."),),
+    ),
+    Table(
+        "sae_fit",
+        "One row per SAE, and place and way in which it was tried on some tokens: how well it reconstructs them.",
+        (
+            SAE,
+            text("hookpoint", "the place: the config's own, or another, by its short address"),
+            flag("is_centred", "whether each token's mean over the width was subtracted first"),
+            text(
+                "normalisation",
+                "`own`: as its files say; tried in its place: `none`, `average_norm`, `token_norm` (scaled to a "
+                "norm of sqrt(d), on average or each token), `layer_norm`",
+            ),
+            text(
+                "weights",
+                "`own`: as its files say; tried: `input_bias` (b_dec subtracted from the input, or not, the other "
+                "way), `transposed` (the decoder, where it is square)",
+            ),
+            flag("prepend_bos", "whether a BOS stood before the tokens"),
+            number("fvu", "fraction of variance unexplained; 1 is no better than the mean; null: too few tokens"),
+            number("l0", "mean number of features that fire", "features a token"),
+            number("declared_l0", "the same as its files declare; null where they do not"),
+            number("dead_share", "share of the features that fire on none of the tokens"),
+            number("norm_ratio", "mean ratio of the reconstruction's norm to that of what it should be"),
+            count(
+                "n_tokens",
+                "tokens measured: some of each of 16 documents, without position 0, BOS and massive activations "
+                "(norms above 10 medians); a quarter of them for what is far from fitting",
+                "tokens",
+            ),
+            flag("is_configured", "whether this is how the config has it read"),
+            flag("fits", "FVU under 1 and within 0.02 of the lowest, L0 within a factor of 3 of the declared one"),
+        ),
+        ("sae", "hookpoint", "is_centred", "normalisation", "weights", "prepend_bos"),
+        "sae",
+        group="corpus",
+        made_for_all_saes=True,
     ),
 )

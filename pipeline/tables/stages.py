@@ -21,6 +21,7 @@ class Stage:
     Attributes:
         table: The table that it makes.
         reads: Tables that its code reads beside those that its SQL names.
+        gates: Tables that have to be made and found right before. No row depends on them, and so no version.
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
         given: Relations that its code hands to its SQL.
@@ -35,6 +36,7 @@ class Stage:
 
     table: str
     reads: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
     science: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
@@ -87,7 +89,16 @@ STAGES: dict[str, Stage] = {
         Stage("contexts"),
         Stage("slots"),
         Stage(
-            "activation_shards", reads=("saes", "contexts"), science=("subject.dtype", "corpus.context_length")
+            "sae_fit",
+            reads=("saes",),
+            science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
+            queries=("fit_contexts",),
+        ),
+        Stage(
+            "activation_shards",
+            reads=("saes", "contexts"),
+            gates=("sae_fit",),
+            science=("subject.dtype", "corpus.context_length"),
         ),
         Stage("activations", reads=("activation_shards",)),
         Stage(

@@ -24,7 +24,7 @@ from pipeline.tables.stages import STAGES, Stage, own_queries
 _GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
-        *("first_feature", "end_feature"),
+        *("first_feature", "end_feature", "fit_tokens", "fit_documents"),
     }
 )
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
@@ -115,7 +115,7 @@ def stage_hash(
         definition["content"] = hashes.corpus
     if table == "saes" and sae is not None:
         own = config.sae(sae)
-        definition["content"] = [own.name, own.hookpoint, own.format, hashes.saes.get(sae, "")]
+        definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]
     known[table, sae, part] = _digest(json.dumps(definition, sort_keys=True))[:12]
     return known[table, sae, part]
 
@@ -137,6 +137,8 @@ def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> d
             "sql": texts,
             "parameters": {key: config_value(config, key) for key in sorted(parameters)},
         }
+        if is_explainer and any(sae.aliases for sae in config.saes):
+            content["aliases"] = {sae.name: sae.aliases for sae in config.saes}
         versions[name] = _digest(json.dumps(content, sort_keys=True))
     return versions
 

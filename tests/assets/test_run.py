@@ -74,6 +74,7 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(
     assert first.exit_code == 0, first.stderr
     for words in ("where its features went", "a few of each", "make sql CONFIG=", "make dev CONFIG="):
         assert words in first.stdout
+    assert "SAE 'hand-set' at 'embed_tokens' " in first.stdout
     assert first.stdout.index("caching: ") < first.stdout.index("cache 00000")
     assert "asking: at most " in first.stdout and "Stopped" not in first.stdout
     config = load_config(path)

@@ -1,6 +1,7 @@
 """What every explainer has to do, whatever a model answers: statuses are right, and no test window is shown."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,8 +61,13 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def lake(lake_of: Any, name: str) -> Lake:
-    return lake_of(explaining={"explainers": [name]})
+def lake(lake_of: Any, name: str, tmp_path: Path) -> Lake:
+    given = {}
+    if name == "imported":  # whose words are of a file
+        path = tmp_path / "words.csv"
+        path.write_text("sae,feature,explanation\n" + "".join(f"{SAE},{feature},words\n" for feature in range(8)))
+        given = {"imported": {"path": str(path)}}
+    return lake_of(explaining={"explainers": [name], **given})
 
 
 def test_what_is_answered_is_an_explanation_of_train_windows(lake: Lake, name: str) -> None:

@@ -47,15 +47,15 @@ def explain(name: str, **explaining: Any) -> list[Request]:
     )
     tools = Tools(Batch(SimpleNamespace(config=config), None, "layers.1", 0), role_of(config, "explainer"), ask)  # type: ignore[arg-type]
     tools.__dict__["vocabulary"] = VOCABULARY
-    assert list(load_explainer(name).explain(FEATURES, tools)) or not asked
+    assert list(load_explainer(name).explain(FEATURES, tools)) and asked
     return asked
 
 
 def rendered() -> Iterator[tuple[str, list[Request]]]:
     """What plug-ins ask, by the name of its snapshot: that of the plug-in, and the way in which it asks."""
     for name in find_plugins("explainers"):
-        if asked := explain(name):
-            yield name, asked
+        if load_explainer(name).role is not None:
+            yield name, explain(name)
             yield f"{name}_activations", explain(name, show_activations=True)
     for name, plugin in find_plugins("scorers").items():
         if (plugin.path / ONE).is_file():

@@ -138,6 +138,18 @@ def test_other_architectures_are_told_apart_too(subjects, kind, module, path):
     assert path_to_logits(subjects(kind)[0], module, 32) == path
 
 
+@pytest.mark.parametrize(("kind", "name", "transcodes", "path"), [
+    ("gpt2", "resid_pre.1", False, "residual"), ("gpt2", "embed", False, "residual"),
+    ("gpt2", "blocks.0.hook_resid_mid", False, "residual"),
+    ("gpt2", "blocks.0.hook_mlp_out", False, "direct"),
+    ("gemma2", "mlp_out.1", False, "direct"),  # after the norm it is what is added
+    ("gpt2", "attn_z.0", False, "none"), ("gpt2", "mlp_in.0", False, "none"),
+    ("gpt2", "mlp_in.0", True, "direct"),  # a transcoder writes what the MLP returns
+])  # fmt: skip
+def test_a_place_writes_to_the_residual_stream_adds_to_it_or_does_neither(subjects, kind, name, transcodes, path):
+    assert path_to_logits(subjects(kind)[0], name, 32, transcodes=transcodes) == path
+
+
 # The extremes ------------------------------------------------------------------------------------------
 
 

@@ -62,8 +62,26 @@ def test_a_parquet_list_is_read(listing, tmp_path):
     assert read(config) == ([("deep", 8, 0)], ["row 1 (8)"])
 
 
+@pytest.mark.parametrize("name, content", [
+    ("neuronpedia.json", json.dumps([
+        {"modelId": "tiny", "layer": "1-res", "index": "3", "description": "x"},
+        {"modelId": "other", "layer": "1-res", "index": 5}, {"modelId": "tiny", "layer": "2-res", "index": 5},
+    ])),
+    ("circuits.jsonl", '{"Component": "resid", "Layer": "1", "Feature": "3", "Name": "resid_1/3"}\n'
+                       '{"Component": "Component", "Layer": "", "Feature": "", "Name": "Name"}\n'
+                       '{"Name": "resid_1/5", "Annotation": "x"}\n{"Name": "resid_9/5"}\n'),
+    ("list.csv", "sae,feature\nresid_1,3\ntiny/1-res,5\nresid_9,5\n"),
+])
+def test_an_sae_is_found_by_the_names_that_others_give_it(listing, name, content):
+    config = listing(name, content)
+    deep = config.saes[1].model_copy(update={"aliases": ("resid_1", "tiny/1-res", "1-res")})
+    features, odd_rows = read(config.model_copy(update={"saes": (config.saes[0], deep)}))
+    assert features == [("deep", 3, 0), ("deep", 5, 0)]
+    assert len(odd_rows) == 1 and ("2-res" in odd_rows[0] or "resid_9" in odd_rows[0])
+
+
 @pytest.mark.parametrize("name, content, says", [
-    ("a.csv", "layer,index\n9-res-jb,1124\n", ("columns layer, index", "feature, and sae or hookpoint")),
+    ("a.csv", "layer,index\n9-res-jb,1124\n", ("line 2 (9-res-jb)", "unless saes.aliases names it")),
     ("a.jsonl", '{"Layer": "5", "Feature": "3036"}\n', ("columns Layer, Feature", "sae or hookpoint")),
     ("a.csv", "hookpoint,feature\nmodel.layers.1,3\nmodel.layers.1,5\n",
      ("2 rows name no feature", "line 2 (model.layers.1)", "nearest hookpoint: 'layers.1'")),

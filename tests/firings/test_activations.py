@@ -183,10 +183,22 @@ def test_places_beyond_four_bytes_stand_beside_others_in_one_table(make_experime
     assert found == [{"feature": 3, "token_index": 7}, {"feature": BUCKET_FEATURES, "token_index": far}]
 
 
-@pytest.mark.parametrize("format", ["sparsify", "saelens", "openai", "goodfire"])
-def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(make_experiment, tmp_path, format):
+@pytest.mark.parametrize(
+    ("format", "hookpoint", "centred"),
+    [
+        ("sparsify", "layers.1", False),
+        ("saelens", "layers.1", False),
+        ("openai", "layers.1", False),
+        ("goodfire", "layers.1", False),
+        ("sparsify", "blocks.1.hook_resid_post", False),
+        ("sparsify", "resid_post.1", True),
+    ],
+)
+def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(
+    make_experiment, tmp_path, format, hookpoint, centred
+):
     path = LAYOUTS[format].write(tmp_path / "layers.1", random_weights(64, WIDTH, k=4))
-    entry = {"name": "deep", "source": str(path), "hookpoint": "layers.1", "n_features": 64}
+    entry = {"name": "deep", "source": str(path), "hookpoint": hookpoint, "centred": centred, "n_features": 64}
     config = make_experiment(saes=[entry], corpus={"max_tokens": 600})
     lake = write_all(config)
     subject = load_subject(config.subject, "cpu")
@@ -196,6 +208,8 @@ def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(ma
         states = subject.read(torch.tensor([row["token_ids"]]), [Hookpoint("layers.1")])[
             Hookpoint("layers.1")
         ][0]
+        if centred:
+            states = states - states.mean(dim=-1, keepdim=True)
         encoding = coder.encode(states)
         for position, feature, value in zip(*map(torch.Tensor.tolist, encoding), strict=True):
             expected[feature, row["context_id"], position] = value

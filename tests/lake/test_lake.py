@@ -447,6 +447,15 @@ def test_another_sae_leaves_the_paths_of_the_first_equal(make_experiment, tmp_pa
     assert paths[0] == paths[1] == paths[2]
 
 
+def test_an_sae_read_centred_has_versions_of_its_own(make_experiment, tmp_path):
+    entry = hand_set_entry(write_hand_set_sae(tmp_path / "one"), "one")
+    plain, centred = (
+        Lake(config, fix_sources(config)).folder("activations", "one")
+        for config in (make_experiment(saes=[{**entry, "centred": flag}]) for flag in (False, True))
+    )
+    assert plain != centred
+
+
 def test_the_graph_knows_a_version_before_any_file_is_read(tmp_path):
     (tmp_path / "subject").mkdir()
     path = write_experiment(

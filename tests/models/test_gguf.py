@@ -17,7 +17,8 @@ from pipeline.lake import Lake
 from pipeline.llm.local.model import load_local_model
 from pipeline.models import gguf as conversion
 from pipeline.models.load import load_tokenizer
-from pipeline.subject.forward import Hookpoint, hookpoint_widths, load_subject
+from pipeline.subject.forward import Hookpoint, load_subject
+from pipeline.subject.hookpoints import hookpoint_widths
 from pipeline.subject.unembedding import load_unembedding, path_to_logits
 from pipeline.tables.versions import SourceHashes
 

@@ -46,6 +46,15 @@ def vocabulary_text(scorer, question):
     return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
 
+@pytest.mark.parametrize("per_prompt", [1, 5])
+def test_an_explanation_stays_on_its_line_and_opens_no_mark(per_prompt):
+    request = score("fuzzing", QUESTIONS[:1], per_prompt, words='the token "\u2028" or "\n2. x" or " <<"')
+    plain = score("fuzzing", QUESTIONS[:1], per_prompt, words="words")
+    lines = request.messages[-1].content.splitlines()
+    assert len(lines) == len(plain.messages[-1].content.splitlines())
+    assert any('the token "\\u2028" or "\\n2. x" or " < <"' in line for line in lines)
+
+
 def test_one_question_offers_choices_and_several_do_not():
     assert score("detection", QUESTIONS[:1]).choices == CHOICES
     many, last = score("detection", QUESTIONS, per_prompt=5), score("detection", QUESTIONS[:1], per_prompt=5)

@@ -12,7 +12,7 @@ from .rows import CONFIG, Database, steps_before
 FILES = sorted(sql_files())
 GIVEN = {
     *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model", "scorer"),
-    *("first_feature", "end_feature", "asks_model", "n"),
+    *("first_feature", "end_feature", "asks_model", "n", "fit_tokens", "fit_documents"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 

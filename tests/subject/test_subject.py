@@ -11,7 +11,8 @@ from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.firings.forward import pad_contexts
 from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
-from pipeline.subject.forward import Hookpoint, hookpoint_widths, load_subject
+from pipeline.subject.forward import Hookpoint, load_subject
+from pipeline.subject.hookpoints import hookpoint_widths, resolve_hookpoint
 
 TOKEN_IDS = torch.randint(2, 400, (3, 20), generator=torch.Generator().manual_seed(0))
 
@@ -55,11 +56,20 @@ def test_widths_are_found_without_loading_a_weight(subject_config, tiny_subject,
 
 @pytest.mark.parametrize(
     ("name", "nearest"),
-    [("layer.1", "'layers.1'"), ("layers.3", "'layers.2'"), ("model.layers.1", "'layers.1'")],
+    [
+        ("layer.1", "'layers.1'"),
+        ("layers.3", "'layers.2'"),
+        ("resid_post.3", "'resid_post.2'"),
+        ("resid_pst.1", "'resid_post.1'"),
+        ("blocks.1.hook_resid_mlp", "'blocks.1.hook_resid_mid'"),
+        ("blocks.1.hook_resid_post.output", "'blocks.1.hook_resid_post'"),
+        ("mlp_out", "'mlp_out.2'"),
+        ("mlp_out.-1", "'mlp_out.1'"),
+    ],
 )
-def test_a_hookpoint_that_is_no_module_is_named_with_the_nearest(subject_config, name, nearest):
+def test_a_hookpoint_that_is_none_is_named_with_the_nearest(subject_config, name, nearest):
     with pytest.raises(SubjectError, match=f"hookpoint '{name}' is not a module of ") as caught:
-        hookpoint_widths(subject_config, [Hookpoint("layers.1"), Hookpoint(name)])
+        resolve_hookpoint(subject_config, name)
     assert nearest in one_sentence(caught)
 
 

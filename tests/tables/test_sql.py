@@ -14,6 +14,7 @@ STEPS = {
     "documents": "documents",
     "contexts": "contexts",
     "slots": "slots",
+    "sae_fit": "fit_contexts",
     "feature_logits": "token_texts",
     "feature_tokens": "candidate_slots corpus_tokens firings feature_cuts feature_tokens",
     "feature_stats": (
@@ -38,19 +39,20 @@ STEPS = {
     "fuzzing_pairs": "fuzzing_pairs",
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "predictions": (
-        "questions question_answers rate_intervals balanced_accuracies scored_explanations next_questions "
-        "vocabulary"
+        "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
+        "next_questions vocabulary"
     ),
     "scores": "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact scores",
     "score_details": (
         "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
         "rule_exact score_details"
     ),
-    "summary": "question_answers answer_correlations summary",
+    "summary": "headline_scores question_answers answer_correlations summary",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
-`feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read."""
+`feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
+since: `headline_scores`, and the place of a batch's features by draw."""
 
 
 @pytest.fixture

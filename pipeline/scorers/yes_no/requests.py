@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.tools import Tools
-from pipeline.asking.windows import Vocabulary
+from pipeline.asking.windows import Vocabulary, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Message, Request
 from pipeline.plugins import find_plugin
@@ -69,15 +69,15 @@ def score_request(
     """The request that puts questions about one explanation, in their order, as its scorer instructs."""
     folder = find_plugin("scorers", scorer).path
     texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
-    n = len(texts)
+    n, words = len(texts), one_line(explanation)  # a rule and keywords quote the corpus's tokens
     is_one = scoring.questions_per_prompt == 1
     if is_one:
         system = load_prompt(folder / "one.txt").render()
-        user = load_prompt(_FOLDER / "one.txt").render(explanation=explanation, text=texts[0])
+        user = load_prompt(_FOLDER / "one.txt").render(explanation=words, text=texts[0])
     else:
         numbered = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1))
         system = load_prompt(folder / "many.txt").render()
-        user = load_prompt(_FOLDER / "many.txt").render(explanation=explanation, texts=numbered, n=str(n))
+        user = load_prompt(_FOLDER / "many.txt").render(explanation=words, texts=numbered, n=str(n))
     return Request(
         purpose=scorer,
         sae=sae,

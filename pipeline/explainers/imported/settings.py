@@ -1,0 +1,33 @@
+"""`explaining.imported`: where explanations of others are."""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+
+class Settings(BaseModel):
+    """Explanations that others gave: Neuronpedia's, delphi's, a circuit's annotations, or a table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str | None = Field(
+        None,
+        description="CSV, JSON, JSON lines or Parquet file, or a folder of these or of delphi's texts; SAEs may "
+        "be named there by saes.aliases",
+    )
+
+    @computed_field  # type: ignore[prop-decorator]  # part of the version of its rows: another content, other rows
+    @cached_property
+    def content(self) -> str | None:
+        """SHA-256 over its files; None where there are none."""
+        if self.path is None:
+            return None
+        path = Path(self.path).expanduser()
+        files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        digest = hashlib.sha256()
+        for file in files:
+            if file.is_file():
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()

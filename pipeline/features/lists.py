@@ -1,0 +1,203 @@
+"""Lists of features as people have them: which SAE, which feature, and often what it was found to be.
+
+    sae or hookpoint, feature[, priority][, explanation]     CSV, JSON, JSON lines or Parquet
+    modelId, layer, index[, description]                      Neuronpedia's lists and exports
+    Component, Layer, Feature, Name, Annotation               annotations of circuits (Marks et al. 2024); or a
+                                                              Name alone, `resid_5/3036`
+    {"<feature>": "<explanation>", …}                         a file for each SAE, named like it
+    <hookpoint>_latent<feature>.txt, a JSON string each       delphi's folder of explanations
+
+A SAE is named as in the config: by its name, its hookpoint, or one of `saes.aliases`, the names that others give
+it. Files may be compressed (.gz).
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config, SaeConfig
+from pipeline.errors import ConfigError
+
+HOW = (
+    "write a CSV, JSON or Parquet file with the columns feature, and sae or hookpoint (priority or explanation if "
+    "you like), or give one of Neuronpedia's lists"
+)
+
+_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
+_WORDS = ("explanation", "description", "annotation")
+_DELPHI = re.compile(r"(?P<name>.+)_latent(?P<feature>\d+)\.txt")
+_NAME = re.compile(r"(?P<name>.+)/(?P<feature>\w+)")
+
+
+class Entry(NamedTuple):
+    """A row of a list.
+
+    Attributes:
+        place: Where it stands: `line 4`, or its file's name.
+        names: What the SAE may be called there; empty where the row names none.
+        by: What these names are.
+        feature: The feature as it is written there; None where there is none.
+        priority: The batch's priority as it is written there.
+        words: What the feature is said to be.
+        columns: The names of the row's columns.
+    """
+
+    place: str
+    names: tuple[str, ...]
+    by: Literal["sae", "hookpoint"]
+    feature: Any
+    priority: Any
+    words: str | None
+    columns: tuple[str, ...]
+
+
+def read_entries(path: Path, key: str) -> Iterator[Entry]:
+    """The rows of a list, or of a folder of lists, in order; repeated header rows are left out.
+
+    Args:
+        path: The file or folder.
+        key: The key of the config that names it, for errors.
+
+    Raises:
+        ConfigError: It is not there, cannot be read, or is of another kind.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if _is_list(file) or _DELPHI.fullmatch(file.name))
+        if not files:
+            raise ConfigError(f"{key}: no list in folder '{path}'; {HOW}")
+        for file in files:
+            for entry in _read_file(file, key):
+                yield entry._replace(place=f"{file.name}, {entry.place}" if entry.place else file.name)
+    elif not path.is_file():
+        raise ConfigError(f"{key}: no file '{path}'")
+    elif not _is_list(path):
+        raise ConfigError(f"{key}: '{path}' is no .csv, .json, .jsonl or .parquet; {HOW}")
+    else:
+        yield from _read_file(path, key)
+
+
+def find_saes(config: Config, entry: Entry) -> list[SaeConfig]:
+    """The SAEs that a row means: several where it names a hookpoint that they share."""
+    for name in entry.names:
+        if entry.by == "hookpoint":
+            found = [sae for sae in config.saes if sae.hookpoint == name]
+        else:
+            found = [sae for sae in config.saes if sae.name == name]
+        if found := found or [sae for sae in config.saes if name in sae.aliases]:
+            return found
+    return []
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, as a number or spelled; None for anything else."""
+    try:
+        number = int(value)
+        return number if isinstance(value, str) or number == value else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _is_list(path: Path) -> bool:
+    return path.is_file() and _kind(path) in _SUFFIXES
+
+
+def _kind(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _read_file(path: Path, key: str) -> Iterator[Entry]:
+    try:
+        if found := _DELPHI.fullmatch(path.name):
+            words = json.loads(path.read_text(encoding="utf-8"))
+            names = found["name"], found["name"].removeprefix("model.")
+            yield Entry("", names, "hookpoint", found["feature"], None, str(words), ())
+            return
+        for place, row in _rows(path, key):
+            if any(value not in {name, "", None} for name, value in row.items()):  # no header that comes again
+                yield _entry(place, row)
+    except FileNotFoundError:
+        raise ConfigError(f"{key}: no file '{path}'") from None
+    except (OSError, ValueError, EOFError, csv.Error, pa.ArrowInvalid) as error:
+        raise ConfigError(f"{key}: '{path}' cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _entry(place: str, row: dict[str, Any]) -> Entry:
+    """A row by the names of its columns, whatever their case."""
+    values = {name.lower(): value for name, value in row.items()}
+    words = next((str(values[name]) for name in _WORDS if values.get(name)), None)
+    rest = values.get("priority"), words, tuple(row)
+    if "feature" in values and ("sae" in values or "hookpoint" in values):
+        by: Literal["sae", "hookpoint"] = "sae" if "sae" in values else "hookpoint"
+        return Entry(place, (str(values[by]),), by, values["feature"], *rest)
+    if "index" in values and "layer" in values:
+        layer, model = str(values["layer"]), values.get("modelid")
+        names = (f"{model}/{layer}", layer) if model else (layer,)
+        return Entry(place, names, "sae", values["index"], *rest)
+    if found := _NAME.fullmatch(str(values.get("name", ""))):
+        return Entry(place, (found["name"],), "sae", found["feature"], *rest)
+    return Entry(place, (), "sae", None, *rest)
+
+
+def _rows(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    match _kind(path):
+        case ".csv":
+            yield from _csv_rows(_text(path))
+        case ".parquet":
+            yield from _numbered("row", pq.read_table(path).to_pylist())
+        case _:
+            for place, row in _json_rows(path):
+                if not isinstance(row, dict):
+                    raise ConfigError(f"{key}: {place} of '{path}' is no object; {HOW}")
+                yield place, row
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.suffix.lower() == ".gz" else data).decode("utf-8-sig")
+
+
+def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    for row in reader:
+        yield f"line {reader.line_num}", {name: value for name, value in row.items() if name is not None}
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """A list of objects, an object a line, or one object of explanations by feature."""
+    text = _text(path)
+    if text.lstrip().startswith("["):
+        yield from _numbered("row", json.loads(text))
+    elif _kind(path) == ".json" and _is_by_feature(whole_file := _one_object(text)):
+        sae = path.name.partition(".json")[0]
+        for feature, words in whole_file.items():
+            yield f"feature {feature}", {"sae": sae, "feature": feature, "explanation": words}
+    else:
+        lines = enumerate(text.splitlines(), start=1)
+        yield from ((f"line {number}", json.loads(line)) for number, line in lines if line.strip())
+
+
+def _one_object(text: str) -> dict[str, Any]:
+    """The one JSON object that a text is; empty where it is a line of several, or something else."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_by_feature(value: dict[str, Any]) -> bool:
+    return bool(value) and all(name.isdecimal() and isinstance(words, str) for name, words in value.items())
+
+
+def _numbered(what: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((f"{what} {number}", row) for number, row in enumerate(rows, start=1))

@@ -1,0 +1,104 @@
+"""How well an SAE reconstructs what it is given, as its files say or otherwise.
+
+A wrong place, scale or orientation of the weights crashes nothing, and features still look plausible; only the
+reconstruction tells.
+"""
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.sae import SparseCoder
+
+Normalisation = Literal["own", "none", "average_norm", "token_norm", "layer_norm"]
+"""What is done to the input first: what the coder does; or, in its place, nothing; it is scaled so that its mean
+norm is sqrt(d), or so that each token's is; or each token's mean is subtracted and it is divided by its standard
+deviation. The reconstruction is scaled back."""
+
+Weights = Literal["own", "input_bias", "transposed"]
+"""As they were loaded; with b_dec subtracted from the input where it was not, or not where it was; or with the
+decoder transposed, where it is square."""
+
+_SINK_NORMS = 10.0
+"""Tokens whose norm is above so many medians are left out. A few tokens of massive activations (Sun et al. 2024,
+arXiv 2402.17762) carry most of the variance, so that whoever gets these right seems to fit."""
+
+
+class Figures(NamedTuple):
+    """How well some tokens are reconstructed.
+
+    Attributes:
+        fvu: Fraction of variance unexplained: squared errors over squared distances from the mean; 0 is perfect,
+            and the mean alone has 1. Null where there are fewer than two tokens.
+        l0: Mean number of features that fire on a token.
+        dead_share: Share of the features that fire on none of these tokens.
+        norm_ratio: Mean ratio of a reconstruction's norm to that of what it should be.
+        n_tokens: Tokens measured, without those of massive activations.
+    """
+
+    fvu: float | None
+    l0: float | None
+    dead_share: float | None
+    norm_ratio: float | None
+    n_tokens: int
+
+
+def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisation = "own") -> Figures:
+    """The figures of a coder on inputs x [n_tokens, d_in], which should be reconstructed as y [n_tokens, d_out].
+
+    y is x itself, but for a transcoder.
+    """
+    norms = y.norm(dim=1)
+    kept = norms <= _SINK_NORMS * norms.median() if len(y) else norms.bool()
+    x, y, norms = x[kept], y[kept], norms[kept]
+    if len(y) < 2:
+        return Figures(None, None, None, None, len(y))
+    if normalisation != "own":
+        coder = replace(coder, normalisation="none")
+    given, scale, shift = _normalise(x, normalisation)
+    encoding = coder.encode(given)
+    found = coder.reconstruct(given, encoding)
+    if not coder.transcodes:
+        found = found * scale + shift
+    fired = encoding.features
+    return Figures(
+        fvu=float((y - found).square().sum() / (y - y.mean(dim=0)).square().sum()),
+        l0=len(fired) / len(y),
+        dead_share=1 - len(torch.unique(fired)) / coder.n_features,
+        norm_ratio=float((found.norm(dim=1) / norms).mean()),
+        n_tokens=len(y),
+    )
+
+
+def with_weights(coder: SparseCoder, weights: Weights) -> SparseCoder | None:
+    """The coder with its weights read otherwise; None where that cannot be."""
+    match weights:
+        case "own":
+            return coder
+        case "input_bias":
+            other = coder.decoder_bias if coder.input_bias is None else None
+            can_be = not coder.transcodes and (other is not None or coder.input_bias is not None)
+            return replace(coder, input_bias=other) if can_be else None
+        case "transposed":
+            n_features, width = coder.decoder.shape
+            return replace(coder, decoder=coder.decoder.T.contiguous()) if n_features == width else None
+
+
+def _normalise(x: Tensor, how: Normalisation) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    """The input normalised, and the scale and shift that lead back."""
+    root = x.shape[1] ** 0.5
+    match how:
+        case "own" | "none":
+            return x, 1.0, 0.0
+        case "average_norm":
+            scale = x.norm(dim=1).mean() / root
+            return x / scale, scale, 0.0
+        case "token_norm":
+            scale = x.norm(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny) / root
+            return x / scale, scale, 0.0
+        case "layer_norm":
+            mean = x.mean(dim=1, keepdim=True)
+            scale = x.std(dim=1, keepdim=True) + 1e-5
+            return (x - mean) / scale, scale, mean

@@ -1,0 +1,102 @@
+"""Which other places of a model an SAE may be meant for: those around its own, or the like in every layer."""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import count, takewhile
+from typing import NamedTuple, get_args
+
+from pipeline.config import SaeConfig, SubjectConfig
+from pipeline.sae import SparseCoder
+from pipeline.sae.coder import Side
+from pipeline.subject.forward import Hookpoint
+from pipeline.subject.hookpoints import (
+    find_hookpoint,
+    names_of_places,
+    parse_address,
+    read_shapes,
+    resolve_hookpoint,
+)
+
+
+class Place(NamedTuple):
+    """What is read, and what should come out: the same, but for a transcoder; `name` says it in the config."""
+
+    name: str
+    reads: Hookpoint
+    target: Hookpoint
+
+
+def own_place(subject: SubjectConfig, sae: SaeConfig, coder: SparseCoder) -> Place:
+    """The place that the config says. Raises SubjectError if the model does not have it."""
+    reads = resolve_hookpoint(subject, sae.hookpoint, coder.reads, centred=sae.centred)
+    if not coder.transcodes:
+        return Place(sae.hookpoint, reads, reads)
+    # A transcoder gives what its module returns; one that is told by a place, or by a norm, what the MLP adds.
+    mlp = find_hookpoint(subject, f"mlp_out.{_layer_of(reads)}")
+    is_module = parse_address(sae.hookpoint) is None and reads.reads == "input"
+    return Place(sae.hookpoint, reads, Hookpoint(reads.module) if is_module or mlp is None else mlp)
+
+
+def places_around(subject: SubjectConfig, coder: SparseCoder, own: Place) -> list[Place]:
+    """The other side of the module, the same module one layer up and down, and every place of the layer."""
+    layer = _layer_of(own.reads)
+    if layer is None:
+        return _distinct(subject, coder, own, [*_found(subject, ("resid_pre.0", "resid_post.0"))])
+    names = names_of_places(subject)
+    nearby = [place for place in names if (number := _layer_of(place)) is not None and number == layer]
+    residual = _found(subject, (f"resid_pre.{layer}", f"resid_post.{layer + 1}"))
+    modules = [_in_layer(own.reads, number) for number in (layer, layer - 1, layer + 1)]
+    sides = [Hookpoint(place.module, side) for place in modules for side in get_args(Side)]
+    return _distinct(subject, coder, own, [*residual, *nearby, *sides])
+
+
+def places_everywhere(subject: SubjectConfig, coder: SparseCoder, own: Place) -> list[Place]:
+    """The same module and the residual stream, in every layer."""
+    found = list(_found(subject, (f"resid_post.{layer}" for layer in count())))
+    if _layer_of(own.reads) is not None:
+        others = (_in_layer(own.reads, layer) for layer in count())
+        found += takewhile(lambda place: find_hookpoint(subject, place.module) is not None, others)
+    return _distinct(subject, coder, own, found)
+
+
+def _distinct(
+    subject: SubjectConfig, coder: SparseCoder, own: Place, hookpoints: Iterable[Hookpoint]
+) -> list[Place]:
+    """The places that are there, as wide as the coder reads, each once, and none the config's own."""
+    plain = own.reads._replace(centred=False)
+    there = [each for each in dict.fromkeys(hookpoints) if find_hookpoint(subject, each.module) is not None]
+    read = read_shapes(subject, [plain, *there])
+    names, seen = names_of_places(subject), {id(read[plain])}
+    places = []
+    for hookpoint in there:
+        value = read[hookpoint]
+        if id(value) in seen or value.shape[-1] != coder.d_in or not value.is_floating_point():
+            continue
+        seen.add(id(value))
+        reads = hookpoint._replace(centred=own.reads.centred)
+        name = names.get(hookpoint, f"{hookpoint.module}.{hookpoint.reads}")
+        layer = _layer_of(hookpoint)
+        target = reads
+        if coder.transcodes:
+            target = own.target if layer is None else _in_layer(own.target, layer)
+        places.append(Place(name, reads, target))
+    return places
+
+
+def _found(subject: SubjectConfig, names: Iterable[str]) -> Iterator[Hookpoint]:
+    """The places of these names, up to the first that is not there."""
+    for name in names:
+        if (found := find_hookpoint(subject, name)) is None:
+            return
+        yield found
+
+
+def _layer_of(hookpoint: Hookpoint) -> int | None:
+    """The layer that a hookpoint's module belongs to: the first number in its path."""
+    found = re.search(r"\.(\d+)(\.|$)", hookpoint.module)
+    return int(found[1]) if found else None
+
+
+def _in_layer(hookpoint: Hookpoint, layer: int) -> Hookpoint:
+    """The same module in another layer, whether that is there or not."""
+    return Hookpoint(re.sub(r"\.\d+(?=\.|$)", f".{layer}", hookpoint.module, count=1), hookpoint.reads)

@@ -1,0 +1,214 @@
+"""What a hookpoint's name means in a model, found without loading a weight.
+
+    layers.9.mlp             a module path below the base model: the module's output (a transcoder's: its input)
+    layers.9.mlp.input       the same with its side
+    blocks.9.hook_mlp_out    a name of TransformerLens and SAELens
+    mlp_out.9                the short address of the same place
+
+A module path means what that module reads or returns, whatever it is. The other two mean a place, which is
+another module in another family (see `families`).
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Any, NamedTuple, get_args
+
+import torch
+from transformers import AutoModel
+
+from pipeline.config import SubjectConfig
+from pipeline.errors import SubjectError, nearest
+from pipeline.models.load import load_subject_config
+from pipeline.sae.coder import Side
+from pipeline.subject.families import Family, Place, family_of
+from pipeline.subject.forward import Hookpoint, reading
+
+_LENS: dict[str, tuple[Place, ...]] = {
+    "hook_resid_pre": ("resid_pre",),
+    "hook_resid_mid": ("resid_mid",),
+    "hook_resid_post": ("resid_post",),
+    "ln1.hook_normalized": ("attn_in",),
+    "attn.hook_z": ("attn_z",),
+    "hook_attn_out": ("attn_out",),
+    "hook_mlp_in": ("resid_mid", "resid_pre"),  # the residual itself, before the MLP's norm
+    "ln2.hook_normalized": ("mlp_in",),
+    "mlp.hook_in": ("mlp_in",),
+    "mlp.hook_post": ("mlp_act",),
+    "hook_mlp_out": ("mlp_out",),
+}
+"""TransformerLens' names below `blocks.<layer>`, each a place: the first that the family has."""
+
+
+class Address(NamedTuple):
+    """A place as it is written without a module: the first of `places` that the model has, of a layer."""
+
+    places: tuple[Place, ...]
+    layer: int
+
+
+def parse_address(name: str) -> Address | None:
+    """The address that a name is, in either spelling; None where it is none."""
+    if name in {"embed", "hook_embed"}:
+        return Address(("embed",), 0)
+    if found := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
+        layer, place = found.groups()
+        return Address(_LENS[place], int(layer)) if place in _LENS else None
+    place, _, layer = name.rpartition(".")
+    is_known = place in get_args(Place) and place != "embed" and layer.isdecimal()
+    return Address((place,), int(layer)) if is_known else None  # type: ignore[arg-type]
+
+
+def resolve_hookpoint(
+    subject: SubjectConfig, name: str, reads: Side = "output", *, centred: bool = False
+) -> Hookpoint:
+    """The module and side that a name means in a model.
+
+    Args:
+        subject: The model.
+        name: A module path, with or without its side, or an address.
+        reads: The side of a module path that does not say it.
+        centred: Whether what is read is centred.
+
+    Raises:
+        SubjectError: The model cannot be found, or has no such place; with the nearest that it has.
+    """
+    hookpoint = find_hookpoint(subject, name, reads)
+    if hookpoint is not None:
+        return hookpoint._replace(centred=centred)
+    layout = _layout(subject)
+    address = parse_address(name)
+    if address and address.places == ("resid_mid",) and layout.family and "resid_mid" not in layout.family.sites:
+        raise SubjectError(
+            f"hookpoint '{name}' is not a place of '{subject.model}': its attention and MLP run side by side, and "
+            "the residual has no state between them"
+        )
+    if address and layout.family is None:
+        raise SubjectError(
+            f"hookpoint '{name}' cannot be found in '{subject.model}': how models of type '{layout.model_type}' "
+            f"are built is not known here; write a module path, such as {nearest(name, layout.paths)}"
+        )
+    raise SubjectError(
+        f"hookpoint '{name}' is not a module of '{subject.model}'; nearest: "
+        f"{nearest(name, [*layout.paths, *layout.addresses()])}"
+    )
+
+
+def find_hookpoint(subject: SubjectConfig, name: str, reads: Side = "output") -> Hookpoint | None:
+    """As `resolve_hookpoint`; None for a name that means nothing in this model."""
+    layout = _layout(subject)
+    if (path := layout.module_path(name)) is not None:
+        return Hookpoint(path, reads)
+    path, _, side = name.rpartition(".")
+    if side in get_args(Side) and (path := layout.module_path(path)) is not None:
+        return Hookpoint(path, side)  # type: ignore[arg-type]
+    address = parse_address(name)
+    return layout.site(address) if address else None
+
+
+def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, int]:
+    """The width of what each hookpoint gives. Raises SubjectError if one is not run, or gives no activations."""
+    return {hookpoint: value.shape[-1] for hookpoint, value in read_shapes(subject, hookpoints).items()}
+
+
+def is_same_place(subject: SubjectConfig, one: Hookpoint, other: Hookpoint) -> bool:
+    """Whether two hookpoints read the very same tensor, as a layer's input is the output of the one before."""
+    read = read_shapes(subject, {one, other})
+    return read[one] is read[other]
+
+
+@cache
+def names_of_places(subject: SubjectConfig) -> dict[Hookpoint, str]:
+    """The short address of every place that the model's family has; empty where the family is not known."""
+    names: dict[Hookpoint, str] = {}
+    for name in _layout(subject).addresses():
+        found = find_hookpoint(subject, name)
+        if found is not None and not name.startswith("blocks."):
+            # The state between two layers has two: the later one's resid_pre comes later.
+            names.setdefault(found, name)
+    return names
+
+
+def read_shapes(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, torch.Tensor]:
+    """What hookpoints give, as tensors without values: those of one place are one object."""
+    model = _shapes(subject)
+    with torch.inference_mode(), reading(model, subject.model, hookpoints, copies=False) as read:
+        # With a cache: transformers would look into the (absent) positions to find packed texts.
+        model(input_ids=torch.zeros((1, 4), dtype=torch.long, device="meta"), use_cache=True)
+    return read
+
+
+class _Layout(NamedTuple):
+    """A model's modules, and how its family names them.
+
+    Attributes:
+        model_type: Of its text model.
+        paths: Of all modules below the base model, with these, in the model's order.
+        prefix: Path of the text model's decoder below the base model, with a dot; empty where it is that.
+        base: The name under which a model with a head holds the base model, with a dot.
+        family: None where it is not known.
+    """
+
+    model_type: str
+    paths: dict[str, Any]
+    prefix: str
+    base: str
+    family: Family | None
+
+    def module_path(self, name: str) -> str | None:
+        """The path below the base model that a name is: from there, from the whole model, or from its decoder."""
+        own = name.removeprefix(self.base)
+        return next((path for path in (name, own, self.prefix + own) if path in self.paths), None)
+
+    def site(self, address: Address) -> Hookpoint | None:
+        """Where the place of an address is; None if the model does not have it."""
+        if self.family is None:
+            return None
+        if address.places == ("embed",):
+            return Hookpoint(self.prefix + self.family.embedding)
+        place = next((place for place in address.places if place in self.family.sites), None)
+        if place is None:
+            return None
+        layer = address.layer
+        if place == "resid_pre" and layer > 0:  # the pass ends a step earlier, and both names are one hookpoint
+            place, layer = "resid_post", layer - 1
+        layer_path = f"{self.prefix}{self.family.layers}.{layer}"
+        module, side = self.family.sites[place]
+        path = f"{layer_path}.{module}" if module else layer_path
+        has_layer = f"{self.prefix}{self.family.layers}.{address.layer}" in self.paths
+        return Hookpoint(path, side) if has_layer and path in self.paths else None
+
+    def addresses(self) -> Iterator[str]:
+        """Every address that the model has, in both spellings."""
+        if self.family is None:
+            return
+        yield "embed"
+        start = f"{self.prefix}{self.family.layers}."
+        n_layers = sum(path.startswith(start) and path.removeprefix(start).isdecimal() for path in self.paths)
+        for layer in range(n_layers):
+            names = [f"{place}.{layer}" for place in self.family.sites]
+            names += [f"blocks.{layer}.{name}" for name in _LENS]
+            yield from (name for name in names if (found := parse_address(name)) and self.site(found))
+
+
+@cache
+def _layout(subject: SubjectConfig) -> _Layout:
+    model = _shapes(subject)
+    decoder, text_config = model.get_decoder(), model.config.get_text_config()
+    modules = dict(model.named_modules())
+    prefix = next(path for path, module in modules.items() if module is decoder)
+    return _Layout(
+        text_config.model_type,
+        {path: module for path, module in modules.items() if path},
+        f"{prefix}." if prefix else "",
+        f"{model.base_model_prefix}.",
+        family_of(text_config),
+    )
+
+
+@cache
+def _shapes(subject: SubjectConfig) -> Any:
+    """The base model without a weight, on torch's meta device; bfloat16, which experts need there."""
+    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
+    with torch.device("meta"):
+        return AutoModel.from_config(config, dtype=torch.bfloat16).eval()

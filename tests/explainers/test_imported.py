@@ -1,0 +1,125 @@
+"""Imported explanations: every kind of file, rows that are left out, and files that are refused."""
+
+import gzip
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import hand_set_entry, write_hand_set_sae
+
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.explainers import imported
+from pipeline.tables.versions import plugin_versions
+
+
+@pytest.fixture
+def config_of(make_experiment: Any, tmp_path: Path) -> Any:
+    """A config with two SAEs, of 8 and of 64 features, and the explanations at a path."""
+    entry = hand_set_entry(write_hand_set_sae(tmp_path / "sae"))
+    deep = {"name": "deep", "source": "none", "hookpoint": "layers.1", "n_features": 64, "aliases": ["1-res"]}
+
+    def make(path: Path | None) -> Config:
+        given = {} if path is None else {"imported": {"path": str(path)}}
+        return make_experiment(saes=[entry, deep], explaining={"explainers": ["imported"], **given})
+
+    return make
+
+
+def words(config: Config) -> dict[tuple[str, int], str]:
+    return imported._read(config).words
+
+
+LIST = [
+    {"sae": "deep", "feature": 3, "explanation": "animals"},
+    {"sae": "hand-set", "feature": "7", "explanation": "two\nlines <<marked>>"},
+]
+
+
+@pytest.mark.parametrize("name, content", [
+    ("a.csv", 'sae,feature,explanation\ndeep,3,animals\nhand-set,7,"two\nlines <<marked>>"\n'),
+    ("a.json", json.dumps(LIST)),
+    ("a.jsonl", "\n".join(map(json.dumps, LIST))),
+])
+def test_a_list_with_words_is_read(config_of: Any, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert words(config_of(tmp_path / name)) == {
+        ("deep", 3): "animals", ("hand-set", 7): "two lines < <marked> >",
+    }  # fmt: skip
+
+
+def test_neuronpedias_export_is_read(config_of: Any, tmp_path: Path) -> None:
+    rows = [{"modelId": "m", "layer": "1-res", "index": str(i), "description": f"words {i}"} for i in (3, 5)]
+    (tmp_path / "export").mkdir()
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    (tmp_path / "export" / "batch-0.jsonl.gz").write_bytes(gzip.compress(lines))
+    assert words(config_of(tmp_path / "export")) == {("deep", 3): "words 3", ("deep", 5): "words 5"}
+
+
+def test_delphis_folder_is_read(config_of: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "explanations"
+    folder.mkdir()
+    (folder / "layers.1_latent12.txt").write_text(json.dumps("animals"))
+    (folder / "layers.9_latent12.txt").write_text(json.dumps("another place"))
+    config = config_of(folder)
+    assert words(config) == {("deep", 12): "animals"}
+    assert imported._read(config).odd_rows == ["layers.9_latent12.txt (no SAE is called layers.9 or layers.9)"]
+
+
+def test_a_file_for_each_sae_is_read_by_its_name(config_of: Any, tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text(json.dumps({"3": "animals", "64": "beyond"}))
+    config = config_of(tmp_path / "deep.json")
+    assert words(config) == {("deep", 3): "animals"}
+    assert imported._read(config).odd_rows == ["feature 64 (no feature 64)"]
+
+
+def test_rows_that_are_left_out_are_counted_and_named(
+    config_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("sae,feature,explanation\ndeep,3,a\ndeep,64,b\ndepp,3,c\ndeep,4,\ndeep,3,d\n")
+    config = config_of(path)
+    with caplog.at_level(logging.WARNING):
+        imported.check(config)
+    assert words(config) == {("deep", 3): "a"}
+    [record] = caplog.records
+    for part in (
+        "4 rows", "line 3 (no feature 64)", "line 4 (no SAE is called depp)", "line 5 (no words)",
+        "line 6 (feature 3 again)",
+    ):  # fmt: skip
+        assert part in record.getMessage()
+
+
+@pytest.mark.parametrize("name, content, says", [
+    (None, "", r"needs explaining\.imported\.path"),
+    ("none.csv", None, "no file"),
+    ("a.csv", "sae,feature,explanation\nother,1,x\n", r"explains no feature of the SAEs.*no SAE is called other"),
+    ("a.csv", "", "it is empty"),
+    ("a.txt", "words", r"is no \.csv"),
+    ("a.jsonl.gz", b"no gzip", "cannot be read"),
+])
+def test_what_explains_nothing_is_refused(
+    config_of: Any, tmp_path: Path, name: str | None, content: str | bytes | None, says: str
+) -> None:
+    if name and content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError, match=says) as caught:
+        imported.check(config_of(tmp_path / name if name else None))
+    assert "\n" not in str(caught.value)
+
+
+def test_another_content_or_alias_is_another_version(config_of: Any, tmp_path: Path) -> None:
+    def version(config: Config) -> str:
+        return plugin_versions(config, "explainers")["imported"]
+
+    path = tmp_path / "a.csv"
+    path.write_text("sae,feature,explanation\ndeep,3,a\n")
+    config = config_of(path)
+    before = version(config)
+    assert version(config_of(path)) == before
+    other = config.saes[1].model_copy(update={"aliases": ("2-res",)})
+    assert version(config.model_copy(update={"saes": (config.saes[0], other)})) != before
+    path.write_text("sae,feature,explanation\ndeep,3,b\n")
+    assert version(config_of(path)) != before

