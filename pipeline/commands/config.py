@@ -137,7 +137,7 @@ def _model_line(saes: Sequence[_Sae]) -> _Line:
     models = {fact.value: source for source, fact in reversed(found)}
     if len(models) > 1:
         named = " and ".join(f"'{model}' ({source})" for model, source in reversed(models.items()))
-        raise ConfigError(f"an experiment has one subject model, but these SAEs are of {named}; make a config each")
+        raise ConfigError(f"an experiment has one subject model, but these SAEs are of {named}; make one for each")
     return _Line("subject.model", *found[0][1])
 
 

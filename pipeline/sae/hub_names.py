@@ -10,7 +10,7 @@ from typing import NamedTuple
 _SIZE = r"\d+(?:\.\d+)?[mb]"
 
 _LOWER = {
-    rf"(pythia-{_SIZE}(?:-deduped)?)": "EleutherAI/{}",
+    r"(pythia-(?:14m|31m|70m|160m|410m|1b|1\.4b|2\.8b|6\.9b|12b)(?:-deduped)?)": "EleutherAI/{}",
     r"(gemma-2b|gemma-7b|gemma-2-(?:2b|9b|27b))(-it)?": "google/{}{}",
     r"gemma-v?3-(270m)(?:-pt)?(-it)?": "google/gemma-3-{}{}",
     r"gemma-v?3-((?:1b|4b|12b|27b)-(?:pt|it))": "google/gemma-3-{}",
@@ -64,9 +64,9 @@ class Mention(NamedTuple):
 
 
 def hub_name(name: str) -> str | None:
-    """A model's name on the hub; None where none is known. `OWNER/NAME` is one already, and a path is one."""
+    """A model's name on the hub; None where none is known. `OWNER/NAME`, paths and `package:NAME` stay."""
     owner, _, last = name.rpartition("/")
-    if owner and not re.match(_MISSPELT, last):
+    if name.startswith("package:") or (owner and not re.match(_MISSPELT, last)):
         return name
     for pattern in _RULES:
         if found := re.fullmatch(pattern, last, re.IGNORECASE):
