@@ -119,9 +119,9 @@ class SaeFiles:
         path = self.paths.get(name)
         return {} if path is None else _read_config(path)
 
-    def config_above(self, name: str) -> dict[str, Any]:
-        """What a JSON file beside the SAE's folder says, that of a training run; nothing if there is none."""
-        path = self.folder.absolute().parent / name
+    def config_nearby(self, name: str) -> dict[str, Any]:
+        """What a JSON file beside the SAE says, by its path from the folder; nothing where it is not there."""
+        path = self.folder / name
         return _read_config(path) if path.is_file() else {}
 
     @property

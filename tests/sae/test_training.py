@@ -106,6 +106,12 @@ def test_saelens_says_all_three_in_its_metadata_and_did_beside_the_rest_before_6
     assert values_of(told(path)) == ("openai-community/gpt2", 256, False)
 
 
+def test_qwen_scopes_repository_has_a_config_that_says_the_model(tmp_path):
+    path = write(tmp_path, "qwen_scope")
+    write_json(path.parent / "config.json", {"model_type": "topk_sae", "base_model": "Qwen/Qwen3-8B-Base", "k": 3})
+    assert told(path).model == ("Qwen/Qwen3-8B-Base", "base_model in config.json", False)
+
+
 def test_a_run_of_sparsify_says_model_and_contexts_above_the_saes_folder(tmp_path):
     path = write(tmp_path, "sparsify", "layers.1")
     write_json(tmp_path / "config.json", {"model": "HuggingFaceTB/SmolLM2-135M", "ctx_len": 2048, "sae": {}})

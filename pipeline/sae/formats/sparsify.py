@@ -43,7 +43,7 @@ def load(files: SaeFiles) -> SparseCoder:
 
 def trained_on(files: SaeFiles) -> Training:
     """The model and the contexts of the run's config.json, above the SAE's folder."""
-    run = files.config_above("config.json")
+    run = files.config_nearby("../config.json")
     return training_in(run, "the run's config.json", model="model", context_length="ctx_len")
 
 
