@@ -13,12 +13,15 @@ export LATENTLAKE_FROM := $(value FROM)
 export LATENTLAKE_AS := $(value AS)
 unexport TEXT Q FROM AS
 
+# Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
+export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
+
 .PHONY: setup demo config run estimate test dev sql fires bench clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
 
-demo: setup                         ## Run the main job on the embedded default
+demo: setup                         ## Run the main job on the embedded default; make demo LLM=qwen-coder-1.5b
 	$(LATENTLAKE) demo
 
 config: setup                       ## Write a config for an SAE: make config FROM=hf://OWNER/REPO/PATH [AS=NAME]

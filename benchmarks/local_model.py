@@ -4,11 +4,16 @@ The demo's own prompts: synthetic explanations, each asked of 40 windows of the 
 fuzzing, as the demo asks them; and explanations to write. The usual way puts one chat at a time through
 `model.generate`. Both ways take turns in one process, an explanation at a time, and the figures are medians over
 the turns. The probabilities of both are compared: the usual come from a bfloat16 head, ours from a float32 one.
+
+`--scale large` reads prompts with a model of 1.5B parameters in int8 and in float32, which take turns (1.1 GB to
+download at first use, and 6.2 GB of float32 weights on disk and in memory).
 """
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +53,11 @@ N_WRITTEN = 6
 
 WINDOW_TOKENS = 32
 
+SCALES = ("small", "large")
+LARGE = "qwen-coder-1.5b"
+LARGE_ROWS, LARGE_TURNS = 4, 5
+"""Prompts of 256 tokens that are read in a turn, and turns."""
+
 
 class Turn(NamedTuple):
     """Questions of one explanation in both ways: seconds a question, and the two probabilities of `Yes`."""
@@ -67,15 +77,84 @@ class Written(NamedTuple):
     n_compared: int
 
 
+class Large(NamedTuple):
+    """Seconds a prompt token in int8 and in float32, turn by turn, and how far their choices are apart."""
+
+    int8_s: list[float]
+    float32_s: list[float]
+    apart: list[float]
+
+
 def main() -> None:
-    """Measure, print, write `results/local_model.json`."""
+    """Measure, print, write `results/local_model.json`, or `local_model_large.json`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.local_model", description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="small")
     config = load_config(Path(__file__).parents[1] / "config" / "demo.yaml")
+    if parser.parse_args().scale == "large":
+        publish("local_model_large", _large_figures(config.with_llm(LARGE)))
+    else:
+        publish("local_model", _small_figures(config))
+
+
+def _large_figures(config: Config) -> list[Figure]:
+    alone = measured(_read_alone, config)
+    large = measured(_read_in_turns, config).result
+    speed = statistics.median(
+        float32 / int8 for int8, float32 in zip(large.int8_s, large.float32_s, strict=True)
+    )
+    return [
+        Figure("int8_prompt_tokens_per_s", 1 / statistics.median(large.int8_s), "1/s", better="higher"),
+        Figure("float32_prompt_tokens_per_s", 1 / statistics.median(large.float32_s), "1/s", better="higher"),
+        Figure("int8_speedup", speed, "x", target=3, better="higher", note=f"median of {LARGE_TURNS} turns"),
+        Figure("int8_peak_gib", alone.peak_gib, "GiB", target=3e9 / 2**30,
+               note="a process that loads the model and answers; converts it first, if that is still to do"),
+        Figure("probability_mean_difference", statistics.mean(large.apart), "",
+               note=f"of P(Yes), int8 and float32; at most {max(large.apart):.3f}, {len(large.apart)} questions"),
+    ]  # fmt: skip
+
+
+def _read_alone(config: Config) -> None:
+    """The int8 model, the only one in this process, answers some questions."""
+    subject = config.in_process(config.scoring)
+    _answers(LocalClient(subject, "cpu"), _questions(config, load_local_model(subject, "cpu")))
+
+
+def _read_in_turns(config: Config) -> Large:
+    """Both models read the same prompts, one after the other; the first turn warms up."""
+    int8 = config.in_process(config.scoring).model_copy(update={"dtype": "float32"})
+    float32 = int8.model_copy(update={"precision": None})
+    models = [load_local_model(subject, "cpu") for subject in (int8, float32)]
+    row = [token_id for window in islice(_windows(models[0]), 8) for token_id in window]
+    seconds: list[list[float]] = [[], []]
+    for _ in range(LARGE_TURNS + 1):
+        for model, taken in zip(models, seconds, strict=True):
+            _, s = _timed(partial(model.start, None, [row] * LARGE_ROWS))
+            taken.append(s / (LARGE_ROWS * len(row)))
+    requests = _questions(config, models[0])
+    answers = [_answers(LocalClient(subject, "cpu"), requests) for subject in (int8, float32)]
+    apart = [abs(_yes(answers[0][name]) - _yes(answers[1][name])) for name in answers[0]]
+    return Large(seconds[0][1:], seconds[1][1:], apart)
+
+
+def _questions(config: Config, model: LocalModel) -> list[Request]:
+    """A few questions about each explanation."""
+    spell = token_bytes(model.tokenizer)
+    vocabulary = Vocabulary([spell(token_id) for token_id in range(len(model.tokenizer))])
+    windows = _windows(model)
+    return [
+        score_request(config.scoring, "benchmark", number, "detection", explanation, [question], vocabulary)
+        for number, explanation in enumerate(EXPLANATIONS)
+        for question in (Question(f"q{at}", f"e{at}", None, True, next(windows)) for at in range(N_ONE_BY_ONE))
+    ]
+
+
+def _small_figures(config: Config) -> list[Figure]:
     run = measured(_take_turns, config)
     turns, written = run.result
     pairs = [pair for turn in turns for pair in turn.pairs]
     apart = [abs(ours - usual) for ours, usual in pairs]
     said_alike = sum((ours > 0.5) == (usual > 0.5) for ours, usual in pairs)
-    figures = [
+    return [
         Figure(
             "questions_per_s",
             1 / statistics.median(turn.batched_s for turn in turns),
@@ -116,7 +195,6 @@ def main() -> None:
         Figure("explanations_per_s", 1 / written.batched_s, "1/s", better="higher", note="prompts of 10 windows"),
         Figure("peak_gib", run.peak_gib, "GiB", target=2.0, note="one process, both ways"),
     ]
-    publish("local_model", figures)
 
 
 def _take_turns(config: Config) -> tuple[list[Turn], Written]:

@@ -51,6 +51,27 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "**An oracle of set error rate answers here, not a model**: what the pipeline makes of such answers.",
     ),
     "local_model": ("The local model", "SmolLM2-135M on the CPU, the demo's scoring questions."),
+    "local_model_large": (
+        "A larger local model, in int8",
+        "Qwen2.5-Coder-1.5B-Instruct on the CPU: `make bench SCALE=large ONLY=local_model`.",
+    ),
+    "wordings": (
+        "The wording of detection's question",
+        "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M; 0.5 is chance.",
+    ),
+    "wordings_large": (
+        "The wording of detection's question, asked of a larger model",
+        "The same of Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=wordings`.",
+    ),
+    "echoes": (
+        "Answers that repeat the prompt",
+        "The demo's features, explained by SmolLM2-135M. An answer counts before any is dropped, also one that "
+        "was cut off or lacks the mark.",
+    ),
+    "echoes_large": (
+        "Answers that repeat the prompt, of a larger model",
+        "The same of Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=echoes`.",
+    ),
 }
 """Title and words of each result, in the order of the page; `heuristics` has its own form."""
 

@@ -89,6 +89,30 @@ def write_tiny_subject(folder: Path) -> Path:
     return folder
 
 
+def write_larger_subject(folder: Path, tokenizer_folder: Path, *, is_tied: bool, shard: str = "5GB") -> Path:
+    """Save a Llama whose matrices are all of sizes that can be int8, with the tokenizer of another folder."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=512,
+                hidden_size=64,
+                intermediate_size=128,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                attention_bias=True,
+                tie_word_embeddings=is_tied,
+                eos_token_id=tokenizer.eos_token_id,
+                initializer_range=0.2,
+            )
+        )
+    model.save_pretrained(folder, max_shard_size=shard)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def hand_set_answers(subject_folder: Path) -> dict[int, dict[int, float]]:
     """The activation by token id of each feature of the hand-set SAE that ever fires."""
     tokenizer = AutoTokenizer.from_pretrained(subject_folder)

@@ -20,7 +20,7 @@ from assets.graph.schedules import unfinished_batches
 from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
 from assets.stopping import raise_if_asked, stops_noted
-from pipeline.config import Config, load_config
+from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
 from pipeline.tables import Table
 
@@ -49,8 +49,9 @@ def run(path: str) -> int:
             f"language models in {lake.hashes.dtype}, which was the faster at the lake's first run (dtype: auto)",
             highlight=False,
         )
-    from pipeline.asking.roles import oracle_sentence
+    from pipeline.asking.roles import find_local_models, oracle_sentence
 
+    find_local_models(config)
     if said := oracle_sentence(config):
         console.print(said, style="bold", highlight=False)
     try:
@@ -200,6 +201,8 @@ def _print_next_steps(config: Config, path: str, console: Console, seconds: floa
     # Called by make, the commands are make's.
     command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
     option = "" if config.name == "demo" else f" {of}{escape(path)}"
+    if "MAKELEVEL" in os.environ and (llm := os.environ.get(LLM_VARIABLE)):
+        option += f" LLM={escape(llm)}"
     for line in (
         f"\nDone in {seconds:.0f} s. What next:",
         f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.config import Config, EndpointConfig, OracleConfig, ScoringOracleConfig, SubjectConfig
+from pipeline.config import Config, EndpointConfig, LocalConfig, OracleConfig, ScoringOracleConfig
 from pipeline.errors import ConfigError
 from pipeline.llm.requests import Client
 
@@ -44,7 +44,7 @@ class Role:
     endpoint: EndpointConfig
     device: str
     prices: Path
-    local_model: SubjectConfig
+    local_model: LocalConfig
     oracle: OracleConfig
 
     @property
@@ -120,6 +120,16 @@ def role_of(config: Config, name: RoleName) -> Role:
         config.in_process(section),
         section.oracle,
     )
+
+
+def find_local_models(config: Config) -> None:
+    """Download and convert what the roles' models in this process need; raises SubjectError if that fails."""
+    from pipeline.models.load import find_files
+
+    for name in ROLES if config.budget.max_requests != 0 else ():
+        role = role_of(config, name)
+        if role.is_local:
+            find_files(role.local_model)
 
 
 def oracle_sentence(config: Config) -> str | None:

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from pipeline.config import CorpusConfig
 from pipeline.errors import ConfigError
-from pipeline.sae.load import load_with_training
+from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
+from pipeline.sae.load import load_sparse_coder, training_of
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX
 from pipeline.sae.training import Fact, Training
 from pipeline.shipped import find
@@ -35,6 +36,11 @@ class _Sae(NamedTuple):
     n_features: int
     kind: str
     training: Training
+
+    @property
+    def accepted(self) -> str:
+        """What a baseline needs: it reconstructs nothing."""
+        return "\n    fit: accept" if self.source.startswith(BASELINE_PREFIX) else ""
 
 
 class _Line(NamedTuple):
@@ -93,7 +99,7 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
         model=model,
         saes="\n".join(
             f"  - name: {_scalar(name)}\n    source: {_scalar(sae.source)}\n    hookpoint: {line}\n"
-            f"    n_features: {sae.n_features}  # {sae.kind}"
+            f"    n_features: {sae.n_features}  # {sae.kind}{sae.accepted}"
             for sae, name, line in zip(saes, names, hookpoints, strict=True)
         ),
         context_length=context,
@@ -115,7 +121,7 @@ def _already_there(path: Path) -> ConfigError:
 
 def _look_at(source: str) -> _Sae:
     """Load one SAE, and keep of it what a config needs."""
-    coder, training = load_with_training(source)
+    coder = load_sparse_coder(source)
     place = coder.hookpoint
     hookpoint = None
     if place is not None:
@@ -125,7 +131,7 @@ def _look_at(source: str) -> _Sae:
     words = [coder.format, coder.architecture, "transcoder" if coder.transcodes else ""]
     l0 = f"L0 {coder.declared_l0:g}" if coder.declared_l0 else ""
     kind = ", ".join(dict.fromkeys(word for word in (*words, l0) if word))
-    return _Sae(source, hookpoint, coder.n_features, kind, training)
+    return _Sae(source, hookpoint, coder.n_features, kind, training_of(source))
 
 
 def _model_line(saes: Sequence[_Sae]) -> _Line:

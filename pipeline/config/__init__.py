@@ -16,14 +16,15 @@ from pipeline.config.features import (
     SelectionConfig,
 )
 from pipeline.config.file import load_config
-from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, MachineConfig
+from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, LLM_VARIABLE, MachineConfig
 from pipeline.config.scoring import ScoringConfig
 from pipeline.config.section import Section
-from pipeline.config.subject import SaeConfig, SubjectConfig
+from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
 
 __all__ = [
     "DEVICE_VARIABLE",
     "LAKE_VARIABLE",
+    "LLM_VARIABLE",
     "BudgetConfig",
     "Config",
     "CorpusConfig",
@@ -33,6 +34,7 @@ __all__ = [
     "FileTexts",
     "HeuristicsConfig",
     "HubTexts",
+    "LocalConfig",
     "MachineConfig",
     "OracleConfig",
     "PythonTexts",

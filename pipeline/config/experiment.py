@@ -25,7 +25,7 @@ from pipeline.config.machine import DEVICE_VARIABLE, MachineConfig, lakes_folder
 from pipeline.config.plugin_sections import with_plugins
 from pipeline.config.scoring import ScoringConfig
 from pipeline.config.section import Section
-from pipeline.config.subject import SaeConfig, SubjectConfig
+from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
 from pipeline.errors import ConfigError, nearest
 
 if TYPE_CHECKING:  # the fields of plug-ins are not known to it
@@ -70,10 +70,22 @@ class Config(Section):
         self.subject._lakes = self.machine.lake
         return self
 
-    def in_process(self, role: ExplainingConfig | ScoringConfig) -> SubjectConfig:
+    def in_process(self, role: ExplainingConfig | ScoringConfig) -> LocalConfig:
         """The model of a role whose provider is `local`, found and loaded as a subject model is."""
-        own = {"model": role.model, "dtype": role.dtype, "revision": None, "gguf_file": None}
-        return self.subject.model_copy(update=own)
+        model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
+        model._lakes = self.machine.lake
+        return model
+
+    def with_llm(self, model: str) -> Self:
+        """The same experiment with another model, in int8, in each role whose provider is `local`.
+
+        Raises ConfigError if no role's is.
+        """
+        local = [name for name in ("explaining", "scoring") if getattr(self, name).provider == "local"]
+        if not local:
+            raise ConfigError(f"LLM={model}: neither explaining nor scoring has provider `local`")
+        own = {"model": model, "precision": "int8"}
+        return self.model_copy(update={name: getattr(self, name).model_copy(update=own) for name in local})
 
     def sae(self, name: str) -> SaeConfig:
         """The SAE of that name. Raises ConfigError with the nearest names."""

@@ -13,7 +13,7 @@ from pipeline.config.asking import (
     name_as_answered,
 )
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import Dtype, Positive, Section, Share, Word
+from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
 
 
 class ExplainingConfig(Section):
@@ -36,6 +36,11 @@ class ExplainingConfig(Section):
     )
     oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
+    precision: Precision | None = Field(
+        None,
+        description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.8 GB for 1.5B "
+        "parameters); what is not weights is in its dtype",
+    )
     sampling: Literal["deciles", "top", "top_sample", "random", "mixture"] = Field(
         "deciles",
         description="Which train examples it is shown (post): some of each decile, the strongest, a draw from the "

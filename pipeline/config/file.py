@@ -1,5 +1,6 @@
 """An experiment's YAML file, read; what is wrong with it in one sentence."""
 
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,12 +9,16 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.corpus import FileTexts, HubTexts, PythonTexts
 from pipeline.config.experiment import Config
+from pipeline.config.machine import LLM_VARIABLE
 from pipeline.errors import ConfigError, nearest
 from pipeline.shipped import find
 
 
 def load_config(path: Path | str) -> Config:
-    """Read an experiment's YAML file. Raises ConfigError, one sentence for the first thing that is wrong."""
+    """Read an experiment's YAML file. Raises ConfigError, one sentence for the first thing that is wrong.
+
+    The model that `LATENTLAKE_LLM` names (`make demo LLM=…`) goes before the file's that run in this process.
+    """
     path = find(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -26,9 +31,11 @@ def load_config(path: Path | str) -> Config:
     if not isinstance(values, dict):
         raise ConfigError(f"config file '{path}' holds no keys; config/demo.yaml is one to copy")
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"config file '{path}': {_first_problem(error)}") from None
+    llm = os.environ.get(LLM_VARIABLE)
+    return config.with_llm(llm) if llm else config
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field
 from pipeline.config.section import Positive, Section
 
 LAKE_VARIABLE = "LATENTLAKE_LAKE"
+LLM_VARIABLE = "LATENTLAKE_LLM"
 DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 

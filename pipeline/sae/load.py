@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
+from pipeline.sae import baselines
 from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.sources import Source, fetch
@@ -35,7 +36,8 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     """Load a sparse autoencoder, in float32; it says which format it had.
 
     Args:
-        path: A folder or a file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID`.
+        path: A folder or a file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, `saelens://RELEASE/ID`, or one of
+            the baselines (`baseline://…`).
         format: The layout of its files; told from their names and contents if left out.
         hookpoint: Its place in the model: of a folder with a folder for each, that one is loaded; a coder whose
             files do not name its place is given this one.
@@ -43,21 +45,9 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     Raises:
         SaeError: The files are missing, damaged, of an unknown or another format, or do not fit each other.
     """
-    return _load(*_find_files(str(path), format, hookpoint), hookpoint)
-
-
-def load_with_training(source: str) -> tuple[SparseCoder, Training]:
-    """A sparse autoencoder, and what its files, their path and SAELens' registry tell of its training.
-
-    Raises SaeError as `load_sparse_coder` does.
-    """
-    name, files = _find_files(source, None, None)
-    trained_on = getattr(_formats()[name], "trained_on", None)
-    training = Training() if trained_on is None else trained_on(files)
-    return _load(name, files), complete(training, files)
-
-
-def _load(name: str, files: SaeFiles, hookpoint: str | None = None) -> SparseCoder:
+    if str(path).startswith(baselines.PREFIX):
+        return baselines.load_baseline(str(path), load_sparse_coder)
+    name, files = _find_files(str(path), format, hookpoint)
     coder = _formats()[name].load(files)
     return replace(
         coder,
@@ -68,8 +58,26 @@ def _load(name: str, files: SaeFiles, hookpoint: str | None = None) -> SparseCod
     )
 
 
+def training_of(source: str) -> Training:
+    """What files, path and SAELens' registry tell of an SAE's training; a baseline's is that of its like.
+
+    Raises SaeError as `load_sparse_coder` does.
+    """
+    if source.startswith(baselines.PREFIX):
+        like = baselines.like_of(source)
+        return Training() if like is None else training_of(like)
+    name, files = _find_files(source, None, None)
+    trained_on = getattr(_formats()[name], "trained_on", None)
+    return complete(Training() if trained_on is None else trained_on(files), files)
+
+
 def sae_files(source: str, format: str | None = None) -> SaeFiles:
-    """The files that make up a sparse autoencoder. Raises SaeError if they are not there."""
+    """The files that make up a sparse autoencoder, or a baseline. Raises SaeError if they are not there."""
+    if source.startswith(baselines.PREFIX):
+        definition = source.removeprefix(baselines.PREFIX)
+        like = baselines.like_of(source)
+        files = sae_files(like) if like else SaeFiles(Path(), {})
+        return replace(files, overrides={**files.overrides, "baseline": definition})
     return _find_files(source, format, None)[1]
 
 

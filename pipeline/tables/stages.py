@@ -128,8 +128,9 @@ STAGES: dict[str, Stage] = {
         Stage(
             "explanations",
             science=(
-                *("explaining.provider", "explaining.model", "explaining.dtype", "explaining.sampling"),
-                *("explaining.n_examples", "explaining.marked_share", "explaining.show_activations"),
+                *("explaining.provider", "explaining.model", "explaining.dtype", "explaining.precision"),
+                *("explaining.sampling", "explaining.n_examples"),
+                *("explaining.marked_share", "explaining.show_activations"),
                 *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
                 *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
             ),
@@ -139,8 +140,9 @@ STAGES: dict[str, Stage] = {
         Stage(
             "predictions",
             science=(
-                *("scoring.provider", "scoring.model", "scoring.dtype", "scoring.temperature"),
-                *("scoring.max_draws", "scoring.reasoning_tokens", "scoring.reasoning_effort"),
+                *("scoring.provider", "scoring.model", "scoring.dtype", "scoring.precision"),
+                *("scoring.temperature", "scoring.max_draws"),
+                *("scoring.reasoning_tokens", "scoring.reasoning_effort"),
             ),
             # Those of the rounds before decide what comes next; what is asked is the scorer's own.
             given=("predictions", "asked_questions"),

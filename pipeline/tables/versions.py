@@ -137,6 +137,8 @@ def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> d
             "sql": texts,
             "parameters": {key: config_value(config, key) for key in sorted(parameters)},
         }
+        if (own := getattr(getattr(section, name), "content", None)) is not None:
+            content["content"] = own  # of the files that its settings name
         if is_explainer and any(sae.aliases for sae in config.saes):
             content["aliases"] = {sae.name: sae.aliases for sae in config.saes}
         versions[name] = _digest(json.dumps(content, sort_keys=True))

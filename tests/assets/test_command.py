@@ -22,9 +22,36 @@ import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from assets.command import command_line
 given = command_line().parse_args(sys.argv[1:])
+if given.command == "demo":
+    from pipeline.config import load_config
+    config = load_config({str(ROOT)!r} + "/config/demo.yaml")
+    print(config.explaining.model, config.scoring.precision)
+    sys.exit()
 own = {{"fires": "text", "sql": "statement"}}.get(given.command)
 sys.stdout.write(getattr(given, own) if own else os.environ[{FROM_VARIABLE!r}])
 """
+
+
+def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run our Makefile in a folder, with a program in place of `latentlake` that shows what reaches it."""
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "latentlake"
+    program.write_text(SHOW, encoding="utf-8")
+    program.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "stamp").touch()  # newer than they are: nothing is set up
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--silent", f"VENV={folder}", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment | variables, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_demo_takes_another_model(tmp_path: Path) -> None:
+    done = make(tmp_path, "demo", "LLM=Qwen/Qwen2.5-1.5B-Instruct")
+    assert (done.stderr, done.stdout) == ("", "Qwen/Qwen2.5-1.5B-Instruct int8\n")
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -33,20 +60,8 @@ sys.stdout.write(getattr(given, own) if own else os.environ[{FROM_VARIABLE!r}])
 def test_what_is_typed_reaches_the_program_through_make_untouched(
     tmp_path: Path, target: str, variable: str, is_argument: bool
 ) -> None:
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "latentlake"
-    program.write_text(SHOW, encoding="utf-8")
-    program.chmod(0o755)
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "stamp").touch()  # newer than they are: nothing is set up
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    command = ["make", "--silent", f"VENV={tmp_path}", target]
-    if is_argument:
-        command.append(f"{variable}={TYPED}")
-    else:
-        environment[variable] = TYPED
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    arguments, variables = ([f"{variable}={TYPED}"], {}) if is_argument else ([], {variable: TYPED})
+    done = make(tmp_path, target, *arguments, **variables)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", TYPED)
     assert not (tmp_path / "x").exists()
 

@@ -72,7 +72,8 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(
     path = write_experiment(tmp_path, subject={"model": str(tiny_subject)})
     first = run(path, home)
     assert first.exit_code == 0, first.stderr
-    for words in ("where its features went", "a few of each", "make sql CONFIG=", "make dev CONFIG="):
+    said = "where its features went", "how well explanations predict", "the best explanations by"
+    for words in (*said, "make sql CONFIG=", "make dev CONFIG="):
         assert words in first.stdout
     assert "SAE 'hand-set' at 'embed_tokens' " in first.stdout
     assert first.stdout.index("caching: ") < first.stdout.index("cache 00000")
@@ -125,8 +126,8 @@ def test_a_run_with_the_oracle_rehearses_everything_and_says_so(
     words = " ".join(result.stdout.split())
     said = f"the explainer is an oracle and the scorer is an {name}. These are not a model's answers"
     assert words.index(said) < words.index("asking: at most ") < words.rindex(said)
-    assert "0.00 USD (at most 0.00)" in words and f"{ANIMAL} oracle detection" in words
-    assert " LLM " not in words and "Stopped" not in words
+    assert "0.00 USD (at most 0.00)" in words and f" {ANIMAL} default " in words
+    assert "Stopped" not in words
     config = load_config(path)
     lake = Lake(config, open_sources(config))
     models = rows_of(lake, "select distinct purpose, model, resolved_model, status, cost_usd from llm_requests")

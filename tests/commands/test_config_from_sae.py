@@ -160,6 +160,14 @@ def test_saes_at_one_place_are_named_by_what_differs_in_their_paths(folder, tiny
     assert config.corpus.context_length == 64  # the shorter
 
 
+def test_a_baseline_is_of_the_model_of_the_sae_that_it_is_like_and_its_fit_is_accepted(folder, tiny_subject):
+    source = str(write_sae(folder, "sparsify", tiny_subject))
+    config = load_config(write_config([source, f"baseline://random?like={source}"]))
+    assert [sae.fit for sae in config.saes] == ["check", "accept"]
+    assert config.subject.model == str(tiny_subject) and config.saes[1].n_features == 64
+    preflight(with_few_texts(config, folder))
+
+
 def test_saes_of_two_models_are_refused_by_name(folder):
     sources = []
     for run in ("one", "two"):

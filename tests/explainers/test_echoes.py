@@ -112,3 +112,17 @@ def test_the_prompt_that_is_sent_is_an_echo_of_itself_line_by_line():
         for line in text.splitlines():
             assert is_echo(line, own_texts(), []) == (len(content_words(line)) >= 3)
     assert is_echo(" ".join(own_texts()), own_texts(), [])
+
+
+@pytest.mark.parametrize(("answer", "is_one"), [
+    ('These tokens are always the same one, which is the word "in".', False),
+    ('The common token in all examples is "validate".', False),
+    ("These tokens have in common that they are all part of a list or dictionary.", False),
+    ("The tokens <<.>> have the same kind of punctuation.", False),
+    ("The tokens in these texts are always the same year.", False),
+    ("Numbered texts in which certain tokens are highlighted.", True),
+    ("What these tokens have in common: quote it.", True),
+    ("always the same one, else name their kind", True),
+])
+def test_what_a_model_of_1_5b_says_to_our_prompt_is_no_echo_unless_it_repeats_it(answer, is_one):
+    assert is_echo(answer, own_texts(), []) is is_one

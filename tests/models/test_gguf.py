@@ -15,6 +15,7 @@ from pipeline.config import Config, SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.lake import Lake
 from pipeline.llm.local.model import load_local_model
+from pipeline.models import converted
 from pipeline.models import gguf as conversion
 from pipeline.models.load import load_tokenizer
 from pipeline.subject.forward import Hookpoint, load_subject
@@ -122,14 +123,14 @@ def test_a_file_is_converted_once_and_known_by_its_content(file, tmp_path, monke
     models = tmp_path / "models"
     folder = conversion.safetensors_folder(file, models)
     names = {path.name for path in folder.iterdir()}
-    assert {"model.safetensors", "config.json", "tokenizer.json", conversion.SOURCE_FILE} <= names
-    source = json.loads((folder / conversion.SOURCE_FILE).read_text(encoding="utf-8"))
+    assert {"model.safetensors", "config.json", "tokenizer.json", converted.SOURCE_FILE} <= names
+    source = json.loads((folder / converted.SOURCE_FILE).read_text(encoding="utf-8"))
     assert source["sha256"].startswith(folder.name)
 
     monkeypatch.setattr(conversion, "_convert", lambda *_: pytest.fail("converted again"))
     copy = shutil.copy(file, tmp_path / "copy.gguf")
     assert conversion.safetensors_folder(copy, models) == folder
-    monkeypatch.setattr(conversion.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(converted.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
     assert conversion.safetensors_folder(file, models) == folder
 
 

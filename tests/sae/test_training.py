@@ -9,8 +9,9 @@ import pytest
 import yaml
 from sae_layouts import LAYOUTS, random_weights, write_json
 
+from pipeline.sae import load_sparse_coder
 from pipeline.sae.hub_names import hub_name, model_in
-from pipeline.sae.load import load_with_training
+from pipeline.sae.load import training_of
 from pipeline.sae.training import Training
 
 TOLD = {
@@ -45,13 +46,14 @@ def changed(path: Path, **keys: Any) -> Path:
 
 
 def told(path: Path) -> Training:
-    return load_with_training(str(path))[1]
+    return training_of(str(path))
 
 
 @pytest.mark.parametrize("format", LAYOUTS)
 def test_every_format_says_what_its_files_and_path_hold_and_no_more(tmp_path, format):
-    coder, training = load_with_training(str(write(tmp_path, format)))
-    assert (coder.format, coder.n_features, values_of(training)) == (format, 20, TOLD[format])
+    path = write(tmp_path, format)
+    coder = load_sparse_coder(path)
+    assert (coder.format, coder.n_features, values_of(told(path))) == (format, 20, TOLD[format])
 
 
 def test_what_is_only_likely_is_marked_as_a_guess_and_says_from_what(tmp_path):

@@ -4,7 +4,7 @@ import hashlib
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
@@ -18,10 +18,9 @@ class Settings(BaseModel):
         "be named there by saes.aliases",
     )
 
-    @computed_field  # type: ignore[prop-decorator]  # part of the version of its rows: another content, other rows
     @cached_property
     def content(self) -> str | None:
-        """SHA-256 over its files; None where there are none."""
+        """SHA-256 over its files, which is part of the version of its rows; None where there are none."""
         if self.path is None:
             return None
         path = Path(self.path).expanduser()

@@ -14,16 +14,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.config import SubjectConfig
+from pipeline.config import LocalConfig
 from pipeline.errors import ConfigError
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.local.model import Batch, LocalModel, load_local_model
 from pipeline.llm.local.prefixes import Group, group_by_prefix
 from pipeline.llm.requests import Answer, Request, Status
-from pipeline.models.load import load_tokenizer, locate
+from pipeline.models.load import load_tokenizer, locate, pick_device
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, the shared ones counted for every row: it bounds the key/value cache (190 MB here)."""
+
+INT8_BATCH_TOKENS = 2048
+"""And on a CPU those of a larger model in int8: what a batch of 1.5B parameters takes beside 1.8 GB of weights."""
 
 _MEASURED_ROWS, _MEASURED_TOKENS, _MEASURED_STEPS = 4, 256, 4
 """Of the batch by which speed is measured."""
@@ -58,7 +61,7 @@ class LocalClient:
         SubjectError: There is no such folder or package.
     """
 
-    def __init__(self, subject: SubjectConfig, device: str) -> None:
+    def __init__(self, subject: LocalConfig, device: str) -> None:
         locate(subject)
         self.subject = subject
         self._device = device
@@ -89,7 +92,7 @@ class LocalClient:
         read_tokens = steps = 0
         for group in group_by_prefix(prompts):
             read_tokens += group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places)
-            for places in _batches(group.places, requests, prompts):
+            for places in _batches(group.places, requests, prompts, self._batch_tokens):
                 steps += max(0 if requests[place].choices else requests[place].max_tokens for place in places)
         return Work(read_tokens, steps)
 
@@ -107,12 +110,17 @@ class LocalClient:
         end = time.monotonic()
         return Speed(sum(map(len, suffixes)) / (read - started), _MEASURED_STEPS / (end - read))
 
+    @property
+    def _batch_tokens(self) -> int:
+        is_large = self.subject.precision == "int8" and pick_device(self._device).type == "cpu"
+        return INT8_BATCH_TOKENS if is_large else BATCH_TOKENS
+
     def _answer_group(
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
     ) -> Iterator[list[Answer]]:
         requested_at, start = _now(), time.monotonic()
         prefix = model.read_prefix(prompts[group.places[0]][: group.n_shared])
-        for places in _batches(group.places, requests, prompts):
+        for places in _batches(group.places, requests, prompts, self._batch_tokens):
             batch = model.start(prefix, [prompts[place][group.n_shared :] for place in places])
             rows = [_Row(requests[place], len(prompts[place]), group.n_shared) for place in places]
             _choose(model, batch, rows)
@@ -170,14 +178,14 @@ class _Row:
 
 
 def _batches(
-    places: Sequence[int], requests: Sequence[Request], prompts: Sequence[Sequence[int]]
+    places: Sequence[int], requests: Sequence[Request], prompts: Sequence[Sequence[int]], most_tokens: int
 ) -> Iterator[list[int]]:
-    """Cut a group into batches of at most BATCH_TOKENS tokens when padded and written out, or of one."""
+    """Cut a group into batches of at most so many tokens when padded and written out, or of one."""
     batch: list[int] = []
     longest = 0
     for place in places:
         length = len(prompts[place]) + (0 if requests[place].choices else requests[place].most_tokens)
-        if batch and max(longest, length) * (len(batch) + 1) > BATCH_TOKENS:
+        if batch and max(longest, length) * (len(batch) + 1) > most_tokens:
             yield batch
             batch, longest = [], 0
         batch.append(place)

@@ -23,6 +23,7 @@ from pipeline.errors import SubjectError
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.requests import Message
+from pipeline.models.int8 import Int8Linear, make_ready
 from pipeline.models.load import find_files, load_subject_config, load_tokenizer, loading, pick_device
 from pipeline.models.precision import dtype_of
 
@@ -159,6 +160,8 @@ def _load(subject: SubjectConfig, device: str) -> LocalModel:
         model = AutoModelForCausalLM.from_pretrained(
             location.name, config=config, dtype=dtype, **location.arguments
         )
+    if device == "cpu":
+        make_ready(model)
     return LocalModel(model, tokenizer, torch.device(device))
 
 
@@ -174,19 +177,24 @@ def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 @contextmanager
 def _precise_head(model: Any) -> Iterator[None]:
-    """Compute logits in float32: in bfloat16 those of 16 to 32 are rounded to steps of 0.125, and choices tie."""
+    """Compute logits in float32: in bfloat16 those of 16 to 32 are rounded to steps of 0.125, and choices tie.
 
-    def in_float32(head: nn.Linear, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-        if logits.dtype == torch.float32:
+    An int8 head is multiplied with what it reads as it is, not rounded to 8 bits.
+    """
+
+    def in_float32(head: nn.Linear | Int8Linear, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+        if logits.dtype == torch.float32 and isinstance(head, nn.Linear):
             return logits
         states = inputs[0].float()
         # In parts, so that no second copy of a large head is held.
         parts = head.weight.chunk(1 + len(head.weight) // 16_384)
         exact = torch.cat([states @ part.float().T for part in parts], dim=-1)
-        return exact if head.bias is None else exact + head.bias.float()
+        if isinstance(head, Int8Linear):
+            exact *= head.scale
+        return exact if head.bias is None else exact + head.bias
 
     head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear):
+    if not isinstance(head, nn.Linear | Int8Linear):
         yield
         return
     hook = head.register_forward_hook(in_float32)

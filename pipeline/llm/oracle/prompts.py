@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 _EXAMPLE = re.compile(r"^Example \d+: (.*)$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
+_CONTAINS = re.compile(r"\AText: (.*?)\n\nDoes this text contain the following: (.*)\?\Z", re.DOTALL)
+"""Detection's question about one text."""
 _TEXT = re.compile(r"^(?:Text:|\d+\.) (.*)$", re.MULTILINE)
 _STRENGTH = re.compile(r" \(\d+\)(?=\s*>>)")
 
@@ -38,6 +40,8 @@ class Asked(NamedTuple):
 
 def read_question(prompt: str) -> Asked | None:
     """What a scorer's prompt asks; None if it is no scorer's."""
+    if contains := _CONTAINS.match(prompt):
+        return Asked(contains[2], [contains[1]], is_one=True)
     found = _QUESTION.match(prompt)
     if not found:
         return None

@@ -25,7 +25,8 @@ class YesNo:
 
     Attributes:
         name: Its name. In its folder are its instructions, `one.txt` for a prompt of one question, `many.txt` for
-            several, and `questions.sql`, unless its questions are the rows of `sql/questions/<name>.sql`.
+            several, `question.txt` if it puts one question in words of its own, and `questions.sql`, unless its
+            questions are the rows of `sql/questions/<name>.sql`.
         role: In which role it asks a language model.
     """
 

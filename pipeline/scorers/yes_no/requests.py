@@ -73,7 +73,9 @@ def score_request(
     is_one = scoring.questions_per_prompt == 1
     if is_one:
         system = load_prompt(folder / "one.txt").render()
-        user = load_prompt(_FOLDER / "one.txt").render(explanation=words, text=texts[0])
+        own = folder / "question.txt"
+        question = load_prompt(own if own.is_file() else _FOLDER / "one.txt")
+        user = question.render(explanation=words, text=texts[0])
     else:
         numbered = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1))
         system = load_prompt(folder / "many.txt").render()

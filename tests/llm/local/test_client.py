@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm import answers_of
-from pipeline.config import SubjectConfig
+from pipeline.config import LocalConfig, SubjectConfig
 from pipeline.errors import ConfigError, SubjectError
 from pipeline.llm import Client, Message, Request
 from pipeline.llm.local import client as local_client
@@ -52,7 +52,7 @@ def model(folder):
 
 @pytest.fixture
 def client(folder) -> Client:
-    return LocalClient(SubjectConfig(model=str(folder), dtype="float32"), "cpu")
+    return LocalClient(LocalConfig(model=str(folder), dtype="float32"), "cpu")
 
 
 def question(number=0, explanation=EXPLANATIONS[0], **changes):
@@ -234,11 +234,11 @@ def test_a_template_that_knows_no_system_role_gets_it_before_the_users_words(fol
 def test_the_model_is_loaded_once_and_not_before_it_is_asked(folder, tmp_path):
     subject = SubjectConfig(model=str(folder), dtype="float32")
     assert load_local_model(subject, "cpu") is load_local_model(subject.model_copy(), "cpu")
-    LocalClient(SubjectConfig(model=str(tmp_path)), "cpu")  # an empty folder: nothing is read yet
+    LocalClient(LocalConfig(model=str(tmp_path)), "cpu")  # an empty folder: nothing is read yet
     with pytest.raises(SubjectError, match="cannot be loaded"):
-        answers_of(LocalClient(SubjectConfig(model=str(tmp_path)), "cpu"), [question()])
+        answers_of(LocalClient(LocalConfig(model=str(tmp_path)), "cpu"), [question()])
     with pytest.raises(SubjectError, match="no folder"):
-        LocalClient(SubjectConfig(model="/no/such/model"), "cpu")
+        LocalClient(LocalConfig(model="/no/such/model"), "cpu")
 
 
 # Grouping ----------------------------------------------------------------------------------------------

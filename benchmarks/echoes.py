@@ -1,0 +1,97 @@
+"""How many answers of the default explainer repeat its prompt, of the demo's model and of a larger one.
+
+The demo's features of route llm, each with its own train windows, put to a model in this process as the demo puts
+them. Every answer is looked at, before any is dropped: one that was cut off, and the whole text of one that lacks
+the mark. `--scale small` asks the embedded model, `--scale large` the one of 1.5B parameters, in int8 (1.1 GB to
+download at first use). `--answers FILE` keeps what was said.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.borrowed import borrowed_lake
+from benchmarks.figures import Figure, publish
+from pipeline.asking.tools import Batch
+from pipeline.asking.windows import Vocabulary, load_vocabulary
+from pipeline.config import ExplainingConfig, LocalConfig
+from pipeline.errors import LatentlakeError
+from pipeline.explainers.answers import parse_explanation, read_explanation
+from pipeline.explainers.base import Feature
+from pipeline.explainers.default import explain_request, own_texts
+from pipeline.explainers.echoes import is_echo
+from pipeline.explainers.write import read_features
+from pipeline.llm import Answer
+from pipeline.llm.local.client import LocalClient
+
+SCALES = ("small", "large")
+LARGE = "qwen-coder-1.5b"
+N_FEATURES = 64
+
+
+def main() -> int:
+    """Measure and publish; 1 if there is no demo to measure on."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.echoes", description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--answers", type=Path, help="a file for the answers, one JSON object a line")
+    given = parser.parse_args()
+    try:
+        with borrowed_lake(N_FEATURES) as lake, lake.connect(lake.config.sae_names[0], 0) as connection:
+            batch = Batch(lake, connection, lake.config.sae_names[0], 0)
+            batch.create("batch_features")
+            features = list(read_features(batch, batch.select("explained_features").pl()))
+            config, vocabulary = lake.config, load_vocabulary(lake)
+        if given.scale == "large":
+            config = config.with_llm(LARGE)
+        model = config.in_process(config.explaining)
+        answers = ask(features, config.explaining, vocabulary, model)
+    except LatentlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if given.answers:
+        said = [
+            {"feature": feature.feature, "status": answer.status, "text": answer.text}
+            for feature, answer in zip(features, answers, strict=True)
+        ]
+        given.answers.write_text("".join(json.dumps(each) + "\n" for each in said), encoding="utf-8")
+    by = f"answers of {model.model}" + (f" in {model.precision}" if model.precision else "")
+    publish("echoes" if given.scale == "small" else "echoes_large", figures(features, answers, vocabulary, by))
+    return 0
+
+
+def ask(
+    features: Sequence[Feature], explaining: ExplainingConfig, vocabulary: Vocabulary, model: LocalConfig
+) -> list[Answer]:
+    """An answer a feature, in their order."""
+    requests = [
+        explain_request(explaining, "benchmark", each.feature, each.shown, vocabulary) for each in features
+    ]
+    found = {answer.request_id: answer for some in LocalClient(model, "cpu").answer(requests) for answer in some}
+    return [found[request.request_id] for request in requests]
+
+
+def figures(
+    features: Sequence[Feature], answers: Sequence[Answer], vocabulary: Vocabulary, by: str
+) -> list[Figure]:
+    """The share of echoes, whatever else is wrong with an answer, and what the answers come to."""
+    windows = [[vocabulary.text(window.token_ids) for window in each.shown] for each in features]
+    pairs = list(zip(answers, windows, strict=True))
+    n_echoed = sum(_is_echo(answer.text or "", shown) for answer, shown in pairs)
+    statuses = Counter(read_explanation(answer, own_texts(), shown).status for answer, shown in pairs)
+    told = ", ".join(f"{n} {status}" for status, n in statuses.most_common())
+    n = len(answers)
+    return [
+        Figure("echoed_share", n_echoed / n, "", 0.05, note=f"{n_echoed} of {n} {by}"),
+        Figure("explained_share", statuses["ok"] / n, "", better="higher", note=told),
+    ]
+
+
+def _is_echo(text: str, windows: Iterable[str]) -> bool:
+    return is_echo(parse_explanation(text) or text, own_texts(), windows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

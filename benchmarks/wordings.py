@@ -1,0 +1,104 @@
+"""How well a model answers detection's question, in its present wording and in others, on questions made by hand.
+
+`questions.yaml` has 12 explanations, each with four texts that contain what it describes and four that do not. The
+figure is the AUC of the probability of Yes over all of them: 0.5 is chance. `--scale small` asks the embedded
+model, `--scale large` the one of 1.5B parameters, in int8 (1.1 GB to download at first use).
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from benchmarks.figures import Figure, publish
+from pipeline.asking.prompts import load_prompt
+from pipeline.config import load_config
+from pipeline.llm import Message, Request
+from pipeline.llm.local.client import LocalClient
+from pipeline.plugins import find_plugin
+from pipeline.scorers.yes_no.requests import CHOICES
+
+SCALES = ("small", "large")
+LARGE = "qwen-coder-1.5b"
+_HERE = Path(__file__).parent
+_DETECTION = find_plugin("scorers", "detection").path
+
+
+class Wording(NamedTuple):
+    """What the system and the user say; `{explanation}` and `{text}` stand in the second."""
+
+    system: str
+    user: str
+
+
+WORDINGS: Mapping[str, Wording] = {
+    "present": Wording(load_prompt(_DETECTION / "one.txt").text, load_prompt(_DETECTION / "question.txt").text),
+    "explanation_first": Wording(
+        "A feature of a language model is described by an explanation. You judge whether a text contains what it "
+        "describes.\nAnswer Yes or No.",
+        "Explanation: {explanation}\n\nText: {text}",
+    ),
+}
+
+
+class Question(NamedTuple):
+    """An explanation, a text, and whether it contains what is described."""
+
+    explanation: str
+    text: str
+    label: bool
+
+
+def main() -> None:
+    """Measure, print, write `results/wordings.json` or `results/wordings_large.json`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.wordings", description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    scale = parser.parse_args().scale
+    config = load_config(_HERE.parent / "config" / "demo.yaml")
+    if scale == "large":
+        config = config.with_llm(LARGE)
+    client, questions = LocalClient(config.in_process(config.scoring), "cpu"), read_questions()
+    figures = []
+    for name, wording in WORDINGS.items():
+        said = ask(client, wording, questions)
+        right = sum((probability >= 0.5) == each.label for probability, each in zip(said, questions, strict=True))
+        yes = sum(probability >= 0.5 for probability in said)
+        note = f"{right} of {len(said)} right at 0.5, {yes} Yes; {config.scoring.model}"
+        figures.append(Figure(f"{name}_auc", auc(said, questions), "", better="higher", note=note))
+    publish("wordings" if scale == "small" else "wordings_large", figures)
+
+
+def read_questions() -> list[Question]:
+    """The questions made by hand."""
+    entries = yaml.safe_load((_HERE / "questions.yaml").read_text(encoding="utf-8"))
+    return [
+        Question(entry["explanation"], text.replace("\n", "\\n"), answer == "yes")
+        for entry in entries
+        for answer in ("yes", "no")
+        for text in entry[answer]
+    ]
+
+
+def ask(client: LocalClient, wording: Wording, questions: Sequence[Question]) -> list[float]:
+    """The probability of Yes of each question."""
+    requests = []
+    for number, each in enumerate(questions):
+        user = wording.user.replace("{text}", each.text).replace("{explanation}", each.explanation)
+        messages = (Message("system", wording.system), Message("user", user))
+        requests.append(Request("detection", "benchmark", number, "wording", messages, 1, choices=CHOICES))
+    answers = {answer.request_id: answer for some in client.answer(requests) for answer in some}
+    said = [answers[request.request_id].probabilities or {} for request in requests]
+    return [each["Yes"] for each in said]
+
+
+def auc(said: Sequence[float], questions: Sequence[Question]) -> float:
+    """How often a text that contains what is described has the larger probability; ties count half."""
+    yes = [probability for probability, each in zip(said, questions, strict=True) if each.label]
+    no = [probability for probability, each in zip(said, questions, strict=True) if not each.label]
+    return sum((one > other) + (one == other) / 2 for one in yes for other in no) / (len(yes) * len(no))
+
+
+if __name__ == "__main__":
+    main()

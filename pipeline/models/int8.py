@@ -1,0 +1,312 @@
+"""A causal language model with int8 weights: a quarter of float32's memory, and several times its speed.
+
+Of every linear layer and embedding the rows (output channels) are kept as int8 with a scale each. What a layer
+reads is rounded to int8 as well, with a scale a token, so that the product is one of integers, and exact: by
+torch's oneDNN kernel on a CPU, `torch._int_mm` elsewhere. Norms, attention and the rest stay in the model's dtype.
+
+A model is converted once, tensor by tensor, and kept beside the lakes. transformers does the loading, with a
+quantizer of ours registered.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.core_model_loading import ConversionOps
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils.hub import cached_file
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from pipeline.errors import SubjectError
+from pipeline.models.converted import converted_folder
+from pipeline.models.gguf import packed_tensors
+from pipeline.models.hub import tell_download
+
+METHOD = "latentlake_int8"
+_MAX = 127
+_LEAST = 1e-12
+"""Largest value of a row below which it is all zeros."""
+
+_ROWS_AT_ONCE = 8192
+"""Rows of a weight that are rounded at once, so that no second copy of a large one is held."""
+
+_MULTIPLE = 16
+"""Sizes of a matrix that GPUs multiply in int8 are multiples of 8, and the rows of a product at least 17."""
+_LEAST_ROWS = 32
+
+
+class Int8Linear(nn.Module):
+    """A linear layer of int8 weights [n_out, n_in] with a float32 scale [n_out]."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self._packed: Tensor | None = None
+        self.weight, self.scale = _empty(linear.weight)
+        self.register_parameter("bias", linear.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The product with inputs [..., n_in], each rounded to 8 bits, in their dtype [..., n_out]."""
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        rounded, scales = round_rows(rows)
+        product: Tensor
+        if self._packed is not None:
+            product = torch.ops.onednn.qlinear_pointwise(
+                *(rounded, 1.0, 0, self._packed, self.scale, self._zeros, None),
+                *(1.0, 0, inputs.dtype, "none", [], ""),
+            )
+            product = product.mul_(scales)
+        else:
+            product = (multiply(rounded, self.weight) * self.scale).mul_(scales).to(inputs.dtype)
+        if self.bias is not None:
+            product += self.bias
+        return product.view(*inputs.shape[:-1], -1)
+
+    def pack(self) -> None:
+        """Lay the weights out as the CPU's kernel reads them, in place of how they are kept."""
+        self._packed = torch.ops.onednn.qlinear_prepack(self.weight.data, None)
+        self._zeros = torch.zeros(len(self.weight), dtype=torch.long)
+        self.register_parameter("weight", None)
+
+
+class Int8Embedding(nn.Module):
+    """An embedding of int8 weights [n_tokens, width] with a float32 scale [n_tokens]."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.weight, self.scale = _empty(embedding.weight)
+        self._dtype = embedding.weight.dtype
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """The rows of tokens, in the model's dtype [..., width]."""
+        rows = self.weight[token_ids].float() * self.scale[token_ids][..., None]
+        return rows.to(self._dtype)
+
+
+def _empty(weight: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
+    whole = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scale = torch.empty(len(weight), dtype=torch.float32, device=weight.device)
+    return nn.Parameter(whole, requires_grad=False), nn.Parameter(scale, requires_grad=False)
+
+
+def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row [n, width] as int8 of its largest value, and the scales [n, 1] that give it back."""
+    low, high = torch.aminmax(rows, dim=-1, keepdim=True)
+    scales = torch.maximum(high, -low).float().clamp_(min=_LEAST) / _MAX
+    return torch.mul(rows, scales.reciprocal()).round_().to(torch.int8), scales
+
+
+def multiply(rows: Tensor, weight: Tensor) -> Tensor:
+    """The product [n, n_out] of int8 rows [n, n_in] and weights [n_out, n_in]; where it can be, exact in int32."""
+    n = len(rows)
+    if rows.device.type not in {"cpu", "cuda"}:  # Apple's GPUs multiply no integers
+        return rows.float() @ weight.float().t()
+    if rows.is_cuda and n < _LEAST_ROWS:
+        rows = nn.functional.pad(rows, (0, 0, 0, _LEAST_ROWS - n))
+    return torch._int_mm(rows, weight.t())[:n]
+
+
+@cache
+def overflows() -> bool:
+    """Whether this CPU's int8 products overflow: without VNNI it adds pairs of products in 16 bits."""
+    rows = torch.full((_LEAST_ROWS, 64), _MAX, dtype=torch.int8)
+    return not torch.equal(torch._int_mm(rows, rows.t()), rows.int() @ rows.int().t())
+
+
+def _has_kernel() -> bool:
+    return torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call, no-any-return]
+
+
+def make_ready(model: Any) -> None:
+    """Prepare a loaded int8 model on a CPU: weights packed, and of 7 bits where products of 8 would overflow.
+
+    The head keeps its layout, as it may be the embedding too.
+    """
+    head = model.get_output_embeddings()
+    for parameter in model.parameters():
+        if parameter.dtype != torch.int8:  # else it would keep the file mapped from which the weights were packed
+            parameter.data = parameter.data.clone()
+    halved: set[int] = set()
+    for module in model.modules():
+        if not isinstance(module, Int8Linear | Int8Embedding):
+            continue
+        if overflows() and id(module.scale) not in halved:  # that of the head may be the embedding's
+            halved.add(id(module.scale))
+            module.weight.data.div_(2, rounding_mode="trunc")
+            module.scale.data.mul_(2)
+        if isinstance(module, Int8Linear) and module is not head and _has_kernel():
+            module.pack()
+
+
+class SavedTensor:
+    """A tensor of a safetensors file, read when it is indexed, and not kept."""
+
+    def __init__(self, file: Path, name: str) -> None:
+        self._file, self._name = file, name
+
+    def __getitem__(self, _: Any) -> Tensor:
+        # Opened anew for each: pages of a mapped file would count as memory of the process until it is closed.
+        with safe_open(self._file, "pt") as opened:
+            tensor: Tensor = opened.get_tensor(self._name)
+            return tensor.float().clone()
+
+
+def int8_folder(name: str, gguf_file: str | None, arguments: Mapping[str, Any], models: Path) -> Path:
+    """The folder below `models` with the int8 conversion of a model, made at first use.
+
+    Args:
+        name: Folder or hub name, as for `from_pretrained`.
+        gguf_file: A GGUF file in it.
+        arguments: Further arguments of `from_pretrained`.
+        models: Where conversions are kept.
+
+    Raises:
+        SubjectError: Weights are missing.
+        OSError: The model has no safetensors or GGUF file, or cannot be reached.
+    """
+    if gguf_file is not None:
+        file = Path(cached_file(name, gguf_file, revision=arguments.get("revision")))
+        files, named = [file], {"gguf_file": file.name}
+        name = str(file.parent)
+    else:
+        files, named = _weight_files(name, arguments), dict(arguments)
+
+    def convert(folder: Path) -> None:
+        tensors = dict(packed_tensors(files[0]) if gguf_file is not None else _saved_tensors(files))
+        _convert(name, named, tensors, folder)
+
+    return converted_folder(files, models, convert, "int8")
+
+
+def _weight_files(name: str, arguments: Mapping[str, Any]) -> list[Path]:
+    """The safetensors files of a model, and what else of its files its conversion is made from."""
+    revision = arguments.get("revision")
+
+    def found(file: str) -> list[Path]:
+        path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        return [Path(path)] if path else []
+
+    names = ["model.safetensors"]
+    for index in found("model.safetensors.index.json"):
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    tell_download(name, names, revision)
+    weights = [Path(cached_file(name, file, revision=revision)) for file in names]
+    others = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+    return [*weights, *(path for file in others for path in found(file))]
+
+
+def _saved_tensors(files: list[Path]) -> Iterator[tuple[str, SavedTensor]]:
+    for file in files:
+        if file.name.endswith(".safetensors"):
+            with safe_open(file, "pt") as opened:
+                names = list(opened.keys())
+            for name in names:
+                yield name, SavedTensor(file, name)
+
+
+def _convert(name: str, named: Mapping[str, Any], tensors: dict[str, Any], folder: Path) -> None:
+    """Write the int8 model and its tokenizer as `from_pretrained` reads them."""
+    config = AutoConfig.from_pretrained(name, **named)
+    with torch.device("meta"):
+        kind = type(AutoModelForCausalLM.from_config(config))
+    model, report = kind.from_pretrained(
+        None,
+        config=config,
+        state_dict=tensors,
+        dtype=torch.float32,
+        quantization_config=Int8Config(),
+        output_loading_info=True,
+    )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise SubjectError(f"model '{name}' lacks {len(missing)} weights, such as '{missing[0]}'")
+    if "gguf_file" not in named:
+        with suppress(OSError):  # it has none; what ends a turn is in its config
+            model.generation_config = GenerationConfig.from_pretrained(name, **named)
+    model.save_pretrained(folder, max_shard_size="256MB")
+    AutoTokenizer.from_pretrained(name, **named).save_pretrained(folder)
+
+
+@register_quantization_config(METHOD)
+class Int8Config(QuantizationConfigMixin):  # type: ignore[misc]
+    """What the config.json of a conversion says of its weights."""
+
+    def __init__(self, quant_method: str = METHOD) -> None:
+        super().__init__(quant_method)
+
+
+@register_quantizer(METHOD)
+class Int8Quantizer(HfQuantizer):  # type: ignore[misc]
+    """Tells transformers which layers are int8, and how a weight that is not yet becomes so."""
+
+    def _process_model_before_weight_loading(self, model: Any, **_: Any) -> Any:
+        names = {name for name, module in model.named_modules() if _can_be_int8(module)}
+        tied = model.all_tied_weights_keys
+        for pair in tied.items():
+            owners = {name.rpartition(".")[0] for name in pair}
+            if not owners <= names:  # such as a head tied to an embedding that scales
+                names -= owners
+        for name in names:
+            module = model.get_submodule(name)
+            kind = Int8Linear if isinstance(module, nn.Linear) else Int8Embedding
+            model.set_submodule(name, kind(module))
+        for target, source in list(tied.items()):
+            if target.rpartition(".")[0] in names:
+                tied[_scale_of(target)] = _scale_of(source)
+        model._tied_weights_keys = dict(tied)  # by which saving knows that they are one
+        return model
+
+    def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
+        """Whether it is the weight of an int8 layer."""
+        owner, kind = param_name.rsplit(".", 1)
+        return kind == "weight" and isinstance(model.get_submodule(owner), Int8Linear | Int8Embedding)
+
+    def get_quantize_ops(self) -> "RoundWeight":
+        """What makes such a weight int8."""
+        return RoundWeight()
+
+    def is_serializable(self) -> bool:
+        """It can be saved."""
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        """It cannot be trained."""
+        return False
+
+
+class RoundWeight(ConversionOps):  # type: ignore[misc]
+    """A weight [n, width] as int8 and the scale of each row."""
+
+    def convert(self, input_dict: dict[str, Any], full_layer_name: str, **_: Any) -> dict[str, Tensor]:
+        """The int8 weight and its scale, by the names of their parameters."""
+        [given] = input_dict.values()
+        weight: Tensor = given[0] if isinstance(given, list) else given
+        rounded = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+        scales = torch.empty(len(weight), dtype=torch.float32, device=weight.device)
+        for start in range(0, len(weight), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            rounded[part], found = round_rows(weight[part].float())
+            scales[part] = found[:, 0]
+        return {full_layer_name: rounded, _scale_of(full_layer_name): scales}
+
+
+def _scale_of(weight: str) -> str:
+    return weight.removesuffix("weight") + "scale"
+
+
+def _can_be_int8(module: nn.Module) -> bool:
+    """Whether it is a plain layer of a size that every device multiplies; a subclass may do more than its base."""
+    if type(module) not in {nn.Linear, nn.Embedding}:
+        return False
+    return all(size % _MULTIPLE == 0 for size in module.weight.shape)  # type: ignore[union-attr]

