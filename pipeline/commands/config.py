@@ -92,15 +92,15 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
         raise _already_there(path)
     saes = [_look_at(source) for source in sources]
     model, context, bos, names = _model_line(saes), _context_line(saes), _bos_line(saes), _sae_names(saes)
-    hookpoints = [_hookpoint_line(sae, name) for sae, name in zip(saes, names, strict=True)]
+    hookpoints = [_hookpoint_line(sae, own) for sae, own in zip(saes, names, strict=True)]
     text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         whose="their" if len(saes) > 1 else "its",
         name=name,
         model=model,
         saes="\n".join(
-            f"  - name: {_scalar(name)}\n    source: {_scalar(sae.source)}\n    hookpoint: {line}\n"
+            f"  - name: {_scalar(own)}\n    source: {_scalar(sae.source)}\n    hookpoint: {line}\n"
             f"    n_features: {sae.n_features}  # {sae.kind}{sae.accepted}"
-            for sae, name, line in zip(saes, names, hookpoints, strict=True)
+            for sae, own, line in zip(saes, names, hookpoints, strict=True)
         ),
         context_length=context,
         prepend_bos=bos,
