@@ -88,6 +88,7 @@ def test_a_written_config_passes_preflight_as_it_is(
     assert (sae.hookpoint, sae.n_features) == (hookpoint, 64)
     assert (config.corpus.context_length, config.corpus.prepend_bos) == (context_length, prepend_bos)
     assert config.explaining.explainers == ("rule", "keywords") and config.scoring.scorers == ("embedding",)
+    assert config.budget.max_requests == 0
     preflight(config if format == "sparsify" else with_few_texts(config, folder))
 
 
