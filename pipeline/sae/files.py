@@ -81,12 +81,14 @@ class SaeFiles:
         paths: Each file by the name, or pattern, that its format has for it.
         overrides: What SAELens' registry says of it, by the names of SAELens' config.
         revision: The commit of its repository on the hub; None where it is local.
+        registered_model: Its subject model by SAELens' registry; None where it was not named by that.
     """
 
     folder: Path
     paths: Mapping[str, Path]
     overrides: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
+    registered_model: str | None = None
 
     def fail(self, reason: str) -> NoReturn:
         """Refuse the SAE: raise SaeError with what is wrong with it."""
@@ -115,23 +117,35 @@ class SaeFiles:
     def config(self, name: str) -> dict[str, Any]:
         """What a JSON or YAML file says; nothing, where it may be left out and is. Raises SaeError if damaged."""
         path = self.paths.get(name)
-        if path is None:
-            return {}
-        kind = "YAML" if path.suffix == ".yaml" else "JSON"
-        try:
-            text = path.read_text(encoding="utf-8")
-            config = yaml.safe_load(text) if kind == "YAML" else json.loads(text)
-        except (ValueError, yaml.YAMLError) as error:
-            raise SaeError(f"SAE file '{path}' is not {kind}: {str(error).partition(chr(10))[0]}") from None
-        if not isinstance(config, dict):
-            raise SaeError(f"SAE file '{path}' holds no {kind} object")
-        return config
+        return {} if path is None else _read_config(path)
+
+    def config_nearby(self, name: str) -> dict[str, Any]:
+        """What a JSON file beside the SAE says, by its path from the folder; nothing where it is not there."""
+        path = self.folder / name
+        return _read_config(path) if path.is_file() else {}
+
+    @property
+    def weights_path(self) -> str:
+        """The absolute path of the weights: there, formats say layers, sizes, places and models."""
+        path = next(path for path in self.paths.values() if path.suffix not in {".json", ".yaml"})
+        return path.absolute().as_posix()
 
     def find_in_path(self, pattern: str) -> re.Match[str] | None:
-        """The last match of a pattern in the path of the weights: there, formats say layers, sizes and places."""
-        path = next(path for path in self.paths.values() if path.suffix not in {".json", ".yaml"})
-        matches = list(re.finditer(pattern, path.absolute().as_posix()))
+        """The last match of a pattern in the path of the weights."""
+        matches = list(re.finditer(pattern, self.weights_path))
         return matches[-1] if matches else None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    kind = "YAML" if path.suffix == ".yaml" else "JSON"
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = yaml.safe_load(text) if kind == "YAML" else json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise SaeError(f"SAE file '{path}' is not {kind}: {str(error).partition(chr(10))[0]}") from None
+    if not isinstance(config, dict):
+        raise SaeError(f"SAE file '{path}' holds no {kind} object")
+    return config
 
 
 _DAMAGES = (

@@ -11,13 +11,15 @@ from pipeline.sae import baselines
 from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.sources import Source, fetch
+from pipeline.sae.training import Training, complete
 
 
 class Format(Protocol):
     """A plug-in: a module of `pipeline/sae/formats`.
 
-    It may also have `OPTIONAL_FILES`, names of files that may be left out, and, where others have files of these
-    names too, `is_format(files: SaeFiles) -> bool`, which tells from the contents.
+    It may also have `OPTIONAL_FILES`, names of files that may be left out; where others have files of these names
+    too, `is_format(files: SaeFiles) -> bool`, which tells from the contents; and `trained_on(files: SaeFiles) ->
+    Training`, what files and path tell of the subject model and its contexts.
 
     Attributes:
         FILES: Names or patterns of the files of an SAE, below its folder, by which it is known.
@@ -54,6 +56,19 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
         hookpoint=coder.hookpoint or hookpoint,
         declared_l0=coder.declared_l0 or files.overrides.get("l0"),
     )
+
+
+def training_of(source: str) -> Training:
+    """What files, path and SAELens' registry tell of an SAE's training; a baseline's is that of its like.
+
+    Raises SaeError as `load_sparse_coder` does.
+    """
+    if source.startswith(baselines.PREFIX):
+        like = baselines.like_of(source)
+        return Training() if like is None else training_of(like)
+    name, files = _find_files(source, None, None)
+    trained_on = getattr(_formats()[name], "trained_on", None)
+    return complete(Training() if trained_on is None else trained_on(files), files)
 
 
 def sae_files(source: str, format: str | None = None) -> SaeFiles:
@@ -108,7 +123,7 @@ def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
             paths[pattern] = found[0]
         elif pattern in format.FILES:
             return None
-    return SaeFiles(folder, paths, fetched.overrides, fetched.revision)
+    return SaeFiles(folder, paths, fetched.overrides, fetched.revision, fetched.model)
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ class Source:
         path: A folder or a file.
         revision: The commit that they are of on the hub; None where they are local.
         overrides: What SAELens' registry says of them, by the names of SAELens' config.
+        model: The subject model by that registry; None where they were not named by it.
     """
 
     path: Path
     revision: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
 
 
 def fetch(source: str, beside: Sequence[str] = ()) -> Source:
@@ -44,27 +46,22 @@ def fetch(source: str, beside: Sequence[str] = ()) -> Source:
         SaeError: The hub cannot be reached or does not have it, or the registry does not name it.
     """
     if source.startswith(REGISTRY_PREFIX):
-        repository, path, overrides = _look_up(source)
-        return _download(source, repository, None, path, beside, overrides)
+        repository, path, overrides, model = _look_up(source)
+        fetched = _download(source, repository, None, path, beside)
+        return replace(fetched, overrides=overrides, model=model)
     if source.startswith(HUB_PREFIX):
-        return _download(source, *_split_hub(source), beside, {})
+        return _download(source, *_split_hub(source), beside)
     return Source(find(source))
 
 
-def _download(
-    source: str,
-    repository: str,
-    revision: str | None,
-    path: str,
-    beside: Sequence[str],
-    overrides: Mapping[str, Any],
-) -> Source:
+def _download(source: str, repository: str, revision: str | None, path: str, beside: Sequence[str]) -> Source:
     from huggingface_hub import snapshot_download
 
     parent = "" if "/" not in path else f"{path.rpartition('/')[0]}/"
     wanted = [path, f"{path}/*"]
     if path.endswith(_SUFFIXES):  # a file, or a folder named like one
         wanted += [f"{parent}{name}" for name in beside]
+    wanted += [f"{parent}config.json"]  # that of a training run, which says the subject model
     try:
         root = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
     except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
@@ -72,7 +69,7 @@ def _download(
             f"SAE '{source}' cannot be fetched from the Hugging Face hub ({type(error).__name__}); it needs a "
             "connection, or a local folder as saes.source"
         ) from None
-    return Source(root / path, root.name, overrides)
+    return Source(root / path, root.name)
 
 
 def _split_hub(source: str) -> tuple[str, str | None, str]:
@@ -86,8 +83,8 @@ def _split_hub(source: str) -> tuple[str, str | None, str]:
     return f"{owner}/{name}", revision or None, path
 
 
-def _look_up(source: str) -> tuple[str, str, dict[str, Any]]:
-    """Repository, path and overrides of `saelens://RELEASE/ID`."""
+def _look_up(source: str) -> tuple[str, str, dict[str, Any], str | None]:
+    """Repository, path, overrides and subject model of `saelens://RELEASE/ID`."""
     release, _, sae_id = source.removeprefix(REGISTRY_PREFIX).partition("/")
     if not (release and sae_id):
         raise SaeError(f"'{source}' names no SAE of SAELens' registry; write saelens://RELEASE/ID")
@@ -101,7 +98,7 @@ def _look_up(source: str) -> tuple[str, str, dict[str, Any]]:
     own = saes[sae_id]
     overrides = {**(entry.get("config_overrides") or {})}
     overrides |= {key: own[key] for key in ("norm_scaling_factor", "l0") if own.get(key)}
-    return str(entry["repo_id"]), str(own["path"]), overrides
+    return str(entry["repo_id"]), str(own["path"]), overrides, entry.get("model")
 
 
 def _registry(source: str) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def _statuses(rows: pl.DataFrame) -> str:
 def _word_on_small_models(lake: Lake) -> str | None:
     """What to expect where the embedded model answers."""
     small = [role.name for role in (role_of(lake.config, name) for name in ROLES) if role.model == _EMBEDDED_MODEL]
-    if not small:
+    if not small or lake.config.budget.max_requests == 0:
         return None
     return (
         f"The {' and the '.join(small)} that were asked are the embedded SmolLM2 of 135M parameters, too small "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assets.command import STATEMENT_VARIABLE, TEXT_VARIABLE, command_line, run_command
+from assets.command import FROM_VARIABLE, STATEMENT_VARIABLE, TEXT_VARIABLE, command_line, run_command
 from assets.run.dagster_home import use_dagster_home
 from pipeline.errors import LakeError
 
@@ -18,7 +18,7 @@ TYPED = """a `touch x` $(shell touch x) $(touch x) ${HOME} $HOME $$ "quoted" it'
 second line"""
 
 SHOW = f"""#!{sys.executable}
-import sys
+import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from assets.command import command_line
 given = command_line().parse_args(sys.argv[1:])
@@ -27,7 +27,8 @@ if given.command == "demo":
     config = load_config({str(ROOT)!r} + "/config/demo.yaml")
     print(config.explaining.model, config.scoring.precision)
     sys.exit()
-sys.stdout.write(given.text if given.command == "fires" else given.statement)
+own = {{"fires": "text", "sql": "statement"}}.get(given.command)
+sys.stdout.write(getattr(given, own) if own else os.environ[{FROM_VARIABLE!r}])
 """
 
 
@@ -54,7 +55,7 @@ def test_make_demo_takes_another_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize(("target", "variable"), [("fires", "TEXT"), ("sql", "Q")])
+@pytest.mark.parametrize(("target", "variable"), [("fires", "TEXT"), ("sql", "Q"), ("config", "FROM")])
 @pytest.mark.parametrize("is_argument", [True, False], ids=["argument", "environment"])
 def test_what_is_typed_reaches_the_program_through_make_untouched(
     tmp_path: Path, target: str, variable: str, is_argument: bool

@@ -37,7 +37,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 def test_a_folder_on_the_hub_is_fetched_and_its_commit_recorded(hub):
     coder = load_sparse_coder("hf://owner/name@v1/part/layers.1")
     assert (coder.format, coder.hookpoint, coder.revision) == ("sparsify", "layers.1", COMMIT)
-    assert hub == [("owner/name", "v1", {"part/layers.1", "part/layers.1/*"})]
+    assert hub == [("owner/name", "v1", {"part/layers.1", "part/layers.1/*", "part/config.json"})]
 
 
 def test_a_file_on_the_hub_comes_with_what_lies_beside_it(hub):

@@ -1,7 +1,6 @@
 """`explaining.imported`: where explanations of others are."""
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +17,7 @@ class Settings(BaseModel):
         "be named there by saes.aliases",
     )
 
-    @cached_property
+    @property
     def content(self) -> str | None:
         """SHA-256 over its files, which is part of the version of its rows; None where there are none."""
         if self.path is None:

@@ -9,6 +9,7 @@ circuit-tracer 0.5.0; compared with its own `encode` in the tests.
 from pipeline.sae.coder import RELU, JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.places import side_of
+from pipeline.sae.training import Training, training_in
 
 FILES = ("layer_*.safetensors",)
 OPTIONAL_FILES = ("config.yaml",)
@@ -42,3 +43,8 @@ def load(files: SaeFiles) -> SparseCoder:
         transcodes=True,
         architecture="jumprelu_transcoder" if has_threshold else "transcoder",
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The model of config.yaml."""
+    return training_in(files.config("config.yaml"), "config.yaml", model="model_name")

@@ -8,12 +8,14 @@ stores a threshold too. Without a config.json (the first releases) the class is 
 dictionary-learning 0.1.0; compared with its own `encode` in the tests.
 """
 
+import re
 from typing import Any
 
 from torch import Tensor
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_gate
 from pipeline.sae.files import SaeFiles, Tensors
+from pipeline.sae.training import Training, training_in
 
 FILES = ("ae.pt",)
 OPTIONAL_FILES = ("config.json",)
@@ -27,6 +29,10 @@ _CLASSES = {
     "JumpReluAutoEncoder": {"W_enc", "b_enc", "threshold"},
 }
 """The classes that are read, with tensors by which they are told where there is no config."""
+
+_PLACE = r"(resid|attn|mlp)_(?:\w+_)?layer_?(\d+)"
+_HOOKS = {"resid": "hook_resid_post", "attn": "hook_attn_out", "mlp": "hook_mlp_out"}
+"""What the outputs of a layer, its attention and its MLP are called in TransformerLens, below `blocks.{l}`."""
 
 
 def load(files: SaeFiles) -> SparseCoder:
@@ -67,6 +73,13 @@ def load(files: SaeFiles) -> SparseCoder:
     )
 
 
+def trained_on(files: SaeFiles) -> Training:
+    """The model and the contexts of config.json; its tokenizer begins them, or not, with a BOS by itself."""
+    config = files.config("config.json")
+    trainer, buffer = (part if isinstance(part := config.get(key), dict) else {} for key in ("trainer", "buffer"))
+    return training_in({**buffer, **trainer}, "config.json", model="lm_name", context_length="ctx_len")
+
+
 def _class_of(tensors: Tensors) -> str:
     fitting = [name for name, own in _CLASSES.items() if own <= tensors.names()]
     if "MatryoshkaBatchTopKSAE" in fitting:
@@ -98,8 +111,7 @@ def _top_k(tensors: Tensors, declared: Any, n_features: int) -> TopK:
 
 
 def _place(files: SaeFiles, trainer: dict[str, Any]) -> str | None:
-    """What config or path name it: `resid_post_layer_3`, `mlp_out_layer3`."""
-    if trainer.get("submodule_name"):
-        return str(trainer["submodule_name"])
-    found = files.find_in_path(r"/((?:resid|attn|mlp)_(?:\w+_)?layer_?\d+)/")
-    return found[1] if found else None
+    """What config or path name it, `resid_post_layer_3` or `mlp_out_layer3`, by TransformerLens' names."""
+    name = str(trainer.get("submodule_name") or "")
+    found = re.fullmatch(_PLACE, name) if name else files.find_in_path(rf"/{_PLACE}/")
+    return f"blocks.{found[2]}.{_HOOKS[found[1]]}" if found else name or None

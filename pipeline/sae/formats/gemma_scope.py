@@ -8,6 +8,7 @@ sqrt(d_in), by which its encoder is divided here and its decoder multiplied. Rea
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.places import side_of
+from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
 FILES = ("params.npz",)
 
@@ -43,6 +44,16 @@ def load(files: SaeFiles) -> SparseCoder:
         folded="the embedding's scale, sqrt(d_in)" if is_embedding else None,
         declared_l0=float(l0[1]) if l0 else None,
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The model by the repository's name; contexts of 1,024 tokens behind a BOS."""
+    repository = files.find_in_path(r"(gemma-scope)(-\d+b)-(?:pt|(it))-")
+    model = None
+    if repository:
+        _, size, tuned = repository.groups()
+        model = Fact(f"google/gemma-2{size}{'-it' if tuned else ''}", f"its repository's name, {repository[0]}…")
+    return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
 def _place(files: SaeFiles) -> tuple[str | None, bool]:

@@ -7,7 +7,9 @@ absent, names the place; else the path does. Read from SAELens 6.54's loader and
 
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles
+from pipeline.sae.hub_names import hub_name
 from pipeline.sae.places import side_of
+from pipeline.sae.training import SAELENS_LOADER, Fact, Training, training_in
 
 FILES = ("params.safetensors",)
 OPTIONAL_FILES = ("config.json",)
@@ -53,6 +55,15 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture=architecture,
         declared_l0=l0 if isinstance(l0, int | float) else None,
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The model by the repository's name or config.json; contexts of 1,024 tokens behind a BOS."""
+    model = training_in(files.config("config.json"), "config.json", model="model_name").model
+    if repository := files.find_in_path(r"gemma-scope-2-(\d+[mb]-(?:pt|it))"):
+        name = hub_name(f"gemma-3-{repository[1]}")
+        model = Fact(name, f"its repository's name, {repository[0]}") if name else model
+    return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
 def _place(files: SaeFiles) -> str | None:

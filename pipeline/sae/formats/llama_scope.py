@@ -11,7 +11,9 @@ import torch
 
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles
+from pipeline.sae.hub_names import model_in
 from pipeline.sae.places import side_of
+from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
 FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 
@@ -39,6 +41,13 @@ def load(files: SaeFiles) -> SparseCoder:
         folded=f"the factor of its inputs' norm, {scale:.6g}",
         declared_l0=config.get("top_k"),
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """Llama 3.1 8B, unless its path names another model; contexts of 1,024 tokens behind a BOS."""
+    usual = Fact("meta-llama/Llama-3.1-8B", "its format, which is Llama Scope's", is_guess=True)
+    model = None if model_in(files.weights_path) else usual
+    return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
 def _number(files: SaeFiles, config: Any, key: str) -> float:

@@ -8,6 +8,7 @@ do not hold; SAELens' registry does. Read from SAELens 6.54's loader.
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.places import side_of
+from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
 FILES = ("config.json", "sae_weights.safetensors")
 
@@ -43,3 +44,10 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture="jumprelu",
         folded=f"the factor of its inputs' norm, {scale:.6g}" if factor else None,
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The distilled Llama 3.1 8B; contexts of 1,024 tokens behind a BOS."""
+    origin = "its format, which is that of Llama-Scope-R1-Distill"
+    model = Fact("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", origin, is_guess=True)
+    return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))

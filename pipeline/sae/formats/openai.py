@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.sae.coder import RELU, Activation, SparseCoder, TopK
 from pipeline.sae.files import SaeFiles, Tensors
+from pipeline.sae.training import Fact, Training
 
 FILES = ("*.pt",)
 
@@ -48,6 +49,12 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture=str(content.content.get("activation", "ReLU")),
         declared_l0=activation.k if isinstance(activation, TopK) else None,
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """GPT-2 small, on contexts of 64 tokens (Gao et al. 2024, arXiv 2406.04093, section 2.1)."""
+    paper = "the paper of this format's SAEs, arXiv 2406.04093"
+    return Training(Fact("openai-community/gpt2", paper), Fact(64, paper))
 
 
 def _activation(content: Tensors, n_features: int) -> Activation:

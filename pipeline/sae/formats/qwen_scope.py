@@ -6,6 +6,7 @@ name alone; b_dec is not subtracted; read is the residual after the layer. Read 
 
 from pipeline.sae.coder import SparseCoder, TopK
 from pipeline.sae.files import SaeFiles
+from pipeline.sae.training import Training, training_in
 
 FILES = ("*.sae.pt",)
 
@@ -30,3 +31,8 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture="topk",
         declared_l0=int(k[1]),
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The model of the repository's config.json."""
+    return training_in(files.config_nearby("config.json"), "config.json", model="base_model")

@@ -11,6 +11,7 @@ other names and defaults (`_modern`). An SAE trained with batchtopk is saved as 
 compared with its own `encode` in the tests.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from pipeline.sae.coder import RELU, Activation, JumpReLU, Normalisation, SparseCoder, TopK, fold_gate
 from pipeline.sae.files import SaeFiles, Tensors
 from pipeline.sae.places import side_of
+from pipeline.sae.training import Fact, Training, training_in
 
 FILES = ("cfg.json", "sae_weights.safetensors")
 
@@ -82,6 +84,14 @@ def load(files: SaeFiles) -> SparseCoder:
         folded=weights.folded,
         declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The model, the contexts and the BOS of cfg.json; without a word on it, SAELens prepends one."""
+    config = _modern({**files.config("cfg.json"), **files.overrides})
+    keys = {"model": "model_name", "context_length": "context_size", "prepend_bos": "prepend_bos"}
+    training = training_in(config, "cfg.json", **keys)
+    return replace(training, prepend_bos=training.prepend_bos or Fact(True, "SAELens' default", is_guess=True))
 
 
 def _read_weights(config: dict[str, Any], tensors: Tensors) -> _Weights:

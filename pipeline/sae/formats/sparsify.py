@@ -7,6 +7,7 @@ W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtrac
 
 from pipeline.sae.coder import GroupMax, SparseCoder, TopK
 from pipeline.sae.files import SaeFiles
+from pipeline.sae.training import Training, training_in
 
 FILES = ("cfg.json", "sae.safetensors")
 
@@ -38,6 +39,12 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture=str(config.get("activation", "topk")),
         declared_l0=activation.k,
     )
+
+
+def trained_on(files: SaeFiles) -> Training:
+    """The model and the contexts of the run's config.json, above the SAE's folder."""
+    run = files.config_nearby("../config.json")
+    return training_in(run, "the run's config.json", model="model", context_length="ctx_len")
 
 
 def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:

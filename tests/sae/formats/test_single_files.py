@@ -39,7 +39,7 @@ def resave(path, drop=(), **changes):
 @pytest.mark.parametrize(
     ("name", "place", "reads"),
     [
-        ("dictionary_learning", "resid_post_layer_3", "output"),
+        ("dictionary_learning", "blocks.3.hook_resid_post", "output"),
         ("openai", "blocks.6.hook_resid_post", "output"),
         ("qwen_scope", "blocks.3.hook_resid_post", "output"),
         ("goodfire", "blocks.19.hook_resid_post", "output"),
@@ -137,7 +137,7 @@ def test_the_first_releases_have_no_config_and_their_folder_names_the_place(tmp_
     target.mkdir(parents=True)
     (written / "ae.pt").rename(target / "ae.pt")
     coder, x = load_sparse_coder(target), random_inputs(30, WIDTH)
-    assert (coder.architecture, coder.hookpoint) == ("AutoEncoder", "mlp_out_layer3")
+    assert (coder.architecture, coder.hookpoint) == ("AutoEncoder", "blocks.3.hook_mlp_out")
     same_firings(fired(coder, x), pre_activations(weights, x, subtract=True).relu())
 
 

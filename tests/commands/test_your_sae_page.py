@@ -1,0 +1,98 @@
+"""docs/your-sae.md: its table of configs is what comes out for files in these layouts, under these names."""
+
+import re
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import yaml
+from sae_layouts import LAYOUTS, random_weights, write_json
+
+from pipeline.commands.config import write_config
+
+PAGE = (Path(__file__).parents[2] / "docs" / "your-sae.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+    for line in PAGE.partition("## What comes out")[2].partition("**What was run")[0].splitlines()
+    if "`" in line and "FROM=" not in line
+]
+REPOSITORIES = {"gpt2-small-res-jb": "jbloom/GPT2-Small-SAEs-Reformatted"}
+
+
+def write_published(format: str, target: Path) -> None:
+    """Files of a format at a path, with what its owner's config says."""
+    path = LAYOUTS[format].write(target.parent / "written", random_weights(20, 8, 3))
+    match format:
+        case "gemma_scope_2":
+            (path / "config.json").unlink()
+        case "dictionary_learning":
+            trainer = {"dict_class": "AutoEncoderTopK", "k": 3, "lm_name": "EleutherAI/pythia-70m-deduped"}
+            write_json(path / "config.json", {"trainer": trainer, "buffer": {"ctx_len": 128}})
+        case "llama_scope":
+            config = (path / "hyperparams.json").read_text(encoding="utf-8")
+            assert "blocks.15.hook_resid_post" in config
+        case "saelens":
+            keys = {"model_name": "gpt2-small", "hook_point": "blocks.8.hook_resid_pre", "context_size": 128}
+            write_json(path / "cfg.json", keys)
+        case "sparsify":
+            write_json(target.parent / "config.json", {"model": "HuggingFaceTB/SmolLM2-135M", "ctx_len": 2048})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(path, target)
+
+
+FORMATS = {
+    "GPT-2, OpenAI's SAEs": "openai",
+    "Gemma Scope 2, 270m": "gemma_scope_2",
+    "Gemma Scope": "gemma_scope",
+    "Pythia-70m, dictionary_learning": "dictionary_learning",
+    "Llama Scope": "llama_scope",
+    "a SAELens release": "saelens",
+    "your own sparsify run": "sparsify",
+}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub whose repositories are folders here, as its cache has them, and SAELens' list of one release."""
+
+    def snapshot_download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
+        return str(snapshot(tmp_path, repository))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    sae = {"id": "blocks.8.hook_resid_pre", "path": "blocks.8.hook_resid_pre", "l0": 60}
+    release = {"repo_id": REPOSITORIES["gpt2-small-res-jb"], "model": "gpt2-small", "saes": [sae]}
+    package = tmp_path / "site" / "sae_lens"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "pretrained_saes.yaml").write_text(yaml.safe_dump({"gpt2-small-res-jb": release}))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def snapshot(folder: Path, repository: str) -> Path:
+    return folder / f"models--{repository.replace('/', '--')}" / "snapshots" / "0123456789abcdef"
+
+
+def place_of(folder: Path, source: str) -> Path:
+    if found := re.match(r"hf://([^/]+/[^/]+)/(.+)", source):
+        return snapshot(folder, found[1]) / found[2]
+    if found := re.match(r"saelens://([^/]+)/(.+)", source):
+        return snapshot(folder, REPOSITORIES[found[1]]) / found[2]
+    return folder / source
+
+
+def test_the_page_has_a_row_for_each_of_them():
+    assert [row[0] for row in ROWS] == list(FORMATS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_a_row_is_what_comes_out(hub, row):
+    what, source, *values = row
+    write_published(FORMATS[what], place_of(hub, source))
+    text = write_config([source], "mine").read_text(encoding="utf-8")
+    for key, value in zip(("model", "hookpoint", "context_length", "prepend_bos"), values, strict=True):
+        said = re.search(rf"(?m)^ +{key}: (\S+)  # (guessed)?", text)
+        assert said is not None, key
+        assert f"{said[1]}{' (guessed)' if said[2] else ''}" == value
