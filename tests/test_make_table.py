@@ -116,5 +116,5 @@ def test_a_table_over_all_batches_is_made_of_those_that_are_there(lake):
 
 def test_rows_are_read_and_nothing_is_written(lake):
     before = {path for path in lake.root.rglob("*.parquet") if path.name != "schema.parquet"}
-    assert read_rows(lake, "scored_explanations", sae=SAE, batch=0).num_rows == 0
+    assert read_rows(lake, "scored_explanations", sae=SAE, batch=0, asks_model=True).num_rows == 0
     assert {path for path in lake.root.rglob("*.parquet") if path.name != "schema.parquet"} == before
