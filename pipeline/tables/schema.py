@@ -144,8 +144,10 @@ def type_name(kind: pa.DataType) -> str:
 
 
 EXPLANATION_ID = text("explanation_id", "hash of (sae, feature, explainer, draw)")
-EXPLAINER = text("explainer", "`default` (LLM), `rule`, or a control: `empty`, `other_feature`")
-SCORER = text("scorer", "`detection`, `fuzzing` or `rule_exact`")
+EXPLAINER = text(
+    "explainer", "its name in the config (`default`, `rule`, `keywords`, …), or a control: `empty`, `other_feature`"
+)
+SCORER = text("scorer", "its name in the config (`detection`, `embedding`, …), or `rule_exact`")
 STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `http_error` or `budget`")
 REQUEST_ID = text("request_id", "the request that it came from; null where none was sent")
 TEXT_ROLE = text("role", "role of the documents that judge")
