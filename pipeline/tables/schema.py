@@ -145,7 +145,8 @@ def type_name(kind: pa.DataType) -> str:
 
 EXPLANATION_ID = text("explanation_id", "hash of (sae, feature, explainer, draw)")
 EXPLAINER = text(
-    "explainer", "its name in the config (`default`, `rule`, `keywords`, …), or a control: `empty`, `other_feature`"
+    "explainer",
+    "its name in the config (`default`, `rule`, `keywords`, …), or a control: `empty`, `other_feature`",
 )
 SCORER = text("scorer", "its name in the config (`detection`, `embedding`, …), or `rule_exact`")
 STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `http_error` or `budget`")
