@@ -1,6 +1,7 @@
 """`explaining.imported`: where explanations of others are."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,9 +24,17 @@ class Settings(BaseModel):
         if self.path is None:
             return None
         path = Path(self.path).expanduser()
-        files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
         digest = hashlib.sha256()
         for file in files:
             if file.is_file():
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
+                stat = file.stat()
+                digest.update(_digest(file, stat.st_size, stat.st_mtime_ns))
         return digest.hexdigest()
+
+
+@cache
+def _digest(file: Path, size: int, mtime_ns: int) -> bytes:
+    """SHA-256 of a file, read once while its size and time stay: every version asks for it."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()

