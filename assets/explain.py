@@ -1,4 +1,7 @@
-"""Selected features, by SAE and batch of feature ids: examples, explanations, and how well they predict."""
+"""Selected features, by SAE and batch of feature ids: examples, explanations, and how well they predict.
+
+The pilot of an SAE's scorers comes first.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,13 @@ def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
     from pipeline.explainers.write import write_explanations
 
     return write_explanations(lake, sae, batch)
+
+
+@asking_asset
+def scorer_rhos(lake: "Lake", sae: str) -> "Published":
+    from pipeline.pilot.write import write_scorer_rhos
+
+    return write_scorer_rhos(lake, sae)
 
 
 @asking_asset

@@ -34,6 +34,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from pipeline.config import Config
 from pipeline.lake import Lake
 from pipeline.lake.sources import fix_sources
+from pipeline.pilot.write import write_scorer_rhos
 
 STOP, COLOUR, NEVER, ALWAYS, ANIMAL = range(5)
 N_FEATURES = 8
@@ -243,7 +244,7 @@ def write_experiment(folder: Path, **sections: Any) -> Path:
             "shards": 2,
         },
         "explaining": {"dtype": "float32", "n_examples": 4, "max_tokens": 4, "controls": 2},
-        "scoring": {"dtype": "float32", "n_questions": 4},
+        "scoring": {"dtype": "float32", "n_questions": 4, "pilot_features": 0},
         "machine": {"lake": str(folder / "lake"), "device": "cpu", "batch_tokens": 1024},
     }
     for name, section in sections.items():
@@ -270,8 +271,15 @@ def hand_set_entry(folder: Path, name: str = "hand-set", n_features: int = N_FEA
 
 
 def open_lake(config: Config) -> Lake:
-    """The experiment's lake with its sources fixed, as a first run leaves it; no table is made yet."""
-    return Lake(config, fix_sources(config))
+    """The experiment's lake with its sources fixed, as a first run leaves it; no table is made yet.
+
+    But for the scorers' rhos where the config wants no pilot: they are the config's then.
+    """
+    lake = Lake(config, fix_sources(config))
+    for sae in config.sae_names if config.scoring.pilot_features == 0 else ():
+        if not lake.has("scorer_rhos", sae=sae):
+            write_scorer_rhos(lake, sae)
+    return lake
 
 
 def stored(lake: Lake, table: str, **partition: Any) -> pl.DataFrame:

@@ -24,6 +24,8 @@ from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
 from pipeline.tables import Table
 
+_ASKING = {"pilot", "explain_and_score"}
+"""Jobs that ask language models; what a pilot asks is of the batches that come after it."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -88,7 +90,7 @@ def materialise(config: Config, console: Console) -> bool:
             raise_if_asked()
             if step.job not in announced:
                 _announce(config, step.job, console)
-                announced.add(step.job)
+                announced |= _ASKING if step.job in _ASKING else {step.job}
             where = f" {step.partition}" if step.partition else ""
             console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
             with stops_noted():
@@ -117,6 +119,8 @@ def missing_steps(config: Config) -> Iterator[Step]:
         by = partitions(config, tables[0].unit)
         for key in by.get_partition_keys() if by else [None]:
             missing = [table.name for table in tables if table.is_always_made or not _is_there(config, table, key)]
+            if job == "pilot" and not missing and open_lake(config).query("open_pilots", sae=key).height:
+                missing = [table.name for table in tables]
             if missing:
                 yield Step(job, key, tuple(missing))
 
@@ -143,7 +147,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
         saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
         if saes:
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
-    if job == "explain_and_score":
+    if job in _ASKING:
         from pipeline.estimate.printing import estimate_sentence
 
         rows = lake.query("estimates")

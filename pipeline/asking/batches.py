@@ -11,7 +11,7 @@ from pipeline.asking.draws import ask_draws
 from pipeline.asking.roles import Role
 from pipeline.asking.spending import open_budget, prices_of
 from pipeline.asking.truth import read_truth
-from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.lake import LEDGER_FOLDER, Given, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
 from pipeline.progress import progress
 
@@ -38,12 +38,15 @@ class BatchAsker:
     """Asks what a table wants to know about a batch; use it as a context manager.
 
     The batch's ledger stays locked while it is open, and the client is opened with the first request that the
-    ledger cannot answer, so that without one no model is loaded and no key is needed.
+    ledger cannot answer, so that without one no model is loaded and no key is needed. `given` are tables of the
+    batch that are not written, of which an oracle knows.
     """
 
-    def __init__(self, lake: Lake, table: str, role: Role, sae: str, batch: int) -> None:
+    def __init__(
+        self, lake: Lake, table: str, role: Role, sae: str, batch: int, given: Given | None = None
+    ) -> None:
         self._role = role
-        self._read_truth = partial(read_truth, lake, sae, batch)
+        self._read_truth = partial(read_truth, lake, sae, batch, given)
         self._ledger = open_ledger(lake, table, role, sae, batch)
         self._budget = open_budget(lake.config, role)
         self._what = f"{table} of {sae}, batch {batch}"

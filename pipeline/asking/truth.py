@@ -1,15 +1,15 @@
 """What is true of a batch's windows, for an oracle that is asked about them."""
 
 from pipeline.asking.windows import load_vocabulary
-from pipeline.lake import Lake
+from pipeline.lake import Given, Lake
 from pipeline.llm.oracle.brain import Truth, Window, truth_of
 
 
-def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
-    """The truth about a batch's examples, and about its fuzzing pairs where they are made."""
+def read_truth(lake: Lake, sae: str, batch: int, given: Given | None = None) -> Truth:
+    """The truth about a batch's examples, and about its fuzzing pairs where they are made; `given` are not written."""
     vocabulary = load_vocabulary(lake)
-    windows = lake.query("known_windows", sae=sae, batch=batch)
-    tokens = lake.query("known_tokens", sae=sae, batch=batch)
+    windows = lake.query("known_windows", sae=sae, batch=batch, given=given)
+    tokens = lake.query("known_tokens", sae=sae, batch=batch, given=given)
     return truth_of(
         [
             Window(feature, vocabulary.render(token_ids, marked or ()), is_shown, label)

@@ -56,7 +56,16 @@ class ScoringConfig(Section):
     reasoning_effort: Word | None = Field(None, description=REASONING_EFFORT)
     max_draws: Positive = Field(1, description=MAX_DRAWS)
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
-    rho: Share = Field(0.1, description="Correlation of two questions of one document, for the design effect")
+    rho: Share = Field(
+        0.1,
+        description="Correlation of right answers about one document, by which intervals are widened (design "
+        "effect), at least: the pilot's is taken where it is larger (table `scorer_rhos`)",
+    )
+    pilot_features: Annotated[int, Field(ge=0)] = Field(
+        32,
+        description="Features, by draw, of the first batches of a run whose answers tell a scorer's rho, before "
+        "the batches are scored; it takes 32 explanations. What is asked is asked for good. 0: no pilot",
+    )
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
 

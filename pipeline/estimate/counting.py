@@ -16,14 +16,11 @@ import pyarrow as pa
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
-from pipeline.asking.tools import Batch
-from pipeline.explainers.write import explanations_table
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
-from pipeline.make_table import read_rows
-from pipeline.scorers.write import load_scorer, predictions_table
-from pipeline.tables.stages import STAGES
+from pipeline.pilot.rehearse import rehearse_explanations, rehearse_predictions, rehearse_windows
+from pipeline.scorers.write import load_scorer
 
 _ASKING = ("explanations", "predictions")
 
@@ -52,22 +49,16 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
 
     `selected` are the rows of `selected_features`; the tables that follow from them are made here.
     """
-    made = {"selected_features": selected}
-    for table in STAGES["estimate"].rehearses:
-        if STAGES[table].is_sql:
-            made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
+    made = rehearse_windows(lake, sae, batch, selected)
     explaining, scoring = (_StandIns(_known(lake, table, sae, batch)) for table in _ASKING)
-    with lake.connect(sae, batch, made) as connection:
-        own = Batch(lake, connection, sae, batch)
-        made["explanations"] = explanations_table(own, explaining.ask)
-        routes = own.select("explained_features").pl().select("feature", "route")
-    with lake.connect(sae, batch, made) as connection:
-        asking = [name for name in lake.config.scoring.scorers if load_scorer(name).role is not None]
-        predictions = predictions_table(Batch(lake, connection, sae, batch), scoring.ask, asking)
+    made["explanations"] = rehearse_explanations(lake, sae, batch, made, explaining.ask)
+    asking = [name for name in lake.config.scoring.scorers if load_scorer(name).role is not None]
+    predictions = rehearse_predictions(lake, sae, batch, made, scoring.ask, asking)
+    explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
 
     plain = (
         pl.DataFrame(made["explanations"])
-        .join(routes.filter(pl.col("route") == "llm"), on="feature", how="semi")
+        .join(explained.filter(pl.col("route") == "llm"), on="feature", how="semi")
         .filter(pl.col("request_id").is_not_null())
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")

@@ -191,8 +191,10 @@ class Files:
                 writer.write(some.cast(declared.schema))
         return Published(table, target, n_rows)
 
-    def write_parts(self, table: str, rows: Mapping[str, pa.Table], *, sae: str, batch: int) -> Published:
-        """Publish a batch of a table that plug-ins make: the rows of each in a file of its own, empty ones too."""
+    def write_parts(
+        self, table: str, rows: Mapping[str, pa.Table], *, sae: str, batch: int | None = None
+    ) -> Published:
+        """Publish what plug-ins make of a table: the rows of each in a file of its own, empty ones too."""
         empty = TABLES[table].schema.empty_table()
         published = [
             self.write(table, rows.get(str(part), empty), sae=sae, batch=batch, part=part)

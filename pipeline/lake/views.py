@@ -68,10 +68,18 @@ class Lake(Files):
         text = sql_text(name)
         return connection.sql(text, params=self._parameters(text, values))
 
-    def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
+    def query(
+        self,
+        name: str,
+        *,
+        sae: str | None = None,
+        batch: int | None = None,
+        given: Given | None = None,
+        **values: Any,
+    ) -> pl.DataFrame:
         """The rows of `<name>.sql`, made after those that it reads, over the lake; small enough for memory."""
-        with self.connect(sae, batch) as connection:
-            for step in steps_of(name)[:-1]:
+        with self.connect(sae, batch, given) as connection:
+            for step in steps_of(name, given=given or ())[:-1]:
                 self.create_temporary(connection, str(step), sae=sae, batch=batch, **values)
             rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
             return rows

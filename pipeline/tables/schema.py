@@ -9,7 +9,7 @@ Partition = Literal["all", "shard", "sae", "sae_shard", "sae_batch", "ledger"]
 """What one file (or folder of files) of a table holds: everything, a shard of the corpus, an SAE, both, or a
 batch of an SAE's features. `ledger`: the table is no file but a view of the ledger's lines."""
 
-Group = Literal["corpus", "cache", "prepare", "explain_and_score"]
+Group = Literal["corpus", "cache", "prepare", "pilot", "explain_and_score"]
 """The job in which a table is made; a run goes through them in this order."""
 
 Unit = Literal["nothing", "shard", "sae", "batch"]

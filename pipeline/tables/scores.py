@@ -20,6 +20,27 @@ from pipeline.tables.schema import (
 
 SCORES = (
     Table(
+        "scorer_rhos",
+        "One row per scorer of an SAE: how far right answers about one document go together, from a pilot.",
+        (
+            SAE,
+            SCORER,
+            text("model", "the model that it asks; null where it asks none"),
+            count("n_features", "features of the pilot that it judged, by draw", "features"),
+            count("n_explanations", "their explanations; under 32 rho is the config's", "explanations"),
+            count("n_questions", "answers about them", "questions"),
+            count("n_repeated", "of these, beyond the first about a document", "questions"),
+            count("n_failed", "requests of the pilot that failed on their way or for want of budget", "requests"),
+            number("rho_found", "correlation of right answers about one document (analysis of variance)"),
+            number("standard_error", "of rho_found (jackknife over features)"),
+            number("rho", "what widens its intervals and ends its scoring: shrunk, never under scoring.rho"),
+            text("reason", "why rho is the config's; null where it is the pilot's"),
+        ),
+        ("sae", "scorer"),
+        "sae",
+        group="pilot",
+    ),
+    Table(
         "predictions",
         "One row per question put to a scorer.",
         (
@@ -116,7 +137,7 @@ SCORES = (
             number("mean_all_wrong", "mean, were every unscored question answered wrong"),
             number("mean_all_right", "mean, were every unscored question answered right"),
             number(
-                "rho_found", "correlation of right answers about one document, pooled by scorer; see scoring.rho"
+                "rho_found", "correlation of right answers about one document, over all; see scorer_rhos"
             ),
             number("cost_usd", "price of its requests", "USD"),
             count("prompt_tokens", "tokens of their prompts", "tokens"),

@@ -27,7 +27,8 @@ class Stage:
         given: Relations that its code hands to its SQL.
         queries: SQL files whose rows its code reads, where the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
-        rehearses: Tables that its code makes without writing them, and so reads what they read.
+        rehearses: Tables that its code makes without writing them, and so reads what they read; how they are
+            made is part of its version.
         buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
             bucket: a query costs some milliseconds however little it reads, and the rows of so many buckets are
             in memory (but for their firings: those of one at a time).
@@ -62,8 +63,8 @@ class Stage:
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():
             read.update(self.tables_of(plugin))
         for name in self.rehearses:
-            read.update(set(STAGES[name].inputs) - set(self.rehearses))
-        return tuple(name for name in STAGES if name in read)
+            read.update(STAGES[name].inputs)
+        return tuple(name for name in STAGES if name in read - {self.table, *self.rehearses})
 
     def tables_of(self, plugin: Plugin) -> tuple[str, ...]:
         """The tables that a plug-in's own SQL reads."""
@@ -124,7 +125,8 @@ STAGES: dict[str, Stage] = {
         Stage("example_index"),
         Stage("examples", science=("scoring.n_questions",)),
         Stage("fuzzing_pairs"),
-        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "explanations", "predictions")),
+        # It goes by the rhos that are there; before the pilot, by the config's.
+        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "explanations", "scorer_rhos", "predictions")),
         Stage(
             "explanations",
             science=(
@@ -136,6 +138,15 @@ STAGES: dict[str, Stage] = {
             ),
             queries=("explained_features", "shown_examples", "vocabulary"),
             plugins="explainers",
+        ),
+        Stage(
+            "scorer_rhos",
+            # What its pilot asks, and with whose answers it is told, is made as for a batch.
+            rehearses=("examples", "fuzzing_pairs", "explanations", "predictions"),
+            science=("scoring.pilot_features",),
+            given=("pilot_scorers",),
+            queries=("pilot_features", "shrunk_rhos"),
+            plugins="scorers",
         ),
         Stage(
             "predictions",

@@ -25,6 +25,7 @@ _GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
         *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "fit_tokens", "fit_documents"),
+        "least_explanations",
     }
 )
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
@@ -102,9 +103,15 @@ def stage_hash(
         },
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {
-            name: _input_hashes(config, table, name, hashes, sae, known) for name in _inputs_of(stage, part)
+            name: _input_hashes(config, table, name, hashes, sae, known, part) for name in _inputs_of(stage, part)
         },
     }
+    if stage.plugins and stage.rehearses:
+        # They may read the table itself, of which there is nothing when they are rehearsed.
+        rehearsing = {**known, (table, sae, part): "", (table, sae, None): ""}
+        definition["rehearsed"] = {
+            name: _input_hashes(config, table, name, hashes, sae, rehearsing, part) for name in stage.rehearses
+        }
     if compiled := compiled_sources(stage.steps):
         definition["compiled"] = {module: _digest(text) for module, text in compiled.items()}
     if stage.plugins:
@@ -157,9 +164,20 @@ def _inputs_of(stage: Stage, part: str | None) -> tuple[str, ...]:
 
 
 def _input_hashes(
-    config: Config, table: str, name: str, hashes: SourceHashes, sae: str | None, known: Versions
+    config: Config,
+    table: str,
+    name: str,
+    hashes: SourceHashes,
+    sae: str | None,
+    known: Versions,
+    part: str | None,
 ) -> Any:
-    """The version of an input; of every SAE's part where a table over all SAEs reads a table of one."""
+    """The version of an input; of every SAE's part where a table over all SAEs reads a table of one.
+
+    Of what the same kind of plug-ins make, only the same plug-in's part is read.
+    """
+    if part is not None and STAGES[name].plugins == STAGES[table].plugins:
+        return stage_hash(config, name, hashes, sae, known, part)
     reads_all = TABLES[table].partition == "all" and TABLES[name].partition in {"sae", "sae_batch"}
     if reads_all and hashes.saes:
         return {each: stage_hash(config, name, hashes, each, known) for each in config.sae_names}

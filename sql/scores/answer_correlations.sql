@@ -1,52 +1,134 @@
 -- One row per SAE and scorer: rho found, the correlation of right answers to two questions of one document, over
--- all that were scored. It stands beside the rho of the config, by which every interval was widened.
+-- all that were scored, and its standard error; of a scorer that only ranks, that of what it ranks by.
 -- The analysis-of-variance estimator, pooled over cells of one explanation, scorer and label (Donner 1986; Ridout,
 -- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), of the mean squares between and within
 -- documents and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by
 -- chance, and is null where no document was asked about twice, or every answer was right. n_repeated: questions
--- beyond a document's first.
-with by_document as (
+-- beyond a document's first. Explanations of one feature are judged on the same documents, so that the standard
+-- error is the jackknife's over features: (F - 1) / F sum (rho without one feature - their mean)^2.
+with answers as (
+    select sae, feature, explanation_id, scorer, label, document, coalesce(is_right::double, probability) as value
+    from question_answers
+    where is_scored and (is_right is not null or probability is not null)
+),
+by_document as (
     select
         sae,
+        feature,
         explanation_id,
         scorer,
         label,
         document,
         count(*)::double as n,
-        count(*) filter (is_right)::double as n_right
-    from question_answers
-    where is_right is not null
-    group by sae, explanation_id, scorer, label, document
+        sum(value::decimal(38, 15))::double as total,
+        sum((value * value)::decimal(38, 15))::double as squares
+    from answers
+    group by sae, feature, explanation_id, scorer, label, document
 ),
 by_cell as (
     select
         sae,
+        feature,
+        explanation_id,
         scorer,
         sum(n) as n,
         count(*) as n_documents,
-        sum(n_right) as n_right,
         sum(n * n) as n_squared,
-        sum((n_right * n_right / n)::decimal(38, 15))::double as document_squares
+        sum(total::decimal(38, 15))::double as total,
+        sum(squares::decimal(38, 15))::double as squares,
+        sum((total * total / n)::decimal(38, 15))::double as document_squares
     from by_document
-    group by sae, explanation_id, scorer, label
+    group by sae, feature, explanation_id, scorer, label
 ),
-pooled as (
-    -- n_right is a sum of squares as well: an answer is 0 or 1.
+by_feature as (
+    -- Sums of squares between and within documents, and what they are divided by; sums of decimals do not depend
+    -- on the order of the threads.
     select
         sae,
         scorer,
-        sum(n)::bigint as n_questions,
-        sum(n - n_documents)::bigint as n_repeated,
-        sum((document_squares - n_right * n_right / n)::decimal(38, 15))::double / sum(n_documents - 1) as between,
-        sum((n_right - document_squares)::decimal(38, 15))::double / sum(n - n_documents) as within,
-        sum((n - n_squared / n)::decimal(38, 15))::double / sum(n_documents - 1) as m
+        feature,
+        count(distinct explanation_id) as n_explanations,
+        sum(n) as n_questions,
+        sum(n - n_documents) as n_repeated,
+        sum(n_documents - 1) as n_between,
+        sum((n - n_squared / n)::decimal(38, 12)) as spread,
+        sum((document_squares - total * total / n)::decimal(38, 12)) as between,
+        sum((squares - document_squares)::decimal(38, 12)) as within
     from by_cell
+    group by sae, scorer, feature
+),
+pooled as (
+    select
+        sae,
+        scorer,
+        count(*) as n_features,
+        sum(n_explanations)::bigint as n_explanations,
+        sum(n_questions)::bigint as n_questions,
+        sum(n_repeated) as n_repeated,
+        sum(n_between) as n_between,
+        sum(spread) as spread,
+        sum(between) as between,
+        sum(within) as within
+    from by_feature
     group by sae, scorer
+),
+without_one as (
+    -- Each feature left out in turn, and none of them (feature is null).
+    select
+        pooled.sae,
+        pooled.scorer,
+        by_feature.feature,
+        pooled.n_repeated - by_feature.n_repeated as n_repeated,
+        pooled.n_between - by_feature.n_between as n_between,
+        pooled.spread - by_feature.spread as spread,
+        pooled.between - by_feature.between as between,
+        pooled.within - by_feature.within as within
+    from pooled
+    join by_feature using (sae, scorer)
+    union all
+    select sae, scorer, null as feature, n_repeated, n_between, spread, between, within
+    from pooled
+),
+squared as (
+    select
+        sae,
+        scorer,
+        feature,
+        between::double / nullif(n_between, 0) as between,
+        within::double / nullif(n_repeated, 0) as within,
+        spread::double / nullif(n_between, 0) as m
+    from without_one
+),
+estimated as (
+    select
+        sae,
+        scorer,
+        feature,
+        (between - within) / nullif(between + (m - 1) * within, 0) as rho
+    from squared
+),
+spread_out as (
+    select
+        sae,
+        scorer,
+        sqrt((count(rho) - 1) * var_pop(rho::decimal(38, 12)::double)) as standard_error
+    from estimated
+    where feature is not null
+    group by sae, scorer
+    having count(rho) > 1
 )
 select
-    sae,
-    scorer,
-    n_questions,
-    n_repeated,
-    if(n_repeated = 0, null, (between - within) / nullif(between + (m - 1) * within, 0)) as rho
+    pooled.sae,
+    pooled.scorer,
+    pooled.n_features,
+    pooled.n_explanations,
+    pooled.n_questions,
+    pooled.n_repeated::bigint as n_repeated,
+    estimated.rho,
+    spread_out.standard_error
 from pooled
+join estimated
+    on estimated.sae = pooled.sae
+    and estimated.scorer = pooled.scorer
+    and estimated.feature is null
+left join spread_out on spread_out.sae = pooled.sae and spread_out.scorer = pooled.scorer

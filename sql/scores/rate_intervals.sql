@@ -2,10 +2,12 @@
 -- null where the scorer ranks and nothing is right or wrong.
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), `decile 1`
 -- to `decile 10` (positives of that decile), or the kind of the example.
--- Wilson (1927) with n / (1 + (m - 1) rho) for n, m the questions per distinct document (Kish's design effect):
+-- Wilson (1927) with n / (1 + (m - 1) rho) for n (Kish's design effect): m = sum over documents n_d^2 / n, the
+-- questions of its document that a question has on average; rho the pilot's (scorer_rhos), else the config's.
 --   (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 with named as (
     select
+        sae,
         explanation_id,
         scorer,
         role,
@@ -22,14 +24,15 @@ with named as (
 ),
 by_document as (
     select
-        explanation_id, scorer, role, rate, document, count(*) as n, count(is_right) as n_judged,
+        sae, explanation_id, scorer, role, rate, document, count(*) as n, count(is_right) as n_judged,
         count(*) filter (is_right) as n_right
     from named
     where rate is not null
-    group by explanation_id, scorer, role, rate, document
+    group by sae, explanation_id, scorer, role, rate, document
 ),
 counted as (
     select
+        sae,
         explanation_id,
         scorer,
         role,
@@ -37,19 +40,20 @@ counted as (
         sum(n)::bigint as n,
         sum(n_judged)::bigint as n_judged,
         sum(n_right)::bigint as n_right,
-        count(*) as n_documents
+        sum(n * n) / sum(n) as m
     from by_document
-    group by explanation_id, scorer, role, rate
+    group by sae, explanation_id, scorer, role, rate
 ),
 measured as (
     select
         *,
         if(n_judged > 0, n_right / n, null) as value,
         $scoring_z::double as z,
-        n / (1 + (n / n_documents - 1) * $scoring_rho::double) as n_effective,
+        n / (1 + (m - 1) * coalesce(scorer_rhos.rho, $scoring_rho::double)) as n_effective,
         z * z / n_effective as zz,
         z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half
     from counted
+    left join scorer_rhos using (sae, scorer)
 )
 select
     explanation_id,

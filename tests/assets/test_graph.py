@@ -19,7 +19,7 @@ from pipeline.lake import Lake
 from pipeline.tables import TABLES
 
 Experiment = Callable[..., Config]
-JUDGED = ["examples", "explanations", "predictions", "rule_scores"]
+JUDGED = ["examples", "explanations", "predictions", "rule_scores", "scorer_rhos"]
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,13 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         ],
         "fuzzing_pairs": ["examples", "feature_stats"],
         "predictions": [
-            *("examples", "explanations", "feature_routes", "fuzzing_pairs", "selected_features", "tokens"),
+            *("examples", "explanations", "feature_routes", "fuzzing_pairs", "scorer_rhos", "selected_features"),
+            "tokens",
+        ],
+        "scorer_rhos": [
+            *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
+            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots"),
+            "tokens",
         ],
         "scores": JUDGED,
         "score_details": JUDGED,

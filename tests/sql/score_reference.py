@@ -69,6 +69,7 @@ INPUTS = {
         ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
     ]),
+    "scorer_rhos": pa.schema([("sae", _text), ("scorer", _text), ("rho", pa.float64())]),
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "scores": pa.schema([
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
@@ -179,7 +180,8 @@ def wilson(right: Sequence[bool], documents: Sequence[object] | None = None, rho
 
 
 def effective(n: int, documents: Sequence[object] | None, rho: float) -> float:
-    per_document = n / len(set(documents)) if documents else 1
+    # How many questions a question's document has, on average over questions.
+    per_document = sum(documents.count(document) for document in documents) / n if documents else 1
     return n / (1 + (per_document - 1) * rho)
 
 

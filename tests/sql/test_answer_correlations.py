@@ -20,7 +20,8 @@ def correlations(right, document):
     connection.execute(f"""
         create or replace temp table question_answers as
         select '{SAE}' as sae, 'e' || explanation_id as explanation_id, 'fuzzing' as scorer, true as label,
-            'd' || document as document, "right" as is_right, true as is_scored
+            'd' || document as document, "right" as is_right, true as is_scored, explanation_id as feature,
+            null::double as probability
         from given_rows
     """)
     connection.unregister("given_rows")

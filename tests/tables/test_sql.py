@@ -38,6 +38,7 @@ STEPS = {
     ),
     "fuzzing_pairs": "fuzzing_pairs",
     "explanations": "batch_features explained_features shown_examples vocabulary",
+    "scorer_rhos": "selected_batches pilot_features question_answers answer_correlations shrunk_rhos",
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
         "next_questions vocabulary"

@@ -1,0 +1,38 @@
+"""A batch made as a run makes it, and not written: by the code that a run goes through, with whoever answers."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from pipeline.asking.batches import Ask
+from pipeline.asking.tools import Batch
+from pipeline.explainers.write import explanations_table
+from pipeline.lake import Lake
+from pipeline.make_table import read_rows
+from pipeline.scorers.write import predictions_table
+from pipeline.tables.stages import STAGES
+
+Tables = dict[str, pa.Table]
+
+
+def rehearse_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Tables:
+    """A batch's tables up to its explanations, for the features that `selected` has; that is one of them."""
+    made: Tables = {"selected_features": selected}
+    for table in STAGES["estimate"].rehearses:
+        if STAGES[table].is_sql:
+            made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
+    return made
+
+
+def rehearse_explanations(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], ask: Ask) -> pa.Table:
+    """The rows of `explanations`, from the tables before."""
+    with lake.connect(sae, batch, made) as connection:
+        return explanations_table(Batch(lake, connection, sae, batch), ask)
+
+
+def rehearse_predictions(
+    lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], ask: Ask, scorers: Sequence[str]
+) -> pa.Table:
+    """The rows of `predictions` by some scorers, from the tables before."""
+    with lake.connect(sae, batch, made) as connection:
+        return predictions_table(Batch(lake, connection, sae, batch), ask, scorers)

@@ -1,0 +1,87 @@
+"""The table `scorer_rhos`: by how much each scorer's intervals have to be widened, from a pilot.
+
+Right answers about one document go together, by a correlation rho that differs from scorer to scorer and model to
+model. It is told once, before any batch is scored, so that a row of every batch depends on its feature alone:
+
+1. The pilot takes the first features by draw of the batches that a run explains first.
+2. They are explained and scored as their batches will be, through the batches' own ledgers, which then hold the
+   answers: nothing is asked twice. Scoring in rounds goes by the config's rho, which is the least that can come
+   of it, so that a batch puts all the questions that the pilot has put.
+3. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.asking.batches import BatchAsker
+from pipeline.asking.roles import RoleName, role_of
+from pipeline.features.selection import select_features
+from pipeline.lake import Lake, Published
+from pipeline.make_table import read_rows
+from pipeline.pilot.rehearse import Tables, rehearse_explanations, rehearse_predictions, rehearse_windows
+from pipeline.scorers.write import load_scorer
+from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
+
+LEAST_EXPLANATIONS = 32
+"""Judged explanations under which a pilot tells nothing."""
+
+_ANSWERS = ("examples", "explanations", "predictions")
+
+
+def write_scorer_rhos(lake: Lake, sae: str) -> Published:
+    """Ask the pilot's questions about an SAE, and write each scorer's rho; figures: these.
+
+    Raises:
+        LakeError: An input is missing, or another run is at work on a batch of the pilot.
+        ConfigError: The endpoint or the selection cannot be used as the config says.
+    """
+    scorers = lake.config.scoring.scorers
+    if lake.config.scoring.pilot_features:
+        lake.require(*STAGES["scorer_rhos"].inputs, sae=sae)
+        answers = _pilot_answers(lake, sae, scorers)
+    else:
+        answers = _no_answers()
+    given = {**answers, "pilot_scorers": _scorers_table(lake, scorers)}
+    rows = read_rows(lake, "shrunk_rhos", sae=sae, given=given, least_explanations=LEAST_EXPLANATIONS)
+    parts = {scorer: rows.filter(pc.equal(rows["scorer"], scorer)) for scorer in scorers}
+    published = lake.write_parts("scorer_rhos", parts, sae=sae)
+    figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
+    return replace(published, figures=figures)
+
+
+def _pilot_answers(lake: Lake, sae: str, scorers: Sequence[str]) -> Tables:
+    """Examples, explanations and predictions of the pilot's features, batch after batch."""
+    given = {
+        "selected_features": select_features(lake, sae),  # now: the selection is in no version
+        "scorer_rhos": TABLES["scorer_rhos"].schema.empty_table(),
+    }
+    drawn = read_rows(lake, "pilot_features", sae=sae, given=given)
+    parts = [_no_answers()]
+    for batch in dict.fromkeys(drawn["batch"].to_pylist()):
+        selected = drawn.filter(pc.equal(drawn["batch"], batch))
+        made = {**given, **rehearse_windows(lake, sae, batch, selected)}
+        with _asker(lake, "explanations", "explainer", sae, batch, made) as asker:
+            made["explanations"] = rehearse_explanations(lake, sae, batch, made, asker.ask)
+        with _asker(lake, "predictions", "scorer", sae, batch, made) as asker:
+            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers)
+        parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})
+    return {table: pa.concat_tables(part[table] for part in parts) for table in _ANSWERS}
+
+
+def _asker(lake: Lake, table: str, role: RoleName, sae: str, batch: int, made: Tables) -> BatchAsker:
+    return BatchAsker(lake, table, role_of(lake.config, role), sae, batch, made)
+
+
+def _no_answers() -> Tables:
+    return {table: TABLES[table].schema.empty_table() for table in _ANSWERS}
+
+
+def _scorers_table(lake: Lake, scorers: Sequence[str]) -> pa.Table:
+    """One row per scorer, with the model that it asks, if any."""
+    roles = [load_scorer(scorer).role for scorer in scorers]
+    models = [role and role_of(lake.config, role).model for role in roles]
+    return pa.table({"scorer": pa.array(scorers, pa.string()), "model": pa.array(models, pa.string())})
