@@ -16,7 +16,7 @@ unexport TEXT Q FROM AS
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev sql fires bench clean-lake docs
+.PHONY: setup demo config run estimate test dev sql fires bench benchmark-scorers clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -50,6 +50,9 @@ fires: setup                        ## What fires on a text: make fires TEXT="Th
 
 bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)
+
+benchmark-scorers: setup            ## Which scorers to trust: make benchmark-scorers CONFIG=config/mine.yaml
+	$(LATENTLAKE) benchmark-scorers $(CONFIG)
 
 clean-lake: setup                   ## Remove table versions that no view points at
 	@$(LATENTLAKE) clean $(CONFIG)

@@ -19,6 +19,7 @@ _COMMANDS = {
     "fires": "which features fire on a text",
     "clean": "remove table versions that no view points at",
     "config": "write an experiment's file from an SAE's own files",
+    "benchmark-scorers": "which scorers tell right explanations of planted features from faulty ones",
     "docs": "write the generated references of a checkout",
 }
 
@@ -77,6 +78,12 @@ def command_line() -> argparse.ArgumentParser:
             command.add_argument("sources", nargs="*", metavar="FROM", help=words)
             given = os.environ.get(NAME_VARIABLE) or None
             command.add_argument("--name", default=given, help="of the experiment and its file in config/")
+        if name == "benchmark-scorers":
+            words = "planted features of each of the five kinds (30); seven explanations of each are judged"
+            command.add_argument("--per-kind", type=int, default=30, help=words)
+            words = "questions of each answer about an explanation, at most (10)"
+            command.add_argument("--n-questions", type=int, default=10, help=words)
+            command.add_argument("--scorers", nargs="+", help="by name; left out: every one that is found")
         if name == "fires":
             text = os.environ.get(TEXT_VARIABLE)
             command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
@@ -117,6 +124,10 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.config import split_sources, write_config
 
             write_config(given.sources or split_sources(os.environ.get(FROM_VARIABLE, "")), given.name)
+        case "benchmark-scorers":
+            from assets.run.scorers_benchmark import benchmark_scorers
+
+            return benchmark_scorers(given.config, given.per_kind, given.n_questions, given.scorers)
         case "docs":
             from pipeline.commands.docs import write_pages
 

@@ -6,7 +6,7 @@ published in its current version is not made again; a run that was killed goes o
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import dagster as dg
@@ -75,8 +75,8 @@ def run(path: str) -> int:
     return 0
 
 
-def materialise(config: Config, console: Console) -> bool:
-    """Make every table that is not there yet; whether all went well.
+def materialise(config: Config, console: Console, jobs: Collection[str] = JOBS) -> bool:
+    """Make every table of some jobs that is not there yet; whether all went well.
 
     Raises:
         LakeError: The disk is too small.
@@ -86,7 +86,7 @@ def materialise(config: Config, console: Console) -> bool:
     announced: set[str] = set()
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
-        for step in missing_steps(config):
+        for step in missing_steps(config, jobs):
             raise_if_asked()
             if step.job not in announced:
                 _announce(config, step.job, console)
@@ -108,9 +108,9 @@ def materialise(config: Config, console: Console) -> bool:
     return True
 
 
-def missing_steps(config: Config) -> Iterator[Step]:
+def missing_steps(config: Config, jobs: Collection[str] = JOBS) -> Iterator[Step]:
     """What is left to do, in the order of the data's way; asked step by step, as tables appear."""
-    for job in JOBS:
+    for job in [job for job in JOBS if job in jobs]:
         tables = _tables_of(job)
         if job == "explain_and_score":
             names = tuple(table.name for table in tables)

@@ -6,7 +6,7 @@ from pipeline.llm.oracle.brain import Truth, Window, truth_of
 
 
 def read_truth(lake: Lake, sae: str, batch: int, given: Given | None = None) -> Truth:
-    """The truth about a batch's examples, and about its fuzzing pairs where they are made; `given` are not written."""
+    """The truth about a batch's examples, and its fuzzing pairs where they are made; `given` are not written."""
     vocabulary = load_vocabulary(lake)
     windows = lake.query("known_windows", sae=sae, batch=batch, given=given)
     tokens = lake.query("known_tokens", sae=sae, batch=batch, given=given)

@@ -35,7 +35,7 @@ def print_closing_table(lake: Lake, console: Console) -> None:
         else:
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
-            console.print(_correlations(summary, lake.config.scoring.rho), highlight=False)
+            console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
             ranked = lake.query("report_best", sae=sae, n=_SHOWN)
             marked_share = lake.config.explaining.marked_share
             console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
@@ -135,11 +135,15 @@ def _word_on_small_models(lake: Lake) -> str | None:
     )
 
 
-def _correlations(rows: pl.DataFrame, assumed: float) -> str:
-    """What was found of the correlation by which the intervals were widened."""
+def _correlations(rows: pl.DataFrame, assumed: pl.DataFrame) -> str:
+    """What was found of the correlation by which the intervals were widened, and what they assume."""
     found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
     said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "not to be told"
-    return f"correlation of right answers about one document: {said} (the intervals assume {assumed:.2f})"
+    told = ", ".join(
+        f"{scorer} {rho:.2f}" + ("" if reason is None else " by the config")
+        for scorer, rho, reason in assumed.iter_rows()
+    )
+    return f"correlation of right answers about one document: {said} (the intervals assume {told}; scorer_rhos)"
 
 
 def _failures(rows: pl.DataFrame, sae: str) -> Text:

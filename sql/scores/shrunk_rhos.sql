@@ -1,5 +1,5 @@
--- One row per scorer of `pilot_scorers`: what the pilot's answers say of rho, and the rho by which every interval of
--- the scorer is widened and its scoring ended.
+-- One row per scorer of `pilot_scorers`: what the pilot's answers say of rho, and the rho by which every interval
+-- of the scorer is widened and its scoring ended.
 -- The difference d of what was found to the config's rho is shrunk by its own uncertainty, the empirical Bayes
 -- estimate with the prior variance d^2 - s^2 (James and Stein 1961, positive part): rho + d max(0, 1 - s^2 / d^2);
 -- never below the config's rho. Where there is nothing to go by, it is the config's, with the reason.
@@ -59,7 +59,7 @@ select
     if(why_config is null and difference > standard_error, least(1, config_rho + shrunk), config_rho) as rho,
     coalesce(
         why_config,
-        if(difference <= standard_error, 'no more than the config''s rho was found, within its standard error', null)
+        if(difference > standard_error, null, 'no more than the config''s was found, within its standard error')
     ) as reason
 from reasoned
 order by scorer

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from faults import prepare
 from runs import materialise_all
-from tiny import N_FEATURES, rows_of
+from tiny import N_FEATURES, hand_set_entry, rows_of, write_hand_set_sae
 
 from assets.graph import declare
 from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
@@ -103,8 +103,13 @@ def test_shards_and_saes_are_the_partitions(make_experiment: Experiment) -> None
     assert keys["feature_routes"].get_partition_keys() == ["hand-set"]
 
 
-def test_everything_materialises_with_figures_and_passing_checks(make_experiment: Experiment) -> None:
-    config = make_experiment()
+def test_everything_materialises_with_figures_and_passing_checks(
+    make_experiment: Experiment, tmp_path: Path
+) -> None:
+    sae = hand_set_entry(write_hand_set_sae(tmp_path / "sae"))
+    # A control of everything: an SAE of random directions in the other's shape, in the same tables.
+    random = {**sae, "name": "random", "source": f"baseline://random?like={sae['source']}&k=1"}
+    config = make_experiment(saes=[sae, random], scoring={"pilot_features": 4})
     with dg.DagsterInstance.ephemeral() as instance:
         lake = materialise_all(config, instance)
         for table in TABLE_ASSETS:
@@ -115,10 +120,17 @@ def test_everything_materialises_with_figures_and_passing_checks(make_experiment
         assert metadata["dagster/row_count"].value == N_FEATURES
         assert "data:image/png;base64," in str(metadata["plot"].value)
         assert "| sae | feature | route | reason |" in str(metadata["sample"].value)
-    routes = {row["feature"]: row["route"] for row in rows_of(lake, "from feature_routes order by feature")}
+    rows = rows_of(lake, "from feature_routes where sae = 'hand-set' order by feature")
+    routes = {row["feature"]: row["route"] for row in rows}
     # STOP and COLOUR fire on tokens of a set; ANIMAL has forty tokens, too many for a chosen rule.
     assert routes == {0: "rule", 1: "rule", 2: "dead", 3: "dense", 4: "llm", 5: "dead", 6: "dead", 7: "dead"}
-    assert list(missing_steps(config)) == [("prepare", "hand-set", ("selected_features", "estimate"))]
+    again = ("selected_features", "estimate")
+    assert list(missing_steps(config)) == [("prepare", "hand-set", again), ("prepare", "random", again)]
+    of_random = rows_of(lake, "from explanations join feature_routes using (sae, feature) where sae = 'random'")
+    assert of_random and {row["sae"] for row in rows_of(lake, "from scores")} == {"hand-set", "random"}
+    rhos = rows_of(lake, "from scorer_rhos")
+    assert {row["sae"] for row in rhos} == {"hand-set", "random"} and {row["rho"] for row in rhos} == {0.1}
+    assert all("of the 32 explanations" in row["reason"] for row in rhos)
 
 
 def test_a_second_lake_from_the_same_experiment_has_the_same_rows(

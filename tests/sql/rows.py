@@ -36,6 +36,9 @@ OTHER_SCHEMAS = {
     "scrambled_firings": pa.schema([
         ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
     ]),
+    "planted_explanations": pa.schema([
+        ("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string()),
+    ]),
     "pilot_scorers": pa.schema([("scorer", pa.string()), ("model", pa.string())]),
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
@@ -59,7 +62,7 @@ class Database:
             **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
             **{"asks_model": False, "n": 4, "sampling": "deciles", "n_shown": 20, "n_silent": 0},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
-            **{"fit_tokens": 129, "fit_documents": 16, "least_explanations": 32},
+            **{"fit_tokens": 129, "fit_documents": 16, "least_explanations": 32, "n_explanations": 1},
         }
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.

@@ -1,0 +1,46 @@
+"""`latentlake benchmark-scorers`: every scorer judges explanations of planted features, as the config asks."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from assets.graph.declare import open_lake
+from assets.run.dagster_home import use_dagster_home
+from assets.run.experiment import materialise
+from pipeline.config import load_config
+
+PAGE = "scorers.md"
+_BEFORE = ("corpus", "cache", "prepare", "pilot")
+"""Jobs that make what the scorers ask about."""
+
+
+def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Sequence[str] | None = None) -> int:
+    """Plant, ask, print and write `scorers.md` into the benchmark's own lake; the exit code.
+
+    Raises LatentlakeError if its input is wrong.
+    """
+    from pipeline.asking.roles import oracle_sentence
+    from pipeline.make_table import make_table
+    from pipeline.planting.experiment import plant_experiment, write_planted_explanations
+    from pipeline.planting.report import benchmark_page, print_benchmark
+    from pipeline.scorers.write import write_predictions
+
+    console = Console()
+    planted = plant_experiment(load_config(path), per_kind, n_questions, scorers)
+    lake, [sae] = open_lake(planted.config), planted.config.sae_names
+    console.print(f"[bold]{planted.config.name}[/] into {lake.root}", highlight=False, soft_wrap=True)
+    use_dagster_home()
+    if not materialise(planted.config, console, _BEFORE):
+        return 1
+    for table in ("examples", "fuzzing_pairs"):
+        make_table(lake, table, sae=sae, batch=0)
+    explanations = write_planted_explanations(lake, sae, planted.plants)
+    write_predictions(lake, sae, 0)
+    make_table(lake, "scores", sae=sae, batch=0)
+    page = benchmark_page(lake, explanations, planted.left_out)
+    if said := oracle_sentence(planted.config):
+        page = f"{said}\n\n{page}"
+    (lake.root / PAGE).write_text(page, encoding="utf-8")
+    print_benchmark(page, console)
+    console.print(f"\nwritten to {lake.root / PAGE}", highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,140 @@
+"""The experiment of planted features: another experiment's scorers and endpoints, on a model made for it."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config, SaeConfig, load_config
+from pipeline.corpus.documents import read_documents
+from pipeline.errors import LatentlakeError
+from pipeline.explainers.write import explanation_id
+from pipeline.lake import Lake
+from pipeline.lake.sources import fix_sources
+from pipeline.models.load import load_tokenizer
+from pipeline.models.token_bytes import token_bytes
+from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, write_sae
+from pipeline.planting.plants import Corpus, Plant, draw_plants
+from pipeline.plugins import find_plugin, find_plugins
+from pipeline.shipped import find
+from pipeline.tables import TABLES
+
+_DEMO = Path("config/demo.yaml")
+_EXPLAINER = "default"
+
+
+class Planted(NamedTuple):
+    """The experiment, what is planted in it, and scorers that cannot run here, with the reason."""
+
+    config: Config
+    plants: Sequence[Plant]
+    left_out: dict[str, str]
+
+
+def plant_experiment(
+    config: Config, per_kind: int, n_questions: int, scorers: Sequence[str] | None = None
+) -> Planted:
+    """Draw plants from the embedded corpus, and make the model and the experiment that has them.
+
+    It is named `<name>_scorers` and lies beside the given one. Who scores, where and at what price is the given
+    config's; of the scorers (None: every one that is found) those are asked that can run.
+
+    Raises LatentlakeError if the corpus or the tokenizer of the embedded default cannot be read, or a scorer is
+    not known.
+    """
+    demo = load_config(find(_DEMO))
+    corpus = demo.corpus.model_copy(update={"context_length": CONTEXT_LENGTH})
+    bare = config.model_copy(
+        update={
+            "name": f"{config.name}_scorers",
+            "subject": demo.subject,
+            "corpus": corpus,
+            "saes": (SaeConfig(name="none", source="baseline://neurons?width=1&k=1", hookpoint="", n_features=1),),
+        }
+    )
+    folder, plants = _plant(bare, per_kind)
+    subject = demo.subject.model_copy(update={"model": str(folder / "model"), "dtype": "float32"})
+    sae = SaeConfig(
+        name=f"planted-{folder.name}",
+        source=str(folder / "sae"),
+        hookpoint=HOOKPOINT,
+        n_features=len(plants),
+        fit="accept",
+    )
+    selection = config.selection.model_copy(
+        update={"batch_size": len(plants), "quotas": None, "features": None, "where": None}
+    )
+    explaining = config.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0})
+    scoring = config.scoring.model_copy(update={"n_questions": n_questions, "max_features": None})
+    planted = bare.model_copy(
+        update={
+            "subject": subject,
+            "saes": (sae,),
+            "selection": selection,
+            "explaining": explaining,
+            "scoring": scoring.model_copy(update={"pilot_features": 0}),
+        }
+    )
+    able, left_out = _able_scorers(planted, find_plugins("scorers") if scorers is None else scorers)
+    scoring = planted.scoring.model_copy(update={"scorers": able})
+    return Planted(planted.model_copy(update={"scoring": scoring}), plants, left_out)
+
+
+def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) -> pa.Table:
+    """Write the plants' explanations as the table `explanations`; one row of each: its id, kind and fault.
+
+    Columns: explanation_id, feature, kind, fault.
+    """
+    rows, what = [], []
+    for feature, plant in enumerate(plants):
+        for draw, (fault, words) in enumerate(plant.explanations.items()):
+            key = explanation_id(sae, feature, _EXPLAINER, draw)
+            rows.append(
+                {
+                    **{"explanation_id": key, "sae": sae, "feature": feature, "explainer": _EXPLAINER},
+                    **{"draw": draw, "explanation": words, "example_ids": [], "status": "ok", "request_id": None},
+                }
+            )
+            what.append({"explanation_id": key, "feature": feature, "kind": plant.kind, "fault": fault})
+    table = pa.Table.from_pylist(rows, TABLES["explanations"].schema)
+    lake.write_parts("explanations", {_EXPLAINER: table}, sae=sae, batch=0)
+    return pa.Table.from_pylist(what)
+
+
+def _plant(config: Config, per_kind: int) -> tuple[Path, list[Plant]]:
+    """Draw the plants, and save the model and the SAE that have them unless they are there; where, and they."""
+    lake = Lake(config, fix_sources(config))
+    with lake.scratch("corpus") as scratch:
+        read_documents(config, scratch / "read.parquet", config.corpus.max_tokens)
+        documents = pq.read_table(scratch / "read.parquet", columns=["token_ids"])["token_ids"].to_pylist()
+    tokenizer = load_tokenizer(config.subject)
+    spell = token_bytes(tokenizer)
+    texts = [spell(token).decode("utf-8", "backslashreplace") for token in range(len(tokenizer))]
+    corpus = Corpus(documents, texts)
+    plants = draw_plants(corpus, per_kind, config.seed)
+    digest = hashlib.sha256(repr(plants).encode()).hexdigest()[:12]
+    folder = lake.root / "planted" / digest
+    if not (folder / "sae").exists():
+        counts = [corpus.counts[token] for token in range(len(tokenizer))]
+        with lake.writing(folder / "model") as temporary:
+            write_model(temporary, plants, tokenizer, counts)
+        with lake.writing(folder / "sae") as temporary:
+            write_sae(temporary, plants)
+    return folder, plants
+
+
+def _able_scorers(config: Config, scorers: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Those of some scorers that say that they can do their work here, and why the others cannot."""
+    able, left_out = [], {}
+    for name in scorers:
+        plugin = find_plugin("scorers", name)
+        try:
+            plugin.check(config)
+        except LatentlakeError as error:
+            left_out[name] = str(error)
+        else:
+            able.append(name)
+    return tuple(able), left_out

@@ -1,0 +1,149 @@
+"""A model in which plants are: a GPT-2 of one layer whose weights are set by hand, and the SAE that reads it.
+
+Its residual stream after the layer has a coordinate for each thing that a feature goes by:
+
+- the token: 1 (or its strength) at the coordinate of each plant whose token it is;
+- the token before: the one attention head looks at the previous position, and copies whether the token there is
+  one of those that a plant wants before its own;
+- the position, one coordinate each; a constant; and eight more, each 1 for one token in twenty of the vocabulary.
+
+A feature of the SAE is the sum of its coordinates less a threshold, where that is above 0. At one position in
+twenty, drawn by hash, it does not fire; a feature that goes by position fails on one token in twenty instead. The
+output layer gives each token its frequency in the corpus, and each plant's promoted tokens 6 nats more where it
+fires.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from pipeline.planting.plants import Plant
+
+CONTEXT_LENGTH = 256
+HOOKPOINT = "h.0"
+_NOISES = 8
+_NOISE_SHARE = 0.05
+_SHARPNESS = 6.0
+"""Of the attention: the previous position's score is above 100 nats over every other one."""
+_PROMOTED_NATS = 6.0
+_OFF = 10.0
+
+
+class _Layout(NamedTuple):
+    """First coordinates: plants of the token, wanted before it, found before it, noises, constant, positions."""
+
+    now: int
+    wanted: int
+    found: int
+    noises: int
+    constant: int
+    positions: int
+    width: int
+
+
+def write_model(folder: Path, plants: Sequence[Plant], tokenizer: Any, counts: Sequence[int]) -> Path:
+    """Save the model with a tokenizer, for `from_pretrained`; counts are of each token in the corpus."""
+    layout, n_tokens = _layout(plants), len(counts)
+    config = GPT2Config(
+        vocab_size=n_tokens,
+        n_positions=2 * CONTEXT_LENGTH,
+        n_embd=layout.width,
+        n_layer=1,
+        n_head=1,
+        n_inner=4,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            weights.fill_(1.0 if name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight")) else 0.0)
+        _set_embeddings(model, plants, layout, n_tokens)
+        _set_attention(model, layout)
+        _set_output(model, plants, layout, counts)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_sae(folder: Path, plants: Sequence[Plant]) -> Path:
+    """Save the SAE at HOOKPOINT, a feature a plant, in sparsify's layout; it keeps every feature."""
+    layout, n = _layout(plants), len(plants)
+    encoder, bias, decoder = torch.zeros(n, layout.width), torch.zeros(n), torch.zeros(n, layout.width)
+    for feature, plant in enumerate(plants):
+        if plant.positions:
+            encoder[feature, [layout.positions + each for each in plant.positions]] = 1.0
+            encoder[feature, layout.noises + feature % _NOISES] = -_OFF
+            bias[feature] = -0.25
+        else:
+            encoder[feature, layout.now + feature] = 2.0 if plant.previous else 1.0
+            encoder[feature, layout.found + feature] = 1.0 if plant.previous else 0.0
+            bias[feature] = -2.5 if plant.previous else -0.25
+            silent = [each for each in range(CONTEXT_LENGTH) if _is_drawn(feature, each)]
+            encoder[feature, [layout.positions + each for each in silent]] = -_OFF
+        decoder[feature] = torch.nn.functional.normalize(encoder[feature].clamp(min=0), dim=0)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"encoder.weight": encoder, "encoder.bias": bias, "W_dec": decoder}
+    save_file({**tensors, "b_dec": torch.zeros(layout.width)}, folder / "sae.safetensors")
+    said = {"activation": "topk", "k": n, "num_latents": n, "d_in": layout.width, "normalize_decoder": True}
+    rest = {"expansion_factor": 32, "multi_topk": False, "skip_connection": False, "transcode": False}
+    (folder / "cfg.json").write_text(json.dumps({**said, **rest}), encoding="utf-8")
+    return folder
+
+
+def _layout(plants: Sequence[Plant]) -> _Layout:
+    n = len(plants)
+    constant = 3 * n + _NOISES
+    return _Layout(0, n, 2 * n, 3 * n, constant, constant + 1, constant + 1 + CONTEXT_LENGTH)
+
+
+def _set_embeddings(model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout, n_tokens: int) -> None:
+    tokens, positions = model.transformer.wte.weight, model.transformer.wpe.weight
+    tokens[:, layout.constant] = 1.0
+    for feature, plant in enumerate(plants):
+        for token, strength in plant.tokens.items():
+            tokens[token, layout.now + feature] = strength
+        tokens[list(plant.previous), layout.wanted + feature] = 1.0
+    drawn = torch.rand((n_tokens, _NOISES), generator=torch.Generator().manual_seed(0)) < _NOISE_SHARE
+    tokens[:, layout.noises : layout.noises + _NOISES] = drawn.float()
+    positions[:CONTEXT_LENGTH, layout.positions : layout.positions + CONTEXT_LENGTH] = torch.eye(CONTEXT_LENGTH)
+
+
+def _set_attention(model: GPT2LMHeadModel, layout: _Layout) -> None:
+    """A head that looks at the position before and copies what plants want there."""
+    attention, width = model.transformer.h[0].attn, layout.width
+    joined: Tensor = attention.c_attn.weight  # [width, 3 width]: query, key, value
+    for position in range(CONTEXT_LENGTH):
+        own = layout.positions + position
+        joined[own, width + position] = _SHARPNESS
+        if position:
+            joined[own, position - 1] = _SHARPNESS
+    n = layout.found - layout.wanted
+    # The layer's input is divided by its length over sqrt(width); a token of a few plants is some 1.7 to 3 long.
+    joined[range(layout.wanted, layout.found), range(2 * width, 2 * width + n)] = 3.3 / math.sqrt(width)
+    attention.c_proj.weight[range(n), range(layout.found, layout.found + n)] = 1.0
+
+
+def _set_output(
+    model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout, counts: Sequence[int]
+) -> None:
+    """Logits: a token's log frequency, and more for what a firing plant promotes."""
+    output, scale = model.lm_head.weight, math.sqrt(layout.width / 3)
+    frequencies = torch.tensor(counts, dtype=torch.float32) + 0.1
+    output[:, layout.constant] = (frequencies / frequencies.sum()).log() / scale
+    for feature, plant in enumerate(plants):
+        output[list(plant.promoted), layout.now + feature] = _PROMOTED_NATS / scale
+
+
+def _is_drawn(feature: int, position: int) -> bool:
+    digest = hashlib.sha256(f"{feature} {position} noise".encode()).digest()
+    return int.from_bytes(digest[:4]) < _NOISE_SHARE * 2**32

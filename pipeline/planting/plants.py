@@ -1,0 +1,230 @@
+"""What is planted: features of five kinds in a corpus's own text, and explanations of them, right and faulty.
+
+    token    a word                                pair      a word after one of two others
+    topic    words that stand in the same texts    position  eight positions of a context
+    bytes    words that hold three letters
+
+Everything is drawn by hash from what the corpus holds often enough. A feature fails to fire at one in twenty of
+its places (`model`), so that no explanation is perfect.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Literal, NamedTuple, TypeVar, get_args
+
+import numpy as np
+
+Item = TypeVar("Item")
+
+Kind = Literal["token", "pair", "topic", "position", "bytes"]
+Fault = Literal["none", "too broad", "too narrow", "wrong", "of another", "promoted", "echo"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+"""What is wrong with an explanation; `none`: it is the true one."""
+
+ECHO = "The pattern that the tokens between << and >> share, in a few words"
+_WORD = re.compile(r" [a-z]{3,}")
+_ANY_WORD = re.compile(r" ?[A-Za-z]+")
+_DOCUMENTS = range(40, 200)
+"""In how many documents a planted word stands."""
+_WIDTH = 8
+"""Positions of a planted range, and of the first one."""
+
+
+class Plant(NamedTuple):
+    """A planted feature.
+
+    Attributes:
+        kind: What it goes by.
+        tokens: The tokens on which it fires, with how strongly, 0.5 to 1.5; empty where it goes by position.
+        previous: Tokens of which one must stand just before; empty: any.
+        positions: Where in a context it fires; empty: anywhere.
+        promoted: Tokens that it makes likelier; empty: it has no effect on the model's output.
+        explanations: What may be said of it, by what is wrong with that.
+    """
+
+    kind: Kind
+    tokens: Mapping[int, float]
+    previous: tuple[int, ...]
+    positions: range
+    promoted: tuple[int, ...]
+    explanations: Mapping[Fault, str]
+
+
+class Corpus:
+    """What stands in some documents: words by token, in how many documents, and after what.
+
+    Args:
+        documents: The token ids of each.
+        texts: The text of each token of the vocabulary.
+    """
+
+    def __init__(self, documents: Sequence[Sequence[int]], texts: Sequence[str]) -> None:
+        self.texts = texts
+        self.counts = Counter(token for document in documents for token in document)
+        self.documents: dict[int, set[int]] = defaultdict(set)
+        self.previous: dict[int, Counter[int]] = defaultdict(Counter)
+        self.n_documents = len(documents)
+        for number, document in enumerate(documents):
+            for before, token in zip([-1, *document], document, strict=False):
+                self.documents[token].add(number)
+                self.previous[token][before] += 1
+        self.words = sorted(token for token in self.counts if _WORD.fullmatch(texts[token]))
+
+    def often(self, token: int) -> bool:
+        """Whether a word stands in enough documents, and not in too many."""
+        return len(self.documents[token]) in _DOCUMENTS
+
+    def quoted(self, tokens: Sequence[int]) -> str:
+        """Some tokens as an explanation names them: `the token " a"`, `one of the tokens " a", " b"`."""
+        listed = ", ".join(f'"{self.texts[token]}"' for token in tokens)
+        return f"the token {listed}" if len(tokens) == 1 else f"one of the tokens {listed}"
+
+
+def draw_plants(corpus: Corpus, per_kind: int, seed: int) -> list[Plant]:
+    """So many plants of each kind, kind after kind. Fewer where the corpus has no more."""
+    draw = _Draw(corpus, seed)
+    plants = []
+    for kind, found in draw.candidates().items():
+        some = _by_hash(found, seed, kind)[:per_kind]
+        for number, plant in enumerate(some):
+            other = some[number - 1]  # of one plant alone it is its own
+            explanations = {**plant.explanations, "of another": other.explanations["none"]}
+            plants.append(plant._replace(explanations={fault: explanations[fault] for fault in FAULTS}))
+    return plants
+
+
+class _Draw:
+    """Candidates of each kind in a corpus."""
+
+    def __init__(self, corpus: Corpus, seed: int) -> None:
+        self._corpus = corpus
+        self._often = [token for token in corpus.words if corpus.often(token)]
+        self._hashed = _by_hash(self._often, seed, "words")
+
+    def candidates(self) -> dict[Kind, list[Plant]]:
+        """Everything that could be planted, by kind."""
+        return {
+            "token": list(self._tokens()),
+            "pair": list(self._pairs()),
+            "topic": list(self._topics()),
+            "position": list(self._positions()),
+            "bytes": list(self._bytes()),
+        }
+
+    def _plant(
+        self,
+        kind: Kind,
+        tokens: Sequence[int],
+        true: str,
+        broad: str,
+        narrow: str,
+        previous: Sequence[int] = (),
+        positions: range = range(0),
+    ) -> Plant:
+        """A candidate with words of other places of the corpus for what is wrong and what is promoted."""
+        key = f"{kind} {true}"
+        shift = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
+        order = (self._hashed[(shift + step) % len(self._hashed)] for step in range(len(self._hashed)))
+        drawn = list(islice((token for token in order if token not in {*tokens, *previous}), 4))
+        promoted = () if positions else tuple(drawn[1:])
+        said = self._corpus.quoted(drawn[1:])
+        explanations: dict[Fault, str] = {
+            "none": true,
+            "too broad": broad,
+            "too narrow": narrow,
+            "wrong": self._corpus.quoted(drawn[:1]),
+            "promoted": f"what makes {said} likely to come next",
+            "echo": ECHO,
+        }
+        strengths = {token: 0.5 + (place % 5) / 4 for place, token in enumerate(tokens)}
+        strengths = strengths if kind == "topic" else dict.fromkeys(tokens, 1.0)
+        return Plant(kind, strengths, tuple(previous), positions, promoted, explanations)
+
+    def _tokens(self) -> Iterator[Plant]:
+        corpus, often = self._corpus, self._hashed
+        for place, token in enumerate(often):
+            found = corpus.previous[token].most_common(8)
+            before = [each for each, _ in found if each >= 0 and _ANY_WORD.fullmatch(corpus.texts[each])]
+            if before and corpus.previous[token][before[0]] < 0.6 * corpus.counts[token]:
+                others = [often[(place + step) % len(often)] for step in range(1, 5)]
+                true = corpus.quoted([token])
+                narrow = f"{true} after {_or([corpus.texts[before[0]]])}"
+                yield self._plant("token", [token], true, corpus.quoted([token, *others]), narrow)
+
+    def _pairs(self) -> Iterator[Plant]:
+        corpus = self._corpus
+        for token in corpus.words:
+            before = corpus.previous[token]
+            words = [each for each, _ in before.most_common(12) if _ANY_WORD.fullmatch(corpus.texts[each])]
+            first, second = [*words, -1, -1][:2]
+            both = before[first] + before[second]
+            is_fit = second >= 0 and both >= 50 and 0.15 <= both / corpus.counts[token] <= 0.8
+            if is_fit and before[second] >= 0.15 * both and len(corpus.documents[token]) >= _DOCUMENTS.start:
+                broad = corpus.quoted([token])
+                true = f"{broad} after {_or([corpus.texts[first], corpus.texts[second]])}"
+                narrow = f"{broad} after {_or([corpus.texts[first]])}"
+                yield self._plant("pair", [token], true, broad, narrow, previous=(first, second))
+
+    def _topics(self) -> Iterator[Plant]:
+        corpus = self._corpus
+        some = [token for token in corpus.words if 12 <= len(corpus.documents[token]) <= 80]
+        stands_in = np.zeros((len(some), corpus.n_documents), np.float32)
+        for row, token in enumerate(some):
+            stands_in[row, list(corpus.documents[token])] = 1.0
+        together = stands_in @ stands_in.T  # [words, words] documents that hold both
+        n_documents = stands_in.sum(axis=1)
+        lift = together * corpus.n_documents / np.outer(n_documents, n_documents)
+        lift[(together < 6) | (lift < 3)] = 0.0
+        np.fill_diagonal(lift, 0.0)
+        nearest = np.argsort(-lift, axis=1, kind="stable")[:, :5]
+        topics = [
+            [some[row], *(some[each] for each in nearest[row])]
+            for row in range(len(some))
+            if lift[row, nearest[row, -1]] > 0
+        ]
+        for place, topic in enumerate(topics):
+            other = [token for token in topics[(place + 1) % len(topics)] if token not in topic]
+            if len(set().union(*(corpus.documents[token] for token in topic))) >= _DOCUMENTS.start:
+                words = corpus.quoted(topic), corpus.quoted([*topic, *other]), corpus.quoted(topic[:2])
+                yield self._plant("topic", topic, *words)
+
+    def _positions(self) -> Iterator[Plant]:
+        for first in range(_WIDTH, 31 * _WIDTH, _WIDTH):
+            said = [
+                f"the tokens at positions {start} to {end - 1} of a text, whatever they are"
+                for start, end in (
+                    (first, first + _WIDTH), (first - _WIDTH // 2, first + 3 * _WIDTH // 2),
+                    (first, first + _WIDTH // 2),
+                )
+            ]  # fmt: skip
+            yield self._plant("position", (), *said, positions=range(first, first + _WIDTH))
+
+    def _bytes(self) -> Iterator[Plant]:
+        corpus = self._corpus
+        holding: dict[str, set[int]] = defaultdict(set)
+        for token in corpus.words:
+            word = corpus.texts[token].strip()
+            for start in range(len(word) - 2):
+                holding[word[start : start + 3]].add(token)
+        total = sum(corpus.counts.values())
+        for letters, tokens in sorted(holding.items()):
+            n = sum(corpus.counts[token] for token in tokens)
+            most = sorted(tokens, key=lambda token: (-corpus.counts[token], token))
+            if len(tokens) >= 5 and 100 <= n <= total / 200 and corpus.counts[most[0]] < 0.6 * n:
+                said = [
+                    f'a word with a space before it that contains the letters "{part}"'
+                    for part in (letters, letters[:2])
+                ]
+                yield self._plant("bytes", most, *said, corpus.quoted(most[:1]))
+
+
+def _or(texts: Sequence[str]) -> str:
+    return " or ".join(f'"{text}"' for text in texts)
+
+
+def _by_hash(items: Sequence[Item], seed: int, purpose: str) -> list[Item]:
+    return sorted(items, key=lambda each: hashlib.sha256(f"{seed} {purpose} {each!r}".encode()).digest())

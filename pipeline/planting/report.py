@@ -1,0 +1,90 @@
+"""What the scorers' benchmark found: which faults of explanations each scorer sees, and what it costs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from rich.console import Console
+from rich.markdown import Markdown
+
+from pipeline.lake import Lake
+from pipeline.planting.plants import FAULTS, KINDS
+from pipeline.scorers.write import load_scorer
+
+NOT_APPLICABLE = "not applicable"
+_COLUMNS = ("all", *FAULTS[1:])
+
+
+def planted_shares(lake: Lake, explanations: pa.Table) -> pl.DataFrame:
+    """The rows of `planted_shares.sql`; `explanations` as `write_planted_explanations` gives them."""
+    return lake.query("planted_shares", given={"planted_explanations": explanations})
+
+
+def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, str]) -> str:
+    """The whole result as Markdown."""
+    shares = planted_shares(lake, explanations)
+    costs = lake.query("planted_costs", n_explanations=explanations.num_rows)
+    model = {row["purpose"]: row for row in costs.iter_rows(named=True)}
+    lines = [
+        f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "
+        f"features; {2 * lake.config.scoring.n_questions} questions at most about each. A cell is the share of "
+        "pairs in which the better explanation scores higher (ties one half), with its interval; 0.50 is chance. "
+        "`all`: every pair of unequal worth; the other columns: the true explanation against one fault.",
+    ]
+    for scorer in lake.config.scoring.scorers:
+        own = shares.filter(scorer=scorer)
+        lines += ["", f"**{scorer}**{_cost(scorer, model.get(scorer), own)}", ""]
+        lines += _table(own) if own.height else [f"{NOT_APPLICABLE}: {_why(lake, scorer)}."]
+    lines += [f"\n**{scorer}**: {NOT_APPLICABLE}: {reason}" for scorer, reason in left_out.items()]
+    return "\n".join(lines) + "\n"
+
+
+def print_benchmark(page: str, console: Console) -> None:
+    """Print the page."""
+    console.print(Markdown(page))
+
+
+def _cost(scorer: str, row: Mapping[str, Any] | None, own: pl.DataFrame) -> str:
+    metric = f", by {own['metric'][0].replace('_', ' ')}" if own.height else ""
+    if load_scorer(scorer).role is None or row is None:
+        return f"{metric}; asks no model"
+    figures = [f"{row['requests']:,.1f} requests"]
+    if row["prompt_tokens"] is not None:
+        figures.append(f"{row['prompt_tokens']:,.0f} prompt and {row['completion_tokens']:,.0f} answer tokens")
+    if row["cost_usd"]:
+        figures.append(f"{row['cost_usd']:.2g} USD")
+    return f"{metric}; asks {row['model']}: {', '.join(figures)} an explanation"
+
+
+def _table(shares: pl.DataFrame) -> list[str]:
+    """A row a kind of plants, a column a fault; then where the scorer is blind."""
+    cells = {(row["kind"], row["fault"]): row for row in shares.iter_rows(named=True)}
+    lines = [f"| planted | n | {' | '.join(_COLUMNS)} |", "|---|---|" + "---|" * len(_COLUMNS)]
+    for kind in (*KINDS, "all"):
+        row = [_cell(cells.get((kind, fault))) for fault in _COLUMNS]
+        n = cells[kind, "all"]["n_features"] if (kind, "all") in cells else 0
+        lines.append(f"| {kind} | {n} | {' | '.join(row)} |")
+    blind = [
+        f"{kind} {fault}"
+        for kind in KINDS
+        for fault in FAULTS[1:]
+        if (kind, fault) in cells and cells[kind, fault]["share_low"] <= 0.5
+    ]
+    return [*lines, "", f"Blind (not above chance): {', '.join(blind) or 'nowhere'}."]
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return NOT_APPLICABLE
+    return f"{row['share']:.2f} ({row['share_low']:.2f}-{row['share_high']:.2f})"
+
+
+def _why(lake: Lake, scorer: str) -> str:
+    """Why a scorer has no score of any explanation here."""
+    with lake.connect() as connection:
+        reasons = connection.table("scores").filter(f"scorer = '{scorer}'").project("reason").distinct().fetchall()
+        n_asked = connection.table("predictions").filter(f"scorer = '{scorer}'").aggregate("count(*)").fetchall()
+    if not n_asked[0][0]:
+        return "it asked nothing about these explanations"
+    return "; ".join(sorted(reason for (reason,) in reasons if reason)) or "it gives no score"

@@ -1,0 +1,11 @@
+-- One row per purpose: what its requests took, an explanation.
+select
+    purpose,
+    count(*) / $n_explanations::int as requests,
+    sum(prompt_tokens) / $n_explanations::int as prompt_tokens,
+    sum(completion_tokens) / $n_explanations::int as completion_tokens,
+    sum(cost_usd) / $n_explanations::int as cost_usd,
+    any_value(model) as model
+from llm_requests
+group by purpose
+order by purpose

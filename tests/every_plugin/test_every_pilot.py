@@ -1,0 +1,69 @@
+"""A pilot of every scorer: what it asks is asked for good, and a batch is scored by what it has told."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tiny import rows_of, stored
+
+from pipeline.explainers.write import write_explanations
+from pipeline.lake import Lake
+from pipeline.make_table import make_table
+from pipeline.pilot import write
+from pipeline.plugins import find_plugins
+from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.tables import TABLES
+
+SAE = "hand-set"
+SCORERS = sorted(find_plugins("scorers"))
+UNLIKE = {"false_positive_rate": 0.3, "false_negative_rate": 0.3}
+
+
+@pytest.fixture(scope="module")
+def lake(copied_lake: Any) -> Lake:
+    """A lake whose pilot has been asked: of all features but one."""
+    scoring = {"scorers": SCORERS, "pilot_features": 2, "oracle": UNLIKE, "rho": 0.01}
+    lake: Lake = copied_lake()(scoring=scoring, explaining={"controls": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "LEAST_EXPLANATIONS", 4)
+        write.write_scorer_rhos(lake, SAE)
+    return lake
+
+
+def test_a_row_a_scorer_says_what_it_rests_on(lake: Lake) -> None:
+    rows = {row["scorer"]: row for row in rows_of(lake, "from scorer_rhos")}
+    assert sorted(rows) == SCORERS
+    for name, row in rows.items():
+        role = load_scorer(name).role
+        assert (row["model"] is None) == (role is None)
+        assert row["n_failed"] == 0 and row["n_features"] <= 2
+        assert row["rho"] >= 0.01 and (row["rho"] > 0.01) == (row["reason"] is None), row
+    assert rows["detection"]["n_explanations"] >= 4 and rows["detection"]["n_questions"] > 100
+
+
+def test_a_batch_asks_the_pilots_questions_from_the_ledger_and_is_scored_by_its_rho(lake: Lake) -> None:
+    n_asked = len(rows_of(lake, "from llm_requests"))
+    make_table(lake, "examples", sae=SAE, batch=0)
+    make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
+    explained = write_explanations(lake, SAE, 0)
+    judged = write_predictions(lake, SAE, 0)
+    piloted = rows_of(lake, "select feature from selected_features where place <= 2")
+    features = {row["feature"] for row in piloted}
+    new = rows_of(lake, "from llm_requests")
+    assert int(explained.figures["requests_sent"]) + int(judged.figures["requests_sent"]) == len(new) - n_asked
+    predictions = stored(lake, "predictions", sae=SAE, batch=0)
+    asked = {row["request_id"] for row in predictions.iter_rows(named=True) if row["feature"] in features}
+    assert n_asked > 0 and len(asked - {None}) > 100
+    assert judged.figures["requests_replayed"] >= len(asked - {None}), "nothing is asked twice"
+    make_table(lake, "scores", sae=SAE, batch=0)
+    widths = "select avg(ci_high - ci_low) as width from scores where scorer = 'detection'"
+    [by_pilot] = rows_of(lake, widths)
+    rhos = rows_of(lake, "from scorer_rhos where scorer = 'detection'")
+    lake.write_parts("scorer_rhos", {"detection": as_table([{**rhos[0], "rho": 1.0}])}, sae=SAE)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    [by_one] = rows_of(lake, widths)
+    assert by_one["width"] > by_pilot["width"]
+
+
+def as_table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, TABLES["scorer_rhos"].schema)

@@ -1,0 +1,111 @@
+"""Planted features fire where they are said to, and what is said of them is right, faulty, and ordered by SQL."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from sql.rows import SAE, Database
+from tiny import corpus_texts
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+from pipeline.models.token_bytes import token_bytes
+from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, write_model, write_sae
+from pipeline.planting.plants import FAULTS, KINDS, Corpus, Plant, draw_plants
+from pipeline.sae import load_sparse_coder
+
+PLANTS = (
+    Plant("token", {20: 1.0}, (), range(0), (7,), {}),
+    Plant("pair", {30: 1.0}, (40, 41), range(0), (8,), {}),
+    Plant("topic", {20: 0.5, 50: 1.5}, (), range(0), (9,), {}),
+    Plant("position", {}, (), range(16, 24), (), {}),
+)
+
+
+def test_a_planted_model_fires_where_its_plants_say_and_promotes_what_they_do(
+    tmp_path: Path, tiny_subject: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
+    write_model(tmp_path / "model", PLANTS, tokenizer, [1] * len(tokenizer))
+    coder = load_sparse_coder(str(write_sae(tmp_path / "sae", PLANTS)))
+    model = GPT2LMHeadModel.from_pretrained(tmp_path / "model")
+    ids = torch.randint(20, 52, (8, CONTEXT_LENGTH), generator=torch.Generator().manual_seed(0))
+    residuals = []
+    model.transformer.h[0].register_forward_hook(lambda module, given, out: residuals.append(out))
+    with torch.no_grad():
+        logits = model(ids).logits
+    stream = residuals[0][0] if isinstance(residuals[0], tuple) else residuals[0]
+    found = coder.encode(stream.reshape(-1, stream.shape[-1]))
+    fires = torch.zeros(ids.numel(), len(PLANTS))
+    fires[found.tokens.long(), found.features.long()] = found.activations
+    fires = fires.reshape(*ids.shape, len(PLANTS))
+    before = torch.cat([torch.zeros_like(ids[:, :1]), ids[:, :-1]], dim=1)
+    for feature, plant in enumerate(PLANTS):
+        wanted = torch.isin(ids, torch.tensor(list(plant.tokens)))
+        if plant.previous:
+            wanted &= torch.isin(before, torch.tensor(plant.previous))
+        if plant.positions:
+            wanted[:, list(plant.positions)] = True
+            own = fires[..., feature] > 0
+            assert not (own & ~wanted).any() and own.sum() > 0.7 * wanted.sum()
+            continue
+        silent = torch.tensor([_is_drawn(feature, position) for position in range(CONTEXT_LENGTH)])
+        assert 0 < silent.sum() < CONTEXT_LENGTH / 10
+        # Position 0, which is in no example, has no token before it and reads itself.
+        assert torch.equal((fires[..., feature] > 0)[:, 1:], (wanted & ~silent)[:, 1:]), plant.kind
+        here = fires[..., feature] > 0
+        gain = logits[here][:, plant.promoted[0]].mean() - logits[~here & ~wanted][:, plant.promoted[0]].mean()
+        assert gain > 2, "what it promotes is likelier where it fires"
+    assert fires[ids == 50][:, 2].max() > 2 * fires[ids == 20][:, 2].max(), "a topic's words differ in strength"
+
+
+def test_plants_are_drawn_by_hash_with_one_explanation_for_each_fault(tiny_subject: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
+    spell = token_bytes(tokenizer)
+    texts = [spell(token).decode("utf-8", "backslashreplace") for token in range(len(tokenizer))]
+    documents = tokenizer(corpus_texts(n_documents=60)).input_ids
+    plants = draw_plants(Corpus(documents, texts), 4, seed=0)
+    assert plants == draw_plants(Corpus(documents, texts), 4, seed=0)
+    kinds = [plant.kind for plant in plants]
+    assert kinds == sorted(kinds, key=KINDS.index) and {"token", "position"} <= set(kinds)
+    for plant in plants:
+        assert tuple(plant.explanations) == FAULTS
+        assert len({*plant.explanations.values()}) == len(FAULTS), plant.explanations
+        assert not set(plant.promoted) & {*plant.tokens, *plant.previous}
+        for fault in ("none", "too broad"):
+            quoted = [f'"{texts[token]}"' for token in plant.tokens]
+            assert plant.kind == "bytes" or all(each in plant.explanations[fault] for each in quoted)
+
+
+@pytest.mark.parametrize("metric, column", [("balanced_accuracy", "balanced_accuracy"), ("auroc", "auroc")])
+def test_a_scorer_is_judged_by_the_pairs_that_it_orders(metric: str, column: str) -> None:
+    values = {
+        "none": (0.9, 0.8), "too broad": (0.9, 0.7), "too narrow": (0.8, 0.85), "wrong": (0.5, 0.5),
+        "of another": (0.4, None),
+    }  # fmt: skip
+    database = Database()
+    rows = [
+        {"explanation_id": f"{feature} {fault}", "feature": feature, "kind": "token", "fault": fault}
+        for fault, both in values.items()
+        for feature in range(2)
+    ]
+    database.fill("planted_explanations", rows)
+    scores = [
+        {
+            **{"explanation_id": row["explanation_id"], "sae": SAE, "feature": row["feature"], "role": "test"},
+            **{"explainer": "default", "scorer": "mine", column: values[row["fault"]][row["feature"]]},
+        }
+        for row in rows
+    ]
+    database.fill("scores", scores)
+    database.make("headline_scores")
+    found = {(row["kind"], row["fault"]): row for row in database.rows("planted_shares")}
+    assert {row["metric"] for row in found.values()} == {metric}
+    shares = {fault: row["share"] for (kind, fault), row in found.items() if kind == "token"}
+    # Of feature 0 all 8 pairs but a tie are right, of feature 1 four of five: its narrow one scores too high.
+    first, second = 7.5 / 8, 4 / 5
+    assert shares == pytest.approx(
+        {"too broad": 0.75, "too narrow": 0.5, "wrong": 1.0, "of another": 1.0, "all": (first + second) / 2}
+    )
+    assert found["token", "of another"]["n_features"] == 1 and found["token", "wrong"]["n_features"] == 2
+    whole = found["all", "all"]
+    assert whole["share_low"] < whole["share"] < whole["share_high"] <= 1
