@@ -194,14 +194,9 @@ class _Draw:
 
     def _positions(self) -> Iterator[Plant]:
         for first in range(_WIDTH, 31 * _WIDTH, _WIDTH):
-            said = [
-                f"the tokens at positions {start} to {end - 1} of a text, whatever they are"
-                for start, end in (
-                    (first, first + _WIDTH), (first - _WIDTH // 2, first + 3 * _WIDTH // 2),
-                    (first, first + _WIDTH // 2),
-                )
-            ]  # fmt: skip
-            yield self._plant("position", (), *said, positions=range(first, first + _WIDTH))
+            true = range(first, first + _WIDTH)
+            broad, narrow = range(first - _WIDTH // 2, true.stop + _WIDTH // 2), range(first, first + _WIDTH // 2)
+            yield self._plant("position", (), _at(true), _at(broad), _at(narrow), positions=true)
 
     def _bytes(self) -> Iterator[Plant]:
         corpus = self._corpus
@@ -215,15 +210,19 @@ class _Draw:
             n = sum(corpus.counts[token] for token in tokens)
             most = sorted(tokens, key=lambda token: (-corpus.counts[token], token))
             if len(tokens) >= 5 and 100 <= n <= total / 200 and corpus.counts[most[0]] < 0.6 * n:
-                said = [
-                    f'a word with a space before it that contains the letters "{part}"'
-                    for part in (letters, letters[:2])
-                ]
-                yield self._plant("bytes", most, *said, corpus.quoted(most[:1]))
+                yield self._plant("bytes", most, _with(letters), _with(letters[:2]), corpus.quoted(most[:1]))
 
 
 def _or(texts: Sequence[str]) -> str:
     return " or ".join(f'"{text}"' for text in texts)
+
+
+def _at(positions: range) -> str:
+    return f"the tokens at positions {positions.start} to {positions.stop - 1} of a text, whatever they are"
+
+
+def _with(letters: str) -> str:
+    return f'a word with a space before it that contains the letters "{letters}"'
 
 
 def _by_hash(items: Sequence[Item], seed: int, purpose: str) -> list[Item]:

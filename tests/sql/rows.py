@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 def steps_before(name: str) -> tuple[str, ...]:
     """The SQL files that the pipeline runs before this one."""
-    given = {relation for stage in STAGES.values() for relation in stage.given}
+    given = {relation for stage in STAGES.values() for relation in stage.given} | {"planted_explanations"}
     return steps_of(name, given=given)[:-1]
 
 
