@@ -27,7 +27,7 @@ _LIKE_A_PATH = re.compile(r"[A-Za-z_]+[._]\d+")
 
 
 def preflight(config: Config) -> Lake:
-    """Check an experiment and open its lake, with its sources fixed and its catalog up to date.
+    """Check an experiment and open its lake: sources fixed, leavings of a kill removed, catalog up to date.
 
     What is odd, but may be meant, is logged as a warning: rows of a feature list that name no feature, and an
     SAE's folder that names another place than the config.
@@ -59,6 +59,7 @@ def preflight(config: Config) -> Lake:
             f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token"
         )
     lake = Lake(config, fix_sources(config))
+    lake.remove_left_over()
     lake.refresh_catalog()
     return lake
 
