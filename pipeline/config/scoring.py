@@ -66,6 +66,12 @@ class ScoringConfig(Section):
         return self
 
     @property
+    def n_windows(self) -> int:
+        """How many activating test windows are taken: enough for the questions, and for each scorer."""
+        own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.scorers)
+        return max(self.n_questions, *own)
+
+    @property
     def z(self) -> float:
         """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
         return NormalDist().inv_cdf((1 + self.confidence) / 2)

@@ -27,6 +27,7 @@ class Prediction(NamedTuple):
         request_id: The request that it came from, or None.
         values: Predicted activations, for simulation; else None.
         n_choices: Among how many was chosen; None where the answer is yes or no.
+        strata: Further strata by which its answer is told, such as `rank 1`.
     """
 
     explanation_id: str
@@ -41,6 +42,7 @@ class Prediction(NamedTuple):
     request_id: str | None
     values: Sequence[float] | None = None
     n_choices: int | None = None
+    strata: Sequence[str] | None = None
 
 
 class Scorer(Protocol):

@@ -41,6 +41,7 @@ SCORES = (
             number("probability", "the scorer's probability of yes; for `embedding` the cosine that it ranks by"),
             Column("values", pa.list_(pa.float64()), "predicted activations, for simulation; else null"),
             Column("n_choices", pa.int32(), "among how many was chosen; null where the answer is yes or no"),
+            Column("strata", pa.list_(pa.string()), "further strata of score_details that it is in; or null"),
             STATUS,
             REQUEST_ID,
         ),

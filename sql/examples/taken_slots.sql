@@ -79,8 +79,8 @@ test as (
         row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place
     from in_stratum
     where role = 'test'
-    -- Twice the questions of a side: wrong marks need windows to choose from.
-    qualify place <= if(kind = 'activating', 1, 2) * $scoring_n_questions
+    -- Of silent ones twice the questions of a side: wrong marks need windows to choose from.
+    qualify place <= if(kind = 'activating', $scoring_n_windows, 2 * $scoring_n_questions)
 ),
 taken as (
     select * from train

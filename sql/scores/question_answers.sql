@@ -17,6 +17,7 @@ with joined as (
         predictions.label,
         predictions.prediction,
         predictions.n_choices,
+        predictions.strata,
         if(isfinite(predictions.probability), predictions.probability, null) as probability,
         coalesce(
             predictions.status = 'ok'

@@ -18,6 +18,7 @@ from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.scorers.yes_no import YesNo
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -28,7 +29,7 @@ EXPLANATIONS = {
     "too narrow": 'the token " stop" after " don\'t"',
     "random": 'the token " the"',
 }
-SCORERS = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
+SCORERS = sorted(name for name in find_plugins("scorers") if isinstance(load_scorer(name), YesNo))
 """Those that answer yes or no, which a language model does."""
 
 

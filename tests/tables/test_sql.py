@@ -28,6 +28,7 @@ STEPS = {
     "rule_scores": "test_corpus_tokens test_document_tokens rule_scores",
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
+    "feature_cofirings": "cofiring_tokens",
     "example_index": (
         "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots silent_lots silent_slots "
         "example_index"
@@ -55,7 +56,7 @@ STEPS = {
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
 `feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
-since: `headline_scores`, `choice_scores`, and the place of a batch's features by draw."""
+since: `headline_scores`, `choice_scores`, `feature_cofirings`, and the place of a batch's features by draw."""
 
 
 @pytest.fixture
