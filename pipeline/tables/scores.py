@@ -142,4 +142,20 @@ SCORES = (
         "all",
         group="explain_and_score",
     ),
+    Table(
+        "scorer_agreements",
+        "One row per SAE and two scorers that judged the same explanations: how their scores correlate.",
+        (
+            SAE,
+            SCORER,
+            text("other_scorer", "the other one, later in the alphabet"),
+            count("n_explanations", "explanations that both judged, controls left out", "explanations"),
+            count("n_features", "features of these, of which the intervals are", "features"),
+            *bounded("pearson", "correlation of the two figures (that by which a scorer is read first)"),
+            *bounded("spearman", "the same of their ranks"),
+        ),
+        ("sae", "scorer", "other_scorer"),
+        "all",
+        group="explain_and_score",
+    ),
 )

@@ -158,6 +158,7 @@ STAGES: dict[str, Stage] = {
         Stage("scores"),
         Stage("score_details"),
         Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
+        Stage("scorer_agreements"),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""
