@@ -17,6 +17,7 @@ select
     ranked_scores.auroc_low,
     ranked_scores.auroc_high,
     ranked_scores.average_precision,
+    if(n_ranked > 0, n_ranked / (n_scored + n_unscored), null) as auroc_coverage,
     choice_scores.* exclude (explanation_id, scorer, role),
     case
         when not is_covered then format(
@@ -45,4 +46,3 @@ left join ranked_scores
     and ranked_scores.scorer = balanced_accuracies.scorer
     and ranked_scores.role = balanced_accuracies.role
     and ranked_scores.stratum = 'all'
-    and balanced_accuracies.is_covered

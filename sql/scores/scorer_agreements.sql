@@ -2,8 +2,8 @@
 -- Controls are left out. A scorer that judges features and no explanations (all of its rows hang on `empty`) goes
 -- beside each explanation of its feature. Noise in either score lowers a correlation.
 -- Pearson r by Fisher's z, tanh(atanh(r) -+ z sqrt(1 / (n - 3))); Spearman is Pearson of ranks, ties at their
--- mean, with (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000). n is the number of features, as several explanations
--- of one feature are not independent; null under 4.
+-- mean, with (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000). n is the number of features, as explanations of one
+-- feature are not independent; null under 4.
 with told as (
     select
         sae,

@@ -24,6 +24,7 @@ select
     auroc_low,
     auroc_high,
     average_precision,
+    auroc_coverage,
     null::double as correlation,
     accuracy,
     accuracy_low,

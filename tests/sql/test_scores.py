@@ -144,12 +144,30 @@ def test_fuzzing_rows_are_scored_apart_and_have_no_population():
     assert found["fuzzing", "sample", "accuracy", "activating"]["n"] == 8
 
 
-def test_a_probability_that_is_missing_once_leaves_no_ranking():
+def test_an_answer_without_a_probability_is_unscored_in_the_ranking_alone():
+    predictions, _ = drawn_answers(5, n=20)
+    for row in predictions:
+        row["example_id"] = None
+    whole = score(predictions)
+    assert whole["auroc_coverage"] == 1
+    for row in predictions[:3]:
+        row["probability"] = None
+    row, rest = score(predictions), score(predictions[3:])
+    assert row["auroc_coverage"] == 37 / 40 and row["coverage"] == 1
+    for figure in ("auroc", "auroc_low", "auroc_high", "average_precision"):
+        assert row[figure] == pytest.approx(rest[figure])
+    assert row["balanced_accuracy"] == whole["balanced_accuracy"]
+
+
+def test_too_few_probabilities_are_no_ranking():
     rows = answers(3, 1, 4, 0, probability=0.4)
     assert score(rows)["auroc"] == 0.5
-    rows[2]["probability"] = None
-    assert score(rows)["auroc"] is None
-    assert score(rows)["balanced_accuracy"] == 0.875
+    for row in rows[:2]:
+        row["probability"] = None
+    told = score(rows)
+    assert (told["auroc"], told["auroc_coverage"], told["balanced_accuracy"]) == (None, 0.75, 0.875)
+    none = score(answers(3, 1, 4, 0))
+    assert (none["auroc"], none["auroc_coverage"]) == (None, None)
 
 
 def choices(right, wrong, failed=0, n_choices=5):
