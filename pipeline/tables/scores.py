@@ -69,7 +69,7 @@ SCORES = (
             number("auroc_low", "lower end of its interval (DeLong, logit, design effect)"),
             number("auroc_high", "upper end"),
             number("average_precision", "likewise"),
-            number("auroc_coverage", "share of the questions with a probability; auroc is null under min_coverage"),
+            number("auroc_coverage", "share of questions with a probability; under min_coverage auroc is null"),
             number("correlation", "of predicted and true activations, for simulation"),
             *bounded("accuracy", "share of right choices, where a scorer chooses among several"),
             number("chance", "the accuracy of guessing: 1 / n_choices"),
