@@ -42,14 +42,13 @@ def most_cofiring(
     other = np.empty((n_features, n_most), np.int32)
     n_both = np.empty((n_features, n_most), np.int64)
     above = np.empty(n_most, np.float64)
-    count = np.zeros(n_features, np.int64)
+    count = np.zeros(n_features, np.int32)  # small, so that it stays in the cache
     met = np.empty(n_features, np.int32)
     for own in range(n_features):
         # 1. Count the features on the tokens of this one.
         n_met = 0
-        for i in range(starts[own], starts[own + 1]):
-            for place in range(token_starts[token[i]], token_starts[token[i] + 1]):
-                each = features[place]
+        for number in token[starts[own] : starts[own + 1]]:
+            for each in features[token_starts[number] : token_starts[number + 1]]:
                 if count[each] == 0:
                     met[n_met] = each
                     n_met += 1
