@@ -34,3 +34,6 @@ def summary(lake: "Lake") -> "Published":
     from pipeline.summary import write_summary
 
     return write_summary(lake)
+
+
+scorer_agreements = sql_asset("scorer_agreements")

@@ -55,6 +55,14 @@ EXAMPLES = (
                 "its place in each sampling, by which explainers take theirs; null unless train and activating",
             ),
             Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
+            Column(
+                "neighbour",
+                pa.int32(),
+                "the near neighbour of whose strongest windows it is, for the scorer `neighbours`; such a window "
+                "has no draw and no n_slots, unless it was drawn too",
+            ),
+            Column("neighbour_rank", pa.int32(), "1 is the nearest neighbour; null where there is none"),
+            Column("cosine", pa.float32(), "cosine of the decoder directions of feature and neighbour; or null"),
             DOC_ID,
             Column("token_ids", pa.list_(pa.int32()), "its tokens"),
             Column("activations", pa.list_(pa.float32()), "activation on each token; 0 where it does not fire"),

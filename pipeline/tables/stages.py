@@ -121,6 +121,12 @@ STAGES: dict[str, Stage] = {
         Stage("feature_routes"),
         Stage("selected_features", reads=("feature_stats",), given=("wanted_features",)),
         Stage("feature_neighbours", reads=("saes",)),
+        Stage(
+            "feature_cofirings",
+            reads=("activations",),
+            science=("heuristics.cofiring_features", "heuristics.cofiring_firings"),
+            queries=("cofiring_tokens",),
+        ),
         Stage("example_index"),
         Stage("examples", science=("scoring.n_questions",)),
         Stage("fuzzing_pairs"),
@@ -152,6 +158,7 @@ STAGES: dict[str, Stage] = {
         Stage("scores"),
         Stage("score_details"),
         Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
+        Stage("scorer_agreements"),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""

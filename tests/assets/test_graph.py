@@ -55,10 +55,11 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],
         "feature_neighbours": ["saes"],
+        "feature_cofirings": ["activations", "contexts"],
         "estimate": [
-            *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
-            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots"),
-            "tokens",
+            *("activations", "contexts", "documents", "example_index", "feature_cofirings", "feature_logits"),
+            *("feature_neighbours", "feature_routes", "feature_rules", "feature_stats", "feature_tokens"),
+            *("selected_features", "slots", "tokens"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
@@ -71,11 +72,13 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         ],
         "fuzzing_pairs": ["examples", "feature_stats"],
         "predictions": [
-            *("examples", "explanations", "feature_routes", "fuzzing_pairs", "selected_features", "tokens"),
+            *("examples", "explanations", "feature_cofirings", "feature_routes", "fuzzing_pairs"),
+            *("selected_features", "tokens"),
         ],
         "scores": JUDGED,
         "score_details": JUDGED,
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
+        "scorer_agreements": ["scores"],
     }
 
 

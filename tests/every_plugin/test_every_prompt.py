@@ -16,11 +16,12 @@ from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, score
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
-from pipeline.config import Config
+from pipeline.config import Config, ScoringConfig
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.write import load_explainer
 from pipeline.llm import Answer, Request
 from pipeline.plugins import find_plugin, find_plugins
+from pipeline.scorers.intruder import choice_request
 
 FOLDER = Path(__file__).parent / "prompts"
 SHARED = [Path(__file__).parents[2] / "pipeline" / place for place in ("scorers/yes_no", "explainers/notes")]
@@ -66,6 +67,8 @@ def rendered() -> Iterator[tuple[str, list[Request]]]:
             yield f"{name}_one", [score(name, QUESTIONS[:1])]
         if (plugin.path / MANY).is_file():
             yield f"{name}_many", [score(name, QUESTIONS, per_prompt=5)]
+    shown = [{"token_ids": each.token_ids, "marked": each.marked} for each in QUESTIONS]
+    yield "intruder", [choice_request(ScoringConfig(), "layers.1", {"feature": 7, "windows": shown}, VOCABULARY)]
     yield "detection_empty", [score("detection", QUESTIONS[:1], words="")]
 
 

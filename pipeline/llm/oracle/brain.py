@@ -1,8 +1,9 @@
 """What an oracle knows and how it errs: from a prompt's text to an answer's.
 
 To an explainer's prompt it answers with the feature whose windows it was shown, to a scorer's with what is true of
-each text. It judges by the best that it has: what it knows of the text, where the explanation names a feature;
-else what the explanation's quoted words say (`judges.literal`); else by the texts' likeness (`judges.alike`).
+each text; where a text is to be chosen that does not belong, with the one whose marks are not those of the others'
+feature. It judges by the best that it has: what it knows of the text, where the explanation names a feature; else
+what the explanation's quoted words say (`judges.literal`); else by the texts' likeness (`judges.alike`).
 """
 
 import json
@@ -10,10 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from pipeline.llm.oracle.judges import alike, chance, is_literal, literal
-from pipeline.llm.oracle.prompts import plain, read_question, shown_texts
+from pipeline.llm.oracle.prompts import plain, read_choice, read_question, shown_texts
 
 _NAMED = re.compile(r"\bfeature (\d+)\b")
 
@@ -47,6 +49,15 @@ class Truth:
     labels: Mapping[tuple[int, str], bool]
     shown: Mapping[str, frozenset[int]]
     words: Mapping[int, str]
+
+    @cached_property
+    def features_of(self) -> Mapping[str, frozenset[int]]:
+        """By text with marks as a prompt shows it, the features for which the marks are right."""
+        found: dict[str, set[int]] = {}
+        for (feature, text), label in self.labels.items():
+            if label:
+                found.setdefault(text, set()).add(feature)
+        return {text: frozenset(features) for text, features in found.items()}
 
 
 def truth_of(
@@ -95,6 +106,8 @@ class Oracle:
 
     def answer(self, prompt: str) -> str:
         """What it says to a prompt: the text of the chat's last message."""
+        if texts := read_choice(prompt):
+            return str(self._odd_one(texts) + 1)
         asked = read_question(prompt)
         if asked is None:
             return f"[EXPLANATION]: {self._explanation(shown_texts(prompt))}"
@@ -105,6 +118,22 @@ class Oracle:
             if chance(prompt, str(place + 1), "failure") < self.omission_rate
         }
         return asked.answer(said, left_out)
+
+    def _odd_one(self, texts: Sequence[str]) -> int:
+        """The place of the one text that is not the feature's of all others; without one, a place by hash.
+
+        It errs, and says another place, as often as it misses what is true of a feature.
+        """
+        of_texts = [self.truth.features_of.get(text, frozenset()) for text in texts]
+        features = Counter(feature for each in of_texts for feature in sorted(each))
+        guess = int(chance(*texts, "choice") * len(texts))
+        for feature, _ in features.most_common(1):
+            odd = [place for place, each in enumerate(of_texts) if feature not in each]
+            if len(odd) == 1:
+                others = [place for place in range(len(texts)) if place != odd[0]]
+                is_wrong = chance(*texts, "error") < self.rates(feature).false_negative
+                return others[guess % len(others)] if is_wrong else odd[0]
+        return guess
 
     def _explanation(self, windows: Iterable[str]) -> str:
         """What the feature is called for which most of the windows are shown."""
