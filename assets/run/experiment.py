@@ -23,6 +23,7 @@ from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
 from pipeline.tables import Table
+from pipeline.tables.versions import is_made
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -109,7 +110,7 @@ def materialise(config: Config, console: Console) -> bool:
 def missing_steps(config: Config) -> Iterator[Step]:
     """What is left to do, in the order of the data's way; asked step by step, as tables appear."""
     for job in JOBS:
-        tables = _tables_of(job)
+        tables = _tables_of(config, job)
         if job == "explain_and_score":
             names = tuple(table.name for table in tables)
             yield from (Step(job, key.partition, names) for key in _next_batches(config))
@@ -139,7 +140,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
 
-        tables = [table for table in _tables_of(job) if not table.is_always_made]
+        tables = [table for table in _tables_of(config, job) if not table.is_always_made]
         saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
         if saes:
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
@@ -159,9 +160,10 @@ def _next_batches(config: Config) -> list[BatchKey]:
     return [key for key in keys if key in unfinished]
 
 
-def _tables_of(job: str) -> list[Table]:
+def _tables_of(config: Config, job: str) -> list[Table]:
     """The tables that a job makes, in the order in which it makes them."""
-    return [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
+    tables = [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
+    return [table for table in tables if is_made(config, table.name)]
 
 
 def _is_there(config: Config, table: Table, key: str | None) -> bool:

@@ -18,7 +18,7 @@ from pipeline.llm.local.client import LocalClient
 from pipeline.make_table import read_rows
 from pipeline.models.load import load_tokenizer
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import inputs_of
 
 Row = dict[str, object]
 
@@ -40,7 +40,7 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
 
     Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
     """
-    lake.require(*STAGES["estimate"].inputs, sae=sae)
+    lake.require(*inputs_of(lake.config, "estimate"), sae=sae)
     askers = {name: _asker(lake, role_of(lake.config, name)) for name in ROLES}
     # As each run does first: the selection can have changed since the table was made.
     selected = select_features(lake, sae)

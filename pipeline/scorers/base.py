@@ -26,6 +26,9 @@ class Prediction(NamedTuple):
         status: As in the table.
         request_id: The request that it came from, or None.
         values: Predicted activations, for simulation; else None.
+        stratum: What kind of question it is, where no window says it; or None.
+        text: The text that was judged, where the scorer wrote it; else None.
+        decile: The train decile that its peak reaches; None where the feature does not fire in it.
     """
 
     explanation_id: str
@@ -39,6 +42,9 @@ class Prediction(NamedTuple):
     status: str
     request_id: str | None
     values: Sequence[float] | None = None
+    stratum: str | None = None
+    text: str | None = None
+    decile: int | None = None
 
 
 class Scorer(Protocol):

@@ -33,8 +33,15 @@ SCORES = (
             Column("marked", pa.list_(pa.int32()), "places that were marked, for fuzzing; else null"),
             Column("label", pa.bool_(), "the true answer"),
             Column("prediction", pa.bool_(), "the scorer's answer; null unless the status is `ok`"),
-            number("probability", "the scorer's probability of yes; for `embedding` the cosine that it ranks by"),
+            number(
+                "probability",
+                "the scorer's probability of yes, or of the right choice; or what else it ranks by: the cosine for "
+                "`embedding`, the text's peak activation for `generation`",
+            ),
             Column("values", pa.list_(pa.float64()), "predicted activations, for simulation; else null"),
+            text("stratum", "for `intervention` how the feature was changed: `kl 0.33`, `ablate`; else null"),
+            text("text", "the text that was judged, where the scorer wrote it (`generation`); else null"),
+            Column("decile", pa.int8(), "the train decile that its peak reaches; null where it does not fire"),
             STATUS,
             REQUEST_ID,
         ),

@@ -12,7 +12,7 @@ with joined as (
         predictions.role,
         predictions.question_id,
         coalesce(examples.doc_id, predictions.question_id) as document,
-        examples.kind,
+        coalesce(examples.kind, predictions.stratum) as kind,
         examples.decile,
         predictions.label,
         predictions.prediction,
