@@ -1,10 +1,10 @@
 -- One row per explanation, scorer, role, metric, stratum and weighting; n is what the value rests on: answered
 -- questions, test tokens for rule_exact, all slots for the population's coverage.
--- stratum: `all`; for metric accuracy (share of right answers) the kind of the example, or the decile of a
--- positive's peak; for auroc the kind of silent windows that positives are ranked against. weighting: `sample`, or
--- `population` (detection: all candidate slots of the role; rule_exact: every test token). Metric coverage: the
--- share of activating or silent slots in strata that have answers. A population figure of detection is null where
--- its interval spans more than max_interval.
+-- stratum: `all`; for metric accuracy (share of right answers; `all` where a scorer chooses) the kind of the
+-- example, or the decile of a positive's peak; for auroc the kind of silent windows that positives are ranked
+-- against. weighting: `sample`, or `population` (detection: all candidate slots of the role; rule_exact: every
+-- test token). Metric coverage: the share of activating or silent slots in strata that have answers. A population
+-- figure of detection is null where its interval spans more than max_interval.
 with figures as (
     -- max_interval holds for the population's figures of detection alone, which rest on its answers.
     select *, 'sample' as weighting, null::double as max_interval from sample_scores
@@ -67,7 +67,7 @@ strata as (
         rate_intervals.explanation_id,
         rate_intervals.scorer,
         rate_intervals.role,
-        rate_intervals.rate as stratum,
+        if(rate_intervals.rate = 'accuracy', 'all', rate_intervals.rate) as stratum,
         'sample' as weighting,
         'accuracy' as metric,
         if(sample_scores.is_covered, rate_intervals.value, null) as value,

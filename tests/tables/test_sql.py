@@ -42,17 +42,20 @@ STEPS = {
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
         "next_questions vocabulary"
     ),
-    "scores": "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact scores",
+    "scores": (
+        "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores rule_exact "
+        "scores"
+    ),
     "score_details": (
-        "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
-        "rule_exact score_details"
+        "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores "
+        "population_scores rule_exact score_details"
     ),
     "summary": "headline_scores question_answers answer_correlations summary",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
 `feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
-since: `headline_scores`, and the place of a batch's features by draw."""
+since: `headline_scores`, `choice_scores`, and the place of a batch's features by draw."""
 
 
 @pytest.fixture

@@ -119,5 +119,6 @@ def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
         probability=probabilities[str(row["own"])] if probabilities else None,
         status="unparsed" if status == "ok" and said is None else status,
         request_id=answer.request_id if answer is not None else None,
+        n_choices=len(CHOICES),
         stratum=row["stratum"],
     )

@@ -23,8 +23,10 @@ class Settings(BaseModel):
         min_length=1,
         description="Mean KL divergences, in nats, to which strengths are set (Paulo et al. 2024)",
     )
-    n_held_out: Annotated[int, Field(ge=2)] = Field(32, description="Train texts on which a strength is found")
-    prompt_tokens: Annotated[int, Field(ge=4)] = Field(32, description="Tokens of a text that is continued")
+    n_held_out: Annotated[int, Field(ge=2)] = Field(
+        128, description="Train texts, at most, on which a strength is found"
+    )
+    prompt_tokens: Annotated[int, Field(ge=4)] = Field(16, description="Tokens of a text that is continued")
     new_tokens: Annotated[int, Field(ge=1)] = Field(24, description="Tokens of a continuation")
     n_trials: Annotated[int, Field(ge=1)] = Field(
         8, description="Questions about an explanation for each target, and for ablation"
