@@ -24,7 +24,7 @@ from torch import Tensor
 from pipeline.config import Config
 from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError
-from pipeline.lake import Lake, Published
+from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.progress import progress
 from pipeline.sae import load_sparse_coder
@@ -41,6 +41,9 @@ from pipeline.tables import TABLES
 from pipeline.tables.versions import inputs_of
 
 TABLE = "steered_texts"
+
+_USUAL_STEPS = 9
+"""Strengths that are tried for three targets, as measured on the demo's SAE: by which the estimate counts."""
 
 Row = dict[str, Any]
 
@@ -76,17 +79,51 @@ def write_steered_texts(lake: Lake, sae: str, batch: int) -> Published:
     return Published(TABLE, published.path, published.n_rows, {"features_steered": len(missing), **figures})
 
 
-def steered_features(lake: Lake, sae: str, batch: int) -> list[int]:
+def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = None) -> list[int]:
     """The features of a batch that are steered, in the order of their draw.
 
     Those about which a scorer's model is asked, and those from which the other sets come.
     """
-    drawn = read_rows(lake, "batch_features", sae=sae, batch=batch).sort_by("place")
+    drawn = read_rows(lake, "batch_features", sae=sae, batch=batch, given=given).sort_by("place")
     features: list[int] = drawn["feature"].to_pylist()
     if lake.config.scoring.max_features is None:
         return features
     n_wanted: int = max(lake.config.scoring.max_features, _settings(lake.config).pool)
     return features[:n_wanted]
+
+
+def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
+    """Rows as a run would leave them, and the tokens that the subject model would read for those not there yet.
+
+    Their texts are those of prompts, which are as long. `selected` are the rows of `selected_features`. Raises
+    CorpusError as `write_steered_texts`.
+    """
+    settings = _settings(lake.config)
+    features = steered_features(lake, sae, batch, {"selected_features": selected})
+    target = lake.path(TABLE, sae=sae, batch=batch)
+    known = _rows_by_feature([target] if target.exists() else [])
+    held_out, continued = _prompt_rows(lake, sae)
+    token_bytes = lake.query("vocabulary")["bytes"].to_list()
+    texts = [_spelled(token_bytes, row["token_ids"][: settings.new_tokens]) for row in continued]
+    targets = sorted(settings.target_kls) if "steer" in settings.modes else []
+    ways: list[tuple[str, float | None]] = [("steer", target) for target in targets]
+    if "ablate" in settings.modes:
+        ways.append(("ablate", None))
+    rows = []
+    for feature in features:
+        stand_ins = [
+            {"sae": sae, "feature": feature, "mode": mode, "target_kl": target, "prompt_id": place, "status": "ok"}
+            | {"continuation": text, "unsteered": text}
+            for mode, target in ways
+            for place, text in enumerate(texts)
+        ]
+        rows += known.get(feature, stand_ins)
+    n_new = sum(feature not in known for feature in features)
+    # A prompt is read once for its divergence and once to be continued, with and without the change.
+    continuing = settings.n_prompts * (2 * settings.prompt_tokens + settings.new_tokens)
+    finding = _USUAL_STEPS * len(held_out) * settings.prompt_tokens if targets else 0
+    ablating = 2 * continuing if "ablate" in settings.modes else 0
+    return _table(rows), n_new * (finding + len(targets) * continuing + ablating)
 
 
 def check_steered_saes(config: Config) -> None:
@@ -181,8 +218,7 @@ class Steering:
             }
 
     def _text(self, token_ids: Tensor) -> str:
-        """What tokens spell; the bytes of a character that is cut off are left out."""
-        return b"".join(self._token_bytes[token_id] for token_id in token_ids.tolist()).decode("utf-8", "ignore")
+        return _spelled(self._token_bytes, token_ids.tolist())
 
 
 def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
@@ -191,13 +227,7 @@ def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
     coder = load_sparse_coder(own.source, own.format)
     place = resolve_hookpoint(config.subject, own.hookpoint, coder.reads, centred=own.centred)
     subject = load_steered(config.subject, config.device, coder, own.hookpoint, place)
-    texts = read_rows(lake, "steering_prompts", sae=sae).to_pylist()
-    held_out, continued = ([row for row in texts if row["role"] == role] for role in ("train", "test"))
-    if len(held_out) < 2 or len(continued) < settings.n_prompts:
-        raise CorpusError(
-            f"scoring.intervention: the corpus has {len(continued)} test documents with a context of "
-            f"{settings.prompt_tokens} tokens, but n_trials x set_size is {settings.n_prompts}; lower one of these"
-        )
+    held_out, continued = _prompt_rows(lake, sae)
     own_prompts = {}
     if "ablate" in settings.modes:
         rows = read_rows(lake, "ablation_prompts", sae=sae, batch=batch, bos_token_id=bos_prefix(lake)).to_pylist()
@@ -208,6 +238,19 @@ def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
     return Steering(subject, held_out_ids, _prompts(config, continued), own_prompts, config, token_bytes)
 
 
+def _prompt_rows(lake: Lake, sae: str) -> tuple[list[Row], list[Row]]:
+    """The texts on which strengths are found, and those that are continued."""
+    settings = _settings(lake.config)
+    rows = read_rows(lake, "steering_prompts", sae=sae).to_pylist()
+    held_out, continued = ([row for row in rows if row["role"] == role] for role in ("train", "test"))
+    if len(held_out) < 2 or len(continued) < settings.n_prompts:
+        raise CorpusError(
+            f"scoring.intervention: the corpus has {len(continued)} test documents with a context of "
+            f"{settings.prompt_tokens} tokens, but n_trials x set_size is {settings.n_prompts}; lower one of these"
+        )
+    return held_out, continued
+
+
 def _prompts(config: Config, rows: Sequence[Row]) -> Prompts:
     """Prompts with their draws: a number from 0 to 1 for each new token, by hash."""
     context_ids = [row["context_id"] for row in rows]
@@ -216,6 +259,11 @@ def _prompts(config: Config, rows: Sequence[Row]) -> Prompts:
     return Prompts(
         context_ids, torch.tensor([row["token_ids"] for row in rows]), torch.tensor(draws, dtype=torch.float64)
     )
+
+
+def _spelled(token_bytes: Sequence[bytes], token_ids: Sequence[int]) -> str:
+    """What tokens spell; the bytes of a character that is cut off are left out."""
+    return b"".join(token_bytes[token_id] for token_id in token_ids).decode("utf-8", "ignore")
 
 
 def _draw(*parts: int) -> float:

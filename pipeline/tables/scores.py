@@ -40,15 +40,19 @@ SCORES = (
             ),
             number(
                 "probability",
-                "the scorer's probability of yes, or of the right choice; or what else it ranks by: the cosine for "
-                "`embedding`, the text's peak activation for `generation`",
+                "the scorer's probability of yes, or of the right choice; or what else it ranks by: `embedding` the "
+                "cosine, `generation` the text's peak activation",
             ),
             Column("values", pa.list_(pa.float64()), "predicted activations, for simulation; else null"),
             Column("n_choices", pa.int32(), "among how many was chosen; null where the answer is yes or no"),
             text("stratum", "for `intervention` how the feature was changed: `kl 0.33`, `ablate`; else null"),
             text("text", "the text that was judged, where the scorer wrote it (`generation`); else null"),
             Column("decile", pa.int8(), "the train decile that its peak reaches; null where it does not fire"),
-            STATUS,
+            text(
+                "status",
+                f"{STATUS.meaning}; `repeated`: a text that its answer has twice; `no_input`: what it would be asked "
+                "about is not there",
+            ),
             REQUEST_ID,
         ),
         ("explanation_id", "scorer", "question_id"),
