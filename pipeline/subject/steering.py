@@ -69,7 +69,7 @@ class SteeredSubject:
     def logits(self, token_ids: Tensor, edit: Edit | None = None) -> Tensor:
         """Logits of every next token, float32 [n_texts, length, n_tokens], of int64 [n_texts, length]."""
         parts = []
-        for some in self._split(token_ids.to(self.device)):
+        for some in self.split(token_ids.to(self.device)):
             with self._edited(len(some), edit):
                 parts.append(self._model(input_ids=some, use_cache=False).logits.float())
         return torch.cat(parts)
@@ -108,7 +108,8 @@ class SteeredSubject:
         own = float(self._coder.decoder[feature].norm())
         return norm / own if own > 0 else None
 
-    def _split(self, token_ids: Tensor) -> Sequence[Tensor]:
+    def split(self, token_ids: Tensor) -> Sequence[Tensor]:
+        """Texts in parts, the logits of each of which fit into memory."""
         n_tokens = self._model.config.get_text_config().vocab_size
         return torch.split(token_ids, max(1, _LOGIT_BYTES // (4 * token_ids.shape[1] * n_tokens)))
 
@@ -187,14 +188,19 @@ class Divergence:
     def __init__(self, subject: SteeredSubject, token_ids: Tensor) -> None:
         self._subject = subject
         self.token_ids = token_ids
-        self._unchanged = subject.logits(token_ids)[:, 1:].log_softmax(dim=-1)
+        self._parts = [(some, self._log_probabilities(some)) for some in subject.split(token_ids)]
 
     @torch.inference_mode()
     def __call__(self, edit: Edit) -> float:
         """The divergence of an edit."""
-        changed = self._subject.logits(self.token_ids, edit)[:, 1:].log_softmax(dim=-1)
-        by_token = (changed.exp() * (changed - self._unchanged)).sum(dim=-1)  # [n_texts, length - 1]
-        return float(by_token.double().mean())
+        sums = []
+        for some, unchanged in self._parts:
+            changed = self._log_probabilities(some, edit)  # [n_some, length - 1, n_tokens]
+            sums.append(float((changed.exp() * (changed - unchanged)).sum(dim=-1).double().sum()))
+        return math.fsum(sums) / (self.token_ids.shape[0] * (self.token_ids.shape[1] - 1))
+
+    def _log_probabilities(self, token_ids: Tensor, edit: Edit | None = None) -> Tensor:
+        return self._subject.logits(token_ids, edit)[:, 1:].log_softmax(dim=-1)
 
 
 class Strength(NamedTuple):

@@ -40,7 +40,7 @@ SCORES = (
             ),
             number(
                 "probability",
-                "the scorer's probability of yes, or of the right choice; or what else it ranks by: `embedding` the "
+                "the scorer's probability of yes, or of the right choice; or what it ranks by: `embedding` the "
                 "cosine, `generation` the text's peak activation",
             ),
             Column("values", pa.list_(pa.float64()), "predicted activations, for simulation; else null"),
@@ -50,8 +50,8 @@ SCORES = (
             Column("decile", pa.int8(), "the train decile that its peak reaches; null where it does not fire"),
             text(
                 "status",
-                f"{STATUS.meaning}; `repeated`: a text that its answer has twice; `no_input`: what it would be asked "
-                "about is not there",
+                f"{STATUS.meaning}; `repeated`: a text twice in its answer; `no_input`: what is asked about is "
+                "not there",
             ),
             REQUEST_ID,
         ),

@@ -168,11 +168,7 @@ def test_the_same_draws_give_the_same_text_alone_and_among_others(steered):
 @pytest.mark.parametrize(
     ("name", "place", "says"),
     [
-        (
-            "layers.1.input_layernorm",
-            Hookpoint("layers.1.input_layernorm"),
-            "neither the residual stream nor what",
-        ),
+        ("layers.1.input_layernorm", Hookpoint("layers.1.input_layernorm"), "neither the residual stream nor"),
         ("resid_mid.1", Hookpoint("layers.1.post_attention_layernorm", "input"), "goes on past"),
         ("attn_in.1", Hookpoint("layers.1.self_attn", "input"), "neither the residual stream nor what"),
     ],

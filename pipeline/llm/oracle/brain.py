@@ -16,6 +16,7 @@ from pipeline.llm.oracle.judges import alike, chance, is_literal, literal
 from pipeline.llm.oracle.prompts import plain, read_question, shown_texts
 from pipeline.llm.oracle.writing import known_texts, read_choice, read_writing
 
+_QUOTED = re.compile(r'"([^"]+)"')
 _NAMED = re.compile(r"\bfeature (\d+)\b")
 
 
@@ -112,8 +113,8 @@ class Oracle:
             return to_write.answer(active, silent, rates)
         if to_choose := read_choice(prompt):
             feature, rates = self._rated(to_choose.explanation)
-            known_written = self.truth.written.get(feature, ()) if feature is not None else ()
-            return to_choose.answer(known_written, rates.false_negative)
+            about = self._told_by(to_choose.explanation) if feature is None else feature
+            return to_choose.answer(self.truth.written.get(about, frozenset()), rates.false_negative)
         asked = read_question(prompt)
         if asked is None:
             return f"[EXPLANATION]: {self._explanation(shown_texts(prompt))}"
@@ -137,6 +138,13 @@ class Oracle:
         named = _NAMED.search(explanation)
         feature = int(named[1]) if named else None
         return feature, self.rates(feature)
+
+    def _told_by(self, explanation: str) -> int:
+        """The feature whose tokens an explanation quotes most of; -1 where it quotes none of a known one's."""
+        quoted, words = set(_QUOTED.findall(explanation)), self.truth.words
+        shared = {feature: len(quoted.intersection(_QUOTED.findall(words[feature]))) for feature in words}
+        best = max(shared, key=lambda feature: shared[feature], default=-1)
+        return best if shared.get(best) else -1
 
     def _judge(self, explanation: str, texts: Sequence[str]) -> list[bool]:
         feature, rates = self._rated(explanation)

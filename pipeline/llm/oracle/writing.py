@@ -32,16 +32,19 @@ class ToWrite(NamedTuple):
         for is_active, rate in zip((True, False), reversed(error_rates), strict=True):
             for number in range(self.n):
                 errs = chance(self.explanation, str(is_active), str(number), "error") < rate
-                texts.append(self._text(is_active != errs, number + (0 if is_active else self.n), active, silent))
+                known = active if is_active != errs else silent
+                # What stands in the wrong list comes from the other end, so that no text is written twice.
+                texts.append(self._text(is_active != errs, number, is_active, known[::-1] if errs else known))
         return json.dumps({"active": texts[: self.n], "near_misses": texts[self.n :]})
 
-    def _text(self, is_active: bool, number: int, active: Sequence[str], silent: Sequence[str]) -> str:
-        known = active if is_active else silent
+    def _text(self, is_active: bool, number: int, is_first: bool, known: Sequence[str]) -> str:
+        """The text at a place of the first or the second list, among those known of its kind or made up."""
+        name = f"{'A' if is_first else 'N'}{number}:"
         if number < len(known):
-            return f"{number}: {known[number]}"
+            return f"{name} {known[number]}"
         words, _, befores = self.explanation.partition(" after ")
         quoted = [*_QUOTED.findall(befores)[:1], *_QUOTED.findall(words)[:1]] if is_active else []
-        return " ".join([f"{number}:", *quoted, "and so on"])
+        return " ".join([name, *quoted, "and so on"])
 
 
 class ToChoose(NamedTuple):
