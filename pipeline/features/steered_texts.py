@@ -95,7 +95,7 @@ def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = Non
 def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
     """Rows as a run would leave them, and the tokens that the subject model would read for those not there yet.
 
-    Their texts are those of prompts, which are as long. `selected` are the rows of `selected_features`. Raises
+    Their texts are those of prompts, which are about as long, each another one. `selected` are the rows of `selected_features`. Raises
     CorpusError as `write_steered_texts`.
     """
     settings = _settings(lake.config)
@@ -113,7 +113,7 @@ def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tup
     for feature in features:
         stand_ins = [
             {"sae": sae, "feature": feature, "mode": mode, "target_kl": target, "prompt_id": place, "status": "ok"}
-            | {"continuation": text, "unsteered": text}
+            | {"continuation": f"{text} {feature} {target}", "unsteered": text}
             for mode, target in ways
             for place, text in enumerate(texts)
         ]

@@ -290,7 +290,7 @@ def load_steered(
     """
     check_steering(subject, coder, name, place)
     found = pick_device(device)
-    return SteeredSubject(_load(subject, str(found)), subject.model, found, coder.to(found), place)
+    return SteeredSubject(load_causal(subject, device), subject.model, found, coder.to(found), place)
 
 
 def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place: Hookpoint) -> None:
@@ -308,6 +308,14 @@ def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place:
         raise SubjectError(f"{cannot}the residual stream goes on past '{place.module}', and stays as it is")
 
 
+def load_causal(subject: SubjectConfig, device: str) -> Any:
+    """A model with its LM head in its dtype on a device, loaded once per process.
+
+    Raises SubjectError if its files have none.
+    """
+    return _load(subject, str(pick_device(device)))
+
+
 @cache
 def _load(subject: SubjectConfig, device: str) -> Any:
     location, config = find_files(subject), load_subject_config(subject)
@@ -322,6 +330,6 @@ def _load(subject: SubjectConfig, device: str) -> Any:
     if report["missing_keys"]:
         raise SubjectError(
             f"the files of subject model '{subject.model}' have no '{sorted(report['missing_keys'])[0]}', and "
-            "without it the model writes nothing: its features cannot be steered"
+            "without it the model writes nothing"
         )
     return model.eval().to(device)

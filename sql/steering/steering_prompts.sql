@@ -1,6 +1,6 @@
 -- One row per text that the subject model reads with a feature raised: the first tokens of a context, each of
--- another document. By hash: of train documents those on which strengths are found, of test documents those that are
--- continued, so that no strength is set on what is judged.
+-- another document. By hash: of train documents those on which strengths are found, of test documents those that
+-- are continued, so that no strength is set on what is judged.
 with starts as (
     select doc_id, context_id, token_ids[1 : $scoring_intervention_prompt_tokens] as token_ids
     from contexts

@@ -58,8 +58,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_neighbours": ["saes"],
         "estimate": [
             *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
-            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots"),
-            "tokens",
+            *("feature_routes", "feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [

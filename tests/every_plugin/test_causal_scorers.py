@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 from tiny import ANIMAL, rows_of, stored
 
 from pipeline.estimate import estimate
@@ -14,7 +15,10 @@ from pipeline.features import steered_texts
 from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
+from pipeline.models.load import load_tokenizer
 from pipeline.scorers.write import write_predictions
+from pipeline.subject.steering import load_causal
+from pipeline.subject.surprise import Surprise
 
 SAE = "hand-set"
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
@@ -36,7 +40,7 @@ def opened(lake_of: Open, name: str, oracle: dict[str, float], **scoring: Any) -
     lake = lake_of(scoring={"scorers": [name], "oracle": oracle, **keys})
     if not lake.has("explanations", sae=SAE, batch=0):
         write_explanations(lake, SAE, 0)
-    if name == "intervention" and not lake.has("steered_texts", sae=SAE, batch=0):
+    if name != "generation" and not lake.has("steered_texts", sae=SAE, batch=0):
         write_steered_texts(lake, SAE, 0)
     return lake
 
@@ -145,6 +149,25 @@ def test_steered_texts_depend_on_their_feature_alone_and_go_on_after_a_kill(
     assert published.figures["features_steered"] == 2
     assert stored(lake, "steered_texts", sae=SAE, batch=0).equals(rows)
     assert write_steered_texts(lake, SAE, 0).figures["features_steered"] == 0
+
+
+def test_continuations_are_ranked_by_how_much_likelier_they_make_the_explanation(lake_of: Open) -> None:
+    lake = opened(lake_of, "intervention_surprisal", TRUE)
+    write_predictions(lake, SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    rows = stored(lake, "predictions", sae=SAE, batch=0)
+    assert set(rows["status"]) == {"ok"} and rows["request_id"].null_count() == rows.height
+    assert rows.filter("label").height == rows.filter(~pl.col("label")).height == 9 * 15 * 3
+    for row in rows_of(lake, "from scores where scorer = 'intervention_surprisal'"):
+        assert (row["auroc"] == 0.5) == (row["explainer"] == "empty") and row["coverage"] == 1
+    # The sums are those of the definition.
+    model = load_causal(lake.config.subject, "cpu")
+    surprise, tokenizer = Surprise(model, lake.config.subject), load_tokenizer(lake.config.subject)
+    before = ["one fox", "the stop of all that"]
+    for prefix, found in zip(before, surprise.log_probabilities(before, " red cat"), strict=True):
+        ids, n_own = tokenizer(prefix).input_ids + tokenizer(" red cat", add_special_tokens=False).input_ids, 2
+        said = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+        assert found == pytest.approx(float(said[-n_own:].sum()), abs=1e-4)
 
 
 def test_the_estimate_counts_requests_and_the_tokens_that_the_subject_reads(lake_of: Open) -> None:

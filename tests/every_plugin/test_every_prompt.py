@@ -16,6 +16,7 @@ from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, WORDS, score
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.windows import one_line
 from pipeline.config import Config
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.write import load_explainer
@@ -95,6 +96,8 @@ def as_text(requests: list[Request]) -> str:
 
 
 RENDERED = {name: as_text(requests) for name, requests in rendered()}
+PREFIX = find_plugin("scorers", "intervention_surprisal").path / "prefix.txt"
+RENDERED["intervention_surprisal"] = load_prompt(PREFIX).render(text=one_line("a {text}\nand more")) + "\n"
 
 
 @pytest.mark.parametrize("name", sorted(RENDERED))

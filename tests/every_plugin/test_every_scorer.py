@@ -17,10 +17,15 @@ from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.scorers.yes_no import YesNo
+from pipeline.tables.stages import STAGES
 
 SAE = "hand-set"
 ASKING = sorted(name for name in find_plugins("scorers") if isinstance(load_scorer(name), YesNo))
-RANKING = sorted(name for name in find_plugins("scorers") if load_scorer(name).role is None)
+RANKING = sorted(
+    name
+    for name, plugin in find_plugins("scorers").items()
+    if load_scorer(name).role is None and "steered_texts" not in STAGES["predictions"].tables_of(plugin)
+)
 """Scorers that ask a language model yes or no, and scorers that ask none and rank windows."""
 
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
