@@ -95,8 +95,8 @@ def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = Non
 def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
     """Rows as a run would leave them, and the tokens that the subject model would read for those not there yet.
 
-    Their texts are those of prompts, which are about as long, each another one. `selected` are the rows of `selected_features`. Raises
-    CorpusError as `write_steered_texts`.
+    Their texts are those of prompts, about as long, and each another one. `selected` are the rows of
+    `selected_features`. Raises CorpusError as `write_steered_texts`.
     """
     settings = _settings(lake.config)
     features = steered_features(lake, sae, batch, {"selected_features": selected})

@@ -151,8 +151,8 @@ def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> d
 def inputs_of(config: Config, table: str) -> tuple[str, ...]:
     """The tables that a table is made from in an experiment: of what plug-ins read, that of the config's alone."""
     stage = STAGES[table]
-    read: set[str] = set()
-    for name in (table, *(each for each in stage.rehearses if is_made(config, each))):
+    read = {*stage.reads, *tables_read(*stage.steps, given=stage.given)}
+    for name in [each for each in stage.rehearses if is_made(config, each)] or [table]:
         for part in parts_of(config, name):
             read.update(_inputs_of(config, STAGES[name], part))
     return tuple(name for name in STAGES if name in read - set(stage.rehearses))

@@ -166,7 +166,8 @@ def test_continuations_are_ranked_by_how_much_likelier_they_make_the_explanation
     before = ["one fox", "the stop of all that"]
     for prefix, found in zip(before, surprise.log_probabilities(before, " red cat"), strict=True):
         ids, n_own = tokenizer(prefix).input_ids + tokenizer(" red cat", add_special_tokens=False).input_ids, 2
-        said = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+        with torch.inference_mode():
+            said = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)[range(len(ids) - 1), ids[1:]]
         assert found == pytest.approx(float(said[-n_own:].sum()), abs=1e-4)
 
 
