@@ -27,5 +27,5 @@ drawn as (
 )
 select feature, prompt_id::int as prompt_id, context_id, token_ids
 from drawn
-where prompt_id < $scoring_intervention_n_prompts
+where prompt_id < $scoring_intervention_n_trials * $scoring_intervention_set_size
 order by feature, prompt_id

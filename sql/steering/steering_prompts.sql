@@ -24,5 +24,10 @@ drawn as (
 )
 select role, prompt_id::int as prompt_id, context_id, token_ids
 from drawn
-where prompt_id < if(role = 'train', $scoring_intervention_n_held_out, $scoring_intervention_n_prompts)
+where
+    prompt_id < if(
+        role = 'train',
+        $scoring_intervention_n_held_out,
+        $scoring_intervention_n_trials * $scoring_intervention_set_size
+    )
 order by role, prompt_id
