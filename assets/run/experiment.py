@@ -24,6 +24,7 @@ from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import ConfigError, LakeError
 from pipeline.tables import Table
+from pipeline.tables.versions import is_made
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -161,7 +162,7 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
 
     Of batches those with a selected feature, by priority; `most_batches` of each SAE.
     """
-    tables = _tables_of(job)
+    tables = _tables_of(config, job)
     if job != "explain_and_score":
         by = partitions(config, tables[0].unit)
         return list(by.get_partition_keys()) if by else [None]
@@ -174,15 +175,15 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
 def _missing(config: Config, job: str, key: str | None) -> tuple[str, ...]:
     """The tables of a job's partition that are not there yet; all of a batch that is unfinished."""
     if job != "explain_and_score":
-        tables = _tables_of(job)
+        tables = _tables_of(config, job)
         return tuple(table.name for table in tables if table.is_always_made or not _is_there(config, table, key))
     is_unfinished = key in {each.partition for each in unfinished_batches(config)}
-    return tuple(table.name for table in _tables_of(job)) if is_unfinished else ()
+    return tuple(table.name for table in _tables_of(config, job)) if is_unfinished else ()
 
 
 def _behind(config: Config) -> tuple[str, ...]:
     """The tables over all batches that are older than a batch that another worker has made."""
-    tables = [table for table in _tables_of(JOBS[-1]) if table.unit == "nothing"]
+    tables = [table for table in _tables_of(config, JOBS[-1]) if table.unit == "nothing"]
     lake = open_lake(config)
     scores = (path for sae in config.sae_names for path in lake.folder("scores", sae).rglob("*/*.parquet"))
     newest = max((path.stat().st_mtime_ns for path in scores), default=0)
@@ -208,7 +209,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
 
-        tables = [table for table in _tables_of(job) if not table.is_always_made]
+        tables = [table for table in _tables_of(config, job) if not table.is_always_made]
         saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
         if saes:
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
@@ -219,9 +220,10 @@ def _announce(config: Config, job: str, console: Console) -> None:
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
 
 
-def _tables_of(job: str) -> list[Table]:
+def _tables_of(config: Config, job: str) -> list[Table]:
     """The tables that a job makes, in the order in which it makes them."""
-    return [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
+    tables = [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
+    return [table for table in tables if is_made(config, table.name)]
 
 
 def _is_there(config: Config, table: Table, key: str | None) -> bool:

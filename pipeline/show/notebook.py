@@ -12,9 +12,9 @@ import duckdb
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
+from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, Lake, open_catalog
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer
@@ -95,9 +95,7 @@ def fires(config: Config, text: str) -> pl.DataFrame:
     """
     lake = Lake(config, open_sources(config))
     tokenizer = load_tokenizer(config.subject)
-    prefix = bos_prefix(lake)
-    own = tokenizer(text, add_special_tokens=False).input_ids
-    token_ids = [*prefix, *own][: config.corpus.context_length]
+    token_ids = text_tokens(lake, text, config.corpus.context_length)
     if len(token_ids) < 2:
         raise CorpusError("the text has fewer than two tokens, and nothing is told of a context's first one")
     subject = load_subject(config.subject, config.device)
