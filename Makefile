@@ -16,7 +16,7 @@ unexport TEXT Q FROM AS
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev sql fires bench clean-lake docs
+.PHONY: setup demo config run estimate test dev sql fires export bench clean-lake docs
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -47,6 +47,10 @@ sql: setup                          ## A SQL prompt on the lake; make sql Q="fro
 
 fires: setup                        ## What fires on a text: make fires TEXT="The cat sat on the mat."
 	@$(LATENTLAKE) fires $(CONFIG)
+
+export: setup                       ## What the lake knows, for another program: make export TO=neuronpedia [OUT=folder]
+	@$(LATENTLAKE) export "$(TO)" $(CONFIG) $(if $(OUT),--out "$(OUT)") $(if $(EXPLAINER),--explainer "$(EXPLAINER)") \
+	    $(foreach name,$(SAE),--sae "$(name)") $(if $(GRAPH),--graph "$(GRAPH)")
 
 bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)

@@ -1,7 +1,7 @@
 """`make sql`: a prompt on a lake's tables, which answers while the pipeline runs.
 
 A statement ends with a semicolon. `tables;` lists the tables, `quit;` leaves. With a statement on the
-command line it prints the answer and leaves. In place of a config it takes the folder of a lake: one that was sent.
+command line it prints the answer and leaves. In place of a config it takes a lake's folder: one that was sent.
 """
 
 import contextlib

@@ -69,6 +69,15 @@ class Lake(Files):
         text = sql_text(name)
         return connection.sql(text, params=self._parameters(text, values))
 
+    def copy(
+        self, connection: duckdb.DuckDBPyConnection, name: str | Path, target: Path, how: str, **values: Any
+    ) -> int:
+        """Write the rows of `<name>.sql` to a file as they come, as DuckDB's `copy` does; how many there were."""
+        text = sql_text(name)
+        statement = f"copy ({text}\n) to {_quoted(target)} ({how})"
+        (n_rows,) = connection.execute(statement, self._parameters(text, values)).fetchall()[0]
+        return int(n_rows)
+
     def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
         """The rows of `<name>.sql`, made after those that it reads, over the lake; small enough for memory."""
         with self.connect(sae, batch) as connection:
