@@ -19,8 +19,10 @@ _COMMANDS = {
     "fires": "which features fire on a text",
     "clean": "remove table versions that no view points at",
     "config": "write an experiment's file from an SAE's own files",
+    "report": "the figures of an experiment in one HTML file",
     "export": "write what the lake knows in the files of another program",
     "docs": "write the generated references of a checkout",
+    "cookbook": "write the cookbook of a checkout, with answers of a lake",
 }
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
@@ -125,11 +127,19 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.config import split_sources, write_config
 
             write_config(given.sources or split_sources(os.environ.get(FROM_VARIABLE, "")), given.name)
+        case "report":
+            from assets.run.experiment import make_report
+
+            return make_report(given.config)
         case "export":
             from pipeline.commands.export import write_export
 
             own = {"out": given.out, "explainer": given.explainer, "saes": given.sae, "graph": given.graph}
             write_export(given.config, given.to, **own)
+        case "cookbook":
+            from pipeline.commands.cookbook import write_cookbook
+
+            write_cookbook(given.config)
         case "docs":
             from pipeline.commands.docs import write_pages
 

@@ -8,6 +8,7 @@ from assets import cache, corpus, explain, features
 from assets.graph.checks import checks_of
 from assets.graph.declare import TableAsset
 from assets.graph.schedules import next_feature_batches
+from assets.share import REPORT_JOB, report_asset
 from pipeline.config import Config
 from pipeline.tables import Group
 
@@ -26,9 +27,9 @@ JOBS: tuple[Group, ...] = get_args(Group)
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
     return dg.Definitions(
-        assets=[asset.build(config, TABLE_ASSETS) for asset in TABLE_ASSETS.values()],
+        assets=[*(asset.build(config, TABLE_ASSETS) for asset in TABLE_ASSETS.values()), report_asset(config)],
         asset_checks=checks_of(config, TABLE_ASSETS),
-        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in JOBS],
+        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in (*JOBS, REPORT_JOB)],
         schedules=[next_feature_batches(config)],
         executor=dg.in_process_executor,
     )

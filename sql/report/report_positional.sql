@@ -2,7 +2,7 @@
 -- by it. The post's measure is the raw mutual information of firing and position, ours the corrected and
 -- normalised score.
 with thresholds as (
-    select unnest([0.01, 0.02, 0.05, 0.1, 0.2]) as threshold
+    select unnest([0.01, 0.02, 0.05, 0.1, 0.2]::double[]) as threshold
 ),
 measured as (
     select

@@ -23,7 +23,8 @@ paired as (
         and others.scorer > judged.scorer
 ),
 correlated as (
-    select sae, scorer, other_scorer, count(*) as n, corr(value, other_value) as correlation
+    -- Where one of the two is the same for all, there is none: the quotient is no number.
+    select sae, scorer, other_scorer, count(*) as n, nullif(corr(value, other_value), 'nan'::double) as correlation
     from paired
     group by sae, scorer, other_scorer
 )

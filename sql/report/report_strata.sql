@@ -23,21 +23,29 @@ averaged as (
         sqrt(var_samp(value) / count(*)) as error
     from by_feature
     group by sae, scorer, explainer, stratum
+),
+bounded as (
+    select
+        averaged.*,
+        averaged.mean - student_quantiles.t * averaged.error as low,
+        averaged.mean + student_quantiles.t * averaged.error as high
+    from averaged
+    left join student_quantiles using (n_features)
 )
 select
-    averaged.sae,
-    averaged.scorer,
-    averaged.explainer,
-    not list_contains($explaining_explainers::varchar[], averaged.explainer) as is_control,
-    averaged.stratum,
+    sae,
+    scorer,
+    explainer,
+    not list_contains($explaining_explainers::varchar[], explainer) as is_control,
+    stratum,
     coalesce(
-        try_cast(regexp_extract(averaged.stratum, '^decile ([0-9]+)$', 1) as int),
-        -list_position(['same_token', 'neighbour', 'random'], averaged.stratum)
+        try_cast(regexp_extract(stratum, '^decile ([0-9]+)$', 1) as int),
+        -list_position(['same_token', 'neighbour', 'random'], stratum)
     ) as place,
-    averaged.n_features,
-    averaged.mean,
-    greatest(0, averaged.mean - student_quantiles.t * averaged.error) as ci_low,
-    least(1, averaged.mean + student_quantiles.t * averaged.error) as ci_high
-from averaged
-left join student_quantiles using (n_features)
-order by averaged.sae, averaged.scorer, is_control, averaged.explainer, place
+    n_features,
+    mean,
+    -- greatest(0, null) is 0
+    if(low < 0, 0, low) as ci_low,
+    if(high > 1, 1, high) as ci_high
+from bounded
+order by sae, scorer, is_control, explainer, place
