@@ -184,7 +184,7 @@ def _neighbours(rows: pl.DataFrame, labels: Labels) -> "Figure":
     for (sae,), part, axes in panels:
         for name, own in _by(part, "explainer"):
             number, is_control = _number(name, labels), own["is_control"][0]
-            _line(axes, own, "rank", "share_right", number, labels.get(name, name), is_control)
+            _line(axes, own, "rank", "mean", number, labels.get(name, name), is_control)
         axes.set_xlabel("rank of the neighbour (1: nearest)")
         axes.set_ylabel("share of right answers")
         axes.set_ylim(-0.03, 1.03)
@@ -279,7 +279,8 @@ FIGURES = (
     FigureOf(
         "report_neighbours",
         "Telling a feature from its neighbours, by their distance",
-        "How often the scorer says no about a window of a neighbour in which that fires, by its rank of cosine.",
+        "How often the scorer says rightly that a feature is silent in a window of its neighbour, by the "
+        "neighbour's rank. Means over features with their intervals.",
         "the scorer neighbours has no answers here",
         _neighbours,
     ),

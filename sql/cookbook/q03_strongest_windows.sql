@@ -1,4 +1,4 @@
--- One row per explained feature: in which text does it fire most strongly?
+-- One row per explained feature: in which text does a feature fire most strongly?
 with strongest as (
     select sae, feature, peak, token_ids, activations
     from examples
@@ -14,7 +14,7 @@ placed as (
 select
     placed.sae,
     placed.feature,
-    round(placed.peak, 2) as peak,
+    round(placed.peak::double, 2) as peak,
     string_agg(
         if(placed.activation > 0.3 * placed.peak, '<<' || tokens.text || '>>', tokens.text), ''
         order by placed.position

@@ -1,5 +1,5 @@
--- One row per rule: which are too broad (recall without precision), which too narrow (the reverse)? On test
--- tokens.
+-- One row per rule: which rules are too broad (recall without precision), which too narrow (the reverse)? On
+-- test tokens.
 select
     rule_scores.sae,
     rule_scores.feature,

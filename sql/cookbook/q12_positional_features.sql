@@ -1,4 +1,5 @@
--- One row per feature: which depend on the position in the context, and how much of that is its first token?
+-- One row per feature: which features depend on the position in the context, and how much of that is its first
+-- token?
 select
     sae,
     feature,

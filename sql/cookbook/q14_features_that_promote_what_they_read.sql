@@ -1,4 +1,4 @@
--- One row per feature: which raise the logits of the tokens that they fire on?
+-- One row per feature: which features raise the logits of the tokens that they fire on?
 select
     feature_stats.sae,
     feature_stats.feature,

@@ -1,9 +1,9 @@
--- One row per pair of features: which write nearly the same direction, and does one rule tell both?
+-- One row per pair of features: which features write nearly the same direction, and does one rule tell both?
 select
     feature_neighbours.sae,
     feature_neighbours.feature,
     feature_neighbours.neighbour,
-    round(feature_neighbours.cosine, 3) as cosine,
+    round(feature_neighbours.cosine::double, 3) as cosine,
     rules.rule,
     other_rules.rule as rule_of_the_neighbour
 from feature_neighbours

@@ -1,46 +1,51 @@
--- One row per SAE, explainer and rank of a neighbour (1 is the nearest): how often the scorer neighbours says
--- no, as it should, about a window of that neighbour, with Wilson's interval over windows.
-with answered as (
+-- One row per SAE, explainer and rank of a neighbour (1 is the nearest): how often the scorer neighbours is right
+-- about windows of that neighbour, in which the feature is silent. The mean over features with Student's interval,
+-- null under 3 features.
+with by_feature as (
     select
-        predictions.sae,
-        explanations.explainer,
-        feature_neighbours.rank,
-        not predictions.prediction as is_right,
-        feature_neighbours.cosine
-    from predictions
-    join explanations using (explanation_id)
-    join examples on examples.example_id = predictions.example_id
-    join feature_neighbours
-        on feature_neighbours.sae = predictions.sae
-        and feature_neighbours.feature = predictions.feature
-        and feature_neighbours.neighbour = examples.feature
+        sae,
+        explainer,
+        regexp_extract(stratum, '^rank ([0-9]+)$', 1)::int as rank,
+        feature,
+        avg(value) as value
+    from score_details
     where
-        predictions.scorer = 'neighbours'
-        and predictions.role = 'test'
-        and not predictions.label
-        and predictions.status = 'ok'
+        scorer = 'neighbours'
+        and role = 'test'
+        and metric = 'accuracy'
+        and weighting = 'sample'
+        and regexp_matches(stratum, '^rank [0-9]+$')
+        and value is not null
+    group by sae, explainer, rank, feature
 ),
-rates as (
+averaged as (
     select
         sae,
         explainer,
         rank,
-        count(*) as n,
-        avg(is_right::int) as share_right,
-        avg(cosine) as mean_cosine,
-        power($scoring_z::double, 2) / count(*) as z2_n
-    from answered
+        count(*) as n_features,
+        avg(value) as mean,
+        sqrt(var_samp(value) / count(*)) as error
+    from by_feature
     group by sae, explainer, rank
+),
+bounded as (
+    select
+        averaged.*,
+        averaged.mean - student_quantiles.t * averaged.error as low,
+        averaged.mean + student_quantiles.t * averaged.error as high
+    from averaged
+    left join student_quantiles using (n_features)
 )
 select
     sae,
     explainer,
     not list_contains($explaining_explainers::varchar[], explainer) as is_control,
     rank,
-    mean_cosine,
-    n,
-    share_right,
-    (share_right + z2_n / 2 - sqrt(z2_n * (share_right * (1 - share_right) + z2_n / 4))) / (1 + z2_n) as ci_low,
-    (share_right + z2_n / 2 + sqrt(z2_n * (share_right * (1 - share_right) + z2_n / 4))) / (1 + z2_n) as ci_high
-from rates
+    n_features,
+    mean,
+    -- greatest(0, null) is 0
+    if(low < 0, 0, low) as ci_low,
+    if(high > 1, 1, high) as ci_high
+from bounded
 order by sae, is_control, explainer, rank

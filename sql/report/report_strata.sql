@@ -8,7 +8,7 @@ with by_feature as (
         role = 'test'
         and metric = 'accuracy'
         and weighting = 'sample'
-        and stratum <> 'activating'
+        and regexp_matches(stratum, '^(decile [0-9]+|same_token|neighbour|random)$')
         and value is not null
     group by sae, scorer, explainer, stratum, feature
 ),

@@ -76,6 +76,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "scores": JUDGED,
         "score_details": JUDGED,
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
+        "report": ["summary"],
     }
 
 

@@ -125,8 +125,8 @@ def test_hostile_text_is_shown_and_not_run(lake: Lake) -> None:
 
 ROWS = {
     "report_neighbours": [
-        {"sae": sae, "explainer": who, "is_control": who == "empty", "rank": rank, "mean_cosine": 0.5, "n": 9,
-         "share_right": 0.5, "ci_low": 0.2, "ci_high": 0.8}
+        {"sae": sae, "explainer": who, "is_control": who == "empty", "rank": rank, "mean": 0.5, "ci_low": 0.2,
+         "ci_high": 0.8}
         for sae in ("one", "two") for who in ("default", "empty") for rank in (1, 2, 3)
     ],
     "method_costs": [

@@ -46,6 +46,16 @@ def test_kinds_of_silent_windows_stand_left_of_the_deciles():
     }  # fmt: skip
 
 
+def test_answers_about_neighbours_are_by_rank_and_in_no_decile():
+    database = Database(explaining_explainers=["default"])
+    database.fill("student_quantiles", pa.table({"n_features": [3], "t": [4.3]}))
+    rows = [detail(feature, 0.5, f"rank {rank}", scorer="neighbours") for feature in range(3) for rank in (1, 10)]
+    database.fill("score_details", [*rows, detail(0, 0.5, "cosine 0.1 to 0.2", scorer="neighbours")])
+    found = database.rows("report_neighbours")
+    assert [(row["rank"], row["mean"], row["ci_low"]) for row in found] == [(1, 0.5, 0.5), (10, 0.5, 0.5)]
+    assert database.rows("report_strata") == []
+
+
 def score(number, scorer, value, explainer="default"):
     return {
         "explanation_id": f"{number}", "sae": SAE, "feature": number, "explainer": explainer, "scorer": scorer,
