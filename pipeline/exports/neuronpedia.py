@@ -14,18 +14,18 @@ from pipeline.errors import LakeError
 from pipeline.exports import Export, ExportedSae
 
 _TABLES = {
-    "features": (
+    "neuronpedia_features": (
         "modelId layer index sourceSetName creatorId maxActApprox frac_nonzero freq_hist_data_bar_heights "
         "freq_hist_data_bar_values logits_hist_data_bar_heights logits_hist_data_bar_values pos_str pos_values "
         "neg_str neg_values topkCosSimIndices topkCosSimValues hookName"
     ),
-    "activations": (
+    "neuronpedia_activations": (
         "id modelId layer index creatorId tokens values maxValue minValue maxValueTokenIndex binMin binMax "
         "binContains dataSource"
     ),
-    "explanations": "id modelId layer index authorId description typeName explanationModelName notes",
+    "neuronpedia_explanations": "id modelId layer index authorId description typeName explanationModelName notes",
 }
-"""The columns of its tables that a line has. The importer takes the names, as spelled, off the first line."""
+"""The columns that a line of each SQL file has. The importer takes the names, as spelled, off the first line."""
 CREATOR = "clkht01d40000jv08hvalcvly"
 """Whom its own converter of dashboards names as creator, unless its DEFAULT_CREATOR_ID says another."""
 
@@ -40,8 +40,8 @@ def write(export: Export) -> None:
         for batch, features in enumerate(export.feature_ranges(sae)):
             own = {"sae": sae.sae, "neuronpedia_creator": CREATOR, **features}
             for table in _TABLES:
-                file = f"{base}/{table}/batch-{batch}.jsonl.gz"
-                if not export.copy(f"neuronpedia_{table}", file, "format json, compression gzip", **own):
+                file = f"{base}/{_folder(table)}/batch-{batch}.jsonl.gz"
+                if not export.copy(table, file, "format json, compression gzip", **own):
                     (export.folder / file).unlink()  # it has no first line to read the columns off
             export.write_each("neuronpedia_uploads", **own)
     check(export)
@@ -49,18 +49,22 @@ def write(export: Export) -> None:
 
 def check(export: Export) -> None:
     """Read what was written, and hold it against the rules. Raises LakeError for the first that is broken."""
-    for table in (*_TABLES, "uploads"):
-        pattern = "uploads/*/*.json" if table == "uploads" else f"v1/*/*/{table}/*.jsonl.gz"
+    for table in (*_TABLES, "neuronpedia_uploads"):
+        pattern = f"v1/*/*/{_folder(table)}/*.jsonl.gz" if table in _TABLES else "uploads/*/*.json"
         files = [str(path) for path in sorted(export.folder.glob(pattern))]
         if not files:
             return  # nothing is explained yet, or nothing can be shown
         rows = export.connection.read_json(files)  # type: ignore[arg-type]
-        if table in _TABLES and rows.columns != _TABLES[table].split():
-            raise LakeError(f"lines of {table} have the keys {rows.columns}, not {_TABLES[table].split()}")
-        rows.create_view(f"written_{table}", replace=True)
+        if rows.columns != (keys := _TABLES.get(table, "modelId source features").split()):
+            raise LakeError(f"lines of {_folder(table)} have the keys {rows.columns}, not {keys}")
+        rows.create_view(f"written_{_folder(table)}", replace=True)
     broken = export.lake.select(export.connection, "neuronpedia_faults").limit(1).fetchall()
     for place, fault in broken:
         raise LakeError(f"what was to be exported breaks a rule of Neuronpedia's: {place}: {fault}")
+
+
+def _folder(table: str) -> str:
+    return table.removeprefix("neuronpedia_")
 
 
 def _lines(export: Export, sae: ExportedSae) -> dict[str, dict[str, Any]]:

@@ -214,8 +214,47 @@ print(graph.nodes[0].clerp, "|", feature.index, len(feature.examples_quantiles[0
 """
 
 
+owners = pytest.mark.skipif("LATENTLAKE_OWNERS_PYTHON" not in os.environ, reason="no Python with these is named")
+
+SEND = """
+import json, sys
+from pathlib import Path
+from neuronpedia.np_activation import Activation
+from neuronpedia.np_explanation import Explanation
+from neuronpedia.np_feature import Feature, Logit
+from neuronpedia.requests.feature_request import FeatureRequest
+
+def feature(row, *of):
+    texts = [(each["text"], each["methodName"], each["modelName"]) for each in row["explanations"]]
+    return Feature(
+        *of[:2], row["index"], row["density"],
+        *([Logit(**token) for token in row[end]] for end in ("topLogits", "bottomLogits")),
+        [Explanation(*of, row["index"], *text) for text in texts],
+        [Activation(*of, row["index"], **window) for window in row["activations"]],
+    )
+
+class Kept(FeatureRequest):
+    def send_request(self, method, uri, json):
+        return json
+
+body = json.loads(Path(sys.argv[1]).read_text())
+of = body["modelId"], body["source"]
+sent = Kept(api_key="none").upload_batch(*of, [feature(row, *of) for row in body["features"]])
+assert sent == body
+"""
+
+
 @pytest.mark.owners
-@pytest.mark.skipif("LATENTLAKE_OWNERS_PYTHON" not in os.environ, reason="no Python with circuit-tracer is named")
+@owners
+def test_neuronpedias_own_client_would_send_what_is_written(write: Write) -> None:
+    [upload] = write("neuronpedia").glob("uploads/*/*.json")
+    command = [os.environ["LATENTLAKE_OWNERS_PYTHON"], "-c", SEND, str(upload)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.owners
+@owners
 def test_circuit_tracers_own_models_and_server_read_the_files(write: Write, graph: Path, free_port: int) -> None:
     folder = write("circuit-tracer", graph=str(graph))
     command = [os.environ["LATENTLAKE_OWNERS_PYTHON"], "-c", READ, str(folder), str(free_port)]
