@@ -127,8 +127,8 @@ def finish(prepared: Path, folder: Path) -> Path:
         subject={"model": load_config(prepared / "tiny.yaml").subject.model},
         saes=[hand_set_entry(prepared / "sae")],
         corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
-        explaining={"provider": "oracle", "explainers": ["rule", "default"], "n_examples": 20, "controls": 8},
-        scoring={"provider": "oracle", "n_questions": 20},
+        explaining={"provider": "oracle", "explainers": ["rule", "default"], "n_examples": 10},
+        scoring={"provider": "oracle", "n_questions": 10},
     )
     with dg.DagsterInstance.ephemeral() as instance:
         materialise_all(load_config(path), instance)
