@@ -19,7 +19,10 @@ _COMMANDS = {
     "fires": "which features fire on a text",
     "clean": "remove table versions that no view points at",
     "config": "write an experiment's file from an SAE's own files",
+    "report": "the figures of an experiment in one HTML file",
+    "export": "write what the lake knows in the files of another program",
     "docs": "write the generated references of a checkout",
+    "cookbook": "write the cookbook of a checkout, with answers of a lake",
 }
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
@@ -66,6 +69,8 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, words in _COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
+        if name == "export":
+            command.add_argument("to", help="to which program: neuronpedia, parquet, …")
         if name not in {"demo", "docs", "config"}:
             default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
             command.add_argument("config", nargs="?", default=default, help=f"the experiment's file ({default})")
@@ -82,6 +87,11 @@ def command_line() -> argparse.ArgumentParser:
             command.add_argument("sources", nargs="*", metavar="FROM", help=words)
             given = os.environ.get(NAME_VARIABLE) or None
             command.add_argument("--name", default=given, help="of the experiment and its file in config/")
+        if name == "export":
+            command.add_argument("--out", help="the folder (exports/NAME in the lake)")
+            command.add_argument("--explainer", help="whose explanations (the first in the config)")
+            command.add_argument("--sae", action="append", default=[], help="one of the SAEs (all)")
+            command.add_argument("--graph", help="a file of an attribution graph, to label")
         if name == "fires":
             text = os.environ.get(TEXT_VARIABLE)
             command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
@@ -126,6 +136,19 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.config import split_sources, write_config
 
             write_config(given.sources or split_sources(os.environ.get(FROM_VARIABLE, "")), given.name)
+        case "report":
+            from assets.run.experiment import make_report
+
+            return make_report(given.config)
+        case "export":
+            from pipeline.commands.export import write_export
+
+            own = {"out": given.out, "explainer": given.explainer, "saes": given.sae, "graph": given.graph}
+            write_export(given.config, given.to, **own)
+        case "cookbook":
+            from pipeline.commands.cookbook import write_cookbook
+
+            write_cookbook(given.config)
         case "docs":
             from pipeline.commands.docs import write_pages
 

@@ -8,6 +8,7 @@ from assets import cache, corpus, explain, features
 from assets.graph.checks import checks_of
 from assets.graph.declare import TableAsset
 from assets.graph.schedules import next_feature_batches
+from assets.share import REPORT_JOB, report_asset
 from pipeline.config import Config
 from pipeline.tables import Group
 from pipeline.tables.versions import is_made
@@ -28,9 +29,9 @@ def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
     assets = {table: TABLE_ASSETS[table] for table in TABLE_ASSETS if is_made(config, table)}
     return dg.Definitions(
-        assets=[asset.build(config, assets) for asset in assets.values()],
+        assets=[*(asset.build(config, assets) for asset in assets.values()), report_asset(config)],
         asset_checks=checks_of(config, assets),
-        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in JOBS],
+        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in (*JOBS, REPORT_JOB)],
         schedules=[next_feature_batches(config)],
         executor=dg.in_process_executor,
     )

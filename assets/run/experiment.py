@@ -20,6 +20,7 @@ from assets.graph.declare import BatchKey, open_lake, partitions
 from assets.graph.schedules import unfinished_batches
 from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
+from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import ConfigError, LakeError
@@ -100,6 +101,23 @@ def list_partitions(path: str, job: str) -> None:
 def _check_job(job: str) -> None:
     if job not in JOBS:
         raise ConfigError(f"there is no job '{job}'; the jobs are {', '.join(JOBS)}")
+
+
+def make_report(path: str) -> int:
+    """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
+    console = Console()
+    config = load_config(path)
+    lake = open_lake(config)
+    lake.require("summary")
+    use_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        job = build_definitions(config).resolve_job_def(REPORT_JOB)
+        result = job.execute_in_process(instance=instance, run_config=_QUIET, raise_on_error=False)
+    if not result.success:
+        _print_failures(result)
+        return 1
+    console.print(f"report: {escape(str(lake.root / 'report' / 'report.html'))}", highlight=False, soft_wrap=True)
+    return 0
 
 
 def materialise(config: Config, console: Console, part: Part | None = None) -> bool:

@@ -311,6 +311,22 @@ class RowGroupWriter:
         self._pending, self._n_pending = [], 0
 
 
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """An empty folder that becomes `target` if the body succeeds, in place of what was there; else it is gone."""
+    temporary = target.parent / f".{target.name}.{os.getpid()}"
+    old = temporary.with_name(f"{temporary.name}.old")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if target.exists():
+            target.replace(old)
+        temporary.replace(target)
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def is_writable(folder: Path) -> bool:
     """Whether files can be made in a folder, or in its nearest parent that exists."""
     while not folder.exists():

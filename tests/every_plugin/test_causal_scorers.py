@@ -109,7 +109,8 @@ def test_who_knows_the_continuations_chooses_rightly_and_who_does_not_guesses(la
     ids = [row["explanation_id"] for row in scores if row["explainer"] == "empty"]
     guesses = predictions.filter(pl.col("explanation_id").is_in(ids))["prediction"]
     assert abs(guesses.mean() - 1 / 3) <= Z_999 * math.sqrt(2 / 9 / len(guesses))
-    assert {each for row in predictions["strata"] for each in row} == {"kl 0.3", "kl 2.0", "ablate"} and set(predictions["n_choices"]) == {3}
+    assert {each for row in predictions["strata"] for each in row} == {"kl 0.3", "kl 2.0", "ablate"}
+    assert set(predictions["n_choices"]) == {3}
     assert all(row["accuracy"] <= 0.2 for row in own(judge(lake_of, "intervention", NO)[1]))
 
 

@@ -13,7 +13,7 @@ FILES = sorted(sql_files())
 GIVEN = {
     *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model", "scorer"),
     *("first_feature", "end_feature", "asks_model", "n", "sampling", "n_shown", "n_silent"),
-    *("share", "fit_tokens", "fit_documents"),
+    *("share", "fit_tokens", "fit_documents", "explainer", "neuronpedia_creator", "layer", "folder"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 
