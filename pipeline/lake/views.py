@@ -160,6 +160,33 @@ def open_catalog(folder: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Give a database in memory the views of the lake in a folder, whose catalog is not held open.
+
+    A table that the catalog does not have, as the lake is of an earlier version, has no rows.
+    Raises LakeError if there is no lake yet.
+    """
+    path = folder / CATALOG_FILE
+    if not path.is_file():
+        raise LakeError(f"no lake at '{folder}': it has no {CATALOG_FILE}; 'make run' makes it")
+    connection.execute(f"attach {_quoted(path)} as lake (read_only)")
+    connection.execute("copy from database lake to memory (schema)")
+    connection.execute("detach lake")
+    _look_below(connection, folder)
+    known = {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}
+    for name in TABLES.keys() - known:
+        connection.register("no_rows", TABLES[name].schema.empty_table())
+        connection.execute(f"create table {name} as from no_rows")
+        connection.unregister("no_rows")
+
+
+def create_requests_view(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Let `llm_requests` on a connection be the requests of some of the ledger's files alone."""
+    files = f"[{', '.join(_quoted(path) for path in paths)}]"
+    select = _select_requests(TABLES["llm_requests"], files)
+    connection.execute(f"create or replace temp view llm_requests as {select}")
+
+
 def _look_below(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Let a connection and its cursors find paths below a lake's folder.
 
