@@ -1,6 +1,7 @@
 """`make explore`: the features of a lake in a browser, on http://localhost:3001."""
 
 import logging
+import secrets
 
 from rich.console import Console
 
@@ -19,7 +20,10 @@ def serve_explorer(path: str) -> None:
         from pipeline.explore.app import create_app
     except ModuleNotFoundError as error:
         raise LatentlakeError(f"the explorer needs '{error.name}': pip install 'latentlake[ui]'") from None
-    app = create_app(config)
-    Console().print(f"{config.name}: http://localhost:{PORT} (Ctrl-C ends it)", highlight=False)
+    token = secrets.token_urlsafe(16)
+    address = f"http://localhost:{PORT}"
+    Console().print(f"{config.name}: {address} (Ctrl-C ends it)", highlight=False)
+    Console().print(f"to rate explanations: {address}/readers?token={token}", highlight=False, soft_wrap=True)
+    app = create_app(config, token)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False, server_header=False)

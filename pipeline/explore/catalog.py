@@ -19,6 +19,7 @@ from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
 from pipeline.lake.views import copy_views, create_requests_view
 from pipeline.llm.ledger.answers import overlapping_files
+from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
 
 Row = dict[str, Any]
@@ -118,7 +119,8 @@ class Catalog:
             for table in tables_read(*INDEXES)
             for path in sorted((self.folder / table).glob("**/"))
         ]
-        return tuple((str(path), path.stat().st_mtime_ns) for path in (catalog, *folders) if path.exists())
+        paths = (catalog, self.folder / TABLES["ratings"].lines_folder, *folders)
+        return tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
 
     def _make_and_release(self, state: State) -> None:
         try:

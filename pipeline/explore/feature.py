@@ -90,7 +90,7 @@ def feature_page(
     largest = max((row["peak"] or 0.0 for row in rows), default=0.0)
 
     def show(row: Row) -> Window:
-        return _shade(row, vocabulary, largest, answers.get(row["example_id"], ()))
+        return shade(row, vocabulary, largest, answers.get(row["example_id"], ()))
 
     scorers = sorted({score["scorer"] for each in judged for score in each["scores"]})
     controls: dict[str, list[Row]] = {}
@@ -133,7 +133,8 @@ def _answers(reader: Reader, own: dict[str, Any], chosen: Row) -> dict[str, list
     return found
 
 
-def _shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[Answer]) -> Window:
+def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[Answer] = ()) -> Window:
+    """A window with its tokens shaded by activation, `largest` the darkest."""
     pieces = []
     for spelled, places in vocabulary.characters(row["token_ids"]):
         activation = max(row["activations"][place] for place in places)

@@ -62,7 +62,7 @@ class Database:
             **{"feature": 0, "words": [], "token": None, "route": None, "explainer": None, "least_score": None},
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
             **{"sort": "explained", "page_rows": 50, "first_row": 0, "strongest": 12, "of_a_decile": 3},
-            **{"explanation_id": None},
+            **{"explanation_id": None, "rater": None, "features": []},
         }
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.

@@ -16,7 +16,7 @@ GIVEN = {
     *("fit_tokens", "fit_documents"),
     *("feature", "words", "token", "route", "explainer", "least_score", "most_score", "least_density"),
     *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile"),
-    *("explanation_id",),
+    *("explanation_id", "rater", "features"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 
