@@ -1,7 +1,7 @@
 """A reader's own text: which features fire on which of its tokens.
 
-The subject model is loaded when the first text is handed in, in a thread of its own; until then the page says so and
-loads itself again. A text is cut at the context length, and texts are read one after the other.
+The subject model is loaded when the first text is handed in, in a thread of its own; until then the page says so
+and loads itself again. A text is cut at the context length, and texts are read one after the other.
 """
 
 import threading

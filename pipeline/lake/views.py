@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import LakeError
-from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Files
+from pipeline.lake.files import SCHEMA_FILE, Files
 from pipeline.tables import TABLES, Table
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
 
@@ -139,7 +139,7 @@ class Lake(Files):
 
     def _lines(self, table: Table) -> Path:
         """The files of a table's lines, as a glob; an empty one is there, as a view of no file is an error."""
-        folder = self.path(table.name)
+        folder = self.root / table.lines_folder
         empty = folder / "empty.jsonl"
         if not empty.exists():
             with self.writing(empty) as temporary:
