@@ -1,8 +1,8 @@
 """A lake of any size whose every table is filled, made by SQL in a minute: what the explorer's pages are tried on.
 
 Its figures mean nothing; its sizes, files and row groups are those of a real one. Every feature has an explanation
-by rule and by keywords, one in eight has one by a model too, with windows, answers and requests. Token 7 is ' t7';
-`hostile` replaces the texts of the first tokens and stands in every explanation.
+by rule and by keywords, one in `one_in` has one by a model too, with windows, answers and requests. Token 7 is
+' t7'; `hostile` replaces the texts of the first tokens and stands in every explanation.
 """
 
 import json
@@ -28,7 +28,7 @@ _MACROS = """
     create macro draw(a, b, n) as (hash(a * 1000003 + b) % n)::int;
     create macro share(a, b) as (hash(a * 1000003 + b) % 100000) / 100000.0;
     create macro spelled(token) as coalesce(getvariable('hostile')[token + 1], ' t' || token);
-    create macro is_asked(feature) as feature % 8 = 0;
+    create macro is_asked(feature) as feature % getvariable('one_in') = 0;
 """
 
 _OF_SAE = {
@@ -94,13 +94,14 @@ _OF_SAE = {
         where is_asked(feature)
     """,
     "feature_neighbours": """
-        select $sae as sae, feature, (feature + rank * 17) % $n_features as neighbour, rank, 0.9 - rank / 20 as cosine
+        select $sae as sae, feature, (feature + rank * 17) % $n_features as neighbour, rank,
+            0.9 - rank / 20 as cosine
         from range($n_features) as features (feature), range(1, 11) as ranks (rank)
         order by feature, rank
     """,
     "scrambled_contexts": """
-        select $sae as sae, feature, place as token_id, place, 'corpus' as fillers, 10 as n_contexts, 9 as n_active,
-            5.0 as mean_activation, 100 as n_fillers, 1 as n_fillers_active, 0.9 as fire_share
+        select $sae as sae, feature, place as token_id, place, 'corpus' as fillers, 10 as n_contexts,
+            9 as n_active, 5.0 as mean_activation, 100 as n_fillers, 1 as n_fillers_active, 0.9 as fire_share
         from range(least($n_features, 1000)) as features (feature), range(3) as places (place)
         order by feature
     """,
@@ -166,7 +167,8 @@ _OF_SCORER = """
     select md5($sae || feature || '-' || explainer) as explanation_id, $sae as sae, feature, $part as scorer,
         'test' as role, md5($part || explainer || feature || '-' || slot) as question_id,
         md5($sae || feature || '-' || slot) as example_id, slot < 40 as label,
-        if(slot = 41, null, (share(feature, slot) > 0.3) = (slot < 40)) as prediction, share(feature, slot) as probability,
+        if(slot = 41, null, (share(feature, slot) > 0.3) = (slot < 40)) as prediction,
+        share(feature, slot) as probability,
         if(slot = 41, 'unparsed', 'ok') as status, null as request_id
     from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
         range(1, 80, 2) as slots (slot)
@@ -177,7 +179,8 @@ _OF_SCORER = """
 _FIRINGS = """
     select $sae as sae, feature, token_index, max(activation) as activation
     from (
-        select feature, draw(feature, firing, $n_contexts) * 256 + 1 + draw(feature, firing + 7, 255) as token_index,
+        select feature,
+            draw(feature, firing, $n_contexts) * 256 + 1 + draw(feature, firing + 7, 255) as token_index,
             (1 + draw(feature, firing, 60))::float as activation
         from range($first, $end) as features (feature), range(200) as firings (firing)
         union all
@@ -191,7 +194,9 @@ _FIRINGS = """
 """
 
 
-def make_lake(config: Config, hostile: Sequence[str] = (), n_contexts: int = 2000, n_tokens: int = 50_000) -> Lake:
+def make_lake(
+    config: Config, hostile: Sequence[str] = (), n_contexts: int = 2000, n_tokens: int = 50_000, one_in: int = 8
+) -> Lake:
     """Fill every table of a lake.
 
     Args:
@@ -199,15 +204,18 @@ def make_lake(config: Config, hostile: Sequence[str] = (), n_contexts: int = 200
         hostile: Texts of the first tokens, all of which stand in each explanation too.
         n_contexts: Contexts of the corpus.
         n_tokens: Tokens of the vocabulary.
+        one_in: One in so many features is explained by a model, and has windows, answers and requests.
     """
     lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
     n_features = config.saes[0].n_features
     with duckdb.connect() as connection:
         connection.execute("set enable_progress_bar = false")
         connection.execute("set variable hostile = $texts::varchar[]", {"texts": list(hostile)})
+        connection.execute("set variable one_in = $one_in", {"one_in": one_in})
         connection.execute(_MACROS)
         values = {
             "sae": SAE, "n_features": n_features, "n_tokens": n_tokens, "n_contexts": n_contexts, "batch": BATCH,
+            "one_in": one_in,
             "hostile": " ".join(hostile), "explainers": list(config.explaining.explainers),
             "scorers": list(config.scoring.scorers),
         }
@@ -250,7 +258,8 @@ def _write_batch(lake: Lake, connection: duckdb.DuckDBPyConnection, values: dict
         _write(lake, name, _rows(connection, text, values), sae=SAE, batch=batch)
     for part in lake.parts("explanations"):
         text = _OF_CONTROLS if part == CONTROLS else _OF_EXPLAINER
-        _write(lake, "explanations", _rows(connection, text, values | {"part": part}), sae=SAE, batch=batch, part=part)
+        rows = _rows(connection, text, values | {"part": part})
+        _write(lake, "explanations", rows, sae=SAE, batch=batch, part=part)
     for part in lake.parts("predictions"):
         rows = _rows(connection, _OF_SCORER, values | {"part": part})
         _write(lake, "predictions", rows, sae=SAE, batch=batch, part=part)
@@ -259,16 +268,18 @@ def _write_batch(lake: Lake, connection: duckdb.DuckDBPyConnection, values: dict
     folder = lake.path("activations", sae=SAE)
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(_whole("activations", firings), folder / f"{batch:05d}.parquet")
-    _write_requests(lake, values["first"], values["end"])
+    _write_requests(lake, values["first"], values["end"], values["one_in"])
 
 
-def _write_requests(lake: Lake, first: int, end: int) -> None:
+def _write_requests(lake: Lake, first: int, end: int, one_in: int) -> None:
     """Three requests about each feature that a model is asked about."""
     folder = lake.root / LEDGER_FOLDER / "predictions" / SAE
     folder.mkdir(parents=True, exist_ok=True)
-    messages = [{"role": "system", "content": "Does it fire?\n" * 40}, {"role": "user", "content": "A window.\n" * 40}]
+    messages = [
+        {"role": "system", "content": "Does it fire?\n" * 40}, {"role": "user", "content": "A window.\n" * 40}
+    ]
     with (folder / f"{first}-{end - 1}.jsonl").open("w", encoding="utf-8") as file:
-        for feature in range(first, end, 8):
+        for feature in range(-(-first // one_in) * one_in, end, one_in):
             for number, purpose in enumerate(("explain", "detection", "detection")):
                 record = {
                     "request_id": f"{feature}-{number}", "purpose": purpose, "sae": SAE, "feature": feature,
@@ -297,8 +308,9 @@ def _rows(connection: duckdb.DuckDBPyConnection, text: str, values: dict[str, An
 
 def _whole(table: str, rows: pa.Table) -> pa.Table:
     """Rows with all the columns of a table; what they lack is null."""
+    names = set(rows.schema.names)
     columns = [
-        rows[field.name].cast(field.type) if field.name in rows.schema.names else pa.nulls(rows.num_rows, field.type)
+        rows[field.name].cast(field.type) if field.name in names else pa.nulls(rows.num_rows, field.type)
         for field in TABLES[table].schema
     ]
     return pa.table(columns, schema=TABLES[table].schema)

@@ -83,7 +83,7 @@ class Search:
         """The parameters of `found_features.sql`."""
         return {
             "words": self.words.lower().split()[:_MOST_WORDS],
-            "token": self.token.strip().lower() or None,
+            "token": self.token.strip(" ").lower() or None,
             "sae": self.sae or None,
             "route": self.route or None,
             "explainer": self.explainer or None,

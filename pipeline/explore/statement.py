@@ -19,7 +19,7 @@ MOST_CHARACTERS = 20_000
 _COLUMNS, _CELL_CHARACTERS = 60, 300
 _MEMORY_BYTES = 3 << 30
 _AT_ONCE = threading.BoundedSemaphore(2)
-_SCRIPT = Path(__file__).with_name("statement_process.py")
+SCRIPT = Path(__file__).with_name("statement_process.py")
 
 EXAMPLES = (
     "densest_features",
@@ -56,7 +56,7 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
     try:
         done = subprocess.run(
             # -I: neither the working directory nor the environment says what is imported.
-            [sys.executable, "-I", str(_SCRIPT)],
+            [sys.executable, "-I", str(SCRIPT)],
             input=json.dumps({
                 "statement": statement,
                 "n_rows": ROWS,

@@ -35,7 +35,8 @@ PAGES = (
 
 
 def rows_of_list(page: str) -> list[int]:
-    return [int(number) for number in re.findall(rf'<th scope="row" class="n"><a href="/features/{SAE}/(\d+)">', page)]
+    found = re.findall(rf'<th scope="row" class="n"><a href="/features/{SAE}/(\d+)">', page)
+    return [int(number) for number in found]
 
 
 @pytest.mark.parametrize("address", PAGES)
