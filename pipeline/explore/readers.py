@@ -50,7 +50,8 @@ def next_page(reader: Reader, vocabulary: Vocabulary, rater: str) -> dict[str, A
     item = reader.row("next_to_rate", rater=rater)
     if item is None:
         return {"item": None}
-    rows = reader.rows("shown_windows", sae=item["sae"], feature=item["feature"])
+    own = {"sae": item["sae"], "feature": item["feature"]}
+    rows = reader.rows("shown_windows", **own) or reader.rows("indexed_windows", **own, strongest=0, of_a_decile=4)
     largest = max((row["peak"] or 0.0 for row in rows), default=0.0)
     return {
         "item": item,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.explore.statement_process import LATE
 from pipeline.tables.sql import sql_text
 
 SECONDS = 10
@@ -18,6 +19,8 @@ ROWS = 500
 MOST_CHARACTERS = 20_000
 _COLUMNS, _CELL_CHARACTERS = 60, 300
 _MEMORY_BYTES = 3 << 30
+_START_SECONDS = 30
+"""So long the process may take to start, on a busy machine."""
 _AT_ONCE = threading.BoundedSemaphore(2)
 SCRIPT = Path(__file__).with_name("statement_process.py")
 
@@ -52,7 +55,7 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
         return Result(error=f"a statement has at most {MOST_CHARACTERS:,} characters")
     if not _AT_ONCE.acquire(timeout=1):
         return Result(error="two statements are running already; try again in a moment")
-    began = time.monotonic()
+    began, late = time.monotonic(), f"stopped: it was not done after {seconds:g} seconds"
     try:
         done = subprocess.run(
             # -I: neither the working directory nor the environment says what is imported.
@@ -63,19 +66,21 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
                 "n_columns": _COLUMNS,
                 "n_characters": _CELL_CHARACTERS,
                 "memory_bytes": _MEMORY_BYTES,
-                "cpu_seconds": int(4 * seconds) + 1,
+                "seconds": seconds,
             }),
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=seconds + _START_SECONDS,
             cwd=folder,
             env={},
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Result(error=f"stopped: it was not done after {seconds:g} seconds")
+        return Result(error=late)
     finally:
         _AT_ONCE.release()
+    if done.returncode == LATE:
+        return Result(error=late)
     if done.returncode != 0:
         return Result(error="it ended without an answer: it needed more memory or time than a statement may use")
     return Result(**json.loads(done.stdout), seconds=time.monotonic() - began)

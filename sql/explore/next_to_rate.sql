@@ -1,5 +1,5 @@
--- One row: the explanation that reader $rater is shown next, controls with words among them. All readers go through
--- them in one order, by hash, so that what two have rated overlaps.
+-- One row: the explanation that reader $rater is shown next, controls with words among them. All readers go
+-- through them in one order, by hash, so that what two have rated overlaps.
 select explanation_id, sae, feature, explanation
 from explanations
 anti join (select explanation_id from ratings where rater = $rater) using (explanation_id)

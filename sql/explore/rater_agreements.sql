@@ -1,20 +1,21 @@
 -- One row per pair of readers: how often two that have rated the same explanations say the same, and Cohen's kappa
--- with the interval of its large-sample error (Cohen 1960): kappa = (p - c) / (1 - c), p the share of equal verdicts
--- and c that expected of two who say so each as often as they do; error^2 = p (1 - p) / (n (1 - c)^2). Null under 10.
+-- with the interval of its large-sample error (Cohen 1960):
+--   kappa = (p - c) / (1 - c),  error^2 = p (1 - p) / (n (1 - c)^2),
+-- p the share of equal verdicts, c that expected of two who say each as often as they do. Null under 10.
 with last_ratings as (
     select explanation_id, rater, arg_max(verdict, rated_at) as verdict
     from ratings
     group by explanation_id, rater
 ),
+other_ratings as (
+    select explanation_id, rater as other_rater, verdict as other_verdict
+    from last_ratings
+),
 pairs as (
-    select
-        one.rater as rater,
-        other.rater as other_rater,
-        one.verdict as verdict,
-        other.verdict as other_verdict
-    from last_ratings as one
-    join last_ratings as other
-        on other.explanation_id = one.explanation_id and other.rater > one.rater
+    select rater, other_rater, verdict, other_verdict
+    from last_ratings
+    join other_ratings using (explanation_id)
+    where other_rater > rater
 ),
 counted as (
     select rater, other_rater, count(*) as n, avg((verdict = other_verdict)::int) as agreed

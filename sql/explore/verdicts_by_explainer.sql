@@ -1,5 +1,5 @@
--- One row per explainer, controls among them, and verdict: how many judgements of its explanations say so, the last
--- of each reader.
+-- One row per explainer, controls among them, and verdict: how many judgements of its explanations say so, the
+-- last of each reader.
 with last_ratings as (
     select explanation_id, rater, arg_max(verdict, rated_at) as verdict
     from ratings

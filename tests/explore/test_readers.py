@@ -37,8 +37,8 @@ def ratings(config: Config) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def given(explanation_id: str, **changes: str) -> dict[str, str]:
-    return {"rater": "Ada", "verdict": "too_broad", "explanation_id": explanation_id} | changes
+def given(shown_id: str, **changes: str) -> dict[str, str]:
+    return {"rater": "Ada", "verdict": "too_broad", "explanation_id": shown_id} | changes
 
 
 def test_a_rating_is_one_line_and_the_next_explanation_comes(config: Config) -> None:
@@ -60,7 +60,7 @@ def test_a_reader_is_not_told_who_explained_what(config: Config) -> None:
     main = page[page.index("<main") :]
     for word in ("keywords", "rule", "default", "other_feature", "empty", "/features/", "0."):
         assert word not in re.sub(r'data-value="[^"]*"', "", main.replace("&#39;", "'"))
-    assert "It fires here" in page and "It is silent here" in page
+    assert "It fires here" in page and 'data-value="' in page
 
 
 @pytest.mark.parametrize(

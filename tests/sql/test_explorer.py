@@ -7,10 +7,10 @@ from .rows import SAE, Database
 FEATURES = range(4)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database():
     """Four features: 0 has an explanation by a model and a rule, 1 a rule, 2 none; 3 never fires."""
-    found = Database()
+    found = Database(scorer=None)
     found.fill("feature_stats", [
         {
             "sae": SAE, "feature": feature, "n_active": 0 if feature == 3 else 10,
