@@ -99,12 +99,8 @@ class Catalog:
             with self._making:
                 if self._database is None:
                     self._make(self._look())
-        elif time.monotonic() - self._looked > _LOOK_SECONDS and self._making.acquire(blocking=False):
-            state = self._look()
-            if state == self._state:
-                self._making.release()
-            else:
-                threading.Thread(target=self._make_and_release, args=(state,), daemon=True).start()
+        elif time.monotonic() - self._looked > _LOOK_SECONDS and (state := self._look()) != self._state:
+            threading.Thread(target=self._make_beside, args=(state,), daemon=True).start()
         assert self._database is not None
         return self._database
 
@@ -122,13 +118,15 @@ class Catalog:
         paths = (catalog, self.folder / TABLES["ratings"].lines_folder, *folders)
         return tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
 
-    def _make_and_release(self, state: State) -> None:
-        try:
-            self._make(state)
-        except (duckdb.Error, OSError):
-            self._state = ()  # a file went while it was read: the next page tries again
-        finally:
-            self._making.release()
+    def _make_beside(self, state: State) -> None:
+        """Make the database while pages are answered from the old one; one at a time."""
+        if self._making.acquire(blocking=False):
+            try:
+                self._make(state)
+            except (duckdb.Error, OSError):
+                self._state = ()  # a file went while it was read: the next page tries again
+            finally:
+                self._making.release()
 
     def _make(self, state: State) -> None:
         database = duckdb.connect(config={"memory_limit": self.config.machine.memory_limit})

@@ -42,12 +42,16 @@ def main() -> None:
     clock = threading.Timer(request["seconds"], os._exit, [LATE])
     clock.daemon = True
     clock.start()
+    json.dump(answered(request), sys.stdout)
+
+
+def answered(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request, or what is wrong with it, on the lake in the working directory."""
     try:
-        answer = _answer(request)
+        return _answer(request)
     except (_RefusedError, duckdb.Error, MemoryError) as error:
         words = str(error) or "it needs more memory than a statement may use"
-        answer = {"error": words.partition("\nDatabase is launched")[0].partition("\n* ")[0]}
-    json.dump(answer, sys.stdout)
+        return {"error": words.partition("\nDatabase is launched")[0].partition("\n* ")[0]}
 
 
 def _limit(memory_bytes: int) -> None:

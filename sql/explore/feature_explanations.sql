@@ -5,30 +5,29 @@ with own as (
     from explanations
     where sae = $sae and feature = $feature
 ),
-metrics as (
-    select distinct scorer, metric
+headlines as (
+    select explanation_id, scorer, metric, value, low, high
     from score_index
-    where sae = $sae
+    where sae = $sae and feature = $feature
 ),
 judged as (
     select
         scores.explanation_id,
         list({
             'scorer': scores.scorer,
-            'metric': metrics.metric,
-            'value': if(metrics.metric = 'auroc', scores.auroc, scores.balanced_accuracy),
-            'low': if(metrics.metric = 'auroc', scores.auroc_low, scores.ci_low),
-            'high': if(metrics.metric = 'auroc', scores.auroc_high, scores.ci_high),
+            'metric': headlines.metric,
+            'value': headlines.value,
+            'low': headlines.low,
+            'high': headlines.high,
             'precision': scores.precision,
             'recall': scores.recall,
             'f1': scores.f1,
-            'auroc': scores.auroc,
             'n_scored': scores.n_scored,
             'n_unscored': scores.n_unscored,
             'reason': scores.reason
         } order by scores.scorer) as scores
     from scores
-    left join metrics using (scorer)
+    left join headlines using (explanation_id, scorer)
     where scores.sae = $sae and scores.feature = $feature and scores.role = 'test'
     group by scores.explanation_id
 )

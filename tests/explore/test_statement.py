@@ -4,16 +4,24 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from pipeline.explore.statement import ROWS, SCRIPT, answer, examples
+from pipeline.explore.statement_process import answered
 
 
 @pytest.fixture(scope="module")
 def lake(made: Path) -> Path:
     return made / "lake" / "synthetic"
+
+
+def asked(statement: str) -> dict[str, Any]:
+    """What the process is given."""
+    sizes = {"n_rows": 5, "n_columns": 5, "n_characters": 50, "memory_bytes": 3 << 30, "seconds": 20}
+    return {"statement": statement, **sizes}
 
 
 def test_a_select_is_answered_in_its_order_and_cut(lake: Path) -> None:
@@ -29,14 +37,15 @@ def test_a_select_is_answered_in_its_order_and_cut(lake: Path) -> None:
         "with one as (select 1 as a) select * from one;",
     ],
 )
-def test_reading_is_allowed(lake: Path, statement: str) -> None:
-    result = answer(lake, statement)
-    assert result.error == "" and result.rows
+def test_reading_is_allowed(lake: Path, statement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lake)
+    assert answered(asked(statement))["rows"]
 
 
-def test_every_example_is_answered(lake: Path) -> None:
+def test_every_example_is_answered(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lake)
     for words, statement in examples():
-        assert words and answer(lake, statement).error == "", words
+        assert words and "rows" in answered(asked(statement)), words
 
 
 @pytest.mark.parametrize(
@@ -84,15 +93,18 @@ def test_every_example_is_answered(lake: Path) -> None:
         "not sql at all",
     ],
 )
-def test_what_is_no_reading_of_the_lake_is_refused(lake: Path, statement: str) -> None:
+def test_what_is_no_reading_of_the_lake_is_refused(
+    lake: Path, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(lake)  # as in the process of its own, but for the bounds of the system
     before = sorted(lake.rglob("*"))
-    result = answer(lake, statement)
-    assert result.error and not result.rows
-    assert "root:" not in result.error
+    result = answered(asked(statement))
+    assert set(result) == {"error"} and result["error"]
+    assert "root:" not in result["error"]
     assert sorted(lake.rglob("*")) == before
 
 
-def test_a_reader_of_files_cannot_leave_the_lake_though_the_statement_were_let_through(lake: Path) -> None:
+def test_files_outside_the_lake_are_out_of_reach_though_a_statement_were_let_through(lake: Path) -> None:
     """The bounds of DuckDB and of the system hold without the check of the statement."""
     script = SCRIPT.read_text(encoding="utf-8")
     unchecked = script.replace('        _check(connection, request["statement"])\n', "")
@@ -103,12 +115,8 @@ def test_a_reader_of_files_cannot_leave_the_lake_though_the_statement_were_let_t
         ("with written as (copy (select 1) to 'stolen.csv') from written", ""),
         ("from read_parquet('https://example.com/x.parquet')", "disabled by configuration"),
     ):
-        request = {
-            "statement": statement, "n_rows": 5, "n_columns": 5, "n_characters": 50, "memory_bytes": 3 << 30,
-            "seconds": 20,
-        }
         done = subprocess.run(
-            [sys.executable, "-I", "-c", unchecked], input=json.dumps(request), capture_output=True, text=True,
+            [sys.executable, "-I", "-c", unchecked], input=json.dumps(asked(statement)), capture_output=True, text=True,
             cwd=lake, env={}, check=False,
         )
         assert done.returncode != 0 or error in json.loads(done.stdout)["error"]
