@@ -116,7 +116,8 @@ def test_files_outside_the_lake_are_out_of_reach_though_a_statement_were_let_thr
         ("from read_parquet('https://example.com/x.parquet')", "disabled by configuration"),
     ):
         done = subprocess.run(
-            [sys.executable, "-I", "-c", unchecked], input=json.dumps(asked(statement)), capture_output=True, text=True,
+            [sys.executable, "-I", "-c", unchecked],
+            input=json.dumps(asked(statement)), capture_output=True, text=True,
             cwd=lake, env={}, check=False,
         )
         assert done.returncode != 0 or error in json.loads(done.stdout)["error"]
