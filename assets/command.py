@@ -15,6 +15,7 @@ _COMMANDS = {
     "run": "run an experiment; a killed run goes on where it was",
     "estimate": "what a run would take, send and cost",
     "dev": "open the Dagster UI on http://localhost:3000",
+    "explore": "look at the features in a browser, on http://localhost:3001",
     "sql": "a SQL prompt on the lake, or the answer to one statement",
     "fires": "which features fire on a text",
     "clean": "remove table versions that no view points at",
@@ -128,6 +129,10 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.fires import print_fires
 
             print_fires(given.config, given.text or "")
+        case "explore":
+            from pipeline.commands.explore import serve_explorer
+
+            serve_explorer(given.config)
         case "clean":
             from pipeline.commands.clean import clean_lake
 

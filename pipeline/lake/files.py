@@ -91,7 +91,7 @@ class Files:
             case "sae_batch":
                 return folder / f"{sae}" / f"{batch:05d}.parquet"
             case "ledger":
-                return self.root / LEDGER_FOLDER
+                return self.root / TABLES[table].lines_folder
 
     def has(
         self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None

@@ -110,5 +110,6 @@ EXPLANATIONS = (
         ("request_id",),
         "ledger",
         group="explain_and_score",
+        lines_folder="ledger",
     ),
 )

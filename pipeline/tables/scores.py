@@ -15,6 +15,7 @@ from pipeline.tables.schema import (
     Table,
     bounded,
     count,
+    flag,
     number,
     text,
 )
@@ -168,5 +169,20 @@ SCORES = (
         ("sae", "scorer", "other_scorer"),
         "all",
         group="explain_and_score",
+    ),
+    Table(
+        "ratings",
+        "One row per judgement of an explanation by a reader; of several by one reader the last counts.",
+        (
+            EXPLANATION_ID,
+            text("rater", "the reader's name, as it was typed"),
+            text("verdict", "`fits`, `too_broad`, `too_narrow`, `wrong` or `unreadable`"),
+            flag("is_blind", "whether explainer, feature and scores were hidden"),
+            text("rated_at", "when, UTC"),
+        ),
+        ("explanation_id", "rater", "rated_at"),
+        "ledger",
+        group="explain_and_score",
+        lines_folder="readers",
     ),
 )
