@@ -188,7 +188,7 @@ def _moved(connection: duckdb.DuckDBPyConnection, there: str, here: str) -> duck
     for name, definition in connection.execute(macros).fetchall():
         moved.execute(f"create macro {name}() as {definition}")
     for name, text, comment in connection.execute(views).fetchall():
-        folder = LEDGER_FOLDER if TABLES[name].partition == "ledger" else name
+        folder = TABLES[name].lines_folder or name
         moved.execute(text.replace(f"'{there}{folder}/", f"'{here}{folder}/"))
         moved.execute(f"comment on view {name} is {_quoted(comment)}")
     connection.close()
