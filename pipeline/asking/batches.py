@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -23,11 +22,13 @@ class ToAsk(NamedTuple):
         request: What is asked.
         is_usable: Whether an answer of status `ok` can be read; else it is asked for again, as the next draw.
         stand_in: An answer such as may come, by which the estimate counts without asking.
+        is_certain: Whether it is asked whatever was answered before; what is not may fall away.
     """
 
     request: Request
     is_usable: Callable[[Answer], bool]
     stand_in: str
+    is_certain: bool = True
 
 
 Ask = Callable[[Sequence[ToAsk]], Mapping[str, Answer]]
@@ -86,8 +87,8 @@ class BatchAsker:
         """
         by_id = {each.request.request_id: each for each in to_ask}
 
-        def is_usable(request: Request, answer: Answer) -> bool:
-            return by_id[replace(request, draw=0).request_id].is_usable(answer)
+        def is_usable(request_id: str, answer: Answer) -> bool:
+            return by_id[request_id].is_usable(answer)
 
         requests = [each.request for each in to_ask]
         answers = ask_draws(self._ask_draw, requests, self._role.max_draws, is_usable)

@@ -1,6 +1,7 @@
 """What an explainer or a scorer is given to work with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.asking.batches import Ask
-from pipeline.asking.roles import Role
+from pipeline.asking.roles import Role, RoleName, role_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
 from pipeline.lake import Lake
@@ -54,11 +55,13 @@ class Tools:
         batch: The features, and the tables that know them.
         role: The model that is asked, and how.
         ask: Asks through the ledger and the budget.
+        asks: Likewise in other roles, for a plug-in that needs one.
     """
 
     batch: Batch
     role: Role
     ask: Ask
+    asks: Mapping[RoleName, Ask] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:
@@ -69,5 +72,11 @@ class Tools:
     def vocabulary(self) -> Vocabulary:
         """The subject model's tokens, by which windows are written."""
         return load_vocabulary(self.batch.lake)
+
+    def in_role(self, name: RoleName) -> "Tools":
+        """The same, asking in another role."""
+        other = replace(self, role=role_of(self.config, name), ask=self.asks[name])
+        other.__dict__["vocabulary"] = self.vocabulary  # read once
+        return other
 
 

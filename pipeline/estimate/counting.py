@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import ToAsk
+from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch
 from pipeline.explainers.write import explanations_table
@@ -25,9 +26,7 @@ from pipeline.make_table import read_rows
 from pipeline.scorers.write import load_scorer, predictions_table
 from pipeline.tables.stages import STAGES
 
-_ASKING = ("explanations", "predictions")
-
-
+_LEDGERS = ("explanations", LEDGER, "predictions")
 
 class Counted(NamedTuple):
     """A request that a run would need.
@@ -38,6 +37,7 @@ class Counted(NamedTuple):
         is_known: Whether the ledger holds its answer.
         is_plain: Whether it explains a feature of route `llm`, or scores that explanation: no control, no rule.
         answer: The ledger's answer, or the text of a stand-in.
+        is_certain: Whether it is asked whatever was answered before.
     """
 
     request: Request
@@ -45,6 +45,7 @@ class Counted(NamedTuple):
     is_known: bool
     is_plain: bool
     answer: str
+    is_certain: bool
 
 
 def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list[Counted]:
@@ -56,10 +57,10 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
     for table in STAGES["estimate"].rehearses:
         if STAGES[table].is_sql:
             made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
-    explaining, scoring = (_StandIns(_known(lake, table, sae, batch)) for table in _ASKING)
+    explaining, judging, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
     with lake.connect(sae, batch, made) as connection:
         own = Batch(lake, connection, sae, batch)
-        made["explanations"] = explanations_table(own, explaining.ask)
+        made["explanations"] = explanations_table(own, explaining.ask, judging.ask)
         routes = own.select("explained_features").pl().select("feature", "route")
     with lake.connect(sae, batch, made) as connection:
         asking = [name for name in lake.config.scoring.scorers if load_scorer(name).role is not None]
@@ -71,8 +72,9 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
         .filter(pl.col("request_id").is_not_null())
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
-    ids = {*plain["request_id"], *scored["request_id"]}
-    return [*explaining.counted("explainer", ids), *scoring.counted("scorer", ids)]
+    ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
+    counted = explaining.counted("explainer", ids), judging.counted("scorer", ids), scoring.counted("scorer", ids)
+    return [each for some in counted for each in some]
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -87,6 +89,7 @@ class _StandIns:
     known: Mapping[str, Answer]
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
 
     def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """An answer each."""
@@ -95,13 +98,22 @@ class _StandIns:
     def counted(self, role: RoleName, plain: set[str]) -> list[Counted]:
         """What was asked; `plain` are the ids of the requests that are."""
         return [
-            Counted(request, role, request_id in self.known, request_id in plain, self.texts[request_id])
+            Counted(
+                request,
+                role,
+                request_id in self.known,
+                request_id in plain,
+                self.texts[request_id],
+                request_id in self.certain,
+            )
             for request_id, request in self.requests.items()
         ]
 
     def _answer(self, to_ask: ToAsk) -> Answer:
         request = to_ask.request
         known = self.known.get(request.request_id)
-        self.requests[request.request_id] = request
+        self.requests.setdefault(request.request_id, request)
+        if to_ask.is_certain:
+            self.certain.add(request.request_id)
         self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in
         return known or Answer(request.request_id, "ok", to_ask.stand_in)

@@ -5,7 +5,7 @@ from typing import get_args
 import pyarrow as pa
 
 from pipeline.showing import Sampling
-from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, text
+from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, flag, text
 
 EXAMPLES = (
     Table(
@@ -40,6 +40,7 @@ EXAMPLES = (
             Column("start", pa.int32(), "position of the window's first token"),
             Column("peak", pa.float32(), "largest activation in the window; null where silent"),
             ROLE,
+            flag("is_judge", "a train window that judges where an explainer chooses among several explanations"),
             text("kind", "`activating`; or silent: `same_token`, else `neighbour`, else `random`"),
             Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak; null where silent"),
             Column("rank", pa.int32(), "1 is the strongest of its role; null where silent"),

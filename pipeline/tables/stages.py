@@ -134,6 +134,7 @@ STAGES: dict[str, Stage] = {
                 *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
                 *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
             ),
+            given=("drafts",),
             queries=("explained_features", "shown_examples", "vocabulary"),
             plugins="explainers",
         ),

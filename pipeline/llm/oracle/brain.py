@@ -87,17 +87,20 @@ class Oracle:
         truth: What it knows.
         rates: How often it errs, by the feature that an explanation names; None where it names none.
         omission_rate: The chance that it leaves a text of a prompt of several out.
+        wrong_rate: The chance that it tells another feature's explanation.
     """
 
     truth: Truth
     rates: Callable[[int | None], Rates] = lambda feature: Rates()
     omission_rate: float = 0.0
+    wrong_rate: float = 0.0
 
-    def answer(self, prompt: str) -> str:
-        """What it says to a prompt: the text of the chat's last message."""
+    def answer(self, prompt: str, draw: int = 0) -> str:
+        """What it says to a prompt, the text of the chat's last message, when it is asked again so often."""
         asked = read_question(prompt)
         if asked is None:
-            return f"[EXPLANATION]: {self._explanation(shown_texts(prompt))}"
+            is_wrong = chance(prompt, str(draw), "wrong") < self.wrong_rate
+            return f"[EXPLANATION]: {self._explanation(shown_texts(prompt), is_wrong)}"
         said = self._judge(asked.explanation, asked.texts)
         left_out = {
             place
@@ -106,10 +109,13 @@ class Oracle:
         }
         return asked.answer(said, left_out)
 
-    def _explanation(self, windows: Iterable[str]) -> str:
-        """What the feature is called for which most of the windows are shown."""
+    def _explanation(self, windows: Iterable[str], is_wrong: bool) -> str:
+        """What the feature is called for which most of the windows are shown; if wrong, what the next one is."""
         features = Counter(feature for text in windows for feature in sorted(self.truth.shown.get(text, ())))
         for feature, _ in features.most_common(1):
+            others = [other for other in sorted(self.truth.words) if other != feature]
+            if is_wrong and others:
+                feature = next((other for other in others if other > feature), others[0])
             return self.truth.words.get(feature, f"feature {feature}")
         return "nothing that I know"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import duckdb
+import polars as pl
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
@@ -42,15 +43,19 @@ class YesNo:
         """Put the questions round by round, until each explanation is told well enough or has none left."""
         rounds = Rounds(tools.batch, self.name, questions)
         for due in rounds:
-            prompts = list(prompts_of(self.name, due, tools))
-            answers = tools.ask([_to_ask(prompt) for prompt in prompts])
-            predictions = [
-                prediction
-                for prompt in prompts
-                for prediction in _predictions(prompt, answers[prompt.request.request_id])
-            ]
+            predictions = self.put(due, tools)
             rounds.record(predictions)
             yield from predictions
+
+    def put(self, due: pl.DataFrame, tools: Tools) -> list[Prediction]:
+        """Put questions, the rows of `next_questions` or the like: a prediction each."""
+        prompts = list(prompts_of(self.name, due, tools))
+        answers = tools.ask([_to_ask(prompt) for prompt in prompts])
+        return [
+            prediction
+            for prompt in prompts
+            for prediction in _predictions(prompt, answers[prompt.request.request_id])
+        ]
 
 
 def _to_ask(prompt: Prompt) -> ToAsk:
