@@ -11,6 +11,13 @@ examples = sql_asset("examples")
 fuzzing_pairs = sql_asset("fuzzing_pairs")
 
 
+@table_asset
+def token_changes(lake: "Lake", sae: str, batch: int) -> "Published":
+    from pipeline.features.token_changes import write_token_changes
+
+    return write_token_changes(lake, sae, batch)
+
+
 @asking_asset
 def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
     from pipeline.explainers.write import write_explanations
@@ -34,3 +41,10 @@ def summary(lake: "Lake") -> "Published":
     from pipeline.summary import write_summary
 
     return write_summary(lake)
+
+
+@table_asset
+def explainer_comparisons(lake: "Lake") -> "Published":
+    from pipeline.summary import write_comparisons
+
+    return write_comparisons(lake)

@@ -50,7 +50,7 @@ class BatchAsker:
         self._what = f"{table} of {sae}, batch {batch}"
         self._client: Client | None = None
         self._waiting: set[str] = set()
-        self._sent: list[Answer] = []
+        self._sent: dict[str, Answer] = {}
         self._n_replayed = 0
 
     def __enter__(self) -> Self:
@@ -74,9 +74,9 @@ class BatchAsker:
             "model": self._role.model,
             "requests_sent": len(self._sent),
             "requests_replayed": self._n_replayed,
-            "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in self._sent),
-            "cached_tokens": sum(answer.cached_tokens or 0 for answer in self._sent),
-            "completion_tokens": sum(answer.completion_tokens or 0 for answer in self._sent),
+            "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in self._sent.values()),
+            "cached_tokens": sum(answer.cached_tokens or 0 for answer in self._sent.values()),
+            "completion_tokens": sum(answer.completion_tokens or 0 for answer in self._sent.values()),
         }
 
     def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
@@ -105,8 +105,9 @@ class BatchAsker:
         return ask(self._ledger, client, requests, budget=self._budget, on_answer=self._count)
 
     def _count(self, answer: Answer) -> None:
-        if answer.request_id in self._waiting and answer.status != "budget":
-            self._sent.append(answer)
+        is_sent = answer.request_id in self._waiting and answer.status != "budget"
+        if is_sent and answer.request_id not in self._sent:
+            self._sent[answer.request_id] = answer
             self._bar.update(1)
 
 

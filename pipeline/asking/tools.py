@@ -26,6 +26,11 @@ class Batch:
     sae: str
     number: int
 
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The subject model's tokens, read once."""
+        return load_vocabulary(self.lake)
+
     def create(self, name: str, **given: Any) -> None:
         """Make a SQL file's rows a temporary table of its name."""
         self.lake.create_temporary(self.connection, name, sae=self.sae, batch=self.number, **given)
@@ -68,15 +73,13 @@ class Tools:
         """The experiment's config."""
         return self.batch.lake.config
 
-    @cached_property
+    @property
     def vocabulary(self) -> Vocabulary:
         """The subject model's tokens, by which windows are written."""
-        return load_vocabulary(self.batch.lake)
+        return self.batch.vocabulary
 
     def in_role(self, name: RoleName) -> "Tools":
         """The same, asking in another role."""
-        other = replace(self, role=role_of(self.config, name), ask=self.asks[name])
-        other.__dict__["vocabulary"] = self.vocabulary  # read once
-        return other
+        return replace(self, role=role_of(self.config, name), ask=self.asks[name])
 
 

@@ -57,6 +57,7 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
     for table in STAGES["estimate"].rehearses:
         if STAGES[table].is_sql:
             made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
+    made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
     explaining, judging, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
     with lake.connect(sae, batch, made) as connection:
         own = Batch(lake, connection, sae, batch)

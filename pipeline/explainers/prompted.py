@@ -62,7 +62,8 @@ class Prompted:
 
         `changes` are fields of the requests that differ from `request`.
         """
-        places, asked = self._prompt("user").places, []
+        places = self._prompt("user").places
+        asked: list[tuple[Feature, int]] = []
         for feature in features:
             if feature.route == "rule" or ("examples" in places and not feature.shown):
                 continue

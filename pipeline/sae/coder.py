@@ -229,6 +229,12 @@ class SparseCoder:
         return x / (deviation + 1e-5), deviation, mean
 
     @torch.inference_mode()
+    def unit(self, x: Tensor) -> Tensor:
+        """How often its direction a unit of a feature adds, at inputs x [n_tokens, d_in]: [n_tokens or 1, 1]."""
+        scale = 1.0 if self.transcodes else self._normalise(x)[1]
+        return scale if isinstance(scale, Tensor) else torch.full((1, 1), scale, device=x.device)
+
+    @torch.inference_mode()
     def reconstruct(self, x: Tensor, encoding: Encoding) -> Tensor:
         """What the firings of x [n_tokens, d_in] add up to: x, or a transcoder's output; [n_tokens, d_out]."""
         starts = torch.searchsorted(encoding.tokens, torch.arange(len(x), device=x.device))

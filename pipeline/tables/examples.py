@@ -5,7 +5,21 @@ from typing import get_args
 import pyarrow as pa
 
 from pipeline.showing import Sampling
-from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, flag, text
+from pipeline.tables.schema import (
+    CONTEXT_ID,
+    DOC_ID,
+    FEATURE,
+    LOGIT,
+    ROLE,
+    SAE,
+    Column,
+    Law,
+    Table,
+    count,
+    flag,
+    number,
+    text,
+)
 
 EXAMPLES = (
     Table(
@@ -77,6 +91,26 @@ EXAMPLES = (
             Column("try", pa.int32(), "number of the try at which it was found; 20 at most"),
         ),
         ("example_id",),
+        "sae_batch",
+        group="explain_and_score",
+    ),
+    Table(
+        "token_changes",
+        "One row per feature that was set on texts: the tokens whose logits that raises and lowers most.",
+        (
+            SAE,
+            FEATURE,
+            number("strength", "to plus and minus which it was set: its largest train activation"),
+            count("n_texts", "texts on which it was set, from position 1 on", "texts"),
+            Column(
+                "promoted",
+                pa.list_(LOGIT),
+                "half of what the logits differ by between plus and minus, on average over positions and texts, "
+                "less the mean over the vocabulary; highest first; null where nothing differs",
+            ),
+            Column("suppressed", pa.list_(LOGIT), "lowest first, likewise"),
+        ),
+        ("sae", "feature"),
         "sae_batch",
         group="explain_and_score",
     ),

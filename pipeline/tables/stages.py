@@ -88,6 +88,7 @@ STAGES: dict[str, Stage] = {
         Stage("tokens", science=_TOKENIZER),
         Stage("contexts"),
         Stage("slots"),
+        Stage("train_words"),
         Stage(
             "sae_fit",
             reads=("saes",),
@@ -124,7 +125,13 @@ STAGES: dict[str, Stage] = {
         Stage("example_index"),
         Stage("examples", science=("scoring.n_questions",)),
         Stage("fuzzing_pairs"),
-        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "explanations", "predictions")),
+        Stage(
+            "token_changes",
+            reads=("saes",),
+            science=("subject.dtype", "heuristics.top_tokens", "explaining.output_centric"),
+            queries=("token_change_texts", "changed_features", "token_texts"),
+        ),
+        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "token_changes", "explanations", "predictions")),
         Stage(
             "explanations",
             science=(
@@ -153,6 +160,7 @@ STAGES: dict[str, Stage] = {
         Stage("scores"),
         Stage("score_details"),
         Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
+        Stage("explainer_comparisons", science=("scoring.confidence",), given=("student_quantiles",)),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""

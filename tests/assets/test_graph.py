@@ -42,6 +42,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "tokens": [],
         "contexts": ["documents"],
         "slots": ["documents"],
+        "train_words": ["documents", "slots", "tokens"],
         "sae_fit": ["documents", "saes"],
         "activation_shards": ["contexts", "sae_fit", "saes"],
         "activations": ["activation_shards"],
@@ -58,7 +59,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "estimate": [
             *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
             *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots"),
-            "tokens",
+            *("tokens", "train_words"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
@@ -67,15 +68,18 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         ],
         "explanations": [
             *("contexts", "documents", "example_index", "examples", "feature_logits", "feature_routes"),
-            *("feature_rules", "feature_tokens", "selected_features", "slots", "tokens"),
+            *("feature_rules", "feature_tokens", "selected_features", "slots", "token_changes", "tokens"),
+            "train_words",
         ],
         "fuzzing_pairs": ["examples", "feature_stats"],
+        "token_changes": ["contexts", "documents", "feature_stats", "saes", "selected_features", "tokens"],
         "predictions": [
             *("examples", "explanations", "feature_routes", "fuzzing_pairs", "selected_features", "tokens"),
         ],
         "scores": JUDGED,
         "score_details": JUDGED,
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
+        "explainer_comparisons": ["explanations", "scores"],
     }
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
 from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, score
 
@@ -29,6 +31,28 @@ FEATURES = [Feature(7, "llm", None, True, SHOWN, SILENT, promoted=[3, 4, 9], sup
 ONE, MANY = "one.txt", "many.txt"
 
 
+class Judging(Batch):
+    """A batch without tables, whose windows that judge drafts are those above."""
+
+    def put(self, name: str, rows: pa.Table) -> None:
+        """Keep the drafts."""
+        self.__dict__["drafts"] = rows.to_pylist()
+
+    def select(self, name: str | Path, **given: Any) -> Any:
+        """Two questions about each draft of each answer, a prompt each."""
+        windows = [(True, SHOWN[0], 2), (True, SHOWN[1], 1), (False, SILENT[0], 2), (False, SILENT[1], 1)]
+        rows = [
+            {
+                **draft,
+                **{"prompt": place, "question_id": f"{place}", "marked": None, "label": fires, "draw": draw},
+                **window._asdict(),
+            }
+            for draft in self.__dict__["drafts"]
+            for place, (fires, window, draw) in enumerate(windows)
+        ]
+        return SimpleNamespace(pl=lambda: pl.DataFrame(rows, strict=False))
+
+
 def explain(name: str, **explaining: Any) -> list[Request]:
     """What an explainer asks about a feature; every answer is its own stand-in."""
     asked: list[Request] = []
@@ -46,8 +70,9 @@ def explain(name: str, **explaining: Any) -> list[Request]:
             "explaining": {"explainers": [name], **explaining},
         }
     )
-    tools = Tools(Batch(SimpleNamespace(config=config), None, "layers.1", 0), role_of(config, "explainer"), ask)  # type: ignore[arg-type]
-    tools.__dict__["vocabulary"] = VOCABULARY
+    batch = Judging(SimpleNamespace(config=config), None, "layers.1", 0)  # type: ignore[arg-type]
+    tools = Tools(batch, role_of(config, "explainer"), ask, {"scorer": ask})
+    batch.__dict__["vocabulary"] = VOCABULARY
     assert list(load_explainer(name).explain(FEATURES, tools)) and asked
     return asked
 

@@ -14,6 +14,7 @@ STEPS = {
     "documents": "documents",
     "contexts": "contexts",
     "slots": "slots",
+    "train_words": "token_pieces train_words",
     "sae_fit": "fit_contexts",
     "feature_logits": "token_texts",
     "feature_tokens": "candidate_slots corpus_tokens firings feature_cuts feature_tokens",
@@ -37,6 +38,7 @@ STEPS = {
         "silent_strata taken_slots rendered_windows examples"
     ),
     "fuzzing_pairs": "fuzzing_pairs",
+    "token_changes": "token_change_texts batch_features changed_features token_texts",
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
@@ -47,7 +49,8 @@ STEPS = {
         "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
         "rule_exact score_details"
     ),
-    "summary": "headline_scores question_answers answer_correlations summary",
+    "summary": "headline_scores question_answers answer_correlations explaining_requests summary",
+    "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table

@@ -50,11 +50,11 @@ class Truth:
 
 
 def truth_of(
-    windows: Iterable[Window], tokens: Mapping[int, Sequence[str]], promoted: Mapping[int, str] | None = None
+    windows: Iterable[Window], tokens: Mapping[int, Sequence[str]], promoted: Iterable[tuple[int, str]] = ()
 ) -> Truth:
     """The truth in some windows. Of equal texts that differ no is told.
 
-    `tokens` are each feature's top tokens, `promoted` the list of those that it promotes, as prompts show it.
+    `tokens` are each feature's top tokens, `promoted` lists of those that one promotes, as prompts show them.
     """
     labels: dict[tuple[int, str], bool] = {}
     shown: dict[str, set[int]] = {}
@@ -63,7 +63,7 @@ def truth_of(
         labels[key] = labels.get(key, True) and window.label
         if window.is_shown:
             shown.setdefault(plain(window.text), set()).add(window.feature)
-    for feature, listed in (promoted or {}).items():
+    for feature, listed in promoted:
         shown.setdefault(plain(listed), set()).add(feature)
     return Truth(
         labels=labels,
