@@ -127,7 +127,7 @@ def hidden_changes(
 
 
 def written_place(reader: Reader) -> Hookpoint:
-    """Where an SAE's directions are added: where it reads, but for a transcoder, which writes its module's output."""
+    """Where an SAE adds its directions: where it reads; a transcoder at its module's output."""
     return reader.hookpoint._replace(reads="output") if reader.coder.transcodes else reader.hookpoint
 
 

@@ -1,4 +1,4 @@
--- One row per selected feature of the batch: the tokens that its setting changes most, or where that is not measured
+-- One row per selected feature of the batch: the tokens that setting it changes most; where that is not measured
 -- yet, some in their place, by which the estimate counts: those that it promotes, or the vocabulary's first.
 with some_tokens as (
     select list({'token_id': token_id, 'text': text, 'logit': 0::float} order by token_id) as listed

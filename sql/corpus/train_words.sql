@@ -1,5 +1,5 @@
--- One row per token and per word of the train documents: how often. kind `token`: in letters of one case and without
--- its spaces, n of its occurrences, position 0 left out; `word`: n of the candidate slots in which it stands.
+-- One row per token and per word of the train documents: how often. kind `token`: in letters of one case and
+-- without its spaces, n of its occurrences, position 0 left out; `word`: n of the candidate slots in which it stands.
 with document_tokens as (
     select
         first_context_id,

@@ -56,7 +56,10 @@ placed as (
     where role = 'train' and kind = 'activating'
 ),
 train as (
-    select *, row_number() over (partition by feature order by places[$explaining_sampling]) as place, false as is_judge
+    select
+        *,
+        row_number() over (partition by feature order by places[$explaining_sampling]) as place,
+        false as is_judge
     from placed
     where
         places['deciles'] <= $explaining_n_sampled['deciles']
@@ -110,5 +113,6 @@ taken as (
     select * from test
 )
 select
-    feature, context_id, start, n_tokens, peak, role, is_judge, kind, decile, rank, place as draw, places, doc_id, n_slots
+    feature, context_id, start, n_tokens, peak, role, is_judge, kind, decile, rank, place as draw, places, doc_id,
+    n_slots
 from taken

@@ -1,8 +1,8 @@
 -- One row per SAE, scorer and two explainers of the same features: the mean over these of the difference of their
 -- scores on test documents, A less B, in both orders. Of an explainer that chooses, by its choice.
 -- The interval is over features, by Student's t; null under 3 features. The table student_quantiles holds t by the
--- number of features. Tokens and cost are of all requests that the explanations of these features took, other draws
--- and the questions that judged them included; an unknown price adds nothing.
+-- number of features. Tokens and cost are of all requests that the explanations of these features took, other
+-- draws and the questions that judged them included; an unknown price adds nothing.
 with scored as (
     select
         headline_scores.sae,
@@ -17,21 +17,21 @@ with scored as (
 ),
 pairs as (
     select
-        a.sae,
-        a.scorer,
-        a.metric,
-        a.explainer as explainer_a,
-        b.explainer as explainer_b,
-        a.feature,
-        a.value as value_a,
-        b.value as value_b,
-        a.value - b.value as difference
-    from scored as a
-    join scored as b
-        on b.sae = a.sae
-        and b.scorer = a.scorer
-        and b.feature = a.feature
-        and b.explainer <> a.explainer
+        scored.sae,
+        scored.scorer,
+        scored.metric,
+        scored.explainer as explainer_a,
+        others.explainer as explainer_b,
+        scored.feature,
+        scored.value as value_a,
+        others.value as value_b,
+        scored.value - others.value as difference
+    from scored
+    join scored as others
+        on others.sae = scored.sae
+        and others.scorer = scored.scorer
+        and others.feature = scored.feature
+        and others.explainer <> scored.explainer
 ),
 averaged as (
     -- Sums of decimals do not depend on the order of the threads.

@@ -3,8 +3,8 @@
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
 -- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
--- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing. Where
--- an explainer chooses among its draws, scores are those of its choice, and the cost of the search is told apart.
+-- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
+-- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
 with asked as (
     select headline_scores.*, feature_routes.route
     from headline_scores

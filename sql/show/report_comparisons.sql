@@ -1,5 +1,5 @@
--- One row per scorer and two explainers of the config, the later one against the earlier one, by whose explanations
--- of the same features SAE $sae was scored.
+-- One row per scorer and two explainers of the config, the later one against the earlier one, whose explanations of
+-- the same features of SAE $sae have scores.
 select
     scorer,
     explainer_a,

@@ -197,13 +197,11 @@ def test_the_oracle_rehearses_a_search_whose_requests_are_within_the_estimate(co
     counts = rows_of(lake, "select purpose, count(*) as n from llm_requests group by purpose")
     sent = {row["purpose"]: row["n"] for row in counts}
     assert published.figures["judging_requests_sent"] == sent["best_of_k_judging"] + sent["refinement_judging"]
-    assert bounds["best_of_k"] == (6, 6) and bounds["best_of_k_judging"][0] == 0
+    assert bounds["best_of_k"] == (6, 6)
     assert bounds["refinement"] == (0, 2)  # round 0 is what `default` asks as well
-    least, most = bounds["refinement_judging"]
-    assert 0 < 3 * least == most
     for purpose, (_, most) in bounds.items():
         assert sent.get(purpose, 0) <= most, purpose
-    assert sum(sent.values()) >= sum(least for least, _ in bounds.values())
+    assert sum(least for least, _ in bounds.values()) <= sum(sent.values()) < sum(rows["requests"])
     explained = rows_of(lake, "from explanations where explainer = 'best_of_k' order by draw")
     assert len({row["explanation"] for row in explained}) == 2, "some draws are wrong"
     [best] = [row for row in explained if row["is_chosen"]]
