@@ -69,7 +69,7 @@ def _measure_explainer(config: Config, name: str) -> list[Figure]:
     config = _with_questions(config, PER_PROMPT)
     alone = {
         "explaining": config.explaining.model_copy(update={"explainers": (name,)}),
-        "scoring": config.scoring.model_copy(update={"scorers": ()}),
+        "scoring": config.scoring.model_copy(update={"max_features": 0}),
     }
     counted, counter = _counted(config.model_copy(update=alone))
     n_features = len({each.request.feature for each in counted})

@@ -8,7 +8,7 @@
 with asked as (
     select headline_scores.*, feature_routes.route
     from headline_scores
-    semi join (select explanation_id from explanations where is_chosen) as choices using (explanation_id)
+    anti join (select explanation_id from explanations where not is_chosen) as other_draws using (explanation_id)
     join feature_routes using (sae, feature)
     where headline_scores.role = 'test'
 ),

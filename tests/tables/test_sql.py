@@ -49,7 +49,7 @@ STEPS = {
         "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
         "rule_exact score_details"
     ),
-    "summary": "headline_scores question_answers answer_correlations explaining_requests summary",
+    "summary": "headline_scores explaining_requests question_answers answer_correlations summary",
     "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
