@@ -12,7 +12,7 @@ from pipeline.asking.roles import RoleName, role_of
 from pipeline.asking.tools import Batch
 from pipeline.lake import Lake, Published
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import CONTROLS
+from pipeline.tables.versions import CONTROLS, inputs_of
 
 
 def write_batch(
@@ -30,10 +30,12 @@ def write_batch(
         rows: Makes the table's rows from the batch's tables.
 
     Raises:
-        LakeError: An input is missing, or another run is at work on the batch.
+        LakeError: What the config's plug-ins read is missing, or another run is at work on the batch.
         ConfigError: The endpoint cannot be used as the config says.
     """
-    lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
+    stage = STAGES[table]
+    own = {name for part in lake.parts(table) if part != CONTROLS for name in inputs_of(stage, part)}
+    lake.require(*(name for name in stage.inputs if name in own), sae=sae, batch=batch)
     asker = BatchAsker(lake, table, role_of(lake.config, role), sae, batch)
     with asker, lake.connect(sae, batch) as connection:
         made = rows(Batch(lake, connection, sae, batch), asker.ask)

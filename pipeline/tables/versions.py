@@ -103,7 +103,7 @@ def stage_hash(
         },
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {
-            name: _input_hashes(config, table, name, hashes, sae, known) for name in _inputs_of(stage, part)
+            name: _input_hashes(config, table, name, hashes, sae, known) for name in inputs_of(stage, part)
         },
     }
     if compiled := compiled_sources(stage.steps):
@@ -169,7 +169,7 @@ def _parameters(config: Config, texts: Sequence[str]) -> dict[str, Any]:
     return {name: config_value(config, name) for name in sorted(names)}
 
 
-def _inputs_of(stage: Stage, part: str | None) -> tuple[str, ...]:
+def inputs_of(stage: Stage, part: str | None) -> tuple[str, ...]:
     """The tables that a stage reads; of a plug-in's part, without those that other plug-ins' SQL reads."""
     if stage.plugins is None or part not in find_plugins(stage.plugins):
         return stage.inputs

@@ -162,3 +162,21 @@ def test_output_centric_shows_what_changes_where_it_is_told_to():
     assert sorted([(said.feature, said.status), (other.feature, other.status)]) == [(7, "ok"), (8, "no_input")]
     lines = asked[0].request.messages[1].content.splitlines()
     assert lines[:2] == ['Likelier next tokens: " now"', 'Less likely next tokens: " > >"']
+
+
+def test_the_version_of_an_explainer_that_chooses_follows_its_base_and_its_judge():
+    def versions(scoring=None, **explaining):
+        config = config_of("default", "best_of_k", "refinement", "keywords", **explaining)
+        update = {"scoring": config.scoring.model_copy(update=scoring or {})}
+        return plugin_versions(config.model_copy(update=update), "explainers")
+
+    def changed(**other):
+        before, after = versions(), versions(**other)
+        return {name for name in before if before[name] != after[name]}
+
+    assert changed(scoring={"model": "another"}) == changed(scoring={"min_coverage": 0.5}) == {
+        *("best_of_k", "refinement")
+    }
+    assert changed(default={"sampling": "top"}) == {"default", "best_of_k", "refinement"}
+    assert changed(refinement={"rounds": 5}) == {"refinement"}
+    assert changed(scoring={"max_features": 3, "n_questions": 5}) == set()
