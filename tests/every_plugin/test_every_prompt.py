@@ -131,6 +131,17 @@ def test_a_prompt_begins_alike_for_all_features_and_explanations() -> None:
             assert "stop" not in request.messages[0].content, name
 
 
+ASKING = sorted(name for name in find_plugins("explainers") if load_explainer(name).role is not None)
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_model_that_thinks_is_given_room_in_every_round(name: str) -> None:
+    requests = [each for each in explain(name, reasoning_tokens=500, reasoning_effort="low") if not each.choices]
+    assert requests
+    for request in requests:
+        assert (request.reasoning_tokens, request.reasoning_effort, request.sent_stop) == (500, "low", ())
+
+
 if __name__ == "__main__":
     for name, text in RENDERED.items():
         (FOLDER / f"{name}.txt").write_text(text, encoding="utf-8")
