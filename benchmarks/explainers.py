@@ -8,9 +8,11 @@ Words and scores go to `results/explainers.json`; `make docs` writes the page.
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from benchmarks.borrowed import borrowed_lake
@@ -20,7 +22,8 @@ from pipeline.config import Config
 from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.features.token_changes import write_token_changes
-from pipeline.lake import Lake
+from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.make_table import make_table
 
 SCALES = ("small", "large")
 LARGE = "qwen-coder-1.5b"
@@ -37,18 +40,16 @@ def main() -> int:
     """Ask, and write what was said; 1 if there is no demo to ask about."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explainers", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
-    scale = parser.parse_args().scale
+    parser.add_argument("--ledger", type=Path, help="a folder that keeps the answers, so that a run can go on")
+    parser.add_argument("--max-requests", type=int, help="ask no more; what is left out is told as `budget`")
+    given = parser.parse_args()
+    sections: dict[str, dict[str, Any]] = {
+        "explaining": {"explainers": EXPLAINERS, "max_features": None},
+        "budget": {"max_requests": given.max_requests},
+    }
     try:
-        with borrowed_lake(N_FEATURES, explaining={"explainers": EXPLAINERS, "max_features": None}) as lake:
-            if scale == "large":
-                lake = Lake(lake.config.with_llm(LARGE), lake.hashes)
-            content = {
-                "model": f"{lake.config.explaining.model}, {lake.config.explaining.precision or 'as it is'}",
-                "features": list(_features(lake)),
-                "explanations": [*_explained(lake), *_explained(_setting_features(lake), CHANGED)],
-                "machine": machine(),
-                "date": datetime.now(UTC).date().isoformat(),
-            }
+        with borrowed_lake(N_FEATURES, **sections) as lake:
+            content = asked(lake, given.scale, given.ledger)
     except LatentlakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -58,18 +59,33 @@ def main() -> int:
     return 0
 
 
+def asked(lake: Lake, scale: str, ledger: Path | None = None) -> dict[str, Any]:
+    """What every explainer says about the lake's selected features, and who said it."""
+    if ledger:
+        ledger.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(lake.root / LEDGER_FOLDER, ignore_errors=True)  # nothing is asked yet
+        (lake.root / LEDGER_FOLDER).symlink_to(ledger.absolute())
+    if scale == "large":
+        lake = Lake(lake.config.with_llm(LARGE), lake.hashes)
+    model = lake.config.in_process(lake.config.explaining)
+    return {
+        "model": f"{model.model} in {model.precision}" if model.precision else model.model,
+        "features": list(_features(lake)),
+        "explanations": [*_explained(lake), *_explained(_setting_features(lake), CHANGED)],
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
 def _setting_features(lake: Lake) -> Lake:
     """The same, with `output_centric` alone, from what changes when a feature is set."""
     explaining = lake.config.explaining
     own = explaining.output_centric.model_copy(update={"tokens": "changed"})  # type: ignore[attr-defined]
     keys = {"explainers": ("output_centric",), "output_centric": own}
     config: Config = lake.config.model_copy(update={"explaining": explaining.model_copy(update=keys)})
-    changed = Lake(config, lake.hashes)
-    # Of tables that its settings change, the versions are others; their rows are the same.
-    for table in ("selected_features", "examples"):
-        for name in (changed.folder(table, config.sae_names[0]),):
-            if not name.exists():
-                name.symlink_to(lake.folder(table, config.sae_names[0]))
+    changed, [sae] = Lake(config, lake.hashes), config.sae_names
+    if not changed.has("examples", sae=sae, batch=0):  # without a choice, no window judges
+        make_table(changed, "examples", sae=sae, batch=0)
     return changed
 
 

@@ -41,6 +41,10 @@ SAE of SmolLM2-135M. {caution} Features are the first three of route `llm` by dr
 - Synonyms and masked language models for fuzzing: marked tokens replaced by others of the same meaning.
 """
 
+_STATUS = {
+    "budget": "not asked in this run",
+    **{status: status for status in ("unparsed", "echoed", "refused", "truncated", "http_error", "no_input")},
+}
 _CAUTIONS = (
     "It is **too small for it**: expect answers that are none.",
     "It is a small model; larger ones say more, and better.",
@@ -76,7 +80,7 @@ def _feature(feature: dict[str, Any], explanations: Iterable[dict[str, Any]]) ->
 def _said(drafts: list[dict[str, Any]]) -> Iterator[str]:
     """The words of each draw, those of several with their scores."""
     for draft in drafts:
-        words = escaped(draft["explanation"]) if draft["status"] == "ok" else f"*{draft['status']}*"
+        words = escaped(draft["explanation"]) if draft["status"] == "ok" else f"*{_STATUS[draft['status']]}*"
         if len(drafts) == 1:
             yield words
             continue

@@ -153,10 +153,11 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
 
 def _judge(config: Config) -> dict[str, Any]:
     """What the answers of the scorer that judges drafts depend on."""
-    text = sql_text("train_questions")
+    plugin, text = find_plugin("scorers", JUDGE), sql_text("train_questions")
     science = (*STAGES["predictions"].science, "scoring.min_coverage")
     return {
-        "scorer": _plugin(config, "scorers", JUDGE),
+        "files": [plugin.digest, shared_digest("scorers")],
+        "settings": getattr(config.scoring, JUDGE).model_dump(mode="json"),
         "science": {place: _at(config, place) for place in science},
         "sql": text,
         "parameters": _parameters(config, [text]),
