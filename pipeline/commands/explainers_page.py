@@ -29,7 +29,8 @@ SAE of SmolLM2-135M. {caution} Features are the first three of route `llm` by dr
   accuracy on the train windows that judged it; the chosen one in bold. Scored on test documents is the chosen one.
   The judge is the model above, too: with a judge near chance the choice is by chance.
 - A status in place of words is what came of the request: `echoed` repeats the prompt, `truncated` was cut off,
-  `unparsed` lacks the mark, `no_input`: there is nothing to show for this feature.
+  `unparsed` lacks the mark, `no_input`: there is nothing to show for this feature. Where it says that it was not
+  asked, the run that made this page had a limit of requests.
 - `output_centric` says what a feature does, not what it fires on. It shows no window, and should be held against
   the others with care.
 - Whether one explainer is better than another is no matter of three features: `explainer_comparisons` pairs them
