@@ -58,8 +58,8 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_neighbours": ["saes"],
         "estimate": [
             *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
-            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots"),
-            *("tokens", "train_words"),
+            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "saes", "selected_features"),
+            *("slots", "tokens", "train_words"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
