@@ -11,6 +11,7 @@ from assets.graph.build import TABLE_ASSETS
 from assets.graph.declare import TableAsset
 from pipeline.commands.cost_page import cost_page
 from pipeline.commands.docs import config_page, tables_page
+from pipeline.commands.explainers_page import explainers_page
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, relations_read, sql_files, sql_text
 from pipeline.tables.stages import STAGES
@@ -152,6 +153,7 @@ def test_the_generated_docs_are_up_to_date() -> None:
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == tables_page()
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == config_page()
     assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == cost_page()
+    assert (ROOT / "docs" / "explainers.md").read_text(encoding="utf-8") == explainers_page()
 
 
 def test_the_readme_is_short_and_names_files_that_are_there() -> None:

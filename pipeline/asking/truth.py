@@ -16,7 +16,7 @@ def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
             Window(feature, vocabulary.render(token_ids, marked or ()), is_shown, label)
             for feature, token_ids, marked, is_shown, label in windows.iter_rows()
         ],
-        {feature: texts or [] for feature, texts, _ in tokens.iter_rows()},
-        {feature: vocabulary.listed(promoted) for feature, _, promoted in tokens.iter_rows() if promoted},
+        {feature: texts or [] for feature, texts, *_ in tokens.iter_rows()},
+        [(feature, vocabulary.listed(ids)) for feature, _, *lists in tokens.iter_rows() for ids in lists if ids],
         ((feature, one_line(text)) for feature, text in continuations.iter_rows()),
     )

@@ -29,7 +29,7 @@ def write_batch(
         rows: Makes the table's rows from the batch's tables.
 
     Raises:
-        LakeError: An input is missing, or another run is at work on the batch.
+        LakeError: What the config's plug-ins read is missing, or another run is at work on the batch.
         ConfigError: The endpoint cannot be used as the config says.
     """
     lake.require(*inputs_of(lake.config, table), sae=sae, batch=batch)

@@ -46,6 +46,10 @@ class ScoringConfig(Section):
         description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one; "
         "`python -m benchmarks.calibration` shows what more cost and save",
     )
+    all_draws: bool = Field(
+        False,
+        description="Score every draw of an explainer that chooses among several, not the chosen one alone",
+    )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
         description="Features of a batch, by draw, about which the scorer's model is asked; scorers without a "

@@ -137,6 +137,7 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
             "n_features": len({each.request.feature for each in some}),
             "n_llm_features": n_plain,
             "requests": len(new),
+            "least_requests": sum(some[place].is_certain for place in new),
             "known_requests": len(some) - len(new),
             "prompt_tokens": round(prompt_tokens),
             "cached_tokens": round(cached_tokens),

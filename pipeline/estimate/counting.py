@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import ToAsk
+from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch
 from pipeline.explainers.write import explanations_table
@@ -31,7 +32,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import is_made
 
-_ASKING = ("explanations", "predictions")
+_LEDGERS = ("explanations", LEDGER, "predictions")
 
 
 class Counted(NamedTuple):
@@ -43,6 +44,7 @@ class Counted(NamedTuple):
         is_known: Whether the ledger holds its answer.
         is_plain: Whether it explains a feature of route `llm`, or scores that explanation: no control, no rule.
         answer: The ledger's answer, or the text of a stand-in.
+        is_certain: Whether it is asked whatever was answered before.
     """
 
     request: Request
@@ -50,6 +52,7 @@ class Counted(NamedTuple):
     is_known: bool
     is_plain: bool
     answer: str
+    is_certain: bool
 
 
 class Needs(NamedTuple):
@@ -76,10 +79,12 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     subject_tokens = {}
     if is_made(lake.config, STEERED_TEXTS):
         made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
-    explaining, scoring = (_StandIns(_known(lake, table, sae, batch)) for table in _ASKING)
+    if is_made(lake.config, "token_changes"):
+        made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
+    explaining, judging, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
     with lake.connect(sae, batch, made) as connection:
         own = Batch(lake, connection, sae, batch)
-        made["explanations"] = explanations_table(own, explaining.ask)
+        made["explanations"] = explanations_table(own, explaining.ask, judging.ask)
         routes = own.select("explained_features").pl().select("feature", "route")
     with lake.connect(sae, batch, made) as connection:
         own, parts = Batch(lake, connection, sae, batch), []
@@ -96,8 +101,9 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
         .filter(pl.col("request_id").is_not_null())
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
-    ids = {*plain["request_id"], *scored["request_id"]}
-    return Needs([*explaining.counted("explainer", ids), *scoring.counted("scorer", ids)], subject_tokens)
+    ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
+    counted = explaining.counted("explainer", ids), judging.counted("scorer", ids), scoring.counted("scorer", ids)
+    return Needs([each for some in counted for each in some], subject_tokens)
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -112,6 +118,7 @@ class _StandIns:
     known: Mapping[str, Answer]
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
 
     def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """An answer each."""
@@ -120,14 +127,23 @@ class _StandIns:
     def counted(self, role: RoleName, plain: set[str]) -> list[Counted]:
         """What was asked; `plain` are the ids of the requests that are."""
         return [
-            Counted(request, role, request_id in self.known, request_id in plain, self.texts[request_id])
+            Counted(
+                request,
+                role,
+                request_id in self.known,
+                request_id in plain,
+                self.texts[request_id],
+                request_id in self.certain,
+            )
             for request_id, request in self.requests.items()
         ]
 
     def _answer(self, to_ask: ToAsk) -> Answer:
         request = to_ask.request
         known = self.known.get(request.request_id)
-        self.requests[request.request_id] = request
+        self.requests.setdefault(request.request_id, request)
+        if to_ask.is_certain:
+            self.certain.add(request.request_id)
         self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in
         return known or Answer(request.request_id, "ok", to_ask.stand_in)
 

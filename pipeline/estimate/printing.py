@@ -69,7 +69,8 @@ def _batch_table(rows: pl.DataFrame) -> Table:
     table = _table("requests", "known", "prompt", "answers", "at most", "USD", "at most", "time")
     for row in rows.iter_rows(named=True):
         table.add_row(row["purpose"], *_cells(row))
-    total = rows.select(pl.col(*_COUNTS).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
+    counts = (*_COUNTS, "least_requests")
+    total = rows.select(pl.col(*counts).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
     table.add_row("total", *_cells(total), style="bold")
     return table
 
@@ -77,7 +78,9 @@ def _batch_table(rows: pl.DataFrame) -> Table:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     cost, most, seconds = (row[name] for name in _AMOUNTS)
     time = "?" if seconds is None else in_time(seconds)
-    return [*(_short(row[name]) for name in _COUNTS), _usd(cost), _usd(most), time]
+    requests, *others = (_short(row[name]) for name in _COUNTS)
+    least = "" if row["least_requests"] == row["requests"] else f"{_short(row['least_requests'])} to "
+    return [f"{least}{requests}", *others, _usd(cost), _usd(most), time]
 
 
 def _known_sum(name: str) -> pl.Expr:

@@ -234,7 +234,15 @@ class SparseCoder:
 
         Float32 [..., d_out]; [d_out] where that is the same for every x.
         """
-        return self._normalise(x)[1] * self.decoder[feature]
+        return self.unit(x) * self.decoder[feature]
+
+    @torch.inference_mode()
+    def unit(self, x: Tensor) -> Tensor | float:
+        """How often its direction a unit of any feature's activation adds, at inputs x [..., d_in].
+
+        Float32 [..., 1], or 1 where that is the same for every x.
+        """
+        return 1.0 if self.transcodes else self._normalise(x)[1]
 
     @torch.inference_mode()
     def reconstruct(self, x: Tensor, encoding: Encoding) -> Tensor:

@@ -36,6 +36,9 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
             console.print(_correlations(summary, lake.config.scoring.rho), highlight=False)
+            comparisons = lake.query("report_comparisons", sae=sae)
+            if not comparisons.is_empty():
+                console.print(_comparisons(comparisons, sae))
             ranked = lake.query("report_best", sae=sae, n=_SHOWN)
             marked_share = lake.config.explaining.marked_share
             console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
@@ -99,6 +102,31 @@ def _means(rows: pl.DataFrame) -> str:
     said = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
     choosing = rows.filter(metric="accuracy").select("scorer", "chance").unique().sort("scorer").iter_rows()
     return "; ".join([*said, *(f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing)])
+
+
+def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
+    """Explainers held against each other on the features that both explained, beside what each took."""
+    title = f"{sae}: explainers on the same features (mean difference of the scores, interval)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table.add_column("scorer", no_wrap=True)
+    table.add_column("explainers", overflow="fold")
+    for name in ("n", "difference", "better", "tokens a feature"):
+        table.add_column(name, justify="right")
+    scorer = None
+    for row in rows.iter_rows(named=True):
+        first, scorer = row["scorer"] != scorer, row["scorer"]
+        low, high = row["ci_low"], row["ci_high"]
+        interval = "" if low is None or high is None else f" ({low:+.2f} to {high:+.2f})"
+        own, other = (f"{row[name] / row['n_features']:,.0f}" for name in ("n_tokens_a", "n_tokens_b"))
+        table.add_row(
+            scorer if first else "",
+            f"{row['explainer_a']} against {row['explainer_b']}",
+            f"{row['n_features']:,}",
+            f"{row['difference']:+.2f}{interval}",
+            f"{row['share_better']:.0%}",
+            f"{own}; {other}",
+        )
+    return table
 
 
 def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float, width: int) -> Text:

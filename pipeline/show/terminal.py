@@ -38,11 +38,14 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _markdown_cell(value: Any) -> str:
-    text = printable(str(value))
-    if len(text) > _CELL_CHARACTERS:
-        text = text[: _CELL_CHARACTERS - 1] + "…"
-    escaped = html.escape(text)
+def escaped(text: str) -> str:
+    """Text as Markdown shows it, on one line: nothing of it is markup."""
+    found = html.escape(printable(text))
     for mark in "\\`*_[]|!":
-        escaped = escaped.replace(mark, f"&#{ord(mark)};")
-    return escaped
+        found = found.replace(mark, f"&#{ord(mark)};")
+    return found
+
+
+def _markdown_cell(value: Any) -> str:
+    text = str(value)
+    return escaped(text[: _CELL_CHARACTERS - 1] + "…" if len(text) > _CELL_CHARACTERS else text)

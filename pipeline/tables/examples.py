@@ -5,7 +5,21 @@ from typing import get_args
 import pyarrow as pa
 
 from pipeline.showing import Sampling
-from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, number, text
+from pipeline.tables.schema import (
+    CONTEXT_ID,
+    DOC_ID,
+    FEATURE,
+    LOGIT,
+    ROLE,
+    SAE,
+    Column,
+    Law,
+    Table,
+    count,
+    flag,
+    number,
+    text,
+)
 
 EXAMPLES = (
     Table(
@@ -40,6 +54,7 @@ EXAMPLES = (
             Column("start", pa.int32(), "position of the window's first token"),
             Column("peak", pa.float32(), "largest activation in the window; null where silent"),
             ROLE,
+            flag("is_judge", "a train window that judges where an explainer chooses among several explanations"),
             text("kind", "`activating`; or silent: `same_token`, else `neighbour`, else `random`"),
             Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak; null where silent"),
             Column("rank", pa.int32(), "1 is the strongest of its role; null where silent"),
@@ -114,6 +129,26 @@ EXAMPLES = (
             ),
         ),
         ("sae", "feature", "mode", "target_kl", "prompt_id"),
+        "sae_batch",
+        group="explain_and_score",
+    ),
+    Table(
+        "token_changes",
+        "One row per feature that was set on texts: the tokens whose logits that raises and lowers most.",
+        (
+            SAE,
+            FEATURE,
+            number("strength", "to plus and minus which it was set: its largest train activation"),
+            count("n_texts", "texts on which it was set, from position 1 on", "texts"),
+            Column(
+                "promoted",
+                pa.list_(LOGIT),
+                "half of what the logits differ by between plus and minus, on average over positions and texts, "
+                "less the mean over the vocabulary; highest first; null where nothing differs",
+            ),
+            Column("suppressed", pa.list_(LOGIT), "lowest first, likewise"),
+        ),
+        ("sae", "feature"),
         "sae_batch",
         group="explain_and_score",
     ),

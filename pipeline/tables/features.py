@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline.tables.schema import FEATURE, SAE, Column, Law, Table, bounded, count, flag, number, text
+from pipeline.tables.schema import FEATURE, LOGIT, SAE, Column, Law, Table, bounded, count, flag, number, text
 
 TOP_TOKEN = pa.struct(
     [
@@ -14,8 +14,6 @@ TOP_TOKEN = pa.struct(
         ("mean_activation", pa.float64()),
     ]
 )
-
-LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
 
 FEATURES = (
     Table(

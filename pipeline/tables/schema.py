@@ -154,3 +154,6 @@ SCORER = text("scorer", "its name in the config (`detection`, `embedding`, …),
 STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `http_error` or `budget`")
 REQUEST_ID = text("request_id", "the request that it came from; null where none was sent")
 TEXT_ROLE = text("role", "role of the documents that judge")
+
+LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
+"""A token and its logit, of lists of tokens."""

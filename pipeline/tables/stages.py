@@ -93,6 +93,7 @@ STAGES: dict[str, Stage] = {
         Stage("tokens", science=_TOKENIZER),
         Stage("contexts"),
         Stage("slots"),
+        Stage("train_words"),
         Stage(
             "sae_fit",
             reads=("saes",),
@@ -146,7 +147,19 @@ STAGES: dict[str, Stage] = {
             queries=("batch_features", "steering_prompts", "ablation_prompts", "vocabulary"),
             is_on_demand=True,
         ),
-        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "steered_texts", "explanations", "predictions")),
+        Stage(
+            "token_changes",
+            reads=("saes",),
+            science=("subject.dtype", "heuristics.top_tokens", "explaining.output_centric"),
+            queries=("token_change_texts", "changed_features", "token_texts"),
+            is_on_demand=True,
+        ),
+        Stage(
+            "estimate",
+            rehearses=(
+                *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "predictions"),
+            ),
+        ),
         Stage(
             "explanations",
             science=(
@@ -156,6 +169,7 @@ STAGES: dict[str, Stage] = {
                 *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
                 *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
             ),
+            given=("drafts",),
             queries=("explained_features", "shown_examples", "vocabulary"),
             plugins="explainers",
         ),
@@ -175,6 +189,7 @@ STAGES: dict[str, Stage] = {
         Stage("score_details"),
         Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
         Stage("scorer_agreements"),
+        Stage("explainer_comparisons", science=("scoring.confidence",), given=("student_quantiles",)),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""

@@ -7,6 +7,7 @@ select
     taken_slots.start,
     taken_slots.peak,
     taken_slots.role,
+    taken_slots.is_judge,
     taken_slots.kind,
     taken_slots.decile,
     taken_slots.rank,

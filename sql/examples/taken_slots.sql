@@ -2,7 +2,9 @@
 -- is taken. Train: what explainers may be shown, the activating ones that some explainer's sampling takes, and the
 -- silent ones that are close, a stratum in turn, where an explainer is shown such. Test: what the scorers ask
 -- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first; and where
--- a scorer asks about them, slots of near neighbours, which are not drawn and have no place.
+-- a scorer asks about them, slots of near neighbours, which are not drawn and have no place. is_judge: train slots
+-- taken as the test ones are, of those that no explainer is shown; where an explainer chooses among several
+-- explanations, questions about them judge.
 with candidates as (
     select
         batch_index.feature,
@@ -55,7 +57,10 @@ placed as (
     where role = 'train' and kind = 'activating'
 ),
 train as (
-    select *, row_number() over (partition by feature order by places[$explaining_sampling]) as place
+    select
+        *,
+        row_number() over (partition by feature order by places[$explaining_sampling]) as place,
+        false as is_judge
     from placed
     where
         places['deciles'] <= $explaining_n_sampled['deciles']
@@ -68,25 +73,43 @@ silent_train as (
     select
         *,
         null as places,
-        row_number() over (partition by feature order by place_in_stratum, draw) as place
+        row_number() over (partition by feature order by place_in_stratum, draw) as place,
+        false as is_judge
     from in_stratum
     where role = 'train' and kind in ('same_token', 'neighbour')
     qualify place <= $explaining_n_silent
+),
+shown as (
+    select * from train
+    union all
+    select * from silent_train
+),
+judging as (
+    select
+        *,
+        null as places,
+        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place,
+        true as is_judge
+    from in_stratum
+    anti join shown using (feature, context_id, start)
+    where role = 'train'
+    qualify place <= $explaining_n_judging
 ),
 test as (
     select
         *,
         null as places,
-        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place
+        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place,
+        false as is_judge
     from in_stratum
     where role = 'test'
     -- Of silent ones twice the questions of a side: wrong marks need windows to choose from.
     qualify place <= if(kind = 'activating', $scoring_n_windows, 2 * $scoring_n_questions)
 ),
 taken as (
-    select * from train
+    select * from shown
     union all
-    select * from silent_train
+    select * from judging
     union all
     select * from test
 ),
@@ -96,7 +119,7 @@ with_neighbours as (
     from taken
     left join neighbour_slots using (feature, context_id, start)
     union all by name
-    select neighbour_slots.*, 'test' as role, 'neighbour' as kind, contexts.doc_id
+    select neighbour_slots.*, 'test' as role, false as is_judge, 'neighbour' as kind, contexts.doc_id
     from neighbour_slots
     join contexts using (context_id)
     anti join taken using (feature, context_id, start)
@@ -108,6 +131,7 @@ select
     n_tokens,
     peak,
     role,
+    is_judge,
     kind,
     decile,
     rank,

@@ -43,6 +43,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "tokens": [],
         "contexts": ["documents"],
         "slots": ["documents"],
+        "train_words": ["documents", "slots", "tokens"],
         "sae_fit": ["documents", "saes"],
         "activation_shards": ["contexts", "sae_fit", "saes"],
         "activations": ["activation_shards"],
@@ -59,7 +60,8 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_cofirings": ["activations", "contexts"],
         "estimate": [
             *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
-            *("feature_routes", "feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
+            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "saes", "selected_features"),
+            *("slots", "tokens", "train_words"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
@@ -78,6 +80,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
         "scorer_agreements": ["scores"],
         "report": ["summary"],
+        "explainer_comparisons": ["explanations", "scores"],
     }
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
+import pyarrow as pa
 import pytest
 from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, WORDS, score
 
@@ -52,6 +54,26 @@ def config_of(**sections: Any) -> Config:
             **sections,
         }
     )
+class Judging(Batch):
+    """A batch without tables, whose windows that judge drafts are those above."""
+
+    def put(self, name: str, rows: pa.Table) -> None:
+        """Keep the drafts."""
+        self.__dict__["drafts"] = rows.to_pylist()
+
+    def select(self, name: str | Path, **given: Any) -> Any:
+        """Two questions about each draft of each answer, a prompt each."""
+        windows = [(True, SHOWN[0], 2), (True, SHOWN[1], 1), (False, SILENT[0], 2), (False, SILENT[1], 1)]
+        rows = [
+            {
+                **draft,
+                **{"prompt": place, "question_id": f"{place}", "marked": None, "label": fires, "draw": draw},
+                **window._asdict(),
+            }
+            for draft in self.__dict__["drafts"]
+            for place, (fires, window, draw) in enumerate(windows)
+        ]
+        return SimpleNamespace(pl=lambda: pl.DataFrame(rows, strict=False))
 
 
 def explain(name: str, **explaining: Any) -> list[Request]:
@@ -63,8 +85,9 @@ def explain(name: str, **explaining: Any) -> list[Request]:
         return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
 
     config = config_of(explaining={"explainers": [name], **explaining})
-    tools = Tools(Batch(SimpleNamespace(config=config), None, "layers.1", 0), role_of(config, "explainer"), ask)  # type: ignore[arg-type]
-    tools.__dict__["vocabulary"] = VOCABULARY
+    batch = Judging(SimpleNamespace(config=config), None, "layers.1", 0)  # type: ignore[arg-type]
+    tools = Tools(batch, role_of(config, "explainer"), ask, asks={"scorer": ask})
+    batch.__dict__["vocabulary"] = VOCABULARY
     assert list(load_explainer(name).explain(FEATURES, tools)) and asked
     return asked
 
@@ -128,6 +151,17 @@ def test_a_prompt_begins_alike_for_all_features_and_explanations() -> None:
         for request in requests:
             assert [message.role for message in request.messages] == ["system", "user"], name
             assert "stop" not in request.messages[0].content, name
+
+
+ASKING = sorted(name for name in find_plugins("explainers") if load_explainer(name).role is not None)
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_model_that_thinks_is_given_room_in_every_round(name: str) -> None:
+    requests = [each for each in explain(name, reasoning_tokens=500, reasoning_effort="low") if not each.choices]
+    assert requests
+    for request in requests:
+        assert (request.reasoning_tokens, request.reasoning_effort, request.sent_stop) == (500, "low", ())
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ OTHER_SCHEMAS = {
         ("explanation_id", pa.string()), ("feature", pa.int32()), ("question_id", pa.string()),
         ("example_id", pa.string()), ("marked", pa.list_(pa.int32())), ("label", pa.bool_()), ("draw", pa.int64()),
     ]),
+    "drafts": pa.schema([("explanation_id", pa.string()), ("feature", pa.int32()), ("explanation", pa.string())]),
     "read_documents": pa.schema([
         ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
         ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
@@ -77,6 +78,9 @@ OTHER_SCHEMAS = {
 
 Row = dict[str, Any]
 
+USUAL: dict[str, Row] = {"explanations": {"is_chosen": True}, "examples": {"is_judge": False}}
+"""What columns hold where a row leaves them out, but for null."""
+
 
 def steps_before(name: str) -> tuple[str, ...]:
     """The SQL files that the pipeline runs before this one."""
@@ -92,7 +96,7 @@ class Database:
             **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
             **{"asks_model": False, "n": 4, "sampling": "deciles", "n_shown": 20, "n_silent": 0},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
-            **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0},
+            **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0, "n_judging": 10},
             **{"explainer": None, "neuronpedia_creator": "us", "layer": 1, "folder": "features"},
             **{"feature": 0, "words": [], "token": None, "route": None, "least_score": None},
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
@@ -112,7 +116,7 @@ class Database:
             if schema is not None:
                 unknown = {key for row in rows for key in row} - set(schema.names)
                 assert not unknown, f"{name} has no column {unknown}"
-            rows = pa.Table.from_pylist(list(rows), schema=schema)
+            rows = pa.Table.from_pylist([USUAL.get(name, {}) | row for row in rows], schema=schema)
         self.connection.register("given_rows", rows)
         self.connection.execute(f"create or replace temp table {name} as select {_columns(name)} from given_rows")
         self.connection.unregister("given_rows")

@@ -31,7 +31,8 @@ RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, "score_details"),
-    "summary": ("question_answers", "answer_correlations", "headline_scores", "summary"),
+    "summary": ("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "summary"),
+    "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
 
@@ -40,7 +41,7 @@ INPUTS = {
     "explanations": pa.schema([
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
         ("draw", pa.int32()), ("explanation", _text), ("example_ids", pa.list_(_text)), ("status", _text),
-        ("request_id", _text),
+        ("request_id", _text), ("is_chosen", pa.bool_()), ("judge_request_ids", pa.list_(_text)),
     ]),
     "predictions": pa.schema([
         ("explanation_id", _text), ("scorer", _text), ("role", _text), ("question_id", _text),
@@ -102,7 +103,8 @@ class ScoreDatabase:
         if not isinstance(rows, pa.Table):
             unknown = {key for row in rows for key in row} - set(schema.names)
             assert not unknown, f"{name} has no column {unknown}"
-            rows = pa.Table.from_pylist(list(rows), schema=schema)
+            usual = {"is_chosen": True} if name == "explanations" else {}
+            rows = pa.Table.from_pylist([usual | row for row in rows], schema=schema)
         self.connection.register("given_rows", rows)
         self.connection.execute(f"create or replace temp table {name} as from given_rows")
         self.connection.unregister("given_rows")

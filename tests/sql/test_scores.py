@@ -74,11 +74,11 @@ FIGURES = ("balanced_accuracy", "ci_low", "ci_high", "precision", "recall", "f1"
 # Edges --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["scores", "score_details", "summary"])
+@pytest.mark.parametrize("name", ["scores", "score_details", "summary", "explainer_comparisons"])
 def test_no_predictions_give_no_rows(name):
     rows = database_of([]).run(name)
     assert rows.num_rows == 0
-    assert rows.schema.names[0] == ("sae" if name == "summary" else "explanation_id")
+    assert rows.schema.names[0] == ("explanation_id" if name.startswith("score") else "sae")
     assert "null" not in {str(each.type) for each in rows.schema}
 
 

@@ -14,6 +14,7 @@ STEPS = {
     "documents": "documents",
     "contexts": "contexts",
     "slots": "slots",
+    "train_words": "token_pieces train_words",
     "sae_fit": "fit_contexts",
     "feature_logits": "token_texts",
     "feature_tokens": "candidate_slots corpus_tokens firings feature_cuts feature_tokens",
@@ -39,6 +40,7 @@ STEPS = {
     ),
     "fuzzing_pairs": "fuzzing_pairs",
     "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
+    "token_changes": "token_change_texts batch_features changed_features token_texts",
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
@@ -52,7 +54,8 @@ STEPS = {
         "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores "
         "population_scores rule_exact score_details"
     ),
-    "summary": "headline_scores question_answers answer_correlations summary",
+    "summary": "headline_scores explaining_requests question_answers answer_correlations summary",
+    "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
     "scorer_agreements": "headline_scores scorer_agreements",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the

@@ -67,12 +67,12 @@ class Truth:
 def truth_of(
     windows: Iterable[Window],
     tokens: Mapping[int, Sequence[str]],
-    promoted: Mapping[int, str] | None = None,
+    promoted: Iterable[tuple[int, str]] = (),
     written: Iterable[tuple[int, str]] = (),
 ) -> Truth:
     """The truth in some windows. Of equal texts that differ no is told.
 
-    `tokens` are each feature's top tokens, `promoted` the list of those that it promotes, as prompts show it;
+    `tokens` are each feature's top tokens, `promoted` lists of those that one promotes, as prompts show them;
     `written` are features with what the model writes when they are changed.
     """
     labels: dict[tuple[int, str], bool] = {}
@@ -82,7 +82,7 @@ def truth_of(
         labels[key] = labels.get(key, True) and window.label
         if window.is_shown:
             shown.setdefault(plain(window.text), set()).add(window.feature)
-    for feature, listed in (promoted or {}).items():
+    for feature, listed in promoted:
         shown.setdefault(plain(listed), set()).add(feature)
     steered: dict[int, set[str]] = {}
     for feature, text in written:
@@ -110,14 +110,16 @@ class Oracle:
         truth: What it knows.
         rates: How often it errs, by the feature that an explanation names; None where it names none.
         omission_rate: The chance that it leaves a text of a prompt of several out.
+        wrong_rate: The chance that it tells another feature's explanation.
     """
 
     truth: Truth
     rates: Callable[[int | None], Rates] = lambda feature: Rates()
     omission_rate: float = 0.0
+    wrong_rate: float = 0.0
 
-    def answer(self, prompt: str) -> str:
-        """What it says to a prompt: the text of the chat's last message."""
+    def answer(self, prompt: str, draw: int = 0) -> str:
+        """What it says to a prompt, the text of the chat's last message, when it is asked again so often."""
         if texts := read_odd(prompt):
             return str(self._odd_one(texts) + 1)
         if to_write := read_writing(prompt):
@@ -130,7 +132,8 @@ class Oracle:
             return to_choose.answer(self.truth.written.get(about, frozenset()), rates.false_negative)
         asked = read_question(prompt)
         if asked is None:
-            return f"[EXPLANATION]: {self._explanation(shown_texts(prompt))}"
+            is_wrong = chance(prompt, str(draw), "wrong") < self.wrong_rate
+            return f"[EXPLANATION]: {self._explanation(shown_texts(prompt), is_wrong)}"
         said = self._judge(asked.explanation, asked.texts)
         left_out = {
             place
@@ -155,10 +158,13 @@ class Oracle:
                 return others[guess % len(others)] if is_wrong else odd[0]
         return guess
 
-    def _explanation(self, windows: Iterable[str]) -> str:
-        """What the feature is called for which most of the windows are shown."""
+    def _explanation(self, windows: Iterable[str], is_wrong: bool) -> str:
+        """What the feature is called for which most of the windows are shown; if wrong, what the next one is."""
         features = Counter(feature for text in windows for feature in sorted(self.truth.shown.get(text, ())))
         for feature, _ in features.most_common(1):
+            others = [other for other in sorted(self.truth.words) if other != feature]
+            if is_wrong and others:
+                feature = next((other for other in others if other > feature), others[0])
             return self.truth.words.get(feature, f"feature {feature}")
         return "nothing that I know"
 

@@ -56,7 +56,7 @@ class OracleClient:
     def _said(self, request: Request) -> str | None:
         if _is_drawn(request, "garbled", self._garbled_rate):
             return GARBLED
-        return self._oracle.answer(request.messages[-1].content)
+        return self._oracle.answer(request.messages[-1].content, request.draw)
 
 
 def _is_drawn(request: Request, what: str, rate: float) -> bool:

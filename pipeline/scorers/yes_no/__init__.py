@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import polars as pl
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
@@ -45,15 +46,21 @@ class YesNo:
         strata = dict(questions.select("question_id, strata").fetchall()) if has_strata else {}
         rounds = Rounds(tools.batch, self.name, questions)
         for due in rounds:
-            prompts = list(prompts_of(self.name, due, tools))
-            answers = tools.ask([_to_ask(prompt) for prompt in prompts])
-            predictions = [
-                prediction
-                for prompt in prompts
-                for prediction in _predictions(prompt, answers[prompt.request.request_id], strata)
-            ]
+            predictions = self.put(due, tools, strata)
             rounds.record(predictions)
             yield from predictions
+
+    def put(
+        self, due: pl.DataFrame, tools: Tools, strata: Mapping[str, Sequence[str] | None] | None = None
+    ) -> list[Prediction]:
+        """Put questions, the rows of `next_questions` or the like: a prediction each."""
+        prompts = list(prompts_of(self.name, due, tools))
+        answers = tools.ask([_to_ask(prompt) for prompt in prompts])
+        return [
+            prediction
+            for prompt in prompts
+            for prediction in _predictions(prompt, answers[prompt.request.request_id], strata or {})
+        ]
 
 
 def _to_ask(prompt: Prompt) -> ToAsk:
