@@ -20,6 +20,7 @@ from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, ScoringConfig
+from pipeline.features.steered_texts import check_steered_saes
 from pipeline.llm import Answer, Message, Request
 from pipeline.llm.texts import final_text
 from pipeline.scorers.base import Prediction
@@ -64,8 +65,6 @@ scorer = Intervention()
 
 def check(config: Config) -> None:
     """Raise SubjectError if the features of an SAE cannot be changed at its place."""
-    from pipeline.features.steered_texts import check_steered_saes
-
     check_steered_saes(config)
 
 
