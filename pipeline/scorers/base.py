@@ -28,6 +28,8 @@ class Prediction(NamedTuple):
         values: Predicted activations, for simulation; else None.
         n_choices: Among how many was chosen; None where the answer is yes or no.
         strata: Further strata by which its answer is told, such as `rank 1`.
+        text: The text that was judged, where the scorer wrote it; else None.
+        decile: The train decile that its peak reaches; None where the feature does not fire in it.
     """
 
     explanation_id: str
@@ -43,6 +45,8 @@ class Prediction(NamedTuple):
     values: Sequence[float] | None = None
     n_choices: int | None = None
     strata: Sequence[str] | None = None
+    text: str | None = None
+    decile: int | None = None
 
 
 class Scorer(Protocol):

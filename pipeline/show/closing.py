@@ -40,7 +40,7 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             marked_share = lake.config.explaining.marked_share
             console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
             console.print(_statuses(statuses), highlight=False)
-            if word := _word_on_small_models(lake):
+            if word := word_on_small_models(lake):
                 console.print(word, highlight=False)
             if said := oracle_sentence(lake.config):
                 console.print(said, style="bold", highlight=False)
@@ -130,7 +130,7 @@ def _statuses(rows: pl.DataFrame) -> str:
     return f"explanations: {', '.join(said)}"
 
 
-def _word_on_small_models(lake: Lake) -> str | None:
+def word_on_small_models(lake: Lake) -> str | None:
     """What to expect where the embedded model answers."""
     small = [role.name for role in (role_of(lake.config, name) for name in ROLES) if role.model == _EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:

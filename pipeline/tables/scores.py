@@ -15,6 +15,7 @@ from pipeline.tables.schema import (
     Table,
     bounded,
     count,
+    flag,
     number,
     text,
 )
@@ -38,11 +39,21 @@ SCORES = (
                 pa.bool_(),
                 "the scorer's answer; of a choice, whether it is the right one; null unless the status is `ok`",
             ),
-            number("probability", "the scorer's probability of yes; for `embedding` the cosine that it ranks by"),
+            number(
+                "probability",
+                "the scorer's probability of yes, or of the right choice; or what it ranks by: `embedding` the "
+                "cosine, `generation` the text's peak activation",
+            ),
             Column("values", pa.list_(pa.float64()), "predicted activations, for simulation; else null"),
             Column("n_choices", pa.int32(), "among how many was chosen; null where the answer is yes or no"),
             Column("strata", pa.list_(pa.string()), "further strata of score_details that it is in; or null"),
-            STATUS,
+            text("text", "the text that was judged, where the scorer wrote it (`generation`); else null"),
+            Column("decile", pa.int8(), "the train decile that its peak reaches; null where it does not fire"),
+            text(
+                "status",
+                f"{STATUS.meaning}; `repeated`: a text twice in its answer; `no_input`: what is asked about is "
+                "not there",
+            ),
             REQUEST_ID,
         ),
         ("explanation_id", "scorer", "question_id"),
@@ -158,5 +169,20 @@ SCORES = (
         ("sae", "scorer", "other_scorer"),
         "all",
         group="explain_and_score",
+    ),
+    Table(
+        "ratings",
+        "One row per judgement of an explanation by a reader; of several by one reader the last counts.",
+        (
+            EXPLANATION_ID,
+            text("rater", "the reader's name, as it was typed"),
+            text("verdict", "`fits`, `too_broad`, `too_narrow`, `wrong` or `unreadable`"),
+            flag("is_blind", "whether explainer, feature and scores were hidden"),
+            text("rated_at", "when, UTC"),
+        ),
+        ("explanation_id", "rater", "rated_at"),
+        "ledger",
+        group="explain_and_score",
+        lines_folder="readers",
     ),
 )

@@ -17,11 +17,16 @@ from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.scorers.yes_no import YesNo
+from pipeline.tables.stages import STAGES
 
 SAE = "hand-set"
 SCORERS = {name: load_scorer(name) for name in sorted(find_plugins("scorers"))}
 ASKING = [name for name, scorer in SCORERS.items() if isinstance(scorer, YesNo)]
-RANKING = [name for name, scorer in SCORERS.items() if scorer.role is None]
+RANKING = [
+    name
+    for name, plugin in sorted(find_plugins("scorers").items())
+    if SCORERS[name].role is None and "steered_texts" not in STAGES["predictions"].tables_of(plugin)
+]
 CHOOSING = ["intruder"]
 """Scorers that ask a language model yes or no, that ask none and rank windows, and that have one choose."""
 

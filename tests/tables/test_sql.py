@@ -38,6 +38,7 @@ STEPS = {
         "silent_strata neighbour_slots taken_slots rendered_windows examples"
     ),
     "fuzzing_pairs": "fuzzing_pairs",
+    "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "

@@ -51,7 +51,7 @@ def read_question(prompt: str) -> Asked | None:
     return Asked(found[1], _TEXT.findall(found[2]), found[2].startswith("Text: "))
 
 
-def read_choice(prompt: str) -> list[str] | None:
+def read_odd(prompt: str) -> list[str] | None:
     """The texts of which one does not belong; None if no such choice is asked for."""
     found = _CHOICE.match(prompt)
     return _TEXT.findall(found[1]) if found else None
