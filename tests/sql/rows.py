@@ -92,8 +92,12 @@ class Database:
             **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
             **{"asks_model": False, "n": 4, "sampling": "deciles", "n_shown": 20, "n_silent": 0},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
-            **{"fit_tokens": 129, "fit_documents": 16},
+            **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0},
             **{"explainer": None, "neuronpedia_creator": "us", "layer": 1, "folder": "features"},
+            **{"feature": 0, "words": [], "token": None, "route": None, "least_score": None},
+            **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
+            **{"sort": "explained", "page_rows": 50, "first_row": 0, "strongest": 12, "of_a_decile": 3},
+            **{"explanation_id": None, "rater": None, "features": []},
         }
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
