@@ -228,9 +228,10 @@ def _costs(rows: pl.DataFrame, _labels: Labels) -> "Figure":
     names = [f"{purpose}, {model}" for purpose, model in part.select("purpose", "model").iter_rows()]
     axes.set_yticks(places, names)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("tokens a feature")
     axes.margins(x=0.2)
-    axes.legend(loc="best")
+    _legend(figure)
     return figure
 
 

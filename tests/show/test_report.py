@@ -111,8 +111,8 @@ def test_a_lake_without_an_explanation_still_has_its_report(config: Config, tmp_
 
 def test_hostile_text_is_shown_and_not_run(lake: Lake) -> None:
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-    row = {"feature": 1, "explainer": hostile, "explanation": hostile, "value": 0.5, "low": None, "high": None,
-           "pieces": [(hostile, "0.50")]}  # fmt: skip
+    row = {"feature": 1, "is_best": True, "explainer": hostile, "explanation": hostile, "value": 0.5, "low": None,
+           "high": None, "pieces": [(hostile, "0.50")]}  # fmt: skip
     page = _page(card=run_card(lake), figures=[], small=[hostile], ranked=[{"sae": hostile, "rows": [row]}])
     assert not {"script", "img"} & {tag for tag, _ in Page(page).tags}
     assert page.count("&lt;script&gt;") == 5
