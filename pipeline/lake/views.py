@@ -1,7 +1,7 @@
 """A lake as SQL sees it: every table a view, in a connection of its own or in `catalog.duckdb`.
 
 The catalog holds nothing but views on the current folders, by paths below the lake, so that a lake can be moved:
-whoever opens it says where the lake is (`open_catalog`).
+whoever opens it says where the lake is (`open_catalog`; a shell of DuckDB's own by `set file_search_path`).
 """
 
 import contextlib
@@ -68,6 +68,15 @@ class Lake(Files):
         """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
         text = sql_text(name)
         return connection.sql(text, params=self._parameters(text, values))
+
+    def copy(
+        self, connection: duckdb.DuckDBPyConnection, name: str | Path, target: Path, how: str, **values: Any
+    ) -> int:
+        """Write the rows of `<name>.sql` to a file as they come, as DuckDB's `copy` does; how many there were."""
+        text = sql_text(name)
+        statement = f"copy ({text}\n) to {_quoted(target)} ({how})"
+        (n_rows,) = connection.execute(statement, self._parameters(text, values)).fetchall()[0]
+        return int(n_rows)
 
     def query(self, name: str, *, sae: str | None = None, batch: int | None = None, **values: Any) -> pl.DataFrame:
         """The rows of `<name>.sql`, made after those that it reads, over the lake; small enough for memory."""
@@ -149,7 +158,7 @@ class Lake(Files):
 
 
 def open_catalog(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the catalog of the lake in a folder, wherever it was made.
+    """A connection that reads the catalog of the lake in a folder, wherever that was made.
 
     Raises LakeError if there is none yet.
     """
@@ -158,7 +167,32 @@ def open_catalog(folder: Path) -> duckdb.DuckDBPyConnection:
         raise LakeError(f"no lake at '{folder}': it has no {CATALOG_FILE}; 'make run' makes it")
     connection = duckdb.connect(str(path), read_only=True)
     _look_below(connection, folder)
-    return connection
+    here = _quoted(glob.escape(str(folder.absolute())))[1:-1] + "/"
+    there = _paths_begin_with(connection)
+    is_found = "," not in str(folder.absolute()) if not there else there == here
+    return connection if is_found else _moved(connection, there, here)
+
+
+def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
+    """What stands before the paths below the lake in a catalog's views: nothing, or where the lake was made."""
+    [(text,)] = connection.execute("select sql from duckdb_views() where view_name = 'saes'").fetchall()
+    found = re.search(r"'((?:[^']|'')*)saes/", text)
+    return found[1] if found else ""
+
+
+def _moved(connection: duckdb.DuckDBPyConnection, there: str, here: str) -> duckdb.DuckDBPyConnection:
+    """The macros and views of a catalog in a connection of their own, with the paths of its views put right."""
+    macros = "select function_name, macro_definition from duckdb_functions() where not internal"
+    views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
+    moved = duckdb.connect()
+    for name, definition in connection.execute(macros).fetchall():
+        moved.execute(f"create macro {name}() as {definition}")
+    for name, text, comment in connection.execute(views).fetchall():
+        folder = TABLES[name].lines_folder or name
+        moved.execute(text.replace(f"'{there}{folder}/", f"'{here}{folder}/"))
+        moved.execute(f"comment on view {name} is {_quoted(comment)}")
+    connection.close()
+    return moved
 
 
 def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -12,9 +12,9 @@ import duckdb
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
+from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, Lake, open_catalog
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer
@@ -94,8 +94,8 @@ class TextReader:
     """The subject model with the SAEs of an experiment, loaded once, to read texts with."""
 
     def __init__(self, config: Config) -> None:
+        self._lake = Lake(config, open_sources(config))
         self._context_length = config.corpus.context_length
-        self._prefix = bos_prefix(Lake(config, open_sources(config)))
         self._tokenizer = load_tokenizer(config.subject)
         self._subject = load_subject(config.subject, config.device)
         self._saes = {sae.name: open_reader(config, sae, self._subject.device) for sae in config.saes}
@@ -106,8 +106,7 @@ class TextReader:
         Raises:
             CorpusError: The text has fewer than two tokens.
         """
-        own = self._tokenizer(text, add_special_tokens=False).input_ids
-        token_ids = [*self._prefix, *own][: self._context_length]
+        token_ids = text_tokens(self._lake, text, self._context_length)
         if len(token_ids) < 2:
             raise CorpusError("the text has fewer than two tokens, and nothing is told of a context's first one")
         batch = pad_contexts([(0, token_ids)], self._context_length)
