@@ -9,6 +9,7 @@ with judged as (
             'value': value,
             'low': low,
             'high': high,
+            'chance': chance,
             'precision': precision,
             'recall': recall,
             'f1': f1,

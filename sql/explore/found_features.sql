@@ -93,6 +93,7 @@ select
     score_index.value,
     score_index.low,
     score_index.high,
+    score_index.chance,
     (select count(*) from found) as n_found
 from page
 join feature_index using (sae, feature)

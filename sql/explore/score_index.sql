@@ -2,8 +2,8 @@
 -- main scorer of an SAE is the one that judged the most explanations, exact rules apart.
 with judged as (
     select
-        explanation_id, sae, feature, explainer, scorer, metric, value, low, high, precision, recall, f1, n_scored,
-        n_unscored, reason
+        explanation_id, sae, feature, explainer, scorer, metric, value, low, high, chance, precision, recall, f1,
+        n_scored, n_unscored, reason
     from headline_scores
     where role = 'test'
 ),
