@@ -80,7 +80,8 @@ class Explorer:
         with self._catalog.reading() as reader:
             if search.is_feature_number and (sae := search.sae or reader.only_sae()):
                 return RedirectResponse(f"/features/{sae}/{int(search.words)}", 303)
-            return self._pages.page("features", **features_page(reader, search))
+            found = features_page(reader, search, self._catalog.held("filter_values"))
+        return self._pages.page("features", **found)
 
     def feature(self, request: Request) -> Response:
         """One feature."""

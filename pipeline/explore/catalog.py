@@ -9,15 +9,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.errors import LakeError
+from pipeline.firings.store import BUCKET_FEATURES
 from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
-from pipeline.lake.views import copy_views, create_requests_view
+from pipeline.lake.views import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.llm.ledger.answers import overlapping_files
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
@@ -32,6 +33,13 @@ _LOOK_SECONDS = 2.0
 
 _HELD_FACTOR = 20
 """What took a second to ask is held for so many: asking takes at most a twentieth of the time."""
+
+class _Made(NamedTuple):
+    """A database in memory, and the statements that its views were created by."""
+
+    database: duckdb.DuckDBPyConnection
+    views: dict[str, str]
+
 
 State = tuple[tuple[str, int], ...]
 """The folders that the indexes are made of, and when each was last written."""
@@ -48,7 +56,7 @@ class Catalog:
         self.config = config
         self.folder = config.lake_folder
         self._making = threading.Lock()
-        self._database: duckdb.DuckDBPyConnection | None = None
+        self._made: _Made | None = None
         self._state: State = ()
         self._looked = 0.0
         self._held: dict[str, tuple[float, list[Row]]] = {}
@@ -60,9 +68,10 @@ class Catalog:
 
         Raises LakeError if there is no lake yet, or an old one that lacks what a page shows.
         """
-        cursor = self._current().cursor()
+        made = self._current()
+        cursor = made.database.cursor()
         try:
-            yield Reader(cursor, self.config)
+            yield Reader(cursor, self.config, made.views)
         except duckdb.IOException as error:
             self._looked, self._state = 0.0, ()  # a new version came, and the old one was cleaned away
             raise LakeError(f"files of the lake are being replaced; load the page again ({error})") from None
@@ -93,16 +102,16 @@ class Catalog:
             self._vocabulary = Vocabulary(token_bytes)
         return self._vocabulary
 
-    def _current(self) -> duckdb.DuckDBPyConnection:
+    def _current(self) -> "_Made":
         """The database, made anew in the background where files have changed; the first time it is waited for."""
-        if self._database is None:
+        if self._made is None:
             with self._making:
-                if self._database is None:
+                if self._made is None:
                     self._make(self._look())
         elif time.monotonic() - self._looked > _LOOK_SECONDS and (state := self._look()) != self._state:
             threading.Thread(target=self._make_beside, args=(state,), daemon=True).start()
-        assert self._database is not None
-        return self._database
+        assert self._made is not None
+        return self._made
 
     def _look(self) -> State:
         """When the catalog and the folders of the tables behind the indexes were last written."""
@@ -132,6 +141,7 @@ class Catalog:
         database = duckdb.connect(config={"memory_limit": self.config.machine.memory_limit})
         database.execute("set enable_progress_bar = false; set parquet_metadata_cache = true")
         copy_views(database, self.folder)
+        views = view_texts(database)
         steps = steps_of(*INDEXES)
         for step in steps:
             text = sql_text(step)
@@ -139,14 +149,15 @@ class Catalog:
             database.execute(f"create table {step} as {text}", values)
         for step in set(steps) - set(INDEXES):
             database.execute(f"drop table {step}")
-        self._database, self._state = database, state
+        self._made, self._state = _Made(database, views), state
 
 
 class Reader:
     """Asks the lake, with one connection."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, config: Config) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, config: Config, views: dict[str, str]) -> None:
         self._cursor = cursor
+        self._views = views
         self._config = config
 
     def rows(self, name: str, **values: Any) -> list[Row]:
@@ -174,6 +185,13 @@ class Reader:
             for path in overlapping_files(asset / sae, range(feature, feature + 1))
         ]
         create_requests_view(self._cursor, files or [folder / "empty.jsonl"])
+
+    def narrow(self, sae: str, feature: int) -> None:
+        """Let the tables of many files be those of one feature's batch and bucket."""
+        batch, bucket = feature // self._config.selection.batch_size, feature // BUCKET_FEATURES
+        for name, number in (("examples", batch), ("predictions", batch), ("activations", bucket)):
+            if sae in self._config.sae_names and name in self._views:
+                narrow_view(self._cursor, self._views[name], self._config.lake_folder, sae, number)
 
     def row(self, name: str, **values: Any) -> Row | None:
         """The one row of a query, or None."""

@@ -16,13 +16,14 @@ def interval(
     low: float | None,
     high: float | None,
     *,
+    chance: float = 0.5,
     is_control: bool = False,
     beside: Sequence[Row] = (),
 ) -> Markup:
     """A score from 0 to 1 as a dot with its interval, chance as a line, and the controls' means as ticks."""
     if value is None:
         return Markup()
-    parts = [_line(0, _WIDTH, "axis"), _upright(0.5 * _WIDTH, "chance")]
+    parts = [_line(0, _WIDTH, "axis"), _upright(chance * _WIDTH, "chance")]
     parts += [_upright(row["mean"] * _WIDTH, "control", 4) for row in beside]
     if low is not None and high is not None:
         parts.append(_line(low * _WIDTH, high * _WIDTH, "whisker"))

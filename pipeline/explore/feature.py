@@ -76,6 +76,7 @@ def feature_page(
         shows_all: Every window, in place of some of each kind.
     """
     own = {"sae": sae, "feature": feature}
+    reader.narrow(sae, feature)
     card = reader.row("feature_card", **own)
     if card is None:
         return None

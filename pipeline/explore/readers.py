@@ -51,6 +51,7 @@ def next_page(reader: Reader, vocabulary: Vocabulary, rater: str) -> dict[str, A
     if item is None:
         return {"item": None}
     own = {"sae": item["sae"], "feature": item["feature"]}
+    reader.narrow(**own)
     rows = reader.rows("shown_windows", **own) or reader.rows("indexed_windows", **own, strongest=0, of_a_decile=4)
     largest = max((row["peak"] or 0.0 for row in rows), default=0.0)
     return {

@@ -1,6 +1,6 @@
 """The list of features: what its address asks for, and what is found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -99,11 +99,11 @@ class Search:
         }
 
 
-def features_page(reader: Reader, search: Search) -> dict[str, Any]:
-    """What the list's template shows."""
+def features_page(reader: Reader, search: Search, values: Sequence[Row]) -> dict[str, Any]:
+    """What the list's template shows; `values` are those that can be filtered by (`filter_values.sql`)."""
     rows = reader.rows("found_features", **search.values())
     filters: dict[str, list[Row]] = {}
-    for row in reader.rows("filter_values"):
+    for row in values:
         filters.setdefault(row["filter"], []).append(row)
     n_found = rows[0]["n_found"] if rows else 0
     return {

@@ -220,6 +220,26 @@ def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.unregister("no_rows")
 
 
+def view_texts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The statement that creates each view of a database, by name."""
+    return dict(connection.execute("select view_name, sql from duckdb_views() where not internal").fetchall())
+
+
+def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, sae: str, number: int) -> None:
+    """Let a view be, on one connection, the file alone that each of its globs has for an SAE's batch or bucket.
+
+    `text` creates the view of the whole table, as it stands in the catalog of the lake in `folder`. To open every
+    file of a table for the sake of one feature takes longer than to read it.
+    """
+
+    def only(found: re.Match[str]) -> str:
+        path = f"{found[1]}/{sae}/{number:05d}.parquet"
+        return f", {_quoted(path)}" if (folder / path).exists() else ""
+
+    narrowed = re.sub(r", '([^']*)/\*\*/\*\.parquet'", only, text)
+    connection.execute(narrowed.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
+
+
 def create_requests_view(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
     """Let `llm_requests` on a connection be the requests of some of the ledger's files alone."""
     files = f"[{', '.join(_quoted(path) for path in paths)}]"

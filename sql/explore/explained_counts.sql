@@ -2,6 +2,7 @@
 with explained as (
     select sae, count(distinct feature) as n_explained
     from explanation_index
+    where is_shown
     group by sae
 ),
 scored as (

@@ -11,6 +11,7 @@ group by route
 union all
 select 'explainer', explainer, count(*)
 from explanation_index
+where is_shown
 group by explainer
 union all
 select 'scorer', scorer, count(value)

@@ -1,7 +1,9 @@
--- One row per explanation and scorer, of test documents: the figure by which the scorer is read first. The main
--- scorer of an SAE is the one that judged the most explanations, exact rules apart.
+-- One row per explanation and scorer, of test documents, with the figure by which the scorer is read first. The
+-- main scorer of an SAE is the one that judged the most explanations, exact rules apart.
 with judged as (
-    select explanation_id, sae, feature, explainer, scorer, metric, value, low, high
+    select
+        explanation_id, sae, feature, explainer, scorer, metric, value, low, high, chance, precision, recall, f1,
+        n_scored, n_unscored, reason
     from headline_scores
     where role = 'test'
 ),
@@ -18,4 +20,4 @@ select
     ) as is_main
 from judged
 left join counted using (sae, scorer)
-order by judged.explanation_id, judged.scorer
+order by judged.sae, judged.feature, judged.explanation_id, judged.scorer

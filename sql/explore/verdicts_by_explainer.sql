@@ -6,11 +6,11 @@ with last_ratings as (
     group by explanation_id, rater
 )
 select
-    explanations.explainer,
+    explanation_index.explainer,
     last_ratings.verdict,
     count(*) as n,
-    not list_contains($explaining_explainers::varchar[], explanations.explainer) as is_control
+    any_value(explanation_index.is_control) as is_control
 from last_ratings
-join explanations using (explanation_id)
-group by explanations.explainer, last_ratings.verdict
-order by is_control, explanations.explainer, last_ratings.verdict
+join explanation_index using (explanation_id)
+group by explanation_index.explainer, last_ratings.verdict
+order by is_control, explanation_index.explainer, last_ratings.verdict
