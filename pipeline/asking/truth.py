@@ -10,6 +10,12 @@ def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
     vocabulary = load_vocabulary(lake)
     windows = lake.query("known_windows", sae=sae, batch=batch)
     tokens = lake.query("known_tokens", sae=sae, batch=batch)
+    strengths = {}
+    for feature, token_ids, values in lake.query("known_activations", sae=sae, batch=batch).iter_rows():
+        pieces = list(vocabulary.pieces(token_ids))
+        strengths[feature, tuple(text for text, _ in pieces)] = [
+            max(values[places.start : places.stop]) for _, places in pieces
+        ]
     return truth_of(
         [
             Window(feature, vocabulary.render(token_ids, marked or ()), is_shown, label)
@@ -17,4 +23,5 @@ def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
         ],
         {feature: texts or [] for feature, texts, _ in tokens.iter_rows()},
         {feature: vocabulary.listed(promoted) for feature, _, promoted in tokens.iter_rows() if promoted},
+        strengths,
     )

@@ -25,6 +25,7 @@ _GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
         *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "fit_tokens", "fit_documents"),
+        "questions_per_prompt",
     }
 )
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})

@@ -6,6 +6,10 @@ with all_scores as (
     union all by name
     select *, balanced_accuracy as balanced_accuracy_all_wrong, balanced_accuracy as balanced_accuracy_all_right
     from rule_exact
+    union all by name
+    select * exclude (stratum) from simulation_scores where stratum = 'all'
+    union all by name
+    select * exclude (stratum) from graded_scores where stratum = 'all'
 )
 select
     explanation_id,
@@ -24,7 +28,9 @@ select
     auroc_low,
     auroc_high,
     average_precision,
-    null::double as correlation,
+    correlation,
+    correlation_low,
+    correlation_high,
     n_scored,
     n_unscored,
     coverage,

@@ -13,7 +13,7 @@ FILES = sorted(sql_files())
 GIVEN = {
     *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model", "scorer"),
     *("first_feature", "end_feature", "asks_model", "n", "sampling", "n_shown", "n_silent"),
-    *("fit_tokens", "fit_documents"),
+    *("fit_tokens", "fit_documents", "questions_per_prompt"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 

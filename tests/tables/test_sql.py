@@ -42,10 +42,13 @@ STEPS = {
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
         "next_questions vocabulary"
     ),
-    "scores": "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact scores",
+    "scores": (
+        "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact "
+        "simulated_windows simulation_scores graded_scores scores"
+    ),
     "score_details": (
         "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
-        "rule_exact score_details"
+        "rule_exact simulated_windows simulation_scores graded_scores score_details"
     ),
     "summary": "headline_scores question_answers answer_correlations summary",
 }

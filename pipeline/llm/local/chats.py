@@ -14,11 +14,16 @@ from pipeline.llm.requests import Message
 
 
 def encode_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
-    """The token ids of chats up to where the model's turn begins; the tokenizer is one of `load_tokenizer`."""
+    """The token ids of chats up to where the model goes on; the tokenizer is one of `load_tokenizer`.
+
+    It goes on behind a last message of its own, or begins its turn.
+    """
     if not chats:
         return []
     if tokenizer.chat_template is None:
-        texts = ["\n".join([*(f"{each.role}: {each.content}" for each in chat), "assistant:"]) for chat in chats]
+        lines = [[f"{each.role}: {each.content}" for each in chat] for chat in chats]
+        own = ["assistant:" * (chat[-1].role != "assistant") for chat in chats]
+        texts = ["\n".join([*each, *filter(None, [turn])]) for each, turn in zip(lines, own, strict=True)]
         ids: list[list[int]] = tokenizer(texts).input_ids
         return ids
     tokenizer = copy.copy(tokenizer)
@@ -41,7 +46,12 @@ def _templated(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Message]) -> l
 
 def _apply_template(tokenizer: PreTrainedTokenizerBase, chat: Sequence[Message]) -> list[int]:
     messages = [message._asdict() for message in chat]
+    goes_on = chat[-1].role == "assistant"
     ids: list[int] = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+        messages,
+        add_generation_prompt=not goes_on,
+        continue_final_message=goes_on,
+        sanitize_control_tokens=True,
+        return_dict=False,
     )
     return ids

@@ -9,11 +9,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.llm.oracle.judges import alike, chance, is_literal, literal
-from pipeline.llm.oracle.prompts import plain, read_question, shown_texts
+from pipeline.llm.oracle.judges import alike, chance, is_literal, literal, literal_tokens
+from pipeline.llm.oracle.prompts import Simulated, plain, read_question, read_simulation, shown_texts
 
 _NAMED = re.compile(r"\bfeature (\d+)\b")
 
@@ -42,15 +42,20 @@ class Truth:
         labels: By (feature, text as a prompt shows it): the feature fires in it, or just its marks are right.
         shown: By plain text, a window's or that of promoted tokens, the features whose explainers are shown it.
         words: By feature, what the oracle calls it; holds `feature <number>`.
+        strengths: By (feature, the texts of a window's tokens), the activation of each, from 0 to 10.
     """
 
     labels: Mapping[tuple[int, str], bool]
     shown: Mapping[str, frozenset[int]]
     words: Mapping[int, str]
+    strengths: Mapping[tuple[int, tuple[str, ...]], Sequence[int]] = field(default_factory=dict)
 
 
 def truth_of(
-    windows: Iterable[Window], tokens: Mapping[int, Sequence[str]], promoted: Mapping[int, str] | None = None
+    windows: Iterable[Window],
+    tokens: Mapping[int, Sequence[str]],
+    promoted: Mapping[int, str] | None = None,
+    strengths: Mapping[tuple[int, tuple[str, ...]], Sequence[int]] | None = None,
 ) -> Truth:
     """The truth in some windows. Of equal texts that differ no is told.
 
@@ -69,6 +74,7 @@ def truth_of(
         labels=labels,
         shown={text: frozenset(features) for text, features in shown.items()},
         words={feature: _words(feature, texts) for feature, texts in tokens.items()},
+        strengths=strengths or {},
     )
 
 
@@ -95,6 +101,9 @@ class Oracle:
 
     def answer(self, prompt: str) -> str:
         """What it says to a prompt: the text of the chat's last message."""
+        if simulated := read_simulation(prompt):
+            values = self.simulate(simulated)
+            return json.dumps({str(place + 1): value for place, value in enumerate(values)})
         asked = read_question(prompt)
         if asked is None:
             return f"[EXPLANATION]: {self._explanation(shown_texts(prompt))}"
@@ -105,6 +114,25 @@ class Oracle:
             if chance(prompt, str(place + 1), "failure") < self.omission_rate
         }
         return asked.answer(said, left_out)
+
+    def simulate(self, asked: Simulated) -> list[int]:
+        """The activation of each token, 0 to 10: what it knows of the window, else what the words quote.
+
+        Where it errs it says 5 of what is 0, and 0 of what is not.
+        """
+        named = _NAMED.search(asked.explanation)
+        feature = int(named[1]) if named else None
+        known = None if feature is None else self.truth.strengths.get((feature, tuple(asked.tokens)))
+        if known is None:
+            known = [10 * fits for fits in literal_tokens(asked.explanation, asked.tokens)]
+        rates, text = self.rates(feature), "\n".join(asked.tokens)
+        about = asked.explanation if feature is None else str(feature)
+        said = []
+        for place, value in enumerate(known):
+            rate = rates.false_negative if value else rates.false_positive
+            errs = chance(about, text, str(place), "error") < rate
+            said.append((0 if value else 5) if errs else value)
+        return said
 
     def _explanation(self, windows: Iterable[str]) -> str:
         """What the feature is called for which most of the windows are shown."""
