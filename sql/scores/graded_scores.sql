@@ -74,14 +74,20 @@ by_grade as (
     from placed
     group by explanation_id, scorer, role, fits
 ),
-measured as (
+paired as (
     select
         explanation_id,
         scorer,
         role,
         any_value(auroc) filter (fits) as auroc,
         sum(variance) as variance,
-        min(n_effective) as n_least,
+        min(n_effective) as n_least
+    from by_grade
+    group by explanation_id, scorer, role
+),
+measured as (
+    select
+        *,
         auroc in (0, 1) or variance < 1e-12 as is_spreadless,
         $scoring_z::double as z,
         ln(auroc / (1 - auroc)) as logit,
@@ -93,8 +99,7 @@ measured as (
         if(is_spreadless, least(1, (auroc + zz / 2 + half) / (1 + zz)), 1 / (1 + exp(-logit - logit_half)))
             as auroc_high,
         auroc_high - auroc_low > $scoring_max_interval::double as is_wide
-    from by_grade
-    group by explanation_id, scorer, role
+    from paired
 ),
 levels as (
     select

@@ -39,7 +39,7 @@ totals as (
         sum(xx::decimal(38, 12))::double as xx,
         sum(yy::decimal(38, 12))::double as yy,
         sum(xy::decimal(38, 12))::double as xy,
-        sqrt(yy / nullif(sum(n_firing), 0)) as missed
+        sqrt(sum(yy::decimal(38, 12))::double / nullif(sum(n_firing), 0)) as missed
     from by_document
     group by explanation_id, scorer, role, stratum
 ),
@@ -111,12 +111,13 @@ fitted as (
         simulated_windows.scorer,
         simulated_windows.role,
         simulated_windows.stratum,
-        totals.n - simulated_windows.n as n,
-        totals.x - simulated_windows.x as x,
-        totals.y - simulated_windows.y as y,
-        n * (totals.xx - simulated_windows.xx) - x * x as spread,
-        if(spread < 1e-6, 0, (n * (totals.xy - simulated_windows.xy) - x * y) / spread) as b,
-        (y - b * x) / n as a,
+        totals.n - simulated_windows.n as other_n,
+        totals.x - simulated_windows.x as other_x,
+        totals.y - simulated_windows.y as other_y,
+        other_n * (totals.xx - simulated_windows.xx) - other_x * other_x as spread,
+        other_n * (totals.xy - simulated_windows.xy) - other_x * other_y as joint_spread,
+        if(spread < 1e-6, 0, joint_spread / spread) as b,
+        (other_y - b * other_x) / other_n as a,
         simulated_windows.yy - 2 * a * simulated_windows.y - 2 * b * simulated_windows.xy
         + a * a * simulated_windows.n + 2 * a * b * simulated_windows.x + b * b * simulated_windows.xx as squares
     from simulated_windows

@@ -16,11 +16,12 @@ from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.scorers.yes_no import YesNo
 
 SAE = "hand-set"
-ASKING = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
-RANKING = sorted(set(find_plugins("scorers")) - set(ASKING))
-"""Scorers that ask a language model, and scorers that ask none and rank windows."""
+ASKING = sorted(name for name in find_plugins("scorers") if isinstance(load_scorer(name), YesNo))
+RANKING = sorted(name for name in find_plugins("scorers") if load_scorer(name).role is None)
+"""Scorers that ask a language model yes or no, and scorers that ask none and rank windows."""
 
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
 COIN = {"false_positive_rate": 0.5, "false_negative_rate": 0.5}

@@ -58,7 +58,7 @@ class Database:
             **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
             **{"asks_model": False, "n": 4, "sampling": "deciles", "n_shown": 20, "n_silent": 0},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
-            **{"fit_tokens": 129, "fit_documents": 16},
+            **{"fit_tokens": 129, "fit_documents": 16, "questions_per_prompt": 1},
         }
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.

@@ -20,7 +20,8 @@ SAE = "layers.1"
 CONTEXT_LENGTH = 64
 VALUES = {
     "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
-    "scoring_max_interval": 0.5, "scoring_simulation_n_top": 5, "scoring_simulation_n_drawn": 5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0, "end_feature": 1024,
+    "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0, "end_feature": 1024,
+    "scoring_simulation_n_top": 5, "scoring_simulation_n_drawn": 5,
 }
 
 SAMPLE_STEPS = (

@@ -71,11 +71,11 @@ def _spelled(model: LocalModel, choices: tuple[str, ...], before: str) -> dict[s
     spelled = {}
     for choice in choices:
         ids = model.tokens(f"a{before}{choice}\nb")
-        [place] = blank_places(model.pieces(ids), f"{before}{choice}", 1) or [None]
-        own = []
-        while place and len("".join(model.pieces(own))) < len(choice):
-            own.append(ids[place.token + len(own)])
-        if place is None or place.lead or "".join(model.pieces(own)) != choice or len(own) > 2:
+        places = blank_places(model.pieces(ids), f"{before}{choice}", 1) or []
+        own: list[int] = []
+        while places and len("".join(model.pieces(own))) < len(choice):
+            own.append(ids[places[0].token + len(own)])
+        if not places or places[0].lead or "".join(model.pieces(own)) != choice or len(own) > 2:
             raise ValueError(f"'{choice}' is no token or two of its own")
         spelled[choice] = own
     return spelled

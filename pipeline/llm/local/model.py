@@ -156,7 +156,8 @@ class LocalModel:
                 past_key_values=cache,
                 use_cache=True,
             )
-        return output.logits[0].float().log_softmax(dim=-1)
+        logits: Tensor = output.logits[0]
+        return logits.float().log_softmax(dim=-1)
 
     @torch.inference_mode()
     def losses(self, prefix: DynamicCache | None, suffixes: Sequence[Sequence[int]]) -> list[float]:

@@ -54,8 +54,8 @@ class Capabilities:
 
     Attributes:
         top_logprobs: Alternatives at the first token that may be asked for; 0: it gives none.
-        prompt_logprobs: It gives those of a prompt, and numbers can be read from them: its model's tokenizer joins a
-            blank with nothing before it, and writes 10 as one token.
+        prompt_logprobs: It gives those of a prompt, and numbers can be read from them: its model's tokenizer joins
+            a blank with nothing before it, and writes 10 as one token.
         schema: It keeps to a JSON schema.
         max_tokens: Its name for the longest answer (OpenAI's newer models want the longer one).
         temperature: It lets one set the temperature (reasoning models do not).

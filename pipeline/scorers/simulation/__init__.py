@@ -56,7 +56,9 @@ def check(config: Config) -> None:
             "or structured, and auto finds out which"
         )
     if method == "all_at_once" and provider == "local":
-        raise ConfigError("scoring.simulation.method is all_at_once, but scoring.provider is local; set it to local")
+        raise ConfigError(
+            "scoring.simulation.method is all_at_once, but scoring.provider is local: in this process it is local"
+        )
 
 
 def _method(config: Config) -> str:

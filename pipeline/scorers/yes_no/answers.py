@@ -36,7 +36,7 @@ def read_answer(answer: Answer, n: int, *, is_one: bool) -> Said:
         return Said([probability], None if said is None else [said])
     values = parse_many(text, n)
     by_number = answer.probabilities or {}  # of an object; a list and lines have no keys
-    return Said(values and [by_number.get(str(number)) for number in range(1, n + 1)], values)
+    return Said([by_number.get(str(number)) for number in range(1, n + 1)] if values else None, values)
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:
