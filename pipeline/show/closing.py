@@ -72,8 +72,10 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means beside their controls: an explanation that does not beat another feature's says nothing."""
-    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
-    figures = f"balanced accuracy; AUROC by {' and '.join(ranking)}" if ranking else "balanced accuracy"
+    figures = "balanced accuracy"
+    for metric, word, chance in (("auroc", "AUROC", ""), ("correlation", "correlation", " (chance is 0)")):
+        if scorers := rows.filter(metric=metric)["scorer"].unique().sort().to_list():
+            figures += f"; {word} by {' and '.join(scorers)}{chance}"
     title = f"{sae}: how well explanations predict where features fire\n({figures}; chance is 0.50; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):

@@ -9,7 +9,7 @@ N_TOP, N_DRAWN = 5, 5
 
 
 def database(windows, *, largest=10.0, explanations=1, **values):
-    """Tables of windows: (predicted or None, true, document, kind, rank, draw), for each explanation the same or own."""
+    """Tables of windows (predicted or None, true, document, kind, rank, draw), of one explanation or of each."""
     own = windows if isinstance(windows[0], list) else [windows] * explanations
     made = ScoreDatabase(scoring_simulation_n_top=N_TOP, scoring_simulation_n_drawn=N_DRAWN, **values)
     rows = [(number, place, *each) for number, some in enumerate(own) for place, each in enumerate(some)]
@@ -26,9 +26,9 @@ def database(windows, *, largest=10.0, explanations=1, **values):
         for number, place, _, true, document, kind, rank, draw in rows
     ])
     made.fill("predictions", [
-        {"explanation_id": f"e{number}", "scorer": "simulation", "role": "test", "question_id": f"{number} {place}",
-         "example_id": f"x{number} {place}", "values": predicted and list(map(float, predicted)),
-         "status": "ok" if predicted else "unparsed"}
+        {"explanation_id": f"e{number}", "scorer": "simulation", "role": "test",
+         "question_id": f"{number} {place}", "example_id": f"x{number} {place}",
+         "values": predicted and list(map(float, predicted)), "status": "ok" if predicted else "unparsed"}
         for number, place, predicted, *_ in rows
     ])
     return made

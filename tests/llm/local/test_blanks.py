@@ -146,4 +146,5 @@ def test_losses_are_those_of_each_text_alone(local, tiny_subject):
         with torch.inference_mode():
             logits = model(torch.tensor([prefix + window])).logits[0]
         read = logits[len(prefix) - 1 : -1]
-        assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(read, torch.tensor(window))), abs=1e-4)
+        alone = torch.nn.functional.cross_entropy(read, torch.tensor(window))
+        assert loss == pytest.approx(float(alone), abs=1e-4)
