@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 def value_places(pieces: Sequence[str]) -> dict[str, Place]:
-    """Where the values of a JSON object begin, by key; of a key that stands there twice none is told.
+    """Where the values of a JSON object begin, by key; of a key that stands there twice, or last, none.
 
     `pieces` are the texts of the tokens one after another.
     """
@@ -34,7 +34,8 @@ def value_places(pieces: Sequence[str]) -> dict[str, Place]:
     for match in _VALUE.finditer("".join(pieces)):
         found.setdefault(match[1], []).append(match.end())
     ends = list(accumulate(map(len, pieces)))
-    return {key: _place(pieces, ends, each[0]) for key, each in found.items() if len(each) == 1}
+    begins = {key: each[0] for key, each in found.items() if len(each) == 1 and each[0] < ends[-1]}
+    return {key: _place(pieces, ends, begin) for key, begin in begins.items()}
 
 
 def blank_places(pieces: Sequence[str], blank: str, n: int) -> list[Place] | None:

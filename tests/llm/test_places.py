@@ -25,6 +25,8 @@ NUMBERS = tuple(map(str, range(11)))
     (['{"1": "', "Yes", '"}'], {"1": (1, "")}),
     (['{"1": true, "1": false}'], {}),
     (["Yes"], {}),
+    (['{"1":'], {}),
+    ([], {}),
 ])  # fmt: skip
 def test_a_value_begins_behind_its_key(pieces, places):
     assert value_places(pieces) == {key: Place(*place) for key, place in places.items()}
