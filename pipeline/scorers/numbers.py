@@ -48,5 +48,5 @@ def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:
 def _whole(value: Any) -> int | None:
     """A value as a whole number; None if it is none. Raises ValueError for a text that is no number."""
     number = float(value) if isinstance(value, str) else value
-    is_whole = isinstance(number, int | float) and not isinstance(number, bool) and number == round(number)
-    return int(number) if is_whole else None
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return int(number) if is_number and number % 1 == 0 else None

@@ -1,5 +1,5 @@
--- One row per question of the next round, with the prompt that it stands in, $questions_per_prompt each: its window
--- and the explanation's words.
+-- One row per question of the next round, with the prompt that it stands in, $questions_per_prompt each: its
+-- window and the explanation's words.
 -- An explanation goes on with a scorer while it has questions left and the interval of its balanced accuracy
 -- reaches further than target_half_width to either side (Wilson and MOVER with the design effect, the very
 -- interval that its score will have; stopping on a plug-in standard error covers 54 to 72 % where 95 % is

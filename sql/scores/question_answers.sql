@@ -19,7 +19,8 @@ with joined as (
         predictions.prediction,
         if(isfinite(predictions.probability), predictions.probability, null) as probability,
         coalesce(
-            predictions.status = 'ok' and (predictions.prediction is not null or isfinite(predictions.probability)),
+            predictions.status = 'ok'
+            and (predictions.prediction is not null or isfinite(predictions.probability)),
             false
         ) as is_scored
     from predictions

@@ -133,8 +133,8 @@ graded as (
         explanation_id,
         scorer,
         role,
-        stratum,
-        'population' as weighting,
+        'all' as stratum,
+        weighting,
         unnest([
             {
                 'metric': 'responsiveness', 'value': 2 * auroc - 1, 'ci_low': 2 * auroc_low - 1,

@@ -9,7 +9,7 @@ with all_scores as (
     union all by name
     select * exclude (stratum) from simulation_scores where stratum = 'all'
     union all by name
-    select * exclude (stratum) from graded_scores where stratum = 'all'
+    select * exclude (weighting) from graded_scores where weighting = 'sample'
 )
 select
     explanation_id,

@@ -121,11 +121,11 @@ def test_the_stop_test_of_predicted_activations(rates: dict[tuple[str, str], dic
 
 def test_the_stop_test_of_grades(rates: dict[tuple[str, str], dict[str, float]]) -> None:
     assert (rates["true", "graded"]["auroc"], rates["true", "graded"]["average_precision"]) == (1.0, 1.0)
-    # Of 1,000 slots that fire and 100 of either silent kind, by hand: what is too broad loses responsiveness, since
+    # Of 20 windows that fire and 10 of either silent kind, by hand: what is too broad loses responsiveness, since
     # silent windows are of grade 2 as well; what is too narrow loses both, since half of what fires is of grade 0.
     broad, narrow = rates["too broad", "graded"], rates["too narrow", "graded"]
-    assert broad["auroc"] == pytest.approx((1000 + 100 / 2) / 1100)
-    assert broad["average_precision"] == pytest.approx(1000 / 1100 + 100 / 1100 * 1100 / 1200)
-    assert narrow["auroc"] == pytest.approx((500 / 2 + 200) / 700)
+    assert broad["auroc"] == pytest.approx((20 + 10 / 2) / 30)
+    assert broad["average_precision"] == pytest.approx(20 / 30 + 10 / 30 * 30 / 40)
+    assert narrow["auroc"] == pytest.approx((10 / 2 + 20) / 30)
     assert narrow["average_precision"] == pytest.approx(0.5)
     assert rates["random", "graded"]["auroc"] is None or abs(rates["random", "graded"]["auroc"] - 0.5) <= 0.3

@@ -89,7 +89,7 @@ def test_windows_are_test_windows_and_each_value_is_in_its_place(
         assert window["role"] == "test"
         if words[row["explanation_id"]]["explainer"] == "default":
             fires = np.array(window["activations"])
-            truth = np.minimum(10, np.round(10 * fires / largest[row["feature"]]))
+            truth = np.minimum(10, np.floor(10 * fires / largest[row["feature"]] + 0.5))
             assert row["values"] == (truth.tolist() if name == "simulation" else [2.0 * (fires.max() > 0)])
 
 

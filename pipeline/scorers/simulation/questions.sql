@@ -1,5 +1,5 @@
 -- One row per question: how strongly does the feature fire on each token of this test window? Its n_top strongest
--- windows, n_drawn by draw over the deciles, and n_drawn silent ones; with their tokens and the explanation's words.
+-- windows, n_drawn by draw over the deciles, and n_drawn silent ones; with tokens and the explanation's words.
 with windows as (
     select
         feature,
