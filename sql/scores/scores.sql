@@ -28,14 +28,21 @@ select
     auroc_low,
     auroc_high,
     average_precision,
+    auroc_coverage,
     correlation,
     correlation_low,
     correlation_high,
+    accuracy,
+    accuracy_low,
+    accuracy_high,
+    chance,
     n_scored,
     n_unscored,
     coverage,
     reason,
     balanced_accuracy_all_wrong,
-    balanced_accuracy_all_right
+    balanced_accuracy_all_right,
+    accuracy_all_wrong,
+    accuracy_all_right
 from all_scores
 order by sae, feature, explanation_id, scorer, role

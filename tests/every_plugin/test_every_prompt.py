@@ -18,23 +18,35 @@ from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, WORDS, score
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
-from pipeline.config import Config
+from pipeline.asking.windows import one_line
+from pipeline.config import Config, ScoringConfig
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.write import load_explainer
 from pipeline.llm import Answer, Message, Request
 from pipeline.plugins import find_plugin, find_plugins
+from pipeline.scorers.generation import writing_request
+from pipeline.scorers.intervention import choice_request
+from pipeline.scorers.intruder import choice_request as odd_request
 from pipeline.scorers.write import load_scorer
 
 FOLDER = Path(__file__).parent / "prompts"
 SHARED = [Path(__file__).parents[2] / "pipeline" / place for place in ("scorers/yes_no", "explainers/notes")]
 SILENT = [Shown("x4", [9, 3, 4, 9], [0, 0, 0, 0]), Shown("x5", [5, 6, 0], [0, 0, 0])]
 FEATURES = [Feature(7, "llm", None, True, SHOWN, SILENT, promoted=[3, 4, 9], suppressed=[0, 6])]
+SETS = [
+    [
+        {"unsteered": f" on, {number}\nchanged: <<this>>", "continuation": f" {{text}} {number}\n\nSet 3"}
+        for number in (set_number, set_number + 1)
+    ]
+    for set_number in (1, 3, 5)
+]
+"""Continuations that would look like other sets, were their line ends left in."""
 ONE, MANY = "one.txt", "many.txt"
 WINDOWS = [{"example_id": each.example_id, "token_ids": list(each.token_ids)} for each in SHOWN]
 
 
 def config_of(**sections: Any) -> Config:
-    """An experiment that is never run."""
+    """The config of an experiment that is never run."""
     return Config.model_validate(
         {
             "name": "tiny",
@@ -111,7 +123,12 @@ def rendered() -> Iterator[tuple[str, list[Request]]]:
     yield "simulation_structured", value("simulation", method="structured")
     yield "graded", value("graded")
     yield "surprisal", [surprisal()]
+    shown = [{"token_ids": each.token_ids, "marked": each.marked} for each in QUESTIONS]
+    yield "intruder", [odd_request(ScoringConfig(), "layers.1", {"feature": 7, "windows": shown}, VOCABULARY)]
     yield "detection_empty", [score("detection", QUESTIONS[:1], words="")]
+    scoring = config_of().scoring
+    yield "generation", [writing_request(scoring, "layers.1", 7, WORDS)]
+    yield "intervention", [choice_request(scoring, "layers.1", 7, WORDS, SETS)]
 
 
 def as_text(requests: list[Request]) -> str:
@@ -122,6 +139,8 @@ def as_text(requests: list[Request]) -> str:
 
 
 RENDERED = {name: as_text(requests) for name, requests in rendered()}
+PREFIX = find_plugin("scorers", "intervention_surprisal").path / "prefix.txt"
+RENDERED["intervention_surprisal"] = load_prompt(PREFIX).render(text=one_line("a {text}\nand more")) + "\n"
 
 
 @pytest.mark.parametrize("name", sorted(RENDERED))

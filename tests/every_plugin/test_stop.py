@@ -92,6 +92,7 @@ def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
                 **{"example_id": f"{kind}{number:02d}", "sae": SAE, "feature": STOP, "context_id": 0, "start": 1},
                 **{"peak": 4.0 if fires else None, "role": "test", "kind": kind, "draw": draw, "n_slots": 100},
                 **{"decile": number % 10 + 1 if fires else None, "rank": number + 1 if fires else None},
+                **({} if fires else {"neighbour": 1, "neighbour_rank": 1, "cosine": 0.5}),
                 **{"doc_id": f"{kind} {number}", "token_ids": ids},
                 "activations": [4.0 * (fires and place == STOP_PLACE) for place in range(32)],
             }
