@@ -72,8 +72,10 @@ def judge_drafts(
     ]
     schema = {"explanation_id": pa.string(), "feature": pa.int32(), "explanation": pa.string()}
     tools.batch.put("drafts", pa.Table.from_pylist(rows, pa.schema(schema)))
-    due = tools.batch.select(SQL, n_judging=n_windows).pl()
     judge = tools.in_role("scorer")
+    scorer = find_plugin("scorers", JUDGE).load().scorer
+    per_prompt = scorer.together(judge)
+    due = tools.batch.select(SQL, n_judging=n_windows, questions_per_prompt=per_prompt).pl()
 
     def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         own = [
@@ -81,8 +83,7 @@ def judge_drafts(
         ]
         return dict(judge.ask(own))
 
-    scorer = find_plugin("scorers", JUDGE).load().scorer
-    said = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask))}
+    said = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask), per_prompt)}
     verdicts: dict[Draft, list[Verdict]] = {draft: [] for draft in distinct}
     for row in due.iter_rows(named=True):
         prediction = said[row["question_id"]]

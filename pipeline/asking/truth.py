@@ -10,6 +10,12 @@ def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
     vocabulary = load_vocabulary(lake)
     windows = lake.query("known_windows", sae=sae, batch=batch)
     tokens = lake.query("known_tokens", sae=sae, batch=batch)
+    strengths = {}
+    for feature, token_ids, values in lake.query("known_activations", sae=sae, batch=batch).iter_rows():
+        pieces = list(vocabulary.pieces(token_ids))
+        strengths[feature, tuple(text for text, _ in pieces)] = [
+            max(values[places.start : places.stop]) for _, places in pieces
+        ]
     continuations = lake.query("known_continuations", sae=sae, batch=batch)
     return truth_of(
         [
@@ -19,4 +25,5 @@ def read_truth(lake: Lake, sae: str, batch: int) -> Truth:
         {feature: texts or [] for feature, texts, *_ in tokens.iter_rows()},
         [(feature, vocabulary.listed(ids)) for feature, _, *lists in tokens.iter_rows() for ids in lists if ids],
         ((feature, one_line(text)) for feature, text in continuations.iter_rows()),
+        strengths,
     )

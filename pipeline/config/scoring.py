@@ -41,9 +41,10 @@ class ScoringConfig(Section):
         20, description="Questions of each answer in the first round (fewer, and stopping would bias the score)"
     )
     round_questions: Positive = Field(10, description="Questions of each answer in a further round")
-    questions_per_prompt: Annotated[int, Field(ge=1, le=50)] = Field(
-        1,
-        description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one; "
+    questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
+        None,
+        description="Questions a prompt (post: 5). null: 40 where a server gives a probability for each answer of "
+        "many, which its first answer tells; else, and for a model in this process, 1. "
         "`python -m benchmarks.calibration` shows what more cost and save",
     )
     all_draws: bool = Field(

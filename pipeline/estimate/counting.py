@@ -145,7 +145,9 @@ class _StandIns:
         if to_ask.is_certain:
             self.certain.add(request.request_id)
         self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in
-        return known or Answer(request.request_id, "ok", to_ask.stand_in)
+        # Whatever a server is asked for it is taken to give, until one has answered.
+        probabilities = dict.fromkeys(request.keys, 0.5) or None
+        return known or Answer(request.request_id, "ok", to_ask.stand_in, probabilities)
 
 
 class _Reads:

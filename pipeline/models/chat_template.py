@@ -20,7 +20,7 @@ def template_ids(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], *, a
     Args:
         tokenizer: It has a chat template.
         chats: What is said.
-        asks: Whether the chats end where the model's turn begins.
+        asks: Whether the chats end where the model's turn begins, or goes on where the last turn is its own.
 
     Raises:
         TemplateError: The template takes no such turns.
@@ -45,7 +45,12 @@ def _of_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat, asks: bool) -> list
 
 def _apply_template(tokenizer: PreTrainedTokenizerBase, chat: Chat, asks: bool) -> list[int]:
     messages = [{"role": role, "content": content} for role, content in chat]
+    goes_on = asks and messages[-1]["role"] == "assistant"
     ids: list[int] = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=asks, sanitize_control_tokens=True, return_dict=False
+        messages,
+        add_generation_prompt=asks and not goes_on,
+        continue_final_message=goes_on,
+        sanitize_control_tokens=True,
+        return_dict=False,
     )
     return ids

@@ -100,6 +100,8 @@ def _means(rows: pl.DataFrame) -> str:
     """What the means are of, and what guessing would score."""
     ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
     said = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
+    if simulating := rows.filter(metric="correlation")["scorer"].unique().sort().to_list():
+        said.append(f"correlation by {' and '.join(simulating)}, where it is 0")
     choosing = rows.filter(metric="accuracy").select("scorer", "chance").unique().sort("scorer").iter_rows()
     return "; ".join([*said, *(f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing)])
 

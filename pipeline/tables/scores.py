@@ -33,7 +33,7 @@ SCORES = (
             text("question_id", "hash of (explanation, scorer, example, marks)"),
             text("example_id", "the window that was asked about"),
             Column("marked", pa.list_(pa.int32()), "places that were marked, for fuzzing; else null"),
-            Column("label", pa.bool_(), "the true answer; of a choice, true"),
+            Column("label", pa.bool_(), "the true answer; of a choice, true; null where there is none"),
             Column(
                 "prediction",
                 pa.bool_(),
@@ -42,9 +42,13 @@ SCORES = (
             number(
                 "probability",
                 "the scorer's probability of yes, or of the right choice; or what it ranks by: `embedding` the "
-                "cosine, `generation` the text's peak activation",
+                "cosine, `generation` the text's peak activation, `surprisal` the gain in nats a token",
             ),
-            Column("values", pa.list_(pa.float64()), "predicted activations, for simulation; else null"),
+            Column(
+                "values",
+                pa.list_(pa.float64()),
+                "for simulation the predicted activation of each token, 0 to 10; for graded the grade; else null",
+            ),
             Column("n_choices", pa.int32(), "among how many was chosen; null where the answer is yes or no"),
             Column("strata", pa.list_(pa.string()), "further strata of score_details that it is in; or null"),
             text("text", "the text that was judged, where the scorer wrote it (`generation`); else null"),
@@ -81,7 +85,9 @@ SCORES = (
             number("auroc_high", "upper end"),
             number("average_precision", "likewise"),
             number("auroc_coverage", "share of questions with a probability; under min_coverage auroc is null"),
-            number("correlation", "of predicted and true activations, for simulation"),
+            number("correlation", "of predicted and true activations over tokens, for simulation"),
+            number("correlation_low", "lower end of its interval (jackknife over documents, Fisher)"),
+            number("correlation_high", "upper end"),
             *bounded("accuracy", "share of right choices, where a scorer chooses among several"),
             number("chance", "the accuracy of guessing: 1 / n_choices"),
             count("n_scored", "questions with a usable answer", "questions"),
@@ -129,7 +135,8 @@ SCORES = (
             SCORER,
             text(
                 "metric",
-                "what is averaged: `balanced_accuracy`; `auroc` of one that ranks, `accuracy` of one that chooses",
+                "what is averaged: `balanced_accuracy`; `auroc` of one that ranks, `accuracy` of one that "
+                "chooses, `correlation` of simulation",
             ),
             number("chance", "its value by guessing: 0.5, or for `accuracy` 1 / n_choices"),
             count("n_features", "features with a score", "features"),

@@ -177,7 +177,7 @@ STAGES: dict[str, Stage] = {
             "predictions",
             science=(
                 *("scoring.provider", "scoring.model", "scoring.dtype", "scoring.precision"),
-                *("scoring.temperature", "scoring.max_draws"),
+                *("scoring.temperature", "scoring.max_draws", "scoring.questions_per_prompt"),
                 *("scoring.reasoning_tokens", "scoring.reasoning_effort"),
             ),
             # Those of the rounds before decide what comes next; what is asked is the scorer's own.

@@ -27,7 +27,7 @@ select
     feature,
     explanation,
     (row_number() over (partition by explanation_id order by share_before, example_id) - 1)
-    // $scoring_questions_per_prompt as prompt,
+    // $questions_per_prompt as prompt,
     question_id,
     example_id,
     null::int[] as marked,

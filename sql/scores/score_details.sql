@@ -5,6 +5,8 @@
 -- that positives are ranked against. weighting: `sample`, or `population` (detection: all candidate slots of the
 -- role; rule_exact: every test token). Metric coverage: share of activating or silent slots in strata that have
 -- answers. A population figure of detection is null where its interval spans more than max_interval.
+-- Of simulation: correlation, explained and explained_calibrated by stratum, n its tokens. Of graded: 
+-- responsiveness and purity, n its windows.
 with figures as (
     -- max_interval holds for the population's figures of detection alone, which rest on its answers.
     select *, 'sample' as weighting, null::double as max_interval from sample_scores
@@ -108,12 +110,54 @@ covered as (
         ], recursive := true)
     from population_scores
 ),
+simulated as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        stratum,
+        'sample' as weighting,
+        unnest([
+            {
+                'metric': 'correlation', 'value': correlation, 'ci_low': correlation_low,
+                'ci_high': correlation_high, 'n': n_tokens
+            },
+            {'metric': 'explained', 'value': explained, 'ci_low': null, 'ci_high': null, 'n': n_tokens},
+            {
+                'metric': 'explained_calibrated', 'value': explained_calibrated, 'ci_low': null, 'ci_high': null,
+                'n': n_tokens
+            }
+        ], recursive := true)
+    from simulation_scores
+),
+graded as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        'all' as stratum,
+        weighting,
+        unnest([
+            {
+                'metric': 'responsiveness', 'value': 2 * auroc - 1, 'ci_low': 2 * auroc_low - 1,
+                'ci_high': 2 * auroc_high - 1, 'n': n_scored
+            },
+            {
+                'metric': 'purity', 'value': average_precision, 'ci_low': null, 'ci_high': null, 'n': n_scored
+            }
+        ], recursive := true)
+    from graded_scores
+),
 all_details as (
     select * from told
     union all by name
     select * from strata
     union all by name
     select * from covered
+    union all by name
+    select * from simulated
+    union all by name
+    select * from graded
 )
 select
     all_details.explanation_id,

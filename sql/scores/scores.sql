@@ -6,6 +6,10 @@ with all_scores as (
     union all by name
     select *, balanced_accuracy as balanced_accuracy_all_wrong, balanced_accuracy as balanced_accuracy_all_right
     from rule_exact
+    union all by name
+    select * exclude (stratum) from simulation_scores where stratum = 'all'
+    union all by name
+    select * exclude (weighting) from graded_scores where weighting = 'sample'
 )
 select
     explanation_id,
@@ -25,7 +29,9 @@ select
     auroc_high,
     average_precision,
     auroc_coverage,
-    null::double as correlation,
+    correlation,
+    correlation_low,
+    correlation_high,
     accuracy,
     accuracy_low,
     accuracy_high,

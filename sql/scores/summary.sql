@@ -1,5 +1,6 @@
 -- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features, by balanced
--- accuracy; by AUROC for a scorer that says neither yes nor no; by accuracy for one that chooses among several.
+-- accuracy; by AUROC for a scorer that says neither yes nor no; by accuracy for one that chooses among several, by
+-- correlation for one that predicts activations.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
 -- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
@@ -116,7 +117,9 @@ select
     averaged.chance,
     averaged.n_features,
     averaged.mean,
-    if(averaged.mean < t * error, 0, averaged.mean - t * error) as ci_low,
+    if(
+        averaged.metric <> 'correlation' and averaged.mean < t * error, 0, averaged.mean - t * error
+    ) as ci_low,
     if(averaged.mean + t * error > 1, 1, averaged.mean + t * error) as ci_high,
     averaged.p10,
     averaged.p50,

@@ -20,7 +20,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
 Experiment = Callable[..., Config]
-JUDGED = ["examples", "explanations", "predictions", "rule_scores"]
+JUDGED = ["examples", "explanations", "feature_stats", "predictions", "rule_scores"]
 
 
 @pytest.fixture(autouse=True)

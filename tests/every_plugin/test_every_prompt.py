@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -22,11 +23,12 @@ from pipeline.asking.windows import one_line
 from pipeline.config import Config, ScoringConfig
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.write import load_explainer
-from pipeline.llm import Answer, Request
+from pipeline.llm import Answer, Message, Request
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.scorers.generation import writing_request
 from pipeline.scorers.intervention import choice_request
 from pipeline.scorers.intruder import choice_request as odd_request
+from pipeline.scorers.write import load_scorer
 
 FOLDER = Path(__file__).parent / "prompts"
 SHARED = [Path(__file__).parents[2] / "pipeline" / place for place in ("scorers/yes_no", "explainers/notes")]
@@ -41,6 +43,7 @@ SETS = [
 ]
 """Continuations that would look like other sets, were their line ends left in."""
 ONE, MANY = "one.txt", "many.txt"
+WINDOWS = [{"example_id": each.example_id, "token_ids": list(each.token_ids)} for each in SHOWN]
 
 
 def config_of(**sections: Any) -> Config:
@@ -85,11 +88,42 @@ def explain(name: str, **explaining: Any) -> list[Request]:
         return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
 
     config = config_of(explaining={"explainers": [name], **explaining})
-    batch = Judging(SimpleNamespace(config=config), None, "layers.1", 0)  # type: ignore[arg-type]
-    tools = Tools(batch, role_of(config, "explainer"), ask, asks={"scorer": ask})
-    batch.__dict__["vocabulary"] = VOCABULARY
+    tools = tools_of(config, "explainer", ask)
     assert list(load_explainer(name).explain(FEATURES, tools)) and asked
     return asked
+
+
+def tools_of(config: Config, role: Any, ask: Any) -> Tools:
+    """What a plug-in is given, without a lake."""
+    batch = Judging(SimpleNamespace(config=config), None, "layers.1", 0)  # type: ignore[arg-type]
+    batch.__dict__["vocabulary"] = VOCABULARY
+    return Tools(batch, role_of(config, role), ask, asks={"scorer": ask})
+
+
+def value(name: str, **settings: Any) -> list[Request]:
+    """What a scorer that gives values asks about three windows; every answer is its own stand-in."""
+    asked: list[Request] = []
+
+    def ask(to_ask: Any) -> dict[str, Answer]:
+        asked.extend(each.request for each in to_ask)
+        return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
+
+    config = config_of(scoring={"provider": "openai", "scorers": [name], name: settings})
+    rows = [
+        {"explanation_id": "e", "feature": 7, "question_id": f"q{number}", "explanation": WORDS, **window}
+        for number, window in enumerate(WINDOWS)
+    ]
+    questions = duckdb.connect().from_arrow(pa.Table.from_pylist(rows))
+    assert list(load_scorer(name).predict(questions, tools_of(config, "scorer", ask))) and asked
+    return asked[-1:]
+
+
+def surprisal() -> Request:
+    """What stands before the windows whose losses are read: it is sent to nobody."""
+    folder = find_plugin("scorers", "surprisal").path
+    nothing, prefix = load_prompt(folder / "nothing.txt").text, load_prompt(folder / "prefix.txt")
+    messages = tuple(Message("user", prefix.render(explanation=words)) for words in (WORDS, nothing))
+    return Request("surprisal", "layers.1", 7, "none", messages, 1)
 
 
 def rendered() -> Iterator[tuple[str, list[Request]]]:
@@ -106,6 +140,10 @@ def rendered() -> Iterator[tuple[str, list[Request]]]:
             yield f"{name}_one", [score(name, QUESTIONS[:1])]
         if (plugin.path / MANY).is_file():
             yield f"{name}_many", [score(name, QUESTIONS, per_prompt=5)]
+    yield "simulation_blanks", value("simulation", method="all_at_once")
+    yield "simulation_structured", value("simulation", method="structured")
+    yield "graded", value("graded")
+    yield "surprisal", [surprisal()]
     shown = [{"token_ids": each.token_ids, "marked": each.marked} for each in QUESTIONS]
     yield "intruder", [odd_request(ScoringConfig(), "layers.1", {"feature": 7, "windows": shown}, VOCABULARY)]
     yield "detection_empty", [score("detection", QUESTIONS[:1], words="")]
@@ -149,8 +187,9 @@ def test_a_prompt_begins_alike_for_all_features_and_explanations() -> None:
     """So that the caches of providers and servers hold it."""
     for name, requests in rendered():
         for request in requests:
-            assert [message.role for message in request.messages] == ["system", "user"], name
-            assert "stop" not in request.messages[0].content, name
+            if name != "surprisal":
+                assert [message.role for message in request.messages][:2] == ["system", "user"], name
+                assert "stop" not in request.messages[0].content, name
 
 
 ASKING = sorted(name for name in find_plugins("explainers") if load_explainer(name).role is not None)

@@ -5,17 +5,21 @@ Where a language model is asked, the oracle answers, by the config alone. It rea
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
 from tiny import rows_of, stored
 
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.tools import Batch
 from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
+from pipeline.llm import Answer
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
-from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.scorers.write import load_scorer, predictions_table, write_predictions
 from pipeline.scorers.yes_no import YesNo
 from pipeline.tables.stages import STAGES
 
@@ -53,7 +57,7 @@ class Judged(NamedTuple):
         return [row for row in self.scores if row["explainer"] in {"default", "rule"}]
 
 
-def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int = 1) -> Judged:
+def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int | None = 1) -> Judged:
     """The predictions and scores of one scorer, of explanations that are all true but for the controls."""
     lake: Lake = lake_of(scoring={"scorers": [name], "oracle": oracle, "questions_per_prompt": per_prompt})
     if not lake.has("explanations", sae=SAE, batch=0):
@@ -81,6 +85,31 @@ def test_true_explanations_score_near_1_and_controls_at_chance(lake_of: Any, nam
     assert others and all(row["ci_low"] <= 0.5 <= row["ci_high"] for row in others)
     if per_prompt == 1:
         assert all(row["balanced_accuracy"] == 0.5 for row in judged.scores if row["explainer"] == "empty")
+
+
+@each_scorer
+def test_left_to_itself_40_questions_share_a_prompt_and_each_has_a_probability(lake_of: Any, name: str) -> None:
+    answers = judge(lake_of, name, TRUE, None).predictions
+    assert answers["probability"].null_count() == 0
+    assert answers.group_by("request_id").len()["len"].max() == 40
+    said = answers.select(pl.col("prediction") == (pl.col("probability") >= 0.5)).to_series()
+    assert said.all()
+
+
+@each_scorer
+def test_where_answers_of_many_have_no_probability_each_question_has_a_prompt(lake_of: Any, name: str) -> None:
+    lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE})
+    if not lake.has("explanations", sae=SAE, batch=0):
+        write_explanations(lake, SAE, 0)
+    asked: list[bool] = []
+
+    def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
+        asked.extend(each.request.is_choice for each in to_ask)
+        return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
+
+    with lake.connect(SAE, 0) as connection:
+        predictions_table(Batch(lake, connection, SAE, 0), ask, [name])
+    assert asked[0] is False and all(asked[1:]) and len(asked) > 100
 
 
 @each_scorer

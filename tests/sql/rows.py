@@ -96,7 +96,7 @@ class Database:
             **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
             **{"asks_model": False, "n": 4, "sampling": "deciles", "n_shown": 20, "n_silent": 0},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
-            **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0, "n_judging": 10},
+            **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0, "n_judging": 10, "questions_per_prompt": 1},
             **{"explainer": None, "neuronpedia_creator": "us", "layer": 1, "folder": "features"},
             **{"feature": 0, "words": [], "token": None, "route": None, "least_score": None},
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},

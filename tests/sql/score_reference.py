@@ -21,16 +21,18 @@ CONTEXT_LENGTH = 64
 VALUES = {
     "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
     "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0, "end_feature": 1024,
+    "scoring_simulation_n_top": 5, "scoring_simulation_n_drawn": 5,
 }
 
 SAMPLE_STEPS = (
     *("question_answers", "rate_intervals", "balanced_accuracies", "choice_scores", "ranked_scores"),
     "sample_scores",
 )
+OTHER_STEPS = ("simulated_windows", "simulation_scores", "graded_scores")
 RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule_exact")
 STEPS = {
-    "scores": (*SAMPLE_STEPS, *RULE_STEPS, "scores"),
-    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, "score_details"),
+    "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
+    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, *OTHER_STEPS, "score_details"),
     "summary": ("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "summary"),
     "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
 }
@@ -65,6 +67,9 @@ INPUTS = {
     "contexts": pa.schema([("context_id", pa.int64()), ("doc_id", _text), ("token_ids", _ints)]),
     "documents": pa.schema([("doc_id", _text), ("first_context_id", pa.int64()), ("role", _text)]),
     "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
+    "feature_stats": pa.schema([
+        ("sae", _text), ("feature", pa.int32()), ("max_activation_train", pa.float32()),
+    ]),
     "llm_requests": pa.schema([
         ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
         ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
@@ -76,7 +81,8 @@ INPUTS = {
         ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("ci_low", pa.float64()),
         ("ci_high", pa.float64()), ("auroc", pa.float64()), ("auroc_low", pa.float64()),
         ("auroc_high", pa.float64()), ("accuracy", pa.float64()), ("accuracy_low", pa.float64()),
-        ("accuracy_high", pa.float64()), ("chance", pa.float64()), ("n_scored", pa.int64()),
+        ("accuracy_high", pa.float64()), ("chance", pa.float64()), ("correlation", pa.float64()),
+        ("correlation_low", pa.float64()), ("correlation_high", pa.float64()), ("n_scored", pa.int64()),
         ("n_unscored", pa.int64()), ("balanced_accuracy_all_wrong", pa.float64()),
         ("balanced_accuracy_all_right", pa.float64()), ("accuracy_all_wrong", pa.float64()),
         ("accuracy_all_right", pa.float64()),

@@ -151,7 +151,7 @@ def test_questions_of_one_document_count_for_less():
 def test_prompts_are_full_and_have_as_many_of_each_answer():
     for per_prompt, sizes in ((50, [40]), (15, [15, 15, 10]), (5, [5] * 8), (1, [1] * 40)):
         [first, *_] = Scoring(
-            always(0.5), scoring_target_half_width=TARGET, scoring_questions_per_prompt=per_prompt
+            always(0.5), scoring_target_half_width=TARGET, questions_per_prompt=per_prompt
         ).rounds()
         labels = [[row["label"] for row in first if row["prompt"] == number] for number in range(len(sizes))]
         assert [len(each) for each in labels] == sizes

@@ -48,11 +48,11 @@ STEPS = {
     ),
     "scores": (
         "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores rule_exact "
-        "scores"
+        "simulated_windows simulation_scores graded_scores scores"
     ),
     "score_details": (
         "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores "
-        "population_scores rule_exact score_details"
+        "population_scores rule_exact simulated_windows simulation_scores graded_scores score_details"
     ),
     "summary": "headline_scores explaining_requests question_answers answer_correlations summary",
     "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",

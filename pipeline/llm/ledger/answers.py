@@ -23,7 +23,7 @@ from pipeline.llm.requests import FAILED, Answer, Request
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
-_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens"))
+_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values"))
 """What records of earlier versions lack."""
 
 
@@ -171,6 +171,8 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
             "stop": request.stop,
             "temperature": request.temperature,
             "choices": request.choices,
+            "keys": request.keys,
+            "blank": request.blank,
             "schema": request.schema,
             "reasoning_tokens": request.reasoning_tokens,
             "reasoning_effort": request.reasoning_effort,

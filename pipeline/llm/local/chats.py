@@ -9,11 +9,16 @@ from pipeline.models.chat_template import template_ids
 
 
 def encode_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
-    """The token ids of chats up to where the model's turn begins; the tokenizer is one of `load_tokenizer`."""
+    """The token ids of chats up to where the model goes on; the tokenizer is one of `load_tokenizer`.
+
+    It goes on behind a last message of its own, or begins its turn.
+    """
     if not chats:
         return []
     if tokenizer.chat_template is None:
-        texts = ["\n".join([*(f"{each.role}: {each.content}" for each in chat), "assistant:"]) for chat in chats]
+        lines = [[f"{each.role}: {each.content}" for each in chat] for chat in chats]
+        own = ["assistant:" * (chat[-1].role != "assistant") for chat in chats]
+        texts = ["\n".join([*each, *filter(None, [turn])]) for each, turn in zip(lines, own, strict=True)]
         ids: list[list[int]] = tokenizer(texts).input_ids
         return ids
     return template_ids(tokenizer, chats, asks=True)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from pipeline.llm.oracle.judges import alike, chance, is_literal, literal
-from pipeline.llm.oracle.prompts import plain, read_odd, read_question, shown_texts
+from pipeline.llm.oracle.judges import alike, chance, is_literal, literal, literal_tokens
+from pipeline.llm.oracle.prompts import Simulated, plain, read_odd, read_question, read_simulation, shown_texts
 from pipeline.llm.oracle.writing import known_texts, read_choice, read_writing
 
 _QUOTED = re.compile(r'"([^"]+)"')
@@ -47,12 +47,14 @@ class Truth:
         shown: By plain text, a window's or that of promoted tokens, the features whose explainers are shown it.
         words: By feature, what the oracle calls it; holds `feature <number>`.
         written: By feature, on one line each, what the subject model writes when it is changed.
+        strengths: By (feature, the texts of a window's tokens), the activation of each, from 0 to 10.
     """
 
     labels: Mapping[tuple[int, str], bool]
     shown: Mapping[str, frozenset[int]]
     words: Mapping[int, str]
     written: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    strengths: Mapping[tuple[int, tuple[str, ...]], Sequence[int]] = field(default_factory=dict)
 
     @cached_property
     def features_of(self) -> Mapping[str, frozenset[int]]:
@@ -69,6 +71,7 @@ def truth_of(
     tokens: Mapping[int, Sequence[str]],
     promoted: Iterable[tuple[int, str]] = (),
     written: Iterable[tuple[int, str]] = (),
+    strengths: Mapping[tuple[int, tuple[str, ...]], Sequence[int]] | None = None,
 ) -> Truth:
     """The truth in some windows. Of equal texts that differ no is told.
 
@@ -92,6 +95,7 @@ def truth_of(
         labels=labels,
         shown={text: frozenset(features) for text, features in shown.items()},
         words={feature: _words(feature, texts) for feature, texts in tokens.items()},
+        strengths=strengths or {},
     )
 
 
@@ -120,6 +124,9 @@ class Oracle:
 
     def answer(self, prompt: str, draw: int = 0) -> str:
         """What it says to a prompt, the text of the chat's last message, when it is asked again so often."""
+        if simulated := read_simulation(prompt):
+            values = self.simulate(simulated)
+            return json.dumps({str(place + 1): value for place, value in enumerate(values)})
         if texts := read_odd(prompt):
             return str(self._odd_one(texts) + 1)
         if to_write := read_writing(prompt):
@@ -141,6 +148,25 @@ class Oracle:
             if chance(prompt, str(place + 1), "failure") < self.omission_rate
         }
         return asked.answer(said, left_out)
+
+    def simulate(self, asked: Simulated) -> list[int]:
+        """The activation of each token, 0 to 10: what it knows of the window, else what the words quote.
+
+        Where it errs it says 5 of what is 0, and 0 of what is not.
+        """
+        named = _NAMED.search(asked.explanation)
+        feature = int(named[1]) if named else None
+        known = None if feature is None else self.truth.strengths.get((feature, tuple(asked.tokens)))
+        if known is None:
+            known = [10 * fits for fits in literal_tokens(asked.explanation, asked.tokens)]
+        rates, text = self.rates(feature), "\n".join(asked.tokens)
+        about = asked.explanation if feature is None else str(feature)
+        said = []
+        for place, value in enumerate(known):
+            rate = rates.false_negative if value else rates.false_positive
+            errs = chance(about, text, str(place), "error") < rate
+            said.append((0 if value else 5) if errs else value)
+        return said
 
     def _odd_one(self, texts: Sequence[str]) -> int:
         """The place of the one text that is not the feature's of all others; without one, a place by hash.

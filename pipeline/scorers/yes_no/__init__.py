@@ -16,7 +16,7 @@ from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.yes_no.answers import Said, read_answer
-from pipeline.scorers.yes_no.requests import Prompt, half_right, prompts_of
+from pipeline.scorers.yes_no.requests import AT_ONCE, Prompt, half_right, prompts_of
 from pipeline.scorers.yes_no.rounds import Rounds
 
 
@@ -42,19 +42,24 @@ class YesNo:
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """Put the questions round by round, until each explanation is told well enough or has none left."""
+        per_prompt = tools.config.scoring.questions_per_prompt or self._at_once(questions, tools)
         has_strata = "strata" in questions.columns
         strata = dict(questions.select("question_id, strata").fetchall()) if has_strata else {}
-        rounds = Rounds(tools.batch, self.name, questions)
+        rounds = Rounds(tools.batch, self.name, questions, per_prompt)
         for due in rounds:
-            predictions = self.put(due, tools, strata)
+            predictions = self.put(due, tools, per_prompt, strata)
             rounds.record(predictions)
             yield from predictions
 
     def put(
-        self, due: pl.DataFrame, tools: Tools, strata: Mapping[str, Sequence[str] | None] | None = None
+        self,
+        due: pl.DataFrame,
+        tools: Tools,
+        per_prompt: int,
+        strata: Mapping[str, Sequence[str] | None] | None = None,
     ) -> list[Prediction]:
         """Put questions, the rows of `next_questions` or the like: a prediction each."""
-        prompts = list(prompts_of(self.name, due, tools))
+        prompts = list(prompts_of(self.name, due, tools, per_prompt))
         answers = tools.ask([_to_ask(prompt) for prompt in prompts])
         return [
             prediction
@@ -62,13 +67,30 @@ class YesNo:
             for prediction in _predictions(prompt, answers[prompt.request.request_id], strata or {})
         ]
 
+    def together(self, tools: Tools) -> int:
+        """How many questions a prompt puts where answers alone count, and no probabilities."""
+        return tools.config.scoring.questions_per_prompt or (1 if tools.role.is_local else AT_ONCE)
+
+    def _at_once(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> int:
+        """How many questions a prompt puts where the config leaves it open: many, if each has its probability.
+
+        The answer to the first prompt tells, which is the same at each run by the ledger.
+        """
+        if tools.role.is_local:  # a prompt's beginning is read once, and small models answer one question best
+            return 1
+        for due in Rounds(tools.batch, self.name, questions, AT_ONCE):
+            prompt = next(prompts_of(self.name, due, tools, AT_ONCE))
+            answer = tools.ask([_to_ask(prompt)])[prompt.request.request_id]
+            return 1 if answer.status == "ok" and not answer.probabilities else AT_ONCE
+        return AT_ONCE
+
 
 def _to_ask(prompt: Prompt) -> ToAsk:
     return ToAsk(prompt.request, lambda answer: _read(prompt, answer).values is not None, half_right(prompt))
 
 
 def _read(prompt: Prompt, answer: Answer) -> Said:
-    return read_answer(answer, len(prompt.questions), is_one=prompt.request.choices is not None)
+    return read_answer(answer, len(prompt.questions), is_one=prompt.request.is_choice)
 
 
 def _predictions(
@@ -76,6 +98,7 @@ def _predictions(
 ) -> Iterator[Prediction]:
     """A prediction a question; an answer that cannot be used leaves its questions unscored."""
     said = _read(prompt, answer) if answer.status == "ok" else Said(None, None)
+    nothing = [None] * len(prompt.questions)
     status = "unparsed" if answer.status == "ok" and said.values is None else answer.status
     for number, question in enumerate(prompt.questions):
         yield Prediction(
@@ -85,8 +108,8 @@ def _predictions(
             example_id=question.example_id,
             marked=question.marked,
             label=question.label,
-            prediction=None if said.values is None else said.values[number],
-            probability=said.probability,
+            prediction=(said.values or nothing)[number],
+            probability=(said.probabilities or nothing)[number],
             status=status,
             request_id=answer.request_id,
             strata=strata.get(question.question_id),
