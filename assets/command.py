@@ -17,6 +17,7 @@ _COMMANDS = {
     "dev": "open the Dagster UI on http://localhost:3000",
     "sql": "a SQL prompt on the lake, or the answer to one statement",
     "fires": "which features fire on a text",
+    "rule": "how well a rule says when a feature fires",
     "clean": "remove table versions that no view points at",
     "config": "write an experiment's file from an SAE's own files",
     "docs": "write the generated references of a checkout",
@@ -24,8 +25,9 @@ _COMMANDS = {
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
 FROM_VARIABLE, NAME_VARIABLE = "LATENTLAKE_FROM", "LATENTLAKE_AS"
-"""What `make fires TEXT=…`, `make sql Q=…` and `make config FROM=… AS=…` were given: past the shell, which would
-look into it."""
+RULE_VARIABLES = {"sae": "LATENTLAKE_SAE", "feature": "LATENTLAKE_FEATURE", "rule": "LATENTLAKE_RULE"}
+"""What `make fires TEXT=…`, `make sql Q=…`, `make config FROM=… AS=…` and `make rule SAE=… FEATURE=… RULE=…` were
+given: past the shell, which would look into it."""
 
 STOPPED = 130
 """The exit code of what was stopped, as a shell gives it for Ctrl-C."""
@@ -80,6 +82,10 @@ def command_line() -> argparse.ArgumentParser:
         if name == "fires":
             text = os.environ.get(TEXT_VARIABLE)
             command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
+        if name == "rule":
+            for part, variable in RULE_VARIABLES.items():
+                given = os.environ.get(variable, "")
+                command.add_argument(part, nargs="?", default=given, help=f"left out: that of {variable}")
     return parser
 
 
@@ -109,6 +115,10 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.fires import print_fires
 
             print_fires(given.config, given.text or "")
+        case "rule":
+            from pipeline.commands.rule import print_rule
+
+            print_rule(given.config, given.sae, given.feature, given.rule)
         case "clean":
             from pipeline.commands.clean import clean_lake
 
