@@ -19,7 +19,7 @@ unexport TEXT Q FROM AS SAE FEATURE RULE
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev sql fires rule bench clean-lake docs
+.PHONY: setup demo config run estimate test dev explore sql fires rule report export bench clean-lake docs cookbook
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -45,6 +45,9 @@ test: setup                         ## Lint Python and SQL, check types, run the
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(LATENTLAKE) dev $(CONFIG)
 
+explore: setup                      ## Look at the features on http://localhost:3001
+	@$(LATENTLAKE) explore $(CONFIG)
+
 sql: setup                          ## A SQL prompt on the lake; make sql Q="from feature_routes limit 5"
 	@$(LATENTLAKE) sql $(CONFIG)
 
@@ -54,6 +57,13 @@ fires: setup                        ## What fires on a text: make fires TEXT="Th
 rule: setup                         ## Score a rule: make rule SAE=layers.9 FEATURE=12 RULE="token is ' stop'"
 	@$(LATENTLAKE) rule $(CONFIG)
 
+report: setup                       ## The figures of an experiment in one HTML file, in its lake
+	@$(LATENTLAKE) report $(CONFIG)
+
+export: setup                       ## What the lake knows, for another program: make export TO=neuronpedia [OUT=folder]
+	@$(LATENTLAKE) export "$(TO)" $(CONFIG) $(if $(OUT),--out "$(OUT)") $(if $(EXPLAINER),--explainer "$(EXPLAINER)") \
+	    $(foreach name,$(SAE),--sae "$(name)") $(if $(GRAPH),--graph "$(GRAPH)")
+
 bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)
 
@@ -62,6 +72,9 @@ clean-lake: setup                   ## Remove table versions that no view points
 
 docs: setup                         ## Write the generated references in docs/ and README.md
 	$(LATENTLAKE) docs
+
+cookbook: setup                     ## Write docs/cookbook.md anew, with answers of the lake of the config
+	$(LATENTLAKE) cookbook $(CONFIG)
 
 # Torch comes first and by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
 # chooses another, as in `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.

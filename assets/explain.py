@@ -11,6 +11,13 @@ examples = sql_asset("examples")
 fuzzing_pairs = sql_asset("fuzzing_pairs")
 
 
+@table_asset
+def steered_texts(lake: "Lake", sae: str, batch: int) -> "Published":
+    from pipeline.features.steered_texts import write_steered_texts
+
+    return write_steered_texts(lake, sae, batch)
+
+
 @asking_asset
 def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
     from pipeline.explainers.write import write_explanations
@@ -34,3 +41,6 @@ def summary(lake: "Lake") -> "Published":
     from pipeline.summary import write_summary
 
     return write_summary(lake)
+
+
+scorer_agreements = sql_asset("scorer_agreements")

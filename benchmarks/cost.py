@@ -55,7 +55,7 @@ def _measure(config: Config) -> list[Figure]:
     """Means over the calls about features of route `llm`, for their own explanations."""
     lake, sae = Lake(config, open_sources(config)), config.sae_names[0]
     lake.require(*STAGES["estimate"].inputs, sae=sae)
-    counted = [each for each in count_requests(lake, sae, 0, select_features(lake, sae)) if each.is_plain]
+    counted = [each for each in count_requests(lake, sae, 0, select_features(lake, sae)).requests if each.is_plain]
     counter = own_counter(load_tokenizer(config.in_process(config.scoring)))
     figures = []
     for purpose in dict.fromkeys(each.request.purpose for each in counted):

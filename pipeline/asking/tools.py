@@ -12,6 +12,7 @@ from pipeline.asking.batches import Ask
 from pipeline.asking.roles import Role
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
+from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
 from pipeline.tables.sql import steps_of
 
@@ -54,11 +55,13 @@ class Tools:
         batch: The features, and the tables that know them.
         role: The model that is asked, and how.
         ask: Asks through the ledger and the budget.
+        read: Reads texts with the subject model and an SAE.
     """
 
     batch: Batch
     role: Role
     ask: Ask
+    read: ReadTexts = text_activations
 
     @property
     def config(self) -> Config:
@@ -69,5 +72,3 @@ class Tools:
     def vocabulary(self) -> Vocabulary:
         """The subject model's tokens, by which windows are written."""
         return load_vocabulary(self.batch.lake)
-
-

@@ -24,6 +24,7 @@ _ROOTS = {
     "documents": "the corpus",
     "tokens": "the tokenizer",
     "llm_requests": "the ledger",
+    "ratings": "readers, in the explorer",
 }
 
 

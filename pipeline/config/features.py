@@ -27,6 +27,10 @@ class HeuristicsConfig(Section):
     positional_information_nats: float = Field(
         0.05, description="The post's cut on raw mutual information with the position (Voita et al. 2023)"
     )
+    cofiring_features: Positive = Field(20, description="Features listed a feature that fire on the same tokens")
+    cofiring_firings: Positive = Field(
+        32_000_000, description="Firings that co-firings are counted over: on all tokens, or on so many by hash"
+    )
     top_tokens: Positive = Field(10, description="Tokens listed a feature")
     strong_share: Share = Field(
         0.3, description="A firing is strong above this share of the feature's largest train activation"

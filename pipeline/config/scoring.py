@@ -66,6 +66,18 @@ class ScoringConfig(Section):
         return self
 
     @property
+    def n_windows(self) -> int:
+        """How many activating test windows are taken: enough for the questions, and for each scorer."""
+        own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.scorers)
+        return max(self.n_questions, *own)
+
+    @property
+    def n_neighbour_windows(self) -> int:
+        """How many windows of a feature's near neighbours are taken: 0 where no scorer asks about them."""
+        own = (getattr(getattr(self, name, None), "asks_about_neighbours", False) for name in self.scorers)
+        return self.n_questions if any(own) else 0
+
+    @property
     def z(self) -> float:
         """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
         return NormalDist().inv_cdf((1 + self.confidence) / 2)

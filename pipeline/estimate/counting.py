@@ -1,16 +1,17 @@
 """Counting the requests of a batch: the code that would send them runs, and nobody is asked.
 
 Examples, explanations and predictions are made as in a run, and not written; scorers that ask nobody are left
-out. What the ledger holds is answered from it; what it lacks gets a stand-in. A stand-in explanation is of
-typical length (some 30 tokens, Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer
-of a scorer is right half of the time, where intervals are widest: where scoring stops by their width, real answers
-ask for no more.
+out, and of forward passes of the subject model only the tokens are counted. What the ledger holds is answered from
+it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens, Juang et al. 2024),
+and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of the time, where
+intervals are widest: where scoring stops by their width, real answers ask for no more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -18,15 +19,19 @@ from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch
 from pipeline.explainers.write import explanations_table
+from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
+from pipeline.features.steered_texts import rehearsed_texts
+from pipeline.firings.texts import Activations
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
 from pipeline.make_table import read_rows
 from pipeline.scorers.write import load_scorer, predictions_table
+from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import is_made
 
 _ASKING = ("explanations", "predictions")
-
 
 
 class Counted(NamedTuple):
@@ -47,8 +52,20 @@ class Counted(NamedTuple):
     answer: str
 
 
-def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list[Counted]:
-    """Every request of a batch once, in the order in which a run would come to it.
+class Needs(NamedTuple):
+    """What a run would need.
+
+    Attributes:
+        requests: Every request once, in the order in which a run would come to it.
+        subject_tokens: Tokens that the subject model would read, by scorer, and for the table `steered_texts`.
+    """
+
+    requests: list[Counted]
+    subject_tokens: dict[str, int]
+
+
+def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Needs:
+    """What a run would need for a batch.
 
     `selected` are the rows of `selected_features`; the tables that follow from them are made here.
     """
@@ -56,14 +73,22 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
     for table in STAGES["estimate"].rehearses:
         if STAGES[table].is_sql:
             made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
+    subject_tokens = {}
+    if is_made(lake.config, STEERED_TEXTS):
+        made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
     explaining, scoring = (_StandIns(_known(lake, table, sae, batch)) for table in _ASKING)
     with lake.connect(sae, batch, made) as connection:
         own = Batch(lake, connection, sae, batch)
         made["explanations"] = explanations_table(own, explaining.ask)
         routes = own.select("explained_features").pl().select("feature", "route")
     with lake.connect(sae, batch, made) as connection:
-        asking = [name for name in lake.config.scoring.scorers if load_scorer(name).role is not None]
-        predictions = predictions_table(Batch(lake, connection, sae, batch), scoring.ask, asking)
+        own, parts = Batch(lake, connection, sae, batch), []
+        for name in lake.config.scoring.scorers:
+            if load_scorer(name).role is not None:
+                reads = _Reads()
+                parts.append(predictions_table(own, scoring.ask, [name], reads.read))
+                subject_tokens[name] = reads.n_tokens
+        predictions = pa.concat_tables(parts) if parts else TABLES["predictions"].schema.empty_table()
 
     plain = (
         pl.DataFrame(made["explanations"])
@@ -72,7 +97,7 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *scored["request_id"]}
-    return [*explaining.counted("explainer", ids), *scoring.counted("scorer", ids)]
+    return Needs([*explaining.counted("explainer", ids), *scoring.counted("scorer", ids)], subject_tokens)
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -105,3 +130,15 @@ class _StandIns:
         self.requests[request.request_id] = request
         self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in
         return known or Answer(request.request_id, "ok", to_ask.stand_in)
+
+
+class _Reads:
+    """Stands in for the subject model: it counts the tokens of texts, in which nothing fires."""
+
+    def __init__(self) -> None:
+        self.n_tokens = 0
+
+    def read(self, lake: Lake, sae: str, texts: Sequence[Sequence[int]], features: Collection[int]) -> Activations:
+        """See `firings.texts.text_activations`."""
+        self.n_tokens += sum(map(len, texts))
+        return {feature: [np.zeros(len(text), np.float32) for text in texts] for feature in features}

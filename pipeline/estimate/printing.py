@@ -29,6 +29,8 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
             f"[bold]{sae}, batch {batch}: what the next run sends, in requests and tokens", highlight=False
         )
         console.print(_batch_table(some))
+        if some["subject_tokens"].sum():
+            console.print(_subject_sentence(some), highlight=False)
     if rows["requests"].sum() == 0:
         console.print("Nothing is left to send: 0 requests.", highlight=False)
     sizes = (
@@ -54,6 +56,13 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
     if total["seconds"] is not None:
         words += f", {in_time(total['seconds'])}"
     return words
+
+
+def _subject_sentence(rows: pl.DataFrame) -> str:
+    """What the subject model reads and writes for scorers, in tokens."""
+    by_purpose = rows.filter(pl.col("subject_tokens") > 0).select("purpose", "subject_tokens").iter_rows()
+    counts = [f"{_short(n)} tokens for {purpose}" for purpose, n in by_purpose]
+    return f"the subject model reads {', '.join(counts)}"
 
 
 def _batch_table(rows: pl.DataFrame) -> Table:

@@ -40,7 +40,7 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             marked_share = lake.config.explaining.marked_share
             console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
             console.print(_statuses(statuses), highlight=False)
-            if word := _word_on_small_models(lake):
+            if word := word_on_small_models(lake):
                 console.print(word, highlight=False)
             if said := oracle_sentence(lake.config):
                 console.print(said, style="bold", highlight=False)
@@ -72,9 +72,7 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means beside their controls: an explanation that does not beat another feature's says nothing."""
-    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
-    figures = f"balanced accuracy; AUROC by {' and '.join(ranking)}" if ranking else "balanced accuracy"
-    title = f"{sae}: how well explanations predict where features fire\n({figures}; chance is 0.50; controls last)"
+    title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
@@ -93,6 +91,14 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
         )
     return table
+
+
+def _means(rows: pl.DataFrame) -> str:
+    """What the means are of, and what guessing would score."""
+    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
+    said = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
+    choosing = rows.filter(metric="accuracy").select("scorer", "chance").unique().sort("scorer").iter_rows()
+    return "; ".join([*said, *(f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing)])
 
 
 def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float, width: int) -> Text:
@@ -124,7 +130,7 @@ def _statuses(rows: pl.DataFrame) -> str:
     return f"explanations: {', '.join(said)}"
 
 
-def _word_on_small_models(lake: Lake) -> str | None:
+def word_on_small_models(lake: Lake) -> str | None:
     """What to expect where the embedded model answers."""
     small = [role.name for role in (role_of(lake.config, name) for name in ROLES) if role.model == _EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:

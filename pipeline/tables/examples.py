@@ -1,11 +1,11 @@
-"""The windows that an LLM may read."""
+"""The windows that an LLM may read, and what the subject model writes when a feature is changed."""
 
 from typing import get_args
 
 import pyarrow as pa
 
 from pipeline.showing import Sampling
-from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, text
+from pipeline.tables.schema import CONTEXT_ID, DOC_ID, FEATURE, ROLE, SAE, Column, Law, Table, number, text
 
 EXAMPLES = (
     Table(
@@ -55,6 +55,14 @@ EXAMPLES = (
                 "its place in each sampling, by which explainers take theirs; null unless train and activating",
             ),
             Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
+            Column(
+                "neighbour",
+                pa.int32(),
+                "the near neighbour of whose strongest windows it is, for the scorer `neighbours`; such a window "
+                "has no draw and no n_slots, unless it was drawn too",
+            ),
+            Column("neighbour_rank", pa.int32(), "1 is the nearest neighbour; null where there is none"),
+            Column("cosine", pa.float32(), "cosine of the decoder directions of feature and neighbour; or null"),
             DOC_ID,
             Column("token_ids", pa.list_(pa.int32()), "its tokens"),
             Column("activations", pa.list_(pa.float32()), "activation on each token; 0 where it does not fire"),
@@ -76,6 +84,36 @@ EXAMPLES = (
             Column("try", pa.int32(), "number of the try at which it was found; 20 at most"),
         ),
         ("example_id",),
+        "sae_batch",
+        group="explain_and_score",
+    ),
+    Table(
+        "steered_texts",
+        "One row per feature, way of changing it and text: what the subject model goes on to write then.",
+        (
+            SAE,
+            FEATURE,
+            text("mode", "`steer`: strength is added to its activation on every token; `ablate`: it is set to 0"),
+            number("target_kl", "divergence that the strength was to have; null for `ablate`", "nats"),
+            number("strength", "in units of its activation; null for `ablate`"),
+            number(
+                "kl",
+                "mean KL(changed || unchanged) of the next token, on the held-out texts on which the strength was "
+                "found (`ablate`: on its own prompts)",
+                "nats",
+            ),
+            number("kl_prompts", "the same on the prompts, which had no part in it", "nats"),
+            Column("prompt_id", pa.int32(), "number of the text that is continued, from 0; null where none is"),
+            CONTEXT_ID,
+            text("prompt", "the text so far; of `ablate` up to a token on which the feature fires"),
+            text("continuation", "what the model goes on to write, by draws that are the same for every feature"),
+            text("unsteered", "what it writes by the same draws as it is"),
+            text(
+                "status",
+                "`ok`; `unreachable`: no strength has that divergence; `no_prompt`: no test window is long enough",
+            ),
+        ),
+        ("sae", "feature", "mode", "target_kl", "prompt_id"),
         "sae_batch",
         group="explain_and_score",
     ),

@@ -23,7 +23,11 @@ EXPLANATIONS = (
         (
             SAE,
             Column("batch", pa.int32(), "batch of feature ids"),
-            text("purpose", "`explain` (of explainer `default`), or the name of another explainer or of a scorer"),
+            text(
+                "purpose",
+                "`explain` (of explainer `default`), or the name of another explainer or of a scorer; "
+                "`steered_texts`: what the subject model writes, for which nobody is asked",
+            ),
             text("model", "the model to be asked"),
             count("n_features", "features that are asked about", "features"),
             count("n_llm_features", "of these, features of route `llm`", "features"),
@@ -36,6 +40,11 @@ EXPLANATIONS = (
             number("cost_usd", "price as expected; null where the price file has none", "USD"),
             number("max_cost_usd", "price of the longest answers, without any cache", "USD"),
             number("seconds", "time at the rate of the last answers; null where there are none", "s"),
+            count(
+                "subject_tokens",
+                "tokens that the subject model reads for it, in passes of its own: written texts, steered texts",
+                "tokens",
+            ),
             number(
                 "requests_a_feature",
                 "per feature of route `llm`, in the ledger or not, without controls and rules",
@@ -101,5 +110,6 @@ EXPLANATIONS = (
         ("request_id",),
         "ledger",
         group="explain_and_score",
+        lines_folder="ledger",
     ),
 )

@@ -237,4 +237,22 @@ FEATURES = (
         "sae",
         group="prepare",
     ),
+    Table(
+        "feature_cofirings",
+        "One row per feature and feature that fires on the same tokens, more often than by chance.",
+        (
+            SAE,
+            FEATURE,
+            Column("other", pa.int32(), "the other feature"),
+            Column("rank", pa.int32(), "1 is the one with the largest n_both - n_expected"),
+            count("n_both", "tokens on which both fire", "tokens"),
+            number("n_expected", "n_feature x n_other / n_tokens: as many by chance", "tokens"),
+            count("n_feature", "tokens on which the feature fires", "tokens"),
+            count("n_other", "tokens on which the other fires", "tokens"),
+            count("n_tokens", "tokens that all counts are of: all past position 0, or some by hash", "tokens"),
+        ),
+        ("sae", "feature", "other"),
+        "sae",
+        group="prepare",
+    ),
 )

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 Partition = Literal["all", "shard", "sae", "sae_shard", "sae_batch", "ledger"]
 """What one file (or folder of files) of a table holds: everything, a shard of the corpus, an SAE, both, or a
-batch of an SAE's features. `ledger`: the table is no file but a view of the ledger's lines."""
+batch of an SAE's features. `ledger`: the table is no file but a view of lines that are only ever appended."""
 
 Group = Literal["corpus", "cache", "prepare", "explain_and_score"]
 """The job in which a table is made; a run goes through them in this order."""
@@ -59,6 +59,7 @@ class Table:
         is_always_made: Whether every run makes it again.
         laws: What is checked whenever it has been made, beside its key.
         is_key_checked: Whether its key is checked by a query.
+        lines_folder: The lake's folder whose JSON lines it is a view of, for partition `ledger`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Table:
     is_always_made: bool = field(default=False, kw_only=True)
     laws: tuple[Law, ...] = field(default=(), kw_only=True)
     is_key_checked: bool = field(default=True, kw_only=True)
+    lines_folder: str = field(default="", kw_only=True)
 
     @property
     def is_by_sae(self) -> bool:

@@ -28,6 +28,7 @@ class Stage:
         queries: SQL files whose rows its code reads, where the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
         rehearses: Tables that its code makes without writing them, and so reads what they read.
+        is_on_demand: Whether it is made only where a plug-in of the config reads it.
         buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
             bucket: a query costs some milliseconds however little it reads, and the rows of so many buckets are
             in memory (but for their firings: those of one at a time).
@@ -41,6 +42,7 @@ class Stage:
     given: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     rehearses: tuple[str, ...] = ()
+    is_on_demand: bool = False
     buckets_at_once: int = 1
     plugins: Literal["explainers", "scorers"] | None = None
     version: int = 1
@@ -57,7 +59,10 @@ class Stage:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The tables that it reads, in the order of the data's way; the ledger is none."""
+        """The tables that it reads, in the order of the data's way; the ledger is none.
+
+        Of what plug-ins read, that of all that are found; `versions.inputs_of` tells those of an experiment.
+        """
         read = {*self.reads, *tables_read(*self.steps, given=self.given)}
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():
             read.update(self.tables_of(plugin))
@@ -121,10 +126,27 @@ STAGES: dict[str, Stage] = {
         Stage("feature_routes"),
         Stage("selected_features", reads=("feature_stats",), given=("wanted_features",)),
         Stage("feature_neighbours", reads=("saes",)),
+        Stage(
+            "feature_cofirings",
+            reads=("activations",),
+            science=("heuristics.cofiring_features", "heuristics.cofiring_firings"),
+            queries=("cofiring_tokens",),
+        ),
         Stage("example_index"),
         Stage("examples", science=("scoring.n_questions",)),
         Stage("fuzzing_pairs"),
-        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "explanations", "predictions")),
+        Stage(
+            "steered_texts",
+            reads=("saes",),
+            science=(
+                "subject.dtype",
+                *("scoring.intervention.modes", "scoring.intervention.target_kls"),
+                "scoring.intervention.new_tokens",
+            ),
+            queries=("batch_features", "steering_prompts", "ablation_prompts", "vocabulary"),
+            is_on_demand=True,
+        ),
+        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "steered_texts", "explanations", "predictions")),
         Stage(
             "explanations",
             science=(
@@ -152,6 +174,7 @@ STAGES: dict[str, Stage] = {
         Stage("scores"),
         Stage("score_details"),
         Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
+        Stage("scorer_agreements"),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""

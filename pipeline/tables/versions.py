@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -25,6 +26,7 @@ _GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
         *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "fit_tokens", "fit_documents"),
+        "share",
     }
 )
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
@@ -102,7 +104,8 @@ def stage_hash(
         },
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {
-            name: _input_hashes(config, table, name, hashes, sae, known) for name in _inputs_of(stage, part)
+            name: _input_hashes(config, table, name, hashes, sae, known)
+            for name in _inputs_of(config, stage, part)
         },
     }
     if compiled := compiled_sources(stage.steps):
@@ -146,14 +149,31 @@ def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> d
     return versions
 
 
-def _inputs_of(stage: Stage, part: str | None) -> tuple[str, ...]:
-    """The tables that a stage reads; of a plug-in's part, without those that other plug-ins' SQL reads."""
-    if stage.plugins is None or part not in find_plugins(stage.plugins):
+def inputs_of(config: Config, table: str) -> tuple[str, ...]:
+    """The tables that a table is made from in an experiment: of what plug-ins read, that of the config's alone."""
+    stage = STAGES[table]
+    read = {*stage.reads, *tables_read(*stage.steps, given=stage.given)}
+    for name in [each for each in stage.rehearses if is_made(config, each)] or [table]:
+        for part in parts_of(config, name):
+            read.update(_inputs_of(config, STAGES[name], part))
+    return tuple(name for name in STAGES if name in read - set(stage.rehearses))
+
+
+def is_made(config: Config, table: str) -> bool:
+    """Whether an experiment makes a table; what is made for plug-ins alone, only where one of its own reads it."""
+    readers = [name for name, stage in STAGES.items() if stage.plugins]
+    return not STAGES[table].is_on_demand or any(table in inputs_of(config, reader) for reader in readers)
+
+
+def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...]:
+    """The tables that a stage reads; of those of plug-ins' SQL, the part's own; for `controls` of all of them."""
+    if stage.plugins is None:
         return stage.inputs
     plugins = find_plugins(stage.plugins)
-    others = {table for name, plugin in plugins.items() if name != part for table in stage.tables_of(plugin)}
-    own = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *stage.tables_of(plugins[str(part)])}
-    return tuple(table for table in stage.inputs if table in own or table not in others)
+    names = {part} if part in plugins else {*parts_of(config, stage.table)} - {CONTROLS}
+    of_plugins = {table for name in names for table in stage.tables_of(plugins[str(name)])}
+    read = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *of_plugins}
+    return tuple(table for table in stage.inputs if table in read)
 
 
 def _input_hashes(
@@ -168,9 +188,7 @@ def _input_hashes(
 
 def _at(config: Config, place: str) -> Any:
     """The value at a dotted place of the config, as JSON can hold it."""
-    section, _, key = place.partition(".")
-    value = getattr(config, section)
-    value = getattr(value, key) if key else value
+    value = reduce(getattr, place.split("."), config)
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 

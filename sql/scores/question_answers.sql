@@ -1,7 +1,7 @@
 -- One row per question put to a scorer, with the stratum of its example and whether its answer is scored.
 -- Only an answer of status ok is scored; a failure is neither a label nor a zero. A scorer that ranks windows
--- gives a probability (or a likeness) and no prediction: nothing is right or wrong then. A question without an
--- example is a document of its own.
+-- gives a probability (or a likeness) and no prediction: nothing is right or wrong then. A choice is right where
+-- its prediction is, its label being true. A question without an example is a document of its own.
 with joined as (
     select
         predictions.explanation_id,
@@ -16,6 +16,8 @@ with joined as (
         examples.decile,
         predictions.label,
         predictions.prediction,
+        predictions.n_choices,
+        predictions.strata,
         if(isfinite(predictions.probability), predictions.probability, null) as probability,
         coalesce(
             predictions.status = 'ok'

@@ -24,12 +24,19 @@ select
     auroc_low,
     auroc_high,
     average_precision,
+    auroc_coverage,
     null::double as correlation,
+    accuracy,
+    accuracy_low,
+    accuracy_high,
+    chance,
     n_scored,
     n_unscored,
     coverage,
     reason,
     balanced_accuracy_all_wrong,
-    balanced_accuracy_all_right
+    balanced_accuracy_all_right,
+    accuracy_all_wrong,
+    accuracy_all_right
 from all_scores
 order by sae, feature, explanation_id, scorer, role

@@ -1,5 +1,5 @@
 -- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features, by balanced
--- accuracy; by AUROC for a scorer that says neither yes nor no.
+-- accuracy; by AUROC for a scorer that says neither yes nor no; by accuracy for one that chooses among several.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
 -- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
@@ -20,10 +20,9 @@ by_feature as (
         metric,
         feature,
         sum(value::decimal(38, 15))::double / count(value) as value,
-        sum(balanced_accuracy_all_wrong::decimal(38, 15))::double / count(balanced_accuracy_all_wrong)
-            as all_wrong,
-        sum(balanced_accuracy_all_right::decimal(38, 15))::double / count(balanced_accuracy_all_right)
-            as all_right,
+        sum(chance::decimal(38, 15))::double / count(chance) as chance,
+        sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as all_wrong,
+        sum(all_right::decimal(38, 15))::double / count(all_right) as all_right,
         sum(n_scored) as n_scored,
         sum(n_scored + n_unscored) as n_asked
     from asked
@@ -36,6 +35,7 @@ averaged as (
         explainer,
         scorer,
         metric,
+        sum(chance::decimal(38, 15))::double / count(chance) as chance,
         count(value) as n_features,
         sum(value::decimal(38, 15))::double / count(value) as mean,
         quantile_cont(value, 0.1) as p10,
@@ -99,6 +99,7 @@ select
     averaged.explainer,
     averaged.scorer,
     averaged.metric,
+    averaged.chance,
     averaged.n_features,
     averaged.mean,
     if(averaged.mean < t * error, 0, averaged.mean - t * error) as ci_low,

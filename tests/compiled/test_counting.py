@@ -24,6 +24,7 @@ from pipeline.compiled.passes import sort_keys
 from pipeline.compiled.rows import compiled_rows
 from pipeline.compiled.segments import order_segments
 from pipeline.config.features import RulesConfig
+from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import Bucket, open_places
 from pipeline.firings.store import BUCKET_FEATURES, write_activations
@@ -101,6 +102,47 @@ def test_arrays_give_the_rows_of_the_sql_file(both, name):
     by_arrays = by_arrays.select(columns).cast(types)
     keys = [(key, "ascending") for key in KEYS if key in columns]
     assert by_sql.select(columns).sort_by(keys).equals(by_arrays.sort_by(keys))
+
+
+PAIRS = """
+    with counted as (
+        select feature, token_index from activations semi join cofiring_tokens using (token_index)
+    ),
+    totals as (select feature, count(*)::double as n from counted group by feature)
+    select
+        one.feature, two.feature as other, count(*) as n_both, any_value(a.n * b.n) / n_tokens as n_expected,
+        row_number() over (partition by one.feature order by n_both - n_expected desc, two.feature) as rank
+    from counted as one
+    join counted as two using (token_index)
+    join totals as a on a.feature = one.feature
+    join totals as b on b.feature = two.feature
+    cross join (select count(*) as n_tokens from cofiring_tokens)
+    where one.feature <> two.feature
+    group by one.feature, two.feature, n_tokens
+    having n_both > n_expected
+    qualify rank <= 20
+    order by one.feature, rank
+"""
+"""The rows of `feature_cofirings` by a join of all pairs of firings of a token."""
+
+
+@pytest.mark.parametrize("n_firings", [10**9, 40_000])
+def test_cofirings_are_those_of_all_pairs_on_the_tokens_that_are_counted(lake, n_firings):
+    heuristics = lake.config.heuristics.model_copy(update={"cofiring_firings": n_firings})
+    some = Lake(lake.config.model_copy(update={"heuristics": heuristics}), lake.hashes)
+    figures = write_feature_cofirings(some, SAE).figures
+    with some.connect(SAE) as connection:
+        (total,) = connection.sql("select count(*) from activations").fetchall()[0]
+        share = min(1.0, n_firings / total)
+        some.create_temporary(connection, "cofiring_tokens", sae=SAE, share=share)
+        (n_tokens,) = connection.sql("select count(*) from cofiring_tokens").fetchall()[0]
+        expected = connection.sql(PAIRS).fetchall()
+        names = "feature, other, n_both, n_expected, rank"
+        found = connection.sql(f"select {names} from feature_cofirings order by feature, rank").fetchall()
+        assert connection.sql("select distinct n_tokens from feature_cofirings").fetchall() == [(n_tokens,)]
+    assert figures["tokens_counted"] == n_tokens and len(found) > 1000
+    assert found == expected
+    assert (share < 1) == (n_tokens < 0.5 * SIZE.n_tokens)
 
 
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):

@@ -11,22 +11,47 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, score
+from sample_prompts import QUESTIONS, SHOWN, VOCABULARY, WORDS, score
 
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
-from pipeline.config import Config
+from pipeline.asking.windows import one_line
+from pipeline.config import Config, ScoringConfig
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.write import load_explainer
 from pipeline.llm import Answer, Request
 from pipeline.plugins import find_plugin, find_plugins
+from pipeline.scorers.generation import writing_request
+from pipeline.scorers.intervention import choice_request
+from pipeline.scorers.intruder import choice_request as odd_request
 
 FOLDER = Path(__file__).parent / "prompts"
 SHARED = [Path(__file__).parents[2] / "pipeline" / place for place in ("scorers/yes_no", "explainers/notes")]
 SILENT = [Shown("x4", [9, 3, 4, 9], [0, 0, 0, 0]), Shown("x5", [5, 6, 0], [0, 0, 0])]
 FEATURES = [Feature(7, "llm", None, True, SHOWN, SILENT, promoted=[3, 4, 9], suppressed=[0, 6])]
+SETS = [
+    [
+        {"unsteered": f" on, {number}\nchanged: <<this>>", "continuation": f" {{text}} {number}\n\nSet 3"}
+        for number in (set_number, set_number + 1)
+    ]
+    for set_number in (1, 3, 5)
+]
+"""Continuations that would look like other sets, were their line ends left in."""
 ONE, MANY = "one.txt", "many.txt"
+
+
+def config_of(**sections: Any) -> Config:
+    """The config of an experiment that is never run."""
+    return Config.model_validate(
+        {
+            "name": "tiny",
+            "subject": {"model": "none"},
+            "saes": [{"name": "layers.1", "source": "none", "hookpoint": "layers.1", "n_features": 8}],
+            "corpus": {"sources": [{"kind": "python"}]},
+            **sections,
+        }
+    )
 
 
 def explain(name: str, **explaining: Any) -> list[Request]:
@@ -37,15 +62,7 @@ def explain(name: str, **explaining: Any) -> list[Request]:
         asked.extend(each.request for each in to_ask)
         return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
 
-    config = Config.model_validate(
-        {
-            "name": "tiny",
-            "subject": {"model": "none"},
-            "saes": [{"name": "layers.1", "source": "none", "hookpoint": "layers.1", "n_features": 8}],
-            "corpus": {"sources": [{"kind": "python"}]},
-            "explaining": {"explainers": [name], **explaining},
-        }
-    )
+    config = config_of(explaining={"explainers": [name], **explaining})
     tools = Tools(Batch(SimpleNamespace(config=config), None, "layers.1", 0), role_of(config, "explainer"), ask)  # type: ignore[arg-type]
     tools.__dict__["vocabulary"] = VOCABULARY
     assert list(load_explainer(name).explain(FEATURES, tools)) and asked
@@ -66,7 +83,12 @@ def rendered() -> Iterator[tuple[str, list[Request]]]:
             yield f"{name}_one", [score(name, QUESTIONS[:1])]
         if (plugin.path / MANY).is_file():
             yield f"{name}_many", [score(name, QUESTIONS, per_prompt=5)]
+    shown = [{"token_ids": each.token_ids, "marked": each.marked} for each in QUESTIONS]
+    yield "intruder", [odd_request(ScoringConfig(), "layers.1", {"feature": 7, "windows": shown}, VOCABULARY)]
     yield "detection_empty", [score("detection", QUESTIONS[:1], words="")]
+    scoring = config_of().scoring
+    yield "generation", [writing_request(scoring, "layers.1", 7, WORDS)]
+    yield "intervention", [choice_request(scoring, "layers.1", 7, WORDS, SETS)]
 
 
 def as_text(requests: list[Request]) -> str:
@@ -77,6 +99,8 @@ def as_text(requests: list[Request]) -> str:
 
 
 RENDERED = {name: as_text(requests) for name, requests in rendered()}
+PREFIX = find_plugin("scorers", "intervention_surprisal").path / "prefix.txt"
+RENDERED["intervention_surprisal"] = load_prompt(PREFIX).render(text=one_line("a {text}\nand more")) + "\n"
 
 
 @pytest.mark.parametrize("name", sorted(RENDERED))

@@ -16,11 +16,19 @@ from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.scorers.yes_no import YesNo
+from pipeline.tables.stages import STAGES
 
 SAE = "hand-set"
-ASKING = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
-RANKING = sorted(set(find_plugins("scorers")) - set(ASKING))
-"""Scorers that ask a language model, and scorers that ask none and rank windows."""
+SCORERS = {name: load_scorer(name) for name in sorted(find_plugins("scorers"))}
+ASKING = [name for name, scorer in SCORERS.items() if isinstance(scorer, YesNo)]
+RANKING = [
+    name
+    for name, plugin in sorted(find_plugins("scorers").items())
+    if SCORERS[name].role is None and "steered_texts" not in STAGES["predictions"].tables_of(plugin)
+]
+CHOOSING = ["intruder"]
+"""Scorers that ask a language model yes or no, that ask none and rank windows, and that have one choose."""
 
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
 COIN = {"false_positive_rate": 0.5, "false_negative_rate": 0.5}
@@ -113,7 +121,7 @@ def test_no_answer_is_a_status_and_never_a_label(
         assert row["reason"] == "coverage 0.00 is under 0.80"
 
 
-@pytest.mark.parametrize("name", [*ASKING, *RANKING])
+@pytest.mark.parametrize("name", [*ASKING, *RANKING, *CHOOSING])
 def test_questions_are_put_once_and_are_about_test_windows(lake_of: Any, name: str) -> None:
     judged = judge(lake_of, name, TRUE)
     lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE})
@@ -121,7 +129,7 @@ def test_questions_are_put_once_and_are_about_test_windows(lake_of: Any, name: s
     asked = judged.predictions
     assert asked.select("explanation_id", "question_id").is_unique().all()
     assert {roles[example_id] for example_id in asked["example_id"].drop_nulls()} == {"test"}
-    assert set(asked["label"]) == {True, False}
+    assert set(asked["label"]) == ({True} if name in CHOOSING else {True, False})
 
 
 @pytest.mark.parametrize("name", RANKING)
@@ -134,3 +142,35 @@ def test_a_scorer_without_a_model_ranks_every_test_window_and_says_the_same_agai
     for row in first.own:
         assert row["balanced_accuracy"] is None and row["coverage"] == 1
         assert 0 <= row["auroc_low"] < row["auroc"] < row["auroc_high"] <= 1
+
+
+each_choice = pytest.mark.parametrize("name", CHOOSING)
+GUESSING = {**TRUE, "false_negative_rate": 0.8}
+"""Right once in five times."""
+
+
+@each_choice
+@pytest.mark.parametrize("oracle, accuracy", [(TRUE, 1.0), (NO, 0.0), (GUESSING, 0.2), (COIN, 0.5)])
+def test_a_choice_is_right_as_often_as_whoever_answers(
+    lake_of: Any, name: str, oracle: dict[str, float], accuracy: float
+) -> None:
+    judged = judge(lake_of, name, oracle)
+    right = judged.predictions["prediction"]
+    assert right.null_count() == 0 and len(right) >= 20
+    assert abs(float(right.mean()) - accuracy) <= Z_999 * math.sqrt(accuracy * (1 - accuracy) / len(right))
+    assert {(row["explainer"], row["chance"], row["coverage"]) for row in judged.scores} == {("empty", 0.2, 1.0)}
+    for row in judged.scores:
+        assert row["accuracy_low"] - 1e-9 <= row["accuracy"] <= row["accuracy_high"] + 1e-9
+        assert row["balanced_accuracy"] is None
+
+
+@each_choice
+@pytest.mark.parametrize("oracle, status", [(REFUSING, "refused"), (GARBLING, "unparsed")])
+def test_no_choice_is_a_status_and_never_a_wrong_one(
+    lake_of: Any, name: str, oracle: dict[str, float], status: str
+) -> None:
+    judged = judge(lake_of, name, oracle)
+    assert set(judged.predictions["status"]) == {status}
+    assert judged.predictions["prediction"].null_count() == judged.predictions.height
+    for row in judged.scores:
+        assert (row["accuracy"], row["n_scored"], row["reason"]) == (None, 0, "coverage 0.00 is under 0.80")

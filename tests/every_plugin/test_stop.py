@@ -18,6 +18,7 @@ from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.scorers.yes_no import YesNo
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -28,7 +29,7 @@ EXPLANATIONS = {
     "too narrow": 'the token " stop" after " don\'t"',
     "random": 'the token " the"',
 }
-SCORERS = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
+SCORERS = sorted(name for name in find_plugins("scorers") if isinstance(load_scorer(name), YesNo))
 """Those that answer yes or no, which a language model does."""
 
 
@@ -90,6 +91,7 @@ def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
                 **{"example_id": f"{kind}{number:02d}", "sae": SAE, "feature": STOP, "context_id": 0, "start": 1},
                 **{"peak": 4.0 if fires else None, "role": "test", "kind": kind, "draw": draw, "n_slots": 100},
                 **{"decile": number % 10 + 1 if fires else None, "rank": number + 1 if fires else None},
+                **({} if fires else {"neighbour": 1, "neighbour_rank": 1, "cosine": 0.5}),
                 **{"doc_id": f"{kind} {number}", "token_ids": ids},
                 "activations": [4.0 * (fires and place == STOP_PLACE) for place in range(32)],
             }

@@ -24,7 +24,7 @@ VALUES = {
 }
 
 SAMPLE_STEPS = (
-    *("question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
+    *("question_answers", "rate_intervals", "balanced_accuracies", "choice_scores", "ranked_scores"),
     "sample_scores",
 )
 RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule_exact")
@@ -45,8 +45,8 @@ INPUTS = {
     "predictions": pa.schema([
         ("explanation_id", _text), ("scorer", _text), ("role", _text), ("question_id", _text),
         ("example_id", _text), ("marked", _ints), ("label", pa.bool_()), ("prediction", pa.bool_()),
-        ("probability", pa.float64()), ("values", pa.list_(pa.float64())), ("status", _text),
-        ("request_id", _text),
+        ("probability", pa.float64()), ("values", pa.list_(pa.float64())), ("n_choices", pa.int32()),
+        ("strata", pa.list_(_text)), ("status", _text), ("request_id", _text),
     ]),
     "examples": pa.schema([
         ("example_id", _text), ("sae", _text), ("feature", pa.int32()), ("context_id", pa.int64()),
@@ -74,9 +74,11 @@ INPUTS = {
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
         ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("ci_low", pa.float64()),
         ("ci_high", pa.float64()), ("auroc", pa.float64()), ("auroc_low", pa.float64()),
-        ("auroc_high", pa.float64()), ("n_scored", pa.int64()),
+        ("auroc_high", pa.float64()), ("accuracy", pa.float64()), ("accuracy_low", pa.float64()),
+        ("accuracy_high", pa.float64()), ("chance", pa.float64()), ("n_scored", pa.int64()),
         ("n_unscored", pa.int64()), ("balanced_accuracy_all_wrong", pa.float64()),
-        ("balanced_accuracy_all_right", pa.float64()),
+        ("balanced_accuracy_all_right", pa.float64()), ("accuracy_all_wrong", pa.float64()),
+        ("accuracy_all_right", pa.float64()),
     ]),
 }
 """What the SQL reads, by hand: every table empty until filled."""

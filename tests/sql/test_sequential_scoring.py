@@ -250,7 +250,7 @@ def test_figures_for_the_population_stay_right_after_an_early_end():
     scoring = Scoring(right, scoring_target_half_width=TARGET)
     rows = scoring.end()
     assert np.mean([row["n_scored"] for row in rows]) < 80
-    scoring.database.make("ranked_scores", "sample_scores")
+    scoring.database.make("choice_scores", "ranked_scores", "sample_scores")
     rows = scoring.database.rows("population_scores")
     recall = np.mean([row["recall"] for row in rows])
     false_positive_rate = np.mean([row["false_positive_rate"] for row in rows])

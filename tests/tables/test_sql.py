@@ -35,31 +35,38 @@ STEPS = {
     ),
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
+    "feature_cofirings": "cofiring_tokens",
     "example_index": (
         "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots silent_lots silent_slots "
         "example_index"
     ),
     "examples": (
         "batch_features candidate_slots batch_index batch_neighbours corpus_tokens batch_tokens drawn_slots "
-        "silent_strata taken_slots rendered_windows examples"
+        "silent_strata neighbour_slots taken_slots rendered_windows examples"
     ),
     "fuzzing_pairs": "fuzzing_pairs",
+    "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
         "next_questions vocabulary"
     ),
-    "scores": "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact scores",
+    "scores": (
+        "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores rule_exact "
+        "scores"
+    ),
     "score_details": (
-        "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
-        "rule_exact score_details"
+        "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores "
+        "population_scores rule_exact score_details"
     ),
     "summary": "headline_scores question_answers answer_correlations summary",
+    "scorer_agreements": "headline_scores scorer_agreements",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
 `feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
-since: `headline_scores`, the place of a batch's features by draw, and rules of what stands before a token."""
+since: `headline_scores`, `choice_scores`, `feature_cofirings`, `neighbour_slots`, and the place of a batch's
+features by draw; and rules of what stands before a token."""
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ _PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
 _CONTAINS = re.compile(r"\AText: (.*?)\n\nDoes this text contain the following: (.*)\?\Z", re.DOTALL)
 """Detection's question about one text."""
+_CHOICE = re.compile(r"\A(1\. .*)\n\nNumber of the text that does not belong, 1 to \d+:\Z", re.DOTALL)
 _TEXT = re.compile(r"^(?:Text:|\d+\.) (.*)$", re.MULTILINE)
 _STRENGTH = re.compile(r" \(\d+\)(?=\s*>>)")
 
@@ -48,6 +49,12 @@ def read_question(prompt: str) -> Asked | None:
     if not found:
         return None
     return Asked(found[1], _TEXT.findall(found[2]), found[2].startswith("Text: "))
+
+
+def read_odd(prompt: str) -> list[str] | None:
+    """The texts of which one does not belong; None if no such choice is asked for."""
+    found = _CHOICE.match(prompt)
+    return _TEXT.findall(found[1]) if found else None
 
 
 def shown_texts(prompt: str) -> list[str]:

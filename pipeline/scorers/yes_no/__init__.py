@@ -3,7 +3,7 @@
 A prompt puts one or several questions about one explanation; rounds say which questions are put next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -24,9 +24,10 @@ class YesNo:
     """A scorer whose questions are windows, with marks or without.
 
     Attributes:
-        name: Its name. In its folder are its instructions, `one.txt` for a prompt of one question, `many.txt` for
-            several, `question.txt` if it puts one question in words of its own, and `questions.sql`, unless its
-            questions are the rows of `sql/questions/<name>.sql`.
+        name: Its name. In its folder, or in that of the scorer that its settings name (`prompts_of`), are its
+            instructions: `one.txt` for a prompt of one question, `many.txt` for several, `question.txt` if it puts
+            one question in words of its own. `questions.sql` are its questions, unless these are the rows of
+            `sql/questions/<name>.sql`; they may have a column `strata`.
         role: In which role it asks a language model.
     """
 
@@ -40,6 +41,8 @@ class YesNo:
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """Put the questions round by round, until each explanation is told well enough or has none left."""
+        has_strata = "strata" in questions.columns
+        strata = dict(questions.select("question_id, strata").fetchall()) if has_strata else {}
         rounds = Rounds(tools.batch, self.name, questions)
         for due in rounds:
             prompts = list(prompts_of(self.name, due, tools))
@@ -47,7 +50,7 @@ class YesNo:
             predictions = [
                 prediction
                 for prompt in prompts
-                for prediction in _predictions(prompt, answers[prompt.request.request_id])
+                for prediction in _predictions(prompt, answers[prompt.request.request_id], strata)
             ]
             rounds.record(predictions)
             yield from predictions
@@ -61,7 +64,9 @@ def _read(prompt: Prompt, answer: Answer) -> Said:
     return read_answer(answer, len(prompt.questions), is_one=prompt.request.choices is not None)
 
 
-def _predictions(prompt: Prompt, answer: Answer) -> Iterator[Prediction]:
+def _predictions(
+    prompt: Prompt, answer: Answer, strata: Mapping[str, Sequence[str] | None]
+) -> Iterator[Prediction]:
     """A prediction a question; an answer that cannot be used leaves its questions unscored."""
     said = _read(prompt, answer) if answer.status == "ok" else Said(None, None)
     status = "unparsed" if answer.status == "ok" and said.values is None else answer.status
@@ -77,4 +82,5 @@ def _predictions(prompt: Prompt, answer: Answer) -> Iterator[Prediction]:
             probability=said.probability,
             status=status,
             request_id=answer.request_id,
+            strata=strata.get(question.question_id),
         )

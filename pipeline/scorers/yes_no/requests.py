@@ -67,7 +67,8 @@ def score_request(
     vocabulary: Vocabulary,
 ) -> Request:
     """The request that puts questions about one explanation, in their order, as its scorer instructs."""
-    folder = find_plugin("scorers", scorer).path
+    lender = getattr(find_plugin("scorers", scorer).settings, "prompts_of", scorer)
+    folder = find_plugin("scorers", lender).path
     texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
     n, words = len(texts), one_line(explanation)  # a rule and keywords quote the corpus's tokens
     is_one = scoring.questions_per_prompt == 1
