@@ -16,6 +16,8 @@ import pyarrow as pa
 from pipeline.summary import student_quantiles
 from pipeline.tables.sql import sql_text
 
+from .rows import steps_before
+
 SAE = "layers.1"
 CONTEXT_LENGTH = 64
 VALUES = {
@@ -27,7 +29,7 @@ SAMPLE_STEPS = (
     *("question_answers", "rate_intervals", "balanced_accuracies", "choice_scores", "ranked_scores"),
     "sample_scores",
 )
-RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule_exact")
+RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, "score_details"),
