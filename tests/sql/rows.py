@@ -11,7 +11,6 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.rules.score import RULE_SCHEMA
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
 from pipeline.tables.stages import STAGES
@@ -52,7 +51,6 @@ NEURONPEDIA = (
 """The files of Neuronpedia's that its rules are checked on: columns of text, and the others."""
 
 OTHER_SCHEMAS = {
-    "mined_rules": RULE_SCHEMA,
     "asked_questions": pa.schema([
         ("explanation_id", pa.string()), ("feature", pa.int32()), ("question_id", pa.string()),
         ("example_id", pa.string()), ("marked", pa.list_(pa.int32())), ("label", pa.bool_()), ("draw", pa.int64()),

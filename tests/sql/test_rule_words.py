@@ -2,7 +2,10 @@
 
 import random
 
+import pyarrow as pa
+
 from pipeline.rules.grammar import TOKEN_CLASSES, parse_rule, rule_columns
+from pipeline.rules.score import RULE_SCHEMA
 
 from .rows import Database
 
@@ -34,7 +37,8 @@ def random_rule(rng):
 def words_of(rules):
     database = Database()
     database.fill("tokens", [{"token_id": number, "text": text} for number, text in enumerate(TEXTS)])
-    database.fill("mined_rules", [{"rule_id": number, **rule} for number, rule in enumerate(rules)])
+    numbered = [{"rule_id": number, **rule} for number, rule in enumerate(rules)]
+    database.fill("mined_rules", pa.Table.from_pylist(numbered, RULE_SCHEMA))
     rows = database.rows("rule_words")
     return [row["rule"] for row in sorted(rows, key=lambda row: row["rule_id"])]
 
