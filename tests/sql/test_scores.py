@@ -499,7 +499,7 @@ def test_rule_is_judged_on_every_test_token_but_those_at_position_0():
 
 @pytest.mark.parametrize(("document", "reason"), [
     ([(1, False), (2, False)], "the feature fires in no test document"),
-    ([(2, True), (2, False)], "no precision: the rule's tokens are in no test document"),
+    ([(2, True), (2, False)], "no precision: the rule says so in no test document"),
 ])
 def test_rule_without_firings_or_occurrences_says_so(document, reason):
     [row] = rule_database([document] * 12, [1]).rows("scores")

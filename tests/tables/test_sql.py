@@ -25,8 +25,15 @@ STEPS = {
     ),
     "scrambled_contexts": "train_tokens unigram_tokens scrambled_texts scrambled_contexts",
     "context_independence": "context_independence",
-    "feature_rules": "train_tokens rule_candidates rule_sets feature_rules",
-    "rule_scores": "test_corpus_tokens test_document_tokens rule_scores",
+    "feature_rules": (
+        "token_classes train_tokens rule_candidates rule_bases candidate_slots corpus_tokens train_windows "
+        "train_positions context_candidates rule_sets mined_rules rule_words corpus_documents window_counts "
+        "feature_rules"
+    ),
+    "rule_scores": (
+        "corpus_documents token_classes proved_rules candidate_slots corpus_tokens rule_documents "
+        "rule_role_scores rule_scores"
+    ),
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
     "feature_cofirings": "cofiring_tokens",
@@ -62,7 +69,7 @@ STEPS = {
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
 `feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
 since: `headline_scores`, `choice_scores`, `feature_cofirings`, `neighbour_slots`, and the place of a batch's
-features by draw."""
+features by draw; and rules of what stands before a token."""
 
 
 @pytest.fixture
