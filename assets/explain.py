@@ -14,6 +14,20 @@ examples = sql_asset("examples")
 fuzzing_pairs = sql_asset("fuzzing_pairs")
 
 
+@table_asset
+def steered_texts(lake: "Lake", sae: str, batch: int) -> "Published":
+    from pipeline.features.steered_texts import write_steered_texts
+
+    return write_steered_texts(lake, sae, batch)
+
+
+@table_asset
+def token_changes(lake: "Lake", sae: str, batch: int) -> "Published":
+    from pipeline.features.token_changes import write_token_changes
+
+    return write_token_changes(lake, sae, batch)
+
+
 @asking_asset
 def explanations(lake: "Lake", sae: str, batch: int) -> "Published":
     from pipeline.explainers.write import write_explanations
@@ -44,3 +58,13 @@ def summary(lake: "Lake") -> "Published":
     from pipeline.summary import write_summary
 
     return write_summary(lake)
+
+
+scorer_agreements = sql_asset("scorer_agreements")
+
+
+@table_asset
+def explainer_comparisons(lake: "Lake") -> "Published":
+    from pipeline.summary import write_comparisons
+
+    return write_comparisons(lake)

@@ -53,6 +53,13 @@ def feature_neighbours(lake: "Lake", sae: str) -> "Published":
     return write_feature_neighbours(lake, sae)
 
 
+@table_asset
+def feature_cofirings(lake: "Lake", sae: str) -> "Published":
+    from pipeline.features.cofirings import write_feature_cofirings
+
+    return write_feature_cofirings(lake, sae)
+
+
 example_index = sql_asset("example_index")
 
 

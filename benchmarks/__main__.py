@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-_PARTS = {"__init__", "__main__", "borrowed", "figures", "kernels", "oracle", "report", "synthetic"}
+_PARTS = {
+    *("__init__", "__main__", "borrowed", "figures", "kernels", "oracle", "report", "synthetic"),
+    *("explorer_lake", "explorer_pictures"),
+}
 
 
 def main() -> int:

@@ -27,7 +27,8 @@ from pipeline.scorers.write import write_predictions
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (
     *("saes", "documents", "tokens", "contexts", "slots", "activations", "feature_tokens", "feature_stats"),
-    *("feature_rules", "rule_scores", "feature_routes", "example_index", "feature_neighbours"),
+    *("feature_rules", "rule_scores", "feature_routes", "example_index", "feature_neighbours", "feature_logits"),
+    *("feature_cofirings", "train_words"),
 )
 _NO_DEMO = "this benchmark runs on the demo's lake; make it first: make demo"
 
@@ -62,6 +63,7 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
         lake = Lake(config.model_copy(update=changed), demo.hashes)
         lake.root.mkdir(parents=True)
         (lake.root / SOURCES_FILE).symlink_to(demo.root / SOURCES_FILE)
+        (lake.root.parent / "models").symlink_to(demo.root.parent / "models")  # those that were converted
         for table in _BORROWED:
             target = lake.folder(table, sae)
             target.parent.mkdir()

@@ -11,18 +11,21 @@ from statistics import mean
 from benchmarks.figures import Figure, publish
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
-from pipeline.estimate.counting import count_requests
-from pipeline.estimate.tokens import own_counter
+from pipeline.estimate.counting import Counted, count_requests
+from pipeline.estimate.tokens import TokenCounter, own_counter
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer
+from pipeline.plugins import find_plugins
 from pipeline.tables.stages import STAGES
 
 CONFIG = Path(__file__).parent.parent / "config" / "demo.yaml"
 N_EXAMPLES = 20
 N_QUESTIONS = 25
 """Of each answer and scorer, so that a scorer's questions about a feature are 50."""
+PER_PROMPT = 5
+"""Questions a prompt where an explainer's draws are judged, as in the post."""
 
 
 def main() -> int:
@@ -33,6 +36,7 @@ def main() -> int:
             for per_prompt in (5, 50)
             for figure in _measure(_with_questions(load_config(CONFIG), per_prompt))
         ]
+        figures += [figure for name in _asking() for figure in _measure_explainer(load_config(CONFIG), name)]
     except LakeError as error:
         print(f"skipped: {error} ('make demo' makes it)", file=sys.stderr)
         return 0
@@ -42,7 +46,10 @@ def main() -> int:
 
 def _with_questions(config: Config, per_prompt: int) -> Config:
     """The demo, asking as many questions as the figures are about."""
-    scoring = {"n_questions": N_QUESTIONS, "questions_per_prompt": per_prompt}
+    scoring = {
+        **{"n_questions": N_QUESTIONS, "questions_per_prompt": per_prompt},
+        **{"scorers": ("detection", "fuzzing"), "max_features": None},
+    }
     return config.model_copy(
         update={
             "explaining": config.explaining.model_copy(update={"n_examples": N_EXAMPLES}),
@@ -51,12 +58,48 @@ def _with_questions(config: Config, per_prompt: int) -> Config:
     )
 
 
-def _measure(config: Config) -> list[Figure]:
-    """Means over the calls about features of route `llm`, for their own explanations."""
+def _asking() -> list[str]:
+    """The explainers that ask a model."""
+    explainers = {name: plugin.load().explainer for name, plugin in sorted(find_plugins("explainers").items())}
+    return [name for name, explainer in explainers.items() if explainer.role is not None]
+
+
+def _measure_explainer(config: Config, name: str) -> list[Figure]:
+    """What a feature takes by one explainer with its default settings, its search included; at most."""
+    config = _with_questions(config, PER_PROMPT)
+    alone = {
+        "explaining": config.explaining.model_copy(update={"explainers": (name,)}),
+        "scoring": config.scoring.model_copy(update={"max_features": 0}),
+    }
+    counted, counter = _counted(config.model_copy(update=alone))
+    n_features = len({each.request.feature for each in counted})
+    prompts = counter.chats([each.request.messages for each in counted])
+    answers = counter.texts([each.answer for each in counted])
+    note = f"a feature, at most; {n_features} features"
+    return [
+        Figure(f"by_{name}_prompt_tokens", sum(prompts) / n_features, "tokens", note=note),
+        Figure(f"by_{name}_answer_tokens", sum(answers) / n_features, "tokens", note="in the form asked for"),
+        Figure(f"by_{name}_requests", len(counted) / n_features, "requests", note="a feature, at most"),
+        Figure(
+            f"by_{name}_least_requests",
+            sum(each.is_certain for each in counted) / n_features,
+            "requests",
+            note="a feature, at least",
+        ),
+    ]
+
+
+def _counted(config: Config) -> tuple[list[Counted], TokenCounter]:
+    """The requests about features of route `llm` and their own explanations, and how their tokens are counted."""
     lake, sae = Lake(config, open_sources(config)), config.sae_names[0]
     lake.require(*STAGES["estimate"].inputs, sae=sae)
-    counted = [each for each in count_requests(lake, sae, 0, select_features(lake, sae)) if each.is_plain]
-    counter = own_counter(load_tokenizer(config.in_process(config.scoring)))
+    counted = [each for each in count_requests(lake, sae, 0, select_features(lake, sae)).requests if each.is_plain]
+    return counted, own_counter(load_tokenizer(config.in_process(config.scoring)))
+
+
+def _measure(config: Config) -> list[Figure]:
+    """Means over the calls about features of route `llm`, for their own explanations."""
+    counted, counter = _counted(config)
     figures = []
     for purpose in dict.fromkeys(each.request.purpose for each in counted):
         calls = [each for each in counted if each.request.purpose == purpose]

@@ -142,7 +142,9 @@ def _questions(config: Config, model: LocalModel) -> list[Request]:
     vocabulary = Vocabulary([spell(token_id) for token_id in range(len(model.tokenizer))])
     windows = _windows(model)
     return [
-        score_request(config.scoring, "benchmark", number, "detection", explanation, [question], vocabulary)
+        score_request(
+            config.scoring, "benchmark", number, "detection", explanation, [question], vocabulary, is_one=True
+        )
         for number, explanation in enumerate(EXPLANATIONS)
         for question in (Question(f"q{at}", f"e{at}", None, True, next(windows)) for at in range(N_ONE_BY_ONE))
     ]
@@ -214,7 +216,9 @@ def _take_turns(config: Config) -> tuple[list[Turn], Written]:
                 for place, window in enumerate(islice(windows, N_QUESTIONS))
             ]
             requests = [
-                score_request(config.scoring, "benchmark", number, scorer, explanation, [question], vocabulary)
+                score_request(
+                    config.scoring, "benchmark", number, scorer, explanation, [question], vocabulary, is_one=True
+                )
                 for question in questions
             ]
             turns.append(_ask_both(model, usual, client, requests))

@@ -45,6 +45,11 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "A local server that answers after 50 ms, 100 requests in flight; both on these two cores.",
     ),
     "faults": ("Kills and faults", "A failing server, and a pipeline that is killed and started again."),
+    "explorer": (
+        "The explorer",
+        "A made lake of 131,072 features in 128 batches: the CPU time of a page, all threads, in a process that "
+        "has been asked for it before. On a machine that does nothing else a page takes no longer.",
+    ),
     "tokens": ("Tokens a feature", "On the demo's SAE; answers of an oracle, not of a model."),
     "calibration": (
         "Questions a prompt",

@@ -33,6 +33,7 @@ from benchmarks.synthetic import (
 )
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rendering import rendered_windows
+from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import open_places
 from pipeline.firings.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
@@ -41,8 +42,8 @@ from pipeline.make_table import make_table, open_rows, read_rows
 SCALES = ("small", "large")
 
 TARGETS = {
-    "small": {"write": 3.5, "statistics": 7.0, "index": 17.0},
-    "large": {"write": 35.0, "statistics": 70.0, "index": 120.0},
+    "small": {"write": 3.5, "statistics": 7.0, "rules": 50.0, "rule_scores": 10.0, "index": 17.0},
+    "large": {"write": 35.0, "statistics": 70.0, "rules": 500.0, "rule_scores": 100.0, "index": 120.0},
 }
 """CPU seconds at 32 and at 320 million rows."""
 
@@ -87,10 +88,12 @@ def measure(size: Size, folder: Path) -> list[Figure]:
     merged = measured(_merge, size, folder)
     limits = measured(_limits, size, folder).result
     steps = {name: measured(_write_tables, size, folder, tables) for name, tables in STEPS.items()}
+    cofirings = measured(_write_cofirings, size, folder)
     examples = measured(_write_examples, size, folder)
     kernels = measured(measure_kernels, size, folder).result
     write_cpu_s = sum(each.cpu_s for each in written.result) + merged.cpu_s
-    peaks: dict[str, Measured[Any]] = {"writing": written, "merging": merged, **steps, "examples": examples}
+    peaks: dict[str, Measured[Any]] = {"writing": written, "merging": merged, **steps}
+    peaks |= {"cofirings": cofirings, "examples": examples}
     highest = max(peaks, key=lambda name: peaks[name].peak_gib)
     rows = f"{n_rows / 1e6:,.0f}M rows, {size.n_features:,} features"
     return [
@@ -99,6 +102,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
         ),
         _cpu("write", write_cpu_s, size, limits.encode_s * n_rows, f"{rows}: to shards, merged; encoding alone"),
         *(_cpu(name, step.cpu_s, size, limits.scan_s, ", ".join(STEPS[name])) for name, step in steps.items()),
+        _cpu("cofirings", cofirings.cpu_s, size, None, f"feature_cofirings, {cofirings.result:,} firings counted"),
         Figure(
             "examples_ms_per_feature",
             1000 * examples.result.cpu_s / examples.result.n_features,
@@ -155,6 +159,7 @@ def _compile(folder: Path) -> None:
     _merge(_TINY, folder)
     for tables in STEPS.values():
         _write_tables(_TINY, folder, tables)
+    _write_cofirings(_TINY, folder)
     _write_examples(_TINY, folder)
 
 
@@ -194,6 +199,11 @@ def _merge(size: Size, folder: Path) -> float:
 def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
     for table in tables:
         make_table(open_synthetic(size, folder), table, sae=SAE)
+
+
+def _write_cofirings(size: Size, folder: Path) -> int:
+    """Make `feature_cofirings`; how many firings it counted."""
+    return int(write_feature_cofirings(open_synthetic(size, folder), SAE).figures["firings_counted"])
 
 
 def _write_examples(size: Size, folder: Path) -> Examples:

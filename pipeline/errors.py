@@ -7,7 +7,8 @@ Every message is one sentence for a person: what is wrong, with which file or va
     ├── CorpusError      a text source
     ├── SubjectError     the subject model or a hookpoint in it
     ├── SaeError         a sparse autoencoder's files
-    └── LakeError        the lake's folder, or a table that is not there yet
+    ├── LakeError        the lake's folder, or a table that is not there yet
+    └── RuleError        a rule in words
 """
 
 import difflib
@@ -37,6 +38,10 @@ class SaeError(LatentlakeError):
 
 class LakeError(LatentlakeError):
     """The lake cannot be written, or a table that is needed has not been materialised."""
+
+
+class RuleError(LatentlakeError):
+    """A rule cannot be read, or names what is no token."""
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -128,6 +128,7 @@ class _Run:
         self._connection = connection
         self._stack = stack
         self._values = values
+        self._kept: dict[str, Any] = {}
 
     def rows(self, name: str, given: frozenset[str]) -> pa.RecordBatchReader:
         """Run the steps, and give the rows of the last one."""
@@ -182,11 +183,14 @@ class _Run:
 
     def _inputs(self, features: range, made: dict[str, pa.Table] | None = None) -> Inputs:
         made = {} if made is None else made
-        return Inputs(self._lake, self._values["sae"], features, self._places, self._connection, made)
+        lake, sae = self._lake, self._values["sae"]
+        return Inputs(lake, sae, features, self._places, self._connection, made, self._kept)
 
     @property
     def _batch_features(self) -> range:
         size = self._lake.config.selection.batch_size
+        if "first_feature" in self._values:
+            return range(self._values["first_feature"], self._values["end_feature"])
         return range(self._values["batch"] * size, (self._values["batch"] + 1) * size)
 
     @cached_property

@@ -1,7 +1,8 @@
-"""Plug-ins: explainers, scorers and SAE formats, each a folder or a file, found by its name.
+"""Plug-ins: explainers, scorers, SAE formats and exports, each a folder or a file, found by its name.
 
 A folder below `pipeline/explainers` or `pipeline/scorers` that holds a `settings.py` is a plug-in, and so is a
-module of `pipeline/sae/formats`. Other packages add theirs by an entry point whose value is such a package:
+module of `pipeline/sae/formats` or `pipeline/exports`. Other packages add theirs by an entry point whose value is
+such a package:
 
     [project.entry-points."latentlake.scorers"]
     capitals = "my_package.capitals"
@@ -24,10 +25,15 @@ from typing import Any, Literal
 
 from pipeline.errors import ConfigError, nearest
 
-Kind = Literal["explainers", "scorers", "formats"]
+Kind = Literal["explainers", "scorers", "formats", "exports"]
 
 _ROOT = Path(__file__).parent
-_HOMES: dict[Kind, str] = {"explainers": "explainers", "scorers": "scorers", "formats": "sae/formats"}
+_HOMES: dict[Kind, str] = {
+    "explainers": "explainers",
+    "scorers": "scorers",
+    "formats": "sae/formats",
+    "exports": "exports",
+}
 _SETTINGS = "settings.py"
 
 
@@ -123,7 +129,7 @@ def _digest(files: Iterable[Path]) -> str:
 def _own(kind: Kind) -> list[Plugin]:
     folder = _ROOT / _HOMES[kind]
     package = f"pipeline.{_HOMES[kind].replace('/', '.')}"
-    if kind == "formats":
+    if kind in {"formats", "exports"}:
         paths = [path for path in folder.glob("*.py") if not path.stem.startswith("_")]
     else:
         paths = [path.parent for path in folder.glob(f"*/{_SETTINGS}")]

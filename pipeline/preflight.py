@@ -2,11 +2,14 @@
 
 import logging
 import re
+from itertools import islice
 
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
 from pipeline.config import Config, FileTexts, PythonTexts, SaeConfig
-from pipeline.corpus.readers import read_texts, source_files, source_name
+from pipeline.corpus.files import source_files
+from pipeline.corpus.readers import read_texts, source_name
+from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
@@ -24,7 +27,7 @@ _LIKE_A_PATH = re.compile(r"[A-Za-z_]+[._]\d+")
 
 
 def preflight(config: Config) -> Lake:
-    """Check an experiment and open its lake, with its sources fixed and its catalog up to date.
+    """Check an experiment and open its lake: sources fixed, leavings of a kill removed, catalog up to date.
 
     What is odd, but may be meant, is logged as a warning: rows of a feature list that name no feature, and an
     SAE's folder that names another place than the config.
@@ -56,6 +59,7 @@ def preflight(config: Config) -> Lake:
             f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token"
         )
     lake = Lake(config, fix_sources(config))
+    lake.remove_left_over()
     lake.refresh_catalog()
     return lake
 
@@ -72,7 +76,8 @@ def _check_corpus(config: Config) -> None:
             case FileTexts():
                 source_files(source)
         if not isinstance(source, PythonTexts):
-            has_text |= any(text.text.strip() for text in read_texts(source, leave_out))
+            filled = (text for text in read_texts(source, leave_out) if not text.is_empty)
+            has_text |= next(tokenise(islice(filled, 1), config), None) is not None
     if not has_text:
         if unreadable:
             raise unreadable[0]

@@ -1,4 +1,4 @@
-"""The summary: mean scores by SAE, route, explainer and scorer, with Student's intervals."""
+"""Means over features with Student's intervals: of scores, and of the differences of two explainers' scores."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +10,18 @@ from pipeline.make_table import make_table
 
 def write_summary(lake: Lake) -> Published:
     """Make the table `summary` from every batch that is there."""
+    return _over_features(lake, "summary")
+
+
+def write_comparisons(lake: Lake) -> Published:
+    """Make the table `explainer_comparisons` from every batch that is there."""
+    return _over_features(lake, "explainer_comparisons")
+
+
+def _over_features(lake: Lake, table: str) -> Published:
     most_features = max(sae.n_features for sae in lake.config.saes)
     quantiles = student_quantiles(lake.config.scoring.confidence, most_features)
-    return make_table(lake, "summary", given={"student_quantiles": quantiles})
+    return make_table(lake, table, given={"student_quantiles": quantiles})
 
 
 def student_quantiles(confidence: float, most_features: int) -> pa.Table:

@@ -61,6 +61,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Pa
     return prepare(tmp_path_factory.mktemp("prepared"), tiny_subject)
 
 
+@pytest.fixture(scope="session")
+def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The config of an experiment whose every table is made, by the oracle; to be read only."""
+    from faults import finish
+
+    return finish(prepared, tmp_path_factory.mktemp("finished"))
+
+
 @pytest.fixture
 def make_experiment(tmp_path: Path, tiny_subject: Path) -> Callable[..., Config]:
     """A function that writes an experiment below tmp_path, with sections changed, and loads its config."""

@@ -25,7 +25,8 @@ import dagster as dg
 import polars as pl
 from llm.oracle import Oracle, Reply
 from oracles import scorer
-from tiny import open_lake, stored, write_experiment
+from runs import materialise_all
+from tiny import hand_set_entry, open_lake, stored, write_experiment
 
 from assets.graph import declare
 from assets.graph.build import build_definitions
@@ -116,6 +117,23 @@ def prepare(folder: Path, subject: Path, **sections: Any) -> Path:
             assert job.execute_in_process(instance=instance, partition_key=step.partition).success
     declare._open_lakes.clear()
     return folder
+
+
+def finish(prepared: Path, folder: Path) -> Path:
+    """The config of a copy of a prepared experiment, explained and scored by the oracle, with every table made."""
+    shutil.copytree(prepared / "lake", folder / "lake")
+    path = write_experiment(
+        folder,
+        subject={"model": load_config(prepared / "tiny.yaml").subject.model},
+        saes=[hand_set_entry(prepared / "sae")],
+        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+        explaining={"provider": "oracle", "explainers": ["rule", "default"], "n_examples": 10},
+        scoring={"provider": "oracle", "n_questions": 10},
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        materialise_all(load_config(path), instance)
+    declare._open_lakes.clear()
+    return path
 
 
 def run_with_kills(

@@ -28,7 +28,7 @@ def explain(shown=SHOWN, **changes) -> Request:
 
 def score(scorer, questions, per_prompt=1, words=WORDS) -> Request:
     """The request of a scorer that asks yes or no; detection's windows have no marks."""
-    scoring = ScoringConfig(questions_per_prompt=per_prompt)
+    scoring = ScoringConfig()
     if scorer == "detection":
         questions = [question._replace(marked=None) for question in questions]
-    return score_request(scoring, "layers.1", 7, scorer, words, questions, VOCABULARY)
+    return score_request(scoring, "layers.1", 7, scorer, words, questions, VOCABULARY, is_one=per_prompt == 1)

@@ -11,8 +11,9 @@ from assets.graph.build import TABLE_ASSETS
 from assets.graph.declare import TableAsset
 from pipeline.commands.cost_page import cost_page
 from pipeline.commands.docs import config_page, tables_page
+from pipeline.commands.explainers_page import explainers_page
 from pipeline.tables import TABLES
-from pipeline.tables.sql import config_value, parameters_of, sql_files, sql_text
+from pipeline.tables.sql import config_value, parameters_of, relations_read, sql_files, sql_text
 from pipeline.tables.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -120,11 +121,16 @@ def test_stages_come_in_the_order_of_the_tables_and_after_their_inputs() -> None
 
 
 def test_every_sql_file_is_used_and_says_what_one_row_is() -> None:
-    staged = {name for stage in STAGES.values() for name in stage.steps}
+    used_names = {name for stage in STAGES.values() for name in stage.steps}
     source = "\n".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    todo = [name for name in sql_files() if f'"{name.rpartition("/")[2]}"' in source]
+    while todo:  # what is named in code, and the steps before it
+        used_names.add(name := todo.pop())
+        todo += [each for each in relations_read(name) if each in {*sql_files()} - used_names]
     for name, path in sql_files().items():
         folder, _, last = name.rpartition("/")
-        used = name in staged or f'"{last}"' in source or (folder == "figures" and last in TABLES)
+        used = name in used_names or (folder == "figures" and last in TABLES)
+        used |= path.parent.name == "cookbook"  # run by people, and by tests/commands/test_cookbook.py
         assert used, f"sql/{name}.sql is run by nobody"
         assert path.read_text(encoding="utf-8").startswith(("-- One row", "-- A few rows")), name
 
@@ -136,7 +142,7 @@ def test_a_stage_parameter_is_a_key_of_the_config_or_given_by_its_partition(name
     config = load_config(ROOT / "config" / "demo.yaml")
     given = {"sae", "shard", "batch", "first_feature", "end_feature", "scorer", "asks_model", "bos_token_id"}
     given |= {"quota_routes", "quota_sizes", "sampling", "n_shown", "n_silent", "fit_tokens", "fit_documents"}
-    given |= {"least_explanations"}
+    given |= {"share", "questions_per_prompt", "least_explanations"}
     for parameter in parameters_of(sql_text(name)):
         if parameter not in given:
             config_value(config, parameter)
@@ -147,6 +153,7 @@ def test_the_generated_docs_are_up_to_date() -> None:
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == tables_page()
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == config_page()
     assert (ROOT / "docs" / "cost.md").read_text(encoding="utf-8") == cost_page()
+    assert (ROOT / "docs" / "explainers.md").read_text(encoding="utf-8") == explainers_page()
 
 
 def test_the_readme_is_short_and_names_files_that_are_there() -> None:

@@ -8,8 +8,10 @@ from assets import cache, corpus, explain, features
 from assets.graph.checks import checks_of
 from assets.graph.declare import TableAsset
 from assets.graph.schedules import next_feature_batches
+from assets.share import REPORT_JOB, report_asset
 from pipeline.config import Config
 from pipeline.tables import Group
+from pipeline.tables.versions import is_made
 
 TABLE_ASSETS: dict[str, TableAsset] = {
     asset.table.name: asset
@@ -25,10 +27,11 @@ JOBS: tuple[Group, ...] = get_args(Group)
 
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
+    assets = {table: TABLE_ASSETS[table] for table in TABLE_ASSETS if is_made(config, table)}
     return dg.Definitions(
-        assets=[asset.build(config, TABLE_ASSETS) for asset in TABLE_ASSETS.values()],
-        asset_checks=checks_of(config, TABLE_ASSETS),
-        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in JOBS],
+        assets=[*(asset.build(config, assets) for asset in assets.values()), report_asset(config)],
+        asset_checks=checks_of(config, assets),
+        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in (*JOBS, REPORT_JOB)],
         schedules=[next_feature_batches(config)],
         executor=dg.in_process_executor,
     )

@@ -18,7 +18,7 @@ from pipeline.errors import faults, sentence_of
 from pipeline.tables import TABLES, Table, Unit
 from pipeline.tables.schema import type_name
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, inputs_of, stage_hash
 
 if TYPE_CHECKING:
     from pipeline.lake import Lake, Published
@@ -37,6 +37,7 @@ class TableAsset:
     def build(self, config: Config, assets: Mapping[str, "TableAsset"]) -> dg.AssetsDefinition:
         """The asset of one experiment; `assets` are all declared ones by table, to find its inputs among."""
         table, stage = self.table, STAGES[self.table.name]
+        inputs = (*inputs_of(config, table.name), *stage.gates)
         columns = [
             dg.TableColumn(column.name, type_name(column.type), f"{column.meaning} {column.unit}".strip())
             for column in table.columns
@@ -50,7 +51,7 @@ class TableAsset:
             code_version=stage_hash(config, table.name, SourceHashes()),
             metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
             partitions_def=partitions(config, table.unit),
-            deps=[self._dependency(config, assets[name]) for name in (*stage.inputs, *stage.gates)],
+            deps=[self._dependency(config, assets[name]) for name in inputs],
             pool=self.pool,
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:

@@ -15,6 +15,8 @@ _FOLDER = Path(__file__).parents[1]
 def use_dagster_home() -> None:
     """Make `.dagster/` here Dagster's home, with our settings in it, unless DAGSTER_HOME names another.
 
+    One that is named and is not there yet is made as well.
+
     Raises LakeError for a path that Dagster takes for a pattern: it would not find the settings there, and so send
     telemetry.
     """
@@ -25,9 +27,9 @@ def use_dagster_home() -> None:
             f"Dagster does not find its settings in '{home}', which has a [, a * or a ? in it; let DAGSTER_HOME "
             "name another folder"
         )
-    if named:
+    if named and home.is_dir():
         return
-    home.mkdir(exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
     shutil.copy(_FOLDER / "dagster.yaml", home)
     os.environ["DAGSTER_HOME"] = str(home)
 

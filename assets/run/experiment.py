@@ -1,7 +1,8 @@
 """`latentlake run`: an experiment's materialisations, one after another in one process.
 
 They go to the Dagster instance that the UI shows, with the subject model loaded once. What has been
-published in its current version is not made again; a run that was killed goes on where it was.
+published in its current version is not made again; a run that was killed goes on where it was. Of many workers
+each makes a part: one partition of one job.
 """
 
 import os
@@ -19,10 +20,12 @@ from assets.graph.declare import BatchKey, open_lake, partitions
 from assets.graph.schedules import unfinished_batches
 from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
+from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
-from pipeline.errors import LakeError
+from pipeline.errors import ConfigError, LakeError
 from pipeline.tables import Table
+from pipeline.tables.versions import is_made
 
 _ASKING = {"pilot", "explain_and_score"}
 """Jobs that ask language models; what a pilot asks is of the batches that come after it."""
@@ -37,11 +40,23 @@ class Step(NamedTuple):
     tables: tuple[str, ...]
 
 
-def run(path: str) -> int:
-    """Run the experiment of the config at `path`; the exit code. Raises LatentlakeError if its input is wrong."""
+class Part(NamedTuple):
+    """What one of many workers makes: a job, and the number of its partition; None: all of them."""
+
+    job: str
+    nth: int | None = None
+
+
+def run(path: str, part: Part | None = None) -> int:
+    """Run the experiment of the config at `path`, or a part of it; the exit code.
+
+    Raises LatentlakeError if its input is wrong, or if a part needs what is not made yet.
+    """
     console = Console()
     started = time.monotonic()
     config = load_config(path)
+    if part:
+        _check_job(part.job)
     with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
         lake = open_lake(config)
     use_dagster_home()
@@ -57,13 +72,16 @@ def run(path: str) -> int:
     if said := oracle_sentence(config):
         console.print(said, style="bold", highlight=False)
     try:
-        if not materialise(config, console):
+        if not materialise(config, console, part):
             return 1
     except OperationalError as error:
         raise LakeError(
             f"Dagster's history in '{os.environ['DAGSTER_HOME']}' cannot be read or written ({error.orig}); make "
             "room there, or let DAGSTER_HOME name another folder, and run again to go on"
         ) from None
+    if part:
+        console.print(f"Done in {time.monotonic() - started:.0f} s.", highlight=False)
+        return 0
     from pipeline.asking.spending import spent_budget
     from pipeline.show.closing import print_closing_table
 
@@ -75,8 +93,39 @@ def run(path: str) -> int:
     return 0
 
 
-def materialise(config: Config, console: Console, jobs: Collection[str] = JOBS) -> bool:
-    """Make every table of some jobs that is not there yet; whether all went well.
+def list_partitions(path: str, job: str) -> None:
+    """Print the partitions of a job, one a line, in the order in which they are numbered."""
+    _check_job(job)
+    for key in _keys(load_config(path), job):
+        print(key or "all")
+
+
+def _check_job(job: str) -> None:
+    if job not in JOBS:
+        raise ConfigError(f"there is no job '{job}'; the jobs are {', '.join(JOBS)}")
+
+
+def make_report(path: str) -> int:
+    """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
+    console = Console()
+    config = load_config(path)
+    lake = open_lake(config)
+    lake.require("summary")
+    use_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        job = build_definitions(config).resolve_job_def(REPORT_JOB)
+        result = job.execute_in_process(instance=instance, run_config=_QUIET, raise_on_error=False)
+    if not result.success:
+        _print_failures(result)
+        return 1
+    console.print(f"report: {escape(str(lake.root / 'report' / 'report.html'))}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def materialise(
+    config: Config, console: Console, part: Part | None = None, jobs: Collection[str] = JOBS
+) -> bool:
+    """Make every table of some jobs that is not there yet, or those of a part; whether all went well.
 
     Raises:
         LakeError: The disk is too small.
@@ -86,7 +135,7 @@ def materialise(config: Config, console: Console, jobs: Collection[str] = JOBS) 
     announced: set[str] = set()
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
-        for step in missing_steps(config, jobs):
+        for step in missing_steps(config, part, jobs):
             raise_if_asked()
             if step.job not in announced:
                 _announce(config, step.job, console)
@@ -108,21 +157,65 @@ def materialise(config: Config, console: Console, jobs: Collection[str] = JOBS) 
     return True
 
 
-def missing_steps(config: Config, jobs: Collection[str] = JOBS) -> Iterator[Step]:
-    """What is left to do, in the order of the data's way; asked step by step, as tables appear."""
-    for job in [job for job in JOBS if job in jobs]:
-        tables = _tables_of(job)
-        if job == "explain_and_score":
-            names = tuple(table.name for table in tables)
-            yield from (Step(job, key.partition, names) for key in _next_batches(config))
-            continue
+def missing_steps(
+    config: Config, part: Part | None = None, jobs: Collection[str] = JOBS
+) -> Iterator[Step]:
+    """What is left to do, in the order of the data's way; asked step by step, as tables appear.
+
+    Of batches only the first of each SAE (`selection.batches_per_run`), but all that a part names.
+    """
+    for job in (part.job,) if part else [job for job in JOBS if job in jobs]:
+        for key in _keys_of_part(config, part) if part else _keys(config, job, config.selection.batches_per_run):
+            if tables := _missing(config, job, key):
+                yield Step(job, key, tables)
+    if not part and JOBS[-1] in jobs and (tables := _behind(config)):
+        yield Step(JOBS[-1], None, tables)
+
+
+def _keys_of_part(config: Config, part: Part) -> list[str | None]:
+    keys = _keys(config, part.job)
+    if part.nth is None:
+        return keys
+    if not 0 <= part.nth < len(keys):
+        raise ConfigError(f"job '{part.job}' has {len(keys)} partitions, numbered from 0; there is no {part.nth}")
+    return [keys[part.nth]]
+
+
+def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str | None]:
+    """The partitions of a job in the order in which they are made; [None] if it has none.
+
+    Of batches those with a selected feature, by priority; `most_batches` of each SAE.
+    """
+    tables = _tables_of(config, job)
+    if job != "explain_and_score":
         by = partitions(config, tables[0].unit)
-        for key in by.get_partition_keys() if by else [None]:
-            missing = [table.name for table in tables if table.is_always_made or not _is_there(config, table, key)]
-            if job == "pilot" and not missing and open_lake(config).query("open_pilots", sae=key).height:
-                missing = [table.name for table in tables]
-            if missing:
-                yield Step(job, key, tuple(missing))
+        return list(by.get_partition_keys()) if by else [None]
+    batches = open_lake(config).query("selected_batches")
+    if most_batches is not None:
+        batches = batches.group_by("sae", maintain_order=True).head(most_batches)
+    return [BatchKey(sae, batch).partition for sae, batch in batches.select("sae", "batch").iter_rows()]
+
+
+def _missing(config: Config, job: str, key: str | None) -> tuple[str, ...]:
+    """The tables of a job's partition that are not there yet; all of a batch that is unfinished."""
+    if job != "explain_and_score":
+        tables = _tables_of(config, job)
+        is_open = job == "pilot" and open_lake(config).query("open_pilots", sae=key).height > 0
+        return tuple(
+            table.name for table in tables if is_open or table.is_always_made or not _is_there(config, table, key)
+        )
+    is_unfinished = key in {each.partition for each in unfinished_batches(config)}
+    return tuple(table.name for table in _tables_of(config, job)) if is_unfinished else ()
+
+
+def _behind(config: Config) -> tuple[str, ...]:
+    """The tables over all batches that are older than a batch that another worker has made."""
+    tables = [table for table in _tables_of(config, JOBS[-1]) if table.unit == "nothing"]
+    lake = open_lake(config)
+    scores = (path for sae in config.sae_names for path in lake.folder("scores", sae).rglob("*/*.parquet"))
+    newest = max((path.stat().st_mtime_ns for path in scores), default=0)
+    made = [table for table in tables if lake.has(table.name)]
+    return tuple(table.name for table in made if lake.path(table.name).stat().st_mtime_ns < newest)
 
 
 def _announce(config: Config, job: str, console: Console) -> None:
@@ -143,7 +236,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
 
-        tables = [table for table in _tables_of(job) if not table.is_always_made]
+        tables = [table for table in _tables_of(config, job) if not table.is_always_made]
         saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
         if saes:
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
@@ -154,18 +247,10 @@ def _announce(config: Config, job: str, console: Console) -> None:
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
 
 
-def _next_batches(config: Config) -> list[BatchKey]:
-    """The unfinished ones among the first batches of each SAE, by priority, that a run explains."""
-    batches = open_lake(config).query("selected_batches")
-    first = batches.group_by("sae", maintain_order=True).head(config.selection.batches_per_run)
-    unfinished = set(unfinished_batches(config))
-    keys = [BatchKey(sae, batch) for sae, batch in first.select("sae", "batch").iter_rows()]
-    return [key for key in keys if key in unfinished]
-
-
-def _tables_of(job: str) -> list[Table]:
+def _tables_of(config: Config, job: str) -> list[Table]:
     """The tables that a job makes, in the order in which it makes them."""
-    return [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
+    tables = [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
+    return [table for table in tables if is_made(config, table.name)]
 
 
 def _is_there(config: Config, table: Table, key: str | None) -> bool:

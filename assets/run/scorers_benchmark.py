@@ -30,7 +30,7 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
     lake, [sae] = open_lake(planted.config), planted.config.sae_names
     console.print(f"[bold]{planted.config.name}[/] into {lake.root}", highlight=False, soft_wrap=True)
     use_dagster_home()
-    if not materialise(planted.config, console, _BEFORE):
+    if not materialise(planted.config, console, jobs=_BEFORE):
         return 1
     for table in ("examples", "fuzzing_pairs"):
         make_table(lake, table, sae=sae, batch=0)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -23,11 +22,13 @@ class ToAsk(NamedTuple):
         request: What is asked.
         is_usable: Whether an answer of status `ok` can be read; else it is asked for again, as the next draw.
         stand_in: An answer such as may come, by which the estimate counts without asking.
+        is_certain: Whether it is asked whatever was answered before; what is not may fall away.
     """
 
     request: Request
     is_usable: Callable[[Answer], bool]
     stand_in: str
+    is_certain: bool = True
 
 
 Ask = Callable[[Sequence[ToAsk]], Mapping[str, Answer]]
@@ -52,7 +53,7 @@ class BatchAsker:
         self._what = f"{table} of {sae}, batch {batch}"
         self._client: Client | None = None
         self._waiting: set[str] = set()
-        self._sent: list[Answer] = []
+        self._sent: dict[str, Answer] = {}
         self._n_replayed = 0
 
     def __enter__(self) -> Self:
@@ -76,9 +77,9 @@ class BatchAsker:
             "model": self._role.model,
             "requests_sent": len(self._sent),
             "requests_replayed": self._n_replayed,
-            "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in self._sent),
-            "cached_tokens": sum(answer.cached_tokens or 0 for answer in self._sent),
-            "completion_tokens": sum(answer.completion_tokens or 0 for answer in self._sent),
+            "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in self._sent.values()),
+            "cached_tokens": sum(answer.cached_tokens or 0 for answer in self._sent.values()),
+            "completion_tokens": sum(answer.completion_tokens or 0 for answer in self._sent.values()),
         }
 
     def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
@@ -89,8 +90,8 @@ class BatchAsker:
         """
         by_id = {each.request.request_id: each for each in to_ask}
 
-        def is_usable(request: Request, answer: Answer) -> bool:
-            return by_id[replace(request, draw=0).request_id].is_usable(answer)
+        def is_usable(request_id: str, answer: Answer) -> bool:
+            return by_id[request_id].is_usable(answer)
 
         requests = [each.request for each in to_ask]
         answers = ask_draws(self._ask_draw, requests, self._role.max_draws, is_usable)
@@ -107,8 +108,9 @@ class BatchAsker:
         return ask(self._ledger, client, requests, budget=self._budget, on_answer=self._count)
 
     def _count(self, answer: Answer) -> None:
-        if answer.request_id in self._waiting and answer.status != "budget":
-            self._sent.append(answer)
+        is_sent = answer.request_id in self._waiting and answer.status != "budget"
+        if is_sent and answer.request_id not in self._sent:
+            self._sent[answer.request_id] = answer
             self._bar.update(1)
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from pipeline.llm.requests import FAILED, Answer, Request
 
-IsUsable = Callable[[Request, Answer], bool]
-"""Whether an answer with status `ok` can be read."""
+IsUsable = Callable[[str, Answer], bool]
+"""Whether an answer with status `ok` to a request, by the request_id of its first draw, can be read."""
 
 
 def ask_draws(
@@ -28,7 +28,7 @@ def ask_draws(
         useless = {}
         for first_id, request in open_draws.items():
             answer = answers[request.request_id]
-            if answer.status in FAILED or (answer.status == "ok" and is_usable(request, answer)):
+            if answer.status in FAILED or (answer.status == "ok" and is_usable(first_id, answer)):
                 counting[first_id] = answer
             else:
                 counting.setdefault(first_id, answer)

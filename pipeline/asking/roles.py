@@ -6,7 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.config import Config, EndpointConfig, LocalConfig, OracleConfig, ScoringOracleConfig
+from pipeline.config import (
+    Config,
+    EndpointConfig,
+    ExplainingOracleConfig,
+    LocalConfig,
+    OracleConfig,
+    ScoringOracleConfig,
+)
 from pipeline.errors import ConfigError
 from pipeline.llm.requests import Client
 
@@ -96,7 +103,9 @@ class Role:
         truth = read_truth() if read_truth else truth_of((), {})
         if isinstance(own, ScoringOracleConfig):
             rates = Rates(own.false_positive_rate, own.false_negative_rate)
-        return OracleClient(self.model, Oracle(truth, lambda feature: rates), own.refusal_rate, own.garbled_rate)
+        wrong_rate = own.wrong_rate if isinstance(own, ExplainingOracleConfig) else 0.0
+        oracle = Oracle(truth, lambda feature: rates, wrong_rate=wrong_rate)
+        return OracleClient(self.model, oracle, own.refusal_rate, own.garbled_rate)
 
     def local_client(self) -> "LocalClient":
         """The model in this process, loaded on first use. Raises SubjectError if there is none."""

@@ -1,6 +1,7 @@
 """What an explainer or a scorer is given to work with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.asking.batches import Ask
-from pipeline.asking.roles import Role
+from pipeline.asking.roles import Role, RoleName, role_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
+from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
 from pipeline.tables.sql import steps_of
 
@@ -24,6 +26,11 @@ class Batch:
     connection: duckdb.DuckDBPyConnection
     sae: str
     number: int
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The subject model's tokens, read once."""
+        return load_vocabulary(self.lake)
 
     def create(self, name: str, **given: Any) -> None:
         """Make a SQL file's rows a temporary table of its name."""
@@ -54,20 +61,26 @@ class Tools:
         batch: The features, and the tables that know them.
         role: The model that is asked, and how.
         ask: Asks through the ledger and the budget.
+        read: Reads texts with the subject model and an SAE.
+        asks: Likewise in other roles, for a plug-in that needs one.
     """
 
     batch: Batch
     role: Role
     ask: Ask
+    read: ReadTexts = text_activations
+    asks: Mapping[RoleName, Ask] = field(default_factory=dict)
 
     @property
     def config(self) -> Config:
         """The experiment's config."""
         return self.batch.lake.config
 
-    @cached_property
+    @property
     def vocabulary(self) -> Vocabulary:
         """The subject model's tokens, by which windows are written."""
-        return load_vocabulary(self.batch.lake)
+        return self.batch.vocabulary
 
-
+    def in_role(self, name: RoleName) -> "Tools":
+        """The same, asking in another role."""
+        return replace(self, role=role_of(self.config, name), ask=self.asks[name])

@@ -67,13 +67,17 @@ class Vocabulary:
 
         Tokens that spell one character together are one piece.
         """
+        return ((_spelled(piece), places) for piece, places in self.characters(token_ids))
+
+    def characters(self, token_ids: Sequence[int]) -> Iterator[tuple[bytes, range]]:
+        """The same pieces as the bytes that they are."""
         tokens = [self._bytes[token_id] for token_id in token_ids]
         window = b"".join(tokens)
         first = start = end = 0
         for place, token in enumerate(tokens):
             end += len(token)
             if _whole_characters(window, start, end) == (start, end):
-                yield _spelled(window[start:end]), range(first, place + 1)
+                yield window[start:end], range(first, place + 1)
                 first, start = place + 1, end
 
     def listed(self, token_ids: Iterable[int]) -> str:

@@ -11,8 +11,7 @@ from pipeline.asking.batches import Ask, BatchAsker
 from pipeline.asking.roles import RoleName, role_of
 from pipeline.asking.tools import Batch
 from pipeline.lake import Lake, Published
-from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import CONTROLS
+from pipeline.tables.versions import CONTROLS, inputs_of
 
 
 def write_batch(
@@ -30,10 +29,10 @@ def write_batch(
         rows: Makes the table's rows from the batch's tables.
 
     Raises:
-        LakeError: An input is missing, or another run is at work on the batch.
+        LakeError: What the config's plug-ins read is missing, or another run is at work on the batch.
         ConfigError: The endpoint cannot be used as the config says.
     """
-    lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
+    lake.require(*inputs_of(lake.config, table), sae=sae, batch=batch)
     asker = BatchAsker(lake, table, role_of(lake.config, role), sae, batch)
     with asker, lake.connect(sae, batch) as connection:
         made = rows(Batch(lake, connection, sae, batch), asker.ask)

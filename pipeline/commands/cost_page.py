@@ -39,6 +39,14 @@ it.
 
 {features}
 
+## Every explainer, a feature
+
+All requests of an explainer about a feature with its default settings, from 20 examples where it shows any; where
+it chooses among several explanations, with the questions that judge them, 5 a call. Tokens and dollars are at most
+(`make estimate` counts at least, too). What is scored on test documents comes on top.
+
+{explainers}
+
 Not in these figures: what routing saves (features that a rule tells, that never fire or fire everywhere are
 not asked about), prefix caches (`cached` in the price file), and the controls of a few features a batch.
 
@@ -103,7 +111,21 @@ def cost_page() -> str:
         date=content["date"],
         calls=_table([explanation, *asked[5], *asked[50]], prices),
         features=_table(features, prices),
+        explainers=_explainers(measured, prices),
     )
+
+
+def _explainers(measured: dict[str, float], prices: Prices) -> str:
+    """A row an explainer, the cheapest prompts first."""
+    names = [name.removeprefix("by_").removesuffix("_least_requests") for name in measured if "_least_" in name]
+    names.sort(key=lambda name: measured[f"by_{name}_prompt_tokens"])
+    calls = []
+    for name in names:
+        most, least = measured[f"by_{name}_requests"], measured[f"by_{name}_least_requests"]
+        requests = f"{most:.0f}" if least == most else f"{least:.0f} to {most:.0f}"
+        what = f"{name}, {requests} {'request' if most == 1 else 'requests'}"
+        calls.append(Call(what, measured[f"by_{name}_prompt_tokens"], measured[f"by_{name}_answer_tokens"]))
+    return _table(calls, prices)
 
 
 def _call(measured: dict[str, float], kind: str, what: str) -> Call:

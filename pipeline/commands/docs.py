@@ -1,6 +1,7 @@
 """`make docs`: the references that are generated from the code, so that they say what is true.
 
-`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`.
+`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`,
+`docs/explainers.md` from `explainers_page`.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.commands.cost_page import cost_page
+from pipeline.commands.explainers_page import explainers_page
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig
 from pipeline.errors import ConfigError
 from pipeline.shipped import SHIPPED_FOLDER
@@ -24,6 +26,7 @@ _ROOTS = {
     "documents": "the corpus",
     "tokens": "the tokenizer",
     "llm_requests": "the ledger",
+    "ratings": "readers, in the explorer",
 }
 
 
@@ -89,6 +92,7 @@ def write_pages() -> None:
     (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
     (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
     (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
+    (ROOT / "docs" / "explainers.md").write_text(explainers_page(), encoding="utf-8")
 
 
 def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:

@@ -14,7 +14,7 @@ from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import print_estimate
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
-from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import inputs_of
 
 
 def print_estimates(path: str) -> None:
@@ -32,7 +32,7 @@ def print_estimates(path: str) -> None:
 
 
 def _print_sae(lake: Lake, sae: str, console: Console) -> None:
-    if not all(lake.is_complete(name, sae) for name in STAGES["estimate"].inputs):
+    if not all(lake.is_complete(name, sae) for name in inputs_of(lake.config, "estimate")):
         console.print(
             f"{sae}: not prepared yet, so which features need an LLM is not known, nor how many requests. With "
             "budget: {max_requests: 0} a run makes all that needs no LLM; then this command counts the requests.",

@@ -1,13 +1,14 @@
 """`make sql`: a prompt on a lake's tables, which answers while the pipeline runs.
 
 A statement ends with a semicolon. `tables;` lists the tables, `quit;` leaves. With a statement on the
-command line it prints the answer and leaves.
+command line it prints the answer and leaves. In place of a config it takes a lake's folder: one that was sent.
 """
 
 import contextlib
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 
@@ -18,8 +19,8 @@ _TABLES = "select view_name as table_name, comment from duckdb_views() where not
 
 
 def answer_statements(path: str, statement: str | None) -> int:
-    """Answer one statement, or without one every statement typed; the exit code."""
-    connection = open_catalog(load_config(path).lake_folder)
+    """Answer one statement, or without one every statement typed; the exit code. `path`: a config or a lake."""
+    connection = open_catalog(Path(path) if Path(path).is_dir() else load_config(path).lake_folder)
     if statement:
         return 0 if answer(connection, statement) else 1
     with contextlib.suppress(ImportError):  # line editing, where the platform has it

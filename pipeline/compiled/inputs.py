@@ -27,6 +27,7 @@ class Inputs:
         places: What stands where in the corpus.
         connection: It sees the tables, and the steps that were run once.
         made: The rows of the other steps so far, by name.
+        kept_objects: What the steps of a run make once, whatever the features, by name.
     """
 
     lake: Lake
@@ -35,6 +36,7 @@ class Inputs:
     places: Places
     connection: duckdb.DuckDBPyConnection
     made: dict[str, pa.Table] = field(default_factory=dict)
+    kept_objects: dict[str, Any] = field(default_factory=dict)
     _shared: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
@@ -45,6 +47,13 @@ class Inputs:
     def table(self, name: str) -> pa.Table:
         """The rows of a step before."""
         return self.made[name] if name in self.made else self.connection.table(name).to_arrow_table()
+
+    def kept(self, name: str, make: Callable[[], T]) -> T:
+        """The object of that name, made by the first step of the run that asks for it."""
+        if name not in self.kept_objects:
+            self.kept_objects[name] = make()
+        found: T = self.kept_objects[name]
+        return found
 
     def shared(self, kind: Callable[["Inputs"], T]) -> T:
         """The one object of a class for these inputs: what several of its methods need is computed once."""

@@ -4,10 +4,17 @@
 where it runs; `experiment` is all of it.
 """
 
-from pipeline.config.asking import BudgetConfig, EndpointConfig, EndpointsConfig, OracleConfig, ScoringOracleConfig
+from pipeline.config.asking import (
+    BudgetConfig,
+    EndpointConfig,
+    EndpointsConfig,
+    ExplainingOracleConfig,
+    OracleConfig,
+    ScoringOracleConfig,
+)
 from pipeline.config.corpus import CorpusConfig, FileTexts, HubTexts, PythonTexts, SamplingConfig, TextSource
 from pipeline.config.experiment import Config
-from pipeline.config.explaining import ExplainingConfig
+from pipeline.config.explaining import JUDGE, ExplainingConfig
 from pipeline.config.features import (
     HeuristicsConfig,
     RoutingConfig,
@@ -23,6 +30,7 @@ from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
 
 __all__ = [
     "DEVICE_VARIABLE",
+    "JUDGE",
     "LAKE_VARIABLE",
     "LLM_VARIABLE",
     "BudgetConfig",
@@ -31,6 +39,7 @@ __all__ = [
     "EndpointConfig",
     "EndpointsConfig",
     "ExplainingConfig",
+    "ExplainingOracleConfig",
     "FileTexts",
     "HeuristicsConfig",
     "HubTexts",

@@ -38,6 +38,12 @@ class OracleConfig(Section):
         return f"oracle ({', '.join(rates)})" if rates else "oracle"
 
 
+class ExplainingOracleConfig(OracleConfig):
+    """How the oracle errs and fails as an explainer; by hash, the same way each time."""
+
+    wrong_rate: Share = Field(0.0, description="Share of requests to which it tells another feature's explanation")
+
+
 class ScoringOracleConfig(OracleConfig):
     """How the oracle errs and fails as a scorer; by hash, the same way each time."""
 

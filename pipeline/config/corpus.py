@@ -13,12 +13,20 @@ class PythonTexts(Section):
     kind: Literal["python"]
 
 
-class FileTexts(Section):
-    """Text, JSON-lines or Parquet files."""
+class _Rows(Section):
+    """What of a row is read: a text, a chat, or tokens."""
 
-    kind: Literal["text", "jsonl", "parquet"]
-    path: str = Field(description="A file, a folder (searched below) or a glob pattern")
-    text_field: str = Field("text", description="The column or key with the text (jsonl, parquet)")
+    text_field: str = Field("text", description="The column or key with the text (jsonl, parquet, hub)")
+    messages_field: str | None = Field(
+        None,
+        description="In its place: the column or key with a chat's turns, {role, content} or {from, value}, "
+        "written out by the subject model's own chat template",
+    )
+    tokens_field: str | None = Field(
+        None,
+        description="In its place: the column or key with token ids of a dataset that was tokenised before, "
+        "by the subject model's tokenizer",
+    )
     unit_field: str | None = Field(
         None,
         description="The column or key that names the unit (book, page, …) whose documents share a role; "
@@ -26,8 +34,40 @@ class FileTexts(Section):
     )
     max_documents: Positive | None = Field(None, description="Read no more than this many texts")
 
+    @property
+    def read_field(self) -> str:
+        """The field that is read."""
+        return self.messages_field or self.tokens_field or self.text_field
 
-class HubTexts(Section):
+    @model_validator(mode="after")
+    def _one_field(self) -> Self:
+        if self.messages_field and self.tokens_field:
+            raise ValueError("messages_field and tokens_field are both set; a row is read as one or the other")
+        return self
+
+
+class FileTexts(_Rows):
+    """Text, JSON-lines or Parquet files."""
+
+    kind: Literal["text", "jsonl", "parquet"]
+    path: str = Field(
+        description="A file, a folder (searched below), a glob pattern, or the URL of one "
+        "(`s3://bucket/*.jsonl.zst`, `hf://datasets/…`, any that fsspec knows)"
+    )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its path is a URL."""
+        return "://" in self.path
+
+    @model_validator(mode="after")
+    def _rows_have_fields(self) -> Self:
+        if self.kind == "text" and (self.messages_field or self.tokens_field):
+            raise ValueError("a text file has no messages_field or tokens_field; those are of jsonl and parquet")
+        return self
+
+
+class HubTexts(_Rows):
     """A dataset on the Hugging Face hub, streamed."""
 
     kind: Literal["hub"]
@@ -35,9 +75,6 @@ class HubTexts(Section):
     subset: str | None = Field(None, description="Its configuration, where it has several")
     split: str = Field("train", description="Its split")
     revision: str | None = Field(None, description="Branch, tag or commit; fixed to a commit at the first run")
-    text_field: str = Field("text", description="The column with the text")
-    unit_field: str | None = Field(None, description="The column that names the unit; left out, each row is one")
-    max_documents: Positive | None = Field(None, description="Read no more than this many texts")
 
 
 TextSource = Annotated[PythonTexts | FileTexts | HubTexts, Field(discriminator="kind")]

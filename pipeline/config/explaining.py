@@ -8,13 +8,16 @@ from pipeline.config.asking import (
     MAX_DRAWS,
     REASONING_EFFORT,
     REASONING_TOKENS,
-    OracleConfig,
+    ExplainingOracleConfig,
     Provider,
     name_as_answered,
 )
 from pipeline.config.plugin_sections import known
 from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
 from pipeline.showing import Sampling
+
+JUDGE = "detection"
+"""The scorer by whose questions about train windows an explainer chooses among several explanations."""
 
 
 class ExplainingConfig(Section):
@@ -35,7 +38,7 @@ class ExplainingConfig(Section):
         description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
         "name, whatever stands here",
     )
-    oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
+    oracle: ExplainingOracleConfig = Field(ExplainingOracleConfig(), description=ExplainingOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
     precision: Precision | None = Field(
         None,
@@ -76,14 +79,23 @@ class ExplainingConfig(Section):
 
     def of(self, explainer: str) -> Self:
         """The section as an explainer sees it: with the keys of its own settings that the section has too."""
-        own = getattr(self, explainer, None) or ()
+        own = getattr(self, self._shows_as(explainer), None) or ()
         keys = ExplainingConfig.model_fields
         return self.model_copy(update={key: value for key, value in own if key in keys and value is not None})
 
     def n_silent_of(self, explainer: str) -> int:
         """How many silent train windows an explainer is shown."""
-        n_silent: int = getattr(getattr(self, explainer, None), "n_silent", 0)
+        n_silent: int = getattr(getattr(self, self._shows_as(explainer), None), "n_silent", 0)
         return n_silent
+
+    def _shows_as(self, explainer: str) -> str:
+        """The explainer whose windows it is shown: the one that it is built on (`of`), or itself."""
+        return getattr(getattr(self, explainer, None), "of", explainer)
+
+    @property
+    def n_judging(self) -> int:
+        """How many train windows of each answer judge explanations: enough for each explainer that chooses."""
+        return max(getattr(getattr(self, explainer, None), "n_judging", 0) for explainer in self.explainers)
 
     @property
     def n_sampled(self) -> dict[Sampling, int]:

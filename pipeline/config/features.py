@@ -27,6 +27,10 @@ class HeuristicsConfig(Section):
     positional_information_nats: float = Field(
         0.05, description="The post's cut on raw mutual information with the position (Voita et al. 2023)"
     )
+    cofiring_features: Positive = Field(20, description="Features listed a feature that fire on the same tokens")
+    cofiring_firings: Positive = Field(
+        32_000_000, description="Firings that co-firings are counted over: on all tokens, or on so many by hash"
+    )
     top_tokens: Positive = Field(10, description="Tokens listed a feature")
     strong_share: Share = Field(
         0.3, description="A firing is strong above this share of the feature's largest train activation"
@@ -51,7 +55,7 @@ class ScramblingConfig(Section):
 
 
 class RulesConfig(Section):
-    """Token-set rules, chosen on train documents for their F1."""
+    """Rules of tokens and of what stands before them, chosen on train documents for their F1."""
 
     max_tokens: tuple[Positive, ...] = Field((1, 5, 20, 50), description="Size limits of the sets, ascending")
     min_support: Positive = Field(3, description="Firings of the feature on a token before it can be in a set")
@@ -59,13 +63,23 @@ class RulesConfig(Section):
     rounds: Positive = Field(4, description="Rounds of Dinkelbach's iteration (three converge)")
     chosen_max_tokens: Positive = Field(20, description="Largest set that can be the feature's chosen rule")
     parsimony: Share = Field(
-        0.02, description="The chosen rule is the smallest set within this much of the best train F1"
+        0.02, description="The chosen rule is the one that names least within this much of the best train F1"
     )
+    token_cost: float = Field(
+        1.0, ge=0, description="Hits that each token, class or position that a rule names has to bring"
+    )
+    windows: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
+        (1, 3), description="Tokens before a firing that are looked at, ascending from 1, the previous one"
+    )
+    min_firings: Positive = Field(30, description="Train firings below which no rule looks at what stands before")
+    min_f1: Share = Field(0.2, description="Train F1 that a rule with a clause on these has to reach")
 
     @model_validator(mode="after")
     def _limits_ascend(self) -> Self:
         if not self.max_tokens or list(self.max_tokens) != sorted(set(self.max_tokens)):
             raise ValueError("max_tokens is not an ascending list")
+        if not self.windows or self.windows[0] != 1 or list(self.windows) != sorted(set(self.windows)):
+            raise ValueError("windows is not an ascending list from 1")
         return self
 
 

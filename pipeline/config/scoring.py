@@ -41,10 +41,15 @@ class ScoringConfig(Section):
         20, description="Questions of each answer in the first round (fewer, and stopping would bias the score)"
     )
     round_questions: Positive = Field(10, description="Questions of each answer in a further round")
-    questions_per_prompt: Annotated[int, Field(ge=1, le=50)] = Field(
-        1,
-        description="Questions a prompt (post: 5); with 1 the answer's probability is used where there is one; "
+    questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
+        None,
+        description="Questions a prompt (post: 5). null: 40 where a server gives a probability for each answer of "
+        "many, which its first answer tells; else, and for a model in this process, 1. "
         "`python -m benchmarks.calibration` shows what more cost and save",
+    )
+    all_draws: bool = Field(
+        False,
+        description="Score every draw of an explainer that chooses among several, not the chosen one alone",
     )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
@@ -73,6 +78,18 @@ class ScoringConfig(Section):
     def _an_oracle_is_called_one(self) -> Self:
         name_as_answered(self, self.provider, self.oracle)
         return self
+
+    @property
+    def n_windows(self) -> int:
+        """How many activating test windows are taken: enough for the questions, and for each scorer."""
+        own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.scorers)
+        return max(self.n_questions, *own)
+
+    @property
+    def n_neighbour_windows(self) -> int:
+        """How many windows of a feature's near neighbours are taken: 0 where no scorer asks about them."""
+        own = (getattr(getattr(self, name, None), "asks_about_neighbours", False) for name in self.scorers)
+        return self.n_questions if any(own) else 0
 
     @property
     def z(self) -> float:

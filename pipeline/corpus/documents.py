@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from pipeline.config import Config, CorpusConfig
-from pipeline.corpus.python_texts import Text
+from pipeline.config import Config
+from pipeline.corpus.texts import Text
+from pipeline.corpus.tokenising import decode, tokenise
 from pipeline.errors import CorpusError
 from pipeline.lake import Lake, Published, RowGroupWriter
 from pipeline.lake.sources import corpus_texts
@@ -116,7 +117,7 @@ def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
     """
     corpus = config.corpus
     texts = _Filled(config)
-    pieces = _pieces(texts, load_tokenizer(config.subject), corpus)
+    pieces = _pieces(texts, config)
     n_read = n_short = n_tokens = 0
     with RowGroupWriter(path, READ_SCHEMA) as writer, progress(None, "documents", "tokens") as bar:
         for batch in _batches(_first_tokens(pieces, max_tokens), _TEXTS_AT_ONCE):
@@ -139,18 +140,22 @@ class _Filled:
     """The corpus's texts without those that are empty or cannot be read; these are counted as they come."""
 
     def __init__(self, config: Config) -> None:
-        self._texts = corpus_texts(config, self._leave_out)
+        self._texts = corpus_texts(config, self.leave_out)
+        self._stops = config.corpus.unreadable == "stop"
         self.n_empty = self.n_unreadable = 0
         self.named: list[str] = []
 
     def __iter__(self) -> Iterator[Text]:
         for text in self._texts:
-            if text.text.strip():
-                yield text
-            else:
+            if text.is_empty:
                 self.n_empty += 1
+            else:
+                yield text
 
-    def _leave_out(self, error: CorpusError) -> None:
+    def leave_out(self, error: CorpusError) -> None:
+        """Count what is no text. Raises it if corpus.unreadable is `stop`."""
+        if self._stops:
+            raise error
         self.n_unreadable += 1
         if len(self.named) < _NAMED:
             self.named.append(str(error))
@@ -191,12 +196,17 @@ def bos_prefix(lake: Lake) -> list[int]:
     return [bos]
 
 
-def _pieces(texts: Iterable[Text], tokenizer: Any, corpus: CorpusConfig) -> Iterator[Piece]:
+def _pieces(texts: _Filled, config: Config) -> Iterator[Piece]:
     """Texts, tokenised; long ones in pieces."""
-    for batch in _batches(texts, _TEXTS_AT_ONCE):
-        encoded = tokenizer([text.text for text in batch], add_special_tokens=False).input_ids
-        for text, token_ids in zip(batch, encoded, strict=True):
-            yield from _cut(text, token_ids, tokenizer, corpus.max_document_tokens)
+    tokenizer, most = load_tokenizer(config.subject), config.corpus.max_document_tokens
+    for text, token_ids in tokenise(texts, config, texts.leave_out):
+        if text.turns or text.token_ids:  # their words alone would not give their tokens
+            for start in range(0, len(token_ids), most):
+                part = token_ids[start : start + most]
+                words = text.text if len(part) == len(token_ids) else decode(tokenizer, part)
+                yield Piece(text.source, text.unit, words, part)
+        else:
+            yield from _cut(text, token_ids, tokenizer, most)
 
 
 def _first_tokens(pieces: Iterable[Piece], max_tokens: int | None) -> Iterator[Piece]:

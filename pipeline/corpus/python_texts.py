@@ -11,17 +11,10 @@ import sysconfig
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import NamedTuple
+
+from pipeline.corpus.texts import Text
 
 _NO_PROSE = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "pydoc_data", "__pycache__"}
-
-
-class Text(NamedTuple):
-    """A text as a source gives it; texts of one unit share a role."""
-
-    source: str
-    unit: str
-    text: str
 
 
 def python_texts() -> Iterator[Text]:

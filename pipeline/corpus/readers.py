@@ -5,24 +5,20 @@ the texts, so that whoever reads can go on with the next.
 """
 
 import codecs
-import glob
-import io
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import FileTexts, HubTexts, PythonTexts, TextSource
-from pipeline.corpus.python_texts import Text, python_texts
+from pipeline.corpus.files import CorpusFile, source_files
+from pipeline.corpus.python_texts import python_texts
+from pipeline.corpus.texts import Text, Turn
 from pipeline.errors import CorpusError, nearest
 
-_SUFFIXES = {"text": (".txt", ".md", ".rst"), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 _ROWS_AT_ONCE = 256
 _LEFT_OUT_AT_FIRST = 100
 """So many texts that cannot be read, before any that can, are a slip of the config."""
@@ -78,44 +74,6 @@ def source_name(source: TextSource) -> str:
             return source.path
 
 
-def source_files(source: FileTexts) -> list[Path]:
-    """Its files, sorted. Raises CorpusError if there are none."""
-    path = Path(source.path).expanduser()
-    suffixes = _SUFFIXES[source.kind]
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if _kind_suffix(each) in suffixes and each.is_file())
-        wanted = f"no {' or '.join(suffixes)} file in folder '{path}'"
-    else:
-        files = sorted(each for each in map(Path, glob.glob(str(path), recursive=True)) if each.is_file())  # noqa: PTH207
-        wanted = f"no file at '{path}'"
-    if not files:
-        raise CorpusError(f"corpus source: {wanted}; set corpus.sources to files that are there")
-    return files
-
-
-def relative_names(files: Sequence[Path]) -> dict[Path, str]:
-    """Each file's path below the folder that they all are in: the same wherever that folder is."""
-    if not files:
-        return {}
-    root = os.path.commonpath([path.absolute().parent for path in files])
-    return {path: path.absolute().relative_to(root).as_posix() for path in files}
-
-
-def _kind_suffix(path: Path) -> str:
-    """The end of a file's name that tells its kind, in lower case; that of a compression does not."""
-    if path.suffix.lower() in _COMPRESSIONS:
-        path = path.with_suffix("")
-    return path.suffix.lower()
-
-
-def _open(path: Path) -> io.BufferedReader:
-    """A file's bytes, decompressed. Raises OSError if it cannot be read."""
-    compression = _COMPRESSIONS.get(path.suffix.lower())
-    return io.BufferedReader(pa.input_stream(str(path), compression=compression))
-
-
 def _decode(data: bytes) -> str:
     """UTF-8, or UTF-16 where a byte order mark says so; no such mark is a part of the text."""
     is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -123,32 +81,28 @@ def _decode(data: bytes) -> str:
 
 
 def _text_files(source: FileTexts) -> Iterator[Item]:
-    files = source_files(source)
-    names = relative_names(files)
-    for path in files:
+    for file in source_files(source):
         try:
-            with _open(path) as file:
-                text = _decode(file.read())
+            with file.open_text() as opened:
+                text = _decode(opened.read())
         except UnicodeDecodeError as error:
-            yield CorpusError(f"corpus file '{path}' is not UTF-8 text: {error}")
+            yield CorpusError(f"corpus file '{file.place}' is not UTF-8 text: {error}")
         except OSError as error:
-            yield _unreadable(path, error)
+            yield _unreadable(file, error)
         else:
-            yield Text(source.path, names[path], text.replace("\r\n", "\n").replace("\r", "\n"))
+            yield Text(source.path, file.name, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _json_lines(source: FileTexts) -> Iterator[Item]:
-    files = source_files(source)
-    names = relative_names(files)
-    for path in files:
+    for file in source_files(source):
         try:
-            with _open(path) as lines:
+            with file.open_text() as lines:
                 for number, line in enumerate(lines, start=1):
                     if line.strip():
-                        place = f"corpus file '{path}', line {number}"
-                        yield _line_text(source, line, f"{names[path]}:{number}", place)
+                        place = f"corpus file '{file.place}', line {number}"
+                        yield _line_text(source, line, f"{file.name}:{number}", place)
         except OSError as error:
-            yield _unreadable(path, error)
+            yield _unreadable(file, error)
 
 
 def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:
@@ -164,30 +118,29 @@ def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:
 
 
 def _parquet_rows(source: FileTexts) -> Iterator[Item]:
-    columns = [source.text_field, *([source.unit_field] if source.unit_field else [])]
-    files = source_files(source)
-    names = relative_names(files)
-    for path in files:
+    columns = [source.read_field, *([source.unit_field] if source.unit_field else [])]
+    for file in source_files(source):
         try:
-            with pq.ParquetFile(path) as file:
+            with file.open() as opened, pq.ParquetFile(opened) as parquet:
                 for column in columns:
-                    if column not in file.schema_arrow.names:
-                        known = nearest(column, file.schema_arrow.names)
-                        raise CorpusError(f"corpus file '{path}' has no column '{column}'; nearest: {known}")
+                    if column not in parquet.schema_arrow.names:
+                        known = nearest(column, parquet.schema_arrow.names)
+                        raise CorpusError(f"corpus file '{file.place}' has no column '{column}'; nearest: {known}")
                 number = 0
-                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
                     for row in batch.to_pylist():
                         number += 1
-                        place = f"corpus file '{path}', row {number}"
-                        yield _row_text(source, row, source.path, f"{names[path]}:{number}", place)
+                        place = f"corpus file '{file.place}', row {number}"
+                        yield _row_text(source, row, source.path, f"{file.name}:{number}", place)
         except CorpusError as error:
             yield error
         except (pa.ArrowInvalid, OSError) as error:
-            yield CorpusError(f"corpus file '{path}' is no readable Parquet file: {' '.join(str(error).split())}")
+            words = " ".join(str(error).split())
+            yield CorpusError(f"corpus file '{file.place}' is no readable Parquet file: {words}")
 
 
-def _unreadable(path: Path, error: OSError) -> CorpusError:
-    return CorpusError(f"corpus file '{path}' is damaged or cannot be read: {' '.join(str(error).split())}")
+def _unreadable(file: CorpusFile, error: OSError) -> CorpusError:
+    return CorpusError(f"corpus file '{file.place}' is damaged or cannot be read: {' '.join(str(error).split())}")
 
 
 def _hub_texts(source: HubTexts) -> Iterator[Item]:
@@ -214,15 +167,55 @@ def _open_dataset(source: HubTexts) -> Any:
 
 
 def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit: str, place: str) -> Item:
-    """A row's text and unit; a CorpusError where a field is missing or no text."""
-    if source.text_field not in row:
-        return CorpusError(f"{place} has no '{source.text_field}'; nearest: {nearest(source.text_field, row)}")
-    text = row[source.text_field]
-    if not isinstance(text, str):
-        return CorpusError(f"{place}: '{source.text_field}' is {type(text).__name__}, not text")
+    """A row's text, chat or tokens, and its unit; a CorpusError where a field is missing or is no such thing."""
+    field = source.read_field
+    if field not in row:
+        return CorpusError(f"{place} has no '{field}'; nearest: {nearest(field, row)}")
     if source.unit_field:
         if row.get(source.unit_field) is None:
             return CorpusError(f"{place} has no '{source.unit_field}', which corpus.sources names as the unit")
         unit = str(row[source.unit_field])
+    try:
+        if source.messages_field:
+            turns = [_turn(each) for each in _list(row[field])]
+            return Text(name, unit, "\n".join(turn.content for turn in turns), turns=tuple(turns))
+        if source.tokens_field:
+            return Text(name, unit, "", token_ids=tuple(_token_id(each) for each in _list(row[field])))
+        return Text(name, unit, _text(row[field]))
+    except ValueError as error:
+        return CorpusError(f"{place}: '{field}' {error}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"is {type(value).__name__}, not text")
     # JSON can hold half a surrogate pair, which is no text; it becomes U+FFFD.
-    return Text(name, unit, text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"is {type(value).__name__}, not a list")
+    return value
+
+
+def _token_id(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"holds {value!r}, which is no token id")
+    return value
+
+
+_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
+"""What others call the roles of a chat."""
+
+
+def _turn(value: Any) -> Turn:
+    """A turn as `{role, content}`, its content a text or parts of one, or as ShareGPT's `{from, value}`."""
+    if isinstance(value, dict):
+        said = value.get("role", value.get("from"))
+        content = value.get("content", value.get("value"))
+        if isinstance(content, list):
+            content = "".join(_text(part.get("text", "")) for part in content if isinstance(part, dict))
+        if isinstance(said, str) and isinstance(content, str):
+            return Turn(_ROLES.get(said, said), _text(content))
+    raise ValueError("holds a turn without a role and a content; a turn is {role, content} or {from, value}")

@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from pipeline.asking.roles import ROLES, Role, RoleName, role_of
 from pipeline.asking.spending import prices_of
-from pipeline.estimate.counting import Counted, count_requests
+from pipeline.estimate.counting import Counted, Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
+from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
 from pipeline.lake import Lake, Published
 from pipeline.llm import Message
 from pipeline.llm.ledger.prices import Prices
@@ -18,7 +19,7 @@ from pipeline.llm.local.client import LocalClient
 from pipeline.make_table import read_rows
 from pipeline.models.load import load_tokenizer
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import inputs_of
 
 Row = dict[str, object]
 
@@ -40,14 +41,16 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
 
     Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
     """
-    lake.require(*STAGES["estimate"].inputs, sae=sae)
+    lake.require(*inputs_of(lake.config, "estimate"), sae=sae)
     askers = {name: _asker(lake, role_of(lake.config, name)) for name in ROLES}
     # As each run does first: the selection can have changed since the table was made.
     selected = select_features(lake, sae)
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
-        rows += _rows(sae, batch, count_requests(lake, sae, batch, selected), askers)
+        needs = count_requests(lake, sae, batch, selected)
+        own = [_row_of_subject(lake, sae, batch, needs)] if STEERED_TEXTS in needs.subject_tokens else []
+        rows += [*own, *_rows(sae, batch, needs, askers)]
     return pa.Table.from_pylist(rows, TABLES["estimate"].schema)
 
 
@@ -86,8 +89,21 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     return _Asker(model, counter, prices_of(role), rates, at_once, local)
 
 
-def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[RoleName, _Asker]) -> Iterator[Row]:
+def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
+    """The row of what the subject model writes, which nobody is asked for."""
+    counts = ("n_features", "n_llm_features", "requests", "known_requests", "prompt_tokens", "cached_tokens")
+    amounts = ("completion_tokens", "max_completion_tokens", "cost_usd", "max_cost_usd")
+    return {
+        **{"sae": sae, "batch": batch, "purpose": STEERED_TEXTS, "model": lake.config.subject.model},
+        **dict.fromkeys((*counts, *amounts), 0),
+        "subject_tokens": needs.subject_tokens[STEERED_TEXTS],
+        "tokens_by": "its own tokenizer",
+    }
+
+
+def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) -> Iterator[Row]:
     """One row a purpose, in the order of the requests."""
+    counted = needs.requests
     for purpose in dict.fromkeys(each.request.purpose for each in counted):
         some = [each for each in counted if each.request.purpose == purpose]
         asker = askers[some[0].role]
@@ -121,6 +137,7 @@ def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[RoleNam
             "n_features": len({each.request.feature for each in some}),
             "n_llm_features": n_plain,
             "requests": len(new),
+            "least_requests": sum(some[place].is_certain for place in new),
             "known_requests": len(some) - len(new),
             "prompt_tokens": round(prompt_tokens),
             "cached_tokens": round(cached_tokens),
@@ -129,6 +146,7 @@ def _rows(sae: str, batch: int, counted: Sequence[Counted], askers: dict[RoleNam
             "cost_usd": prices.usd(asker.model, prompt_tokens, completion_tokens, cached_tokens),
             "max_cost_usd": prices.usd(asker.model, prompt_tokens, most),
             "seconds": seconds,
+            "subject_tokens": needs.subject_tokens.get(purpose, 0),
             "requests_a_feature": len(plain) / n_plain if n_plain else None,
             "prompt_tokens_a_feature": prompts_a_feature,
             "completion_tokens_a_feature": completions_a_feature,

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.config import Config
+from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import LakeError
 from pipeline.firings.forward import ContextBatch, Reader, encode_batch, open_reader, pad_contexts
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
-from pipeline.models.load import load_tokenizer
 from pipeline.subject.forward import Subject, load_subject
 
 BYTES_A_FIRING = 3
@@ -128,13 +128,11 @@ def _measure(config: Config, subject: Subject, readers: Mapping[str, Reader]) ->
 def _first_batches(config: Config) -> Iterator[ContextBatch]:
     """The corpus's first texts as batches of whole contexts; what is shorter only where all texts are."""
     length = config.corpus.context_length
-    tokenizer = load_tokenizer(config.subject)
     n_contexts = max(1, config.machine.batch_tokens // length)
     contexts: list[tuple[int, list[int]]] = []
     short: list[list[int]] = []
     n_batches = 0
-    for text in corpus_texts(config):
-        ids = tokenizer(text.text, add_special_tokens=False).input_ids
+    for _, ids in tokenise(corpus_texts(config), config):
         for start in range(0, len(ids), length):
             piece = ids[start : start + length]
             if len(piece) < length:

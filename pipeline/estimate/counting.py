@@ -1,29 +1,36 @@
 """Counting the requests of a batch: the code that would send them runs, and nobody is asked.
 
 Examples, explanations and predictions are made as in a run, and not written; scorers that ask nobody are left
-out. What the ledger holds is answered from it; what it lacks gets a stand-in. A stand-in explanation is of
-typical length (some 30 tokens, Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer
-of a scorer is right half of the time, where intervals are widest: where scoring stops by their width, real answers
-ask for no more.
+out, and of forward passes of the subject model only the tokens are counted. What the ledger holds is answered from
+it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens, Juang et al. 2024),
+and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of the time, where
+intervals are widest: where scoring stops by their width, real answers ask for no more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import ToAsk
+from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName
+from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
+from pipeline.features.steered_texts import rehearsed_texts
+from pipeline.firings.texts import Activations
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
+from pipeline.make_table import read_rows
 from pipeline.pilot.rehearse import rehearse_explanations, rehearse_predictions, rehearse_windows
 from pipeline.scorers.write import load_scorer
+from pipeline.tables import TABLES
+from pipeline.tables.versions import is_made
 
-_ASKING = ("explanations", "predictions")
-
+_LEDGERS = ("explanations", LEDGER, "predictions")
 
 
 class Counted(NamedTuple):
@@ -35,6 +42,7 @@ class Counted(NamedTuple):
         is_known: Whether the ledger holds its answer.
         is_plain: Whether it explains a feature of route `llm`, or scores that explanation: no control, no rule.
         answer: The ledger's answer, or the text of a stand-in.
+        is_certain: Whether it is asked whatever was answered before.
     """
 
     request: Request
@@ -42,18 +50,41 @@ class Counted(NamedTuple):
     is_known: bool
     is_plain: bool
     answer: str
+    is_certain: bool
 
 
-def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list[Counted]:
-    """Every request of a batch once, in the order in which a run would come to it.
+class Needs(NamedTuple):
+    """What a run would need.
+
+    Attributes:
+        requests: Every request once, in the order in which a run would come to it.
+        subject_tokens: Tokens that the subject model would read, by scorer, and for the table `steered_texts`.
+    """
+
+    requests: list[Counted]
+    subject_tokens: dict[str, int]
+
+
+def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Needs:
+    """What a run would need for a batch.
 
     `selected` are the rows of `selected_features`; the tables that follow from them are made here.
     """
     made = rehearse_windows(lake, sae, batch, selected)
-    explaining, scoring = (_StandIns(_known(lake, table, sae, batch)) for table in _ASKING)
-    made["explanations"] = rehearse_explanations(lake, sae, batch, made, explaining.ask)
-    asking = [name for name in lake.config.scoring.scorers if load_scorer(name).role is not None]
-    predictions = rehearse_predictions(lake, sae, batch, made, scoring.ask, asking)
+    subject_tokens = {}
+    if is_made(lake.config, STEERED_TEXTS):
+        made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
+    if is_made(lake.config, "token_changes"):
+        made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
+    explaining, judging, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
+    made["explanations"] = rehearse_explanations(lake, sae, batch, made, explaining.ask, judging.ask)
+    parts = []
+    for name in lake.config.scoring.scorers:
+        if load_scorer(name).role is not None:
+            reads = _Reads()
+            parts.append(rehearse_predictions(lake, sae, batch, made, scoring.ask, [name], reads.read))
+            subject_tokens[name] = reads.n_tokens
+    predictions = pa.concat_tables(parts) if parts else TABLES["predictions"].schema.empty_table()
     explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
 
     plain = (
@@ -62,8 +93,9 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> list
         .filter(pl.col("request_id").is_not_null())
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
-    ids = {*plain["request_id"], *scored["request_id"]}
-    return [*explaining.counted("explainer", ids), *scoring.counted("scorer", ids)]
+    ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
+    counted = explaining.counted("explainer", ids), judging.counted("scorer", ids), scoring.counted("scorer", ids)
+    return Needs([each for some in counted for each in some], subject_tokens)
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -78,6 +110,7 @@ class _StandIns:
     known: Mapping[str, Answer]
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
 
     def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """An answer each."""
@@ -86,13 +119,36 @@ class _StandIns:
     def counted(self, role: RoleName, plain: set[str]) -> list[Counted]:
         """What was asked; `plain` are the ids of the requests that are."""
         return [
-            Counted(request, role, request_id in self.known, request_id in plain, self.texts[request_id])
+            Counted(
+                request,
+                role,
+                request_id in self.known,
+                request_id in plain,
+                self.texts[request_id],
+                request_id in self.certain,
+            )
             for request_id, request in self.requests.items()
         ]
 
     def _answer(self, to_ask: ToAsk) -> Answer:
         request = to_ask.request
         known = self.known.get(request.request_id)
-        self.requests[request.request_id] = request
+        self.requests.setdefault(request.request_id, request)
+        if to_ask.is_certain:
+            self.certain.add(request.request_id)
         self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in
-        return known or Answer(request.request_id, "ok", to_ask.stand_in)
+        # Whatever a server is asked for it is taken to give, until one has answered.
+        probabilities = dict.fromkeys(request.keys, 0.5) or None
+        return known or Answer(request.request_id, "ok", to_ask.stand_in, probabilities)
+
+
+class _Reads:
+    """Stands in for the subject model: it counts the tokens of texts, in which nothing fires."""
+
+    def __init__(self) -> None:
+        self.n_tokens = 0
+
+    def read(self, lake: Lake, sae: str, texts: Sequence[Sequence[int]], features: Collection[int]) -> Activations:
+        """See `firings.texts.text_activations`."""
+        self.n_tokens += sum(map(len, texts))
+        return {feature: [np.zeros(len(text), np.float32) for text in texts] for feature in features}

@@ -29,6 +29,8 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
             f"[bold]{sae}, batch {batch}: what the next run sends, in requests and tokens", highlight=False
         )
         console.print(_batch_table(some))
+        if some["subject_tokens"].sum():
+            console.print(_subject_sentence(some), highlight=False)
     if rows["requests"].sum() == 0:
         console.print("Nothing is left to send: 0 requests.", highlight=False)
     sizes = (
@@ -56,11 +58,19 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
     return words
 
 
+def _subject_sentence(rows: pl.DataFrame) -> str:
+    """What the subject model reads and writes for scorers, in tokens."""
+    by_purpose = rows.filter(pl.col("subject_tokens") > 0).select("purpose", "subject_tokens").iter_rows()
+    counts = [f"{_short(n)} tokens for {purpose}" for purpose, n in by_purpose]
+    return f"the subject model reads {', '.join(counts)}"
+
+
 def _batch_table(rows: pl.DataFrame) -> Table:
     table = _table("requests", "known", "prompt", "answers", "at most", "USD", "at most", "time")
     for row in rows.iter_rows(named=True):
         table.add_row(row["purpose"], *_cells(row))
-    total = rows.select(pl.col(*_COUNTS).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
+    counts = (*_COUNTS, "least_requests")
+    total = rows.select(pl.col(*counts).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
     table.add_row("total", *_cells(total), style="bold")
     return table
 
@@ -68,7 +78,9 @@ def _batch_table(rows: pl.DataFrame) -> Table:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     cost, most, seconds = (row[name] for name in _AMOUNTS)
     time = "?" if seconds is None else in_time(seconds)
-    return [*(_short(row[name]) for name in _COUNTS), _usd(cost), _usd(most), time]
+    requests, *others = (_short(row[name]) for name in _COUNTS)
+    least = "" if row["least_requests"] == row["requests"] else f"{_short(row['least_requests'])} to "
+    return [f"{least}{requests}", *others, _usd(cost), _usd(most), time]
 
 
 def _known_sum(name: str) -> pl.Expr:

@@ -7,6 +7,7 @@ it took on a machine where it was measured (`benchmarks/store.py`), times how mu
 import time
 from collections.abc import Sequence
 
+from pipeline.corpus.tokenising import tokenise
 from pipeline.estimate.caching import in_time
 from pipeline.firings.store import count_rows
 from pipeline.lake import Lake
@@ -24,13 +25,13 @@ _SECONDS_AN_SAE = 15.0
 
 def reading_sentence(lake: Lake) -> str:
     """How long the corpus takes to be read; without corpus.max_tokens what a million tokens take."""
-    tokenizer = load_tokenizer(lake.config.subject)
+    load_tokenizer(lake.config.subject)
     n_characters = n_tokens = 0
     started = time.monotonic()
-    for text in corpus_texts(lake.config):
-        sample = text.text[:_SAMPLE_CHARACTERS]
-        n_tokens += len(tokenizer(sample, add_special_tokens=False).input_ids)
-        n_characters += len(sample)
+    texts = (text._replace(text=text.text[:_SAMPLE_CHARACTERS]) for text in corpus_texts(lake.config))
+    for text, token_ids in tokenise(texts, lake.config):
+        n_tokens += len(token_ids)
+        n_characters += len(text.text)
         if n_characters >= _SAMPLE_CHARACTERS:
             break
     speed = n_tokens / max(time.monotonic() - started, 1e-9)

@@ -49,6 +49,10 @@ class Explanation(NamedTuple):
         example_ids: The windows that it was made from.
         request_id: The request that it came from, or None.
         draw: 0, or the number of a further explanation by the same explainer.
+        is_chosen: Whether it is the explainer's choice among its draws.
+        train_score: Its balanced accuracy on train windows that judged it, or None.
+        same_as_draw: The first draw that says the same, or None.
+        judge_request_ids: The requests by which it was judged there.
     """
 
     feature: int
@@ -57,6 +61,10 @@ class Explanation(NamedTuple):
     example_ids: Sequence[str] = ()
     request_id: str | None = None
     draw: int = 0
+    is_chosen: bool = True
+    train_score: float | None = None
+    same_as_draw: int | None = None
+    judge_request_ids: Sequence[str] = ()
 
 
 class Explainer(Protocol):

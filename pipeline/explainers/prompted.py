@@ -1,7 +1,7 @@
 """Explainers that ask a model once about a feature: what they share, so that each is its prompts and settings."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,21 +53,36 @@ class Prompted:
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """One explanation a feature that is not routed to a rule and has the windows to show, if it shows any."""
-        places, asked = self._prompt("user").places, []
+        return self.draws(features, tools)
+
+    def draws(
+        self, features: Sequence[Feature], tools: Tools, n_draws: int = 1, **changes: Any
+    ) -> Iterator[Explanation]:
+        """So many explanations a feature, each of a request of its own, feature by feature.
+
+        `changes` are fields of the requests that differ from `request`.
+        """
+        places = self._prompt("user").places
+        asked: list[tuple[Feature, int]] = []
         for feature in features:
             if feature.route == "rule" or ("examples" in places and not feature.shown):
                 continue
             if all(_given(feature, place) for place in places):
-                asked.append(feature)
+                asked.extend((feature, draw) for draw in range(n_draws))
             else:
                 yield Explanation(feature.feature, None, "no_input")
-        to_ask = [self._to_ask(feature, tools) for feature in asked]
+        to_ask = [self._to_ask(feature, draw, tools, changes) for feature, draw in asked]
         answers = tools.ask(to_ask)
-        for feature, each in zip(asked, to_ask, strict=True):
+        for (feature, draw), each in zip(asked, to_ask, strict=True):
             answer = answers[each.request.request_id]
             words, status = self._read(feature, answer, tools.vocabulary)
             example_ids = [window.example_id for window in self._windows(feature)]
-            yield Explanation(feature.feature, words, status, example_ids, answer.request_id)
+            yield Explanation(feature.feature, words, status, example_ids, answer.request_id, draw)
+
+    @property
+    def shows_windows(self) -> bool:
+        """Whether its prompt shows windows in which the feature fires."""
+        return "examples" in self._prompt("user").places
 
     def request(self, explaining: ExplainingConfig, sae: str, feature: Feature, vocabulary: Vocabulary) -> Request:
         """The request that explains a feature; `explaining` is the section as this explainer sees it."""
@@ -123,12 +138,14 @@ class Prompted:
             for window in _given(feature, place)
         ]
 
-    def _to_ask(self, feature: Feature, tools: Tools) -> ToAsk:
+    def _to_ask(self, feature: Feature, draw: int, tools: Tools, changes: Mapping[str, Any]) -> ToAsk:
         vocabulary = tools.vocabulary
         explaining = tools.config.explaining.of(self.name)
         request = self.request(explaining, tools.batch.sae, feature, vocabulary)
+        # What cannot be used is asked for again by the numbers that follow, which are no other draw's.
+        request = replace(request, draw=draw * tools.role.max_draws, **changes)
         # No two stand-ins are the same, as no two features' explanations are.
-        stand_in = f"{self.steps}[EXPLANATION]: {STAND_IN}, number {feature.feature}"
+        stand_in = f"{self.steps}[EXPLANATION]: {STAND_IN}, number {feature.feature}" + f" ({draw})" * (draw > 0)
         return ToAsk(request, lambda answer: self._read(feature, answer, vocabulary).status == "ok", stand_in)
 
     def _read(self, feature: Feature, answer: Answer, vocabulary: Vocabulary) -> Read:

@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask
+from pipeline.asking.batches import Ask, BatchAsker
+from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.write import write_batch
@@ -22,13 +25,22 @@ Row = dict[str, Any]
 
 def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
     """Explain the selected features of a batch; figures and errors as `write_batch` has them."""
-    return write_batch(lake, "explanations", "explainer", sae, batch, explanations_table)
+    if not lake.config.explaining.n_judging:
+        return write_batch(lake, "explanations", "explainer", sae, batch, explanations_table)
+    with BatchAsker(lake, LEDGER, role_of(lake.config, "scorer"), sae, batch) as judge:
+        rows = partial(explanations_table, ask_judge=judge.ask)
+        published = write_batch(lake, "explanations", "explainer", sae, batch, rows)
+    judging = {f"judging_{name}": figure for name, figure in judge.figures.items()}
+    return replace(published, figures={**published.figures, **judging})
 
 
-def explanations_table(batch: Batch, ask: Ask) -> pa.Table:
-    """The rows of `explanations` for the features that a batch's tables select."""
+def explanations_table(batch: Batch, ask: Ask, ask_judge: Ask | None = None) -> pa.Table:
+    """The rows of `explanations` for the features that a batch's tables select.
+
+    `ask_judge` asks in the role of the scorer, for explainers that choose.
+    """
     config = batch.lake.config
-    tools = Tools(batch, role_of(config, "explainer"), ask)
+    tools = Tools(batch, role_of(config, "explainer"), ask, asks={"scorer": ask_judge} if ask_judge else {})
     batch.create("batch_features")
     selected = batch.select("explained_features").pl()
     rows: list[Row] = []
@@ -39,7 +51,8 @@ def explanations_table(batch: Batch, ask: Ask) -> pa.Table:
         its = [each for each in features if each.is_asked or explainer.role is None]
         for explanation in explainer.explain(its, tools):
             rows.append(_row(batch.sae, name, explanation))
-            own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
+            if explanation.is_chosen:
+                own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
     rows += [_row(batch.sae, *control) for control in controls(controlled, own)]
     rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
@@ -96,4 +109,8 @@ def _row(sae: str, explainer: str, explanation: Explanation) -> Row:
         "example_ids": list(explanation.example_ids),
         "status": explanation.status,
         "request_id": explanation.request_id,
+        "is_chosen": explanation.is_chosen,
+        "train_score": explanation.train_score,
+        "same_as_draw": explanation.same_as_draw,
+        "judge_request_ids": list(explanation.judge_request_ids),
     }

@@ -16,14 +16,14 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, SaeConfig
+from pipeline.config import SaeConfig
 from pipeline.errors import ConfigError
 
 HOW = (
@@ -84,14 +84,14 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
         yield from _read_file(path, key)
 
 
-def find_saes(config: Config, entry: Entry) -> list[SaeConfig]:
-    """The SAEs that a row means: several where it names a hookpoint that they share."""
+def find_saes(saes: Sequence[SaeConfig], entry: Entry) -> list[SaeConfig]:
+    """Those of the SAEs that a row means: several where it names a hookpoint that they share."""
     for name in entry.names:
         if entry.by == "hookpoint":
-            found = [sae for sae in config.saes if sae.hookpoint == name]
+            found = [sae for sae in saes if sae.hookpoint == name]
         else:
-            found = [sae for sae in config.saes if sae.name == name]
-        if found := found or [sae for sae in config.saes if name in sae.aliases]:
+            found = [sae for sae in saes if sae.name == name]
+        if found := found or [sae for sae in saes if name in sae.aliases]:
             return found
     return []
 

@@ -54,7 +54,7 @@ def write_feature_logits(lake: Lake, sae: str) -> Published:
             decoder, unembedding, texts.height, config.heuristics.top_tokens, pick_device(config.device)
         )
         is_zero = ~decoder.any(dim=1)
-        columns = [_listed(each, texts["text"], is_zero) for each in found]
+        columns = [listed_tokens(each, texts["text"], is_zero) for each in found]
         figures["median_top_logit"] = round(float(found[0].values[~is_zero, 0].median()), 3)
     names = [[sae] * len(decoder), range(len(decoder)), [path] * len(decoder)]
     rows = pa.table([*map(pa.array, names), *columns], TABLES["feature_logits"].schema.names)
@@ -107,7 +107,7 @@ def _token_blocks(unembedding: Unembedding, n_tokens: int) -> Iterator[tuple[int
         yield start, unembedding.weight[start : min(start + _BLOCK_TOKENS, n_tokens)]
 
 
-def _listed(extremes: Extremes, texts: pl.Series, is_zero: Tensor) -> pa.Array:
+def listed_tokens(extremes: Extremes, texts: pl.Series, is_zero: Tensor) -> pa.Array:
     """A list of (token_id, text, logit) a feature; null where the direction is zero."""
     n_features, n_listed = extremes.token_ids.shape
     token_ids = extremes.token_ids.flatten().numpy()

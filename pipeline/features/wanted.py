@@ -85,7 +85,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
     priorities: dict[tuple[str, int], int] = {}
     odd_rows = []
     for entry in entries:
-        saes = find_saes(config, entry)
+        saes = find_saes(config.saes, entry)
         feature = whole(entry.feature)
         known = [sae.name for sae in saes if feature is not None and 0 <= feature < sae.n_features]
         priority = whole(entry.priority) if entry.priority else config.selection.priority
@@ -106,7 +106,7 @@ def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -
     """The sentence for a list without a feature of the experiment."""
     by = entries[0].by
     known = [getattr(sae, "name" if by == "sae" else "hookpoint") for sae in config.saes]
-    named = next((entry.names[0] for entry in entries if entry.names and not find_saes(config, entry)), None)
+    named = next((entry.names[0] for entry in entries if entry.names and not find_saes(config.saes, entry)), None)
     close = f"; nearest {by}: {nearest(named, known)}, unless saes.aliases names it" if named else ""
     return f"{_KEY}: {_odd_sentence(config, odd_rows)}, and none is left{close}"
 

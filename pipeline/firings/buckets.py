@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -74,7 +74,7 @@ def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[P
         each.to_numpy() for each in slots.columns
     )
     with lake.scratch("places") as folder:
-        at = _mapped(folder / "at", n_contexts * length)
+        at = _mapped(folder / "at", n_contexts * length, PLACE)
         at["slot"] = -1
         for some in np.array_split(np.arange(len(slots)), len(slots) // _SLOTS_AT_ONCE + 1):
             place = ranges(slot_context[some] * length + slot_start[some], slot_tokens[some])
@@ -147,17 +147,23 @@ def ranges(starts: Ints, lengths: npt.NDArray[np.integer]) -> Ints:
     return np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
 
 
-def _mapped(path: Path, length: int) -> npt.NDArray[np.void]:
-    """New places in a file, zeros; without any they lie in memory, as an empty file cannot be mapped.
+def mapped(lake: Lake, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """New values in a file of the lake's disk, zeros; the file has no name, and goes with the array."""
+    with lake.scratch("values") as folder:
+        return _mapped(folder / "values", length, dtype)
+
+
+def _mapped(path: Path, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """New values in a file, zeros; without any they lie in memory, as an empty file cannot be mapped.
 
     Raises OSError if the disk has no room: a process that writes beyond it into a mapped file is killed.
     """
     if not length:
-        return np.empty(0, PLACE)
-    size = length * PLACE.itemsize
+        return np.empty(0, dtype)
+    size = length * dtype.itemsize
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         else:  # macOS
             file.truncate(size)
-    return np.asarray(np.memmap(path, PLACE, "r+", shape=(length,)))
+    return np.asarray(np.memmap(path, dtype, "r+", shape=(length,)))

@@ -1,6 +1,6 @@
 """The lake: where tables live, how they are written and read, and what they were made from."""
 
-from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Published, RowGroupWriter, is_writable
+from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Published, RowGroupWriter, is_writable, whole_folder
 from pipeline.lake.views import CATALOG_FILE, Given, Lake, open_catalog
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "RowGroupWriter",
     "is_writable",
     "open_catalog",
+    "whole_folder",
 ]

@@ -7,7 +7,9 @@ table or the new one.
 
 import contextlib
 import os
+import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,6 +32,9 @@ SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
 _ROWS_PER_GROUP = 122_880
 _STALE_SECONDS = 86_400
+_HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
+_OWNED = re.compile(rf"\.{re.escape(_HOST)}\.(\d+)\.\d+\.\d+$")
+"""The end of a temporary name of this host: the process, the thread and the time."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Files:
             case "sae_batch":
                 return folder / f"{sae}" / f"{batch:05d}.parquet"
             case "ledger":
-                return self.root / LEDGER_FOLDER
+                return self.root / TABLES[table].lines_folder
 
     def has(
         self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
@@ -231,7 +237,14 @@ class Files:
     def _temporary(self, name: str) -> Path:
         folder = self.root / ".tmp"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
+        return folder / f"{name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
+
+    def remove_left_over(self) -> list[Path]:
+        """Remove the temporary files of processes of this host that were killed; their paths."""
+        dead = [path for path in (self.root / ".tmp").glob("*") if _is_left_over(path)]
+        for path in dead:
+            _remove(path)
+        return dead
 
     # Old versions -------------------------------------------------------------------------------------
 
@@ -246,11 +259,26 @@ class Files:
             if time.time() - path.stat().st_mtime > _STALE_SECONDS
         ]
         for path in (*old, *stale):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _remove(path)
         return [*old, *stale]
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether the process of this host that made a temporary file is gone; its number may be another's by now."""
+    owned = _OWNED.search(path.name)
+    if not owned:
+        return False
+    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+        return bool(psutil.Process(int(owned[1])).create_time() > path.stat().st_mtime)
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; another process may have done so."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class RowGroupWriter:
@@ -283,6 +311,22 @@ class RowGroupWriter:
         if self._n_pending:
             self._writer.write_table(pa.Table.from_batches(self._pending, self._schema))
         self._pending, self._n_pending = [], 0
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """An empty folder that becomes `target` if the body succeeds, in place of what was there; else it is gone."""
+    temporary = target.parent / f".{target.name}.{os.getpid()}"
+    old = temporary.with_name(f"{temporary.name}.old")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if target.exists():
+            target.replace(old)
+        temporary.replace(target)
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_writable(folder: Path) -> bool:

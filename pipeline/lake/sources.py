@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.corpus.python_texts import Text
-from pipeline.corpus.readers import read_texts, relative_names, source_files, source_name
+from pipeline.corpus.files import CorpusFile, relative_names, source_files
+from pipeline.corpus.readers import read_texts, source_name
+from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
 from pipeline.models.load import pick_device
@@ -94,9 +95,12 @@ def _fix_corpus(lake: Lake, source: TextSource, known: dict[str, Any]) -> None:
             return
         case HubTexts():
             files = sorted(path for path in Path(source.dataset).rglob("*") if path.is_file())
+            content = _fingerprint(files, (recorded or {}).get("files", {}))
+        case FileTexts(is_remote=True):
+            content = _stamps(source_files(source))
         case FileTexts():
-            files = source_files(source)
-    content = _fingerprint(files, (recorded or {}).get("files", {}))
+            files = [Path(file.place) for file in source_files(source)]
+            content = _fingerprint(files, (recorded or {}).get("files", {}))
     if recorded and recorded["digest"] != content["digest"]:
         raise CorpusError(
             f"corpus source '{source_name(source)}' has changed since lake '{lake.root}' was made from it; "
@@ -135,9 +139,15 @@ def _fingerprint(files: Sequence[Path], known: dict[str, Any]) -> dict[str, Any]
     return {"digest": _digest(content), "files": found}
 
 
+def _stamps(files: Sequence[CorpusFile]) -> dict[str, Any]:
+    """The stamp of each file at a URL, and a digest over them; nothing is read for it."""
+    found = {file.place: {"stamp": file.stamp()} for file in files}
+    return {"digest": _digest(f"{file.name} {found[file.place]['stamp']}" for file in files), "files": found}
+
+
 def _copy_python_texts(lake: Lake, source: PythonTexts) -> str:
     texts = list(read_texts(source))  # some 3 MB on any installation
-    table = pa.table([list(column) for column in zip(*texts, strict=True)], schema=_TEXTS)
+    table = pa.table([[getattr(text, name) for text in texts] for name in _TEXTS.names], schema=_TEXTS)
     digest = _digest([text.text for text in texts])
     with lake.writing(_copy_path(lake.config, digest)) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -178,13 +188,20 @@ def _load(folder: Path) -> dict[str, Any]:
     return known
 
 
+_LATER_FIELDS = ("messages_field", "tokens_field")
+"""Keys that came later: left out where nothing is said, so that lakes made before keep their rows."""
+
+
 def _key(source: TextSource) -> str:
-    return json.dumps(source.model_dump(mode="json"), sort_keys=True)
+    said = source.model_dump(mode="json")
+    return json.dumps({key: said[key] for key in said if key not in _LATER_FIELDS or said[key]}, sort_keys=True)
 
 
 def _reading(source: TextSource) -> str:
     """How a source is read, without where it is: its fields and limits."""
-    return json.dumps(source.model_dump(mode="json", exclude={"path", "dataset", "revision"}), sort_keys=True)
+    said: dict[str, Any] = json.loads(_key(source))
+    where = {"path", "dataset", "revision"}
+    return json.dumps({key: value for key, value in said.items() if key not in where}, sort_keys=True)
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -1,11 +1,12 @@
 """A lake as SQL sees it: every table a view, in a connection of its own or in `catalog.duckdb`.
 
 The catalog holds nothing but views on the current folders, by paths below the lake, so that a lake can be moved:
-whoever opens it says where the lake is (`open_catalog`).
+whoever opens it says where the lake is (`open_catalog`; a shell of DuckDB's own by `set file_search_path`).
 """
 
 import contextlib
 import glob
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import LakeError
-from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Files
+from pipeline.lake.files import SCHEMA_FILE, Files
 from pipeline.tables import TABLES, Table
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
 
@@ -67,6 +68,15 @@ class Lake(Files):
         """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
         text = sql_text(name)
         return connection.sql(text, params=self._parameters(text, values))
+
+    def copy(
+        self, connection: duckdb.DuckDBPyConnection, name: str | Path, target: Path, how: str, **values: Any
+    ) -> int:
+        """Write the rows of `<name>.sql` to a file as they come, as DuckDB's `copy` does; how many there were."""
+        text = sql_text(name)
+        statement = f"copy ({text}\n) to {_quoted(target)} ({how})"
+        (n_rows,) = connection.execute(statement, self._parameters(text, values)).fetchall()[0]
+        return int(n_rows)
 
     def query(
         self,
@@ -125,14 +135,14 @@ class Lake(Files):
             if name in given:
                 continue
             if table.partition == "ledger":
-                paths = [self._ledger_lines()]
+                paths = [self._lines(table)]
             else:
                 parts = [(sae, part) for sae in (saes if table.is_by_sae else [None]) for part in self.parts(name)]
                 for sae, part in parts:
                     self.ensure_schema_file(name, sae, part)
                 paths = [path for sae, part in parts for path in self._files(table, sae, batch, part)]
             files = f"[{', '.join(_quoted(lake / path.relative_to(self.root)) for path in paths)}]"
-            select = _select_requests if table.partition == "ledger" else _select_rows
+            select = _select_lines if table.partition == "ledger" else _select_rows
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()
 
@@ -145,9 +155,9 @@ class Lake(Files):
         elif (path := self.path(table.name, sae=sae, batch=batch, part=part)).exists():
             yield path
 
-    def _ledger_lines(self) -> Path:
-        """The ledger's files, as a glob; an empty one is there, as a view of no file is an error."""
-        folder = self.root / LEDGER_FOLDER
+    def _lines(self, table: Table) -> Path:
+        """The files of a table's lines, as a glob; an empty one is there, as a view of no file is an error."""
+        folder = self.root / table.lines_folder
         empty = folder / "empty.jsonl"
         if not empty.exists():
             with self.writing(empty) as temporary:
@@ -156,7 +166,7 @@ class Lake(Files):
 
 
 def open_catalog(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A read-only connection to the catalog of the lake in a folder, wherever it was made.
+    """A connection that reads the catalog of the lake in a folder, wherever that was made.
 
     Raises LakeError if there is none yet.
     """
@@ -165,7 +175,84 @@ def open_catalog(folder: Path) -> duckdb.DuckDBPyConnection:
         raise LakeError(f"no lake at '{folder}': it has no {CATALOG_FILE}; 'make run' makes it")
     connection = duckdb.connect(str(path), read_only=True)
     _look_below(connection, folder)
-    return connection
+    here = _quoted(glob.escape(str(folder.absolute())))[1:-1] + "/"
+    there = _paths_begin_with(connection)
+    is_found = "," not in str(folder.absolute()) if not there else there == here
+    return connection if is_found else _moved(connection, there, here)
+
+
+def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
+    """What stands before the paths below the lake in a catalog's views: nothing, or where the lake was made."""
+    [(text,)] = connection.execute("select sql from duckdb_views() where view_name = 'saes'").fetchall()
+    found = re.search(r"'((?:[^']|'')*)saes/", text)
+    return found[1] if found else ""
+
+
+def _moved(connection: duckdb.DuckDBPyConnection, there: str, here: str) -> duckdb.DuckDBPyConnection:
+    """The macros and views of a catalog in a connection of their own, with the paths of its views put right."""
+    macros = "select function_name, macro_definition from duckdb_functions() where not internal"
+    views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
+    moved = duckdb.connect()
+    for name, definition in connection.execute(macros).fetchall():
+        moved.execute(f"create macro {name}() as {definition}")
+    for name, text, comment in connection.execute(views).fetchall():
+        folder = TABLES[name].lines_folder or name
+        moved.execute(text.replace(f"'{there}{folder}/", f"'{here}{folder}/"))
+        moved.execute(f"comment on view {name} is {_quoted(comment)}")
+    connection.close()
+    return moved
+
+
+def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Give a database in memory the views of the lake in a folder, whose catalog is not held open.
+
+    A table that the catalog does not have, as the lake is of an earlier version, has no rows but its lines.
+    Raises LakeError if there is no lake yet.
+    """
+    path = folder / CATALOG_FILE
+    if not path.is_file():
+        raise LakeError(f"no lake at '{folder}': it has no {CATALOG_FILE}; 'make run' makes it")
+    connection.execute(f"attach {_quoted(path)} as lake (read_only)")
+    connection.execute("copy from database lake to memory (schema)")
+    connection.execute("detach lake")
+    _look_below(connection, folder)
+    known = {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}
+    for name in TABLES.keys() - known:
+        lines = folder / TABLES[name].lines_folder
+        if TABLES[name].partition == "ledger" and any(lines.glob("*.jsonl")):
+            files = f"[{_quoted(Path(TABLES[name].lines_folder) / '*.jsonl')}]"
+            connection.execute(f"create view {name} as {_select_lines(TABLES[name], files)}")
+            continue
+        connection.register("no_rows", TABLES[name].schema.empty_table())
+        connection.execute(f"create table {name} as from no_rows")
+        connection.unregister("no_rows")
+
+
+def view_texts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The statement that creates each view of a database, by name."""
+    return dict(connection.execute("select view_name, sql from duckdb_views() where not internal").fetchall())
+
+
+def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, sae: str, number: int) -> None:
+    """Let a view be, on one connection, the file alone that each of its globs has for an SAE's batch or bucket.
+
+    `text` creates the view of the whole table, as it stands in the catalog of the lake in `folder`. To open every
+    file of a table for the sake of one feature takes longer than to read it.
+    """
+
+    def only(found: re.Match[str]) -> str:
+        path = f"{found[1]}/{sae}/{number:05d}.parquet"
+        return f", {_quoted(path)}" if (folder / path).exists() else ""
+
+    narrowed = re.sub(r", '([^']*)/\*\*/\*\.parquet'", only, text)
+    connection.execute(narrowed.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
+
+
+def create_requests_view(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Let `llm_requests` on a connection be the requests of some of the ledger's files alone."""
+    files = f"[{', '.join(_quoted(path) for path in paths)}]"
+    select = _select_lines(TABLES["llm_requests"], files)
+    connection.execute(f"create or replace temp view llm_requests as {select}")
 
 
 def _look_below(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -183,16 +270,21 @@ def _select_rows(table: Table, files: str) -> str:
     return f"select {', '.join(columns)} from read_parquet({files})"
 
 
-def _select_requests(table: Table, files: str) -> str:
-    """A select of the ledger's lines: the last of each request, failures last; a torn line falls away."""
+def _select_lines(table: Table, files: str) -> str:
+    """A select of JSON lines; a torn one falls away. Of the ledger's: the last of each request, failures last."""
     names = ", ".join(column.name for column in table.columns)
     types = ", ".join(f"{column.name}: '{_sql_type(column.type)}'" for column in table.columns)
     return (
         f"select {names} from read_json({files}, format = 'newline_delimited', ignore_errors = true, "
-        f"columns = {{{types}}}) where request_id is not null "
-        "qualify row_number() over (partition by request_id "
-        "order by status in ('http_error', 'budget'), requested_at desc) = 1"
+        f"columns = {{{types}}}) where {table.key[0]} is not null {_LAST_LINES.get(table.name, '')}"
     )
+
+
+_LAST_LINES = {
+    "llm_requests": "qualify row_number() over (partition by request_id "
+    "order by status in ('http_error', 'budget'), requested_at desc) = 1",
+}
+"""Which lines of a table count, where not all do."""
 
 
 def _quoted(value: Path | str) -> str:
@@ -206,4 +298,4 @@ def _sql_type(kind: pa.DataType) -> str:
         return f"{_sql_type(kind.value_type)}[]"
     if pa.types.is_struct(kind):
         return "struct(" + ", ".join(f"{field.name} {_sql_type(field.type)}" for field in kind) + ")"
-    return {"string": "varchar", "int64": "bigint", "double": "double"}[str(kind)]
+    return {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}[str(kind)]

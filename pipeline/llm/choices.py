@@ -46,3 +46,15 @@ def choice_probabilities(masses: Mapping[str, float]) -> dict[str, float] | None
     """
     total = sum(masses.values())
     return {choice: mass / total for choice, mass in masses.items()} if total >= LEAST_MASS else None
+
+
+def key_probabilities(
+    masses: Mapping[str, Mapping[str, float]], choices: Sequence[str]
+) -> tuple[dict[str, float] | None, float | None]:
+    """The probability of the first choice by key, and the least mass of all keys; None where nothing is told.
+
+    A key whose choices have under LEAST_MASS together is left out.
+    """
+    told = {key: probabilities for key, each in masses.items() if (probabilities := choice_probabilities(each))}
+    least = min((sum(each.values()) for each in masses.values()), default=None)
+    return {key: each[choices[0]] for key, each in told.items()} or None, least

@@ -42,6 +42,10 @@ class Request:
         max_tokens: Tokens of that turn at most.
         temperature: 0 takes the most probable token each time.
         choices: Short answers (`Yes`, `No`) whose probabilities at the first token are wanted.
+        keys: The answer is a JSON object with these keys, the value of each one of the choices: the probability of
+            the first choice is wanted for each, at its own token.
+        blank: The last message is the model's own, and nothing is written behind it: where this text stands in it,
+            the expected value of the choices, which are numbers, is wanted in its place (behind its white space).
         stop: Texts at which the model's turn ends; they are not part of the answer.
         draw: Number of the draw, where the same question is put several times.
         schema: JSON schema of the answer, for servers that hold a model to one; the prompt asks for it as well.
@@ -62,6 +66,23 @@ class Request:
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
     reasoning_tokens: int = 0
     reasoning_effort: str | None = None
+    keys: tuple[str, ...] = ()
+    blank: str | None = None
+
+    @property
+    def n_blanks(self) -> int:
+        """Places of the last message in which a value is wanted."""
+        return self.messages[-1].content.count(self.blank) if self.blank else 0
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the first token is the whole answer, one of the choices."""
+        return bool(self.choices) and not (self.keys or self.blank)
+
+    @property
+    def most_written(self) -> int:
+        """Tokens that a model in this process writes at most: none where it only reads."""
+        return 0 if self.is_choice or self.blank else self.most_tokens
 
     @property
     def most_tokens(self) -> int:
@@ -92,6 +113,8 @@ class Request:
             schema,
             self.reasoning_tokens,
             self.reasoning_effort,
+            self.keys,
+            self.blank,
         )
         digest = before.copy()
         digest.update(_canonical(self.messages).encode())
@@ -110,6 +133,8 @@ def _around_messages(
     schema: str | None,
     reasoning_tokens: int,
     reasoning_effort: str | None,
+    keys: tuple[str, ...],
+    blank: str | None,
 ) -> "tuple[hashlib._Hash, bytes]":
     """The hash of a request's canonical JSON up to its messages, and the JSON after: many requests share both."""
     content: dict[str, Any] = {
@@ -128,6 +153,10 @@ def _around_messages(
         content["reasoning_tokens"] = reasoning_tokens
     if reasoning_effort is not None:
         content["reasoning_effort"] = reasoning_effort
+    if keys:
+        content["keys"] = keys
+    if blank is not None:
+        content["blank"] = blank
     before, key, after = _canonical(content).partition('"messages":')
     return hashlib.sha256((before + key).encode()), after.removeprefix("null").encode()
 
@@ -140,8 +169,11 @@ class Answer:
         request_id: The request's.
         status: What the transport says of it.
         text: What the model wrote, raw; null where nothing came.
-        probabilities: By choice, summing to 1; null where the server gave nothing that they could be read from.
-        choice_mass: Probability that the first token begins any of the choices, of which they are shares.
+        probabilities: By choice, summing to 1; of a request with keys by key that of the first choice, without the
+            keys for which there is none; null where the server gave nothing that they could be read from.
+        choice_mass: Probability that the first token begins any of the choices, of which they are shares; of a
+            request with keys or blanks the least of its places.
+        values: For each blank of the request the expected value of its choices; null where one of them has none.
         resolved_model: The model that the server says it ran.
         finish_reason: The server's word for why the model stopped.
         attempts: Requests sent, the successful one included.
@@ -169,6 +201,7 @@ class Answer:
     error: str | None = None
     choice_mass: float | None = None
     reasoning_tokens: int | None = None
+    values: list[float] | None = None
 
 
 class Client(Protocol):

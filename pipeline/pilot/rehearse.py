@@ -7,32 +7,47 @@ import pyarrow as pa
 from pipeline.asking.batches import Ask
 from pipeline.asking.tools import Batch
 from pipeline.explainers.write import explanations_table
+from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
 from pipeline.make_table import read_rows
 from pipeline.scorers.write import predictions_table
+from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
 Tables = dict[str, pa.Table]
 
 
 def rehearse_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Tables:
-    """A batch's tables up to its explanations, for the features that `selected` has; that is one of them."""
+    """A batch's tables up to its explanations, for the features that `selected` has; that is one of them.
+
+    What only a plug-in reads, and the subject model makes, is empty.
+    """
     made: Tables = {"selected_features": selected}
     for table in STAGES["estimate"].rehearses:
         if STAGES[table].is_sql:
             made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
+        elif STAGES[table].is_on_demand:
+            made[table] = TABLES[table].schema.empty_table()
     return made
 
 
-def rehearse_explanations(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], ask: Ask) -> pa.Table:
-    """The rows of `explanations`, from the tables before."""
+def rehearse_explanations(
+    lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], ask: Ask, ask_judge: Ask | None = None
+) -> pa.Table:
+    """The rows of `explanations`, from the tables before; `ask_judge` asks for explainers that choose."""
     with lake.connect(sae, batch, made) as connection:
-        return explanations_table(Batch(lake, connection, sae, batch), ask)
+        return explanations_table(Batch(lake, connection, sae, batch), ask, ask_judge)
 
 
 def rehearse_predictions(
-    lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], ask: Ask, scorers: Sequence[str]
+    lake: Lake,
+    sae: str,
+    batch: int,
+    made: Mapping[str, pa.Table],
+    ask: Ask,
+    scorers: Sequence[str],
+    read: ReadTexts = text_activations,
 ) -> pa.Table:
     """The rows of `predictions` by some scorers, from the tables before."""
     with lake.connect(sae, batch, made) as connection:
-        return predictions_table(Batch(lake, connection, sae, batch), ask, scorers)
+        return predictions_table(Batch(lake, connection, sae, batch), ask, scorers, read)

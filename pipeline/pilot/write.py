@@ -7,16 +7,19 @@ model. It is told once, before any batch is scored, so that a row of every batch
 2. They are explained and scored as their batches will be, through the batches' own ledgers, which then hold the
    answers: nothing is asked twice. Scoring in rounds goes by the config's rho, which is the least that can come
    of it, so that a batch puts all the questions that the pilot has put.
+   Nothing is told of a scorer of texts that are made later (`steered_texts`).
 3. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.asking.batches import BatchAsker
+from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName, role_of
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
@@ -64,8 +67,12 @@ def _pilot_answers(lake: Lake, sae: str, scorers: Sequence[str]) -> Tables:
     for batch in dict.fromkeys(drawn["batch"].to_pylist()):
         selected = drawn.filter(pc.equal(drawn["batch"], batch))
         made = {**given, **rehearse_windows(lake, sae, batch, selected)}
-        with _asker(lake, "explanations", "explainer", sae, batch, made) as asker:
-            made["explanations"] = rehearse_explanations(lake, sae, batch, made, asker.ask)
+        with ExitStack() as stack:
+            asker = stack.enter_context(_asker(lake, "explanations", "explainer", sae, batch, made))
+            judge = None
+            if lake.config.explaining.n_judging:
+                judge = stack.enter_context(_asker(lake, LEDGER, "scorer", sae, batch, made)).ask
+            made["explanations"] = rehearse_explanations(lake, sae, batch, made, asker.ask, judge)
         with _asker(lake, "predictions", "scorer", sae, batch, made) as asker:
             made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers)
         parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})

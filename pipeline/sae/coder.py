@@ -229,6 +229,22 @@ class SparseCoder:
         return x / (deviation + 1e-5), deviation, mean
 
     @torch.inference_mode()
+    def unit_of(self, x: Tensor, feature: int) -> Tensor:
+        """What a unit of a feature's activation adds to the reconstruction of x [..., d_in].
+
+        Float32 [..., d_out]; [d_out] where that is the same for every x.
+        """
+        return self.unit(x) * self.decoder[feature]
+
+    @torch.inference_mode()
+    def unit(self, x: Tensor) -> Tensor | float:
+        """How often its direction a unit of any feature's activation adds, at inputs x [..., d_in].
+
+        Float32 [..., 1], or 1 where that is the same for every x.
+        """
+        return 1.0 if self.transcodes else self._normalise(x)[1]
+
+    @torch.inference_mode()
     def reconstruct(self, x: Tensor, encoding: Encoding) -> Tensor:
         """What the firings of x [n_tokens, d_in] add up to: x, or a transcoder's output; [n_tokens, d_out]."""
         starts = torch.searchsorted(encoding.tokens, torch.arange(len(x), device=x.device))

@@ -20,12 +20,16 @@ class Prediction(NamedTuple):
         question_id: The question.
         example_id: The window that it is about, or None.
         marked: Positions that were marked in it, or None.
-        label: The true answer, or None.
-        prediction: The scorer's answer; None unless the status is `ok`.
+        label: The true answer, or None; of a choice, True.
+        prediction: The scorer's answer, of a choice whether it is the right one; None unless the status is `ok`.
         probability: The scorer's probability of yes, or what else it ranks windows by; or None.
         status: As in the table.
         request_id: The request that it came from, or None.
         values: Predicted activations, for simulation; else None.
+        n_choices: Among how many was chosen; None where the answer is yes or no.
+        strata: Further strata by which its answer is told, such as `rank 1`.
+        text: The text that was judged, where the scorer wrote it; else None.
+        decile: The train decile that its peak reaches; None where the feature does not fire in it.
     """
 
     explanation_id: str
@@ -39,6 +43,10 @@ class Prediction(NamedTuple):
     status: str
     request_id: str | None
     values: Sequence[float] | None = None
+    n_choices: int | None = None
+    strata: Sequence[str] | None = None
+    text: str | None = None
+    decile: int | None = None
 
 
 class Scorer(Protocol):

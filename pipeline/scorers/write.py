@@ -9,6 +9,7 @@ from pipeline.asking.batches import Ask
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.write import write_batch
+from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Scorer, prediction_rows
@@ -21,9 +22,11 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     return write_batch(lake, "predictions", "scorer", sae, batch, rows)
 
 
-def predictions_table(batch: Batch, ask: Ask, scorers: Sequence[str]) -> pa.Table:
+def predictions_table(
+    batch: Batch, ask: Ask, scorers: Sequence[str], read: ReadTexts = text_activations
+) -> pa.Table:
     """The rows of `predictions` by some scorers, for the explanations that a batch's tables hold."""
-    tools = Tools(batch, role_of(batch.lake.config, "scorer"), ask)
+    tools = Tools(batch, role_of(batch.lake.config, "scorer"), ask, read)
     batch.create("batch_features")
     parts = [TABLES["predictions"].schema.empty_table()]
     for name in scorers:

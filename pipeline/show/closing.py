@@ -36,11 +36,14 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
             console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
+            comparisons = lake.query("report_comparisons", sae=sae)
+            if not comparisons.is_empty():
+                console.print(_comparisons(comparisons, sae))
             ranked = lake.query("report_best", sae=sae, n=_SHOWN)
             marked_share = lake.config.explaining.marked_share
             console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
             console.print(_statuses(statuses), highlight=False)
-            if word := _word_on_small_models(lake):
+            if word := word_on_small_models(lake):
                 console.print(word, highlight=False)
             if said := oracle_sentence(lake.config):
                 console.print(said, style="bold", highlight=False)
@@ -72,9 +75,7 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means beside their controls: an explanation that does not beat another feature's says nothing."""
-    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
-    figures = f"balanced accuracy; AUROC by {' and '.join(ranking)}" if ranking else "balanced accuracy"
-    title = f"{sae}: how well explanations predict where features fire\n({figures}; chance is 0.50; controls last)"
+    title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
@@ -91,6 +92,41 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             _with_interval(row["mean"], row["ci_low"], row["ci_high"]),
             "" if row["same_token_auroc"] is None else f"{row['same_token_auroc']:.2f}",
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
+        )
+    return table
+
+
+def _means(rows: pl.DataFrame) -> str:
+    """What the means are of, and what guessing would score."""
+    ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
+    said = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
+    if simulating := rows.filter(metric="correlation")["scorer"].unique().sort().to_list():
+        said.append(f"correlation by {' and '.join(simulating)}, where it is 0")
+    choosing = rows.filter(metric="accuracy").select("scorer", "chance").unique().sort("scorer").iter_rows()
+    return "; ".join([*said, *(f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing)])
+
+
+def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
+    """Explainers held against each other on the features that both explained, beside what each took."""
+    title = f"{sae}: explainers on the same features (mean difference of the scores, interval)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table.add_column("scorer", no_wrap=True)
+    table.add_column("explainers", overflow="fold")
+    for name in ("n", "difference", "better", "tokens a feature"):
+        table.add_column(name, justify="right")
+    scorer = None
+    for row in rows.iter_rows(named=True):
+        first, scorer = row["scorer"] != scorer, row["scorer"]
+        low, high = row["ci_low"], row["ci_high"]
+        interval = "" if low is None or high is None else f" ({low:+.2f} to {high:+.2f})"
+        own, other = (f"{row[name] / row['n_features']:,.0f}" for name in ("n_tokens_a", "n_tokens_b"))
+        table.add_row(
+            scorer if first else "",
+            f"{row['explainer_a']} against {row['explainer_b']}",
+            f"{row['n_features']:,}",
+            f"{row['difference']:+.2f}{interval}",
+            f"{row['share_better']:.0%}",
+            f"{own}; {other}",
         )
     return table
 
@@ -124,7 +160,7 @@ def _statuses(rows: pl.DataFrame) -> str:
     return f"explanations: {', '.join(said)}"
 
 
-def _word_on_small_models(lake: Lake) -> str | None:
+def word_on_small_models(lake: Lake) -> str | None:
     """What to expect where the embedded model answers."""
     small = [role.name for role in (role_of(lake.config, name) for name in ROLES) if role.model == _EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:

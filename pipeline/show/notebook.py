@@ -12,9 +12,9 @@ import duckdb
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.corpus.documents import bos_prefix
 from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
+from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, Lake, open_catalog
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer
@@ -83,6 +83,41 @@ def open_lake(folder: Path | str) -> OpenLake:
     return OpenLake(folder)
 
 
+class TextFirings(NamedTuple):
+    """What fires on a text: its tokens as text, and one row per firing (sae, feature, token_index, activation)."""
+
+    tokens: list[str]
+    firings: pl.DataFrame
+
+
+class TextReader:
+    """The subject model with the SAEs of an experiment, loaded once, to read texts with."""
+
+    def __init__(self, config: Config) -> None:
+        self._lake = Lake(config, open_sources(config))
+        self._context_length = config.corpus.context_length
+        self._tokenizer = load_tokenizer(config.subject)
+        self._subject = load_subject(config.subject, config.device)
+        self._saes = {sae.name: open_reader(config, sae, self._subject.device) for sae in config.saes}
+
+    def read(self, text: str) -> TextFirings:
+        """What fires on a text's first context_length tokens; position 0 is read, and left out, as everywhere.
+
+        Raises:
+            CorpusError: The text has fewer than two tokens.
+        """
+        token_ids = text_tokens(self._lake, text, self._context_length)
+        if len(token_ids) < 2:
+            raise CorpusError("the text has fewer than two tokens, and nothing is told of a context's first one")
+        batch = pad_contexts([(0, token_ids)], self._context_length)
+        parts = [
+            pl.DataFrame(firings._asdict()).with_columns(pl.lit(name).alias("sae"))
+            for name, firings in encode_batch(batch, self._subject, self._saes)
+        ]
+        tokens = [self._tokenizer.decode([token_id]) for token_id in token_ids]
+        return TextFirings(tokens, pl.concat(parts).filter(pl.col("token_index") > 0))
+
+
 def fires(config: Config, text: str) -> pl.DataFrame:
     """What fires on a text: one row per SAE and feature, the strongest first.
 
@@ -93,31 +128,13 @@ def fires(config: Config, text: str) -> pl.DataFrame:
     Raises:
         CorpusError: The text has fewer than two tokens.
     """
-    lake = Lake(config, open_sources(config))
-    tokenizer = load_tokenizer(config.subject)
-    prefix = bos_prefix(lake)
-    own = tokenizer(text, add_special_tokens=False).input_ids
-    token_ids = [*prefix, *own][: config.corpus.context_length]
-    if len(token_ids) < 2:
-        raise CorpusError("the text has fewer than two tokens, and nothing is told of a context's first one")
-    subject = load_subject(config.subject, config.device)
-    readers = {sae.name: open_reader(config, sae, subject.device) for sae in config.saes}
-    batch = pad_contexts([(0, token_ids)], config.corpus.context_length)
+    tokens, firings = TextReader(config).read(text)
     spelled = pl.DataFrame(
-        {
-            "token_index": range(len(token_ids)),
-            "token": [tokenizer.decode([token_id]) for token_id in token_ids],
-        },
+        {"token_index": range(len(tokens)), "token": tokens},
         schema={"token_index": pl.Int64, "token": pl.String},
     )
-    parts = []
-    for name, firings in encode_batch(batch, subject, readers):
-        columns = firings._asdict()
-        parts.append(pl.DataFrame(columns).with_columns(pl.lit(name).alias("sae")))
     by_feature = (
-        pl.concat(parts)
-        .filter(pl.col("token_index") > 0)
-        .join(spelled, on="token_index")
+        firings.join(spelled, on="token_index")
         .sort("token_index")
         .group_by("sae", "feature")
         .agg(

@@ -4,6 +4,7 @@ Token text is untrusted wherever it is rendered: control characters are spelled,
 """
 
 import html
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -22,9 +23,13 @@ def sample_markdown(published: Published) -> str:
     batch = next(pq.ParquetFile(path).iter_batches(_SAMPLE_ROWS), None)
     if batch is None or not batch.num_rows:
         return "no rows"
-    names = batch.schema.names
+    return rows_markdown(batch.schema.names, batch.to_pylist())
+
+
+def rows_markdown(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table."""
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(_markdown_cell(row[name]) for name in names) + " |" for row in batch.to_pylist()]
+    lines += ["| " + " | ".join(_markdown_cell(row[name]) for name in names) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -33,11 +38,14 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _markdown_cell(value: Any) -> str:
-    text = printable(str(value))
-    if len(text) > _CELL_CHARACTERS:
-        text = text[: _CELL_CHARACTERS - 1] + "…"
-    escaped = html.escape(text)
+def escaped(text: str) -> str:
+    """Text as Markdown shows it, on one line: nothing of it is markup."""
+    found = html.escape(printable(text))
     for mark in "\\`*_[]|!":
-        escaped = escaped.replace(mark, f"&#{ord(mark)};")
-    return escaped
+        found = found.replace(mark, f"&#{ord(mark)};")
+    return found
+
+
+def _markdown_cell(value: Any) -> str:
+    text = str(value)
+    return escaped(text[: _CELL_CHARACTERS - 1] + "…" if len(text) > _CELL_CHARACTERS else text)

@@ -108,6 +108,18 @@ CORPUS = (
         laws=(Law("no_test_candidate_in_train", "No test candidate's tokens stand in a train document."),),
     ),
     Table(
+        "train_words",
+        "One row per token and per word of the train documents, in letters of one case.",
+        (
+            text("kind", "`token`: without its spaces; `word`: letters, then letters, digits and _"),
+            text("word", "the token or word"),
+            count("n", "occurrences of the token, position 0 left out; candidate slots in which the word stands"),
+        ),
+        ("kind", "word"),
+        "all",
+        group="corpus",
+    ),
+    Table(
         "sae_fit",
         "One row per SAE, and place and way in which it was tried on some tokens: how well it reconstructs them.",
         (

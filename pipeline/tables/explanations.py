@@ -12,8 +12,15 @@ from pipeline.tables.schema import (
     Column,
     Table,
     count,
+    flag,
     number,
     text,
+)
+
+PURPOSE = text(
+    "purpose",
+    "`explain` (of explainer `default`), or the name of another explainer or of a scorer; `<explainer>_judging`: "
+    "questions about train windows by which it chooses",
 )
 
 EXPLANATIONS = (
@@ -23,11 +30,15 @@ EXPLANATIONS = (
         (
             SAE,
             Column("batch", pa.int32(), "batch of feature ids"),
-            text("purpose", "`explain` (of explainer `default`), or the name of another explainer or of a scorer"),
+            text(
+                "purpose",
+                f"{PURPOSE.meaning}; `steered_texts`: what the subject model writes, for which nobody is asked",
+            ),
             text("model", "the model to be asked"),
             count("n_features", "features that are asked about", "features"),
             count("n_llm_features", "of these, features of route `llm`", "features"),
-            count("requests", "requests to be sent; at most, where scoring stops early"),
+            count("requests", "requests to be sent; at most, where scoring or an explainer's search ends early"),
+            count("least_requests", "of these, those that are sent wherever a search ends"),
             count("known_requests", "requests that the ledger holds the answers of"),
             count("prompt_tokens", "tokens of the prompts to be sent", "tokens"),
             count("cached_tokens", "of these, from a prefix cache, by the share of the last answers", "tokens"),
@@ -36,6 +47,11 @@ EXPLANATIONS = (
             number("cost_usd", "price as expected; null where the price file has none", "USD"),
             number("max_cost_usd", "price of the longest answers, without any cache", "USD"),
             number("seconds", "time at the rate of the last answers; null where there are none", "s"),
+            count(
+                "subject_tokens",
+                "tokens that the subject model reads for it, in passes of its own: written texts, steered texts",
+                "tokens",
+            ),
             number(
                 "requests_a_feature",
                 "per feature of route `llm`, in the ledger or not, without controls and rules",
@@ -63,6 +79,10 @@ EXPLANATIONS = (
             Column("example_ids", pa.list_(pa.string()), "what it was shown; all train"),
             text("status", f"{STATUS.meaning}; `no_input`: what its explainer shows is not there"),
             REQUEST_ID,
+            flag("is_chosen", "whether it is its explainer's choice for the feature: one draw is, by train_score"),
+            number("train_score", "balanced accuracy on the train windows that judge; null where none judged it"),
+            Column("same_as_draw", pa.int32(), "the first draw that says the same; null where it is the first"),
+            Column("judge_request_ids", pa.list_(pa.string()), "requests by which it was judged on train windows"),
         ),
         ("explanation_id",),
         "sae_batch",
@@ -73,7 +93,7 @@ EXPLANATIONS = (
         "One row per request that was sent to an LLM, with its last answer.",
         (
             text("request_id", "hash of model, messages, parameters and draw"),
-            text("purpose", "`explain` (of explainer `default`), or the name of another explainer or of a scorer"),
+            PURPOSE,
             text("sae", "the SAE that it was asked for"),
             count("feature", "the feature that it was asked for"),
             text("model", "the model asked for"),
@@ -101,5 +121,6 @@ EXPLANATIONS = (
         ("request_id",),
         "ledger",
         group="explain_and_score",
+        lines_folder="ledger",
     ),
 )

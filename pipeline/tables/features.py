@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline.tables.schema import FEATURE, SAE, Column, Law, Table, bounded, count, flag, number, text
+from pipeline.tables.schema import FEATURE, LOGIT, SAE, Column, Law, Table, bounded, count, flag, number, text
 
 TOP_TOKEN = pa.struct(
     [
@@ -14,8 +14,6 @@ TOP_TOKEN = pa.struct(
         ("mean_activation", pa.float64()),
     ]
 )
-
-LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
 
 FEATURES = (
     Table(
@@ -140,21 +138,31 @@ FEATURES = (
     ),
     Table(
         "feature_rules",
-        "One row per feature, kind, size limit and target: the token set of best F1 on train documents.",
+        "One row per feature, kind, size limit and target: the rule of best F1 on train documents.",
         (
             SAE,
             FEATURE,
-            text("kind", "`token`: fires on a token of the set"),
-            Column("max_tokens", pa.int32(), "size limit of the set"),
+            text(
+                "kind",
+                "what it names: `token`; `class`; `previous`, a token before; `window`, one of several before; "
+                "`token_and_previous`, `token_and_window`, `class_and_previous`, `class_and_window`; "
+                "`token_not_after`, a token that another one is not before; `position`",
+            ),
+            Column("max_tokens", pa.int32(), "size limit of the set that was sought: of what is named last"),
             text("target", "`any` firing, or `strong` ones"),
-            Column("token_ids", pa.list_(pa.int32()), "the set, best token first"),
+            Column("token_ids", pa.list_(pa.int32()), "tokens of which it is one, best first; null: any"),
             Column("previous_token_ids", pa.list_(pa.int32()), "tokens one of which must come before; null: any"),
-            text("rule", "the rule in words"),
-            number("train_precision", "share of the set's train tokens that fire"),
-            number("train_recall", "share of the target's train firings in the set"),
+            text("rule", "the rule in words, as the grammar has them"),
+            number("train_precision", "share of the train tokens of which it says so that fire"),
+            number("train_recall", "share of the target's train firings of which it says so"),
             number("train_f1", "harmonic mean of the two"),
             number("always_f1", "F1 of 'always fires' on the same tokens, 2d/(1+d)"),
-            flag("is_chosen", "the feature's one rule: target any, smallest near the best F1"),
+            flag("is_chosen", "the feature's one rule: target any, the one that names least near the best F1"),
+            text("token_class", "class that the token is of; null: any"),
+            text("previous_class", "class of which one must come before; null: any, or a token of the list"),
+            Column("n_before", pa.int32(), "tokens before that are looked at; 1: the previous one; null: none"),
+            flag("is_excluded", "what it names before must not be there"),
+            Column("position_below", pa.int32(), "the position in the context is below this; null: any"),
         ),
         ("sae", "feature", "kind", "max_tokens", "target"),
         "sae",
@@ -172,10 +180,11 @@ FEATURES = (
             count("n_right", "of these, on which it does", "tokens"),
             count("n_fired_documents", "test documents that it fires in; no interval under 10", "documents"),
             *bounded("balanced_accuracy", "mean of recall and 1 - false_positive_rate"),
-            *bounded("precision", "n_right / n_predicted; null where the rule's tokens do not occur"),
+            *bounded("precision", "n_right / n_predicted; null where the rule says so nowhere"),
             *bounded("recall", "n_right / n_fired; null where the feature does not fire"),
             *bounded("false_positive_rate", "share of the tokens without a firing that the rule names"),
             *bounded("f1", "harmonic mean of precision and recall"),
+            number("always_f1", "F1 of 'always fires' on the same tokens, 2d/(1+d)"),
             text("reason", "why a figure cannot be told; null where all can"),
         ),
         ("sae", "feature"),
@@ -223,6 +232,24 @@ FEATURES = (
             Column("cosine", pa.float32(), "cosine of the two decoder directions"),
         ),
         ("sae", "feature", "neighbour"),
+        "sae",
+        group="prepare",
+    ),
+    Table(
+        "feature_cofirings",
+        "One row per feature and feature that fires on the same tokens, more often than by chance.",
+        (
+            SAE,
+            FEATURE,
+            Column("other", pa.int32(), "the other feature"),
+            Column("rank", pa.int32(), "1 is the one with the largest n_both - n_expected"),
+            count("n_both", "tokens on which both fire", "tokens"),
+            number("n_expected", "n_feature x n_other / n_tokens: as many by chance", "tokens"),
+            count("n_feature", "tokens on which the feature fires", "tokens"),
+            count("n_other", "tokens on which the other fires", "tokens"),
+            count("n_tokens", "tokens that all counts are of: all past position 0, or some by hash", "tokens"),
+        ),
+        ("sae", "feature", "other"),
         "sae",
         group="prepare",
     ),

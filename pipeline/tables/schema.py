@@ -7,7 +7,7 @@ import pyarrow as pa
 
 Partition = Literal["all", "shard", "sae", "sae_shard", "sae_batch", "ledger"]
 """What one file (or folder of files) of a table holds: everything, a shard of the corpus, an SAE, both, or a
-batch of an SAE's features. `ledger`: the table is no file but a view of the ledger's lines."""
+batch of an SAE's features. `ledger`: the table is no file but a view of lines that are only ever appended."""
 
 Group = Literal["corpus", "cache", "prepare", "pilot", "explain_and_score"]
 """The job in which a table is made; a run goes through them in this order."""
@@ -59,6 +59,7 @@ class Table:
         is_always_made: Whether every run makes it again.
         laws: What is checked whenever it has been made, beside its key.
         is_key_checked: Whether its key is checked by a query.
+        lines_folder: The lake's folder whose JSON lines it is a view of, for partition `ledger`.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Table:
     is_always_made: bool = field(default=False, kw_only=True)
     laws: tuple[Law, ...] = field(default=(), kw_only=True)
     is_key_checked: bool = field(default=True, kw_only=True)
+    lines_folder: str = field(default="", kw_only=True)
 
     @property
     def is_by_sae(self) -> bool:
@@ -152,3 +154,6 @@ SCORER = text("scorer", "its name in the config (`detection`, `embedding`, …),
 STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `http_error` or `budget`")
 REQUEST_ID = text("request_id", "the request that it came from; null where none was sent")
 TEXT_ROLE = text("role", "role of the documents that judge")
+
+LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
+"""A token and its logit, of lists of tokens."""

@@ -29,6 +29,7 @@ class Stage:
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
         rehearses: Tables that its code makes without writing them, and so reads what they read; how they are
             made is part of its version.
+        is_on_demand: Whether it is made only where a plug-in of the config reads it.
         buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
             bucket: a query costs some milliseconds however little it reads, and the rows of so many buckets are
             in memory (but for their firings: those of one at a time).
@@ -42,6 +43,7 @@ class Stage:
     given: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     rehearses: tuple[str, ...] = ()
+    is_on_demand: bool = False
     buckets_at_once: int = 1
     plugins: Literal["explainers", "scorers"] | None = None
     version: int = 1
@@ -58,7 +60,10 @@ class Stage:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The tables that it reads, in the order of the data's way; the ledger is none."""
+        """The tables that it reads, in the order of the data's way; the ledger is none.
+
+        Of what plug-ins read, that of all that are found; `versions.inputs_of` tells those of an experiment.
+        """
         read = {*self.reads, *tables_read(*self.steps, given=self.given)}
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():
             read.update(self.tables_of(plugin))
@@ -89,6 +94,7 @@ STAGES: dict[str, Stage] = {
         Stage("tokens", science=_TOKENIZER),
         Stage("contexts"),
         Stage("slots"),
+        Stage("train_words"),
         Stage(
             "sae_fit",
             reads=("saes",),
@@ -118,15 +124,45 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("context_independence"),
         Stage("feature_rules", buckets_at_once=4),
-        Stage("rule_scores"),
+        Stage("rule_scores", buckets_at_once=4),
         Stage("feature_routes"),
         Stage("selected_features", reads=("feature_stats",), given=("wanted_features",)),
         Stage("feature_neighbours", reads=("saes",)),
+        Stage(
+            "feature_cofirings",
+            reads=("activations",),
+            science=("heuristics.cofiring_features", "heuristics.cofiring_firings"),
+            queries=("cofiring_tokens",),
+        ),
         Stage("example_index"),
         Stage("examples", science=("scoring.n_questions",)),
         Stage("fuzzing_pairs"),
+        Stage(
+            "steered_texts",
+            reads=("saes",),
+            science=(
+                "subject.dtype",
+                *("scoring.intervention.modes", "scoring.intervention.target_kls"),
+                "scoring.intervention.new_tokens",
+            ),
+            queries=("batch_features", "steering_prompts", "ablation_prompts", "vocabulary"),
+            is_on_demand=True,
+        ),
+        Stage(
+            "token_changes",
+            reads=("saes",),
+            science=("subject.dtype", "heuristics.top_tokens", "explaining.output_centric"),
+            queries=("token_change_texts", "changed_features", "token_texts"),
+            is_on_demand=True,
+        ),
         # It goes by the rhos that are there; before the pilot, by the config's.
-        Stage("estimate", rehearses=("examples", "fuzzing_pairs", "explanations", "scorer_rhos", "predictions")),
+        Stage(
+            "estimate",
+            rehearses=(
+                *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "scorer_rhos"),
+                "predictions",
+            ),
+        ),
         Stage(
             "explanations",
             science=(
@@ -136,13 +172,16 @@ STAGES: dict[str, Stage] = {
                 *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
                 *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
             ),
+            given=("drafts",),
             queries=("explained_features", "shown_examples", "vocabulary"),
             plugins="explainers",
         ),
         Stage(
             "scorer_rhos",
             # What its pilot asks, and with whose answers it is told, is made as for a batch.
-            rehearses=("examples", "fuzzing_pairs", "explanations", "predictions"),
+            rehearses=(
+                *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "predictions"),
+            ),
             science=("scoring.pilot_features",),
             given=("pilot_scorers",),
             queries=("pilot_features", "shrunk_rhos"),
@@ -152,7 +191,7 @@ STAGES: dict[str, Stage] = {
             "predictions",
             science=(
                 *("scoring.provider", "scoring.model", "scoring.dtype", "scoring.precision"),
-                *("scoring.temperature", "scoring.max_draws"),
+                *("scoring.temperature", "scoring.max_draws", "scoring.questions_per_prompt"),
                 *("scoring.reasoning_tokens", "scoring.reasoning_effort"),
             ),
             # Those of the rounds before decide what comes next; what is asked is the scorer's own.
@@ -163,6 +202,8 @@ STAGES: dict[str, Stage] = {
         Stage("scores"),
         Stage("score_details"),
         Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
+        Stage("scorer_agreements"),
+        Stage("explainer_comparisons", science=("scoring.confidence",), given=("student_quantiles",)),
     )
 }
 """Every stage by its table, inputs before the stages that read them."""

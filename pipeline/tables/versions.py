@@ -8,13 +8,14 @@ Equal hash, equal table; a change anywhere upstream makes a new folder and leave
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pipeline.config import Config, Section
+from pipeline.config import JUDGE, Config
 from pipeline.plugins import find_plugin, find_plugins, shared_digest
 from pipeline.tables import TABLES
 from pipeline.tables.compiled import compiled_sources
@@ -24,8 +25,8 @@ from pipeline.tables.stages import STAGES, Stage, own_queries
 _GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
-        *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "fit_tokens", "fit_documents"),
-        "least_explanations",
+        *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "n_judging"),
+        *("fit_tokens", "fit_documents", "share", "questions_per_prompt", "least_explanations"),
     }
 )
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
@@ -103,7 +104,8 @@ def stage_hash(
         },
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {
-            name: _input_hashes(config, table, name, hashes, sae, known, part) for name in _inputs_of(stage, part)
+            name: _input_hashes(config, table, name, hashes, sae, known, part)
+            for name in _inputs_of(config, stage, part)
         },
     }
     if stage.plugins and stage.rehearses:
@@ -129,38 +131,80 @@ def stage_hash(
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
     """The version of each plug-in that the config names: its files, SQL and settings, and what all share."""
-    is_explainer = kind == "explainers"
-    section: Section = config.explaining if is_explainer else config.scoring
-    names = config.explaining.explainers if is_explainer else config.scoring.scorers
-    versions = {}
-    for name in names:
-        plugin = find_plugin(kind, name)
-        texts = [sql_text(each) for each in own_queries(plugin)]
-        parameters = {key for text in texts for key in parameters_of(text)} - _GIVEN
-        lender = getattr(plugin.settings, "prompts_of", None)  # the explainer whose prompts it asks with
-        content = {
-            "files": [plugin.digest, find_plugin(kind, lender).digest if lender else ""],
-            "shared": shared_digest(kind),
-            "settings": getattr(section, name).model_dump(mode="json"),
-            "sql": texts,
-            "parameters": {key: config_value(config, key) for key in sorted(parameters)},
-        }
-        if (own := getattr(getattr(section, name), "content", None)) is not None:
-            content["content"] = own  # of the files that its settings name
-        if is_explainer and any(sae.aliases for sae in config.saes):
-            content["aliases"] = {sae.name: sae.aliases for sae in config.saes}
-        versions[name] = _digest(json.dumps(content, sort_keys=True))
-    return versions
+    names = config.explaining.explainers if kind == "explainers" else config.scoring.scorers
+    return {name: _digest(json.dumps(_plugin(config, kind, name), sort_keys=True)) for name in names}
 
 
-def _inputs_of(stage: Stage, part: str | None) -> tuple[str, ...]:
-    """The tables that a stage reads; of a plug-in's part, without those that other plug-ins' SQL reads."""
-    if stage.plugins is None or part not in find_plugins(stage.plugins):
+def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -> dict[str, Any]:
+    """What the version of a plug-in covers."""
+    plugin, section = find_plugin(kind, name), config.explaining if kind == "explainers" else config.scoring
+    settings = getattr(section, name)
+    texts = [sql_text(each) for each in own_queries(plugin)]
+    lender = getattr(plugin.settings, "prompts_of", None)  # the explainer whose prompts it asks with
+    content = {
+        "files": [plugin.digest, find_plugin(kind, lender).digest if lender else ""],
+        "shared": shared_digest(kind),
+        "settings": settings.model_dump(mode="json"),
+        "sql": texts,
+        "parameters": _parameters(config, texts),
+    }
+    if (files := getattr(settings, "content", None)) is not None:
+        content["content"] = files  # of the files that its settings name
+    if kind == "explainers" and any(sae.aliases for sae in config.saes):
+        content["aliases"] = {sae.name: sae.aliases for sae in config.saes}
+    if (base := getattr(settings, "of", None)) is not None:
+        content["of"] = _plugin(config, kind, base)
+    if getattr(settings, "n_judging", 0):
+        content["judge"] = _judge(config)
+    return content
+
+
+def _judge(config: Config) -> dict[str, Any]:
+    """What the answers of the scorer that judges drafts depend on."""
+    plugin, text = find_plugin("scorers", JUDGE), sql_text("train_questions")
+    science = (*STAGES["predictions"].science, "scoring.min_coverage")
+    return {
+        "files": [plugin.digest, shared_digest("scorers")],
+        "settings": getattr(config.scoring, JUDGE).model_dump(mode="json"),
+        "science": {place: _at(config, place) for place in science},
+        "sql": text,
+        "parameters": _parameters(config, [text]),
+    }
+
+
+def _parameters(config: Config, texts: Sequence[str]) -> dict[str, Any]:
+    """The values of the config that SQL texts name."""
+    names = {name for text in texts for name in parameters_of(text)} - _GIVEN
+    return {name: config_value(config, name) for name in sorted(names)}
+
+
+def inputs_of(config: Config, table: str) -> tuple[str, ...]:
+    """The tables that a table is made from in an experiment: of what plug-ins read, that of the config's alone."""
+    stage = STAGES[table]
+    read = {*stage.reads, *tables_read(*stage.steps, given=stage.given)}
+    for name in [each for each in stage.rehearses if is_made(config, each)] or [table]:
+        for part in parts_of(config, name):
+            read.update(_inputs_of(config, STAGES[name], part))
+    return tuple(name for name in STAGES if name in read - {table, *stage.rehearses})
+
+
+def is_made(config: Config, table: str) -> bool:
+    """Whether an experiment makes a table; what is made for plug-ins alone, only where one of its own reads it."""
+    readers = [name for name, stage in STAGES.items() if stage.plugins]
+    return not STAGES[table].is_on_demand or any(table in inputs_of(config, reader) for reader in readers)
+
+
+def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...]:
+    """The tables that a stage reads; of those of plug-ins' SQL, the part's own; for `controls` of all of them."""
+    if stage.plugins is None:
         return stage.inputs
     plugins = find_plugins(stage.plugins)
-    others = {table for name, plugin in plugins.items() if name != part for table in stage.tables_of(plugin)}
-    own = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *stage.tables_of(plugins[str(part)])}
-    return tuple(table for table in stage.inputs if table in own or table not in others)
+    names = {part} if part in plugins else {*parts_of(config, stage.table)} - {CONTROLS}
+    section = config.explaining if stage.plugins == "explainers" else config.scoring
+    names |= {base for name in names if (base := getattr(getattr(section, str(name)), "of", None))}
+    of_plugins = {table for name in names for table in stage.tables_of(plugins[str(name)])}
+    read = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *of_plugins}
+    return tuple(table for table in stage.inputs if table in read)
 
 
 def _input_hashes(
@@ -186,9 +230,7 @@ def _input_hashes(
 
 def _at(config: Config, place: str) -> Any:
     """The value at a dotted place of the config, as JSON can hold it."""
-    section, _, key = place.partition(".")
-    value = getattr(config, section)
-    value = getattr(value, key) if key else value
+    value = reduce(getattr, place.split("."), config)
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 

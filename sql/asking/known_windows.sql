@@ -1,5 +1,5 @@
 -- One row per window and way of marking it that a prompt about the batch may hold, with what is true of it:
--- whether the feature fires in it, and of a window of fuzzing whether its marks are the right ones.
+-- whether the feature fires in it, and of one with marks whether these are the right ones.
 select
     feature,
     token_ids,
@@ -7,6 +7,15 @@ select
     role = 'train' and kind = 'activating' as is_shown,
     kind = 'activating' as label
 from examples
+union all
+select
+    feature,
+    token_ids,
+    list_filter(range(len(activations)), lambda p: activations[p + 1] > $explaining_marked_share * peak)::int[],
+    false,
+    true
+from examples
+where role = 'test' and kind = 'activating'
 union all
 select
     fuzzing_pairs.feature,

@@ -10,7 +10,7 @@ unscored as (
     select explanations.sae, explanations.feature
     from explanations
     anti join scores on scores.explanation_id = explanations.explanation_id
-    where explanations.status = 'ok'
+    where explanations.status = 'ok' and (explanations.is_chosen or $scoring_all_draws)
 ),
 explained as (
     select distinct sae, feature, true as is_explained from explanations

@@ -7,15 +7,25 @@ select
     taken_slots.start,
     taken_slots.peak,
     taken_slots.role,
+    taken_slots.is_judge,
     taken_slots.kind,
     taken_slots.decile,
     taken_slots.rank,
     taken_slots.draw,
     taken_slots.places,
     taken_slots.n_slots,
+    taken_slots.neighbour,
+    taken_slots.neighbour_rank,
+    taken_slots.cosine,
     taken_slots.doc_id,
     rendered_windows.token_ids,
     rendered_windows.activations
 from taken_slots
 join rendered_windows using (feature, context_id, start)
-order by taken_slots.feature, taken_slots.role, taken_slots.kind, taken_slots.draw
+order by
+    taken_slots.feature,
+    taken_slots.role,
+    taken_slots.kind,
+    taken_slots.draw,
+    taken_slots.context_id,
+    taken_slots.start

@@ -1,7 +1,10 @@
 -- One row per slot that is taken for a feature of the batch, with its stratum's size and the place in which it
 -- is taken. Train: what explainers may be shown, the activating ones that some explainer's sampling takes, and the
 -- silent ones that are close, a stratum in turn, where an explainer is shown such. Test: what the scorers ask
--- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first.
+-- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first; and where
+-- a scorer asks about them, slots of near neighbours, which are not drawn and have no place. is_judge: train slots
+-- taken as the test ones are, of those that no explainer is shown; where an explainer chooses among several
+-- explanations, questions about them judge.
 with candidates as (
     select
         batch_index.feature,
@@ -54,7 +57,10 @@ placed as (
     where role = 'train' and kind = 'activating'
 ),
 train as (
-    select *, row_number() over (partition by feature order by places[$explaining_sampling]) as place
+    select
+        *,
+        row_number() over (partition by feature order by places[$explaining_sampling]) as place,
+        false as is_judge
     from placed
     where
         places['deciles'] <= $explaining_n_sampled['deciles']
@@ -67,27 +73,73 @@ silent_train as (
     select
         *,
         null as places,
-        row_number() over (partition by feature order by place_in_stratum, draw) as place
+        row_number() over (partition by feature order by place_in_stratum, draw) as place,
+        false as is_judge
     from in_stratum
     where role = 'train' and kind in ('same_token', 'neighbour')
     qualify place <= $explaining_n_silent
+),
+shown as (
+    select * from train
+    union all
+    select * from silent_train
+),
+judging as (
+    select
+        *,
+        null as places,
+        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place,
+        true as is_judge
+    from in_stratum
+    anti join shown using (feature, context_id, start)
+    where role = 'train'
+    qualify place <= $explaining_n_judging
 ),
 test as (
     select
         *,
         null as places,
-        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place
+        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place,
+        false as is_judge
     from in_stratum
     where role = 'test'
-    -- Twice the questions of a side: wrong marks need windows to choose from.
-    qualify place <= if(kind = 'activating', 1, 2) * $scoring_n_questions
+    -- Of silent ones twice the questions of a side: wrong marks need windows to choose from.
+    qualify place <= if(kind = 'activating', $scoring_n_windows, 2 * $scoring_n_questions)
 ),
 taken as (
-    select * from train
+    select * from shown
     union all
-    select * from silent_train
+    select * from judging
     union all
     select * from test
+),
+with_neighbours as (
+    -- A window of a neighbour may have been drawn as well.
+    select taken.*, neighbour_slots.neighbour, neighbour_slots.neighbour_rank, neighbour_slots.cosine
+    from taken
+    left join neighbour_slots using (feature, context_id, start)
+    union all by name
+    select neighbour_slots.*, 'test' as role, false as is_judge, 'neighbour' as kind, contexts.doc_id
+    from neighbour_slots
+    join contexts using (context_id)
+    anti join taken using (feature, context_id, start)
 )
-select feature, context_id, start, n_tokens, peak, role, kind, decile, rank, place as draw, places, doc_id, n_slots
-from taken
+select
+    feature,
+    context_id,
+    start,
+    n_tokens,
+    peak,
+    role,
+    is_judge,
+    kind,
+    decile,
+    rank,
+    place as draw,
+    places,
+    doc_id,
+    n_slots,
+    neighbour,
+    neighbour_rank,
+    cosine
+from with_neighbours

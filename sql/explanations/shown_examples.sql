@@ -3,5 +3,8 @@
 select feature, kind = 'activating' as is_active, example_id, token_ids, activations
 from examples
 semi join batch_features using (feature)
-where role = 'train' and if(kind = 'activating', places[$sampling] <= $n_shown, draw <= $n_silent)
+where
+    role = 'train'
+    and not is_judge
+    and if(kind = 'activating', places[$sampling] <= $n_shown, draw <= $n_silent)
 order by feature, hash($seed::bigint, example_id, 'shown'), example_id

@@ -4,6 +4,7 @@ with judged as (
     select
         feature_stats.*,
         feature_rules.rule,
+        feature_rules.kind,
         feature_rules.train_precision,
         feature_rules.train_recall,
         feature_rules.train_f1,
@@ -57,15 +58,14 @@ select
             n_top_previous_tokens, $heuristics_max_tokens
         )
         when 'rule' then format(
-            'unigram filter: {} says when it fires, with train F1 {:.2f} (precision {:.2f}, recall {:.2f}; always '
-            || 'firing {:.2f})',
-            rule, train_f1, train_precision, train_recall, always_f1
+            '{}it fires where {}: train F1 {:.2f} (precision {:.2f}, recall {:.2f}; always firing {:.2f})',
+            if(kind = 'token', 'unigram filter: ', ''), rule, train_f1, train_precision, train_recall, always_f1
         )
         else
             case
                 when train_f1 is null then 'no token repeats often enough for a rule'
                 when train_f1 < $routing_rule_f1 then format(
-                    'no token rule reaches train F1 {:.2f}; the best has {:.2f}',
+                    'no rule reaches train F1 {:.2f}; the best has {:.2f}',
                     $routing_rule_f1::double, train_f1
                 )
                 else

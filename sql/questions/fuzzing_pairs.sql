@@ -8,7 +8,9 @@ with windows as (
     select examples.*, feature_stats.top_tokens
     from examples
     join feature_stats using (feature)
-    where examples.role = 'test'
+    where
+        examples.role = 'test'
+        and examples.draw <= if(examples.kind = 'activating', 1, 2) * $scoring_n_questions
 ),
 rights as (
     select
@@ -16,7 +18,7 @@ rights as (
         list_filter(range(len(activations)), lambda p: activations[p + 1] > $explaining_marked_share * peak)::int[]
             as marked
     from windows
-    where kind = 'activating' and draw <= $scoring_n_questions
+    where kind = 'activating'
 ),
 pairs as (
     select

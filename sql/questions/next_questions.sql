@@ -1,5 +1,5 @@
--- One row per question of the next round, with the prompt that it stands in: its window and the explanation's
--- words.
+-- One row per question of the next round, with the prompt that it stands in, $questions_per_prompt each: its
+-- window and the explanation's words.
 -- An explanation goes on with a scorer while it has questions left and the interval of its balanced accuracy
 -- reaches further than target_half_width to either side (Wilson and MOVER with the design effect, the very
 -- interval that its score will have; stopping on a plug-in standard error covers 54 to 72 % where 95 % is
@@ -46,7 +46,7 @@ dealt as (
     select
         *,
         (row_number() over (partition by explanation_id, scorer order by share_before, question_id) - 1)
-        // $scoring_questions_per_prompt as prompt
+        // $questions_per_prompt as prompt
     from spread
 )
 select

@@ -18,6 +18,7 @@ with counted as (
         count(*) filter (is_scored and label) as n_positive,
         count(*) filter (is_scored and not label) as n_negative,
         count(is_right) as n_judged,
+        count(probability) filter (is_scored) as n_ranked,
         count(*) filter (is_scored and prediction) as n_predicted,
         count(*) filter (is_right and label) as n_right_positive,
         count(*) filter (is_right and not label) as n_right_negative

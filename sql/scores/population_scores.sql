@@ -18,6 +18,7 @@ with strata as (
         if(kind = 'activating', 'decile ' || decile, kind) as rate,
         max(n_slots)::double as n_slots
     from examples
+    where n_slots is not null
     group by sae, feature, role, kind, decile
 ),
 answered as (

@@ -1,7 +1,8 @@
 -- One row per question put to a scorer, with the stratum of its example and whether its answer is scored.
 -- Only an answer of status ok is scored; a failure is neither a label nor a zero. A scorer that ranks windows
--- gives a probability (or a likeness) and no prediction: nothing is right or wrong then. A question without an
--- example is a document of its own.
+-- gives a probability (or a likeness) and no prediction: nothing is right or wrong then. A choice is right where
+-- its prediction is, its label being true. A question without an example is a document of its own.
+-- A row without a label is no question of yes or no (simulation, graded): it has scores of its own.
 with joined as (
     select
         predictions.explanation_id,
@@ -16,16 +17,18 @@ with joined as (
         examples.decile,
         predictions.label,
         predictions.prediction,
+        predictions.n_choices,
+        predictions.strata,
         if(isfinite(predictions.probability), predictions.probability, null) as probability,
         coalesce(
             predictions.status = 'ok'
-            and predictions.label is not null
             and (predictions.prediction is not null or isfinite(predictions.probability)),
             false
         ) as is_scored
     from predictions
     join explanations using (explanation_id)
     left join examples using (example_id)
+    where predictions.label is not null
 )
 select *, if(is_scored, label = prediction, null) as is_right
 from joined

@@ -1,5 +1,6 @@
--- One row per explanation, scorer, role and stratum whose scored answers all have a probability, and have both
--- labels. stratum: `all`, or a kind of silent windows, of which alone the negatives are then.
+-- One row per explanation, scorer, role and stratum in which answers of both labels have a probability. stratum:
+-- `all`, or a kind of silent windows, of which alone the negatives are then. An answer without a probability is
+-- unscored here; where fewer than min_coverage of the questions have one, there is no row.
 -- A positive's placement is the share of negatives under it, a negative's the share of positives over it, ties
 -- one half; auroc is their mean and its variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by
 -- the design effect. The interval is taken on the logit scale (Pepe 2003), where it keeps its coverage near 1.
@@ -8,9 +9,8 @@
 with judged as (
     select explanation_id, scorer, role
     from question_answers
-    where is_scored
     group by explanation_id, scorer, role
-    having count(*) = count(probability) and bool_or(label) and not bool_and(label)
+    having count(probability) filter (is_scored) / count(*) >= $scoring_min_coverage::double
 ),
 answers as (
     select
@@ -22,7 +22,7 @@ answers as (
         unnest(if(label, ['all', 'same_token', 'neighbour', 'random'], ['all', kind])) as stratum
     from question_answers
     semi join judged using (explanation_id, scorer, role)
-    where is_scored
+    where is_scored and probability is not null
 ),
 levels as (
     select
@@ -73,10 +73,11 @@ measured as (
         sum_under / (2 * n_positive * n_negative) as auroc,
         gains / n_positive as average_precision,
         greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
-        / (n_positive - 1) / positives.n_effective
+        / (n_positive - 1) / (n_positive * positives.n_effective / positives.n)
         + greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
-        / (n_negative - 1) / negatives.n_effective as variance,
-        least(positives.n_effective, negatives.n_effective) as n_least
+        / (n_negative - 1) / (n_negative * negatives.n_effective / negatives.n) as variance,
+        least(n_positive * positives.n_effective / positives.n, n_negative * negatives.n_effective / negatives.n)
+            as n_least
     from summed
     join rate_intervals as positives using (explanation_id, scorer, role)
     join rate_intervals as negatives using (explanation_id, scorer, role)

@@ -1,7 +1,8 @@
 -- One row per explanation, scorer, role and rate that an answered question speaks to: the share of right answers,
 -- null where the scorer ranks and nothing is right or wrong.
--- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), `decile 1`
--- to `decile 10` (positives of that decile), or the kind of the example.
+-- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or in place
+-- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile), or the kind of the example;
+-- and the question's own strata.
 -- Wilson (1927) with n / (1 + (m - 1) rho) for n (Kish's design effect): m = sum over documents n_d^2 / n, the
 -- questions of its document that a question has on average; rho the pilot's (scorer_rhos), else the config's.
 --   (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
@@ -14,11 +15,11 @@ with named as (
         document,
         is_right,
         unnest([
-            if(label, 'recall', 'specificity'),
-            if(prediction, 'precision', null),
+            case when n_choices is not null then 'accuracy' when label then 'recall' else 'specificity' end,
+            if(prediction and n_choices is null, 'precision', null),
             if(label, 'decile ' || decile, null),
             kind
-        ]) as rate
+        ] || coalesce(strata, [])) as rate
     from question_answers
     where is_scored
 ),

@@ -17,11 +17,14 @@ select
     ranked_scores.auroc_low,
     ranked_scores.auroc_high,
     ranked_scores.average_precision,
+    if(n_ranked > 0, n_ranked / (n_scored + n_unscored), null) as auroc_coverage,
+    choice_scores.* exclude (explanation_id, scorer, role),
     case
         when not is_covered then format(
             'coverage {:.2f} is under {:.2f}',
             (100 * n_scored // (n_scored + n_unscored)) / 100, $scoring_min_coverage::double
         )
+        when choice_scores.chance is not null then null
         when n_positive = 0 then 'no positive question was answered'
         when n_negative = 0 then 'no negative question was answered'
         when is_ranked_only then 'it ranks windows and says neither yes nor no: read auroc'
@@ -34,9 +37,12 @@ left join rate_intervals
     and rate_intervals.role = balanced_accuracies.role
     and rate_intervals.rate = 'precision'
     and balanced_accuracies.is_judged
+left join choice_scores
+    on choice_scores.explanation_id = balanced_accuracies.explanation_id
+    and choice_scores.scorer = balanced_accuracies.scorer
+    and choice_scores.role = balanced_accuracies.role
 left join ranked_scores
     on ranked_scores.explanation_id = balanced_accuracies.explanation_id
     and ranked_scores.scorer = balanced_accuracies.scorer
     and ranked_scores.role = balanced_accuracies.role
     and ranked_scores.stratum = 'all'
-    and balanced_accuracies.is_covered

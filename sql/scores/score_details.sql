@@ -1,10 +1,12 @@
 -- One row per explanation, scorer, role, metric, stratum and weighting; n is what the value rests on: answered
 -- questions, test tokens for rule_exact, all slots for the population's coverage.
--- stratum: `all`; for metric accuracy (share of right answers) the kind of the example, or the decile of a
--- positive's peak; for auroc the kind of silent windows that positives are ranked against. weighting: `sample`, or
--- `population` (detection: all candidate slots of the role; rule_exact: every test token). Metric coverage: the
--- share of activating or silent slots in strata that have answers. A population figure of detection is null where
--- its interval spans more than max_interval.
+-- stratum: `all`; for metric accuracy (share of right answers; `all` where a scorer chooses) the kind of the
+-- example, the decile of a positive's peak, or a stratum of the scorer's own; for auroc the kind of silent windows
+-- that positives are ranked against. weighting: `sample`, or `population` (detection: all candidate slots of the
+-- role; rule_exact: every test token). Metric coverage: share of activating or silent slots in strata that have
+-- answers. A population figure of detection is null where its interval spans more than max_interval.
+-- Of simulation: correlation, explained and explained_calibrated by stratum, n its tokens. Of graded: 
+-- responsiveness and purity, n its windows.
 with figures as (
     -- max_interval holds for the population's figures of detection alone, which rest on its answers.
     select *, 'sample' as weighting, null::double as max_interval from sample_scores
@@ -62,37 +64,38 @@ told as (
     from metrics
     where weighting = 'sample' or metric not in ('auroc', 'average_precision')
 ),
+in_strata as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        'accuracy' as metric,
+        if(rate = 'accuracy', 'all', rate) as stratum,
+        value,
+        low,
+        high,
+        n
+    from rate_intervals
+    where rate not in ('recall', 'specificity', 'precision')
+    union all
+    select explanation_id, scorer, role, 'auroc', stratum, auroc, auroc_low, auroc_high, n
+    from ranked_scores
+    where stratum <> 'all'
+),
 strata as (
     select
-        rate_intervals.explanation_id,
-        rate_intervals.scorer,
-        rate_intervals.role,
-        rate_intervals.rate as stratum,
+        in_strata.explanation_id,
+        in_strata.scorer,
+        in_strata.role,
+        in_strata.metric,
+        in_strata.stratum,
         'sample' as weighting,
-        'accuracy' as metric,
-        if(sample_scores.is_covered, rate_intervals.value, null) as value,
-        if(sample_scores.is_covered, rate_intervals.low, null) as ci_low,
-        if(sample_scores.is_covered, rate_intervals.high, null) as ci_high,
-        rate_intervals.n
-    from rate_intervals
+        if(sample_scores.is_covered, in_strata.value, null) as value,
+        if(sample_scores.is_covered, in_strata.low, null) as ci_low,
+        if(sample_scores.is_covered, in_strata.high, null) as ci_high,
+        in_strata.n
+    from in_strata
     join sample_scores using (explanation_id, scorer, role)
-    where rate_intervals.rate not in ('recall', 'specificity', 'precision')
-),
-ranked as (
-    select
-        ranked_scores.explanation_id,
-        ranked_scores.scorer,
-        ranked_scores.role,
-        ranked_scores.stratum,
-        'sample' as weighting,
-        'auroc' as metric,
-        if(sample_scores.is_covered, ranked_scores.auroc, null) as value,
-        if(sample_scores.is_covered, ranked_scores.auroc_low, null) as ci_low,
-        if(sample_scores.is_covered, ranked_scores.auroc_high, null) as ci_high,
-        ranked_scores.n
-    from ranked_scores
-    join sample_scores using (explanation_id, scorer, role)
-    where ranked_scores.stratum <> 'all'
 ),
 covered as (
     select
@@ -107,14 +110,54 @@ covered as (
         ], recursive := true)
     from population_scores
 ),
+simulated as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        stratum,
+        'sample' as weighting,
+        unnest([
+            {
+                'metric': 'correlation', 'value': correlation, 'ci_low': correlation_low,
+                'ci_high': correlation_high, 'n': n_tokens
+            },
+            {'metric': 'explained', 'value': explained, 'ci_low': null, 'ci_high': null, 'n': n_tokens},
+            {
+                'metric': 'explained_calibrated', 'value': explained_calibrated, 'ci_low': null, 'ci_high': null,
+                'n': n_tokens
+            }
+        ], recursive := true)
+    from simulation_scores
+),
+graded as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        'all' as stratum,
+        weighting,
+        unnest([
+            {
+                'metric': 'responsiveness', 'value': 2 * auroc - 1, 'ci_low': 2 * auroc_low - 1,
+                'ci_high': 2 * auroc_high - 1, 'n': n_scored
+            },
+            {
+                'metric': 'purity', 'value': average_precision, 'ci_low': null, 'ci_high': null, 'n': n_scored
+            }
+        ], recursive := true)
+    from graded_scores
+),
 all_details as (
     select * from told
     union all by name
     select * from strata
     union all by name
-    select * from ranked
-    union all by name
     select * from covered
+    union all by name
+    select * from simulated
+    union all by name
+    select * from graded
 )
 select
     all_details.explanation_id,

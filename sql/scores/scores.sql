@@ -6,6 +6,10 @@ with all_scores as (
     union all by name
     select *, balanced_accuracy as balanced_accuracy_all_wrong, balanced_accuracy as balanced_accuracy_all_right
     from rule_exact
+    union all by name
+    select * exclude (stratum) from simulation_scores where stratum = 'all'
+    union all by name
+    select * exclude (weighting) from graded_scores where weighting = 'sample'
 )
 select
     explanation_id,
@@ -24,12 +28,21 @@ select
     auroc_low,
     auroc_high,
     average_precision,
-    null::double as correlation,
+    auroc_coverage,
+    correlation,
+    correlation_low,
+    correlation_high,
+    accuracy,
+    accuracy_low,
+    accuracy_high,
+    chance,
     n_scored,
     n_unscored,
     coverage,
     reason,
     balanced_accuracy_all_wrong,
-    balanced_accuracy_all_right
+    balanced_accuracy_all_right,
+    accuracy_all_wrong,
+    accuracy_all_right
 from all_scores
 order by sae, feature, explanation_id, scorer, role

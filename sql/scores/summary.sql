@@ -1,12 +1,15 @@
 -- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features, by balanced
--- accuracy; by AUROC for a scorer that says neither yes nor no.
+-- accuracy; by AUROC for a scorer that says neither yes nor no; by accuracy for one that chooses among several, by
+-- correlation for one that predicts activations.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
 -- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
+-- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
 with asked as (
     select headline_scores.*, feature_routes.route
     from headline_scores
+    anti join (select explanation_id from explanations where not is_chosen) as other_draws using (explanation_id)
     join feature_routes using (sae, feature)
     where headline_scores.role = 'test'
 ),
@@ -20,10 +23,9 @@ by_feature as (
         metric,
         feature,
         sum(value::decimal(38, 15))::double / count(value) as value,
-        sum(balanced_accuracy_all_wrong::decimal(38, 15))::double / count(balanced_accuracy_all_wrong)
-            as all_wrong,
-        sum(balanced_accuracy_all_right::decimal(38, 15))::double / count(balanced_accuracy_all_right)
-            as all_right,
+        sum(chance::decimal(38, 15))::double / count(chance) as chance,
+        sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as all_wrong,
+        sum(all_right::decimal(38, 15))::double / count(all_right) as all_right,
         sum(n_scored) as n_scored,
         sum(n_scored + n_unscored) as n_asked
     from asked
@@ -36,6 +38,7 @@ averaged as (
         explainer,
         scorer,
         metric,
+        sum(chance::decimal(38, 15))::double / count(chance) as chance,
         count(value) as n_features,
         sum(value::decimal(38, 15))::double / count(value) as mean,
         quantile_cont(value, 0.1) as p10,
@@ -62,16 +65,25 @@ spread as (
     group by sae, route, explainer, scorer
 ),
 named_requests as (
-    select asked.sae, asked.route, asked.explainer, asked.scorer, predictions.request_id
+    select asked.sae, asked.route, asked.explainer, asked.scorer, predictions.request_id, false as is_search
     from asked
     join predictions
         on predictions.explanation_id = asked.explanation_id
         and predictions.scorer = asked.scorer
         and predictions.role = asked.role
     union
-    select asked.sae, asked.route, asked.explainer, asked.scorer, explanations.request_id
+    select
+        asked.sae,
+        asked.route,
+        asked.explainer,
+        asked.scorer,
+        explaining_requests.request_id,
+        explaining_requests.is_search
     from asked
-    join explanations using (explanation_id)
+    join explaining_requests
+        on explaining_requests.sae = asked.sae
+        and explaining_requests.feature = asked.feature
+        and explaining_requests.explainer = asked.explainer
 ),
 costs as (
     select
@@ -82,7 +94,10 @@ costs as (
         coalesce(sum(requests.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
         coalesce(sum(requests.prompt_tokens), 0)::bigint as prompt_tokens,
         coalesce(sum(requests.cached_tokens), 0)::bigint as cached_tokens,
-        coalesce(sum(requests.completion_tokens), 0)::bigint as completion_tokens
+        coalesce(sum(requests.completion_tokens), 0)::bigint as completion_tokens,
+        coalesce(sum(requests.cost_usd::decimal(38, 15)) filter (is_search)::double, 0) as search_cost_usd,
+        coalesce(sum(requests.prompt_tokens + requests.completion_tokens) filter (is_search), 0)::bigint
+            as search_tokens
     from named_requests
     join (
         select
@@ -99,9 +114,12 @@ select
     averaged.explainer,
     averaged.scorer,
     averaged.metric,
+    averaged.chance,
     averaged.n_features,
     averaged.mean,
-    if(averaged.mean < t * error, 0, averaged.mean - t * error) as ci_low,
+    if(
+        averaged.metric <> 'correlation' and averaged.mean < t * error, 0, averaged.mean - t * error
+    ) as ci_low,
     if(averaged.mean + t * error > 1, 1, averaged.mean + t * error) as ci_high,
     averaged.p10,
     averaged.p50,
@@ -113,7 +131,9 @@ select
     coalesce(costs.cost_usd, 0) as cost_usd,
     coalesce(costs.prompt_tokens, 0) as prompt_tokens,
     coalesce(costs.cached_tokens, 0) as cached_tokens,
-    coalesce(costs.completion_tokens, 0) as completion_tokens
+    coalesce(costs.completion_tokens, 0) as completion_tokens,
+    coalesce(costs.search_cost_usd, 0) as search_cost_usd,
+    coalesce(costs.search_tokens, 0) as search_tokens
 from averaged
 left join spread using (sae, route, explainer, scorer)
 left join student_quantiles using (n_features)

@@ -15,6 +15,7 @@ with same_token as (
 select
     summary.scorer,
     summary.metric,
+    summary.chance,
     summary.explainer,
     summary.route,
     summary.n_features,

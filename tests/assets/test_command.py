@@ -27,7 +27,7 @@ if given.command == "demo":
     config = load_config({str(ROOT)!r} + "/config/demo.yaml")
     print(config.explaining.model, config.scoring.precision)
     sys.exit()
-own = {{"fires": "text", "sql": "statement"}}.get(given.command)
+own = {{"fires": "text", "sql": "statement", "rule": "rule"}}.get(given.command)
 sys.stdout.write(getattr(given, own) if own else os.environ[{FROM_VARIABLE!r}])
 """
 
@@ -55,7 +55,9 @@ def test_make_demo_takes_another_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize(("target", "variable"), [("fires", "TEXT"), ("sql", "Q"), ("config", "FROM")])
+@pytest.mark.parametrize(
+    ("target", "variable"), [("fires", "TEXT"), ("sql", "Q"), ("rule", "RULE"), ("config", "FROM")]
+)
 @pytest.mark.parametrize("is_argument", [True, False], ids=["argument", "environment"])
 def test_what_is_typed_reaches_the_program_through_make_untouched(
     tmp_path: Path, target: str, variable: str, is_argument: bool
@@ -78,7 +80,7 @@ def test_an_argument_goes_before_what_make_was_given(monkeypatch: pytest.MonkeyP
     assert command_line().parse_args(["sql"]).config == "mine.yaml"
 
 
-@pytest.mark.parametrize("command", ["run", "estimate", "sql", "fires", "clean"])
+@pytest.mark.parametrize("command", ["run", "estimate", "sql", "fires", "rule", "clean"])
 def test_what_is_wrong_is_one_sentence_and_exit_code_2(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +100,8 @@ def test_a_command_begins_at_once_so_that_ctrl_c_finds_it_ready() -> None:
 def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fires", "config/demo.yaml", "  "]) == 2
     assert 'make fires TEXT="…"' in capsys.readouterr().err
+    assert run_command(["rule", "config/demo.yaml", "layers.9", "12", "  "]) == 2
+    assert "no rule; write make rule SAE=" in capsys.readouterr().err
 
 
 def test_an_installed_package_has_no_references_to_write(

@@ -17,9 +17,10 @@ from assets.run.experiment import missing_steps
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
 from pipeline.tables import TABLES
+from pipeline.tables.versions import is_made
 
 Experiment = Callable[..., Config]
-JUDGED = ["examples", "explanations", "predictions", "rule_scores", "scorer_rhos"]
+JUDGED = ["examples", "explanations", "feature_stats", "predictions", "rule_scores", "scorer_rhos"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "tokens": [],
         "contexts": ["documents"],
         "slots": ["documents"],
+        "train_words": ["documents", "slots", "tokens"],
         "sae_fit": ["documents", "saes"],
         "activation_shards": ["contexts", "sae_fit", "saes"],
         "activations": ["activation_shards"],
@@ -50,15 +52,18 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "scrambled_contexts": ["contexts", "documents", "feature_stats", "feature_tokens", "saes", "tokens"],
         "context_independence": ["feature_stats", "scrambled_contexts"],
         "feature_logits": ["saes", "tokens"],
-        "feature_rules": ["contexts", "documents", "feature_stats", "feature_tokens", "tokens"],
-        "rule_scores": ["activations", "contexts", "documents", "feature_rules"],
+        "feature_rules": [
+            *("activations", "contexts", "documents", "feature_stats", "feature_tokens", "slots", "tokens"),
+        ],
+        "rule_scores": ["activations", "contexts", "documents", "feature_rules", "slots", "tokens"],
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],
         "feature_neighbours": ["saes"],
+        "feature_cofirings": ["activations", "contexts"],
         "estimate": [
             *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
-            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots"),
-            "tokens",
+            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "saes", "selected_features"),
+            *("slots", "tokens", "train_words"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
@@ -66,8 +71,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
             *("selected_features", "slots"),
         ],
         "explanations": [
-            *("contexts", "documents", "example_index", "examples", "feature_logits", "feature_routes"),
-            *("feature_rules", "feature_tokens", "selected_features", "slots", "tokens"),
+            *("examples", "feature_logits", "feature_routes", "feature_rules", "selected_features", "tokens"),
         ],
         "fuzzing_pairs": ["examples", "feature_stats"],
         "predictions": [
@@ -82,7 +86,19 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "scores": JUDGED,
         "score_details": JUDGED,
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
+        "scorer_agreements": ["scores"],
+        "report": ["summary"],
+        "explainer_comparisons": ["explanations", "scores"],
     }
+
+
+def test_what_a_plug_in_alone_reads_is_made_where_the_config_names_it(make_experiment: Experiment) -> None:
+    config = make_experiment(scoring={"scorers": ["intervention"]}, explaining={"explainers": ["keywords"]})
+    graph = build_definitions(config).resolve_asset_graph()
+    read = {key.path[-1] for key in graph.get(dg.AssetKey(["tiny", "predictions"])).parent_keys}
+    assert "steered_texts" in read and "fuzzing_pairs" not in read
+    read = {key.path[-1] for key in graph.get(dg.AssetKey(["tiny", "explanations"])).parent_keys}
+    assert "feature_tokens" in read
 
 
 def test_there_is_one_job_a_group_and_each_table_is_in_one(make_experiment: Experiment) -> None:
@@ -92,7 +108,7 @@ def test_there_is_one_job_a_group_and_each_table_is_in_one(make_experiment: Expe
         for job in JOBS
         for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys
     ]
-    assert sorted(tables) == sorted(TABLE_ASSETS)
+    assert sorted(tables) == sorted(set(TABLE_ASSETS) - {"steered_texts"})  # which no scorer of it reads
 
 
 def test_shards_and_saes_are_the_partitions(make_experiment: Experiment) -> None:
@@ -113,7 +129,7 @@ def test_everything_materialises_with_figures_and_passing_checks(
     with dg.DagsterInstance.ephemeral() as instance:
         lake = materialise_all(config, instance)
         for table in TABLE_ASSETS:
-            assert lake.is_complete(table), table
+            assert lake.is_complete(table) == is_made(config, table), table
         record = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "feature_routes"]))
         assert record and record.asset_materialization
         metadata = record.asset_materialization.metadata
@@ -195,6 +211,7 @@ def test_column_types_are_those_that_a_reader_sees_not_how_they_are_stored(make_
     types = {
         column.type
         for key in graph.get_all_asset_keys()
+        if key.path[-1] != "report"
         for column in graph.get(key).metadata["dagster/column_schema"].columns
     }
     assert {"string", "int32", "float64", "bool"} <= types

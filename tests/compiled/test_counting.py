@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -22,11 +23,16 @@ from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import sort_keys
 from pipeline.compiled.rows import compiled_rows
 from pipeline.compiled.segments import order_segments
+from pipeline.config.features import RulesConfig
+from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import Bucket, open_places
 from pipeline.firings.store import BUCKET_FEATURES, write_activations
+from pipeline.lake import Lake
 from pipeline.make_table import make_table, read_rows
+from pipeline.rules.score import RULE_SCHEMA
 from pipeline.tables.compiled import COMPILED, counts_firings
+from pipeline.tables.sql import steps_of
 from pipeline.tables.stages import STAGES
 
 SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
@@ -98,6 +104,47 @@ def test_arrays_give_the_rows_of_the_sql_file(both, name):
     assert by_sql.select(columns).sort_by(keys).equals(by_arrays.sort_by(keys))
 
 
+PAIRS = """
+    with counted as (
+        select feature, token_index from activations semi join cofiring_tokens using (token_index)
+    ),
+    totals as (select feature, count(*)::double as n from counted group by feature)
+    select
+        one.feature, two.feature as other, count(*) as n_both, any_value(a.n * b.n) / n_tokens as n_expected,
+        row_number() over (partition by one.feature order by n_both - n_expected desc, two.feature) as rank
+    from counted as one
+    join counted as two using (token_index)
+    join totals as a on a.feature = one.feature
+    join totals as b on b.feature = two.feature
+    cross join (select count(*) as n_tokens from cofiring_tokens)
+    where one.feature <> two.feature
+    group by one.feature, two.feature, n_tokens
+    having n_both > n_expected
+    qualify rank <= 20
+    order by one.feature, rank
+"""
+"""The rows of `feature_cofirings` by a join of all pairs of firings of a token."""
+
+
+@pytest.mark.parametrize("n_firings", [10**9, 40_000])
+def test_cofirings_are_those_of_all_pairs_on_the_tokens_that_are_counted(lake, n_firings):
+    heuristics = lake.config.heuristics.model_copy(update={"cofiring_firings": n_firings})
+    some = Lake(lake.config.model_copy(update={"heuristics": heuristics}), lake.hashes)
+    figures = write_feature_cofirings(some, SAE).figures
+    with some.connect(SAE) as connection:
+        (total,) = connection.sql("select count(*) from activations").fetchall()[0]
+        share = min(1.0, n_firings / total)
+        some.create_temporary(connection, "cofiring_tokens", sae=SAE, share=share)
+        (n_tokens,) = connection.sql("select count(*) from cofiring_tokens").fetchall()[0]
+        expected = connection.sql(PAIRS).fetchall()
+        names = "feature, other, n_both, n_expected, rank"
+        found = connection.sql(f"select {names} from feature_cofirings order by feature, rank").fetchall()
+        assert connection.sql("select distinct n_tokens from feature_cofirings").fetchall() == [(n_tokens,)]
+    assert figures["tokens_counted"] == n_tokens and len(found) > 1000
+    assert found == expected
+    assert (share < 1) == (n_tokens < 0.5 * SIZE.n_tokens)
+
+
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
     with opened_places(lake) as (connection, places):
         features = range(SIZE.n_features, SIZE.n_features + 3)
@@ -158,7 +205,9 @@ def test_rules_are_scored_on_every_test_token_but_those_at_position_0(lake):
     with lake.connect(SAE) as connection:
         test_documents = connection.sql("select doc_id from documents where role = 'test'")
         contexts = connection.view("contexts").join(test_documents, "doc_id").pl()
-        rules = connection.sql("select feature, token_ids from feature_rules where is_chosen").fetchall()
+        rules = connection.sql(
+            "select feature, token_ids from feature_rules where is_chosen and kind = 'token'"
+        ).fetchall()
         firings = connection.sql("from activations where position > 0 order by feature").pl()
         scored = {row["feature"]: row for row in connection.sql("from rule_scores").pl().to_dicts()}
     at = {
@@ -173,12 +222,72 @@ def test_rules_are_scored_on_every_test_token_but_those_at_position_0(lake):
         if feature in fired and tuple(place) in at:
             fired[feature].append(at[tuple(place)])
     assert len(rules) > 100
-    assert scored.keys() == fired.keys()
+    assert scored.keys() >= fired.keys()
     for feature, token_ids in rules:
         counts = [scored[feature][f"n_{name}"] for name in ("tokens", "fired", "predicted", "right")]
         n_predicted = sum(occurrences[token_id] for token_id in token_ids)
         n_right = sum(token_id in token_ids for token_id in fired[feature])
         assert counts == [len(at), len(fired[feature]), n_predicted, n_right]
+
+
+RULES = (
+    {"token_ids": [0, 5]},
+    {"token_class": "digits"},
+    {"token_class": "lower case", "position_below": 40},
+    {"position_below": 8},
+    {"previous_token_ids": [0, 1], "n_before": 1},
+    {"previous_token_ids": [0, 1, 3], "n_before": 3},
+    {"previous_class": "lower case", "n_before": 2},
+    {"token_ids": [0, 2, 7], "previous_token_ids": [1, 4], "n_before": 4},
+    {"token_ids": [0, 2, 7], "previous_token_ids": [1, 4], "n_before": 1, "is_excluded": True},
+    {"token_class": "lower case", "previous_token_ids": [0], "n_before": 2, "position_below": 200},
+    {"previous_token_ids": [0, 1], "n_before": 64, "is_excluded": True},
+    {"token_ids": [49_999], "previous_class": "digits", "n_before": 1},
+)
+"""Of every form, on tokens of the synthetic corpus, of which the first are the most frequent."""
+
+
+def test_rules_of_every_form_say_so_where_the_sql_file_does(lake):
+    # Four rules a feature, among them one of the last bucket and one that never fires.
+    features = [*range(0, 2 * len(RULES), 2), *range(1100, 1100 + len(RULES)), *range(1, 1 + len(RULES))]
+    rules = [
+        {"rule_id": number, "feature": feature, "is_excluded": False, **RULES[number % len(RULES)]}
+        for number, feature in enumerate(features)
+    ]
+    texts = pl.DataFrame({"token_id": range(10), "text": [" a", "bb", "12", " d", "e", "F", "7", "h", "I", "Jj"]})
+    with lake.connect(SAE) as connection:
+        tokens = connection.sql("from tokens").pl()
+    tokens = tokens.update(texts.cast({"token_id": pl.Int32}), on="token_id").to_arrow()
+    given = {"proved_rules": pa.Table.from_pylist(rules, RULE_SCHEMA), "tokens": tokens}
+    by_arrays = read_rows(lake, "rule_documents", sae=SAE, given=given, first_feature=0, end_feature=2048)
+    with lake.connect(SAE, given=given) as connection:
+        for name in steps_of("rule_documents", given=given):
+            lake.create_temporary(connection, name, sae=SAE)
+        by_sql = connection.table("rule_documents").to_arrow_table()
+    order = [(name, "ascending") for name in ("rule_id", "document_number")]
+    assert by_sql.num_rows > 500
+    assert len(by_sql["rule_id"].unique()) > 25
+    assert by_sql.sort_by(order).equals(by_arrays.cast(by_sql.schema).sort_by(order))
+
+
+def test_candidates_for_contexts_are_those_of_the_sql_file(lake):
+    make_table(lake, "feature_stats", sae=SAE)
+    rules = RulesConfig(min_f1=0.05, parsimony=0.0, min_firings=10, min_support=2)
+    lake = Lake(lake.config.model_copy(update={"rules": rules}), lake.hashes)
+    *before, last = steps_of("context_candidates")
+    with lake.connect(SAE) as connection:
+        for name in before:
+            lake.create_temporary(connection, name, **ALL)
+        by_sql = lake.select(connection, last, **ALL).to_arrow_table()
+        with open_places(lake, connection) as places:
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), places, connection)
+            by_arrays = compiled_rows("context_candidates", inputs).select(by_sql.schema.names)
+    order = ["feature", "token_class", "token_set", "n_before", "is_excluded", "token_id", "position_below"]
+    rows = [pl.DataFrame(each).sort(order).to_dicts() for each in (by_sql, by_arrays.cast(by_sql.schema))]
+    assert len(rows[0]) > 100
+    assert {row["is_excluded"] for row in rows[0]} == {True, False}
+    assert {row["token_set"] for row in rows[0]} == {None, 1, 2}
+    assert rows[0] == rows[1]
 
 
 def test_strata_and_examples_are_those_of_the_sql_files(lake):

@@ -17,9 +17,10 @@ from assets.command import run_command
 from pipeline.config import FileTexts, HubTexts
 from pipeline.corpus import slots
 from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_tokens
-from pipeline.corpus.python_texts import Text
-from pipeline.corpus.readers import read_texts, source_files
+from pipeline.corpus.files import source_files
+from pipeline.corpus.readers import read_texts
 from pipeline.corpus.slots import write_slots
+from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError
 from pipeline.make_table import make_table
 from pipeline.models.token_bytes import token_bytes

@@ -51,7 +51,7 @@ def explain(lake: Lake, name: str, answering: Answering) -> tuple[list[dict[str,
     """The explainer's rows, controls left out, and the model that it asked."""
     model = Model(answering)
     with lake.connect(SAE, 0) as connection:
-        rows = explanations_table(Batch(lake, connection, SAE, 0), model.ask).to_pylist()
+        rows = explanations_table(Batch(lake, connection, SAE, 0), model.ask, model.ask).to_pylist()
     return [row for row in rows if row["explainer"] == name], model
 
 

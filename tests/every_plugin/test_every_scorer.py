@@ -5,22 +5,34 @@ Where a language model is asked, the oracle answers, by the config alone. It rea
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
 from tiny import rows_of, stored
 
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.tools import Batch
 from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
+from pipeline.llm import Answer
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
-from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.scorers.write import load_scorer, predictions_table, write_predictions
+from pipeline.scorers.yes_no import YesNo
+from pipeline.tables.stages import STAGES
 
 SAE = "hand-set"
-ASKING = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
-RANKING = sorted(set(find_plugins("scorers")) - set(ASKING))
-"""Scorers that ask a language model, and scorers that ask none and rank windows."""
+SCORERS = {name: load_scorer(name) for name in sorted(find_plugins("scorers"))}
+ASKING = [name for name, scorer in SCORERS.items() if isinstance(scorer, YesNo)]
+RANKING = [
+    name
+    for name, plugin in sorted(find_plugins("scorers").items())
+    if SCORERS[name].role is None and "steered_texts" not in STAGES["predictions"].tables_of(plugin)
+]
+CHOOSING = ["intruder"]
+"""Scorers that ask a language model yes or no, that ask none and rank windows, and that have one choose."""
 
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
 COIN = {"false_positive_rate": 0.5, "false_negative_rate": 0.5}
@@ -45,7 +57,7 @@ class Judged(NamedTuple):
         return [row for row in self.scores if row["explainer"] in {"default", "rule"}]
 
 
-def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int = 1) -> Judged:
+def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int | None = 1) -> Judged:
     """The predictions and scores of one scorer, of explanations that are all true but for the controls."""
     lake: Lake = lake_of(scoring={"scorers": [name], "oracle": oracle, "questions_per_prompt": per_prompt})
     if not lake.has("explanations", sae=SAE, batch=0):
@@ -73,6 +85,31 @@ def test_true_explanations_score_near_1_and_controls_at_chance(lake_of: Any, nam
     assert others and all(row["ci_low"] <= 0.5 <= row["ci_high"] for row in others)
     if per_prompt == 1:
         assert all(row["balanced_accuracy"] == 0.5 for row in judged.scores if row["explainer"] == "empty")
+
+
+@each_scorer
+def test_left_to_itself_40_questions_share_a_prompt_and_each_has_a_probability(lake_of: Any, name: str) -> None:
+    answers = judge(lake_of, name, TRUE, None).predictions
+    assert answers["probability"].null_count() == 0
+    assert answers.group_by("request_id").len()["len"].max() == 40
+    said = answers.select(pl.col("prediction") == (pl.col("probability") >= 0.5)).to_series()
+    assert said.all()
+
+
+@each_scorer
+def test_where_answers_of_many_have_no_probability_each_question_has_a_prompt(lake_of: Any, name: str) -> None:
+    lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE})
+    if not lake.has("explanations", sae=SAE, batch=0):
+        write_explanations(lake, SAE, 0)
+    asked: list[bool] = []
+
+    def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
+        asked.extend(each.request.is_choice for each in to_ask)
+        return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
+
+    with lake.connect(SAE, 0) as connection:
+        predictions_table(Batch(lake, connection, SAE, 0), ask, [name])
+    assert asked[0] is False and all(asked[1:]) and len(asked) > 100
 
 
 @each_scorer
@@ -113,7 +150,7 @@ def test_no_answer_is_a_status_and_never_a_label(
         assert row["reason"] == "coverage 0.00 is under 0.80"
 
 
-@pytest.mark.parametrize("name", [*ASKING, *RANKING])
+@pytest.mark.parametrize("name", [*ASKING, *RANKING, *CHOOSING])
 def test_questions_are_put_once_and_are_about_test_windows(lake_of: Any, name: str) -> None:
     judged = judge(lake_of, name, TRUE)
     lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE})
@@ -121,7 +158,7 @@ def test_questions_are_put_once_and_are_about_test_windows(lake_of: Any, name: s
     asked = judged.predictions
     assert asked.select("explanation_id", "question_id").is_unique().all()
     assert {roles[example_id] for example_id in asked["example_id"].drop_nulls()} == {"test"}
-    assert set(asked["label"]) == {True, False}
+    assert set(asked["label"]) == ({True} if name in CHOOSING else {True, False})
 
 
 @pytest.mark.parametrize("name", RANKING)
@@ -134,3 +171,35 @@ def test_a_scorer_without_a_model_ranks_every_test_window_and_says_the_same_agai
     for row in first.own:
         assert row["balanced_accuracy"] is None and row["coverage"] == 1
         assert 0 <= row["auroc_low"] < row["auroc"] < row["auroc_high"] <= 1
+
+
+each_choice = pytest.mark.parametrize("name", CHOOSING)
+GUESSING = {**TRUE, "false_negative_rate": 0.8}
+"""Right once in five times."""
+
+
+@each_choice
+@pytest.mark.parametrize("oracle, accuracy", [(TRUE, 1.0), (NO, 0.0), (GUESSING, 0.2), (COIN, 0.5)])
+def test_a_choice_is_right_as_often_as_whoever_answers(
+    lake_of: Any, name: str, oracle: dict[str, float], accuracy: float
+) -> None:
+    judged = judge(lake_of, name, oracle)
+    right = judged.predictions["prediction"]
+    assert right.null_count() == 0 and len(right) >= 20
+    assert abs(float(right.mean()) - accuracy) <= Z_999 * math.sqrt(accuracy * (1 - accuracy) / len(right))
+    assert {(row["explainer"], row["chance"], row["coverage"]) for row in judged.scores} == {("empty", 0.2, 1.0)}
+    for row in judged.scores:
+        assert row["accuracy_low"] - 1e-9 <= row["accuracy"] <= row["accuracy_high"] + 1e-9
+        assert row["balanced_accuracy"] is None
+
+
+@each_choice
+@pytest.mark.parametrize("oracle, status", [(REFUSING, "refused"), (GARBLING, "unparsed")])
+def test_no_choice_is_a_status_and_never_a_wrong_one(
+    lake_of: Any, name: str, oracle: dict[str, float], status: str
+) -> None:
+    judged = judge(lake_of, name, oracle)
+    assert set(judged.predictions["status"]) == {status}
+    assert judged.predictions["prediction"].null_count() == judged.predictions.height
+    for row in judged.scores:
+        assert (row["accuracy"], row["n_scored"], row["reason"]) == (None, 0, "coverage 0.00 is under 0.80")

@@ -18,6 +18,7 @@ from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
+from pipeline.scorers.yes_no import YesNo
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
@@ -28,15 +29,16 @@ EXPLANATIONS = {
     "too narrow": 'the token " stop" after " don\'t"',
     "random": 'the token " the"',
 }
-SCORERS = sorted(name for name in find_plugins("scorers") if load_scorer(name).role)
+SCORERS = sorted(name for name in find_plugins("scorers") if isinstance(load_scorer(name), YesNo))
 """Those that answer yes or no, which a language model does."""
+VALUES = ("graded", "simulation")
 
 
 @pytest.fixture(scope="module")
 def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[str, float]]:
     """Figures by (explanation, scorer)."""
     truthful = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
-    lake: Lake = copied_lake()(scoring={"scorers": SCORERS, "oracle": truthful})
+    lake: Lake = copied_lake()(scoring={"scorers": [*SCORERS, *VALUES], "oracle": truthful})
     rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), TABLES["examples"].schema)
     lake.write("examples", rows, sae=SAE, batch=0)
     make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
@@ -55,7 +57,7 @@ def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[st
     return {
         (ids[row["explanation_id"]], row["scorer"]): {
             **row,
-            "specificity": 2 * row["balanced_accuracy"] - row["recall"],
+            "specificity": 2 * row["balanced_accuracy"] - row["recall"] if row["recall"] is not None else None,
         }
         for row in rows_of(lake, "from scores where scorer <> 'rule_exact'")
     }
@@ -90,6 +92,7 @@ def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
                 **{"example_id": f"{kind}{number:02d}", "sae": SAE, "feature": STOP, "context_id": 0, "start": 1},
                 **{"peak": 4.0 if fires else None, "role": "test", "kind": kind, "draw": draw, "n_slots": 100},
                 **{"decile": number % 10 + 1 if fires else None, "rank": number + 1 if fires else None},
+                **({} if fires else {"neighbour": 1, "neighbour_rank": 1, "cosine": 0.5}),
                 **{"doc_id": f"{kind} {number}", "token_ids": ids},
                 "activations": [4.0 * (fires and place == STOP_PLACE) for place in range(32)],
             }
@@ -108,3 +111,22 @@ def test_the_stop_test(rates: dict[tuple[str, str], dict[str, float]], name: str
     chance = rates["random", name]
     assert chance["ci_low"] <= 0.5 <= chance["ci_high"] and abs(chance["balanced_accuracy"] - 0.5) <= 0.1
     assert broad["ci_high"] < right["balanced_accuracy"] and narrow["ci_high"] < right["balanced_accuracy"]
+
+
+def test_the_stop_test_of_predicted_activations(rates: dict[tuple[str, str], dict[str, float]]) -> None:
+    right, broad, narrow, chance = (rates[each, "simulation"]["correlation"] for each in EXPLANATIONS)
+    assert right == pytest.approx(1.0) and rates["true", "simulation"]["correlation_low"] > 0.2
+    assert 0.4 <= broad <= 0.95 and 0.4 <= narrow <= 0.95
+    assert abs(chance) <= 0.1
+
+
+def test_the_stop_test_of_grades(rates: dict[tuple[str, str], dict[str, float]]) -> None:
+    assert (rates["true", "graded"]["auroc"], rates["true", "graded"]["average_precision"]) == (1.0, 1.0)
+    # Of 20 windows that fire and 10 of either silent kind, by hand: what is too broad loses responsiveness, since
+    # silent windows are of grade 2 as well; what is too narrow loses both, since half of what fires is of grade 0.
+    broad, narrow = rates["too broad", "graded"], rates["too narrow", "graded"]
+    assert broad["auroc"] == pytest.approx((20 + 10 / 2) / 30)
+    assert broad["average_precision"] == pytest.approx(20 / 30 + 10 / 30 * 30 / 40)
+    assert narrow["auroc"] == pytest.approx((10 / 2 + 20) / 30)
+    assert narrow["average_precision"] == pytest.approx(0.5)
+    assert rates["random", "graded"]["auroc"] is None or abs(rates["random", "graded"]["auroc"] - 0.5) <= 0.3

@@ -18,6 +18,7 @@ N_SLOTS = 40
 
 def sentences(database: Database, **values: object) -> dict[int, str]:
     """The explanations by feature."""
+    database.run_stage("train_words")
     database.make_before(SQL, **values)  # type: ignore[arg-type]
     return {row["feature"]: row["explanation"] for row in database.rows(SQL, **values)}  # type: ignore[arg-type]
 

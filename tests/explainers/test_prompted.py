@@ -1,5 +1,7 @@
 """What explainers that are a prompt show and ask, each by its own settings, and what they make of the answers."""
 
+from types import SimpleNamespace
+
 import pytest
 from sample_prompts import SHOWN, VOCABULARY
 
@@ -9,6 +11,7 @@ from pipeline.explainers.answers import parse_explanation
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.examples import pair_lines
 from pipeline.explainers.write import load_explainer
+from pipeline.llm import Answer
 from pipeline.llm.oracle.prompts import plain, shown_texts
 from pipeline.plugins import find_plugin
 from pipeline.tables.versions import plugin_versions
@@ -137,3 +140,43 @@ def test_output_centric_shows_no_window():
     text = request("output_centric", feature).messages[1].content
     assert text.splitlines()[:2] == ['Likelier next tokens: " stop"', 'Less likely next tokens: "I"']
     assert "Example" not in text and "<<" not in text
+
+
+def test_output_centric_shows_what_changes_where_it_is_told_to():
+    asked = []
+
+    class Tools:
+        config = config_of("output_centric", output_centric={"tokens": "changed"})
+        vocabulary = VOCABULARY
+        role = SimpleNamespace(max_draws=1)
+        batch = SimpleNamespace(
+            sae="layers.1", select=lambda sql: SimpleNamespace(fetchall=lambda: [(7, [9], [6])])
+        )
+
+        def ask(self, to_ask):
+            asked.extend(to_ask)
+            answers = [Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask]
+            return {answer.request_id: answer for answer in answers}
+
+    said, other = load_explainer("output_centric").explain([FEATURE, FEATURE._replace(feature=8)], Tools())
+    assert sorted([(said.feature, said.status), (other.feature, other.status)]) == [(7, "ok"), (8, "no_input")]
+    lines = asked[0].request.messages[1].content.splitlines()
+    assert lines[:2] == ['Likelier next tokens: " now"', 'Less likely next tokens: " > >"']
+
+
+def test_the_version_of_an_explainer_that_chooses_follows_its_base_and_its_judge():
+    def versions(scoring=None, **explaining):
+        config = config_of("default", "best_of_k", "refinement", "keywords", **explaining)
+        update = {"scoring": config.scoring.model_copy(update=scoring or {})}
+        return plugin_versions(config.model_copy(update=update), "explainers")
+
+    def changed(**other):
+        before, after = versions(), versions(**other)
+        return {name for name in before if before[name] != after[name]}
+
+    assert changed(scoring={"model": "another"}) == changed(scoring={"min_coverage": 0.5}) == {
+        *("best_of_k", "refinement")
+    }
+    assert changed(default={"sampling": "top"}) == {"default", "best_of_k", "refinement"}
+    assert changed(refinement={"rounds": 5}) == {"refinement"}
+    assert changed(scoring={"max_features": 3, "n_questions": 5}) == set()

@@ -1,6 +1,7 @@
 """The lake: whole writes, versions by hash, views that always answer."""
 
 import inspect
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_sae, write_random_sae
 
+from pipeline.commands.sql import answer_statements
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
-from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
+from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog, views
 from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
@@ -137,6 +140,9 @@ with lake.writing(lake.path(sys.argv[2], sae="hand-set")) as temporary:
     assert process.returncode == -signal.SIGKILL
     assert {path: path.read_bytes() for path in files_below(lake.root) if ".tmp" not in path.parts} == old
     assert any(files_below(lake.root / ".tmp"))  # the kill was real: nobody could clear up
+    with lake.scratch("mine") as own:
+        assert len(lake.remove_left_over()) == 1
+        assert list((lake.root / ".tmp").iterdir()) == [own]  # what a live process makes stays
 
 
 def test_a_kill_between_two_files_of_a_folder_leaves_every_file_whole_and_there(make_experiment, tmp_path):
@@ -284,17 +290,74 @@ def test_a_quote_in_a_path_breaks_no_view(make_experiment, tmp_path):
     assert seen_texts(lake.refresh_catalog()) == [("new", 200)]
 
 
-def test_a_lake_that_was_moved_opens_and_answers(make_experiment, tmp_path):
+def test_a_lake_that_was_sent_opens_and_answers_wherever_it_lands(make_experiment, tmp_path):
     lake = Lake(make_experiment(), SourceHashes())
     lake.write("tokens", token_rows("new"))
-    catalog = lake.refresh_catalog().relative_to(lake.root)
-    lake.root.rename(tmp_path / "elsewhere")
-    with open_catalog(tmp_path / "elsewhere") as connection:
+    lake.refresh_catalog()
+    here = shutil.copytree(lake.root, tmp_path / "elsewhere")
+    lake.root.rename(tmp_path / "gone")
+    with open_catalog(here) as connection:
         assert connection.cursor().sql("select distinct text from tokens").fetchall() == [("new",)]
         assert connection.sql("select count(*) from llm_requests").fetchall() == [(0,)]
-    assert OpenLake(tmp_path / "elsewhere").sql("select count(*) as n from tokens")["n"].to_list() == [200]
-    with pytest.raises(LakeError, match=f"it has no {catalog}"):
+    assert OpenLake(here).sql("select count(*) as n from tokens")["n"].to_list() == [200]
+    with pytest.raises(LakeError, match=f"it has no {CATALOG_FILE}"):
         open_catalog(lake.root)
+
+
+def test_a_bare_duckdb_reads_a_lake_after_one_line(make_experiment, tmp_path):
+    """The line is the one of docs/cookbook.md."""
+    lake = Lake(make_experiment(), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    lake.refresh_catalog()
+    here = lake.root.rename(tmp_path / "elsewhere")
+    with duckdb.connect(str(here / CATALOG_FILE), read_only=True) as connection:
+        with pytest.raises(duckdb.IOException):
+            connection.sql("from tokens").fetchall()
+        connection.execute(f"set file_search_path = '{here}'")
+        assert connection.sql("select distinct text from tokens").fetchall() == [("new",)]
+
+
+def test_make_sql_answers_from_the_folder_of_a_lake_alone(make_experiment, tmp_path, capsys):
+    lake = Lake(make_experiment(), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    lake.refresh_catalog()
+    here = lake.root.rename(tmp_path / "sent")
+    assert answer_statements(str(here), "select count(*) as n from tokens") == 0
+    assert "200" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("made_in", ["made before", "one, two", "it's [x]"])
+def test_a_catalog_of_absolute_paths_opens_wherever_it_lands(make_experiment, tmp_path, monkeypatch, made_in):
+    """As catalogs were made before, and as they are made where DuckDB cannot look below a folder."""
+    monkeypatch.setattr(Lake, "refresh_catalog", refreshed_by_absolute_paths)
+    lake = Lake(make_experiment(tmp_path / made_in), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    assert seen_texts(lake.refresh_catalog()) == [("new", 200)]
+    here = lake.root.rename(tmp_path / "it's [y], elsewhere")
+    assert seen_texts(here / CATALOG_FILE) == [("new", 200)]
+    with open_catalog(here) as connection:
+        assert connection.sql("select count(*) from llm_requests").fetchall() == [(0,)]
+        assert connection.sql("select count(*) from activations").fetchall() == [(0,)]
+        comments = connection.sql("select comment from duckdb_views() where view_name = 'tokens'").fetchall()
+    assert comments == [(TABLES["tokens"].row,)]
+
+
+def test_a_lake_may_land_where_duckdb_cannot_look_below(make_experiment, tmp_path):
+    lake = Lake(make_experiment(), SourceHashes())
+    lake.write("tokens", token_rows("new"))
+    lake.refresh_catalog()
+    for name in ("one, two", "a [b]", "it's"):
+        here = shutil.copytree(lake.root, tmp_path / "landed" / name)
+        assert seen_texts(here / CATALOG_FILE) == [("new", 200)]
+
+
+def refreshed_by_absolute_paths(lake):
+    """A catalog as `Lake.refresh_catalog` makes it where it makes no paths below the lake."""
+    with duckdb.connect(str(lake.root / CATALOG_FILE)) as connection:
+        lake._create_views(connection, list(lake.config.sae_names), are_below=False)
+        for name, table in TABLES.items():
+            connection.execute(f"comment on view {name} is {views._quoted(table.row)}")
+    return lake.root / CATALOG_FILE
 
 
 def test_a_comma_in_a_path_breaks_no_view(make_experiment, tmp_path):

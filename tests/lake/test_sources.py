@@ -11,7 +11,7 @@ from tiny import corpus_texts as tiny_texts
 from tiny import hand_set_entry, write_corpus, write_hand_set_sae
 
 from pipeline.config import Config
-from pipeline.corpus.python_texts import Text
+from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake.sources import SOURCES_FILE, corpus_texts, fix_sources, open_sources
 

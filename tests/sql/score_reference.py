@@ -16,22 +16,27 @@ import pyarrow as pa
 from pipeline.summary import student_quantiles
 from pipeline.tables.sql import sql_text
 
+from .rows import steps_before
+
 SAE = "layers.1"
 CONTEXT_LENGTH = 64
 VALUES = {
     "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
     "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0, "end_feature": 1024,
+    "scoring_simulation_n_top": 5, "scoring_simulation_n_drawn": 5,
 }
 
 SAMPLE_STEPS = (
-    *("question_answers", "rate_intervals", "balanced_accuracies", "ranked_scores"),
+    *("question_answers", "rate_intervals", "balanced_accuracies", "choice_scores", "ranked_scores"),
     "sample_scores",
 )
-RULE_STEPS = ("test_corpus_tokens", "test_document_tokens", "rule_scores", "rule_exact")
+OTHER_STEPS = ("simulated_windows", "simulation_scores", "graded_scores")
+RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
-    "scores": (*SAMPLE_STEPS, *RULE_STEPS, "scores"),
-    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, "score_details"),
-    "summary": ("question_answers", "answer_correlations", "headline_scores", "summary"),
+    "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
+    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, *OTHER_STEPS, "score_details"),
+    "summary": ("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "summary"),
+    "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
 
@@ -40,13 +45,13 @@ INPUTS = {
     "explanations": pa.schema([
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
         ("draw", pa.int32()), ("explanation", _text), ("example_ids", pa.list_(_text)), ("status", _text),
-        ("request_id", _text),
+        ("request_id", _text), ("is_chosen", pa.bool_()), ("judge_request_ids", pa.list_(_text)),
     ]),
     "predictions": pa.schema([
         ("explanation_id", _text), ("scorer", _text), ("role", _text), ("question_id", _text),
         ("example_id", _text), ("marked", _ints), ("label", pa.bool_()), ("prediction", pa.bool_()),
-        ("probability", pa.float64()), ("values", pa.list_(pa.float64())), ("status", _text),
-        ("request_id", _text),
+        ("probability", pa.float64()), ("values", pa.list_(pa.float64())), ("n_choices", pa.int32()),
+        ("strata", pa.list_(_text)), ("status", _text), ("request_id", _text),
     ]),
     "examples": pa.schema([
         ("example_id", _text), ("sae", _text), ("feature", pa.int32()), ("context_id", pa.int64()),
@@ -56,7 +61,14 @@ INPUTS = {
     ]),
     "feature_rules": pa.schema([
         ("sae", _text), ("feature", pa.int32()), ("kind", _text), ("max_tokens", pa.int32()), ("target", _text),
-        ("token_ids", _ints), ("is_chosen", pa.bool_()),
+        ("token_ids", _ints), ("is_chosen", pa.bool_()), ("token_class", _text), ("previous_token_ids", _ints),
+        ("previous_class", _text), ("n_before", pa.int32()), ("is_excluded", pa.bool_()),
+        ("position_below", pa.int32()),
+    ]),
+    "tokens": pa.schema([("token_id", pa.int32()), ("text", _text), ("is_special", pa.bool_())]),
+    "slots": pa.schema([
+        ("context_id", pa.int64()), ("start", pa.int32()), ("n_tokens", pa.int64()), ("doc_id", _text),
+        ("role", _text), ("is_copied", pa.bool_()), ("is_candidate", pa.bool_()),
     ]),
     "activations": pa.schema([
         ("sae", _text), ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
@@ -64,6 +76,9 @@ INPUTS = {
     "contexts": pa.schema([("context_id", pa.int64()), ("doc_id", _text), ("token_ids", _ints)]),
     "documents": pa.schema([("doc_id", _text), ("first_context_id", pa.int64()), ("role", _text)]),
     "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
+    "feature_stats": pa.schema([
+        ("sae", _text), ("feature", pa.int32()), ("max_activation_train", pa.float32()),
+    ]),
     "llm_requests": pa.schema([
         ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
         ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
@@ -75,9 +90,12 @@ INPUTS = {
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
         ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("ci_low", pa.float64()),
         ("ci_high", pa.float64()), ("auroc", pa.float64()), ("auroc_low", pa.float64()),
-        ("auroc_high", pa.float64()), ("n_scored", pa.int64()),
+        ("auroc_high", pa.float64()), ("accuracy", pa.float64()), ("accuracy_low", pa.float64()),
+        ("accuracy_high", pa.float64()), ("chance", pa.float64()), ("correlation", pa.float64()),
+        ("correlation_low", pa.float64()), ("correlation_high", pa.float64()), ("n_scored", pa.int64()),
         ("n_unscored", pa.int64()), ("balanced_accuracy_all_wrong", pa.float64()),
-        ("balanced_accuracy_all_right", pa.float64()),
+        ("balanced_accuracy_all_right", pa.float64()), ("accuracy_all_wrong", pa.float64()),
+        ("accuracy_all_right", pa.float64()),
     ]),
 }
 """What the SQL reads, by hand: every table empty until filled."""
@@ -101,7 +119,8 @@ class ScoreDatabase:
         if not isinstance(rows, pa.Table):
             unknown = {key for row in rows for key in row} - set(schema.names)
             assert not unknown, f"{name} has no column {unknown}"
-            rows = pa.Table.from_pylist(list(rows), schema=schema)
+            usual = {"is_chosen": True} if name == "explanations" else {}
+            rows = pa.Table.from_pylist([usual | row for row in rows], schema=schema)
         self.connection.register("given_rows", rows)
         self.connection.execute(f"create or replace temp table {name} as from given_rows")
         self.connection.unregister("given_rows")

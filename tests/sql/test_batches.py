@@ -154,6 +154,7 @@ def test_scored_are_answers_controls_and_rules_of_route_rule():
     database.fill("explanations", [
         explanation(1), explanation(1, explainer="rule"), explanation(1, explainer="empty"),
         explanation(2, explainer="rule"), explanation(2, "refused"),
+        explanation(1, explainer="best_of_k") | {"is_chosen": False},
     ])
     database.make("batch_features")
 
@@ -161,6 +162,7 @@ def test_scored_are_answers_controls_and_rules_of_route_rule():
         return {row["explanation_id"] for row in database.rows("scored_explanations", **values)}
 
     assert scored() == scored(asks_model=True) == {"default1", "empty1", "rule2"}
+    assert scored(scoring_all_draws=True) == {"default1", "empty1", "rule2", "best_of_k1"}
     assert scored(asks_model=True, scoring_max_features=1) == {"rule2"}
     assert scored(asks_model=False, scoring_max_features=1) == {"default1", "empty1", "rule2"}
 

@@ -13,7 +13,11 @@ FILES = sorted(sql_files())
 GIVEN = {
     *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model", "scorer"),
     *("first_feature", "end_feature", "asks_model", "n", "sampling", "n_shown", "n_silent"),
-    *("fit_tokens", "fit_documents", "least_explanations", "n_explanations"),
+    *("share", "n_judging", "fit_tokens", "fit_documents", "explainer", "neuronpedia_creator", "layer", "folder"),
+    *("feature", "words", "token", "route", "explainer", "least_score", "most_score", "least_density"),
+    *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile"),
+    *("explanation_id", "rater", "features"),
+    *("questions_per_prompt", "least_explanations", "n_explanations"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 

@@ -216,6 +216,35 @@ def test_silent_windows_of_one_long_document_do_not_crowd_out_others():
     assert {row["doc_id"] for row in rows if row["draw"] > 4} == {"d0"}
 
 
+def test_windows_of_near_neighbours_are_taken_where_a_scorer_asks_about_them():
+    own = ("neighbour", "neighbour_rank", "cosine")
+    without, database = examples(random_database(), sampling_silent_draws=9), random_database()
+    rows = examples(database, sampling_silent_draws=9, scoring_n_neighbour_windows=6)
+    assert all(row[name] is None for row in without for name in own)
+    drawn = [{key: row[key] for key in row if key not in own} for row in rows if row["draw"] is not None]
+    assert drawn == [{key: row[key] for key in row if key not in own} for row in without]
+    peaks = defaultdict(float)
+    for each in database.read("activations"):
+        place = (each["feature"], each["context_id"], (each["position"] - 1) // 8)
+        peaks[place] = max(peaks[place], each["activation"] * (each["position"] > 0))
+    slots = [row for row in database.read("slots") if row["role"] == "test"]
+
+    def strongest(feature, windows):
+        places = [(feature, row["context_id"], (row["start"] - 1) // 8) for row in windows]
+        return sorted((peaks[place] for place in places), reverse=True)
+
+    for feature in range(5):
+        neighbour = (feature + 1) % 5
+        taken = [row for row in rows if row["feature"] == feature and row["neighbour"] is not None]
+        silent = [row for row in slots if strongest(feature, [row]) == [0]]
+        assert strongest(neighbour, taken) == strongest(neighbour, silent)[:6]
+        told = {(row["neighbour"], row["neighbour_rank"], row["role"]) for row in taken}
+        assert told == {(neighbour, 1, "test")}
+        assert not any(max(row["activations"]) for row in taken)
+        assert all(row["kind"] == "neighbour" for row in taken if row["draw"] is None)
+    assert len({row["example_id"] for row in rows}) == len(rows)
+
+
 def test_no_row_depends_on_threads_or_the_order_of_rows():
     found = []
     for threads, backwards in ((1, False), (4, False), (4, True)):

@@ -30,7 +30,7 @@ ALL_FILTERS = ["unigram", "previous_token", "positional"]
 def rule_row(feature, train_f1=0.9, is_chosen=True, max_tokens=5, target="any", always_f1=0.02):
     return {
         "sae": SAE, "feature": feature, "kind": "token", "max_tokens": max_tokens, "target": target,
-        "token_ids": [1], "rule": 'the token " stop"', "train_precision": 0.95, "train_recall": 0.85,
+        "token_ids": [1], "rule": "the token is ' stop'", "train_precision": 0.95, "train_recall": 0.85,
         "train_f1": train_f1, "always_f1": always_f1, "is_chosen": is_chosen,
     }
 
@@ -133,10 +133,10 @@ def test_reasons_tell_the_figures():
         "fires in 50 train and 7 test slots of 30 and 25 documents; 20 slots of 10 documents are needed in each",
         "unigram by the post's cut: 4 tokens among its top firings, at most 20 (F1 of its rule 0.00)",
         "previous token by the post's cut: 3 tokens before its top firings, at most 20",
-        'unigram filter: the token " stop" says when it fires, with train F1 0.90 (precision 0.95, recall 0.85; '
-        "always firing 0.02)",
+        "unigram filter: it fires where the token is ' stop': train F1 0.90 (precision 0.95, recall 0.85; always "
+        "firing 0.02)",
         "no token repeats often enough for a rule",
-        "no token rule reaches train F1 0.80; the best has 0.43",
+        "no rule reaches train F1 0.80; the best has 0.43",
         "its firing depends on the position: corrected score 0.031 (cut 0.050), raw 0.0612 nats; 12 of 1000 "
         "firings on position 0",
     ]
@@ -145,12 +145,19 @@ def test_reasons_tell_the_figures():
 def test_reason_says_so_where_a_good_rule_hardly_beats_always_firing():
     found = routes([{"density": 0.7}], [rule_row(0, 0.85, always_f1=0.82)], routing_dense=1.0)
     assert found[0]["route"] == "llm"
-    assert "no token rule reaches train F1 0.80" not in found[0]["reason"]
+    assert "no rule reaches train F1 0.80" not in found[0]["reason"]
 
 
 def test_braces_in_a_rule_are_left_alone():
-    rule = rule_row(0) | {"rule": 'the token "{}"'}
-    assert routes([{}], [rule])[0]["reason"].startswith('unigram filter: the token "{}" says')
+    rule = rule_row(0) | {"rule": "the token is '{}'"}
+    assert routes([{}], [rule])[0]["reason"].startswith("unigram filter: it fires where the token is '{}': train")
+
+
+def test_a_rule_with_a_context_is_no_unigram_filter():
+    rule = rule_row(0) | {"kind": "token_not_after", "rule": "the token is 'a' and the previous token is not 'b'"}
+    found = routes([{}], [rule])[0]
+    assert found["route"] == "rule"
+    assert found["reason"].startswith("it fires where the token is 'a' and the previous token is not 'b': train")
 
 
 # Selection ----------------------------------------------------------------------------------------------

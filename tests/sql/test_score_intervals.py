@@ -50,7 +50,8 @@ def fill_questions(database, questions, n_slots=None):
         create or replace temp table predictions as
         select 'e' || explanation as explanation_id, 'detection' as scorer, 'test' as role,
             'q' || rowid as question_id, 'x' || rowid as example_id, label, prediction,
-            if(isnan(probability), null, probability) as probability, 'ok' as status
+            if(isnan(probability), null, probability) as probability, 'ok' as status,
+            null::int as n_choices, null::varchar[] as strata
         from questions;
         create or replace temp table examples as
         select 'x' || rowid as example_id, '{SAE}' as sae, explanation::int as feature, 'test' as role,

@@ -43,7 +43,8 @@ def put_answers(database, scorer, right, value=None):
         create or replace temp table question_answers as
         select '{SAE}' as sae, explanation::int as feature, concat_ws(' ', scorer, explanation) as explanation_id,
             'default' as explainer, scorer, 'test' as role, side = 0 as label, 'd' || document as document,
-            'random' as kind, null::int as decile, true as is_scored, if(isnan(value), "right", null) as is_right,
+            'random' as kind, null::int as decile, true as is_scored, null::int as n_choices,
+            null::varchar[] as strata, if(isnan(value), "right", null) as is_right,
             if("right", side = 0, side <> 0) as prediction, if(isnan(value), null, value) as probability
         from given_rows
     """)

@@ -74,11 +74,11 @@ FIGURES = ("balanced_accuracy", "ci_low", "ci_high", "precision", "recall", "f1"
 # Edges --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["scores", "score_details", "summary"])
+@pytest.mark.parametrize("name", ["scores", "score_details", "summary", "explainer_comparisons"])
 def test_no_predictions_give_no_rows(name):
     rows = database_of([]).run(name)
     assert rows.num_rows == 0
-    assert rows.schema.names[0] == ("sae" if name == "summary" else "explanation_id")
+    assert rows.schema.names[0] == ("explanation_id" if name.startswith("score") else "sae")
     assert "null" not in {str(each.type) for each in rows.schema}
 
 
@@ -144,12 +144,70 @@ def test_fuzzing_rows_are_scored_apart_and_have_no_population():
     assert found["fuzzing", "sample", "accuracy", "activating"]["n"] == 8
 
 
-def test_a_probability_that_is_missing_once_leaves_no_ranking():
+def test_an_answer_without_a_probability_is_unscored_in_the_ranking_alone():
+    predictions, _ = drawn_answers(5, n=20)
+    for row in predictions:
+        row["example_id"] = None
+    whole = score(predictions)
+    assert whole["auroc_coverage"] == 1
+    for row in predictions[:3]:
+        row["probability"] = None
+    row, rest = score(predictions), score(predictions[3:])
+    assert row["auroc_coverage"] == 37 / 40 and row["coverage"] == 1
+    for figure in ("auroc", "auroc_low", "auroc_high", "average_precision"):
+        assert row[figure] == pytest.approx(rest[figure])
+    assert row["balanced_accuracy"] == whole["balanced_accuracy"]
+
+
+def test_too_few_probabilities_are_no_ranking():
     rows = answers(3, 1, 4, 0, probability=0.4)
     assert score(rows)["auroc"] == 0.5
-    rows[2]["probability"] = None
-    assert score(rows)["auroc"] is None
-    assert score(rows)["balanced_accuracy"] == 0.875
+    for row in rows[:2]:
+        row["probability"] = None
+    told = score(rows)
+    assert (told["auroc"], told["auroc_coverage"], told["balanced_accuracy"]) == (None, 0.75, 0.875)
+    none = score(answers(3, 1, 4, 0))
+    assert (none["auroc"], none["auroc_coverage"]) == (None, None)
+
+
+def choices(right, wrong, failed=0, n_choices=5):
+    """Rows of predictions of a scorer that chooses, every question about a document of its own."""
+    rows = [answer(True, i < right, i, "intruder", n_choices=n_choices) for i in range(right + wrong)]
+    return rows + [
+        answer(True, None, f"f{i}", "intruder", "unparsed", n_choices=n_choices) for i in range(failed)
+    ]
+
+
+def test_choices_have_an_accuracy_beside_that_of_guessing_and_no_rates_of_yes():
+    row = score(choices(15, 5, failed=5))
+    assert (row["accuracy"], row["accuracy_low"], row["accuracy_high"]) == pytest.approx(wilson_of(0.75, 20))
+    assert (row["chance"], row["n_scored"], row["n_unscored"], row["reason"]) == (0.2, 20, 5, None)
+    assert (row["accuracy_all_wrong"], row["accuracy_all_right"]) == (0.6, 0.8)
+    assert all(row[name] is None for name in FIGURES) and row["balanced_accuracy_all_wrong"] is None
+
+
+def test_choices_under_the_minimum_coverage_have_no_accuracy_and_both_bounds():
+    row = score(choices(5, 5, failed=10))
+    assert (row["accuracy"], row["accuracy_low"], row["chance"]) == (None, None, 0.2)
+    assert row["reason"] == "coverage 0.50 is under 0.80"
+    assert (row["accuracy_all_wrong"], row["accuracy_all_right"]) == (0.25, 0.75)
+    assert score(choices(0, 0, failed=4))["accuracy"] is None
+
+
+def test_choices_are_told_by_stratum_with_the_design_effect_of_shared_documents():
+    rows = choices(15, 5)
+    for i, row in enumerate(rows):
+        row["example_id"] = f"x{i}"
+    examples = [
+        {"example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": "activating",
+         "decile": 1 + i % 2, "doc_id": f"d{i // 2}"}
+        for i in range(20)
+    ]
+    found = details(database_of(rows, examples))
+    told = found["intruder", "sample", "accuracy", "all"]
+    assert bounds(told) == pytest.approx(wilson_of(0.75, effective(20, [i // 2 for i in range(20)], 0.1))) and told["n"] == 20
+    assert bounds(found["intruder", "sample", "accuracy", "decile 1"]) == pytest.approx(wilson_of(0.8, 10))
+    assert found["intruder", "sample", "recall", "all"]["value"] is None
 
 
 @pytest.mark.parametrize(("of_positives", "value"), [(0.9, 1), (0.1, 0), (0.5, 0.5)])
@@ -205,6 +263,20 @@ def test_an_area_is_told_against_each_kind_of_silent_windows():
         else:
             assert told["value"] == {"same_token": 0, "random": 1}[kind]
     assert not [key for key in found if key[2] == "accuracy" and found[key]["value"] is not None]
+
+
+def test_a_summary_is_of_accuracies_where_a_scorer_chooses():
+    database = ScoreDatabase()
+    database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(4)])
+    database.fill("scores", [
+        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "empty", "scorer": "intruder",
+         "role": "test", "accuracy": 0.2 * i if i else None, "chance": 0.2, "n_scored": 9, "n_unscored": 0,
+         "accuracy_all_wrong": 0.1 * i, "accuracy_all_right": 0.9}
+        for i in range(4)
+    ])
+    [row] = database.rows("summary")
+    assert (row["metric"], row["n_features"], row["chance"]) == ("accuracy", 3, 0.2)
+    assert (row["mean"], row["mean_all_wrong"], row["mean_all_right"]) == pytest.approx((0.4, 0.15, 0.9))
 
 
 def test_a_summary_is_of_areas_where_a_scorer_only_ranks():
@@ -427,7 +499,7 @@ def test_rule_is_judged_on_every_test_token_but_those_at_position_0():
 
 @pytest.mark.parametrize(("document", "reason"), [
     ([(1, False), (2, False)], "the feature fires in no test document"),
-    ([(2, True), (2, False)], "no precision: the rule's tokens are in no test document"),
+    ([(2, True), (2, False)], "no precision: the rule says so in no test document"),
 ])
 def test_rule_without_firings_or_occurrences_says_so(document, reason):
     [row] = rule_database([document] * 12, [1]).rows("scores")

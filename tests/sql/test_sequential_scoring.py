@@ -151,7 +151,7 @@ def test_questions_of_one_document_count_for_less():
 def test_prompts_are_full_and_have_as_many_of_each_answer():
     for per_prompt, sizes in ((50, [40]), (15, [15, 15, 10]), (5, [5] * 8), (1, [1] * 40)):
         [first, *_] = Scoring(
-            always(0.5), scoring_target_half_width=TARGET, scoring_questions_per_prompt=per_prompt
+            always(0.5), scoring_target_half_width=TARGET, questions_per_prompt=per_prompt
         ).rounds()
         labels = [[row["label"] for row in first if row["prompt"] == number] for number in range(len(sizes))]
         assert [len(each) for each in labels] == sizes
@@ -250,7 +250,7 @@ def test_figures_for_the_population_stay_right_after_an_early_end():
     scoring = Scoring(right, scoring_target_half_width=TARGET)
     rows = scoring.end()
     assert np.mean([row["n_scored"] for row in rows]) < 80
-    scoring.database.make("ranked_scores", "sample_scores")
+    scoring.database.make("choice_scores", "ranked_scores", "sample_scores")
     rows = scoring.database.rows("population_scores")
     recall = np.mean([row["recall"] for row in rows])
     false_positive_rate = np.mean([row["false_positive_rate"] for row in rows])

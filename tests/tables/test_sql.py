@@ -14,6 +14,7 @@ STEPS = {
     "documents": "documents",
     "contexts": "contexts",
     "slots": "slots",
+    "train_words": "token_pieces train_words",
     "sae_fit": "fit_contexts",
     "feature_logits": "token_texts",
     "feature_tokens": "candidate_slots corpus_tokens firings feature_cuts feature_tokens",
@@ -24,36 +25,52 @@ STEPS = {
     ),
     "scrambled_contexts": "train_tokens unigram_tokens scrambled_texts scrambled_contexts",
     "context_independence": "context_independence",
-    "feature_rules": "train_tokens rule_candidates rule_sets feature_rules",
-    "rule_scores": "test_corpus_tokens test_document_tokens rule_scores",
+    "feature_rules": (
+        "token_classes train_tokens rule_candidates rule_bases candidate_slots corpus_tokens train_windows "
+        "train_positions context_candidates rule_sets mined_rules rule_words corpus_documents window_counts "
+        "feature_rules"
+    ),
+    "rule_scores": (
+        "corpus_documents token_classes proved_rules candidate_slots corpus_tokens rule_documents "
+        "rule_role_scores rule_scores"
+    ),
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
+    "feature_cofirings": "cofiring_tokens",
     "example_index": (
         "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots silent_lots silent_slots "
         "example_index"
     ),
     "examples": (
         "batch_features candidate_slots batch_index batch_neighbours corpus_tokens batch_tokens drawn_slots "
-        "silent_strata taken_slots rendered_windows examples"
+        "silent_strata neighbour_slots taken_slots rendered_windows examples"
     ),
     "fuzzing_pairs": "fuzzing_pairs",
+    "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
+    "token_changes": "token_change_texts batch_features changed_features token_texts",
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "scorer_rhos": "selected_batches pilot_features question_answers answer_correlations shrunk_rhos",
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
         "next_questions vocabulary"
     ),
-    "scores": "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores rule_exact scores",
-    "score_details": (
-        "question_answers rate_intervals balanced_accuracies ranked_scores sample_scores population_scores "
-        "rule_exact score_details"
+    "scores": (
+        "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores rule_exact "
+        "simulated_windows simulation_scores graded_scores scores"
     ),
-    "summary": "headline_scores question_answers answer_correlations summary",
+    "score_details": (
+        "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores "
+        "population_scores rule_exact simulated_windows simulation_scores graded_scores score_details"
+    ),
+    "summary": "headline_scores explaining_requests question_answers answer_correlations summary",
+    "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
+    "scorer_agreements": "headline_scores scorer_agreements",
 }
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
 `feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
-since: `headline_scores`, and the place of a batch's features by draw."""
+since: `headline_scores`, `choice_scores`, `feature_cofirings`, `neighbour_slots`, and the place of a batch's
+features by draw; and rules of what stands before a token."""
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import one_line
-from pipeline.config import Config
+from pipeline.config import Config, SaeConfig
 from pipeline.errors import ConfigError
 from pipeline.explainers.base import Explanation, Feature
 from pipeline.features.lists import find_saes, read_entries, whole
@@ -62,16 +63,23 @@ def check(config: Config) -> None:
 
 
 def _read(config: Config) -> _Import:
+    content = config.explaining.imported.content  # type: ignore[attr-defined]  # a plug-in's section
+    return _read_content(_path(config), content, config.saes)
+
+
+@lru_cache(1)
+def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) -> _Import:
+    """What a file of that content says of some SAEs; read once for all batches."""
     words: dict[tuple[str, int], str] = {}
     odd_rows = []
-    for entry in read_entries(_path(config), _KEY):
+    for entry in read_entries(path, _KEY):
         feature = whole(entry.feature)
-        saes = find_saes(config, entry)
-        known = [sae.name for sae in saes if feature is not None and 0 <= feature < sae.n_features]
+        meant = find_saes(saes, entry)
+        known = [sae.name for sae in meant if feature is not None and 0 <= feature < sae.n_features]
         text = one_line(" ".join((entry.words or "").split()))
         if not entry.names:
             odd_rows.append(f"{entry.place} (names no SAE)")
-        elif not saes:
+        elif not meant:
             odd_rows.append(f"{entry.place} (no SAE is called {' or '.join(entry.names)})")
         elif not known or feature is None:
             odd_rows.append(f"{entry.place} (no feature {entry.feature})")

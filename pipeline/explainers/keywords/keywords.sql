@@ -9,57 +9,36 @@
 --   a = prior n / n_all, o1 = (n_own + a) / (n_all_own + prior - n_own - a),
 --   o2 likewise of what is not the feature's,
 --   z = (ln o1 - ln o2) / sqrt(1 / (n_own + a) + 1 / (n - n_own + a))
-with pieces as (
-    -- A token that is a part of a character ends a word. Spaces and line ends alone are spelled.
-    select
-        token_id,
-        coalesce(try(decode(bytes)), ' ') as piece,
-        coalesce(nullif(lower(trim(piece, E' \t\n\r')), ''), text) as token
-    from tokens
-),
-token_counts as (
-    select token, sum(n_tokens) as n
-    from train_tokens
-    join pieces using (token_id)
-    group by token
-),
-fired_tokens as (
+with fired_tokens as (
     select feature, token, sum(n_strong) as n_own
     from feature_tokens
     semi join batch_features using (feature)
-    join pieces using (token_id)
+    join token_pieces using (token_id)
     group by feature, token
     having sum(n_strong) > 0
 ),
+windows as (
+    select feature, slot, context_id, start, n_tokens
+    from batch_index
+    where role = 'train' and kind = 'activating' and draw <= $explaining_keywords_windows
+),
 slot_tokens as (
     select
-        candidate_slots.slot,
-        unnest(contexts.token_ids[candidate_slots.start + 1 : candidate_slots.start + candidate_slots.n_tokens])
-            as token_id,
-        unnest(range(candidate_slots.n_tokens)) as place
-    from candidate_slots
+        slot,
+        unnest(contexts.token_ids[own.start + 1 : own.start + own.n_tokens]) as token_id,
+        unnest(range(own.n_tokens)) as place
+    from (select distinct slot, context_id, start, n_tokens from windows) as own
     join contexts using (context_id)
-    where candidate_slots.role = 'train'
 ),
 slot_texts as (
     select slot, string_agg(piece, '' order by place) as slot_text
     from slot_tokens
-    join pieces using (token_id)
+    join token_pieces using (token_id)
     group by slot
 ),
 slot_words as (
     select slot, unnest(list_distinct(regexp_extract_all(lower(slot_text), '\p{L}[\p{L}\p{N}_]+'))) as word
     from slot_texts
-),
-word_counts as (
-    select word, count(*) as n
-    from slot_words
-    group by word
-),
-windows as (
-    select feature, slot
-    from batch_index
-    where role = 'train' and kind = 'activating' and draw <= $explaining_keywords_windows
 ),
 window_counts as (
     select feature, count(*) as n_windows
@@ -78,22 +57,22 @@ counted as (
         feature,
         token as keyword,
         n_own,
-        n,
+        train_words.n,
         sum(n_own) over (partition by feature) as n_all_own,
-        (select sum(n) from token_counts) as n_all
+        (select sum(n) from train_words where kind = 'token') as n_all
     from fired_tokens
-    join token_counts using (token)
+    join train_words on train_words.kind = 'token' and train_words.word = fired_tokens.token
     union all
     select
         'word' as kind,
         window_words.feature,
         window_words.word,
         window_words.n_own,
-        word_counts.n,
+        train_words.n,
         window_counts.n_windows,
-        (select count(*) from slot_texts)
+        (select count(*) from candidate_slots where role = 'train')
     from window_words
-    join word_counts using (word)
+    join train_words on train_words.kind = 'word' and train_words.word = window_words.word
     join window_counts using (feature)
 ),
 judged as (

@@ -1,11 +1,32 @@
-"""What a feature does rather than what it fires on: an explanation from what it promotes and suppresses.
+"""What a feature does rather than what it fires on: an explanation from the tokens that it makes likelier.
 
-VocabProj of Gur-Arieh et al. 2025: the decoder direction through the unembedding, as in table `feature_logits`,
-`heuristics.top_tokens` on each side (theirs: 50). No window is shown. Where the table has none (path `none`, or a
-direction of zeros) the feature is not asked about and its status is `no_input`. Scorers ask when a feature fires,
-which such an explanation tells only so far as it fires where it promotes.
+Gur-Arieh et al. 2025, `heuristics.top_tokens` on each side, by setting either of theirs: VocabProj, the decoder
+direction through the unembedding (table `feature_logits`), or TokenChange, what changes when the feature is set on
+texts (`token_changes`). No window is shown. Where the table has none (path `none`, a direction of zeros, a
+feature that never fires in train documents) the feature is not asked about and its status is `no_input`. Scorers
+ask when a feature fires, which such an explanation tells only so far as it fires where it promotes.
 """
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.asking.tools import Tools
+from pipeline.explainers.base import Explanation, Feature
 from pipeline.explainers.prompted import Prompted
 
-explainer = Prompted("output_centric", has_notes=False)
+_SQL = Path(__file__).parent / "changed.sql"
+
+
+class OutputCentric(Prompted):
+    """Shows the tokens that its settings say."""
+
+    def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
+        """As every explainer that is a prompt."""
+        if tools.config.explaining.output_centric.tokens == "changed":  # type: ignore[attr-defined]
+            rows = {feature: tokens for feature, *tokens in tools.batch.select(_SQL).fetchall()}
+            changed = [(each, rows.get(each.feature, (None, None))) for each in features]
+            features = [each._replace(promoted=raised, suppressed=lowered) for each, (raised, lowered) in changed]
+        return super().explain(features, tools)
+
+
+explainer = OutputCentric("output_centric", has_notes=False)

@@ -1,15 +1,24 @@
-"""`explaining.output_centric`: room for its answer; it shows no windows."""
+"""`explaining.output_centric`: which tokens it shows; it shows no windows."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """What the feature promotes and suppresses, without any window (VocabProj, Gur-Arieh et al. 2025)."""
+    """What the feature makes likelier and less likely, without any window (Gur-Arieh et al. 2025)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: Annotated[int, Field(ge=1)] | None = Field(
         None, description="As explaining.max_tokens, for this explainer"
     )
+    tokens: Literal["promoted", "changed"] = Field(
+        "promoted",
+        description="`promoted`: the direction through the unembedding (VocabProj); `changed`: those whose logits "
+        "change most when the feature is set on texts (TokenChange), some seconds of forward passes a feature",
+    )
+    n_texts: Annotated[int, Field(ge=1, le=1000)] = Field(
+        32, description="Texts on which it is set, the beginnings of train contexts drawn by hash"
+    )
+    n_text_tokens: Annotated[int, Field(ge=2, le=512)] = Field(32, description="Tokens of a text")

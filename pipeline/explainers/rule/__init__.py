@@ -1,4 +1,4 @@
-"""The explainer without a model: a feature's chosen token rule, in words (see the table `feature_rules`)."""
+"""The explainer without a model: a feature's chosen rule, in words (see the table `feature_rules`)."""
 
 from collections.abc import Iterator, Sequence
 

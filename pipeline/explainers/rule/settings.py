@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """The chosen token rule in words."""
+    """The chosen rule in words."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

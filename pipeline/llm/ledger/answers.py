@@ -23,7 +23,7 @@ from pipeline.llm.requests import FAILED, Answer, Request
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
-_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens"))
+_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values"))
 """What records of earlier versions lack."""
 
 
@@ -122,7 +122,7 @@ class Ledger:
     def _read(self, own: BinaryIO) -> dict[str, Answer]:
         """The last answer by request_id over the own file and all whose range overlaps it."""
         answers = _answers(_lines(own))
-        for path in _overlapping(self.path.parent, self._range):
+        for path in overlapping_files(self.path.parent, self._range):
             if path != self.path:
                 _merge(answers, path)
         return answers
@@ -131,7 +131,7 @@ class Ledger:
 def replayed_answers(folder: Path, asset: str, sae: str, first: int, last: int) -> dict[str, Answer]:
     """What a ledger of this range would replay now, by request_id, read without opening or locking it."""
     answers: dict[str, Answer] = {}
-    for path in _overlapping(folder / asset / sae, range(first, last + 1)):
+    for path in overlapping_files(folder / asset / sae, range(first, last + 1)):
         _merge(answers, path)
     return {request_id: answer for request_id, answer in answers.items() if _replayed(answer)}
 
@@ -140,7 +140,7 @@ def _replayed(answer: Answer | None) -> Answer | None:
     return None if answer is None or answer.status in FAILED else answer
 
 
-def _overlapping(folder: Path, features: range) -> Iterator[Path]:
+def overlapping_files(folder: Path, features: range) -> Iterator[Path]:
     """The files in a folder whose range overlaps another, in the order of their names."""
     for path in sorted(folder.glob("*.jsonl")):
         match = _RANGE.fullmatch(path.stem)
@@ -171,6 +171,8 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
             "stop": request.stop,
             "temperature": request.temperature,
             "choices": request.choices,
+            "keys": request.keys,
+            "blank": request.blank,
             "schema": request.schema,
             "reasoning_tokens": request.reasoning_tokens,
             "reasoning_effort": request.reasoning_effort,

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from pipeline.config import LocalConfig
 from pipeline.errors import ConfigError
+from pipeline.llm.choices import choice_probabilities, key_probabilities
+from pipeline.llm.local.blanks import blank_places_of, read_blanks
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.local.model import Batch, LocalModel, load_local_model
-from pipeline.llm.local.prefixes import Group, group_by_prefix
+from pipeline.llm.local.prefixes import Group, group_by_prefix, n_shared_tokens
 from pipeline.llm.requests import Answer, Request, Status
 from pipeline.models.load import load_tokenizer, locate, pick_device
 
@@ -77,14 +79,16 @@ class LocalClient:
         prompts = [model.encode(request.messages) for request in requests]
         fitting = []
         for place, request in enumerate(requests):
-            n_needed = len(prompts[place]) + (0 if request.choices else request.most_tokens)
+            n_needed = len(prompts[place]) + request.most_written
             if model.max_length is None or n_needed <= model.max_length:
                 fitting.append(place)
             else:
                 yield [self._too_long(request, len(prompts[place]), n_needed, model.max_length)]
-        for group in group_by_prefix([prompts[place] for place in fitting]):
-            places = Group(tuple(fitting[place] for place in group.places), group.n_shared)
-            yield from self._answer_group(model, requests, prompts, places)
+        for answer, is_blank in ((self._answer_group, False), (self._fill_group, True)):
+            some = [place for place in fitting if (requests[place].blank is not None) == is_blank]
+            for group in group_by_prefix([prompts[place] for place in some]):
+                places = Group(tuple(some[place] for place in group.places), group.n_shared)
+                yield from answer(model, requests, prompts, places)
 
     def work_of(self, requests: Sequence[Request]) -> Work:
         """What it takes to answer these requests, each as long as it may be; only the tokenizer is loaded."""
@@ -93,7 +97,7 @@ class LocalClient:
         for group in group_by_prefix(prompts):
             read_tokens += group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places)
             for places in _batches(group.places, requests, prompts, self._batch_tokens):
-                steps += max(0 if requests[place].choices else requests[place].max_tokens for place in places)
+                steps += max(requests[place].most_written for place in places)
         return Work(read_tokens, steps)
 
     def measure(self, requests: Sequence[Request]) -> Speed:
@@ -124,10 +128,28 @@ class LocalClient:
             batch = model.start(prefix, [prompts[place][group.n_shared :] for place in places])
             rows = [_Row(requests[place], len(prompts[place]), group.n_shared) for place in places]
             _choose(model, batch, rows)
+            _fill_keys(model, batch, rows)
             _write(model, batch, rows)
             # A row's part of its batch, so that they add up to the time that was spent.
             duration_ms = round((time.monotonic() - start) * 1000 / len(rows))
             yield [self._answered(row, requested_at, duration_ms) for row in rows]
+            requested_at, start = _now(), time.monotonic()
+
+    def _fill_group(
+        self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
+    ) -> Iterator[list[Answer]]:
+        """Read requests with blanks; what they share, up to the first blank of any, is read once."""
+        requested_at, start = _now(), time.monotonic()
+        blanks = {place: blank_places_of(model, requests[place], prompts[place]) for place in group.places}
+        firsts = [blanks[place][0] - 1 for place in group.places if blanks[place]]
+        n_shared = min([group.n_shared, *firsts])
+        prefix = model.read_prefix(prompts[group.places[0]][:n_shared])
+        for place in group.places:
+            row = _Row(requests[place], len(prompts[place]), n_shared, status="ok")
+            if blanks[place]:
+                filled = read_blanks(model, prefix, n_shared, requests[place], prompts[place], blanks[place])
+                row.values, row.choice_mass = filled.values, filled.least_mass
+            yield [self._answered(row, requested_at, round((time.monotonic() - start) * 1000))]
             requested_at, start = _now(), time.monotonic()
 
     def _answered(self, row: "_Row", requested_at: str, duration_ms: int) -> Answer:
@@ -144,6 +166,8 @@ class LocalClient:
             completion_tokens=len(row.written),
             duration_ms=duration_ms,
             requested_at=requested_at,
+            choice_mass=row.choice_mass,
+            values=row.values,
         )
 
     def _too_long(self, request: Request, n_prompt: int, n_needed: int, max_length: int) -> Answer:
@@ -174,6 +198,8 @@ class _Row:
     status: Status = "truncated"
     text: str = ""
     probabilities: dict[str, float] | None = None
+    choice_mass: float | None = None
+    values: list[float] | None = None
     written: list[int] = field(default_factory=list)
 
 
@@ -184,7 +210,7 @@ def _batches(
     batch: list[int] = []
     longest = 0
     for place in places:
-        length = len(prompts[place]) + (0 if requests[place].choices else requests[place].most_tokens)
+        length = len(prompts[place]) + requests[place].most_written
         if batch and max(longest, length) * (len(batch) + 1) > most_tokens:
             yield batch
             batch, longest = [], 0
@@ -194,19 +220,68 @@ def _batches(
 
 
 def _choose(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
-    """Answer the rows with choices from the first token's logits, softmaxed over the choices alone."""
+    """Answer the rows whose first token is their answer, by its probabilities.
+
+    Where the choices have under LEAST_MASS together there are none, and the text is what would be written.
+    """
     for row, logits in zip(rows, batch.logits, strict=True):
-        choices = row.request.choices
-        if not choices:
+        if not row.request.is_choice:
             continue
-        try:
-            token_ids = model.choice_token_ids(choices)
-        except ValueError as error:
-            raise ConfigError(f"model '{row.request.model}': {error}") from None
-        mass = torch.stack([logits[list(ids)].logsumexp(dim=0) for ids in token_ids])
-        row.probabilities = dict(zip(choices, mass.softmax(dim=0).tolist(), strict=True))
-        row.text = max(choices, key=row.probabilities.__getitem__)
+        masses = _masses(model, row.request, logits)
+        row.choice_mass = sum(masses.values())
+        row.probabilities = choice_probabilities(masses)
+        likeliest = max(masses, key=masses.__getitem__)
+        row.text = likeliest if row.probabilities else model.decode([int(logits.argmax())])
         row.status = "ok"
+
+
+def _masses(model: LocalModel, request: Request, logits: Tensor) -> dict[str, float]:
+    """How probable the tokens that stand for each choice are."""
+    choices = request.choices or ()
+    try:
+        token_ids = model.choice_token_ids(choices)
+    except ValueError as error:
+        raise ConfigError(f"model '{request.model}': {error}") from None
+    logprobs = logits.log_softmax(dim=0)
+    return {
+        choice: float(logprobs[list(ids)].exp().sum()) for choice, ids in zip(choices, token_ids, strict=True)
+    }
+
+
+def _fill_keys(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
+    """Answer the rows with keys by a JSON object of which only the values are the model's: the likelier choice."""
+    places = [place for place, row in enumerate(rows) if row.request.keys]
+    if not places:
+        return
+    batch, open_rows = batch.part(places, len(rows)), [rows[place] for place in places]
+    masses: list[dict[str, dict[str, float]]] = [{} for _ in open_rows]
+    written = [_up_to_value(model, f'{{"{row.request.keys[0]}":', row.request) for row in open_rows]
+    for number in range(max(len(row.request.keys) for row in open_rows)):
+        going = [place for place, row in enumerate(open_rows) if number < len(row.request.keys)]
+        if len(going) < len(open_rows):
+            batch.keep(going)
+            open_rows, masses = [open_rows[place] for place in going], [masses[place] for place in going]
+            written = [written[place] for place in going]
+        batch.extend(written)
+        for place, (row, logits) in enumerate(zip(open_rows, batch.logits, strict=True)):
+            row.written += written[place]
+            keys, found = row.request.keys, _masses(model, row.request, logits)
+            masses[place][keys[number]] = found
+            key = f'"{keys[number]}":'
+            value = model.tokens(f"{key} {max(found, key=found.__getitem__)}")
+            written[place] = value[len(_up_to_value(model, key, row.request)) :]
+            if number + 1 < len(keys):
+                written[place] += _up_to_value(model, f', "{keys[number + 1]}":', row.request)
+            else:
+                row.written += written[place] + model.tokens("}")
+                row.text, row.status = model.decode(row.written), "ok"
+                row.probabilities, row.choice_mass = key_probabilities(masses[place], row.request.choices or ())
+
+
+def _up_to_value(model: LocalModel, before: str, request: Request) -> list[int]:
+    """The tokens of a text that stand before a choice whichever it is: the space may be a part of the choice."""
+    spelled = [model.tokens(f"{before} {choice}") for choice in request.choices or ()]
+    return spelled[0][: min(n_shared_tokens(spelled[0], other) for other in spelled[1:])]
 
 
 def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
@@ -214,8 +289,7 @@ def _write(model: LocalModel, batch: Batch, rows: Sequence[_Row]) -> None:
     places = [place for place, row in enumerate(rows) if not row.request.choices]
     if not places:
         return
-    if len(places) < len(rows):
-        batch.keep(places)
+    batch = batch.part(places, len(rows))
     open_rows = [rows[place] for place in places]
     generators = {row.request.request_id: _generator(row.request) for row in open_rows}
     while True:

@@ -11,7 +11,7 @@ positions are counted without it.
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -26,6 +26,10 @@ from pipeline.llm.requests import Message
 from pipeline.models.int8 import Int8Linear, make_ready
 from pipeline.models.load import find_files, load_subject_config, load_tokenizer, loading, pick_device
 from pipeline.models.precision import dtype_of
+from pipeline.models.token_bytes import token_bytes
+
+_LOSS_LOGITS = 1 << 24
+"""Logits of a batch whose losses are read (64 MB)."""
 
 
 class LocalModel:
@@ -46,6 +50,19 @@ class LocalModel:
         """The text of what the model wrote, without special tokens."""
         text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]:
+        """The bytes of tokens one by one, a character a byte: joined, no token's place is lost."""
+        return [self._bytes_of(token_id).decode("latin-1") for token_id in token_ids]
+
+    def tokens(self, text: str) -> list[int]:
+        """The token ids of a plain text."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    @cached_property
+    def _bytes_of(self) -> Any:
+        return token_bytes(self.tokenizer)
 
     @cache  # noqa: B019 - models live as long as the process
     def choice_token_ids(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
@@ -101,6 +118,68 @@ class LocalModel:
             batch.forward(ids.to(self.device), positions.to(self.device))
         return batch
 
+    @torch.inference_mode()
+    def read_behind(
+        self, prefix: DynamicCache | None, suffix: Sequence[int], columns: Sequence[int]
+    ) -> tuple[Tensor, DynamicCache]:
+        """Read one suffix: the log-probabilities behind some of its tokens, float32 [n_columns, n_tokens].
+
+        And the cache of all that was read; the prefix stays as it was.
+        """
+        cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
+        with _precise_head(self._model):
+            output = self._model(
+                input_ids=torch.tensor([suffix], device=self.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=torch.tensor(columns, device=self.device),
+            )
+        return output.logits[0].float().log_softmax(dim=-1), cache
+
+    @torch.inference_mode()
+    def read_branches(self, cache: DynamicCache, token_id: int, lengths: Sequence[int]) -> Tensor:
+        """The log-probabilities behind one more token in several places, float32 [n_places, n_tokens].
+
+        Each is read as if it stood alone behind so many of the tokens of the cache, which is used up.
+        """
+        n, n_read = len(lengths), cache.get_seq_length()
+        ends = torch.tensor(lengths, device=self.device)
+        is_before = torch.arange(n_read, device=self.device) < ends[:, None]
+        is_seen = torch.cat([is_before, torch.eye(n, device=self.device).bool()], dim=1)
+        mask = torch.zeros(1, 1, n, n_read + n, dtype=self._model.dtype, device=self.device)
+        mask = mask.masked_fill(~is_seen, torch.finfo(self._model.dtype).min)
+        with _precise_head(self._model):
+            output = self._model(
+                input_ids=torch.full((1, n), token_id, device=self.device),
+                attention_mask=mask,
+                position_ids=ends[None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+        logits: Tensor = output.logits[0]
+        return logits.float().log_softmax(dim=-1)
+
+    @torch.inference_mode()
+    def losses(self, prefix: DynamicCache | None, suffixes: Sequence[Sequence[int]]) -> list[float]:
+        """The mean loss (nats a token) of each suffix behind its first token; the prefix stays as it was."""
+        means = [0.0] * len(suffixes)
+        for length in sorted({len(suffix) for suffix in suffixes}):
+            places = [place for place, suffix in enumerate(suffixes) if len(suffix) == length]
+            at_once = max(1, _LOSS_LOGITS // (length * self._model.config.get_text_config().vocab_size))
+            for first in range(0, len(places), at_once):
+                rows = places[first : first + at_once]
+                ids = torch.tensor([suffixes[row] for row in rows], device=self.device)
+                cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
+                if prefix:
+                    cache.batch_repeat_interleave(len(rows))
+                with _precise_head(self._model):
+                    logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True).logits
+                read = logits[:, :-1].float().transpose(1, 2)  # [n_rows, n_tokens, length - 1]
+                lost = nn.functional.cross_entropy(read, ids[:, 1:], reduction="none").mean(dim=1)
+                for row, mean in zip(rows, lost.tolist(), strict=True):
+                    means[row] = mean
+        return means
+
     def _word(self, token_id: int) -> str:
         return str(self.tokenizer.decode([token_id])).strip().lower()
 
@@ -130,12 +209,30 @@ class Batch:
         )
         self.logits = output.logits[:, -1].float()
 
-    @torch.inference_mode()
     def append(self, token_ids: Sequence[int]) -> None:
         """Read one more token a row."""
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(token_ids), 1)], dim=1)
-        self._last_positions = self._last_positions + 1
-        self.forward(torch.tensor(token_ids, device=self._mask.device)[:, None], self._last_positions)
+        self.extend([[token_id] for token_id in token_ids])
+
+    @torch.inference_mode()
+    def extend(self, token_ids: Sequence[Sequence[int]]) -> None:
+        """Read some more tokens a row, at least one each; padding stands before a row's own."""
+        longest = max(map(len, token_ids))
+        pads = torch.tensor([[longest - len(each)] for each in token_ids])
+        ids = torch.tensor([[each[-1]] * (longest - len(each)) + list(each) for each in token_ids])
+        columns = torch.arange(longest)
+        device = self._mask.device
+        self._mask = torch.cat([self._mask, (columns >= pads).long().to(device)], dim=1)
+        positions = self._last_positions + 1 + (columns - pads).clamp(min=0).to(device)
+        self._last_positions = positions[:, -1:]
+        self.forward(ids.to(device), positions)
+
+    def part(self, rows: Sequence[int], n_rows: int) -> "Batch":
+        """Some of so many rows as a batch of their own, whose going on leaves this one as it was."""
+        part = copy.copy(self)
+        if len(rows) < n_rows:
+            part._cache = copy.deepcopy(self._cache)
+            part.keep(rows)
+        return part
 
     @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:

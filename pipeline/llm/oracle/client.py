@@ -1,10 +1,12 @@
 """The oracle as whoever answers: no server, no key, no cost."""
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pipeline.llm.oracle.brain import Oracle
 from pipeline.llm.oracle.judges import chance
+from pipeline.llm.oracle.prompts import read_blanks
 from pipeline.llm.requests import Answer, Request
 
 _AT_ONCE = 256
@@ -39,13 +41,21 @@ class OracleClient:
         text, finish_reason = self._said(request), "stop"
         if _is_drawn(request, "refusal", self._refusal_rate):
             text, finish_reason = None, "refusal"
-        choices = request.choices if text in (request.choices or ()) else None
+        choices = request.choices if request.is_choice and text in (request.choices or ()) else None
+        probabilities = {choice: float(choice == text) for choice in choices} if choices else None
+        if request.keys and text and text.startswith("{"):
+            probabilities = {key: float(value) for key, value in json.loads(text).items()}
+        values = None
+        if request.blank and text and text != GARBLED:
+            asked = read_blanks(request.messages, request.blank)
+            values = [float(value) for value in self._oracle.simulate(asked)]
         return Answer(
             request_id=request.request_id,
             status="refused" if text is None else "ok",
             text=text,
-            probabilities={choice: float(choice == text) for choice in choices} if choices else None,
-            choice_mass=1.0 if choices else None,
+            probabilities=probabilities,
+            choice_mass=1.0 if probabilities else None,
+            values=values,
             resolved_model=self._name,
             finish_reason=finish_reason,
             attempts=1,
@@ -56,7 +66,7 @@ class OracleClient:
     def _said(self, request: Request) -> str | None:
         if _is_drawn(request, "garbled", self._garbled_rate):
             return GARBLED
-        return self._oracle.answer(request.messages[-1].content)
+        return self._oracle.answer(request.messages[-1].content, request.draw)
 
 
 def _is_drawn(request: Request, what: str, rate: float) -> bool:

@@ -37,6 +37,18 @@ def literal(explanation: str, text: str) -> bool:
     return bool(judged) and all(judged)
 
 
+def literal_tokens(explanation: str, tokens: Sequence[str]) -> list[bool]:
+    """Which tokens of a text are what the explanation says."""
+    words, _, befores = explanation.partition(" after ")
+    wanted, before = set(_QUOTED.findall(words)), set(_QUOTED.findall(befores))
+    fits, text = [], ""
+    for token in tokens:
+        previous = (text.split() or [""])[-1]
+        fits.append(token.strip() in wanted and (not before or previous in before))
+        text += token
+    return fits
+
+
 def is_literal(explanation: str) -> bool:
     """Whether an explanation quotes words by which it can be read literally."""
     return _QUOTED.search(explanation) is not None

@@ -5,13 +5,18 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from pipeline.llm.requests import Message
+
 _EXAMPLE = re.compile(r"^(?:Example \d+|Likelier next tokens): (.*)$", re.MULTILINE)
 _PAIRS = re.compile(r"^Example \d+\n((?:.*\t\d+(?:\n|\Z))+)", re.MULTILINE)
 _PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
 _CONTAINS = re.compile(r"\AText: (.*?)\n\nDoes this text contain the following: (.*)\?\Z", re.DOTALL)
 """Detection's question about one text."""
+_CHOICE = re.compile(r"\A(1\. .*)\n\nNumber of the text that does not belong, 1 to \d+:\Z", re.DOTALL)
 _TEXT = re.compile(r"^(?:Text:|\d+\.) (.*)$", re.MULTILINE)
+_TOKENS = re.compile(r"\AExplanation: (.*?)\n\nTokens:\n(.*)\n\nJSON object for tokens 1 to \d+:\Z", re.DOTALL)
+_GRADES = "JSON object of grades for texts 1 to "
 _STRENGTH = re.compile(r" \(\d+\)(?=\s*>>)")
 
 
@@ -22,11 +27,13 @@ class Asked(NamedTuple):
         explanation: The words by which the texts are to be judged; empty for the control without any.
         texts: The windows, with their marks.
         is_one: Whether the answer is Yes or No, and not an object by number.
+        is_graded: Whether it is grades from 0 to 2 by number.
     """
 
     explanation: str
     texts: list[str]
     is_one: bool
+    is_graded: bool = False
 
     @property
     def is_marked(self) -> bool:
@@ -37,7 +44,15 @@ class Asked(NamedTuple):
         """The answer that says so of each text; `left_out` are places of texts that it passes over."""
         if self.is_one:
             return "Yes" if said[0] else "No"
-        return json.dumps({str(place + 1): each for place, each in enumerate(said) if place not in left_out})
+        values = [2 * each for each in said] if self.is_graded else said
+        return json.dumps({str(place + 1): each for place, each in enumerate(values) if place not in left_out})
+
+
+class Simulated(NamedTuple):
+    """What a simulator's prompt asks: the explanation, and the text of each token whose activation is wanted."""
+
+    explanation: str
+    tokens: list[str]
 
 
 def read_question(prompt: str) -> Asked | None:
@@ -47,7 +62,27 @@ def read_question(prompt: str) -> Asked | None:
     found = _QUESTION.match(prompt)
     if not found:
         return None
-    return Asked(found[1], _TEXT.findall(found[2]), found[2].startswith("Text: "))
+    return Asked(found[1], _TEXT.findall(found[2]), found[2].startswith("Text: "), _GRADES in found[2])
+
+
+def read_simulation(prompt: str) -> Simulated | None:
+    """What a prompt that wants whole numbers by token asks; None if it is none."""
+    found = _TOKENS.match(prompt)
+    return Simulated(found[1], [line.partition("\t")[2] for line in found[2].split("\n")]) if found else None
+
+
+def read_blanks(messages: Sequence[Message], blank: str) -> Simulated:
+    """What a chat with blanks asks, whose last message the model has begun."""
+    lines = [line for line in messages[-1].content.split("\n") if line.endswith(blank)]
+    return Simulated(
+        messages[-2].content.removeprefix("Explanation: "), [line.removesuffix(blank) for line in lines]
+    )
+
+
+def read_odd(prompt: str) -> list[str] | None:
+    """The texts of which one does not belong; None if no such choice is asked for."""
+    found = _CHOICE.match(prompt)
+    return _TEXT.findall(found[1]) if found else None
 
 
 def shown_texts(prompt: str) -> list[str]:

@@ -13,16 +13,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from pipeline.llm.requests import Message, Request
-from pipeline.llm.server.reading import Failure, first_token, shows_thinking
+from pipeline.llm.server.reading import Failure, blank_masses, first_token, key_masses, shows_thinking
 
 TOP_LOGPROBS = 20
 """Alternatives asked for at the first token; the most that OpenAI and vLLM give."""
 FEW_LOGPROBS = 5
-"""The most that some other servers give."""
+"""The most that some other servers give; and enough for each of many answers, one of two words."""
+PROMPT_LOGPROBS = 15
+"""Alternatives asked for in each place of a prompt (Bills et al. 2023)."""
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 _PROBE_TOKENS = 64
+_PROBE_VALUE = "\t10"
+_NUMBERS = tuple(map(str, range(11)))
 _PROBE_SCHEMA = {
     "type": "object",
     "properties": {"answer": {"type": "string", "enum": ["Yes", "No"]}},
@@ -40,6 +44,8 @@ class Form(NamedTuple):
     has_stop: bool
     temperature: float
     reasoning_effort: str | None
+    has_keys: bool = False
+    blank: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Capabilities:
 
     Attributes:
         top_logprobs: Alternatives at the first token that may be asked for; 0: it gives none.
+        prompt_logprobs: It gives those of a prompt, and numbers can be read from them: its model's tokenizer joins
+            a blank with nothing before it, and writes 10 as one token.
         schema: It keeps to a JSON schema.
         max_tokens: Its name for the longest answer (OpenAI's newer models want the longer one).
         temperature: It lets one set the temperature (reasoning models do not).
@@ -57,6 +65,7 @@ class Capabilities:
     """
 
     top_logprobs: int = TOP_LOGPROBS
+    prompt_logprobs: bool = True
     schema: bool = True
     max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     temperature: bool = True
@@ -73,7 +82,7 @@ class Fewer(NamedTuple):
 
 
 _PARAMETER = re.compile(
-    r"\b(max_completion_tokens|max_tokens|(top_)?logprobs|response_format|json_schema|temperature|reasoning_effort)\b"
+    r"\b(max_completion_tokens|max_tokens|((top|prompt)_)?logprobs|continue_final_message|response_format|json_schema|temperature|reasoning_effort)\b"
     r"|(?<=['\"`])stop(?=['\"`])"
 )
 
@@ -87,11 +96,13 @@ def form_of(request: Request) -> Form:
     """The form of a request."""
     return Form(
         request.model,
-        bool(request.choices) and not request.thinks,
+        bool(request.choices) and not request.thinks and request.blank is None,
         bool(request.schema),
         bool(request.sent_stop),
         request.temperature,
         request.reasoning_effort,
+        bool(request.keys) and not request.thinks,
+        request.blank,
     )
 
 
@@ -111,19 +122,23 @@ def probe_request(form: Form, base_url: str) -> Request:
     Nothing in its words asks for JSON: if JSON comes, the schema was heeded.
     """
     url = urllib.parse.urlsplit(base_url)
+    question = Message("user", f"Is {url.hostname}{url.path} an address? Answer Yes or No.")
+    begun = (Message("assistant", f"a{_PROBE_VALUE}\nb{form.blank}"),) if form.blank else ()
     return Request(
         purpose="probe",
         sae="",
         feature=0,
         model=form.model,
-        messages=(Message("user", f"Is {url.hostname}{url.path} an address? Answer Yes or No."),),
+        messages=(question, *begun),
         max_tokens=_PROBE_TOKENS if form.has_schema or form.has_stop else 1,
         temperature=form.temperature,
-        choices=("Yes", "No") if form.has_choices else None,
+        choices=_NUMBERS if form.blank else ("Yes", "No") if form.has_choices else None,
         stop=("\n",) if form.has_stop else (),
         draw=time.time_ns() // 1_000_000,
         schema=_PROBE_SCHEMA if form.has_schema else None,
         reasoning_effort=form.reasoning_effort,
+        keys=("answer",) if form.has_keys else (),
+        blank=form.blank,
     )
 
 
@@ -140,6 +155,9 @@ def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) ->
     if form.has_choices and can.top_logprobs:
         n_fewer = FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0
         less["top_logprobs"] = less["logprobs"] = replace(can, top_logprobs=n_fewer)
+    if form.blank and can.prompt_logprobs:
+        less["prompt_logprobs"] = less["continue_final_message"] = replace(can, prompt_logprobs=False)
+        less["add_generation_prompt"] = less["logprobs"] = less["prompt_logprobs"]
     if form.has_schema and can.schema:
         less["response_format"] = less["json_schema"] = less["schema"] = replace(can, schema=False)
     if form.reasoning_effort is not None and can.reasoning_effort:
@@ -151,7 +169,7 @@ def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) ->
     for word, fewer in less.items():
         if re.search(rf"\b{word}\b", failure.error):
             return Fewer(fewer, is_named=True)
-    for word in ("response_format", "logprobs", "reasoning_effort", "temperature", "stop"):
+    for word in ("response_format", "prompt_logprobs", "logprobs", "reasoning_effort", "temperature", "stop"):
         if word in less and failure.http_status in {400, 422}:
             return Fewer(less[word], is_named=False)
     return None
@@ -163,11 +181,27 @@ def came_back(can: Capabilities, form: Form, content: Any) -> Capabilities:
         return can
     if shows_thinking(content):
         can = replace(can, thinks=True)
-    if form.has_choices and not first_token(content):
+    request = probe_request(form, "")
+    if form.has_choices and not (key_masses(request, content) if form.has_keys else first_token(content)):
         can = replace(can, top_logprobs=0)
+    if form.blank and not _reads_blanks(request, content):
+        can = replace(can, prompt_logprobs=False)
     if form.has_schema:
         can = replace(can, schema=_is_by_schema(content))
     return can
+
+
+def gives_probabilities(request: Request, can: Capabilities) -> bool:
+    """Whether what a request wants beside its text is asked for."""
+    if request.blank:
+        return can.prompt_logprobs
+    return bool(request.choices and can.top_logprobs and not (request.thinks or can.thinks))
+
+
+def _reads_blanks(request: Request, content: Any) -> bool:
+    """Whether a probe's answer tells of a number in its blank, and 10 is one token, as it would be there."""
+    ten = blank_masses(replace(request, blank=_PROBE_VALUE), content)
+    return any(blank_masses(request, content) or ()) and "10" in (ten or [{}])[0]
 
 
 def _is_by_schema(content: Any) -> bool:
@@ -194,9 +228,14 @@ def _parameters(request: Request, can: Capabilities) -> dict[str, Any]:
         parameters["reasoning_effort"] = request.reasoning_effort
     if sends_stop(request, can):
         parameters["stop"] = list(request.stop)
-    if request.choices and can.top_logprobs and not (request.thinks or can.thinks):
-        parameters["logprobs"] = True
-        parameters["top_logprobs"] = can.top_logprobs
+    if gives_probabilities(request, can):
+        if request.blank:
+            parameters["prompt_logprobs"] = PROMPT_LOGPROBS
+        else:
+            parameters["logprobs"] = True
+            parameters["top_logprobs"] = min(can.top_logprobs, FEW_LOGPROBS if request.keys else TOP_LOGPROBS)
+    if request.blank and can.prompt_logprobs:
+        parameters |= {"add_generation_prompt": False, "continue_final_message": True}
     if request.schema and can.schema:
         json_schema = {"name": "answer", "strict": True, "schema": request.schema}
         parameters["response_format"] = {"type": "json_schema", "json_schema": json_schema}

@@ -128,7 +128,11 @@ class OpenAIClient:
 
             async def work() -> None:
                 for request in todo:
-                    answer, last = await self._send(client, request, self._abilities[form_of(request)])
+                    can = self._abilities[form_of(request)]
+                    if request.blank and not can.prompt_logprobs:
+                        await deliver(_not_given(request))
+                        continue
+                    answer, last = await self._send(client, request, can)
                     await deliver(answer)
                     self._stop_if_all_are_refused(last.outcome, request)
                     self._stop_if_only_thought(last.outcome, request)
@@ -362,6 +366,16 @@ class _Attempt(NamedTuple):
 
     outcome: Answer | Failure
     content: Any = None
+
+
+def _not_given(request: Request) -> Answer:
+    """The answer to a request that is not sent: the server cannot give what it is for."""
+    return Answer(
+        request.request_id,
+        "refused",
+        requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        error="not sent: the server gives no log-probabilities of a prompt from which numbers can be read",
+    )
 
 
 def _short(text: str | None) -> str | None:

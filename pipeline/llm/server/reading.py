@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.llm.choices import choice_masses, choice_probabilities
+from pipeline.llm.choices import choice_masses, choice_probabilities, key_probabilities
+from pipeline.llm.places import blank_places, expected_value, number_masses, value_places, word_masses
 from pipeline.llm.requests import Answer, Request, Status
 from pipeline.llm.server.pacing import retry_after_seconds
 from pipeline.llm.texts import final_text, has_thoughts
@@ -124,15 +125,29 @@ def first_token(content: Any) -> list[tuple[str, float]]:
 
     One alone says which token was drawn, and nothing of how probable the other choice was.
     """
-    tokens = _dict(_choice(content).get("logprobs")).get("content")
-    first = _dict(tokens[0]) if isinstance(tokens, list) and tokens else {}
-    listed = first.get("top_logprobs")
+    return _alternatives(_written(content)[0]) if _written(content) else []
+
+
+def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
+    """How probable each choice is at the token of each key's value, by key; without the keys that are not told."""
+    written = _written(content)
+    pieces = [_text(_dict(entry).get("token")) or "" for entry in written]
+    places = value_places(pieces)
     found = {}
-    for entry in [first, *(listed if isinstance(listed, list) else [])]:
-        token, logprob = _dict(entry).get("token"), _dict(entry).get("logprob")
-        if isinstance(token, str) and isinstance(logprob, int | float):
-            found[token] = float(logprob)
-    return list(found.items()) if len(found) > 1 else []
+    for key in request.keys:
+        if key in places and (listed := _alternatives(written[places[key].token])):
+            found[key] = word_masses(listed, request.choices or (), places[key].lead)
+    return found
+
+
+def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | None:
+    """How probable each choice is in place of each of a request's blanks; None where the server says nothing."""
+    told = _dict(content).get("prompt_logprobs")
+    read = [_prompt_token(entry) for entry in told] if isinstance(told, list) else []
+    places = blank_places([each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks)
+    if not places:
+        return None
+    return [number_masses(read[place.token], request.choices or (), place.lead) for place in places]
 
 
 def _read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
@@ -177,9 +192,8 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
             overloaded=code in _OVERLOADED,
             finish_reason=finish_reason,
         )
-    masses = choice_masses(first_token(content), request.choices or ())
-    probabilities = choice_probabilities(masses)
-    has_text = bool(text and text.strip())
+    probabilities, mass, values = _told(request, content)
+    has_text = bool(text and text.strip()) or request.blank is not None
 
     status: Status = "ok"
     said = None
@@ -189,18 +203,63 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
         if end not in _TOO_LONG and not shows_thinking(content):
             return Failure("the server's answer was empty", passes=True, finish_reason=finish_reason)
         status, said = "truncated", "the tokens were spent before there was any text"
-    elif end in _TOO_LONG and not (request.choices and request.most_tokens == 1):
+    elif end in _TOO_LONG and not (request.is_choice and request.most_tokens == 1) and request.blank is None:
         status = "truncated"
     return Answer(
         request_id=request.request_id,
         status=status,
         text=text,
         probabilities=probabilities,
-        choice_mass=sum(masses.values()) if any(masses.values()) else None,
+        choice_mass=mass,
+        values=values,
         resolved_model=_text(content.get("model")),
         finish_reason=finish_reason,
         error=said,
     )
+
+
+class _Told(NamedTuple):
+    """What log-probabilities tell: the fields of an answer."""
+
+    probabilities: dict[str, float] | None = None
+    choice_mass: float | None = None
+    values: list[float] | None = None
+
+
+def _told(request: Request, content: Any) -> _Told:
+    """What the log-probabilities of a completion tell of a request's choices."""
+    if request.blank:
+        masses = blank_masses(request, content) or []
+        values = [value for value in map(expected_value, masses) if value is not None]
+        least = min((sum(each.values()) for each in masses), default=None)
+        return _Told(None, least, values if masses and len(values) == len(masses) else None)
+    if request.keys:
+        return _Told(*key_probabilities(key_masses(request, content), request.choices or ()))
+    mass = choice_masses(first_token(content), request.choices or ())
+    return _Told(choice_probabilities(mass), sum(mass.values()) if any(mass.values()) else None)
+
+
+def _written(content: Any) -> list[Any]:
+    """What a completion tells of each token that was written."""
+    tokens = _dict(_choice(content).get("logprobs")).get("content")
+    return tokens if isinstance(tokens, list) else []
+
+
+def _alternatives(entry: Any) -> list[tuple[str, float]]:
+    """The alternatives (token, log-probability) in the place of a token, the token first; none if under two."""
+    listed = _dict(entry).get("top_logprobs")
+    found = {}
+    for each in [entry, *(listed if isinstance(listed, list) else [])]:
+        token, logprob = _dict(each).get("token"), _dict(each).get("logprob")
+        if isinstance(token, str) and isinstance(logprob, int | float):
+            found[token] = float(logprob)
+    return list(found.items()) if len(found) > 1 else []
+
+
+def _prompt_token(entry: Any) -> list[tuple[str, float]]:
+    """The alternatives in the place of a token of the prompt, the token itself first, as vLLM tells them."""
+    told = [(_dict(each).get("decoded_token"), _dict(each).get("logprob")) for each in _dict(entry).values()]
+    return [(_text(token) or "", float(each)) for token, each in told if isinstance(each, int | float)]
 
 
 def _passes(status: int) -> bool:

@@ -1,5 +1,5 @@
--- One row per question: how like is this test window to the explanation? Every test window of the feature's
--- examples, with its tokens and the explanation's words.
+-- One row per question: how like is this test window to the explanation? The activating windows that other scorers
+-- ask about, twice as many silent ones, with their tokens and the explanation's words.
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,
@@ -12,5 +12,7 @@ select
     scored_explanations.explanation
 from scored_explanations
 join examples using (feature)
-where examples.role = 'test'
+where
+    examples.role = 'test'
+    and examples.draw <= if(examples.kind = 'activating', 1, 2) * $scoring_n_questions
 order by scored_explanations.feature, scored_explanations.explanation_id, question_id

@@ -3,10 +3,11 @@
 A prompt puts one or several questions about one explanation; rounds say which questions are put next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import polars as pl
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
@@ -15,7 +16,7 @@ from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.yes_no.answers import Said, read_answer
-from pipeline.scorers.yes_no.requests import Prompt, half_right, prompts_of
+from pipeline.scorers.yes_no.requests import AT_ONCE, Prompt, half_right, prompts_of
 from pipeline.scorers.yes_no.rounds import Rounds
 
 
@@ -24,9 +25,10 @@ class YesNo:
     """A scorer whose questions are windows, with marks or without.
 
     Attributes:
-        name: Its name. In its folder are its instructions, `one.txt` for a prompt of one question, `many.txt` for
-            several, `question.txt` if it puts one question in words of its own, and `questions.sql`, unless its
-            questions are the rows of `sql/questions/<name>.sql`.
+        name: Its name. In its folder, or in that of the scorer that its settings name (`prompts_of`), are its
+            instructions: `one.txt` for a prompt of one question, `many.txt` for several, `question.txt` if it puts
+            one question in words of its own. `questions.sql` are its questions, unless these are the rows of
+            `sql/questions/<name>.sql`; they may have a column `strata`.
         role: In which role it asks a language model.
     """
 
@@ -40,17 +42,47 @@ class YesNo:
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """Put the questions round by round, until each explanation is told well enough or has none left."""
-        rounds = Rounds(tools.batch, self.name, questions)
+        per_prompt = tools.config.scoring.questions_per_prompt or self._at_once(questions, tools)
+        has_strata = "strata" in questions.columns
+        strata = dict(questions.select("question_id, strata").fetchall()) if has_strata else {}
+        rounds = Rounds(tools.batch, self.name, questions, per_prompt)
         for due in rounds:
-            prompts = list(prompts_of(self.name, due, tools))
-            answers = tools.ask([_to_ask(prompt) for prompt in prompts])
-            predictions = [
-                prediction
-                for prompt in prompts
-                for prediction in _predictions(prompt, answers[prompt.request.request_id])
-            ]
+            predictions = self.put(due, tools, per_prompt, strata)
             rounds.record(predictions)
             yield from predictions
+
+    def put(
+        self,
+        due: pl.DataFrame,
+        tools: Tools,
+        per_prompt: int,
+        strata: Mapping[str, Sequence[str] | None] | None = None,
+    ) -> list[Prediction]:
+        """Put questions, the rows of `next_questions` or the like: a prediction each."""
+        prompts = list(prompts_of(self.name, due, tools, per_prompt))
+        answers = tools.ask([_to_ask(prompt) for prompt in prompts])
+        return [
+            prediction
+            for prompt in prompts
+            for prediction in _predictions(prompt, answers[prompt.request.request_id], strata or {})
+        ]
+
+    def together(self, tools: Tools) -> int:
+        """How many questions a prompt puts where answers alone count, and no probabilities."""
+        return tools.config.scoring.questions_per_prompt or (1 if tools.role.is_local else AT_ONCE)
+
+    def _at_once(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> int:
+        """How many questions a prompt puts where the config leaves it open: many, if each has its probability.
+
+        The answer to the first prompt tells, which is the same at each run by the ledger.
+        """
+        if tools.role.is_local:  # a prompt's beginning is read once, and small models answer one question best
+            return 1
+        for due in Rounds(tools.batch, self.name, questions, AT_ONCE):
+            prompt = next(prompts_of(self.name, due, tools, AT_ONCE))
+            answer = tools.ask([_to_ask(prompt)])[prompt.request.request_id]
+            return 1 if answer.status == "ok" and not answer.probabilities else AT_ONCE
+        return AT_ONCE
 
 
 def _to_ask(prompt: Prompt) -> ToAsk:
@@ -58,12 +90,15 @@ def _to_ask(prompt: Prompt) -> ToAsk:
 
 
 def _read(prompt: Prompt, answer: Answer) -> Said:
-    return read_answer(answer, len(prompt.questions), is_one=prompt.request.choices is not None)
+    return read_answer(answer, len(prompt.questions), is_one=prompt.request.is_choice)
 
 
-def _predictions(prompt: Prompt, answer: Answer) -> Iterator[Prediction]:
+def _predictions(
+    prompt: Prompt, answer: Answer, strata: Mapping[str, Sequence[str] | None]
+) -> Iterator[Prediction]:
     """A prediction a question; an answer that cannot be used leaves its questions unscored."""
     said = _read(prompt, answer) if answer.status == "ok" else Said(None, None)
+    nothing = [None] * len(prompt.questions)
     status = "unparsed" if answer.status == "ok" and said.values is None else answer.status
     for number, question in enumerate(prompt.questions):
         yield Prediction(
@@ -73,8 +108,9 @@ def _predictions(prompt: Prompt, answer: Answer) -> Iterator[Prediction]:
             example_id=question.example_id,
             marked=question.marked,
             label=question.label,
-            prediction=None if said.values is None else said.values[number],
-            probability=said.probability,
+            prediction=(said.values or nothing)[number],
+            probability=(said.probabilities or nothing)[number],
             status=status,
             request_id=answer.request_id,
+            strata=strata.get(question.question_id),
         )

@@ -21,20 +21,22 @@ _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 
 
 class Said(NamedTuple):
-    """What an answer says: the probability of yes, where one question was put, and a truth value a question."""
+    """What an answer says: a probability of yes and a truth value a question; a probability may be missing."""
 
-    probability: float | None
+    probabilities: list[float | None] | None
     values: list[bool] | None
 
 
 def read_answer(answer: Answer, n: int, *, is_one: bool) -> Said:
     """What an answer to n questions says; `is_one`: they were put as the choice between Yes and No."""
     text = answer.text or ""
-    if not is_one:
-        return Said(None, parse_many(text, n))
-    probability = probability_of_yes(answer.probabilities)
-    said = probability >= 0.5 if probability is not None else parse_one(text)
-    return Said(probability, None if said is None else [said])
+    if is_one:
+        probability = probability_of_yes(answer.probabilities)
+        said = probability >= 0.5 if probability is not None else parse_one(text)
+        return Said([probability], None if said is None else [said])
+    values = parse_many(text, n)
+    by_number = answer.probabilities or {}  # of an object; a list and lines have no keys
+    return Said([by_number.get(str(number)) for number in range(1, n + 1)] if values else None, values)
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:

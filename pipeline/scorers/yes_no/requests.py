@@ -18,10 +18,13 @@ from pipeline.asking.windows import Vocabulary, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Message, Request
 from pipeline.plugins import find_plugin
+from pipeline.scorers.numbers import keys_of
 
 _FOLDER = Path(__file__).parent
 
 CHOICES = ("Yes", "No")
+AT_ONCE = 40
+"""Questions a prompt where each answer of many has its probability: 20 + 20."""
 _TOKENS_A_QUESTION = 10
 """Longest answer to a question among several: its number in quotes, true or false, spaces or a line of its own."""
 _TOKENS_AROUND = 64
@@ -46,14 +49,15 @@ class Prompt(NamedTuple):
     questions: Sequence[Question]
 
 
-def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools) -> Iterator[Prompt]:
+def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) -> Iterator[Prompt]:
     """The prompts of a round, in the order of its questions (the rows of `next_questions`)."""
     for _, prompt in due.group_by("explanation_id", "prompt", maintain_order=True):
         rows = prompt.to_dicts()
         first = rows[0]
         put = [Question(**{name: row[name] for name in Question._fields}) for row in rows]
         scoring, sae, words = tools.config.scoring, tools.batch.sae, first["explanation"]
-        request = score_request(scoring, sae, first["feature"], scorer, words, put, tools.vocabulary)
+        about = sae, first["feature"], scorer, words
+        request = score_request(scoring, *about, put, tools.vocabulary, is_one=per_prompt == 1)
         yield Prompt(request, first["explanation_id"], put)
 
 
@@ -65,12 +69,14 @@ def score_request(
     explanation: str,
     questions: Sequence[Question],
     vocabulary: Vocabulary,
+    *,
+    is_one: bool,
 ) -> Request:
     """The request that puts questions about one explanation, in their order, as its scorer instructs."""
-    folder = find_plugin("scorers", scorer).path
+    lender = getattr(find_plugin("scorers", scorer).settings, "prompts_of", scorer)
+    folder = find_plugin("scorers", lender).path
     texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
     n, words = len(texts), one_line(explanation)  # a rule and keywords quote the corpus's tokens
-    is_one = scoring.questions_per_prompt == 1
     if is_one:
         system = load_prompt(folder / "one.txt").render()
         own = folder / "question.txt"
@@ -88,7 +94,8 @@ def score_request(
         messages=(Message("system", system), Message("user", user)),
         max_tokens=1 if is_one else _TOKENS_A_QUESTION * n + _TOKENS_AROUND,
         temperature=scoring.temperature,
-        choices=CHOICES if is_one else None,
+        choices=CHOICES if is_one else ("true", "false"),
+        keys=() if is_one else keys_of(n),
         schema=None if is_one else answer_schema(n),
         reasoning_tokens=scoring.reasoning_tokens,
         reasoning_effort=scoring.reasoning_effort,
@@ -97,11 +104,10 @@ def score_request(
 
 def answer_schema(n: int) -> dict[str, Any]:
     """The JSON schema of n answers by number; strict mode wants every key required and no other allowed."""
-    numbers = [str(number) for number in range(1, n + 1)]
     return {
         "type": "object",
-        "properties": {number: {"type": "boolean"} for number in numbers},
-        "required": numbers,
+        "properties": {key: {"type": "boolean"} for key in keys_of(n)},
+        "required": list(keys_of(n)),
         "additionalProperties": False,
     }
 
@@ -109,6 +115,6 @@ def answer_schema(n: int) -> dict[str, Any]:
 def half_right(prompt: Prompt) -> str:
     """An answer that is right on half of the questions, by a hash of each: where intervals are widest."""
     says = [each.label == (int(each.question_id[-1], 16) % 2 == 0) for each in prompt.questions]
-    if prompt.request.choices:
-        return prompt.request.choices[0 if says[0] else 1]
+    if prompt.request.is_choice:
+        return CHOICES[0 if says[0] else 1]
     return json.dumps([int(each) for each in says])

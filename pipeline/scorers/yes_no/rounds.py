@@ -28,8 +28,9 @@ class Rounds:
     ...     rounds.record(predictions)   # one for each of them
     """
 
-    def __init__(self, batch: Batch, scorer: str, questions: duckdb.DuckDBPyRelation) -> None:
+    def __init__(self, batch: Batch, scorer: str, questions: duckdb.DuckDBPyRelation, per_prompt: int) -> None:
         self._batch = batch
+        self._per_prompt = per_prompt
         self._scorer = scorer
         self._answered = TABLES["predictions"].schema.empty_table()
         batch.put("asked_questions", questions.to_arrow_table())
@@ -39,7 +40,7 @@ class Rounds:
         """The questions of each round, until there are none; those of a round are recorded before the next."""
         while True:
             self._judge()
-            due = self._batch.select("next_questions").pl()
+            due = self._batch.select("next_questions", questions_per_prompt=self._per_prompt).pl()
             if due.is_empty():
                 return
             n_before = self._answered.num_rows

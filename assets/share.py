@@ -1,0 +1,45 @@
+"""What is sent to others."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.graph.declare import failures_for_people, open_lake
+from pipeline.config import Config
+
+if TYPE_CHECKING:
+    from pipeline.show.report import Report
+
+REPORT_JOB = "report"
+"""The group of the report, and the job that writes it. It is in no run: `make report` writes it."""
+
+
+def report_asset(config: Config) -> dg.AssetsDefinition:
+    """The report of an experiment, with its pictures in the asset's metadata."""
+
+    @dg.asset(
+        key=[config.name, "report"],
+        group_name=REPORT_JOB,
+        description="The figures of the experiment, with intervals, in one HTML file.",
+        kinds={"python"},
+        deps=[dg.AssetDep(dg.AssetKey([config.name, "summary"]))],
+    )
+    def report() -> dg.MaterializeResult[Any]:
+        from pipeline.show.report import write_report
+
+        with failures_for_people():
+            return _shown(write_report(open_lake(config)))
+
+    return report
+
+
+def _shown(report: "Report") -> dg.MaterializeResult[Any]:
+    import base64
+
+    from pipeline.show.report import REPORT_FILE
+
+    pictures = {
+        title: dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+        for title, png in report.pictures.items()
+    }
+    return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(report.folder / REPORT_FILE), **pictures})

@@ -1,0 +1,128 @@
+"""What each explainer says of the same three features of the demo: what `docs/explainers.md` shows.
+
+The demo's first features of route llm by draw, explained by every explainer that needs no file, each with its
+default settings. `--scale small` asks the embedded model, which is too small for it; `--scale large` the one of
+1.5B parameters in int8 (1.1 GB to download at first use). It needs the tables of a demo run: `make demo` first.
+Words and scores go to `results/explainers.json`; `make docs` writes the page.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.borrowed import borrowed_lake
+from benchmarks.figures import RESULTS, machine
+from pipeline.asking.windows import load_vocabulary
+from pipeline.config import Config
+from pipeline.errors import LatentlakeError
+from pipeline.explainers.write import write_explanations
+from pipeline.features.token_changes import write_token_changes
+from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.make_table import make_table
+
+SCALES = ("small", "large")
+LARGE = "qwen-coder-1.5b"
+N_FEATURES = 3
+N_WINDOWS = 3
+EXPLAINERS = (
+    *("rule", "keywords", "default", "with_activations", "logit_weights", "chain_of_thought", "token_pairs"),
+    *("contrastive", "combined", "best_of_k", "refinement", "output_centric"),
+)
+CHANGED = "output_centric, tokens: changed"
+
+
+def main() -> int:
+    """Ask, and write what was said; 1 if there is no demo to ask about."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.explainers", description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--ledger", type=Path, help="a folder that keeps the answers, so that a run can go on")
+    parser.add_argument("--max-requests", type=int, help="ask no more; what is left out is told as `budget`")
+    given = parser.parse_args()
+    sections: dict[str, dict[str, Any]] = {
+        "explaining": {"explainers": EXPLAINERS, "max_features": None},
+        "budget": {"max_requests": given.max_requests},
+    }
+    try:
+        with borrowed_lake(N_FEATURES, **sections) as lake:
+            content = asked(lake, given.scale, given.ledger)
+    except LatentlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    path = RESULTS / "explainers.json"
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"wrote {path}: {len(content['explanations'])} explanations")
+    return 0
+
+
+def asked(lake: Lake, scale: str, ledger: Path | None = None) -> dict[str, Any]:
+    """What every explainer says about the lake's selected features, and who said it."""
+    if ledger:
+        ledger.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(lake.root / LEDGER_FOLDER, ignore_errors=True)  # nothing is asked yet
+        (lake.root / LEDGER_FOLDER).symlink_to(ledger.absolute())
+    if scale == "large":
+        lake = Lake(lake.config.with_llm(LARGE), lake.hashes)
+    model = lake.config.in_process(lake.config.explaining)
+    return {
+        "model": f"{model.model} in {model.precision}" if model.precision else model.model,
+        "features": list(_features(lake)),
+        "explanations": [*_explained(lake), *_explained(_setting_features(lake), CHANGED)],
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _setting_features(lake: Lake) -> Lake:
+    """The same, with `output_centric` alone, from what changes when a feature is set."""
+    explaining = lake.config.explaining
+    own = explaining.output_centric.model_copy(update={"tokens": "changed"})  # type: ignore[attr-defined]
+    keys = {"explainers": ("output_centric",), "output_centric": own}
+    config: Config = lake.config.model_copy(update={"explaining": explaining.model_copy(update=keys)})
+    changed, [sae] = Lake(config, lake.hashes), config.sae_names
+    if not changed.has("examples", sae=sae, batch=0):  # without a choice, no window judges
+        make_table(changed, "examples", sae=sae, batch=0)
+    return changed
+
+
+def _explained(lake: Lake, name: str | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of `explanations` that hold what was said; `name` goes in place of the explainer's."""
+    [sae] = lake.config.sae_names
+    write_token_changes(lake, sae, 0)
+    write_explanations(lake, sae, 0)
+    explainers = lake.config.explaining.explainers
+    with lake.connect(sae, 0) as connection:
+        rows = connection.sql("from explanations order by feature, draw").pl().to_dicts()
+    kept = ("feature", "draw", "explanation", "status", "is_chosen", "train_score", "same_as_draw")
+    for explainer in explainers:
+        for row in rows:
+            if row["explainer"] == explainer:
+                yield {"explainer": name or explainer, **{key: row[key] for key in kept}}
+
+
+def _features(lake: Lake) -> Iterator[dict[str, Any]]:
+    """The features, with the test windows in which they fire most strongly."""
+    vocabulary, share = load_vocabulary(lake), lake.config.explaining.marked_share
+    with lake.connect(lake.config.sae_names[0], 0) as connection:
+        windows = connection.sql(
+            "from examples where role = 'test' and kind = 'activating' "
+            f"qualify row_number() over (partition by feature order by peak desc, example_id) <= {N_WINDOWS} "
+            "order by feature, peak desc, example_id"
+        ).pl()
+    for (feature,), some in windows.group_by("feature", maintain_order=True):
+        shown = [
+            vocabulary.render(
+                row["token_ids"],
+                [place for place, each in enumerate(row["activations"]) if each > share * row["peak"]],
+            )
+            for row in some.iter_rows(named=True)
+        ]
+        yield {"feature": feature, "windows": shown}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

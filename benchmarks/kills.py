@@ -1,0 +1,167 @@
+"""A whole run killed at random moments and begun again until it ends: what is lost, halved or left over?
+
+`latentlake run` with the oracle, from the corpus to the summary, in a process of its own. SIGKILL goes to all
+of its processes, or to one of them, at moments that are drawn by the seed. In the end the tables have to be those
+of a run that was left alone, row for row, but for the times and attempts of requests.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import yaml
+
+import pipeline
+from benchmarks.figures import Figure, publish
+
+SCALES = ("small", "large")
+
+_REPOSITORY = Path(__file__).parent.parent
+_KILLS = {"small": 10, "large": 100}
+_MOST_SECONDS = {"small": 12.0, "large": 45.0}
+"""A life that is to be killed is so long at most: some end in start-up, most amid the work."""
+_OF_THE_ATTEMPT = ("attempts", "duration_ms", "requested_at", "n_attempts")
+"""Columns of requests that say how it went, and not what was said."""
+
+
+class Outcome(NamedTuple):
+    """What came of one lake: its kills, runs that ended badly by themselves, and what is not as it should be."""
+
+    kills: int
+    failed: list[str]
+    differ: list[str]
+    left_over: list[str]
+
+
+def main() -> int:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser.add_argument("--kills", type=int, default=None, help="so many instead of the scale's")
+    given = parser.parse_args()
+    scale = given.scale
+    kills = given.kills or _KILLS[scale]
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = _experiment(folder, scale)
+        started = time.monotonic()
+        assert _live(config, folder / "quiet", None) == 0, (folder / "quiet" / "log").read_text(encoding="utf-8")
+        quiet_s = time.monotonic() - started
+        while (left := kills - sum(outcome.kills for outcome in outcomes)) > 0:
+            seed = len(outcomes)
+            outcomes.append(_run_with_kills(config, folder, seed, left, _MOST_SECONDS[scale]))
+            print(outcomes[-1], flush=True)
+    done = sum(outcome.kills for outcome in outcomes)
+    note = f"{len(outcomes)} runs of {quiet_s:.0f} s"
+    publish(
+        "kills" if scale == "small" else f"kills_{scale}",
+        [
+            Figure("graph_kills", done, "kills", kills, "higher", note=f"SIGKILL at random moments; {note}"),
+            Figure("graph_tables_that_differ", sum(len(each.differ) for each in outcomes), "tables", 0),
+            Figure("temporary_files_left", sum(len(each.left_over) for each in outcomes), "files", 0),
+            Figure(
+                "runs_that_failed",
+                sum(len(each.failed) for each in outcomes),
+                "runs",
+                0,
+                note="by themselves, with all of their processes alive",
+            ),
+        ],
+    )
+    return 0
+
+
+def _experiment(folder: Path, scale: str) -> Path:
+    """The config: the demo's in large, with a tiny subject model and SAE in small; the oracle answers in both."""
+    asked = {"provider": "oracle", "model": "oracle"}
+    scoring = {**asked, "scorers": ["detection", "fuzzing"], "n_questions": 20, "questions_per_prompt": 5}
+    if scale == "small":
+        sys.path.insert(0, str(_REPOSITORY / "tests"))
+        from tiny import write_experiment  # type: ignore[import-not-found]
+
+        path: Path = write_experiment(folder, explaining=asked, scoring=scoring, corpus={"shards": 3})
+        return path
+    said: dict[str, Any] = yaml.safe_load((_REPOSITORY / "config" / "demo.yaml").read_text(encoding="utf-8"))
+    said["saes"][0]["source"] = str(_REPOSITORY / said["saes"][0]["source"])
+    explaining = {"explainers": ["rule", "keywords", "default"], "controls": 16, **asked}
+    path = folder / "demo.yaml"
+    path.write_text(yaml.safe_dump({**said, "explaining": explaining, "scoring": scoring}), encoding="utf-8")
+    return path
+
+
+def _run_with_kills(config: Path, folder: Path, seed: int, most_kills: int, most_seconds: float) -> Outcome:
+    """One lake from nothing to its end, killed on the way, compared with the quiet one."""
+    draw = random.Random(seed)
+    home = folder / "killed"
+    kills, failed = 0, []
+    while True:
+        kill_after = draw.uniform(1, most_seconds) if kills < most_kills else None
+        code = _live(config, home, kill_after, spares_parent=draw.random() < 0.25)
+        if code == 0:
+            break
+        if code is None:
+            kills += 1
+        else:
+            failed.append(f"seed {seed}: ended with {code}")
+            assert len(failed) < 5, (failed, (home / "log").read_text(encoding="utf-8")[-3000:])
+    differ = _tables_that_differ(folder / "quiet", home)
+    left = [str(path.relative_to(home)) for path in home.rglob(".tmp/*")]
+    shutil.rmtree(home)
+    return Outcome(kills, failed, differ, left)
+
+
+def _live(config: Path, home: Path, kill_after: float | None, spares_parent: bool = False) -> int | None:
+    """Run it in `home`; the exit code, or None if it was killed after so many seconds.
+
+    Where the parent is spared, one of its children is killed, if it has any.
+    """
+    home.mkdir(exist_ok=True)
+    own = {"LATENTLAKE_LAKE": str(home / "lake"), "DAGSTER_HOME": str(home / "dagster")}
+    code = "import sys; from assets.command import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "run", str(config)]
+    with (home / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=_REPOSITORY, env={**os.environ, **own}, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            return process.wait(kill_after)
+        except subprocess.TimeoutExpired:
+            pass
+        children = psutil.Process(process.pid).children(recursive=True)
+        if spares_parent and children:
+            children[0].kill()
+            process.wait()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return None
+
+
+def _tables_that_differ(one: Path, two: Path) -> list[str]:
+    """The names of the tables whose rows are not the same, in any order."""
+    folders = [next((home / "lake").glob("*/catalog.duckdb")).parent for home in (one, two)]
+    lakes = [pipeline.open_lake(folder) for folder in folders]
+    views = "select view_name from duckdb_views() where not internal"
+    names = [set(lake.sql(views)["view_name"]) for lake in lakes]
+    differ = sorted(names[0] ^ names[1])
+    for name in sorted(names[0] & names[1]):
+        columns = [each for each in lakes[0].sql(f"from {name} limit 0").columns if each not in _OF_THE_ATTEMPT]
+        rows = f"select hash({', '.join(columns)}) as row_hash from {name}"
+        query = f"select count(*), bit_xor(row_hash), sum(row_hash::hugeint) from ({rows})"
+        if lakes[0].sql(query).rows() != lakes[1].sql(query).rows():
+            differ.append(name)
+    return differ
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""`make explore`: the features of a lake in a browser, on http://localhost:3001."""
+
+import logging
+import secrets
+
+from rich.console import Console
+
+from pipeline.config import load_config
+from pipeline.errors import LatentlakeError
+
+PORT = 3001
+
+
+def serve_explorer(path: str) -> None:
+    """Serve the experiment of the config at `path` until Ctrl-C. Raises LatentlakeError without the `ui` extra."""
+    config = load_config(path)
+    try:
+        import uvicorn
+
+        from pipeline.explore.app import create_app
+    except ModuleNotFoundError as error:
+        raise LatentlakeError(f"the explorer needs '{error.name}': pip install 'latentlake[ui]'") from None
+    token = secrets.token_urlsafe(16)
+    address = f"http://localhost:{PORT}"
+    Console().print(f"{config.name}: {address} (Ctrl-C ends it)", highlight=False)
+    Console().print(f"to rate explanations: {address}/readers?token={token}", highlight=False, soft_wrap=True)
+    app = create_app(config, token)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False, server_header=False)

@@ -1,0 +1,87 @@
+"""`make export TO=…`: what the lake knows, in the files of another program.
+
+A folder is written beside and put in place when all of it is there; an earlier export in its place is replaced.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.config import load_config
+from pipeline.errors import ConfigError, nearest
+from pipeline.exports import Export, ExportedSae, exported_sae
+from pipeline.lake import Lake, whole_folder
+from pipeline.lake.sources import open_sources
+from pipeline.plugins import find_plugin, find_plugins
+from pipeline.show.run_card import write_run_card
+
+_MARK = ".latentlake-export"
+"""An empty file by which a folder is known as an export, which the next one may replace."""
+
+_SCHEMA = pa.schema(
+    [
+        *(("sae", pa.string()), ("hookpoint", pa.string()), ("n_features", pa.int64()), ("layer", pa.int64())),
+        *((name, pa.string()) for name in ("model_id", "source_id", "set_name", "hook_name")),
+    ]
+)
+
+
+def write_export(
+    path: str,
+    to: str | None,
+    *,
+    out: str | None = None,
+    explainer: str | None = None,
+    saes: Sequence[str] = (),
+    graph: str | None = None,
+) -> Path:
+    """Export the lake of the config at `path`, say what was written, and return the folder.
+
+    Args:
+        path: The config.
+        to: The export's name.
+        out: The folder; by default `exports/NAME` in the lake.
+        explainer: Whose explanations; by default each feature's first by the config's order.
+        saes: The SAEs; all by default.
+        graph: A file of an attribution graph, for exports that label one.
+
+    Raises ConfigError for a name that is not known, or a folder that holds something else.
+    """
+    if not to:
+        raise ConfigError(f"say what to export to: make export TO=…, one of {', '.join(_names())}")
+    plugin = find_plugin("exports", to.replace("-", "_"))
+    config = load_config(path)
+    if explainer and explainer not in config.explaining.explainers:
+        known = nearest(explainer, config.explaining.explainers)
+        raise ConfigError(f"EXPLAINER={explainer}: not in explaining.explainers of '{path}'; nearest: {known}")
+    chosen = tuple(exported_sae(config, config.sae(name)) for name in saes or config.sae_names)
+    folder = Path(out).absolute() if out else config.lake_folder / "exports" / plugin.name
+    if folder.exists() and not (folder / _MARK).is_file():
+        raise ConfigError(f"'{folder}' is there and is no export; name another folder with OUT=")
+    lake = Lake(config, open_sources(config))
+    lake.require("feature_stats", "feature_routes")
+    with whole_folder(folder) as temporary:
+        said = _write(lake, plugin.load().write, temporary, chosen, explainer, Path(graph) if graph else None)
+        write_run_card(lake, temporary)
+        (temporary / _MARK).touch()
+    print(f"{to}: {said}, in {folder}")
+    return folder
+
+
+def _write(
+    lake: Lake, write: Callable[[Export], None], folder: Path, saes: tuple[ExportedSae, ...],
+    explainer: str | None, graph: Path | None,
+) -> str:  # fmt: skip
+    """Write into a folder; whose explanations they are, in words."""
+    rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
+    with lake.connect(given={"exported_saes": rows}) as connection:
+        lake.create_temporary(connection, "chosen_explanations", explainer=explainer)
+        write(Export(lake, connection, folder, saes, explainer, graph))
+        counts = lake.select(connection, "chosen_counts").fetchall()
+    said = [f"{n_features:,} explanations of {who}" for who, n_features in counts]
+    return ", ".join(said) or "no explanations, as there are none"
+
+
+def _names() -> list[str]:
+    return sorted(name.replace("_", "-") for name in find_plugins("exports"))

@@ -1,0 +1,76 @@
+"""Compiled loops over the firings of a sample of tokens: listed by token, and counted feature by feature."""
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.compiled.segments import Ints, compiled
+
+Numbers = npt.NDArray[np.int32]
+
+
+@compiled
+def list_by_token(starts: Ints, token: Numbers, n_tokens: int) -> tuple[Ints, Numbers]:
+    """The firings of each token: the first place of each, [n_tokens + 1], and their features in ascending order.
+
+    starts: [n_features + 1], the first firing of each feature; token: [n], the token of each.
+    """
+    token_starts = np.zeros(n_tokens + 1, np.int64)
+    for each in token:
+        token_starts[each + 1] += 1
+    for number in range(n_tokens):
+        token_starts[number + 1] += token_starts[number]
+    free = token_starts[:-1].copy()
+    features = np.empty(len(token), np.int32)
+    for feature in range(len(starts) - 1):
+        for i in range(starts[feature], starts[feature + 1]):
+            features[free[token[i]]] = feature
+            free[token[i]] += 1
+    return token_starts, features
+
+
+@compiled
+def most_cofiring(
+    starts: Ints, token: Numbers, token_starts: Ints, features: Numbers, n_most: int
+) -> tuple[Ints, Numbers, Ints]:
+    """For each feature those that fire with it most above chance, [n_features, n_most], and on how many tokens.
+
+    Above chance is n_both - n_own n_other / n_tokens, and more than 0; equal ones go by the smaller feature. The
+    first of the three says how many a feature has. starts and token as in `list_by_token`, the others its result.
+    """
+    n_features, n_tokens = len(starts) - 1, len(token_starts) - 1
+    n_found = np.zeros(n_features, np.int64)
+    other = np.empty((n_features, n_most), np.int32)
+    n_both = np.empty((n_features, n_most), np.int64)
+    above = np.empty(n_most, np.float64)
+    count = np.zeros(n_features, np.int32)  # small, so that it stays in the cache
+    met = np.empty(n_features, np.int32)
+    for own in range(n_features):
+        # 1. Count the features on the tokens of this one.
+        n_met = 0
+        for number in token[starts[own] : starts[own + 1]]:
+            for each in features[token_starts[number] : token_starts[number + 1]]:
+                if count[each] == 0:
+                    met[n_met] = each
+                    n_met += 1
+                count[each] += 1
+        # 2. Keep the most, in order; what is equal comes after, unless its number is smaller.
+        n_own, n_kept = starts[own + 1] - starts[own], 0
+        for each in met[:n_met]:
+            n_other = starts[each + 1] - starts[each]
+            value = count[each] - float(n_own) * float(n_other) / n_tokens
+            if each != own and value > 0:
+                at = n_kept
+                while at > 0 and (value > above[at - 1] or (value == above[at - 1] and each < other[own, at - 1])):
+                    at -= 1
+                if at < n_most:
+                    n_kept = min(n_kept + 1, n_most)
+                    for below in range(n_kept - 1, at, -1):
+                        above[below] = above[below - 1]
+                        other[own, below] = other[own, below - 1]
+                        n_both[own, below] = n_both[own, below - 1]
+                    above[at], other[own, at], n_both[own, at] = value, each, count[each]
+        n_found[own] = n_kept
+        # 3. Forget the counts.
+        for each in met[:n_met]:
+            count[each] = 0
+    return n_found, other, n_both

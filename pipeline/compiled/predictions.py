@@ -1,0 +1,307 @@
+"""What rules say of every token, against what their features do: the rows of two SQL files from arrays.
+
+A rule that names tokens looks only where these stand, by a list of every token's places; one that names what
+stands before looks behind these. Only a rule that names no token at all looks at the whole corpus. In SQL, rules
+and places would be joined, and each pair tested. A test compares the two.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.compiled.inputs import Inputs
+from pipeline.compiled.passes import Placed
+from pipeline.compiled.segments import Ints, compiled
+from pipeline.firings.buckets import mapped, read_features
+
+Bits = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.int32]
+
+ANYWHERE = 1 << 30
+"""A position that none reaches: of a rule without a clause on the position."""
+
+
+class Rules(NamedTuple):
+    """Rules as arrays, by feature.
+
+    Attributes:
+        feature: [n_rules], ascending.
+        token_starts, token_ids: The tokens of each rule: its first one, [n_rules + 1]; int32 [n].
+        token_bits: uint8 [n_rules], the class that it names, as a bit.
+        names_token: [n_rules], whether it has a clause on the token.
+        before_starts, before_ids, before_bits: Likewise what stands before.
+        n_before: [n_rules], tokens before that are looked at; 0: it has no clause on them.
+        is_excluded: [n_rules].
+        position_below: [n_rules].
+    """
+
+    feature: Ints
+    token_starts: Ints
+    token_ids: Numbers
+    token_bits: Bits
+    names_token: npt.NDArray[np.bool_]
+    before_starts: Ints
+    before_ids: Numbers
+    before_bits: Bits
+    n_before: Ints
+    is_excluded: npt.NDArray[np.bool_]
+    position_below: Ints
+
+
+class Standing(NamedTuple):
+    """The corpus by token.
+
+    Attributes:
+        starts: [n_tokens + 1], the first place of each token.
+        place: int32 [n], the places of the tokens that stand in documents, position 0 included.
+        context_document: int32 [n_contexts], each context's document by number from 0.
+        class_bits: uint8 [n_tokens], the classes that a token is of.
+    """
+
+    starts: Ints
+    place: Numbers
+    context_document: Numbers
+    class_bits: Bits
+
+
+class Counted(NamedTuple):
+    """How often rules and features agree, by rule and document, each [n]: rule by number, document by number."""
+
+    rule: Ints
+    document: Ints
+    n_fired: Ints
+    n_predicted: Ints
+    n_right: Ints
+
+
+def rule_documents(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/rule_documents.sql`."""
+    rows = inputs.table("proved_rules").sort_by("feature")
+    documents = inputs.table("corpus_documents")
+    counted = _count(inputs, rows, documents)
+    of = pa.array(counted.document)
+    return pa.table(
+        {
+            "rule_id": rows["rule_id"].take(pa.array(counted.rule)),
+            "role": documents["role"].take(of),
+            "document_number": documents["document_number"].take(of),
+            "n_tokens": documents["n_tokens"].take(of),
+            "n_fired": counted.n_fired,
+            "n_predicted": counted.n_predicted,
+            "n_right": counted.n_right,
+        }
+    )
+
+
+def window_counts(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/window_counts.sql`."""
+    rows = inputs.table("mined_rules")
+    rows = rows.filter(pa.array(np.nan_to_num(rows["n_before"].to_numpy()) > 1)).sort_by("feature")
+    documents = inputs.table("corpus_documents")
+    counted = _count(inputs, rows, documents)
+    is_train = np.asarray(documents["role"].to_pylist())[counted.document] == "train" if len(documents) else []
+    sums = [
+        np.bincount(counted.rule[is_train], values[is_train], len(rows))
+        for values in (counted.n_predicted, counted.n_right)
+    ]
+    return pa.table({"rule_id": rows["rule_id"], "n_predicted": sums[0], "n_right": sums[1]})
+
+
+def _count(inputs: Inputs, rows: pa.Table, documents: pa.Table) -> Counted:
+    """What came of rules, by feature, in the documents of `corpus_documents`."""
+    parts = [np.empty((0, 5), np.int64)]
+    if not len(rows):
+        return Counted(*parts[0].T)
+    rules = _rules(rows, _class_bits(inputs))
+    standing = inputs.kept("standing", lambda: _standing(inputs, documents))
+    features = np.unique(rules.feature)
+    for bucket in read_features(inputs.lake, inputs.sae, features):
+        low, high = np.searchsorted(rules.feature, [bucket.features[0], bucket.features[-1] + 1])
+        which = np.searchsorted(bucket.features, rules.feature[low:high])
+        of_bucket = low, high, which, bucket.starts, bucket.token_index
+        at, length = inputs.places.at, inputs.places.context_length
+        parts.append(count_predictions(*of_bucket, rules, standing, at, length, len(documents)))
+    return Counted(*np.concatenate(parts).T)
+
+
+def _class_bits(inputs: Inputs) -> dict[str, int]:
+    """The bit of each class."""
+    names = sorted(set(inputs.table("token_classes")["token_class"].to_pylist()))
+    return {name: 1 << number for number, name in enumerate(names)}
+
+
+def token_class_bits(inputs: Inputs) -> Bits:
+    """The classes that each token is of, as bits, uint8 [n_tokens]."""
+    rows, bit_of = inputs.table("token_classes"), _class_bits(inputs)
+    token_id = rows["token_id"].to_numpy()
+    bits = np.zeros(max(inputs.places.n_tokens, token_id.max(initial=-1) + 1), np.uint8)
+    names = np.asarray(rows["token_class"].to_pylist())
+    for name, bit in bit_of.items():
+        bits[token_id[names == name]] |= bit
+    return bits
+
+
+def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
+    """Rows of rules, by feature, as arrays."""
+    token_starts, token_ids = flattened(rows["token_ids"])
+    before_starts, before_ids = flattened(rows["previous_token_ids"])
+    token_bits, before_bits = (
+        np.array([bit_of.get(name, 0) for name in rows[column].to_pylist()], np.uint8)
+        for column in ("token_class", "previous_class")
+    )
+    return Rules(
+        feature=rows["feature"].to_numpy().astype(np.int64),
+        token_starts=token_starts,
+        token_ids=token_ids,
+        token_bits=token_bits,
+        names_token=(np.diff(token_starts) > 0) | (token_bits > 0),
+        before_starts=before_starts,
+        before_ids=before_ids,
+        before_bits=before_bits,
+        n_before=rows["n_before"].fill_null(0).to_numpy().astype(np.int64),
+        is_excluded=rows["is_excluded"].to_numpy().astype(bool),
+        position_below=rows["position_below"].fill_null(ANYWHERE).to_numpy().astype(np.int64),
+    )
+
+
+def flattened(column: pa.ChunkedArray) -> tuple[Ints, Numbers]:
+    """Lists, null for an empty one, as the first value of each, [n + 1], and all values."""
+    lists = column.combine_chunks()
+    lengths = lists.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+    return np.concatenate([[0], np.cumsum(lengths)]), lists.flatten().to_numpy().astype(np.int32)
+
+
+def _standing(inputs: Inputs, documents: pa.Table) -> Standing:
+    """The corpus by token; documents: `corpus_documents`, by their first context."""
+    places = inputs.places
+    n_contexts = len(places.at) // places.context_length
+    first_context = documents["document_number"].to_numpy()
+    context_document = np.searchsorted(first_context, np.arange(n_contexts), side="right") - 1
+    starts = first_places(places.at, places.context_length, places.n_tokens)
+    place = mapped(inputs.lake, int(starts[-1]), np.dtype(np.int32))
+    place_tokens(places.at, places.context_length, starts, place)
+    return Standing(starts, place, context_document.astype(np.int32), token_class_bits(inputs))
+
+
+@compiled
+def first_places(at: Placed, context_length: int, n_tokens: int) -> Ints:
+    """The first of each token's places in a list by token, and the number of places, [n_tokens + 1]."""
+    starts = np.zeros(n_tokens + 1, np.int64)
+    for place in range(len(at)):
+        if at[place].position == place % context_length:  # beyond a context's end no token stands
+            starts[at[place].token_id + 1] += 1
+    return np.cumsum(starts)
+
+
+@compiled
+def place_tokens(at: Placed, context_length: int, starts: Ints, places: Numbers) -> None:
+    """Fill in the places of the tokens, by token and place; starts: of `first_places`."""
+    free = starts.copy()
+    for place in range(len(at)):
+        if at[place].position == place % context_length:
+            token = at[place].token_id
+            places[free[token]] = place
+            free[token] += 1
+
+
+@compiled
+def count_predictions(
+    first: int,
+    end: int,
+    feature_of: Ints,
+    firing_starts: Ints,
+    token_index: Ints,
+    rules: Rules,
+    standing: Standing,
+    at: Placed,
+    context_length: int,
+    n_documents: int,
+) -> Ints:
+    """Count, for the rules from `first` to below `end`, firings and predictions by document, position 0 left out.
+
+    feature_of: [end - first], each rule's feature as its number in the bucket; firing_starts, token_index: the
+    bucket's firings. Rows [n, 5], with the columns of `Counted`: the documents in which the feature fires or the
+    rule says so.
+    """
+    n_tokens = len(standing.class_bits)
+    # A mark is the number of the rule that set it, from 1, so that nothing has to be cleared.
+    fires, seen = np.zeros(len(at), np.int32), np.zeros(len(at), np.int32)
+    is_before = np.zeros(n_tokens, np.int32)
+    counts = np.zeros((n_documents, 3), np.int64)  # fired, predicted, right
+    touched = np.empty(n_documents, np.int64)
+    rows = np.empty((1024, 5), np.int64)
+    n_rows = 0
+    for rule in range(first, end):
+        mark, n_touched = np.int32(rule - first + 1), 0
+        # 1. Where its feature fires.
+        feature = feature_of[rule - first]
+        for row in range(firing_starts[feature], firing_starts[feature + 1]):
+            place = token_index[row]
+            if at[place].position == 0:
+                continue
+            fires[place] = mark
+            document = standing.context_document[place // context_length]
+            if counts[document, 0] + counts[document, 1] == 0:
+                touched[n_touched] = document
+                n_touched += 1
+            counts[document, 0] += 1
+        # 2. What it names.
+        tokens = rules.token_ids[rules.token_starts[rule] : rules.token_starts[rule + 1]]
+        before = rules.before_ids[rules.before_starts[rule] : rules.before_starts[rule + 1]]
+        for token in before:
+            is_before[token] = mark
+        n_before, below = rules.n_before[rule], rules.position_below[rule]
+        # 3. The places to look at: of its tokens, behind what has to stand before, or all.
+        if len(tokens):
+            kind, looked = 0, tokens
+        elif len(before) and not rules.is_excluded[rule]:
+            kind, looked = 1, before
+        else:
+            kind, looked = 2, np.zeros(1, np.int32)
+        for token in looked:
+            low, high = standing.starts[token], standing.starts[token + 1]
+            if kind == 2:
+                low, high = 0, len(at)
+            for number in range(low, high):
+                found = number if kind == 2 else standing.place[number]
+                for step in range(1, n_before + 1) if kind == 1 else range(0, 1):
+                    place = found + step
+                    if place >= len(at):
+                        break
+                    position = np.int64(at[place].position)
+                    if position == 0 or position != place % context_length or position < step:
+                        continue
+                    if position >= below or seen[place] == mark:
+                        continue
+                    # 4. Whether each clause holds there.
+                    if kind > 0 and rules.names_token[rule]:
+                        bits = standing.class_bits[at[place].token_id]
+                        if not bits & rules.token_bits[rule]:
+                            continue
+                    if n_before > 0 and kind != 1:
+                        is_there = False
+                        for back in range(1, min(n_before, position) + 1):
+                            token_before = at[place - back].token_id
+                            is_there |= is_before[token_before] == mark
+                            is_there |= standing.class_bits[token_before] & rules.before_bits[rule] > 0
+                        if is_there == rules.is_excluded[rule]:
+                            continue
+                    seen[place] = mark
+                    document = standing.context_document[place // context_length]
+                    if counts[document, 0] + counts[document, 1] == 0:
+                        touched[n_touched] = document
+                        n_touched += 1
+                    counts[document, 1] += 1
+                    counts[document, 2] += fires[place] == mark
+        # 5. Its rows.
+        if n_rows + n_touched > len(rows):
+            rows = np.concatenate((rows, np.empty((len(rows) + n_touched, 5), np.int64)))
+        for number in range(n_touched):
+            document = touched[number]
+            rows[n_rows, 0], rows[n_rows, 1], rows[n_rows, 2] = rule, document, counts[document, 0]
+            rows[n_rows, 3], rows[n_rows, 4] = counts[document, 1], counts[document, 2]
+            counts[document, 0], counts[document, 1], counts[document, 2] = 0, 0, 0
+            n_rows += 1
+    return rows[:n_rows]

@@ -1,0 +1,109 @@
+"""The corpus's files: below a local path, or at the URL of any filesystem that fsspec knows (s3://, gs://, https://)."""
+
+import glob
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from pipeline.config import FileTexts
+from pipeline.errors import CorpusError
+
+_SUFFIXES = {"text": (".txt", ".md", ".rst"), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
+class CorpusFile(NamedTuple):
+    """A file of a source.
+
+    Attributes:
+        place: Its path or URL, as messages say it.
+        name: Its path below the folder that all files of its source are in: the same wherever that folder is.
+        filesystem: The fsspec filesystem that has it; None for a local file.
+    """
+
+    place: str
+    name: str
+    filesystem: Any = None
+
+    def open(self) -> io.BufferedReader:
+        """Its bytes as they are. Raises OSError if it cannot be read."""
+        if self.filesystem is None:
+            return Path(self.place).open("rb")
+        return io.BufferedReader(self.filesystem.open(self.place, "rb"))
+
+    def open_text(self) -> io.BufferedReader:
+        """Its bytes, decompressed. Raises OSError if it cannot be read."""
+        compression = _COMPRESSIONS.get(Path(self.place).suffix.lower())
+        if self.filesystem is None:
+            return io.BufferedReader(pa.input_stream(self.place, compression=compression))
+        return io.BufferedReader(pa.input_stream(pa.PythonFile(self.open(), "r"), compression=compression))
+
+    def stamp(self) -> str:
+        """What tells that a file of a filesystem has changed: its size, and its ETag, checksum or time."""
+        return f"{self.filesystem.ukey(self.place)} {self.filesystem.size(self.place)}"
+
+
+def source_files(source: FileTexts) -> list[CorpusFile]:
+    """Its files, sorted. Raises CorpusError if there are none."""
+    if source.is_remote:
+        return _remote_files(source)
+    path = Path(source.path).expanduser()
+    if path.is_file():
+        files = [path]
+    elif path.is_dir():
+        files = sorted(each for each in path.rglob("*") if _is_of(source, str(each)) and each.is_file())
+    else:
+        files = sorted(each for each in map(Path, glob.glob(str(path), recursive=True)) if each.is_file())  # noqa: PTH207
+    if not files:
+        raise _nothing(source, is_folder=path.is_dir())
+    names = relative_names(files)
+    return [CorpusFile(str(path), names[path]) for path in files]
+
+
+def relative_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Each file's path below the folder that they all are in: the same wherever that folder is."""
+    if not files:
+        return {}
+    root = os.path.commonpath([path.absolute().parent for path in files])
+    return {path: path.absolute().relative_to(root).as_posix() for path in files}
+
+
+def _remote_files(source: FileTexts) -> list[CorpusFile]:
+    import fsspec
+
+    is_folder = False
+    try:
+        filesystem, path = fsspec.url_to_fs(source.path)
+        if any(each in path for each in "*?["):
+            places = [each for each in filesystem.glob(path) if filesystem.isfile(each)]
+        elif is_folder := filesystem.isdir(path):
+            places = [each for each in filesystem.find(path) if _is_of(source, each)]
+        else:
+            places = [path] if filesystem.isfile(path) else []
+    except (ImportError, ValueError) as error:  # the package of this kind of URL, or no such kind
+        raise CorpusError(f"corpus source '{source.path}' cannot be opened: {error}") from None
+    except Exception as error:  # noqa: BLE001 (each filesystem raises its own kinds)
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise CorpusError(f"corpus source '{source.path}' cannot be reached ({words})") from None
+    if not places:
+        raise _nothing(source, is_folder)
+    root = places[0].rpartition("/")[0] if len(places) == 1 else os.path.commonpath(places)
+    return [CorpusFile(each, each.removeprefix(root).lstrip("/"), filesystem) for each in sorted(places)]
+
+
+def _nothing(source: FileTexts, is_folder: bool) -> CorpusError:
+    kinds = " or ".join(_SUFFIXES[source.kind])
+    wanted = f"no {kinds} file in folder '{source.path}'" if is_folder else f"no file at '{source.path}'"
+    return CorpusError(f"corpus source: {wanted}; set corpus.sources to files that are there")
+
+
+def _is_of(source: FileTexts, place: str) -> bool:
+    """Whether the end of a file's name tells that it is of the source's kind; that of a compression does not."""
+    path = Path(place)
+    if path.suffix.lower() in _COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.suffix.lower() in _SUFFIXES[source.kind]

@@ -1,0 +1,34 @@
+"""What a source gives: a text, a chat, or tokens that were made elsewhere."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Turn(NamedTuple):
+    """One turn of a chat."""
+
+    role: str
+    content: str
+
+
+class Text(NamedTuple):
+    """A text as a source gives it; texts of one unit share a role.
+
+    Attributes:
+        source: What the source is called.
+        unit: The unit that it is of.
+        text: Its words; of a chat what its turns say; nothing where it comes as tokens.
+        turns: The turns, if it is a chat.
+        token_ids: Its tokens, if it comes as such.
+    """
+
+    source: str
+    unit: str
+    text: str
+    turns: Sequence[Turn] = ()
+    token_ids: Sequence[int] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is said in it."""
+        return not self.token_ids and not self.text.strip()

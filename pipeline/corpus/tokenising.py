@@ -1,0 +1,74 @@
+"""Texts become tokens: by the subject model's tokenizer, its chat template for chats, or as they came."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from jinja2 import TemplateError
+
+from pipeline.config import Config
+from pipeline.corpus.texts import Text
+from pipeline.errors import CorpusError
+from pipeline.models.chat_template import template_ids
+from pipeline.models.load import load_tokenizer
+
+_TEXTS_AT_ONCE = 64
+
+
+def tokenise(
+    texts: Iterable[Text], config: Config, leave_out: Callable[[CorpusError], None] = lambda error: None
+) -> Iterator[tuple[Text, list[int]]]:
+    """Texts with the subject model's token ids for them, without BOS, in their order.
+
+    A chat and what came as tokens get their words by these. A chat that the template takes not is given to
+    `leave_out`.
+
+    Raises:
+        CorpusError: The model has no chat template, or has no such token: what came as tokens is another model's.
+    """
+    tokenizer = load_tokenizer(config.subject)
+    iterator = iter(texts)
+    while batch := list(islice(iterator, _TEXTS_AT_ONCE)):
+        plain = [text.text for text in batch if not text.turns and not text.token_ids]
+        encoded = iter(tokenizer(plain, add_special_tokens=False).input_ids if plain else ())
+        for text in batch:
+            if text.token_ids:
+                yield _as_it_came(tokenizer, text, config)
+            elif text.turns:
+                try:
+                    yield _chat(tokenizer, text, config)
+                except TemplateError as error:
+                    leave_out(CorpusError(f"chat {text.unit} of '{text.source}': the chat template says: {error}"))
+            else:
+                yield text, next(encoded)
+
+
+def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
+    """The words of tokens, control tokens included."""
+    words: str = tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
+    return words
+
+
+def _chat(tokenizer: Any, text: Text, config: Config) -> tuple[Text, list[int]]:
+    if tokenizer.chat_template is None:
+        raise CorpusError(
+            f"corpus source '{text.source}' holds chats (messages_field), and the tokenizer of "
+            f"'{config.subject.model}' has no chat template to write them by; read a text_field instead"
+        )
+    ids = _own_bos(tokenizer, template_ids(tokenizer, [text.turns], asks=False)[0], config)
+    return text._replace(text=decode(tokenizer, ids)), ids
+
+
+def _as_it_came(tokenizer: Any, text: Text, config: Config) -> tuple[Text, list[int]]:
+    if (largest := max(text.token_ids)) >= len(tokenizer):
+        raise CorpusError(
+            f"corpus source '{text.source}', {text.unit}: token {largest} is none of the {len(tokenizer):,} of "
+            f"'{config.subject.model}'; it was tokenised for another model, so read its text instead (text_field)"
+        )
+    ids = _own_bos(tokenizer, list(text.token_ids), config)
+    return text._replace(text=decode(tokenizer, ids)), ids
+
+
+def _own_bos(tokenizer: Any, ids: list[int], config: Config) -> list[int]:
+    """Tokens without a BOS in front, where every context gets its own (corpus.prepend_bos)."""
+    return ids[1:] if config.corpus.prepend_bos and ids[:1] == [tokenizer.bos_token_id] else ids

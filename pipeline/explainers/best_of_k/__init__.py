@@ -1,0 +1,52 @@
+"""The best of k explanations: another explainer's request, drawn k times, of which the best draw is chosen.
+
+Each draw is answered by itself (its number is part of the request), and judged by detection's questions about
+train windows that no explainer is shown, in the role of the scorer. Draws that say the same are judged once, and
+where all do nobody is asked. The choice never sees a test document; scored there is the chosen draw.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from pipeline.asking.judging import Draft, judge_drafts
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Tools
+from pipeline.config import Config
+from pipeline.explainers.base import Explanation, Feature
+from pipeline.explainers.searching import chosen, judged, load_prompted
+
+
+class BestOfK:
+    """Explains what the explainer explains on which it is built."""
+
+    name = "best_of_k"
+    role: RoleName | None = "explainer"
+
+    def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
+        """All draws of each feature, one of them chosen."""
+        own = tools.config.explaining.best_of_k  # type: ignore[attr-defined]  # a plug-in's section
+        base = load_prompted(self.name, own.of)
+        draws = base.draws(features, tools, own.k, purpose=self.name, temperature=own.temperature)
+        by_feature = {feature: list(drafts) for feature, drafts in groupby(draws, lambda draft: draft.feature)}
+        differing = {
+            Draft(feature, words)
+            for feature, drafts in by_feature.items()
+            if len({draft.words for draft in drafts if draft.words}) > 1
+            for words in (draft.words for draft in drafts)
+            if words
+        }
+        verdicts = judge_drafts(tools, differing, own.n_questions, f"{self.name}_judging", is_certain=False)
+        for feature, drafts in by_feature.items():
+            scored = [
+                judged(draft, verdicts.get(Draft(feature, draft.words or ""), ()), tools.config.scoring)
+                for draft in drafts
+            ]
+            yield from chosen(scored)
+
+
+explainer = BestOfK()
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError if the explainer on which it is built is no prompt."""
+    load_prompted("best_of_k", config.explaining.best_of_k.of)  # type: ignore[attr-defined]

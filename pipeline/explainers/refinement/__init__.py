@@ -1,0 +1,150 @@
+"""An explanation made better by its own misses: what a judge who knew it alone got wrong on train windows.
+
+It begins with another explainer's explanation. In each round the judge (detection's question, in the role of the
+scorer) is asked about train windows that no explainer is shown. Of half of them, by the order of their draw, the
+misses are shown, each window once: those in which the feature fires and the judge said no, and those in which it
+does not and he said yes; and a better explanation is asked for. The other half is never shown, and by it the best
+of all rounds is chosen. It ends early where nothing is missed, an answer cannot be used, or the words come again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.judging import Draft, Verdict, judge_drafts
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Tools
+from pipeline.asking.windows import one_line
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.explainers.answers import Read, read_explanation
+from pipeline.explainers.base import Explanation, Feature, Shown
+from pipeline.explainers.examples import silent_lines
+from pipeline.explainers.prompted import STAND_IN, Prompted
+from pipeline.explainers.searching import chosen, judged, load_prompted
+from pipeline.llm import Answer, Message
+
+_SYSTEM, _USER = (load_prompt(Path(__file__).parent / f"{name}.txt") for name in ("system", "user"))
+
+
+class Misses(NamedTuple):
+    """Windows about which a judge was wrong: in which the feature fires, and in which it does not."""
+
+    missed: list[Shown]
+    mistaken: list[Shown]
+
+
+@dataclass
+class _Search:
+    """What has been found for a feature: its explanations, round by round, and what the last one misses."""
+
+    feature: Feature
+    drafts: list[Explanation]
+    misses: Misses = field(default_factory=lambda: Misses([], []))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the last explanation is a new one."""
+        *before, last = self.drafts
+        return last.words is not None and last.words not in {draft.words for draft in before}
+
+
+class Refinement:
+    """Explains what the explainer explains on which it is built."""
+
+    name = "refinement"
+    role: RoleName | None = "explainer"
+
+    def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
+        """The explanations of all rounds of each feature, one of them chosen."""
+        own = tools.config.explaining.refinement  # type: ignore[attr-defined]  # a plug-in's section
+        base = load_prompted(self.name, own.of)
+        by_id = {feature.feature: feature for feature in features}
+        firsts = base.draws(features, tools, purpose=self.name)
+        searches = [_Search(by_id[first.feature], [first]) for first in firsts]
+        for number in range(own.rounds + 1):
+            going_on = [search for search in searches if search.goes_on]
+            self._judge(going_on, tools, is_certain=number == 0)
+            improving = [search for search in going_on if search.goes_on and any(search.misses)]
+            if number < own.rounds:
+                self._improve(improving, base, tools)
+        for search in searches:
+            yield from chosen(search.drafts)
+
+    def _judge(self, searches: Sequence[_Search], tools: Tools, *, is_certain: bool) -> None:
+        """Score the last explanation of each search, and note what it misses."""
+        own = tools.config.explaining.refinement  # type: ignore[attr-defined]
+        drafts = [_draft(search) for search in searches]
+        verdicts = judge_drafts(tools, drafts, own.n_judging, f"{self.name}_judging", is_certain=is_certain)
+        for search, draft in zip(searches, drafts, strict=True):
+            judging = [verdict for verdict in verdicts[draft] if verdict.draw % 2 == 0]
+            trying = [verdict for verdict in verdicts[draft] if verdict.draw % 2 == 1]
+            last = judged(search.drafts[-1], judging, tools.config.scoring)
+            request_ids = {verdict.request_id for verdict in verdicts[draft] if verdict.request_id}
+            search.drafts[-1] = last._replace(judge_request_ids=sorted(request_ids))
+            search.misses = misses_of(trying, own.n_misses)
+
+    def _improve(self, searches: Sequence[_Search], base: Prompted, tools: Tools) -> None:
+        """Ask for a better explanation of each search's feature."""
+        to_ask = [self._to_ask(search, base, tools) for search in searches]
+        answers = tools.ask(to_ask)
+        for search, each in zip(searches, to_ask, strict=True):
+            answer = answers[each.request.request_id]
+            words, status = _read(search, answer, tools)
+            example_ids = [window.example_id for window in _windows(search)]
+            feature, draw = search.feature.feature, len(search.drafts)
+            search.drafts.append(Explanation(feature, words, status, example_ids, answer.request_id, draw))
+
+    def _to_ask(self, search: _Search, base: Prompted, tools: Tools) -> ToAsk:
+        explaining = tools.config.explaining.of(base.name)
+        vocabulary, feature = tools.vocabulary, search.feature
+        missed, mistaken = search.misses
+        first = base.request(explaining, tools.batch.sae, feature, vocabulary)
+        user = _USER.render(
+            examples="\n".join(base.lines(explaining, feature.shown, vocabulary)),
+            explanation=one_line(_draft(search).words),
+            missed="\n".join(base.lines(explaining, missed, vocabulary)) if missed else "none",
+            mistaken="\n".join(silent_lines(mistaken, vocabulary)) if mistaken else "none",
+        )
+        messages = (Message("system", _SYSTEM.render()), Message("user", user))
+        request = replace(first, purpose=self.name, messages=messages)
+        stand_in = f"[EXPLANATION]: {STAND_IN}, number {feature.feature}, round {len(search.drafts)}"
+        return ToAsk(
+            request, lambda answer: _read(search, answer, tools).status == "ok", stand_in, is_certain=False
+        )
+
+
+def misses_of(verdicts: Sequence[Verdict], most: int) -> Misses:
+    """The first so many windows of each kind about which the judge was wrong, each once, by draw."""
+    wrong = [each for each in sorted(verdicts, key=lambda each: each.draw) if each.said == (not each.fires)]
+    missed, mistaken = (
+        [Shown(each.example_id, each.token_ids, each.activations) for each in wrong if each.fires == fires][:most]
+        for fires in (True, False)
+    )
+    return Misses(missed, mistaken)
+
+
+def _draft(search: _Search) -> Draft:
+    return Draft(search.feature.feature, search.drafts[-1].words or "")
+
+
+def _windows(search: _Search) -> list[Shown]:
+    return [*search.feature.shown, *search.misses.missed, *search.misses.mistaken]
+
+
+def _read(search: _Search, answer: Answer, tools: Tools) -> Read:
+    windows = (tools.vocabulary.text(window.token_ids) for window in _windows(search))
+    return read_explanation(answer, [*_SYSTEM.own_texts, *_USER.own_texts], windows)
+
+
+explainer = Refinement()
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError if the explainer on which it is built is no prompt that shows windows."""
+    name = config.explaining.refinement.of  # type: ignore[attr-defined]
+    if not load_prompted("refinement", name).shows_windows:
+        raise ConfigError(f"explaining.refinement.of: '{name}' shows no windows, and misses are windows")

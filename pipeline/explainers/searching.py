@@ -1,0 +1,50 @@
+"""Explainers that make several explanations of a feature and choose one of them, on train windows alone."""
+
+from collections.abc import Sequence
+
+from pipeline.asking.judging import Verdict, balanced_accuracy
+from pipeline.config import ScoringConfig
+from pipeline.errors import ConfigError
+from pipeline.explainers.base import Explanation
+from pipeline.explainers.prompted import Prompted
+from pipeline.llm.requests import FAILED
+from pipeline.plugins import find_plugin
+
+
+def load_prompted(explainer: str, name: str) -> Prompted:
+    """The explainer of that name, on which another is built. Raises ConfigError unless it is a prompt."""
+    found = find_plugin("explainers", name).load().explainer
+    if not isinstance(found, Prompted):
+        raise ConfigError(
+            f"explaining.{explainer}.of: '{name}' asks no model, or asks it several times; name one that is asked "
+            "once about a feature, such as 'default'"
+        )
+    return found
+
+
+def judged(draft: Explanation, verdicts: Sequence[Verdict], scoring: ScoringConfig) -> Explanation:
+    """A draft with its score on train windows.
+
+    Where too few questions were answered, because requests failed or the budget was spent, it has that status, so
+    that the next run asks again.
+    """
+    request_ids = sorted({verdict.request_id for verdict in verdicts if verdict.request_id})
+    score = balanced_accuracy(verdicts, scoring.min_coverage)
+    failed = [verdict.status for verdict in verdicts if verdict.status in FAILED]
+    if score is None and failed:
+        return draft._replace(words=None, status=failed[0], judge_request_ids=request_ids)
+    return draft._replace(train_score=score, judge_request_ids=request_ids)
+
+
+def chosen(drafts: Sequence[Explanation]) -> list[Explanation]:
+    """The drafts of a feature in their order: which is the best of them, and which say what an earlier one says.
+
+    The best by train score; of equals the first, of those without a score the first that can be used.
+    """
+    best = max(drafts, key=lambda draft: (draft.status == "ok", draft.train_score or 0.0))
+    first: dict[str | None, int] = {}
+    marked = []
+    for draft in drafts:
+        same = first.setdefault(draft.words, draft.draw) if draft.words is not None else draft.draw
+        marked.append(draft._replace(is_chosen=draft is best, same_as_draw=None if same == draft.draw else same))
+    return marked

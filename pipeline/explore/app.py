@@ -1,0 +1,265 @@
+"""The explorer's web application.
+
+It answers on this machine alone: a request has to name it as `localhost` or `127.0.0.1` (else a page elsewhere,
+whose name was made to point here, could read the lake: DNS rebinding), and no page may run a script, load anything
+from elsewhere or stand in another site's frame.
+"""
+
+from hmac import compare_digest
+from urllib.parse import parse_qsl, urlencode
+
+import duckdb
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.config import Config
+from pipeline.errors import LatentlakeError
+from pipeline.explore import texts
+from pipeline.explore.catalog import Catalog
+from pipeline.explore.feature import feature_page
+from pipeline.explore.pages import FOLDER, STYLE, Pages
+from pipeline.explore.readers import MOST_CHARACTERS as MOST_NAME_CHARACTERS
+from pipeline.explore.readers import VERDICTS, keep_rating, next_page, readers_page
+from pipeline.explore.run import run_page
+from pipeline.explore.search import Search, features_page
+from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, examples
+from pipeline.explore.texts import Texts
+from pipeline.tables import TABLES
+
+HOSTS = ("localhost", "127.0.0.1")
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Explorer:
+    """The pages of one experiment."""
+
+    def __init__(self, config: Config, token: str) -> None:
+        self.token = token
+        self._config = config
+        self._texts = Texts(config)
+        self._catalog = Catalog(config)
+        self._pages = Pages(config.name)
+
+    def routes(self) -> list[Route]:
+        """Every address and what answers it."""
+        return [
+            Route("/", lambda _request: RedirectResponse("/features"), name="home"),
+            Route("/style.css", _style),
+            Route("/icon.svg", _icon),
+            Route("/features", self.features),
+            Route("/features/{sae}/{feature:int}", self.feature),
+            Route("/features/{sae}/{feature:int}/requests", self.requests),
+            Route("/run", self.run),
+            Route("/sql", self.sql),
+            Route("/text", self.text),
+            Route("/readers", self.readers),
+            Route("/readers/next", self.next_to_rate),
+            Route("/readers/next", self.rate, methods=["POST"]),
+        ]
+
+    def features(self, request: Request) -> Response:
+        """The list of features."""
+        search = Search.of(request.query_params)
+        with self._catalog.reading() as reader:
+            if search.is_feature_number and (sae := search.sae or reader.only_sae()):
+                return RedirectResponse(f"/features/{sae}/{int(search.words)}", 303)
+            found = features_page(reader, search, self._catalog.held("filter_values"))
+        return self._pages.page("features", **found)
+
+    def feature(self, request: Request) -> Response:
+        """One feature."""
+        sae, feature = request.path_params["sae"], request.path_params["feature"]
+        explanation_id = request.query_params.get("explanation", "")
+        shows_all = request.query_params.get("windows") == "all"
+        with self._catalog.reading() as reader:
+            found = feature_page(reader, self._catalog.vocabulary(), sae, feature, explanation_id, shows_all)
+        if found is None:
+            raise HTTPException(404, f"SAE '{sae}' has no feature {feature}, or its statistics are not made yet")
+        return self._pages.page("feature", sae=sae, feature=feature, **found)
+
+    def requests(self, request: Request) -> Response:
+        """What was asked about one feature."""
+        own = request.path_params
+        with self._catalog.reading() as reader:
+            reader.narrow_requests(own["sae"], own["feature"])
+            rows = reader.rows("feature_requests", **own)
+        return self._pages.page("requests", **own, rows=rows)
+
+    def run(self, _request: Request) -> Response:
+        """The run."""
+        return self._pages.page("run", **run_page(self._catalog))
+
+    def sql(self, request: Request) -> Response:
+        """One select on the lake; a statement that another site hands in is shown and not run."""
+        statement = request.query_params.get("q", "").strip()
+        is_from_elsewhere = comes_from_elsewhere(request)
+        result = answer(self._catalog.folder, statement) if statement and not is_from_elsewhere else None
+        return self._pages.page(
+            "sql",
+            statement=statement,
+            result=result,
+            is_from_elsewhere=bool(statement) and is_from_elsewhere,
+            examples=examples(),
+            tables=list(TABLES.values()),
+            seconds=SECONDS,
+            most_characters=MOST_CHARACTERS,
+        )
+
+    def text(self, request: Request) -> Response:
+        """What fires on a text of the reader's."""
+        text = request.query_params.get("text", "")[: texts.MOST_CHARACTERS]
+        token = request.query_params.get("token", "")
+        is_asked = bool(text.strip()) and not comes_from_elsewhere(request)
+        found, error = None, ""
+        if is_asked:
+            try:
+                found = self._texts.read(text)
+            except LatentlakeError as failure:
+                error = str(failure)
+        shown = None
+        if found:
+            with self._catalog.reading() as reader:
+                shown = texts.text_page(reader, found, int(token) if token.isdecimal() else None)
+        return self._pages.page(
+            "text",
+            text=text,
+            found=shown,
+            error=error,
+            is_loading=is_asked and not found and not error,
+            is_from_elsewhere=bool(text) and not is_asked,
+            most_characters=texts.MOST_CHARACTERS,
+            context_length=self._config.corpus.context_length,
+            n_saes=len(self._config.saes),
+        )
+
+    def readers(self, request: Request) -> Response:
+        """What readers said, and where they begin; the token that was printed opens the rating."""
+        if (token := request.query_params.get("token")) is not None:
+            if not compare_digest(token.strip().encode(), self.token.encode()):
+                raise HTTPException(403, "that is not the token that 'make explore' printed at its start")
+            answer = RedirectResponse("/readers", 303)
+            answer.set_cookie(_COOKIE, self.token, path="/readers", httponly=True, samesite="strict")
+            return answer
+        with self._catalog.reading() as reader:
+            found = readers_page(reader)
+        return self._pages.page("readers", rater="", may_rate=self._may_rate(request), **found)
+
+    def next_to_rate(self, request: Request) -> Response:
+        """The explanation that a reader judges next."""
+        rater = _name_of(request.query_params.get("rater", ""))
+        if not self._may_rate(request) or not rater:
+            return RedirectResponse("/readers", 303)
+        with self._catalog.reading() as reader:
+            found = next_page(reader, self._catalog.vocabulary(), rater)
+        return self._pages.page("rate", rater=rater, verdicts=VERDICTS, **found)
+
+    async def rate(self, request: Request) -> Response:
+        """Keep a judgement, from a page of this explorer and of someone who has the token."""
+        own = f"{request.url.scheme}://{request.headers['host']}"
+        if request.headers.get("origin") != own or comes_from_elsewhere(request):
+            raise HTTPException(403, "a rating comes from a page of the explorer itself, and from no other site")
+        if not self._may_rate(request):
+            raise HTTPException(403, "rating needs the token that 'make explore' printed; enter it under Readers")
+        given = await _form(request)
+        rater, verdict = _name_of(given.get("rater", "")), given.get("verdict", "")
+        explanation_id = given.get("explanation_id", "")
+        if not rater or verdict not in VERDICTS or not explanation_id.isalnum():
+            raise HTTPException(400, "a rating needs a name, an explanation and one of the verdicts")
+        await run_in_threadpool(keep_rating, self._catalog.folder, explanation_id, rater, verdict)
+        return RedirectResponse(f"/readers/next?{urlencode({'rater': rater})}", 303)
+
+    def _may_rate(self, request: Request) -> bool:
+        return compare_digest(request.cookies.get(_COOKIE, "").encode(), self.token.encode())
+
+    def failure(self, _request: Request, error: Exception) -> Response:
+        """What a page says that cannot be shown: a sentence, and no stack trace."""
+        if isinstance(error, HTTPException):
+            title = _TITLES.get(error.status_code, "Not possible")
+            return self._pages.page("message", error.status_code, title=title, sentence=error.detail)
+        return self._pages.page("message", 503, title="Not there yet", sentence=str(error))
+
+
+_TITLES = {404: "Not found", 403: "Not allowed", 400: "Not understood"}
+
+
+_COOKIE = "latentlake_token"
+
+
+def create_app(config: Config, token: str) -> Starlette:
+    """The application for one experiment; whoever has the token may rate explanations."""
+    explorer = Explorer(config, token)
+    return Starlette(
+        routes=explorer.routes(),
+        middleware=[
+            Middleware(SafeHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
+        ],
+        exception_handlers={
+            HTTPException: explorer.failure, LatentlakeError: explorer.failure, duckdb.Error: explorer.failure,
+        },
+    )
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form. Raises HTTPException for one of more than some kilobytes."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_FORM_BYTES:
+            raise HTTPException(413, "that is more than a form of the explorer holds")
+    return dict(parse_qsl(body.decode("utf-8", "replace")))
+
+
+def _name_of(text: str) -> str:
+    """A reader's name: on one line and short."""
+    return " ".join(text.split())[:MOST_NAME_CHARACTERS]
+
+
+_MOST_FORM_BYTES = 8192
+
+
+def comes_from_elsewhere(request: Request) -> bool:
+    """Whether the browser says that another site led to a request."""
+    return request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
+
+
+class SafeHeaders:
+    """Puts `HEADERS` on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the application does, with these headers."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _icon(_request: Request) -> Response:
+    return FileResponse(FOLDER / "icon.svg", headers={"cache-control": "max-age=86400"})
+
+
+def _style(_request: Request) -> Response:
+    return FileResponse(STYLE, headers={"cache-control": "max-age=86400"})

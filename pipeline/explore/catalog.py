@@ -1,0 +1,200 @@
+"""The lake as the pages read it: its views, and three small tables that the list of features is searched in.
+
+A catalog's views are copied into a DuckDB in memory, so that the catalog's file, which a run replaces, is not
+held open. The tables in memory (`feature_index`, `explanation_index`, `score_index`) are made anew, beside the
+old ones, when a run has written what they are made of; pages go on with the old ones until then.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import duckdb
+
+from pipeline.asking.windows import Vocabulary
+from pipeline.config import Config
+from pipeline.errors import LakeError
+from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
+from pipeline.lake.views import copy_views, create_requests_view, narrow_view, view_texts
+from pipeline.llm.ledger.answers import overlapping_files
+from pipeline.tables import TABLES
+from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
+
+Row = dict[str, Any]
+
+INDEXES = ("feature_index", "explanation_index", "score_index")
+"""SQL files whose rows are kept in memory."""
+
+_LOOK_SECONDS = 2.0
+"""So long what was found of the lake's files holds."""
+
+_HELD_FACTOR = 20
+"""What took a second to ask is held for so many: asking takes at most a twentieth of the time."""
+
+class _Made(NamedTuple):
+    """A database in memory, and the statements that its views were created by."""
+
+    database: duckdb.DuckDBPyConnection
+    views: dict[str, str]
+
+
+State = tuple[tuple[str, int], ...]
+"""The folders that the indexes are made of, and when each was last written."""
+
+
+class Catalog:
+    """What the pages know of one experiment's lake; may be asked from several threads.
+
+    Args:
+        config: The experiment.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folder = config.lake_folder
+        self._making = threading.Lock()
+        self._made: _Made | None = None
+        self._state: State = ()
+        self._looked = 0.0
+        self._held: dict[str, tuple[float, list[Row]]] = {}
+        self._vocabulary: Vocabulary | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator["Reader"]:
+        """What asks the lake, for one page.
+
+        Raises LakeError if there is no lake yet, or an old one that lacks what a page shows.
+        """
+        made = self._current()
+        cursor = made.database.cursor()
+        try:
+            yield Reader(cursor, self.config, made.views)
+        except duckdb.IOException as error:
+            self._looked, self._state = 0.0, ()  # a new version came, and the old one was cleaned away
+            raise LakeError(f"files of the lake are being replaced; load the page again ({error})") from None
+        except (duckdb.BinderException, duckdb.CatalogException) as error:
+            words = str(error).partition("\n")[0]
+            raise LakeError(f"this lake is of another version of latentlake; run it again ({words})") from None
+        finally:
+            cursor.close()
+
+    def held(self, name: str, **values: Any) -> list[Row]:
+        """The rows of a query that may read the whole lake; they are held for a time, as that takes long."""
+        key = f"{name} {values}"
+        until, rows = self._held.get(key, (0.0, []))
+        now = time.monotonic()
+        if now > until:
+            with self.reading() as reader:
+                rows = reader.rows(name, **values)
+            self._held[key] = time.monotonic() + _HELD_FACTOR * (time.monotonic() - now), rows
+        return rows
+
+    def vocabulary(self) -> Vocabulary:
+        """The subject model's vocabulary; an experiment's never changes once it is there."""
+        if self._vocabulary is None:
+            with self.reading() as reader:
+                token_bytes = [row["bytes"] for row in reader.rows("vocabulary")]
+            if not token_bytes:
+                return Vocabulary([])
+            self._vocabulary = Vocabulary(token_bytes)
+        return self._vocabulary
+
+    def _current(self) -> "_Made":
+        """The database, made anew in the background where files have changed; the first time it is waited for."""
+        if self._made is None:
+            with self._making:
+                if self._made is None:
+                    self._make(self._look())
+        elif time.monotonic() - self._looked > _LOOK_SECONDS and (state := self._look()) != self._state:
+            threading.Thread(target=self._make_beside, args=(state,), daemon=True).start()
+        assert self._made is not None
+        return self._made
+
+    def _look(self) -> State:
+        """When the catalog and the folders of the tables behind the indexes were last written."""
+        self._looked = time.monotonic()
+        catalog = self.folder / CATALOG_FILE
+        if not catalog.is_file():
+            raise LakeError(f"no lake at '{self.folder}' yet; 'make run' makes it")
+        folders = [
+            path
+            for table in tables_read(*INDEXES)
+            for path in sorted((self.folder / table).glob("**/"))
+        ]
+        paths = (catalog, self.folder / TABLES["ratings"].lines_folder, *folders)
+        return tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
+
+    def _make_beside(self, state: State) -> None:
+        """Make the database while pages are answered from the old one; one at a time."""
+        if self._making.acquire(blocking=False):
+            try:
+                self._make(state)
+            except (duckdb.Error, OSError):
+                self._state = ()  # a file went while it was read: the next page tries again
+            finally:
+                self._making.release()
+
+    def _make(self, state: State) -> None:
+        database = duckdb.connect(config={"memory_limit": self.config.machine.memory_limit})
+        database.execute("set enable_progress_bar = false; set parquet_metadata_cache = true")
+        copy_views(database, self.folder)
+        views = view_texts(database)
+        steps = steps_of(*INDEXES)
+        for step in steps:
+            text = sql_text(step)
+            values = {name: config_value(self.config, name) for name in parameters_of(text)}
+            database.execute(f"create table {step} as {text}", values)
+        for step in set(steps) - set(INDEXES):
+            database.execute(f"drop table {step}")
+        self._made, self._state = _Made(database, views), state
+
+
+class Reader:
+    """Asks the lake, with one connection."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, config: Config, views: dict[str, str]) -> None:
+        self._cursor = cursor
+        self._views = views
+        self._config = config
+
+    def rows(self, name: str, **values: Any) -> list[Row]:
+        """The rows of `sql/explore/<name>.sql`; parameters that are not given come from the config."""
+        text = sql_text(name)
+        known = {
+            key: values[key] if key in values else config_value(self._config, key) for key in parameters_of(text)
+        }
+        answer = self._cursor.execute(text, known)
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+    def only_sae(self) -> str | None:
+        """The SAE's name where the experiment has one."""
+        names = self._config.sae_names
+        return names[0] if len(names) == 1 else None
+
+    def narrow_requests(self, sae: str, feature: int) -> None:
+        """Let `llm_requests` be the ledger's files that hold a feature: the whole may be gigabytes."""
+        folder = self._config.lake_folder / LEDGER_FOLDER
+        files = [
+            path
+            for asset in sorted(folder.glob("*/"))
+            if sae in self._config.sae_names
+            for path in overlapping_files(asset / sae, range(feature, feature + 1))
+        ]
+        create_requests_view(self._cursor, files or [folder / "empty.jsonl"])
+
+    def narrow(self, sae: str, feature: int) -> None:
+        """Let the tables of many files be those of one feature's batch and bucket."""
+        batch, bucket = feature // self._config.selection.batch_size, feature // BUCKET_FEATURES
+        for name, number in (("examples", batch), ("predictions", batch), ("activations", bucket)):
+            if sae in self._config.sae_names and name in self._views:
+                narrow_view(self._cursor, self._views[name], self._config.lake_folder, sae, number)
+
+    def row(self, name: str, **values: Any) -> Row | None:
+        """The one row of a query, or None."""
+        found = self.rows(name, **values)
+        return found[0] if found else None
+

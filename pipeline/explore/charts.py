@@ -1,0 +1,87 @@
+"""Pictures drawn by the server, as SVG: each says in words what it shows; its colours are the stylesheet's."""
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from pipeline.explore.catalog import Row
+
+_WIDTH, _HEIGHT = 120, 18
+_BINS = 32
+
+
+def interval(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    chance: float = 0.5,
+    is_control: bool = False,
+    beside: Sequence[Row] = (),
+) -> Markup:
+    """A score from 0 to 1 as a dot with its interval, chance as a line, and the controls' means as ticks."""
+    if value is None:
+        return Markup()
+    parts = [_line(0, _WIDTH, "axis"), _upright(chance * _WIDTH, "chance")]
+    parts += [_upright(row["mean"] * _WIDTH, "control", 4) for row in beside]
+    if low is not None and high is not None:
+        parts.append(_line(low * _WIDTH, high * _WIDTH, "whisker"))
+    kind = "dot hollow" if is_control else "dot"
+    dot = Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>')
+    parts.append(dot.format(kind, value * _WIDTH, _HEIGHT / 2))
+    words = f"{value:.2f}"
+    words += f", between {low:.2f} and {high:.2f}" if low is not None and high is not None else ""
+    words += "".join(f"; {row['explainer']} {row['mean']:.2f} on average" for row in beside)
+    return _picture("interval", _WIDTH, _HEIGHT, words, parts)
+
+
+def bar(share: float, words: str) -> Markup:
+    """A share from 0 to 1 as a bar."""
+    parts = [
+        Markup('<rect class="track" width="100" height="8" rx="2"/>'),
+        Markup('<rect class="bar" width="{:.1f}" height="8" rx="2"/>').format(100 * max(0.0, min(1.0, share))),
+    ]
+    return _picture("share", 100, 8, words, parts, stretches=True)
+
+
+def density(value: float) -> Markup:
+    """A density as a bar on a logarithmic scale from 1e-6 to 1."""
+    share = (math.log10(value) + 6) / 6 if value > 0 else 0.0
+    return bar(share, f"fires on {value:.4%} of the tokens")
+
+
+def bars(rows: Sequence[Row], words: str, *, is_of_activations: bool = False) -> Markup:
+    """Counts by bin (0 to 31) as upright bars; of activations on a logarithmic scale, and shaded as tokens are."""
+    counts = {row["bin"]: row["n"] for row in rows}
+    most = max(counts.values(), default=1)
+    parts = []
+    for place, n in counts.items():
+        share = math.log1p(n) / math.log1p(most) if is_of_activations else n / most
+        height = max(1.0, 72 * share)
+        kind = f"bar a{1 + place * 10 // _BINS}" if is_of_activations else "bar"
+        upright = Markup('<rect class="{}" x="{}" y="{:.1f}" width="8" height="{:.1f}"><title>{:,}</title></rect>')
+        parts.append(upright.format(kind, place * 10, 72 - height, height, n))
+    parts.append(Markup('<line class="axis" x1="0" x2="{0}" y1="72.5" y2="72.5"/>').format(_BINS * 10))
+    return _picture("bars", _BINS * 10, 74, words, parts, stretches=True)
+
+
+def _line(start: float, end: float, kind: str) -> Markup:
+    middle = _HEIGHT / 2
+    line = Markup('<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{y}" y2="{y}"/>')
+    return line.format(kind, start, end, y=middle)
+
+
+def _upright(x: float, kind: str, inset: float = 1) -> Markup:
+    return Markup('<line class="{}" x1="{x:.1f}" x2="{x:.1f}" y1="{}" y2="{}"/>').format(
+        kind, inset, _HEIGHT - inset, x=x
+    )
+
+
+def _picture(
+    kind: str, width: float, height: float, words: str, parts: Sequence[Markup], *, stretches: bool = False
+) -> Markup:
+    ratio = Markup(' preserveAspectRatio="none"') if stretches else Markup()
+    return Markup('<svg class="{}" role="img" viewBox="0 0 {} {}"{}><title>{}</title>{}</svg>').format(
+        kind, width, height, ratio, words, Markup().join(parts)
+    )

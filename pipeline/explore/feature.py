@@ -1,0 +1,164 @@
+"""One feature: all that the lake knows of it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from pipeline.asking.windows import Vocabulary
+from pipeline.explore.catalog import Reader, Row
+
+_STRONGEST = 12
+_OF_A_DECILE = 3
+_OF_A_KIND = 10
+
+Outcome = Literal["right", "wrong", "ranked", "unanswered"]
+
+KINDS = {
+    "same_token": "Silent, though it holds a token that the feature fires on elsewhere",
+    "neighbour": "Silent, where a neighbour of the feature fires",
+    "random": "Silent, by draw",
+}
+
+
+class Piece(NamedTuple):
+    """One or more tokens of a window that spell whole characters.
+
+    `level` is 0 where the feature is silent, else 1 to 10, its activation as a share of the feature's largest.
+    """
+
+    text: str
+    level: int
+    activation: float
+    is_peak: bool
+
+
+class Answer(NamedTuple):
+    """What a scorer said of a window. `probability` is a similarity where the scorer only ranks."""
+
+    scorer: str
+    outcome: Outcome
+    should_fire: bool
+    probability: float | None
+    status: str
+
+
+class Window(NamedTuple):
+    """A window as it is shown."""
+
+    pieces: Sequence[Piece]
+    row: Row
+    answers: Sequence[Answer]
+
+
+class Windows(NamedTuple):
+    """Some windows of one kind, and how many there are in all."""
+
+    title: str
+    shown: Sequence[Window]
+    n: int
+
+
+def feature_page(
+    reader: Reader,
+    vocabulary: Vocabulary,
+    sae: str,
+    feature: int,
+    explanation_id: str = "",
+    shows_all: bool = False,
+) -> dict[str, Any] | None:
+    """What a feature's template shows; None if the SAE has no such feature.
+
+    Args:
+        reader: Asks the lake.
+        vocabulary: Of the subject model.
+        sae: The SAE's name.
+        feature: The feature's number.
+        explanation_id: The explanation whose answers stand beside the windows; by default the first with any.
+        shows_all: Every window, in place of some of each kind.
+    """
+    own = {"sae": sae, "feature": feature}
+    reader.narrow(sae, feature)
+    card = reader.row("feature_card", **own)
+    if card is None:
+        return None
+    explanations = reader.rows("feature_explanations", **own)
+    judged = [each for each in explanations if each["scores"]]
+    chosen = next((each for each in judged if each["explanation_id"] == explanation_id), next(iter(judged), None))
+    answers = _answers(reader, own, chosen) if chosen else {}
+    rows = reader.rows("shown_windows", **own)
+    is_drawn = bool(rows)
+    if not is_drawn and card["n_active"]:
+        rows = reader.rows("indexed_windows", **own, strongest=_STRONGEST, of_a_decile=2 * _STRONGEST)
+    largest = max((row["peak"] or 0.0 for row in rows), default=0.0)
+
+    def show(row: Row) -> Window:
+        return shade(row, vocabulary, largest, answers.get(row["example_id"], ()))
+
+    scorers = sorted({score["scorer"] for each in judged for score in each["scores"]})
+    controls: dict[str, list[Row]] = {}
+    for row in reader.rows("control_scores", sae=sae):
+        controls.setdefault(row["scorer"], []).append(row)
+    return {
+        "card": card,
+        "best": next((each for each in explanations if each["explanation"] and not each["is_control"]), None),
+        "explanations": explanations,
+        "scorers": scorers,
+        "controls": controls,
+        "judged": judged,
+        "chosen": chosen,
+        "answered": sorted({answer.scorer for some in answers.values() for answer in some}),
+        "groups": [
+            Windows(title, [show(row) for row in some], n) for title, some, n in _groups(rows, shows_all)
+        ],
+        "is_drawn": is_drawn,
+        "shows_all": shows_all,
+        "histogram": reader.rows("activation_histogram", **own),
+        "positions": reader.rows("position_profile", **own),
+        "neighbours": reader.rows("near_features", **own),
+        "scrambled": reader.rows("scrambled_tokens", **own),
+        "rules": reader.rows("rules_of_feature", **own),
+    }
+
+
+def _answers(reader: Reader, own: dict[str, Any], chosen: Row) -> dict[str, list[Answer]]:
+    """What was said of each window, by example_id."""
+    found: dict[str, list[Answer]] = {}
+    rows = reader.rows("feature_answers", **own, explanation_id=chosen["explanation_id"])
+    for row in rows:
+        outcome: Outcome = "unanswered"
+        if row["prediction"] is not None:
+            outcome = "right" if row["prediction"] == row["label"] else "wrong"
+        elif row["status"] == "ok" and row["probability"] is not None:
+            outcome = "ranked"
+        answer = Answer(row["scorer"], outcome, row["label"], row["probability"], row["status"])
+        found.setdefault(row["example_id"], []).append(answer)
+    return found
+
+
+def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[Answer] = ()) -> Window:
+    """A window with its tokens shaded by activation, `largest` the darkest."""
+    pieces = []
+    for spelled, places in vocabulary.characters(row["token_ids"]):
+        activation = max(row["activations"][place] for place in places)
+        level = max(1, min(10, round(10 * activation / largest))) if activation > 0 else 0
+        is_peak = activation > 0 and activation == row["peak"]
+        pieces.append(Piece(spelled.decode("utf-8", "backslashreplace"), level, activation, is_peak))
+    return Window(pieces, row, answers)
+
+
+def _groups(rows: Sequence[Row], shows_all: bool) -> Iterator[tuple[str, Sequence[Row], int]]:
+    """The strongest windows, some of each decile, then silent ones of each kind: title, rows, number of all."""
+    active = [row for row in rows if row["kind"] == "activating"]
+    if active:
+        yield "Strongest", active[:_STRONGEST], active[0]["n_of_kind"]
+    later = active[_STRONGEST:]
+    for decile in range(10, 0, -1):
+        if own := _test_first(row for row in later if row["decile"] == decile):
+            yield f"Decile {decile}", own if shows_all else own[:_OF_A_DECILE], own[0]["n_alike"]
+    for kind, title in KINDS.items():
+        if own := _test_first(row for row in rows if row["kind"] == kind):
+            yield title, own if shows_all else own[:_OF_A_KIND], own[0]["n_alike"]
+
+
+def _test_first(rows: Iterable[Row]) -> list[Row]:
+    """Windows of test documents before the others: of these scorers said something."""
+    return sorted(rows, key=lambda row: str(row["role"]) == "train")

@@ -1,0 +1,101 @@
+"""Templates, and how what the lake holds is written into them.
+
+Everything that a template shows is escaped, and text from corpora, models and readers is shown with its control
+characters, line ends and marks of direction spelled: `{{ … }}` does both without being told.
+"""
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse
+
+from pipeline.explore import charts
+from pipeline.explore.search import Search
+from pipeline.show.terminal import printable
+
+FOLDER = Path(__file__).parent
+STYLE = FOLDER / "style.css"
+_NONE = "\N{EN DASH}"
+
+
+class Pages:
+    """The templates of one experiment's explorer.
+
+    Args:
+        experiment: Its name, which stands on every page.
+    """
+
+    def __init__(self, experiment: str) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            finalize=_spelled,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "count": _count,
+            "figure": _figure,
+            "percent": _percent,
+            "money": _money,
+            "as_typed": _as_typed,
+            "spelled": _marked_escapes,
+        }
+        self._environment.globals |= {
+            "experiment": experiment,
+            "charts": charts,
+            "style_version": f"{STYLE.stat().st_mtime_ns:x}",
+            "search_of": Search,
+        }
+
+    def page(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """The page of a template."""
+        return HTMLResponse(self._environment.get_template(f"{name}.html").render(**values), status)
+
+
+def _spelled(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _marked_escapes(text: str) -> Markup:
+    """A text in which what is spelled stands in `<i>`, to be told from a text that has the same letters."""
+    runs = groupby(text, str.isprintable)
+    return Markup().join(
+        escape("".join(run)) if prints else Markup("<i>{}</i>").format(printable("".join(run)))
+        for prints, run in runs
+    )
+
+
+def _as_typed(text: str) -> Markup:
+    """A text with its line ends, for a box in which it is edited; other control characters are spelled."""
+    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
+
+
+def _count(value: int | None) -> str:
+    return _NONE if value is None else f"{value:,}"
+
+
+def _figure(value: float | None, digits: int = 2) -> str:
+    return _NONE if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(share: float | None) -> str:
+    """A share in per cent, two significant digits, never in powers of ten."""
+    if share is None:
+        return _NONE
+    if share == 0:
+        return "0 %"
+    digits = 0
+    while digits < 6 and abs(share) * 100 * 10**digits < 10:
+        digits += 1
+    return f"{100 * share:.{digits}f} %"
+
+
+def _money(usd: float | None) -> str:
+    if usd is None:
+        return _NONE
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"

@@ -1,0 +1,98 @@
+"""Readers' blind judgements of explanations: what is shown to them, and the lines that they are kept as.
+
+A rating is appended to `readers/ratings.jsonl` in the lake, outside every version, and synced before the next
+explanation is shown. It is the one thing that the explorer writes.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.asking.windows import Vocabulary
+from pipeline.errors import LakeError
+from pipeline.explore.catalog import Reader, Row
+from pipeline.explore.feature import Windows, shade
+from pipeline.tables import TABLES
+
+VERDICTS = {
+    "fits": ("Fits", "it says when the feature fires, and when not"),
+    "too_broad": ("Too broad", "the feature is silent where it should fire"),
+    "too_narrow": ("Too narrow", "the feature fires where it does not say so"),
+    "wrong": ("Wrong", "it is about something else"),
+    "unreadable": ("Unreadable", "it says nothing that could be right or wrong"),
+}
+
+MOST_CHARACTERS = 60
+_ACTIVE, _SILENT = 8, 6
+
+
+def readers_page(reader: Reader) -> dict[str, Any]:
+    """What readers said, in sum."""
+    said: dict[str, Row] = {}
+    for row in reader.rows("verdicts_by_explainer"):
+        own = said.setdefault(row["explainer"], {"is_control": row["is_control"], "n": 0, "verdicts": {}})
+        own["verdicts"][row["verdict"]] = row["n"]
+        own["n"] += row["n"]
+    return {
+        "verdicts": VERDICTS,
+        "said": said,
+        "raters": reader.rows("raters"),
+        "agreements": reader.rows("rater_agreements"),
+    }
+
+
+def next_page(reader: Reader, vocabulary: Vocabulary, rater: str) -> dict[str, Any]:
+    """The explanation that a reader judges next, with windows of test documents; `item` is None after the last."""
+    item = reader.row("next_to_rate", rater=rater)
+    if item is None:
+        return {"item": None}
+    own = {"sae": item["sae"], "feature": item["feature"]}
+    reader.narrow(**own)
+    rows = reader.rows("shown_windows", **own) or reader.rows("indexed_windows", **own, strongest=0, of_a_decile=4)
+    largest = max((row["peak"] or 0.0 for row in rows), default=0.0)
+    return {
+        "item": item,
+        "groups": [
+            Windows(title, [shade(row, vocabulary, largest) for row in some], len(some))
+            for title, some in _picked([row for row in rows if row["role"] == "test"])
+            if some
+        ],
+    }
+
+
+def keep_rating(folder: Path, explanation_id: str, rater: str, verdict: str) -> None:
+    """Append a blind rating to the lines of the lake in a folder, and sync it. Raises LakeError if it cannot."""
+    record = {
+        "explanation_id": explanation_id,
+        "rater": rater,
+        "verdict": verdict,
+        "is_blind": True,
+        "rated_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    path = folder / TABLES["ratings"].lines_folder / "ratings.jsonl"
+    line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) + 1 and file.read(1) != b"\n":
+                line = b"\n" + line  # the last write was cut off
+            file.write(line)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise LakeError(f"ratings '{path}' cannot be written: {error.strerror}") from None
+
+
+def _picked(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
+    """Activating windows from strong to weak, and silent ones, the hardest to tell apart first."""
+    active = [row for row in rows if row["kind"] == "activating"]
+    step = max(1, len(active) // _ACTIVE)
+    yield "It fires here", active[::step][:_ACTIVE]
+    order = ("same_token", "neighbour", "random")
+    silent = sorted((row for row in rows if row["kind"] != "activating"), key=lambda row: order.index(row["kind"]))
+    step = max(1, len(silent) // _SILENT)
+    yield "It is silent here", silent[::step][:_SILENT]

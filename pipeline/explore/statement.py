@@ -1,0 +1,98 @@
+"""The SQL box: one select of a reader, in a process that is ended when its time is up."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.explore.statement_process import LATE
+from pipeline.tables.sql import sql_text
+
+SECONDS = 10
+"""So long a statement may run."""
+
+ROWS = 500
+MOST_CHARACTERS = 20_000
+_COLUMNS, _CELL_CHARACTERS = 60, 300
+_MEMORY_BYTES = 3 << 30
+_START_SECONDS = 30
+"""So long the process may take to start, on a busy machine."""
+_AT_ONCE = threading.BoundedSemaphore(2)
+SCRIPT = Path(__file__).with_name("statement_process.py")
+
+EXAMPLES = (
+    "densest_features",
+    "features_on_a_token",
+    "best_of_route_llm",
+    "rules_that_fail_on_test",
+    "wrong_answers",
+    "firings_by_position",
+)
+"""Statements to begin with, `sql/explore/examples/*.sql`."""
+
+
+class Result(NamedTuple):
+    """What a statement gave: rows as text, cut at `ROWS` rows, or what is wrong with it."""
+
+    columns: Sequence[str] = ()
+    is_number: Sequence[bool] = ()
+    rows: Sequence[Sequence[str | None]] = ()
+    n_columns: int = 0
+    is_cut: bool = False
+    seconds: float = 0.0
+    error: str = ""
+
+
+def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
+    """Run one select on the lake in a folder; what is wrong with it is told, not raised."""
+    if not (folder / "catalog.duckdb").is_file():
+        return Result(error=f"no lake at '{folder}' yet; 'make run' makes it")
+    if len(statement) > MOST_CHARACTERS:
+        return Result(error=f"a statement has at most {MOST_CHARACTERS:,} characters")
+    if not _AT_ONCE.acquire(timeout=1):
+        return Result(error="two statements are running already; try again in a moment")
+    began, late = time.monotonic(), f"stopped: it was not done after {seconds:g} seconds"
+    try:
+        done = subprocess.run(
+            # -I: neither the working directory nor the environment says what is imported.
+            [sys.executable, "-I", str(SCRIPT)],
+            input=json.dumps({
+                "statement": statement,
+                "n_rows": ROWS,
+                "n_columns": _COLUMNS,
+                "n_characters": _CELL_CHARACTERS,
+                "memory_bytes": _MEMORY_BYTES,
+                "seconds": seconds,
+            }),
+            capture_output=True,
+            text=True,
+            timeout=seconds + _START_SECONDS,
+            cwd=folder,
+            env={},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Result(error=late)
+    finally:
+        _AT_ONCE.release()
+    if done.returncode == LATE:
+        return Result(error=late)
+    if done.returncode != 0:
+        return Result(error="it ended without an answer: it needed more memory or time than a statement may use")
+    return Result(**json.loads(done.stdout), seconds=time.monotonic() - began)
+
+
+def examples() -> list[tuple[str, str]]:
+    """What each example asks, in words, and its statement."""
+    return [_example(sql_text(name)) for name in EXAMPLES]
+
+
+def _example(text: str) -> tuple[str, str]:
+    lines = text.splitlines()
+    words = " ".join(line.removeprefix("-- ") for line in lines if line.startswith("--"))
+    words = words.partition(": ")[2].removesuffix(".")
+    return words[:1].upper() + words[1:], "\n".join(line for line in lines if not line.startswith("--"))

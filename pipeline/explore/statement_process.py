@@ -1,0 +1,136 @@
+"""One select on a lake, in a process of its own: run as a script, so that nothing but DuckDB is loaded.
+
+It is given a request as JSON on standard input (statement, n_rows, n_columns, n_characters, memory_bytes,
+seconds), in the lake's folder, and answers as JSON: columns and rows as text, or an error. What a stranger may
+type is held by several things, each of which would do alone for most of it:
+
+- The system: the process can write no file, has so much memory and time, and no environment with keys in it.
+- DuckDB: a database in memory with the lake's views; no file outside the lake, no network, no extension, and a
+  configuration that cannot be changed.
+- The statement: one, and a select by DuckDB's own parser, which writes nothing in its CTEs and calls no table
+  function but those that count and unnest.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+LATE = 3
+"""The exit code when the time is up."""
+
+_TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "json_each", "json_tree", "duckdb_columns"})
+_QUERIES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+
+
+class _RefusedError(Exception):
+    """A statement that is not run."""
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    request = json.load(sys.stdin)
+    _limit(request["memory_bytes"])
+    # Not by an interrupt: some functions of DuckDB do not look for one.
+    clock = threading.Timer(request["seconds"], os._exit, [LATE])
+    clock.daemon = True
+    clock.start()
+    json.dump(answered(request), sys.stdout)
+
+
+def answered(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request, or what is wrong with it, on the lake in the working directory."""
+    try:
+        return _answer(request)
+    except (_RefusedError, duckdb.Error, MemoryError) as error:
+        words = str(error) or "it needs more memory than a statement may use"
+        return {"error": words.partition("\nDatabase is launched")[0].partition("\n* ")[0]}
+
+
+def _limit(memory_bytes: int) -> None:
+    """Bounds by the system: no file can grow, so none is written; and memory."""
+    limits = (
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+    )
+    for kind, bound in limits:
+        with contextlib.suppress(ValueError, OSError):  # macOS knows no bound of the address space
+            resource.setrlimit(kind, (bound, bound))
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    with duckdb.connect(config={"threads": 2, "memory_limit": f"{request['memory_bytes'] // 3}B"}) as connection:
+        connection.execute("set temp_directory = ''")
+        connection.execute("attach 'catalog.duckdb' as lake (read_only)")
+        connection.execute("copy from database lake to memory (schema)")
+        connection.execute("detach lake")
+        _check(connection, request["statement"])
+        here = str(Path.cwd()).replace("'", "''")
+        connection.execute(f"set allowed_directories = ['{here}/']")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+        relation = connection.sql(request["statement"])
+        names, kinds = relation.columns[: request["n_columns"]], relation.types
+        rows = relation.limit(request["n_rows"] + 1).fetchall()
+    longest = request["n_characters"]
+    return {
+        "columns": names,
+        "is_number": [kind.id in _NUMBERS for kind in kinds[: len(names)]],
+        "n_columns": len(kinds),
+        "rows": [[_text(value, longest) for value in row[: len(names)]] for row in rows[: request["n_rows"]]],
+        "is_cut": len(rows) > request["n_rows"],
+    }
+
+
+_NUMBERS = frozenset(
+    {
+        *("tinyint", "smallint", "integer", "bigint", "hugeint"),
+        *("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint", "float", "double", "decimal"),
+    }
+)
+
+
+def _check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Raise _RefusedError unless the text is one select that only reads."""
+    found = connection.extract_statements(statement)
+    if len(found) != 1:
+        raise _RefusedError(f"one statement at a time, please: here are {len(found)}")
+    [(parsed,)] = connection.execute("select json_serialize_sql($text)", {"text": statement}).fetchall()
+    tree = json.loads(parsed)
+    if tree["error"] or found[0].type is not duckdb.StatementType.SELECT:
+        raise _RefusedError("only a select can be run here: nothing is written, set, attached or installed")
+    for node in _nodes(tree):
+        if "cte_map" in node and node["type"] not in _QUERIES:
+            raise _RefusedError("only a select can be run here, and nothing in its 'with' may write")
+        if node.get("type") == "TABLE_FUNCTION":
+            name = node["function"]["function_name"]
+            if name not in _TABLE_FUNCTIONS:
+                raise _RefusedError(f"the table function '{name}' cannot be used here; the lake's tables can")
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a parsed statement."""
+    if isinstance(tree, dict):
+        yield tree
+    for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _nodes(child)
+
+
+def _text(value: Any, longest: int) -> str | None:
+    """A value in short, None for null."""
+    if value is None:
+        return None
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+if __name__ == "__main__":
+    main()

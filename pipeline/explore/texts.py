@@ -1,0 +1,101 @@
+"""A reader's own text: which features fire on which of its tokens.
+
+The subject model is loaded when the first text is handed in, in a thread of its own; until then the page says so
+and loads itself again. A text is cut at the context length, and texts are read one after the other.
+"""
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from pipeline.config import Config
+from pipeline.errors import LatentlakeError, faults, sentence_of
+from pipeline.explore.catalog import Reader
+from pipeline.explore.feature import Piece
+
+if TYPE_CHECKING:
+    from pipeline.show.notebook import TextFirings, TextReader
+
+MOST_CHARACTERS = 2000
+_SHOWN = 40
+"""Features that are shown."""
+_AROUND = 12
+"""Tokens on each side of a feature's strongest that are shown."""
+
+
+class Texts:
+    """Reads texts with the subject model of an experiment."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._reader: TextReader | None = None
+        self._error = ""
+        self._loading: threading.Thread | None = None
+        self._reading = threading.Lock()
+
+    def read(self, text: str) -> "TextFirings | None":
+        """What fires on a text; None while the model is being loaded.
+
+        Raises:
+            LatentlakeError: The model cannot be loaded, or the text is too short; the next try loads again.
+        """
+        with self._reading:
+            if self._reader is not None:
+                return self._reader.read(text)
+            if self._error:
+                sentence, self._error, self._loading = self._error, "", None
+                raise LatentlakeError(sentence)
+            if self._loading is None:
+                self._loading = threading.Thread(target=self._load, daemon=True)
+                self._loading.start()
+        self._loading.join(timeout=1)
+        return None
+
+    def _load(self) -> None:
+        from pipeline.show.notebook import TextReader
+
+        try:
+            self._reader = TextReader(self._config)
+        except faults() as error:
+            self._error = sentence_of(error) or f"the subject model cannot be loaded: {error}"
+
+
+def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[str, Any]:
+    """What the template shows: the text's tokens, and the features that fire on it, or on one of its tokens.
+
+    Args:
+        reader: Asks the lake.
+        found: What fires.
+        place: The token whose features are shown, from 0; None for all.
+    """
+    n_by_token = dict(found.firings.group_by("token_index").len().iter_rows())
+    strongest = found.firings.sort("activation", descending=True).unique(["sae", "feature"], maintain_order=True)
+    if place is not None:
+        on_token = found.firings.filter(token_index=place).select("sae", "feature")
+        strongest = strongest.join(on_token, on=["sae", "feature"], how="semi", maintain_order="left")
+    shown = strongest.head(_SHOWN).to_dicts()
+    words: dict[tuple[str, int], dict[str, Any]] = {}
+    for sae in {row["sae"] for row in shown}:
+        features = [row["feature"] for row in shown if row["sae"] == sae]
+        for known in reader.rows("words_of_features", sae=sae, features=features):
+            words[sae, known["feature"]] = known
+    return {
+        "tokens": [(number, token, n_by_token.get(number, 0)) for number, token in enumerate(found.tokens)],
+        "place": place,
+        "n_features": strongest.height,
+        "rows": [row | _around(found, row) | {"known": words.get((row["sae"], row["feature"]))} for row in shown],
+    }
+
+
+def _around(found: "TextFirings", row: dict[str, Any]) -> dict[str, Any]:
+    """The tokens around a feature's strongest, shaded by its activation."""
+    own = found.firings.filter((pl.col("sae") == row["sae"]) & (pl.col("feature") == row["feature"]))
+    by_token = dict(own.select("token_index", "activation").iter_rows())
+    first = max(0, row["token_index"] - _AROUND)
+    pieces = []
+    for number, token in enumerate(found.tokens[first : row["token_index"] + _AROUND + 1], first):
+        activation = by_token.get(number, 0.0)
+        level = max(1, round(10 * activation / row["activation"])) if activation else 0
+        pieces.append(Piece(token, level, activation, number == row["token_index"]))
+    return {"pieces": pieces, "n_tokens": own.height}

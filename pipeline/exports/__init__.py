@@ -1,0 +1,126 @@
+"""Exports: what a lake knows of features, in the files of other programs.
+
+A module here is an export, found by its name. Its first line says what it writes, and its function
+`write(export)` writes it, below `export.folder`: SQL gives the lines or the files' texts, and DuckDB streams them.
+
+`make export` (`commands/export.py`) puts the folder in place when all of it is there.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+
+from pipeline.config import Config, SaeConfig
+from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.lake import Lake
+from pipeline.tables.sql import parameters_of, sql_text, steps_of
+
+GIVEN = ("exported_saes", "chosen_explanations")
+"""What the SQL of an export sees beside the tables: the SAEs to write, and one explanation a feature."""
+
+
+class ExportedSae(NamedTuple):
+    """An SAE, and what other programs call it: the columns of `exported_saes`.
+
+    Attributes:
+        sae: Its name in the config.
+        hookpoint: What it reads, as the config names it.
+        n_features: Number of its features.
+        layer: The layer that its hookpoint names; None where that names none.
+        model_id: Neuronpedia's name for the subject model.
+        source_id: Neuronpedia's name for the SAE, unique in the model: `9-res-jb`.
+        set_name: The set that it belongs to there: `res-jb`.
+        hook_name: TransformerLens' name for the hookpoint; None where it has none that we know.
+    """
+
+    sae: str
+    hookpoint: str
+    n_features: int
+    layer: int | None
+    model_id: str
+    source_id: str
+    set_name: str
+    hook_name: str | None
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export that is being written.
+
+    Attributes:
+        lake: What it is made from.
+        connection: Sees every table, and what `GIVEN` names.
+        folder: Where to write; empty.
+        saes: The SAEs to write.
+        explainer: Whose explanations; None for each feature's first by the config's order of explainers.
+        graph: A file that the user named, of an attribution graph.
+    """
+
+    lake: Lake
+    connection: duckdb.DuckDBPyConnection
+    folder: Path
+    saes: tuple[ExportedSae, ...]
+    explainer: str | None = None
+    graph: Path | None = None
+
+    def copy(self, name: str | Path, file: str, how: str = "format json", **values: Any) -> int:
+        """Write the rows of `<name>.sql` to one file, by default an object a line; how many there were."""
+        self._make_before(name, values)
+        target = self.folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return self.lake.copy(self.connection, name, target, how, **values)
+
+    def write_each(self, name: str | Path, **values: Any) -> int:
+        """Write a file for each row of `<name>.sql`: `text` below the path `file`; how many there were."""
+        self._make_before(name, values)
+        n_files = 0
+        for batch in self.lake.select(self.connection, name, **values).to_arrow_reader(1024):
+            for file, text in zip(batch["file"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                target = self.folder / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+                n_files += 1
+        return n_files
+
+    def feature_ranges(self, sae: ExportedSae) -> Iterator[dict[str, int]]:
+        """The features of an SAE, as parameters: a bucket of firings at a time, so that memory is bounded."""
+        for first in range(0, sae.n_features, BUCKET_FEATURES):
+            yield {"first_feature": first, "end_feature": min(first + BUCKET_FEATURES, sae.n_features)}
+
+    def _make_before(self, name: str | Path, values: dict[str, Any]) -> None:
+        for step in steps_of(name, given=GIVEN)[:-1]:
+            own = {key: value for key, value in values.items() if key in parameters_of(sql_text(step))}
+            self.lake.create_temporary(self.connection, str(step), **own)
+
+
+def exported_sae(config: Config, sae: SaeConfig) -> ExportedSae:
+    """An SAE by the names that others have for it: of its aliases, or made of ours."""
+    place = re.search(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])", sae.hookpoint)
+    layer = int(place[0]) if place else None
+    for alias in sae.aliases:
+        if found := re.fullmatch(r"(?P<model>[\w-]+)/(?P<source>\d+-(?P<set>[\w-]+))", alias):
+            names = found["model"], found["source"], found["set"]
+            break
+    else:
+        own = _spelled(f"{config.name}-{sae.name}")
+        names = _spelled(config.subject.model.rpartition("/")[2]), f"{layer or 0}-{own}", own
+    return ExportedSae(sae.name, sae.hookpoint, sae.n_features, layer, *names, _hook_name(sae.hookpoint))
+
+
+def _spelled(name: str) -> str:
+    """A name in letters, digits and -."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:100] or "unnamed"
+
+
+def _hook_name(hookpoint: str) -> str | None:
+    """TransformerLens' name for a block's output, or for a place that the config has by its short address."""
+    if hookpoint.startswith("blocks."):
+        return hookpoint
+    if found := re.fullmatch(r"(resid_pre|resid_mid|resid_post|attn_out|mlp_out)\.(\d+)", hookpoint):
+        return f"blocks.{found[2]}.hook_{found[1]}"
+    found = re.fullmatch(r"(?:[a-z_]+\.)*(?:layers|blocks|h)\.(\d+)", hookpoint)
+    return f"blocks.{found[1]}.hook_resid_post" if found else None

@@ -1,0 +1,20 @@
+"""delphi's results: `explanations/HOOKPOINT_latentN.txt` and `scores/SCORER/HOOKPOINT_latentN.txt`.
+
+Its own analysis (`delphi.log.result_analysis`) reads the scores; `explaining.imported` reads the explanations.
+"""
+
+from collections import Counter
+
+from pipeline.errors import ConfigError
+from pipeline.exports import Export
+
+
+def write(export: Export) -> None:
+    """Write a file a feature. Raises ConfigError for two SAEs of one hookpoint: it is in the files' names."""
+    [(hookpoint, n_saes)] = Counter(sae.hookpoint for sae in export.saes).most_common(1)
+    if n_saes > 1:
+        raise ConfigError(f"{n_saes} SAEs read '{hookpoint}', by which delphi names files; choose one with SAE=")
+    for sae in export.saes:
+        export.write_each("delphi_explanations", sae=sae.sae)
+        for features in export.feature_ranges(sae):
+            export.write_each("delphi_scores", sae=sae.sae, **features)

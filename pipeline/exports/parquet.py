@@ -1,0 +1,55 @@
+"""Flat Parquet files of features, their explanations, scores, rules and windows, with a data dictionary.
+
+`dictionary.csv` says of every column in which file it is, its type, unit and meaning, as the tables declare them.
+"""
+
+import csv
+from typing import Any
+
+from pipeline.exports import Export
+from pipeline.tables import TABLES
+from pipeline.tables.sql import relations_read
+
+FILES = {
+    "features": "flat_features",
+    "scores": "flat_scores",
+    "rules": "flat_rules",
+    "windows": "flat_windows",
+    "summary": "flat_summary",
+    "tokens": "flat_tokens",
+}
+"""The SQL of each file."""
+
+
+def write(export: Export) -> None:
+    """Write the files and the dictionary."""
+    for file, name in FILES.items():
+        export.copy(name, f"{file}.parquet", "format parquet, compression zstd")
+    write_dictionary(export)
+
+
+def write_dictionary(export: Export) -> None:
+    """Write `dictionary.csv`: one line a column."""
+    with (export.folder / "dictionary.csv").open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow(["file", "column", "type", "unit", "meaning"])
+        for file, name in FILES.items():
+            meanings = _meanings(name)
+            for column, kind in zip(*_columns(export, name), strict=True):
+                writer.writerow([file, column, str(kind).lower(), *meanings[column]])
+
+
+def _columns(export: Export, name: str) -> tuple[list[str], list[Any]]:
+    rows = export.lake.select(export.connection, name)
+    return rows.columns, rows.types
+
+
+def _meanings(name: str) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of the columns that a SQL file may take from the tables that it reads."""
+    columns = [
+        column
+        for read in ("explanations", *reversed(relations_read(name)))
+        if read in TABLES
+        for column in TABLES[read].columns
+    ]
+    return {column.name: (column.unit, column.meaning) for column in columns}

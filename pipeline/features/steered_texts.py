@@ -1,0 +1,284 @@
+"""Steered texts: what the subject model goes on to write when a feature is raised, or set to 0.
+
+They depend on the SAE and the feature alone, so that a scorer reads them for every explanation. Each feature is
+changed in forward passes of its own, over the same texts, so that neither its place in a batch nor a restart
+changes a token; a killed run goes on with the feature it was at.
+
+1. The strength of each target is found on held-out texts (`steering.find_strengths`).
+2. Prompts are continued with it, and without: by draws that are hashes of the prompt and the place, the same for
+   all, so that two continuations part only where the change makes another token likelier.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from pipeline.config import Config
+from pipeline.corpus.documents import bos_prefix
+from pipeline.errors import CorpusError
+from pipeline.lake import Given, Lake, Published
+from pipeline.make_table import read_rows
+from pipeline.progress import progress
+from pipeline.sae import load_sparse_coder
+from pipeline.subject.hookpoints import resolve_hookpoint
+from pipeline.subject.steering import (
+    Divergence,
+    Edit,
+    SteeredSubject,
+    check_steering,
+    find_strengths,
+    load_steered,
+)
+from pipeline.tables import TABLES
+from pipeline.tables.versions import inputs_of
+
+TABLE = "steered_texts"
+
+_USUAL_STEPS = 9
+"""Strengths that are tried for three targets, as measured on the demo's SAE: by which the estimate counts."""
+
+Row = dict[str, Any]
+
+
+def write_steered_texts(lake: Lake, sae: str, batch: int) -> Published:
+    """Write the steered texts of a batch's features; those of features that are there already stay.
+
+    Figures: features by status, and those that were steered now.
+
+    Raises:
+        LakeError: An input is missing.
+        SubjectError: The SAE's features cannot be steered at its place.
+        CorpusError: The corpus has too few documents with a context of `prompt_tokens`.
+    """
+    lake.require(*inputs_of(lake.config, TABLE), sae=sae, batch=batch)
+    features = steered_features(lake, sae, batch)
+    with lake.resumable(f"{TABLE}-{lake.folder(TABLE, sae).name}-{sae}-{batch}") as folder:
+        target = lake.path(TABLE, sae=sae, batch=batch)
+        known = _rows_by_feature([*([target] if target.exists() else []), *sorted(folder.glob("*.parquet"))])
+        missing = [feature for feature in features if feature not in known]
+        if missing:
+            steering = _open_steering(lake, sae, batch)
+            with progress(len(missing), f"{TABLE} of {sae}, batch {batch}", "features") as bar:
+                for feature in missing:
+                    known[feature] = [{"sae": sae, "feature": feature, **row} for row in steering.rows(feature)]
+                    with lake.writing(folder / f"{feature:08d}.parquet") as temporary:
+                        pq.write_table(_table(known[feature]), temporary)
+                    bar.update(1)
+        rows = _table([row for feature in sorted(features) for row in known[feature]])
+        published = lake.write(TABLE, rows, sae=sae, batch=batch)
+    statuses = [status for feature in features for status in {row["status"] for row in known[feature]}]
+    figures = {status: statuses.count(status) for status in sorted(set(statuses))}
+    return Published(TABLE, published.path, published.n_rows, {"features_steered": len(missing), **figures})
+
+
+def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = None) -> list[int]:
+    """The features of a batch that are steered, in the order of their draw.
+
+    Those about which a scorer's model is asked, and those from which the other sets come.
+    """
+    drawn = read_rows(lake, "batch_features", sae=sae, batch=batch, given=given).sort_by("place")
+    features: list[int] = drawn["feature"].to_pylist()
+    if lake.config.scoring.max_features is None:
+        return features
+    n_wanted: int = max(lake.config.scoring.max_features, _settings(lake.config).pool)
+    return features[:n_wanted]
+
+
+def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
+    """Rows as a run would leave them, and the tokens that the subject model would read for those not there yet.
+
+    Their texts are those of prompts, about as long, and each another one. `selected` are the rows of
+    `selected_features`. Raises CorpusError as `write_steered_texts`.
+    """
+    settings = _settings(lake.config)
+    features = steered_features(lake, sae, batch, {"selected_features": selected})
+    target = lake.path(TABLE, sae=sae, batch=batch)
+    known = _rows_by_feature([target] if target.exists() else [])
+    held_out, continued = _prompt_rows(lake, sae)
+    token_bytes = lake.query("vocabulary")["bytes"].to_list()
+    texts = [_spelled(token_bytes, row["token_ids"][: settings.new_tokens]) for row in continued]
+    targets = sorted(settings.target_kls) if "steer" in settings.modes else []
+    ways: list[tuple[str, float | None]] = [("steer", target) for target in targets]
+    if "ablate" in settings.modes:
+        ways.append(("ablate", None))
+    rows = []
+    for feature in features:
+        stand_ins = [
+            {"sae": sae, "feature": feature, "mode": mode, "target_kl": target, "prompt_id": place, "status": "ok"}
+            | {"continuation": f"{text} {feature} {target}", "unsteered": text}
+            for mode, target in ways
+            for place, text in enumerate(texts)
+        ]
+        rows += known.get(feature, stand_ins)
+    n_new = sum(feature not in known for feature in features)
+    # A prompt is read once for its divergence and once to be continued, with and without the change.
+    continuing = settings.n_prompts * (2 * settings.prompt_tokens + settings.new_tokens)
+    finding = _USUAL_STEPS * len(held_out) * settings.prompt_tokens if targets else 0
+    ablating = 2 * continuing if "ablate" in settings.modes else 0
+    return _table(rows), n_new * (finding + len(targets) * continuing + ablating)
+
+
+def check_steered_saes(config: Config) -> None:
+    """Raise SubjectError if the features of an SAE of the config cannot be steered at its place."""
+    for sae in config.saes:
+        coder = load_sparse_coder(sae.source, sae.format)
+        place = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
+        check_steering(config.subject, coder, sae.hookpoint, place)
+
+
+class Prompts(NamedTuple):
+    """Texts that are continued: their contexts, int64 [n, length], and the draws [n, n_new] by which they are."""
+
+    context_ids: Sequence[int]
+    token_ids: Tensor
+    draws: Tensor
+
+
+class Steering:
+    """What is needed to steer the features of an SAE, in a batch of it.
+
+    Args:
+        subject: The model.
+        held_out: Texts on which strengths are found, int64 [n, length].
+        prompts: Those that are continued with a feature raised.
+        own_prompts: Of each feature, those in which it is ablated.
+        config: The experiment.
+        token_bytes: Those of each token.
+    """
+
+    def __init__(
+        self,
+        subject: SteeredSubject,
+        held_out: Tensor,
+        prompts: Prompts,
+        own_prompts: dict[int, Prompts],
+        config: Config,
+        token_bytes: Sequence[bytes],
+    ) -> None:
+        self._subject = subject
+        self._prompts = prompts
+        self._own_prompts = own_prompts
+        self._settings = _settings(config)
+        self._token_bytes = token_bytes
+        if "steer" in self._settings.modes:
+            self._held_out = Divergence(subject, held_out)
+            self._unseen = Divergence(subject, prompts.token_ids)
+            self._unsteered = subject.write(prompts.token_ids, prompts.draws)
+
+    def rows(self, feature: int) -> Iterator[Row]:
+        """The rows of a feature, but for sae and feature."""
+        if "steer" in self._settings.modes:
+            yield from self._steered(feature)
+        if "ablate" in self._settings.modes:
+            yield from self._ablated(feature)
+
+    def _steered(self, feature: int) -> Iterator[Row]:
+        def kl_of(strength: float) -> float:
+            return self._held_out(Edit(feature, "add", strength))
+
+        unit = self._subject.unit_strength(self._held_out.token_ids, feature)
+        found = find_strengths(kl_of, self._settings.target_kls, unit) if unit else {}
+        for target in sorted(self._settings.target_kls):
+            row = {"mode": "steer", "target_kl": target}
+            if target not in found or not found[target].is_reached:
+                yield {**row, "status": "unreachable"}
+                continue
+            edit = Edit(feature, "add", found[target].strength)
+            row |= {"strength": edit.strength, "kl": found[target].kl, "kl_prompts": self._unseen(edit)}
+            yield from self._written(row, self._prompts, self._unsteered, edit)
+
+    def _ablated(self, feature: int) -> Iterator[Row]:
+        own, edit = self._own_prompts.get(feature), Edit(feature, "set", 0.0)
+        row: Row = {"mode": "ablate"}
+        if own is None:
+            yield {**row, "status": "no_prompt"}
+            return
+        row["kl"] = row["kl_prompts"] = Divergence(self._subject, own.token_ids)(edit)
+        yield from self._written(row, own, self._subject.write(own.token_ids, own.draws), edit)
+
+    def _written(self, row: Row, prompts: Prompts, unsteered: Tensor, edit: Edit) -> Iterator[Row]:
+        written = self._subject.write(prompts.token_ids, prompts.draws, edit)
+        for place, context_id in enumerate(prompts.context_ids):
+            yield {
+                **row,
+                "prompt_id": place,
+                "context_id": context_id,
+                "prompt": self._text(prompts.token_ids[place]),
+                "continuation": self._text(written[place]),
+                "unsteered": self._text(unsteered[place]),
+                "status": "ok",
+            }
+
+    def _text(self, token_ids: Tensor) -> str:
+        return _spelled(self._token_bytes, token_ids.tolist())
+
+
+def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
+    config, own = lake.config, lake.config.sae(sae)
+    settings = _settings(config)
+    coder = load_sparse_coder(own.source, own.format)
+    place = resolve_hookpoint(config.subject, own.hookpoint, coder.reads, centred=own.centred)
+    subject = load_steered(config.subject, config.device, coder, own.hookpoint, place)
+    held_out, continued = _prompt_rows(lake, sae)
+    own_prompts = {}
+    if "ablate" in settings.modes:
+        rows = read_rows(lake, "ablation_prompts", sae=sae, batch=batch, bos_token_id=bos_prefix(lake)).to_pylist()
+        for feature, some in groupby(rows, itemgetter("feature")):
+            own_prompts[feature] = _prompts(config, list(some))
+    token_bytes = lake.query("vocabulary")["bytes"].to_list()
+    held_out_ids = torch.tensor([row["token_ids"] for row in held_out])
+    return Steering(subject, held_out_ids, _prompts(config, continued), own_prompts, config, token_bytes)
+
+
+def _prompt_rows(lake: Lake, sae: str) -> tuple[list[Row], list[Row]]:
+    """The texts on which strengths are found, and those that are continued."""
+    settings = _settings(lake.config)
+    rows = read_rows(lake, "steering_prompts", sae=sae).to_pylist()
+    held_out, continued = ([row for row in rows if row["role"] == role] for role in ("train", "test"))
+    if len(held_out) < 2 or len(continued) < settings.n_prompts:
+        raise CorpusError(
+            f"scoring.intervention: the corpus has {len(continued)} test documents with a context of "
+            f"{settings.prompt_tokens} tokens, but n_trials x set_size is {settings.n_prompts}; lower one of these"
+        )
+    return held_out, continued
+
+
+def _prompts(config: Config, rows: Sequence[Row]) -> Prompts:
+    """Prompts with their draws: a number from 0 to 1 for each new token, by hash."""
+    context_ids = [row["context_id"] for row in rows]
+    n_new = _settings(config).new_tokens
+    draws = [[_draw(config.seed, context_id, step) for step in range(n_new)] for context_id in context_ids]
+    return Prompts(
+        context_ids, torch.tensor([row["token_ids"] for row in rows]), torch.tensor(draws, dtype=torch.float64)
+    )
+
+
+def _spelled(token_bytes: Sequence[bytes], token_ids: Sequence[int]) -> str:
+    """What tokens spell; the bytes of a character that is cut off are left out."""
+    return b"".join(token_bytes[token_id] for token_id in token_ids).decode("utf-8", "ignore")
+
+
+def _draw(*parts: int) -> float:
+    digest = hashlib.sha256(" ".join(map(str, ("continuation", *parts))).encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32
+
+
+def _rows_by_feature(paths: Sequence[Path]) -> dict[int, list[Row]]:
+    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    return {feature: list(some) for feature, some in groupby(rows, itemgetter("feature"))}
+
+
+def _table(rows: Sequence[Row]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), TABLES[TABLE].schema)
+
+
+def _settings(config: Config) -> Any:
+    return config.scoring.intervention  # type: ignore[attr-defined]  # a plug-in's section

@@ -1,0 +1,56 @@
+"""Token ids of a chat, as the model's own template writes it.
+
+What is said in a chat has no power: only the template writes control tokens, and one that is spelled in a message
+is read as ordinary characters.
+"""
+
+import copy
+from collections.abc import Sequence
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+Chat = Sequence[tuple[str, str]]
+"""Turns of role (system, user, assistant) and content."""
+
+
+def template_ids(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], *, asks: bool) -> list[list[int]]:
+    """The token ids of chats by the template of a tokenizer of `load_tokenizer`.
+
+    Args:
+        tokenizer: It has a chat template.
+        chats: What is said.
+        asks: Whether the chats end where the model's turn begins, or goes on where the last turn is its own.
+
+    Raises:
+        TemplateError: The template takes no such turns.
+    """
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.split_special_tokens = False  # for what the template writes
+    return [_of_chat(tokenizer, chat, asks) for chat in chats]
+
+
+def _of_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat, asks: bool) -> list[int]:
+    try:
+        return _apply_template(tokenizer, chat, asks)
+    except TemplateError:
+        # Some templates (Gemma's) know no system role: what it says goes before the user's first words.
+        system = [content for role, content in chat if role == "system"]
+        others = [turn for turn in chat if turn[0] != "system"]
+        if not system or not others:
+            raise
+        first = others[0][0], "\n\n".join([*system, others[0][1]])
+        return _apply_template(tokenizer, [first, *others[1:]], asks)
+
+
+def _apply_template(tokenizer: PreTrainedTokenizerBase, chat: Chat, asks: bool) -> list[int]:
+    messages = [{"role": role, "content": content} for role, content in chat]
+    goes_on = asks and messages[-1]["role"] == "assistant"
+    ids: list[int] = tokenizer.apply_chat_template(
+        messages,
+        add_generation_prompt=asks and not goes_on,
+        continue_final_message=goes_on,
+        sanitize_control_tokens=True,
+        return_dict=False,
+    )
+    return ids

@@ -1,0 +1,57 @@
+"""A rule of a user's, scored on every token of the train and of the test documents."""
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.errors import ConfigError, LakeError
+from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.lake import Lake
+from pipeline.make_table import read_rows
+from pipeline.rules.grammar import parse_rule, rule_columns
+
+RULE_SCHEMA = pa.schema(
+    [
+        ("rule_id", pa.int64()),
+        ("feature", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("token_class", pa.string()),
+        ("previous_token_ids", pa.list_(pa.int32())),
+        ("previous_class", pa.string()),
+        ("n_before", pa.int32()),
+        ("is_excluded", pa.bool_()),
+        ("position_below", pa.int32()),
+    ]
+)
+"""What a rule names: of the relations `mined_rules` and `proved_rules`, where rules are handed in."""
+
+
+def score_rule(lake: Lake, sae: str, feature: int, text: str) -> tuple[str, pl.DataFrame]:
+    """A rule's words, and its figures as `rule_role_scores` has them: a row a role.
+
+    Raises:
+        RuleError: It cannot be read, or names what is no token.
+        LakeError: The corpus or the firings are not there yet.
+        ConfigError: There is no such SAE or feature.
+    """
+    own = lake.config.sae(sae)
+    if not 0 <= feature < own.n_features:
+        raise ConfigError(f"SAE '{sae}' has no feature {feature}, only 0 to {own.n_features - 1}")
+    rule = parse_rule(text)
+    lake.require("documents", "tokens", "contexts", "slots", "activations", sae=sae)
+    texts: list[str] = lake.query("token_texts")["text"].to_list()
+    row = {"rule_id": feature, "feature": feature, **rule_columns(rule, texts)}
+    rows = pa.Table.from_pylist([row], schema=RULE_SCHEMA)
+    words: str = read_rows(lake, "rule_words", sae=sae, given={"mined_rules": rows})["rule"][0].as_py()
+    first = feature - feature % BUCKET_FEATURES
+    figures = read_rows(
+        lake,
+        "rule_role_scores",
+        sae=sae,
+        given={"proved_rules": rows},
+        first_feature=first,
+        end_feature=first + BUCKET_FEATURES,
+    )
+    scores = pl.from_arrow(figures)
+    if not isinstance(scores, pl.DataFrame) or scores.is_empty():
+        raise LakeError(f"the corpus of '{lake.config.name}' has no token to score a rule on")
+    return words, scores.sort("role", descending=True)

@@ -1,0 +1,28 @@
+"""Choosing one of several things that a prompt numbers: how the answer is asked for, and what it says."""
+
+import re
+
+from pipeline.llm import Answer
+from pipeline.llm.texts import final_text
+
+_NUMBER = re.compile(r"\d+")
+
+
+def numbers_to(n: int) -> tuple[str, ...]:
+    """The answers `1` to `n`. Raises ValueError above 9: a longer number does not differ in its first token."""
+    if n > 9:
+        raise ValueError(f"a choice among {n} cannot be read from one token; at most 9 can")
+    return tuple(str(number) for number in range(1, n + 1))
+
+
+def chosen(answer: Answer, n: int) -> int | None:
+    """The number, 1 to n, that an answer chooses: the most probable, or else the only one that it says.
+
+    None where it says none, several, or one beyond n: what is ambiguous is not guessed at.
+    """
+    if answer.probabilities:
+        likeliest = max(answer.probabilities.values())
+        best = [choice for choice, value in answer.probabilities.items() if value == likeliest]
+        return int(best[0]) if len(best) == 1 else None
+    said = {int(number) for number in _NUMBER.findall(final_text(answer.text or "") or "")}
+    return said.pop() if len(said) == 1 and said <= set(range(1, n + 1)) else None

@@ -1,0 +1,183 @@
+"""Generation (Juang et al. 2024): the feature should fire in texts that are written by its explanation.
+
+The scorer writes texts that should fire and near misses that should not; subject model and SAE say which do.
+Recall is the post's figure, the share of the former that fires; AUROC ranks them against the near misses by their
+peaks (clarity, Puri et al. 2025, arXiv 2502.16994). Position 0 of a text tells nothing, as everywhere.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import polars as pl
+
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.windows import one_line
+from pipeline.config import ScoringConfig
+from pipeline.firings.texts import text_tokens
+from pipeline.llm import Answer, Message, Request
+from pipeline.scorers.base import Prediction
+from pipeline.scorers.generation.answers import read_written, same_words
+
+_FOLDER = Path(__file__).parent
+_TOKENS_A_TEXT = 8
+"""Quotes, a comma, spaces, or a number, around a text of the answer."""
+_TOKENS_AROUND = 64
+
+
+class Text(NamedTuple):
+    """A text of an answer: in the first or second list, at a place from 1, and whether it can be judged.
+
+    Attributes:
+        text: It; None where the answer lacks it.
+        token_ids: As the subject model reads it; empty where it is not read.
+        status: `ok`; `repeated`: the answer has it before; `unparsed`: it is not there, or too short.
+    """
+
+    text: str | None
+    token_ids: Sequence[int]
+    status: str
+
+
+class Generation:
+    """Has texts written by an explanation, and looks where the feature fires in them."""
+
+    name = "generation"
+    role: RoleName | None = "scorer"
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """A row for each text that is to be written."""
+        return batch.select(_FOLDER / "questions.sql")
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """Ask for the texts of each explanation in one answer, and read each answer's texts in one forward pass.
+
+        Explanations of the same words share an answer. What is read together is the answer alone, so that no other
+        explanation changes what a text says.
+        """
+        config, sae = tools.config, tools.batch.sae
+        by_explanation = questions.pl().partition_by("explanation_id", maintain_order=True)
+        asked: dict[str, ToAsk] = {}
+        rows_of: dict[str, list[pl.DataFrame]] = {}
+        for rows in by_explanation:
+            feature, words = rows["feature"][0], rows["explanation"][0]
+            request = writing_request(config.scoring, sae, feature, words)
+            asked.setdefault(request.request_id, ToAsk(request, is_whole(tools), stand_in(config.scoring)))
+            rows_of.setdefault(request.request_id, []).append(rows)
+        answers = tools.ask(list(asked.values()))
+        for request_id, explanations in rows_of.items():
+            yield from self._predictions(answers[request_id], explanations, tools)
+
+    def _predictions(
+        self, answer: Answer, explanations: Sequence[pl.DataFrame], tools: Tools
+    ) -> Iterator[Prediction]:
+        """Predictions of the explanations (rows of each, those that should fire first) that share an answer."""
+        texts = texts_of(answer, tools)
+        read = [text.token_ids for text in texts if text.status == "ok"]
+        features = {rows["feature"][0] for rows in explanations}
+        found = tools.read(tools.batch.lake, tools.batch.sae, read, features) if read else {}
+        for rows in explanations:
+            peaks = iter([float(each[1:].max()) for each in found.get(rows["feature"][0], [])])
+            for row, text in zip(rows.iter_rows(named=True), texts, strict=True):
+                peak = next(peaks) if text.status == "ok" else None
+                yield _prediction(row, text, peak, answer)
+
+
+scorer = Generation()
+
+
+def _prediction(row: Mapping[str, Any], text: Text, peak: float | None, answer: Answer) -> Prediction:
+    return Prediction(
+        explanation_id=row["explanation_id"],
+        feature=row["feature"],
+        question_id=row["question_id"],
+        example_id=None,
+        marked=None,
+        label=row["label"],
+        prediction=None if peak is None else peak > 0,
+        probability=peak,
+        status=text.status,
+        request_id=answer.request_id,
+        text=text.text,
+        decile=decile_of(peak, row["deciles"]) if peak else None,
+    )
+
+
+def decile_of(peak: float, deciles: Sequence[Mapping[str, float]] | None) -> int | None:
+    """The train decile that a peak reaches: the highest whose lowest peak is not above it, else the lowest."""
+    if not deciles:
+        return None
+    return int(max([each["decile"] for each in deciles if each["lowest"] <= peak], default=deciles[0]["decile"]))
+
+
+def texts_of(answer: Answer, tools: Tools) -> list[Text]:
+    """The n texts that should fire, then the n near misses of an answer; without them, what it is instead."""
+    n = _settings(tools.config.scoring).n_texts
+    if answer.status != "ok":
+        return [Text(None, (), answer.status)] * (2 * n)
+    written = read_written(answer.text)
+    known: set[str] = set()
+    texts = []
+    for some in written or ((), ()):
+        listed = list(some[:n])
+        for text in [*listed, *[None] * (n - len(listed))]:
+            texts.append(_judged(text, known, tools))
+    return texts
+
+
+def _judged(text: str | None, known: set[str], tools: Tools) -> Text:
+    """A text and whether it can be judged; `known` takes its words."""
+    token_ids = text_tokens(tools.batch.lake, text, _settings(tools.config.scoring).max_tokens) if text else []
+    if text is None or not text.strip() or len(token_ids) < 2:
+        return Text(text, (), "unparsed")
+    words = same_words(text)
+    if words in known:
+        return Text(text, (), "repeated")
+    known.add(words)
+    return Text(text, token_ids, "ok")
+
+
+def is_whole(tools: Tools) -> Any:
+    """A function that says whether all texts of an answer can be judged."""
+    return lambda answer: all(text.status == "ok" for text in texts_of(answer, tools))
+
+
+def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation: str) -> Request:
+    """The request for texts that should fire by an explanation, and near misses."""
+    own = _settings(scoring)
+    user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), n=str(own.n_texts))
+    texts = {"type": "array", "items": {"type": "string"}}
+    return Request(
+        purpose="generation",
+        sae=sae,
+        feature=feature,
+        model=scoring.model,
+        messages=(Message("system", load_prompt(_FOLDER / "system.txt").text), Message("user", user)),
+        max_tokens=2 * own.n_texts * (own.max_tokens + _TOKENS_A_TEXT) + _TOKENS_AROUND,
+        temperature=scoring.temperature,
+        schema={
+            "type": "object",
+            "properties": {"active": texts, "near_misses": texts},
+            "required": ["active", "near_misses"],
+            "additionalProperties": False,
+        },
+        reasoning_tokens=scoring.reasoning_tokens,
+        reasoning_effort=scoring.reasoning_effort,
+    )
+
+
+def stand_in(scoring: ScoringConfig) -> str:
+    """An answer of a usual length: sentences of some twenty words."""
+    n = _settings(scoring).n_texts
+    sentence = "This is a text number {}, as long as most are, and it stands here in the place of another one."
+    texts = [sentence.format(number) for number in range(1, 2 * n + 1)]
+    listed = ['"' + '", "'.join(some) + '"' for some in (texts[:n], texts[n:])]
+    return f'{{"active": [{listed[0]}], "near_misses": [{listed[1]}]}}'
+
+
+def _settings(scoring: ScoringConfig) -> Any:
+    return scoring.generation  # type: ignore[attr-defined]  # a plug-in's section

@@ -1,0 +1,98 @@
+"""Graded (FADE, Puri et al. 2025): how well does this window fit the explanation, 0, 1 or 2?
+
+The feature is judged by the grades: do windows of grade 2 activate it more than those of grade 0 (responsiveness),
+and is what activates it of grade 2 (purity)? See `sql/scores/graded_scores.sql`. What FADE takes without its sign
+keeps it here: a feature that fires on what does not fit scores below chance.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.windows import one_line
+from pipeline.llm import Answer, Message, Request
+from pipeline.scorers.base import Prediction
+from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, keys_of, numbers_schema, parse_numbers
+
+_FOLDER = Path(__file__).parent
+_LARGEST = 2
+
+
+class Graded:
+    """Grades windows, several a prompt."""
+
+    name = "graded"
+    role: RoleName | None = "scorer"
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """The test windows of each explanation's feature that other scorers are asked about."""
+        return batch.select(_FOLDER / "questions.sql")
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """A grade a window, as its one value."""
+        size: int = tools.config.scoring.graded.windows_per_prompt  # type: ignore[attr-defined]  # a plug-in's section
+        placed = questions.pl().with_columns(
+            (pl.int_range(pl.len()).over("explanation_id", order_by="question_id") // size).alias("prompt")
+        )
+        prompts = [part for _, part in placed.group_by("explanation_id", "prompt", maintain_order=True)]
+        requests = [_request(part, tools) for part in prompts]
+        answers = tools.ask([_to_ask(request) for request in requests])
+        for part, request in zip(prompts, requests, strict=True):
+            yield from _predictions(part, answers[request.request_id])
+
+
+scorer = Graded()
+
+
+def _request(part: pl.DataFrame, tools: Tools) -> Request:
+    scoring, n = tools.config.scoring, part.height
+    texts = [f"{number}. {tools.vocabulary.render(ids)}" for number, ids in enumerate(part["token_ids"], start=1)]
+    user = load_prompt(_FOLDER / "user.txt").render(
+        explanation=one_line(part["explanation"][0]), texts="\n".join(texts), n=str(n)
+    )
+    return Request(
+        purpose="graded",
+        sae=tools.batch.sae,
+        feature=part["feature"][0],
+        model=scoring.model,
+        messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
+        max_tokens=TOKENS_A_NUMBER * n + TOKENS_AROUND,
+        temperature=scoring.temperature,
+        schema=numbers_schema(n, _LARGEST),
+        reasoning_tokens=scoring.reasoning_tokens,
+        reasoning_effort=scoring.reasoning_effort,
+        # A model in this process is held to the object; of a server no probabilities are wanted.
+        choices=("0", "1", "2") if tools.role.is_local else None,
+        keys=keys_of(n) if tools.role.is_local else (),
+    )
+
+
+def _to_ask(request: Request) -> ToAsk:
+    n = len((request.schema or {})["required"])
+    stand_in = json.dumps({key: _LARGEST * (place % 2) for place, key in enumerate(keys_of(n))})
+    return ToAsk(request, lambda answer: parse_numbers(answer.text or "", n, _LARGEST) is not None, stand_in)
+
+
+def _predictions(part: pl.DataFrame, answer: Answer) -> Iterator[Prediction]:
+    """A prediction a window; an answer that cannot be used leaves its windows without a grade."""
+    grades = parse_numbers(answer.text or "", part.height, _LARGEST) if answer.status == "ok" else None
+    status = "unparsed" if answer.status == "ok" and grades is None else answer.status
+    rows = part.select("explanation_id", "feature", "question_id", "example_id")
+    for place, row in enumerate(rows.iter_rows(named=True)):
+        yield Prediction(
+            **row,
+            marked=None,
+            label=None,
+            prediction=None,
+            probability=None,
+            status=status,
+            request_id=answer.request_id,
+            values=None if grades is None else [float(grades[place])],
+        )

@@ -1,0 +1,123 @@
+"""Intervention (after Paulo et al. 2024): does the model write what the explanation says, the feature changed?
+
+Three sets of continuations are shown, one of the feature, two of other features of the same SAE; the scorer says
+which is the explanation's, at a chance of 1/3. That is the feature's effect, not when it fires: an explanation
+right about firings may fail here, and one of an output feature pass here alone. The continuations come from the
+table `steered_texts`, and are the same for every explanation. Prompts are not shown: those of an ablated feature
+hold what it fires on.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.windows import one_line
+from pipeline.config import Config, ScoringConfig
+from pipeline.features.steered_texts import check_steered_saes
+from pipeline.llm import Answer, Message, Request
+from pipeline.llm.texts import final_text
+from pipeline.scorers.base import Prediction
+
+CHOICES = ("1", "2", "3")
+
+_FOLDER = Path(__file__).parent
+_NUMBER = re.compile(r"\d+")
+
+Set = Sequence[Mapping[str, str]]
+"""Continuations of a set, each with the one of the model as it is: `unsteered`, `continuation`."""
+
+
+class Intervention:
+    """Asks which of three sets of steered continuations an explanation is of."""
+
+    name = "intervention"
+    role: RoleName | None = "scorer"
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """So many trials for each target and mode."""
+        return batch.select(_FOLDER / "questions.sql")
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """Ask one question a request; where a set is missing nobody is asked (`no_input`)."""
+        put = [(row, self._to_ask(row, tools)) for row in questions.pl().iter_rows(named=True)]
+        answers = tools.ask([to_ask for _, to_ask in put if to_ask])
+        for row, to_ask in put:
+            answer = answers[to_ask.request.request_id] if to_ask else None
+            yield prediction(row, answer)
+
+    def _to_ask(self, row: Mapping[str, Any], tools: Tools) -> ToAsk | None:
+        if row["sets"] is None:
+            return None
+        sae = tools.batch.sae
+        request = choice_request(tools.config.scoring, sae, row["feature"], row["explanation"], row["sets"])
+        return ToAsk(request, lambda answer: read_choice(answer) is not None, str(1 + row["draw"] % 3))
+
+
+scorer = Intervention()
+
+
+def check(config: Config) -> None:
+    """Raise SubjectError if the features of an SAE cannot be changed at its place."""
+    check_steered_saes(config)
+
+
+def choice_request(
+    scoring: ScoringConfig, sae: str, feature: int, explanation: str, sets: Sequence[Set]
+) -> Request:
+    """The request that shows three sets and asks which of them an explanation is of."""
+    shown = "\n\n".join(f"Set {number}\n{_lines(texts)}" for number, texts in zip(CHOICES, sets, strict=True))
+    user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), sets=shown)
+    return Request(
+        purpose="intervention",
+        sae=sae,
+        feature=feature,
+        model=scoring.model,
+        messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
+        max_tokens=1,
+        temperature=scoring.temperature,
+        choices=CHOICES,
+        reasoning_tokens=scoring.reasoning_tokens,
+        reasoning_effort=scoring.reasoning_effort,
+    )
+
+
+def _lines(texts: Set) -> str:
+    return "\n".join(
+        f"usual: {one_line(text['unsteered'])}\nchanged: {one_line(text['continuation'])}" for text in texts
+    )
+
+
+def read_choice(answer: Answer) -> int | None:
+    """The number of the set that an answer names, 1 to 3; None if it names none, or several."""
+    if answer.probabilities and answer.probabilities.keys() >= set(CHOICES):
+        return 1 + max(range(3), key=lambda place: answer.probabilities[CHOICES[place]])  # type: ignore[index]
+    named = set(_NUMBER.findall(final_text(answer.text or "") or ""))
+    return int(named.pop()) if len(named) == 1 and named <= set(CHOICES) else None
+
+
+def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
+    """What an answer says to a question; None: there was nothing to ask."""
+    said = read_choice(answer) if answer is not None and answer.status == "ok" else None
+    status = "no_input" if answer is None else answer.status
+    probabilities = answer.probabilities if said is not None and answer is not None else None
+    return Prediction(
+        explanation_id=row["explanation_id"],
+        feature=row["feature"],
+        question_id=row["question_id"],
+        example_id=None,
+        marked=None,
+        label=True,
+        prediction=None if said is None else said == row["own"],
+        probability=probabilities[str(row["own"])] if probabilities else None,
+        status="unparsed" if status == "ok" and said is None else status,
+        request_id=answer.request_id if answer is not None else None,
+        n_choices=len(CHOICES),
+        strata=row["strata"],
+    )

@@ -1,0 +1,111 @@
+-- One row per question: which of three sets of continuations was written with the explanation's feature changed?
+-- A trial's sets go on with the same texts (steer; ablation goes on with each feature's own windows), one of them
+-- with this feature changed, the others with two of the first features of the batch, by hash. Each continuation
+-- stands beside the one of the model as it is. sets: in the order in which they are shown; own: the place of the
+-- right one. Both are null where a set is missing.
+with written as (
+    select
+        feature,
+        mode,
+        target_kl,
+        prompt_id // $scoring_intervention_set_size as trial,
+        list({'unsteered': unsteered, 'continuation': continuation} order by prompt_id) as texts
+    from steered_texts
+    where status = 'ok'
+    group by feature, mode, target_kl, trial
+    having count(*) = $scoring_intervention_set_size
+),
+ways as (
+    select distinct feature, mode, target_kl from steered_texts
+),
+trials as (
+    select *, unnest(range($scoring_intervention_n_trials)) as trial from ways
+),
+others as (
+    select trials.*, written.feature as other
+    from trials
+    join written
+        on written.mode = trials.mode
+        and written.target_kl is not distinct from trials.target_kl
+        and written.trial = trials.trial
+        and written.feature <> trials.feature
+    join batch_features on batch_features.feature = written.feature
+    where batch_features.place <= $scoring_intervention_pool
+    qualify
+        row_number() over (
+            partition by trials.feature, trials.mode, trials.target_kl, trials.trial
+            order by
+                hash($seed::bigint, $sae, trials.feature::int, trials.mode, trials.trial::int, other::int),
+                other
+        ) <= 2
+),
+members as (
+    select *, feature as member from trials
+    union all by name
+    select * rename (other as member) from others
+),
+placed as (
+    select
+        members.feature,
+        members.mode,
+        members.target_kl,
+        members.trial,
+        members.member,
+        written.texts,
+        row_number() over (
+            partition by members.feature, members.mode, members.target_kl, members.trial
+            order by
+                hash(
+                    $seed::bigint, $sae, members.feature::int, members.mode, members.target_kl::varchar,
+                    members.trial::int, members.member::int, 'place'
+                ),
+                members.member
+        ) as place
+    from members
+    join written
+        on written.feature = members.member
+        and written.mode = members.mode
+        and written.target_kl is not distinct from members.target_kl
+        and written.trial = members.trial
+),
+sets as (
+    select
+        feature,
+        mode,
+        target_kl,
+        trial,
+        list(texts order by place) as sets,
+        any_value(place) filter (member = feature) as own
+    from placed
+    group by feature, mode, target_kl, trial
+    having count(*) = 3 and own is not null
+),
+asked as (
+    select
+        trials.*,
+        if(trials.mode = 'steer', 'kl ' || trials.target_kl, trials.mode) as stratum,
+        sets.sets,
+        sets.own
+    from trials
+    left join sets
+        on sets.feature = trials.feature
+        and sets.mode = trials.mode
+        and sets.target_kl is not distinct from trials.target_kl
+        and sets.trial = trials.trial
+)
+select
+    scored_explanations.explanation_id,
+    scored_explanations.feature,
+    md5(concat_ws(' ', scored_explanations.explanation_id, 'intervention', asked.stratum, asked.trial))
+        as question_id,
+    null::varchar as example_id,
+    null::int[] as marked,
+    true as label,
+    asked.trial + 1 as draw,
+    scored_explanations.explanation,
+    [asked.stratum] as strata,
+    asked.sets,
+    asked.own
+from scored_explanations
+join asked using (feature)
+order by scored_explanations.feature, scored_explanations.explanation_id, question_id

@@ -1,0 +1,81 @@
+"""Intervention by surprise (Paulo et al. 2024): is the explanation likelier behind a changed continuation?
+
+The gain is log p(explanation | changed) - log p(explanation | as it is), in nats, by a language model in this
+process that reads the continuation first; it stands in `probability`. Its mean over the feature's own
+continuations is the source's score. The AUROC ranks them against another feature's continuations of the same
+prompts: an explanation that is likelier behind whatever is odd gains nothing by it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.windows import one_line
+from pipeline.config import Config, SubjectConfig
+from pipeline.features.steered_texts import check_steered_saes
+from pipeline.models.load import find_files
+from pipeline.progress import progress
+from pipeline.scorers.base import Prediction
+from pipeline.subject.steering import load_causal
+from pipeline.subject.surprise import Surprise
+
+_FOLDER = Path(__file__).parent
+
+
+class InterventionSurprisal:
+    """Ranks continuations by how much likelier they make the explanation."""
+
+    name = "intervention_surprisal"
+    role: RoleName | None = None
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """The feature's own continuations, and as many of another feature."""
+        return batch.select(_FOLDER / "questions.sql")
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """The gain of each continuation; an explanation's own are read together, and with no others."""
+        parts = questions.pl().partition_by("explanation_id", maintain_order=True)
+        if not parts:
+            return
+        model = _model(tools.config)
+        surprise = Surprise(load_causal(model, tools.config.device), model)
+        with progress(len(parts), f"{self.name} of {tools.batch.sae}", "explanations") as bar:
+            for part in parts:
+                texts = dict.fromkeys([*part["continuation"], *part["unsteered"]])
+                prefixes = [load_prompt(_FOLDER / "prefix.txt").render(text=one_line(text)) for text in texts]
+                found = surprise.log_probabilities(prefixes, " " + one_line(part["explanation"][0]))
+                by_text = dict(zip(texts, found, strict=True))
+                asked = part.select("explanation_id", "feature", "question_id", "example_id", "label", "strata")
+                for row, *pair in zip(
+                    asked.iter_rows(named=True), part["continuation"], part["unsteered"], strict=True
+                ):
+                    changed, unchanged = (by_text[text] for text in pair)
+                    yield Prediction(
+                        **row,
+                        marked=None,
+                        prediction=None,
+                        probability=changed - unchanged,
+                        status="ok",
+                        request_id=None,
+                    )
+                bar.update(1)
+
+
+scorer = InterventionSurprisal()
+
+
+def check(config: Config) -> None:
+    """Raise SubjectError if features cannot be changed at an SAE's place, or the model is not there."""
+    check_steered_saes(config)
+    find_files(_model(config))
+
+
+def _model(config: Config) -> SubjectConfig:
+    name: str = config.scoring.intervention_surprisal.model  # type: ignore[attr-defined]  # a plug-in's section
+    if name == "subject":
+        return config.subject
+    return config.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})

@@ -1,0 +1,92 @@
+"""Intruder detection (Paulo and Belrose, 2507.08473): which of these windows does not belong with the others?
+
+All windows but one are of one decile, their firing tokens marked; in the intruder, in which the feature is silent,
+as many tokens are marked in the same places as in another window of that decile. What is judged is the feature and
+not an explanation, so there is one row a feature: its questions hang on the control explanation `empty`.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipeline.asking.batches import ToAsk
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.windows import Vocabulary
+from pipeline.config import ScoringConfig
+from pipeline.llm import Answer, Message, Request
+from pipeline.scorers.base import Prediction
+from pipeline.scorers.choosing import chosen, numbers_to
+
+_FOLDER = Path(__file__).parent
+
+
+class Intruder:
+    """Chooses the window that does not belong."""
+
+    name = "intruder"
+    role: RoleName | None = "scorer"
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """Some questions about each feature that has an empty explanation."""
+        return batch.select(_FOLDER / "questions.sql")
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """Put every question, one a request; the prediction is whether the intruder was found."""
+        scoring, rows = tools.config.scoring, questions.pl().to_dicts()
+        to_ask = [_to_ask(choice_request(scoring, tools.batch.sae, row, tools.vocabulary), row) for row in rows]
+        answers = tools.ask(to_ask)
+        for row, asked in zip(rows, to_ask, strict=True):
+            yield _prediction(row, answers[asked.request.request_id])
+
+
+scorer = Intruder()
+
+
+def choice_request(
+    scoring: ScoringConfig, sae: str, question: Mapping[str, Any], vocabulary: Vocabulary
+) -> Request:
+    """The request that puts a question: a row of `questions.sql`, its windows in their order."""
+    texts = [vocabulary.render(each["token_ids"], each["marked"]) for each in question["windows"]]
+    numbered = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1))
+    user = load_prompt(_FOLDER / "user.txt").render(texts=numbered, n=str(len(texts)))
+    return Request(
+        purpose="intruder",
+        sae=sae,
+        feature=question["feature"],
+        model=scoring.model,
+        messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
+        max_tokens=1,
+        temperature=scoring.temperature,
+        choices=numbers_to(len(texts)),
+        reasoning_tokens=scoring.reasoning_tokens,
+        reasoning_effort=scoring.reasoning_effort,
+    )
+
+
+def _to_ask(request: Request, question: Mapping[str, Any]) -> ToAsk:
+    n = len(question["windows"])
+    return ToAsk(request, lambda answer: chosen(answer, n) is not None, str(question["intruder_number"]))
+
+
+def _prediction(question: Mapping[str, Any], answer: Answer) -> Prediction:
+    n, number = len(question["windows"]), question["intruder_number"]
+    choice = chosen(answer, n) if answer.status == "ok" else None
+    is_read = choice is not None
+    return Prediction(
+        explanation_id=question["explanation_id"],
+        feature=question["feature"],
+        question_id=question["question_id"],
+        example_id=question["example_id"],
+        marked=question["marked"],
+        label=True,
+        prediction=choice == number if is_read else None,
+        probability=(answer.probabilities or {}).get(str(number)) if is_read else None,
+        status="unparsed" if answer.status == "ok" and not is_read else answer.status,
+        request_id=answer.request_id,
+        n_choices=n,
+        strata=question["strata"],
+    )

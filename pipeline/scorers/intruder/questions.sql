@@ -1,0 +1,105 @@
+-- One row per question: which of these test windows of a feature does not belong?
+-- Windows of a decile are taken n_choices at a time, in the order of their draw, the deciles in turn. The last of
+-- them is not shown: the intruder has its marks' number and places, so that these tell nothing. The intruder is a
+-- silent window that reaches as far as the marks; or with intruder: other_decile, a window of another decile, with
+-- its own marks, as many as can be had. Those of like length and marks go first, then a hash. strata: the decile
+-- of the others. A decile of too few windows has no question.
+with windows as (
+    select
+        feature,
+        example_id,
+        kind = 'activating' as is_active,
+        decile,
+        draw,
+        token_ids,
+        if(
+            is_active,
+            list_filter(range(len(activations)), lambda p: activations[p + 1] > $explaining_marked_share * peak),
+            null
+        )::int[] as marked
+    from examples
+    where role = 'test' and draw <= if(kind = 'activating', $scoring_intruder_n_windows, 2 * $scoring_n_questions)
+),
+placed as (
+    select *, row_number() over (partition by feature, decile order by draw) - 1 as place
+    from windows
+    where is_active
+),
+grouped as (
+    select
+        *,
+        place // $scoring_intruder_n_choices as lot,
+        place % $scoring_intruder_n_choices = $scoring_intruder_n_choices - 1 as is_lender
+    from placed
+    qualify count(*) over (partition by feature, decile, lot) = $scoring_intruder_n_choices
+),
+lenders as (
+    select *, row_number() over (partition by feature order by lot, decile) as draw_of_question
+    from grouped
+    where is_lender
+    qualify draw_of_question <= $scoring_intruder_n_questions
+),
+intruders as (
+    select
+        lenders.feature,
+        lenders.decile,
+        lenders.lot,
+        lenders.draw_of_question,
+        windows.example_id,
+        windows.token_ids,
+        coalesce(windows.marked, lenders.marked) as marked
+    from lenders
+    join windows
+        on windows.feature = lenders.feature
+        and if(
+            $scoring_intruder_intruder = 'silent',
+            not windows.is_active and len(windows.token_ids) > lenders.marked[-1],
+            windows.is_active and windows.decile <> lenders.decile
+        )
+    qualify row_number() over (
+            partition by lenders.feature, lenders.decile, lenders.lot
+            order by
+                abs(len(windows.token_ids) - len(lenders.token_ids)),
+                abs(len(coalesce(windows.marked, lenders.marked)) - len(lenders.marked)),
+                hash(
+                    $seed::bigint, $sae, lenders.feature::int, lenders.example_id, windows.example_id, 'intruder'
+                ),
+                windows.example_id
+        ) = 1
+),
+shown as (
+    select feature, decile, lot, example_id, token_ids, marked from intruders
+    union all
+    select feature, decile, lot, example_id, token_ids, marked from grouped where not is_lender
+),
+listed as (
+    -- A hash of a hash: see selected_features.
+    select
+        feature,
+        decile,
+        lot,
+        list(
+            {'example_id': example_id, 'token_ids': token_ids, 'marked': marked}
+            order by hash(hash($seed::bigint, $sae, feature::int, decile::int, lot::int, example_id, 'order'))
+        ) as windows
+    from shown
+    group by feature, decile, lot
+)
+select
+    scored_explanations.explanation_id,
+    scored_explanations.feature,
+    md5(concat_ws(' ', scored_explanations.explanation_id, 'intruder', decile, lot, intruders.example_id))
+        as question_id,
+    intruders.example_id,
+    intruders.marked,
+    true as label,
+    intruders.draw_of_question as draw,
+    ['decile ' || decile] as strata,
+    listed.windows,
+    list_position(list_transform(listed.windows, lambda each: each.example_id), intruders.example_id)
+        as intruder_number
+from scored_explanations
+join intruders using (feature)
+join listed using (feature, decile, lot)
+where scored_explanations.explainer = 'empty'
+order by scored_explanations.feature, scored_explanations.explanation_id, draw

@@ -1,0 +1,22 @@
+"""`scoring.simulation`: how activations are simulated, and on which windows."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """How strongly does the feature fire on each token? (Bills et al. 2023)"""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["auto", "all_at_once", "structured", "local"] = Field(
+        "auto",
+        description="`all_at_once`: expected values from the log-probabilities of a prompt, which servers such as "
+        "vLLM give; `local`: the same by a model in this process; `structured`: whole numbers as JSON, by any "
+        "server; `auto`: the first of them that can be done",
+    )
+    n_top: int = Field(5, ge=0, le=50, description="Test windows in which the feature fires most strongly")
+    n_drawn: int = Field(
+        5, ge=0, le=50, description="Test windows by draw over its deciles, and as many in which it is silent"
+    )

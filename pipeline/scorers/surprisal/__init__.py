@@ -1,0 +1,104 @@
+"""Surprisal (Paulo et al. 2024): an explanation is good if it makes windows that fire less surprising to a model.
+
+The gain of a window is its mean loss (nats a token) behind a description that says nothing, less that behind the
+explanation. It ranks a feature's test windows, those that fire against silent ones, which gives an AUROC; it is no
+yes or no. The model is a base model in this process: what chat servers give holds no loss of a text. What stands
+before the windows is read once for each explanation, and each window once behind the one that says nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipeline.asking.prompts import load_prompt
+from pipeline.asking.roles import RoleName
+from pipeline.asking.tools import Batch, Tools
+from pipeline.asking.windows import one_line
+from pipeline.config import Config, SubjectConfig
+from pipeline.errors import ConfigError
+from pipeline.llm.local.model import LocalModel, load_local_model
+from pipeline.models.load import find_files
+from pipeline.progress import progress
+from pipeline.scorers.base import Prediction
+
+_FOLDER = Path(__file__).parent
+_SUBJECT, _SCORER = "subject", "scorer"
+
+
+class Surprisal:
+    """Ranks windows by how much the explanation lowers the loss on them."""
+
+    name = "surprisal"
+    role: RoleName | None = None
+
+    def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
+        """The test windows of each explanation's feature that other scorers are asked about."""
+        return batch.select(_FOLDER / "questions.sql")
+
+    def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
+        """The gain of each window, in nats a token, in place of a probability."""
+        rows = questions.pl()
+        if rows.is_empty():
+            return
+        model = load_local_model(_model(tools.config), tools.config.device)
+        is_subject = _own(tools.config) == _SUBJECT
+        windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
+        texts = {
+            example_id: list(token_ids) if is_subject else model.tokens(tools.vocabulary.text(token_ids))
+            for example_id, token_ids in windows.iter_rows()
+        }
+        nothing = load_prompt(_FOLDER / "nothing.txt").text
+        plain = dict(zip(texts, _losses(model, nothing, [*texts.values()]), strict=True))
+        parts = rows.partition_by("explanation_id", maintain_order=True)
+        with progress(len(parts), f"surprisal of {tools.batch.sae}", "explanations") as bar:
+            for part in parts:
+                yield from _predictions(model, part, texts, plain)
+                bar.update(1)
+
+
+scorer = Surprisal()
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError if a server would have to give losses, SubjectError if the model is not there."""
+    if _own(config) == _SCORER and config.scoring.provider != "local":
+        raise ConfigError(
+            f"scoring.surprisal.model is scorer, but scoring.provider is {config.scoring.provider}, which gives "
+            "no losses of a text; set it to subject, or name a model that runs in this process"
+        )
+    find_files(_model(config))
+
+
+def _own(config: Config) -> str:
+    model: str = config.scoring.surprisal.model  # type: ignore[attr-defined]  # a plug-in's section
+    return model
+
+
+def _model(config: Config) -> SubjectConfig:
+    """The model whose losses are read."""
+    match _own(config):
+        case "subject":
+            return config.subject
+        case "scorer":
+            return config.in_process(config.scoring)
+        case name:
+            return config.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})
+
+
+def _losses(model: LocalModel, explanation: str, windows: Sequence[Sequence[int]]) -> list[float]:
+    """The mean loss of each window behind an explanation, which is read once."""
+    text = load_prompt(_FOLDER / "prefix.txt").render(explanation=one_line(explanation)) + "\n"
+    ids: list[int] = model.tokenizer(text).input_ids
+    return model.losses(model.read_prefix(ids[:-1]), [[ids[-1], *window] for window in windows])
+
+
+def _predictions(
+    model: LocalModel, part: pl.DataFrame, texts: dict[str, list[int]], plain: dict[str, float]
+) -> Iterator[Prediction]:
+    explained = _losses(model, part["explanation"][0], [texts[example_id] for example_id in part["example_id"]])
+    rows = part.select("explanation_id", "feature", "question_id", "example_id", "label")
+    for row, loss in zip(rows.iter_rows(named=True), explained, strict=True):
+        gain = plain[row["example_id"]] - loss
+        yield Prediction(**row, marked=None, prediction=None, probability=gain, status="ok", request_id=None)

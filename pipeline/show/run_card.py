@@ -1,0 +1,167 @@
+"""The run card: what made these numbers, to send along and to cite.
+
+It says which model, SAEs, corpus, settings, prompts and versions a lake's tables come from, with the hashes by
+which each can be told from others, and what was asked and spent. Paths of this machine are cut to their last part.
+"""
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.asking.roles import oracle_sentence
+from pipeline.lake import Lake
+from pipeline.tables import TABLES
+from pipeline.tables.versions import plugin_versions
+
+CARD_FILES = "run_card.json", "run_card.md"
+_PACKAGES = ("latentlake", "duckdb", "numba", "numpy", "polars", "pyarrow", "scipy", "torch", "transformers")
+_NOT_SCIENCE = frozenset({"machine", "endpoints", "budget"})
+
+
+def write_run_card(lake: Lake, folder: Path) -> dict[str, Any]:
+    """Write the card into a folder, as JSON and as Markdown; the card."""
+    card = run_card(lake)
+    (folder / CARD_FILES[0]).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / CARD_FILES[1]).write_text(card_markdown(card), encoding="utf-8")
+    return card
+
+
+def run_card(lake: Lake) -> dict[str, Any]:
+    """What made a lake's numbers, as JSON can hold it."""
+    config = _public(lake.config.model_dump(mode="json", exclude=set(_NOT_SCIENCE)))
+    asked = lake.query("method_costs")
+    card = {
+        "experiment": lake.config.name,
+        "caution": oracle_sentence(lake.config),
+        "config_sha256": _digest(config),
+        "tables": _table_versions(lake),
+        "subject": {"model": config["subject"]["model"], "revision": config["subject"]["revision"],
+                    "dtype": config["subject"]["dtype"]},
+        "saes": _public(lake.query("card_saes").to_dicts()),
+        "corpus": {"sha256": lake.hashes.corpus, "documents": lake.query("card_documents").to_dicts()},
+        "explanations": lake.query("card_explanations").to_dicts(),
+        "asked": asked.to_dicts(),
+        "cost_usd": None if asked["cost_usd"].null_count() else asked["cost_usd"].sum(),
+        "prompts": {
+            "explainers": plugin_versions(lake.config, "explainers"),
+            "scorers": plugin_versions(lake.config, "scorers"),
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "config": config,
+    }  # fmt: skip
+    return {"cite": _citation(card), **card}
+
+
+def card_markdown(card: dict[str, Any]) -> str:
+    """The card for people; its whole config is in the JSON."""
+    subject, corpus = card["subject"], card["corpus"]
+    lines = [
+        f"# Run card: {card['experiment']}",
+        "",
+        card["cite"],
+        "",
+        *([f"**{card['caution']}**", ""] if card["caution"] else []),
+        "## What was read",
+        "",
+        f"- Subject model: {subject['model']}, revision {subject['revision'] or 'none named'}, {subject['dtype']}",
+        *(_sae_line(sae) for sae in card["saes"]),
+        f"- Corpus: sha256 `{corpus['sha256']}`; "
+        + ", ".join(f"{row['n_documents']:,} {row['role']} documents ({row['n_tokens']:,} tokens)"
+                    for row in corpus["documents"]),
+        "",
+        "## What was made",
+        "",
+        "| SAE | explainer | status | explanations |",
+        "|---|---|---|--:|",
+        *(
+            f"| {row['sae']} | {row['explainer']}{' (control)' if row['is_control'] else ''} | {row['status']} "
+            f"| {row['n_explanations']:,} |"
+            for row in card["explanations"]
+        ),
+        "",
+        "## What was asked",
+        "",
+        *_asked_lines(card),
+        "",
+        "## Versions",
+        "",
+        "- " + ", ".join(f"{name} {number}" for name, number in card["versions"].items() if number),
+        f"- Config: sha256 `{card['config_sha256']}` (its JSON is in {CARD_FILES[0]})",
+        *(
+            f"- {kind[:-1].capitalize()} `{name}`: code, prompts and settings sha256 `{digest}`"
+            for kind in ("explainers", "scorers")
+            for name, digest in card["prompts"][kind].items()
+        ),
+        "",
+        "| table | version |",
+        "|---|---|",
+        *(f"| {name} | `{digest}` |" for name, digest in card["tables"].items()),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _sae_line(sae: dict[str, Any]) -> str:
+    fit = "" if sae["fvu"] is None else f"; FVU {sae['fvu']:.3f}, L0 {sae['l0']:.1f}"
+    return (
+        f"- SAE {sae['sae']}: {sae['architecture']}, {sae['n_features']:,} features at {sae['hookpoint']}{fit}; "
+        f"from {sae['source']}, files sha256 `{sae['weights_hash']}`"
+    )
+
+
+def _asked_lines(card: dict[str, Any]) -> list[str]:
+    if not card["asked"]:
+        return ["No model was asked."]
+    lines = ["| purpose | model | requests | features | prompt tokens | answer tokens | seconds | USD |"]
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    for row in card["asked"]:
+        cost = "no price known" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
+        names = ("n_requests", "n_features", "prompt_tokens", "completion_tokens", "seconds")
+        figures = [row[name] for name in names]
+        told = ("" if figure is None else f"{figure:,.0f}" for figure in figures)
+        lines.append(f"| {' | '.join([row['purpose'], row['model'], *told, cost])} |")
+    return lines
+
+
+def _citation(card: dict[str, Any]) -> str:
+    saes = ", ".join(f"{sae['sae']} ({(sae['weights_hash'] or '')[:12]})" for sae in card["saes"])
+    named = f"experiment '{card['experiment']}' (config {card['config_sha256'][:12]})"
+    read = f"{card['subject']['model']}, SAEs {saes}, corpus {card['corpus']['sha256'][:12]}"
+    return f"latentlake {card['versions']['latentlake']}, {named}: {read}."
+
+
+def _table_versions(lake: Lake) -> dict[str, str]:
+    """The version of every table: of each SAE's and plug-in's part where these have their own."""
+    return {
+        " ".join(filter(None, (name, sae, part))): lake.folder(name, sae, part).name
+        for name, table in TABLES.items()
+        if table.partition != "ledger"
+        for sae in (lake.config.sae_names if table.is_by_sae else (None,))
+        for part in lake.parts(name)
+    }
+
+
+def _public(value: Any) -> Any:
+    """A value without the paths of this machine: of each, its last part."""
+    match value:
+        case dict():
+            return {key: _public(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_public(each) for each in value]
+        case str() if Path(value).is_absolute():
+            return f"…/{Path(value).name}"
+        case _:
+            return value
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,335 @@
+"""The subject model with a feature changed: its logits, what it goes on to write, and how strong a change is.
+
+    edit = Edit(feature=7, action="set", strength=0.0)     # zero-ablation
+    subject.logits(token_ids, edit)
+
+On every token but the first of a text (an attention sink, where nothing is told of features) the feature's
+activation f becomes f', and what its SAE makes of the difference is added at the hookpoint:
+
+    x + (f' - f) scale(x) W_dec[feature]
+
+scale(x) is 1 but for SAEs that scale their input. What the SAE does not reconstruct, its error, stays as it is.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from pipeline.config import SubjectConfig
+from pipeline.errors import SubjectError
+from pipeline.models.load import find_files, load_subject_config, loading, pick_device
+from pipeline.models.precision import dtype_of
+from pipeline.sae.coder import SparseCoder
+from pipeline.subject.forward import Hookpoint, reading
+from pipeline.subject.unembedding import path_to_logits
+
+_LOGIT_BYTES = 1 << 28
+"""Bound on the logits of one forward pass; no setting, as how rows are cut decides their last digits."""
+
+_TOLERANCE = 0.01
+_MAX_STEPS = 40
+_MOST_NORMS = 64.0
+"""Beyond so many times the mean norm of what stands there, no strength is tried: nothing else is left of it."""
+_FIRST_NORMS = 0.25
+
+Action = Literal["add", "set"]
+
+
+class Edit(NamedTuple):
+    """How a feature's activation is changed.
+
+    Attributes:
+        feature: Its id in the SAE.
+        action: `add`: strength is added to whatever it is; `set`: it becomes strength.
+        strength: In units of its activation.
+    """
+
+    feature: int
+    action: Action
+    strength: float
+
+
+class SteeredSubject:
+    """A causal language model (with its LM head) and the SAE by whose features it is steered."""
+
+    def __init__(self, model: Any, name: str, device: torch.device, coder: SparseCoder, place: Hookpoint) -> None:
+        self._model = model
+        self._name = name
+        self._coder = coder
+        self._place = place
+        self.device = device
+
+    @torch.inference_mode()
+    def logits(self, token_ids: Tensor, edit: Edit | None = None) -> Tensor:
+        """Logits of every next token, float32 [n_texts, length, n_tokens], of int64 [n_texts, length]."""
+        parts = []
+        for some in self.split(token_ids.to(self.device)):
+            with self._edited(len(some), edit):
+                parts.append(self._model(input_ids=some, use_cache=False).logits.float())
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def write(self, token_ids: Tensor, draws: Tensor, edit: Edit | None = None) -> Tensor:
+        """What the model goes on to write: int64 [n_texts, n_new], on the CPU.
+
+        Args:
+            token_ids: The texts so far, int64 [n_texts, length], all of one length.
+            draws: Numbers from 0 to 1 [n_texts, n_new], float64: by each a token is taken from the model's
+                distribution, in the order of the vocabulary, so that the same numbers give the same text.
+            edit: The change, which lasts through prompt and continuation.
+        """
+        cache = DynamicCache(config=self._model.config)
+        ids, written = token_ids.to(self.device), []
+        with self._edited(len(token_ids), edit):
+            for step in range(draws.shape[1]):
+                output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                ids = _take(output.logits[:, -1].float(), draws[:, step])[:, None]
+                written.append(ids)
+        return torch.cat(written, dim=1).cpu()
+
+    @torch.inference_mode()
+    def activations(self, token_ids: Tensor, feature: int) -> Tensor:
+        """The feature's activation on each token, float32 [n_texts, length]; 0 where it does not fire."""
+        return self._activations(self._read(token_ids), feature)
+
+    @torch.inference_mode()
+    def unit_strength(self, token_ids: Tensor, feature: int) -> float | None:
+        """The strength at which a feature adds as much as stands there: mean norm over the direction's.
+
+        None where the feature has no direction.
+        """
+        norm = float(self._read(token_ids)[:, 1:].float().norm(dim=-1).mean())
+        own = float(self._coder.decoder[feature].norm())
+        return norm / own if own > 0 else None
+
+    def split(self, token_ids: Tensor) -> Sequence[Tensor]:
+        """Texts in parts, the logits of each of which fit into memory."""
+        n_tokens = self._model.config.get_text_config().vocab_size
+        return torch.split(token_ids, max(1, _LOGIT_BYTES // (4 * token_ids.shape[1] * n_tokens)))
+
+    def _read(self, token_ids: Tensor) -> Tensor:
+        """What stands at the hookpoint: [n_texts, length, width]."""
+        base = self._model.base_model
+        with reading(base, self._name, [self._place]) as read:
+            base(input_ids=token_ids.to(self.device), use_cache=False)
+        return read[self._place].view(*token_ids.shape, -1)
+
+    def _activations(self, x: Tensor, feature: int) -> Tensor:
+        """Float32 [n_texts, length] of x [n_texts, length, width]."""
+        x = x - x.mean(dim=-1, keepdim=True) if self._place.centred else x
+        encoding = self._coder.encode(x.flatten(0, 1))
+        is_own = encoding.features == feature
+        found = torch.zeros(x.shape[0] * x.shape[1], device=x.device)
+        found[encoding.tokens[is_own]] = encoding.activations[is_own]
+        return found.view(x.shape[:2])
+
+    @contextmanager
+    def _edited(self, n_texts: int, edit: Edit | None) -> Iterator[None]:
+        """Change what the hookpoint's module gives, or is given, in each forward pass over so many texts."""
+        if edit is None:
+            yield
+            return
+        n_seen = 0
+
+        def change(value: Tensor) -> Tensor:
+            nonlocal n_seen
+            x = value.view(n_texts, -1, value.shape[-1])  # some modules see all tokens in one row
+            strength = torch.full(x.shape[:2], edit.strength, device=x.device)
+            if edit.action == "set":
+                strength = strength - self._activations(x, edit.feature)
+            if n_seen == 0:
+                strength[:, 0] = 0
+            n_seen += x.shape[1]
+            added = strength[..., None] * self._coder.unit_of(x, edit.feature)
+            return (x.float() + added).to(value.dtype).view(value.shape)
+
+        def change_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+        def change_input(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            if inputs:
+                return (change(inputs[0]), *inputs[1:]), named
+            first = next(iter(named))
+            return inputs, {**named, first: change(named[first])}
+
+        module = self._model.base_model.get_submodule(self._place.module)
+        handle = (
+            module.register_forward_hook(change_output)
+            if self._place.reads == "output"
+            else module.register_forward_pre_hook(change_input, with_kwargs=True)
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _take(logits: Tensor, draws: Tensor) -> Tensor:
+    """A token a row: the first at which the cumulated probability is above the row's draw; int64 [n]."""
+    cumulated = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    wanted = draws.to(logits.device)[:, None] * cumulated[:, -1:]
+    return torch.searchsorted(cumulated, wanted, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+
+
+class Divergence:
+    """How far a change moves the model on some texts, int64 [n_texts, length]: a mean KL divergence, in nats.
+
+    KL(changed || unchanged) of the distributions of the next token, the mean over all tokens but the first of
+    each text: by how much a token that the changed model writes is likelier to it. Those of the unchanged model
+    are kept.
+    """
+
+    def __init__(self, subject: SteeredSubject, token_ids: Tensor) -> None:
+        self._subject = subject
+        self.token_ids = token_ids
+        self._parts = [(some, self._log_probabilities(some)) for some in subject.split(token_ids)]
+
+    @torch.inference_mode()
+    def __call__(self, edit: Edit) -> float:
+        """The divergence of an edit."""
+        sums = []
+        for some, unchanged in self._parts:
+            changed = self._log_probabilities(some, edit)  # [n_some, length - 1, n_tokens]
+            sums.append(float((changed.exp() * (changed - unchanged)).sum(dim=-1).double().sum()))
+        return math.fsum(sums) / (self.token_ids.shape[0] * (self.token_ids.shape[1] - 1))
+
+    def _log_probabilities(self, token_ids: Tensor, edit: Edit | None = None) -> Tensor:
+        return self._subject.logits(token_ids, edit)[:, 1:].log_softmax(dim=-1)
+
+
+class Strength(NamedTuple):
+    """The strength found for a target, and its divergence in nats; `is_reached`: that is the target's."""
+
+    strength: float
+    kl: float
+    is_reached: bool
+
+
+def find_strengths(
+    kl_of: Callable[[float], float], targets: Sequence[float], unit: float
+) -> dict[float, Strength]:
+    """For each target the strength whose divergence is within 1 % of it, by bisection.
+
+    The divergence grows about with the square of a small strength, by which steps are placed; they never leave the
+    interval that is known to hold the target. What was measured for one target serves the next.
+
+    Args:
+        kl_of: The divergence of a strength.
+        targets: In nats, above 0.
+        unit: The strength that adds as much as stands there; no more than 64 times that is tried.
+    """
+    known = {0.0: 0.0}
+    found = {}
+    for target in sorted(targets):
+        found[target] = _find(kl_of, target, unit, known)
+    return found
+
+
+def _find(kl_of: Callable[[float], float], target: float, unit: float, known: dict[float, float]) -> Strength:
+    """The strength for one target; `known` holds the divergences measured so far, and takes those that come."""
+    most = _MOST_NORMS * unit
+    low = max(strength for strength, kl in known.items() if kl < target)
+    high = min((strength for strength, kl in known.items() if strength > low and kl >= target), default=None)
+    tried = low
+    for step in range(_MAX_STEPS):
+        # 1. Where to look: beyond all that is known, or within the interval.
+        if high is None:
+            if low >= most:
+                break
+            tried = min(most, max(2 * low, _grown(low, known[low], target)) if low else _FIRST_NORMS * unit)
+        else:
+            tried = _between(low, high, known, target) if step % 4 < 3 else (low + high) / 2
+        # 2. What is there.
+        known[tried] = kl_of(tried)
+        if abs(known[tried] / target - 1) <= _TOLERANCE:
+            return Strength(tried, known[tried], True)
+        if known[tried] < target:
+            low = tried
+        else:
+            high = tried
+    return Strength(tried, known[tried], False)
+
+
+def _grown(strength: float, kl: float, target: float) -> float:
+    """The strength at the target, were the divergence to go on with its square; 4 times as much at most."""
+    return strength * min(4.0, math.sqrt(target / kl)) if kl > 0 else 4 * strength
+
+
+def _between(low: float, high: float, known: dict[float, float], target: float) -> float:
+    """The strength at the target on the line, in logarithms, through both ends; off the ends by a twentieth."""
+    kl_low, kl_high = known[low], known[high]
+    if low > 0 and kl_low > 0 and math.isfinite(kl_high):
+        share = math.log(target / kl_low) / math.log(kl_high / kl_low)
+        place = low * math.exp(share * math.log(high / low))
+    elif math.isfinite(kl_high):
+        place = high * math.sqrt(target / kl_high)
+    else:
+        place = (low + high) / 2
+    margin = (high - low) / 20
+    return min(max(place, low + margin), high - margin)
+
+
+def load_steered(
+    subject: SubjectConfig, device: str, coder: SparseCoder, name: str, place: Hookpoint
+) -> SteeredSubject:
+    """The subject model with its LM head, loaded once per process, steered by an SAE at its hookpoint.
+
+    Args:
+        subject, device: The model, and where it runs.
+        coder: The SAE.
+        name: The hookpoint as the config names it.
+        place: What that means in the model.
+
+    Raises SubjectError where changing a feature makes no sense.
+    """
+    check_steering(subject, coder, name, place)
+    found = pick_device(device)
+    return SteeredSubject(load_causal(subject, device), subject.model, found, coder.to(found), place)
+
+
+def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place: Hookpoint) -> None:
+    """Raise SubjectError, in a sentence, where what an SAE writes is not what the model goes on with.
+
+    Steered are the residual stream after a layer or before it, and what an attention or MLP block adds to it.
+    """
+    cannot = f"features at hookpoint '{name}' of '{subject.model}' cannot be steered: "
+    if coder.transcodes:
+        raise SubjectError(f"{cannot}a transcoder reads one place and writes another")
+    path = path_to_logits(subject, name, coder.decoder.shape[1], reads=coder.reads)
+    if path == "none":
+        raise SubjectError(f"{cannot}it is neither the residual stream nor what a block adds to it")
+    if place.reads == "input" and not place.module.rpartition(".")[2].isdecimal():
+        raise SubjectError(f"{cannot}the residual stream goes on past '{place.module}', and stays as it is")
+
+
+def load_causal(subject: SubjectConfig, device: str) -> Any:
+    """A model with its LM head in its dtype on a device, loaded once per process.
+
+    Raises SubjectError if its files have none.
+    """
+    return _load(subject, str(pick_device(device)))
+
+
+@cache
+def _load(subject: SubjectConfig, device: str) -> Any:
+    location, config = find_files(subject), load_subject_config(subject)
+    with loading(subject.model):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            location.name,
+            config=config,
+            dtype=dtype_of(subject.dtype, torch.device(device)),
+            output_loading_info=True,
+            **location.arguments,
+        )
+    if report["missing_keys"]:
+        raise SubjectError(
+            f"the files of subject model '{subject.model}' have no '{sorted(report['missing_keys'])[0]}', and "
+            "without it the model writes nothing"
+        )
+    return model.eval().to(device)

@@ -1,0 +1,11 @@
+-- One row per test window of the batch's features: its tokens and how strongly the feature fires on each, from 0
+-- to 10, which is its largest activation on train documents.
+select
+    examples.feature,
+    examples.token_ids,
+    list_transform(
+        examples.activations, lambda a: least(10, round(10 * a / feature_stats.max_activation_train))::int
+    ) as strengths
+from examples
+join feature_stats using (feature)
+where examples.role = 'test'

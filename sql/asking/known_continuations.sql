@@ -1,0 +1,5 @@
+-- One row per feature and text that the subject model writes when it is changed.
+select feature, continuation
+from steered_texts
+where continuation is not null
+order by feature, continuation

@@ -1,0 +1,13 @@
+-- One row per scorer, route and explainer: does an explanation say more than none, or than another feature's?
+select
+    scorer,
+    route,
+    explainer,
+    explainer in ('empty', 'other_feature') as is_control,
+    n_features,
+    round(mean, 2) as mean,
+    round(ci_low, 2) as low,
+    round(ci_high, 2) as high,
+    round(coverage, 2) as coverage
+from summary
+order by scorer, route, is_control, mean desc

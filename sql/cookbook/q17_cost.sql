@@ -1,0 +1,13 @@
+-- One row per purpose and model: what was asked, and what did it take?
+select
+    purpose,
+    model,
+    count(*) as n_requests,
+    count(distinct feature) as n_features,
+    sum(prompt_tokens)::bigint as prompt_tokens,
+    sum(completion_tokens)::bigint as completion_tokens,
+    round(sum(duration_ms) / 1000) as seconds,
+    round(sum(cost_usd), 4) as cost_usd
+from llm_requests
+group by purpose, model
+order by purpose, model

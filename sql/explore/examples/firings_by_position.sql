@@ -1,0 +1,6 @@
+-- One row per stretch of 16 positions: how many firings of feature 5 lie there.
+select position // 16 * 16 as from_position, count(*) as n, round(avg(activation), 1) as mean_activation
+from activations
+where feature = 5
+group by from_position
+order by from_position

@@ -1,0 +1,27 @@
+-- One row per explanation, controls and what is none among them: its feature, and the words in lower case, as they
+-- are searched. `place` is its place among the feature's explanations in words, controls left out, an LLM's before
+-- a rule; `own_place` that among those of its explainer. Both are null for all others.
+with told as (
+    select
+        explanation_id,
+        sae,
+        feature,
+        explainer,
+        draw,
+        explanation,
+        status,
+        not list_contains($explaining_explainers::varchar[], explainer) as is_control,
+        status = 'ok' and not is_control as is_shown
+    from explanations
+)
+select
+    *,
+    if(is_shown, lower(explanation), null) as searched,
+    if(is_shown, row_number() over (
+        partition by sae, feature, is_shown order by explainer = 'rule', explainer, draw
+    ), null) as place,
+    if(is_shown, row_number() over (
+        partition by sae, feature, is_shown, explainer order by draw
+    ), null) as own_place
+from told
+order by sae, feature, is_control, explainer, draw

@@ -1,0 +1,35 @@
+-- One row per explanation of feature $feature of SAE $sae, controls last: its words and its scores on test
+-- documents, one entry a scorer.
+with judged as (
+    select
+        explanation_id,
+        list({
+            'scorer': scorer,
+            'metric': metric,
+            'value': value,
+            'low': low,
+            'high': high,
+            'chance': chance,
+            'precision': precision,
+            'recall': recall,
+            'f1': f1,
+            'n_scored': n_scored,
+            'n_unscored': n_unscored,
+            'reason': reason
+        } order by scorer) as scores
+    from score_index
+    where sae = $sae and feature = $feature
+    group by explanation_id
+)
+select
+    explanation_index.explanation_id,
+    explanation_index.explainer,
+    explanation_index.draw,
+    explanation_index.explanation,
+    explanation_index.status,
+    explanation_index.is_control,
+    judged.scores
+from explanation_index
+left join judged using (explanation_id)
+where explanation_index.sae = $sae and explanation_index.feature = $feature
+order by is_control, explanation_index.explainer = 'rule', explanation_index.explainer, explanation_index.draw

@@ -1,0 +1,109 @@
+-- One row per feature that the list of features shows on one page, in its order, with the number of all that were
+-- found. A feature is shown with one explanation, of explainer $explainer where one is named, and its score by
+-- scorer $scorer, or by the SAE's main one. Nulls among the parameters leave a filter out.
+-- Few columns are read of all features, and the others of those on the page.
+with named as (
+    select sae, feature, explanation_id
+    from explanation_index
+    where $explainer::varchar is not null and explainer = $explainer and own_place = 1
+),
+judged as (
+    select explanation_id, value
+    from score_index
+    where
+        ($explainer::varchar is not null or $scorer::varchar is not null)
+        and if($scorer::varchar is null, is_main, scorer = $scorer)
+),
+matching as (
+    select distinct sae, feature
+    from explanation_index
+    where
+        is_shown
+        and len($words::varchar[]) > 0
+        and ($explainer::varchar is null or explainer = $explainer)
+        and len(list_filter($words::varchar[], lambda word: not contains(searched, word))) = 0
+),
+shown as (
+    select
+        feature_index.sae,
+        feature_index.feature,
+        feature_index.n_active,
+        feature_index.density,
+        feature_index.max_activation,
+        if($explainer::varchar is null, feature_index.explanation_id, named.explanation_id) as explanation_id,
+        if($explainer::varchar is null and $scorer::varchar is null, feature_index.value, judged.value) as value
+    from feature_index
+    left join named using (sae, feature)
+    left join judged
+        on judged.explanation_id
+        = if($explainer::varchar is null, feature_index.explanation_id, named.explanation_id)
+    left join matching using (sae, feature)
+    where
+        ($sae::varchar is null or sae = $sae)
+        and ($route::varchar is null or feature_index.route = $route)
+        and (len($words::varchar[]) = 0 or matching.feature is not null)
+        and ($token::varchar is null or list_contains(feature_index.searched_tokens, $token))
+),
+found as (
+    select *
+    from shown
+    where
+        (not $is_explained::boolean or explanation_id is not null)
+        and ($explainer::varchar is null or explanation_id is not null)
+        and ($scorer::varchar is null or value is not null)
+        and ($least_score::double is null or value >= $least_score)
+        and ($most_score::double is null or value <= $most_score)
+        and ($least_density::double is null or density >= $least_density)
+        and ($most_density::double is null or density <= $most_density)
+),
+page as (
+    select
+        sae,
+        feature,
+        explanation_id,
+        row_number() over (
+            order by
+                case $sort
+                    when 'score' then -value
+                    when 'lowest_score' then value
+                    when 'density' then -density
+                    when 'rarest' then if(n_active > 0, density, null)
+                    when 'activation' then -max_activation
+                    when 'explained' then (explanation_id is null)::int
+                end nulls last,
+                sae,
+                feature
+        ) as place
+    from found
+    qualify place > $first_row and place <= $first_row + $page_rows
+)
+select
+    page.sae,
+    page.feature,
+    feature_index.route,
+    feature_index.density,
+    feature_index.max_activation,
+    feature_index.top_tokens,
+    feature_index.rule,
+    explanation_index.explanation_id,
+    explanation_index.explainer,
+    explanation_index.explanation,
+    score_index.scorer,
+    score_index.metric,
+    score_index.value,
+    score_index.low,
+    score_index.high,
+    score_index.chance,
+    (select count(*) from found) as n_found
+from page
+join feature_index using (sae, feature)
+left join explanation_index
+    on explanation_index.sae = page.sae
+    and explanation_index.feature = page.feature
+    and explanation_index.explanation_id = page.explanation_id
+left join score_index
+    on score_index.sae = page.sae
+    and score_index.feature = page.feature
+    and score_index.explanation_id = page.explanation_id
+    and if($scorer::varchar is null, score_index.is_main, score_index.scorer = $scorer)
+order by page.place

@@ -1,0 +1,59 @@
+-- One row per pair of readers: how often two that have rated the same explanations say the same, and Cohen's kappa
+-- with the interval of its large-sample error (Cohen 1960):
+--   kappa = (p - c) / (1 - c),  error^2 = p (1 - p) / (n (1 - c)^2),
+-- p the share of equal verdicts, c that expected of two who say each as often as they do. Null under 10.
+with last_ratings as (
+    select explanation_id, rater, arg_max(verdict, rated_at) as verdict
+    from ratings
+    group by explanation_id, rater
+),
+other_ratings as (
+    select explanation_id, rater as other_rater, verdict as other_verdict
+    from last_ratings
+),
+pairs as (
+    select rater, other_rater, verdict, other_verdict
+    from last_ratings
+    join other_ratings using (explanation_id)
+    where other_rater > rater
+),
+counted as (
+    select rater, other_rater, count(*) as n, avg((verdict = other_verdict)::int) as agreed
+    from pairs
+    group by rater, other_rater
+),
+said as (
+    select rater, other_rater, verdict, count(*) as n_said
+    from pairs
+    group by rater, other_rater, verdict
+),
+other_said as (
+    select rater, other_rater, other_verdict as verdict, count(*) as n_said
+    from pairs
+    group by rater, other_rater, other_verdict
+),
+expected as (
+    select rater, other_rater, sum(said.n_said * other_said.n_said) as n_chance
+    from said
+    join other_said using (rater, other_rater, verdict)
+    group by rater, other_rater
+),
+judged as (
+    select
+        counted.*,
+        coalesce(expected.n_chance, 0) / (counted.n * counted.n) as chance,
+        if(counted.n >= 10 and chance < 1, (agreed - chance) / (1 - chance), null) as kappa,
+        1.96 * sqrt(agreed * (1 - agreed) / counted.n) / (1 - chance) as half_width
+    from counted
+    left join expected using (rater, other_rater)
+)
+select
+    rater,
+    other_rater,
+    n,
+    agreed,
+    kappa,
+    greatest(-1, kappa - half_width) as kappa_low,
+    least(1, kappa + half_width) as kappa_high
+from judged
+order by n desc, rater, other_rater

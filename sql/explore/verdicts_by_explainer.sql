@@ -1,0 +1,16 @@
+-- One row per explainer, controls among them, and verdict: how many judgements of its explanations say so, the
+-- last of each reader.
+with last_ratings as (
+    select explanation_id, rater, arg_max(verdict, rated_at) as verdict
+    from ratings
+    group by explanation_id, rater
+)
+select
+    explanation_index.explainer,
+    last_ratings.verdict,
+    count(*) as n,
+    any_value(explanation_index.is_control) as is_control
+from last_ratings
+join explanation_index using (explanation_id)
+group by explanation_index.explainer, last_ratings.verdict
+order by is_control, explanation_index.explainer, last_ratings.verdict

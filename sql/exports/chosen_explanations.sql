@@ -1,0 +1,28 @@
+-- One row per feature with an explanation: the one that stands for it. Of explainer $explainer; where that is
+-- null, of the first explainer in the config's order that has one. Controls stand for no feature.
+with models as (
+    select request_id, any_value(coalesce(resolved_model, model)) as model
+    from llm_requests
+    group by request_id
+)
+select
+    explanations.sae,
+    explanations.feature,
+    explanations.explanation_id,
+    explanations.explainer,
+    explanations.explanation,
+    models.model
+from explanations
+left join models using (request_id)
+where
+    explanations.status = 'ok'
+    and list_contains($explaining_explainers::varchar[], explanations.explainer)
+    and ($explainer::varchar is null or explanations.explainer = $explainer)
+qualify
+    row_number() over (
+        partition by explanations.sae, explanations.feature
+        order by
+            list_position($explaining_explainers::varchar[], explanations.explainer),
+            explanations.draw,
+            explanations.explanation_id
+    ) = 1

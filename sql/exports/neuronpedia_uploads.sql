@@ -1,0 +1,62 @@
+-- One row per batch to upload: its file, and the body of the request. Of SAE $sae, from $first_feature to below
+-- $end_feature, 128 features at most a batch: those with an explanation and a window in which they fire. An
+-- explanation has at most 512 characters there, a feature at most 20 tokens of each end.
+with windows as (
+    select
+        feature,
+        list(
+            {
+                'tokens': texts,
+                'values': activations,
+                'quantileMin': if(is_top, null, low),
+                'quantileMax': if(is_top, null, high),
+                'quantileFraction': if(is_top, null, 0.1::double)
+            }
+            order by place
+        ) as activations
+    from neuronpedia_windows
+    group by feature
+),
+numbered as (
+    select
+        chosen_explanations.feature,
+        exported_saes.model_id,
+        exported_saes.source_id,
+        (row_number() over (order by chosen_explanations.feature) - 1) // 128 as number,
+        {
+            'index': chosen_explanations.feature,
+            'density': feature_stats.density,
+            'activations': windows.activations,
+            'explanations': [
+                {
+                    'text': if(
+                        len(chosen_explanations.explanation) > 512,
+                        chosen_explanations.explanation[:511] || '…',
+                        replace(chosen_explanations.explanation, chr(0), ' ')
+                    ),
+                    'methodName': 'latentlake_' || chosen_explanations.explainer,
+                    'modelName': chosen_explanations.model
+                }
+            ],
+            'topLogits': list_transform(
+                feature_logits.promoted[:20],
+                lambda token: {'token': replace(token.text, chr(0), ' '), 'value': token.logit}
+            ),
+            'bottomLogits': list_transform(
+                feature_logits.suppressed[:20],
+                lambda token: {'token': replace(token.text, chr(0), ' '), 'value': token.logit}
+            )
+        } as body
+    from chosen_explanations
+    join exported_saes using (sae)
+    join feature_stats using (sae, feature)
+    join windows using (feature)
+    left join feature_logits using (sae, feature)
+    where chosen_explanations.sae = $sae
+)
+select
+    format('uploads/{}/batch-{:07d}.json', source_id, min(feature)) as file,
+    to_json({'modelId': model_id, 'source': source_id, 'features': list(body order by feature)})::varchar as text
+from numbered
+group by model_id, source_id, number
+order by number

@@ -1,0 +1,11 @@
+-- One row per SAE, explainer and status: how many explanations; controls are those that the config does not
+-- name.
+select
+    sae,
+    explainer,
+    status,
+    count(*) as n_explanations,
+    not list_contains($explaining_explainers::varchar[], explainer) as is_control
+from explanations
+group by sae, explainer, status
+order by sae, is_control, explainer, status = 'ok' desc, status

@@ -1,0 +1,19 @@
+-- One row per SAE: what it is, and how well it fits the place that the config names.
+select
+    saes.sae,
+    saes.hookpoint,
+    saes.format,
+    saes.architecture,
+    saes.d_in,
+    saes.n_features,
+    saes.source,
+    saes.revision,
+    saes.weights_hash,
+    sae_fit.fvu,
+    sae_fit.l0,
+    sae_fit.declared_l0,
+    sae_fit.dead_share,
+    sae_fit.fits
+from saes
+left join sae_fit on sae_fit.sae = saes.sae and sae_fit.is_configured
+order by saes.sae

@@ -1,0 +1,32 @@
+-- One row per purpose and model of the requests that were answered: how many, about how many features, and the
+-- tokens, seconds and dollars of one, and of a feature. Tokens and time of a request that failed count, as they
+-- were spent.
+with answered as (
+    select
+        purpose,
+        coalesce(resolved_model, model) as model,
+        count(*) as n_requests,
+        count(*) filter (where status = 'ok') as n_ok,
+        count(distinct concat_ws(' ', sae, feature)) as n_features,
+        sum(prompt_tokens)::double as prompt_tokens,
+        sum(cached_tokens)::double as cached_tokens,
+        sum(completion_tokens)::double as completion_tokens,
+        sum(duration_ms)::double / 1000 as seconds,
+        if(count(cost_usd) = count(*), sum(cost_usd::decimal(38, 15))::double, null) as cost_usd,
+        min(requested_at) as first_requested_at,
+        max(requested_at) as last_requested_at
+    from llm_requests
+    where status not in ('http_error', 'budget')
+    group by purpose, coalesce(resolved_model, model)
+)
+select
+    *,
+    prompt_tokens / n_requests as prompt_tokens_a_request,
+    completion_tokens / n_requests as completion_tokens_a_request,
+    seconds / n_requests as seconds_a_request,
+    prompt_tokens / n_features as prompt_tokens_a_feature,
+    completion_tokens / n_features as completion_tokens_a_feature,
+    seconds / n_features as seconds_a_feature,
+    1000000 * cost_usd / n_features as cost_usd_a_million_features
+from answered
+order by purpose, model

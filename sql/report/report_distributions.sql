@@ -1,0 +1,12 @@
+-- One row per SAE, scorer and explanation: its score, by which the distribution of scores is drawn.
+select
+    sae,
+    scorer,
+    metric,
+    explainer,
+    not list_contains($explaining_explainers::varchar[], explainer) as is_control,
+    feature,
+    value
+from headline_scores
+where role = 'test' and value is not null
+order by sae, scorer, is_control, explainer, value, feature

@@ -1,0 +1,25 @@
+-- One row per SAE, measure and threshold: the share of its features of at least 100 firings that are positional
+-- by it. The post's measure is the raw mutual information of firing and position, ours the corrected and
+-- normalised score.
+with thresholds as (
+    select unnest([0.01, 0.02, 0.05, 0.1, 0.2]::double[]) as threshold
+),
+measured as (
+    select
+        sae,
+        unnest(['score', 'information']) as measure,
+        unnest([position_score, position_information_nats]) as value
+    from feature_stats
+    where n_active >= 100
+)
+select
+    measured.sae,
+    measured.measure,
+    thresholds.threshold,
+    count(*) as n_features,
+    count(*) filter (where measured.value > thresholds.threshold) as n_positional,
+    n_positional / count(*) as share
+from measured
+cross join thresholds
+group by measured.sae, measured.measure, thresholds.threshold
+order by measured.sae, measured.measure desc, thresholds.threshold

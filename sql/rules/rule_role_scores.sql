@@ -1,0 +1,150 @@
+-- One row per proved rule and role: 'the rule says so' against 'the feature fires', on every token of the role's
+-- documents from position 1 on.
+-- The figures are counts of the whole corpus of that role; the intervals say how they would vary with other
+-- documents.
+-- Tokens of a document go together, so documents are the unit: a figure is a ratio R = sum y / sum x over k
+-- documents, with variance k / (k - 1) sum (y - R x)^2 / (sum x)^2 by linearisation (Cochran 1977, section 6.3),
+-- and bounds R -+ z se within [0, 1]. Where every document agrees (variance 0) Wilson's interval with n = k
+-- stands in. TPR and TNR are combined by MOVER. No interval under 10 documents in which the feature fires.
+with corpus as (
+    select
+        role,
+        count(*) as n_documents,
+        sum(n_tokens) as n_tokens,
+        sum(n_tokens * n_tokens) as n_tokens_squared
+    from corpus_documents
+    group by role
+),
+by_document as (
+    select *, n_predicted - n_right as n_wrong
+    from rule_documents
+),
+summed as (
+    -- Whole numbers, so that no sum depends on its order. x of TNR is n_tokens - n_fired in every document.
+    select
+        proved_rules.rule_id,
+        any_value(proved_rules.feature) as feature,
+        corpus.role,
+        any_value(corpus.n_tokens)::double as n_tokens,
+        any_value(corpus.n_documents)::double as n_documents,
+        (count(*) filter (n_fired > 0))::double as n_fired_documents,
+        (count(*) filter (n_predicted > 0))::double as n_predicted_documents,
+        (count(*) filter (n_fired + n_predicted > 0))::double as n_either_documents,
+        coalesce(sum(n_fired), 0)::double as n_fired,
+        coalesce(sum(n_predicted), 0)::double as n_predicted,
+        coalesce(sum(n_right), 0)::double as n_right,
+        coalesce(sum(n_wrong), 0)::double as n_wrong,
+        sum(n_right * n_right)::double as right_right,
+        sum(n_right * n_fired)::double as right_fired,
+        sum(n_fired * n_fired)::double as fired_fired,
+        sum(n_right * n_predicted)::double as right_predicted,
+        sum(n_predicted * n_predicted)::double as predicted_predicted,
+        sum(n_right * (n_fired + n_predicted))::double as right_either,
+        sum((n_fired + n_predicted) * (n_fired + n_predicted))::double as either_either,
+        coalesce(sum(n_wrong * n_wrong), 0)::double as wrong_wrong,
+        coalesce(sum(n_wrong * (by_document.n_tokens - n_fired)), 0)::double as wrong_silent,
+        (
+            any_value(corpus.n_tokens_squared)
+            + coalesce(sum(n_fired * n_fired - 2 * by_document.n_tokens * n_fired), 0)
+        )::double as silent_silent
+    from proved_rules
+    cross join corpus
+    left join by_document on by_document.rule_id = proved_rules.rule_id and by_document.role = corpus.role
+    where corpus.n_tokens > 0
+    group by proved_rules.rule_id, corpus.role
+),
+ratios as (
+    select
+        *,
+        n_tokens - n_fired as n_silent,
+        -- y, x, sum y y, sum x y and sum x x of each ratio, and its number of documents
+        unnest([
+            {
+                'metric': 'recall', 'y': n_right, 'x': n_fired, 'yy': right_right, 'xy': right_fired,
+                'xx': fired_fired, 'k': n_fired_documents
+            },
+            {
+                'metric': 'specificity', 'y': n_silent - n_wrong, 'x': n_silent, 'yy': silent_silent
+                - 2 * wrong_silent + wrong_wrong, 'xy': silent_silent - wrong_silent, 'xx': silent_silent,
+                'k': n_documents
+            },
+            {
+                'metric': 'precision', 'y': n_right, 'x': n_predicted, 'yy': right_right, 'xy': right_predicted,
+                'xx': predicted_predicted, 'k': n_predicted_documents
+            },
+            {
+                'metric': 'f1', 'y': 2 * n_right, 'x': n_fired + n_predicted, 'yy': 4 * right_right,
+                'xy': 2 * right_either, 'xx': either_either, 'k': n_either_documents
+            }
+        ], recursive := true)
+    from summed
+),
+errors as (
+    select
+        *,
+        if(x > 0, y / x, null) as ratio,
+        sqrt(greatest(0, yy - 2 * ratio * xy + ratio * ratio * xx) * k / (k - 1)) / x as error,
+        $scoring_z::double as z,
+        z * z / k as zz,
+        z * sqrt(ratio * (1 - ratio) / k + zz / (4 * k)) as half,
+        n_fired_documents >= 10 and k >= 2 and x > 0 as is_bounded
+    from ratios
+),
+bounds as (
+    select
+        *,
+        case
+            when not is_bounded then null
+            when ratio in (0, 1) then greatest(0, (ratio + zz / 2 - half) / (1 + zz))
+            else greatest(0, ratio - z * error)
+        end as low,
+        case
+            when not is_bounded then null
+            when ratio in (0, 1) then least(1, (ratio + zz / 2 + half) / (1 + zz))
+            else least(1, ratio + z * error)
+        end as high
+    from errors
+)
+select
+    precisions.rule_id,
+    precisions.feature,
+    precisions.role,
+    precisions.n_tokens::bigint as n_tokens,
+    precisions.n_fired::bigint as n_fired,
+    precisions.n_predicted::bigint as n_predicted,
+    precisions.n_right::bigint as n_right,
+    recalls.k::bigint as n_fired_documents,
+    (recalls.ratio + specificities.ratio) / 2 as balanced_accuracy,
+    balanced_accuracy
+    - sqrt(power(recalls.ratio - recalls.low, 2) + power(specificities.ratio - specificities.low, 2)) / 2
+        as balanced_accuracy_low,
+    balanced_accuracy
+    + sqrt(power(recalls.high - recalls.ratio, 2) + power(specificities.high - specificities.ratio, 2)) / 2
+        as balanced_accuracy_high,
+    precisions.ratio as precision,
+    precisions.low as precision_low,
+    precisions.high as precision_high,
+    recalls.ratio as recall,
+    recalls.low as recall_low,
+    recalls.high as recall_high,
+    1 - specificities.ratio as false_positive_rate,
+    1 - specificities.high as false_positive_rate_low,
+    1 - specificities.low as false_positive_rate_high,
+    f1_scores.ratio as f1,
+    f1_scores.low as f1_low,
+    f1_scores.high as f1_high,
+    2 * precisions.n_fired / (precisions.n_tokens + precisions.n_fired) as always_f1,
+    case
+        when precisions.n_fired = 0 then 'the feature fires in no ' || precisions.role || ' document'
+        when precisions.n_silent = 0 then 'the feature fires on every ' || precisions.role || ' token'
+        when precisions.n_predicted = 0
+        then 'no precision: the rule says so in no ' || precisions.role || ' document'
+    end as reason
+from bounds as precisions  -- noqa: AL07
+join bounds as recalls using (rule_id, role)
+join bounds as specificities using (rule_id, role)
+join bounds as f1_scores using (rule_id, role)
+where precisions.metric = 'precision'
+    and recalls.metric = 'recall'
+    and specificities.metric = 'specificity'
+    and f1_scores.metric = 'f1'

@@ -1,0 +1,53 @@
+-- One row per mined rule: its words, as pipeline/rules/grammar.py reads them.
+-- A token stands in single quotes, with a quote in it twice and what is no plain character escaped as in JSON; one
+-- whose text other tokens have too goes by its number.
+with quoted as (
+    select
+        token_id,
+        if(
+            count(*) over (partition by text) = 1,
+            '''' || replace(replace((to_json(text)::varchar)[2:-2], '\"', '"'), '''', '''''') || '''',
+            '#' || token_id
+        ) as quoted
+    from tokens
+),
+named as (
+    select rule_id, 'token' as side, unnest(token_ids) as token_id, generate_subscripts(token_ids, 1) as place
+    from mined_rules
+    union all by name
+    select
+        rule_id,
+        'before' as side,
+        unnest(previous_token_ids) as token_id,
+        generate_subscripts(previous_token_ids, 1) as place
+    from mined_rules
+),
+listed as (
+    select rule_id, side, list(quoted order by place) as words
+    from named
+    join quoted using (token_id)
+    group by rule_id, side
+),
+sets as (
+    select
+        rule_id,
+        side,
+        array_to_string(words[:-2], ', ') || if(len(words) > 1, ' or ', '') || words[-1] as words
+    from listed
+)
+select
+    mined_rules.rule_id,
+    concat_ws(
+        ' and ',
+        'the token is ' || coalesce(token_class, token_sets.words),
+        if(
+            n_before = 1,
+            'the previous token is ' || if(is_excluded, 'not ', ''),
+            if(is_excluded, 'none', 'one') || ' of the ' || n_before || ' tokens before is '
+        )
+        || coalesce(previous_class, before_sets.words),
+        'the position is below ' || position_below
+    ) as rule
+from mined_rules
+left join sets as token_sets on token_sets.rule_id = mined_rules.rule_id and token_sets.side = 'token'
+left join sets as before_sets on before_sets.rule_id = mined_rules.rule_id and before_sets.side = 'before'

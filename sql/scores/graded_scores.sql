@@ -1,0 +1,194 @@
+-- One row per explanation, role and weighting whose windows were graded: how the feature's activations order
+-- windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are left out.
+-- weighting: `sample`, each window weighs 1; `population`, it weighs n_slots / answered windows of its decile or
+-- silent kind. Its activation a is that of its peak, 0 where it is silent. auroc (responsiveness): the chance that
+-- a window of grade 2 has a larger one than a window of grade 0, ties one half. average_precision (purity): over
+-- the thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
+-- The sample's interval is DeLong's on the logit scale: the variance is sum (v - auroc)^2 / n^2 over each grade, v
+-- a window's placement among those of the other grade, times the design effect. The population's, and where that
+-- tells no spread, is Wilson's with the smaller of Kish's effective n, (sum w)^2 / sum w^2, of both grades: one
+-- silent window can weigh more than all that fire. The population's figures are null where it spans more than
+-- max_interval.
+with asked as (
+    select
+        predictions.explanation_id,
+        predictions.scorer,
+        predictions.role,
+        predictions.question_id,
+        examples.doc_id as document,
+        coalesce(examples.peak, 0)::double as activation,
+        predictions.values[1] as grade,
+        coalesce(predictions.status = 'ok' and grade is not null, false) as is_scored,
+        examples.n_slots / sum(is_scored::int) over by_stratum as weight
+    from predictions
+    join examples using (example_id)
+    where predictions.scorer = 'graded'
+    window
+        by_stratum as (
+            partition by
+                predictions.explanation_id, predictions.scorer, predictions.role, examples.kind, examples.decile
+        )
+),
+grades as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        question_id,
+        document,
+        activation,
+        grade = 2 as fits,
+        unnest([
+            {'weighting': 'sample', 'weight': 1::double}, {'weighting': 'population', 'weight': weight}
+        ], recursive := true)
+    from asked
+    where is_scored and grade <> 1
+),
+placed as (
+    -- The weight of the windows of the other grade that a window is right beside.
+    select
+        grades.explanation_id,
+        grades.scorer,
+        grades.role,
+        grades.weighting,
+        grades.question_id,
+        grades.fits,
+        any_value(grades.document) as document,
+        any_value(grades.weight) as weight,
+        sum((
+            others.weight * case
+                when others.activation = grades.activation then 0.5
+                else ((grades.activation > others.activation) = grades.fits)::int
+            end
+        )::decimal(38, 9))::double / sum(others.weight::decimal(38, 9))::double as placement
+    from grades
+    join grades as others
+        on others.explanation_id = grades.explanation_id
+        and others.role = grades.role
+        and others.weighting = grades.weighting
+        and others.fits <> grades.fits
+    group by
+        grades.explanation_id, grades.scorer, grades.role, grades.weighting, grades.question_id, grades.fits
+),
+by_grade as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        weighting,
+        fits,
+        sum(weight::decimal(38, 9))::double as total,
+        sum((weight * weight)::decimal(38, 9))::double as squares,
+        least(1, sum((weight * placement)::decimal(38, 9))::double / total) as auroc,
+        sum((weight * weight * power(placement, 2))::decimal(38, 9))::double as placed_squares,
+        sum((weight * weight * placement)::decimal(38, 9))::double as placed_sums,
+        1 + (count(*) / count(distinct document) - 1) * $scoring_rho::double as design_effect,
+        greatest(0, placed_squares - 2 * auroc * placed_sums + auroc * auroc * squares) / (total * total)
+        * design_effect as variance,
+        total * total / squares / design_effect as n_effective
+    from placed
+    group by explanation_id, scorer, role, weighting, fits
+),
+paired as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        weighting,
+        any_value(auroc) filter (fits) as auroc,
+        sum(variance) as variance,
+        min(n_effective) as n_least
+    from by_grade
+    group by explanation_id, scorer, role, weighting
+),
+measured as (
+    select
+        *,
+        weighting = 'population' or auroc in (0, 1) or variance < 1e-12 as is_by_wilson,
+        $scoring_z::double as z,
+        ln(auroc / (1 - auroc)) as logit,
+        z * sqrt(variance) / (auroc * (1 - auroc)) as logit_half,
+        z * z / n_least as zz,
+        z * sqrt(auroc * (1 - auroc) / n_least + zz / (4 * n_least)) as half,
+        if(is_by_wilson, greatest(0, (auroc + zz / 2 - half) / (1 + zz)), 1 / (1 + exp(logit_half - logit)))
+            as auroc_low,
+        if(is_by_wilson, least(1, (auroc + zz / 2 + half) / (1 + zz)), 1 / (1 + exp(-logit - logit_half)))
+            as auroc_high,
+        weighting = 'population' and auroc_high - auroc_low > $scoring_max_interval::double as is_wide
+    from paired
+),
+levels as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        weighting,
+        activation,
+        coalesce(sum(weight::decimal(38, 9)) filter (fits), 0)::double as gain,
+        sum(weight::decimal(38, 9))::double as weight
+    from grades
+    group by explanation_id, scorer, role, weighting, activation
+),
+thresholds as (
+    select
+        *,
+        sum(gain) over from_above as gained,
+        sum(weight) over from_above as above,
+        sum(gain) over (partition by explanation_id, scorer, role, weighting) as total
+    from levels
+    window from_above as (partition by explanation_id, scorer, role, weighting order by activation desc)
+),
+precisions as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        weighting,
+        sum((gain / total * gained / above)::decimal(38, 15))::double as average_precision
+    from thresholds
+    where total > 0
+    group by explanation_id, scorer, role, weighting
+),
+counted as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        count(*) filter (is_scored) as n_scored,
+        count(*) filter (not is_scored) as n_unscored,
+        n_scored / count(*) as coverage,
+        coverage >= $scoring_min_coverage::double as is_covered,
+        count(*) filter (is_scored and grade = 2) as n_fitting,
+        count(*) filter (is_scored and grade = 0) as n_unfitting,
+        unnest(['sample', 'population']) as weighting
+    from asked
+    group by explanation_id, scorer, role
+)
+select
+    counted.explanation_id,
+    explanations.sae,
+    explanations.feature,
+    explanations.explainer,
+    counted.scorer,
+    counted.role,
+    counted.weighting,
+    counted.n_scored,
+    counted.n_unscored,
+    counted.coverage,
+    if(is_covered and not is_wide, measured.auroc, null) as auroc,
+    if(is_covered and not is_wide, measured.auroc_low, null) as auroc_low,
+    if(is_covered and not is_wide, measured.auroc_high, null) as auroc_high,
+    if(is_covered and not is_wide and n_unfitting > 0, precisions.average_precision, null) as average_precision,
+    case
+        when not is_covered then format(
+            'coverage {:.2f} is under {:.2f}',
+            (100 * n_scored // (n_scored + n_unscored)) / 100, $scoring_min_coverage::double
+        )
+        when n_fitting = 0 then 'no window was graded 2'
+        when n_unfitting = 0 then 'no window was graded 0'
+        else 'it grades windows: auroc is responsiveness, average_precision purity'
+    end as reason
+from counted
+join explanations using (explanation_id)
+left join measured using (explanation_id, scorer, role, weighting)
+left join precisions using (explanation_id, scorer, role, weighting)

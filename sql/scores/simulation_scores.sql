@@ -1,0 +1,175 @@
+-- One row per explanation, role and stratum of simulated windows: how well the predicted activations x of all
+-- their tokens go with the true ones y, both from 0 to 10.
+-- correlation: Pearson's, over the tokens of all windows together (Bills et al. 2023). It is null where y does
+-- not vary, and 0 where x does not: one value for all tokens explains nothing. explained: 1 - mean (y - x)^2 /
+-- mean y^2; explained_calibrated: the same with a + b x for x, fitted by least squares on the other windows.
+-- The interval is by jackknife over documents, on Fisher's scale z = atanh r. A sample without a miss tells no
+-- spread, so one firing token of typical strength is added that was not predicted, as a document of its own; the
+-- standard error of z is at least 0.6 / sqrt(documents), and its quantile is widened to that of Student's t by the
+-- ratio of their standard deviations, sqrt(df / (df - 2)). Tried without these, at 15 windows and 95 %: the plain
+-- jackknife covers 86 %, and 24 % at a correlation of 0.98; this covers 97 %, and at least 92 %.
+with by_document as (
+    -- Sums of decimals do not depend on the order of the threads.
+    select
+        explanation_id,
+        scorer,
+        role,
+        stratum,
+        document,
+        sum(n::decimal(38, 12))::double as n,
+        sum(x::decimal(38, 12))::double as x,
+        sum(y::decimal(38, 12))::double as y,
+        sum(xx::decimal(38, 12))::double as xx,
+        sum(yy::decimal(38, 12))::double as yy,
+        sum(xy::decimal(38, 12))::double as xy,
+        sum(n_firing)::bigint as n_firing
+    from simulated_windows
+    where is_scored
+    group by explanation_id, scorer, role, stratum, document
+),
+totals as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        stratum,
+        count(*) as n_documents,
+        sum(n::decimal(38, 12))::double as n,
+        sum(x::decimal(38, 12))::double as x,
+        sum(y::decimal(38, 12))::double as y,
+        sum(xx::decimal(38, 12))::double as xx,
+        sum(yy::decimal(38, 12))::double as yy,
+        sum(xy::decimal(38, 12))::double as xy,
+        sqrt(sum(yy::decimal(38, 12))::double / nullif(sum(n_firing), 0)) as missed
+    from by_document
+    group by explanation_id, scorer, role, stratum
+),
+left_out as (
+    -- The sums without one document; without none (`all`); all of these with the missed token, but in one.
+    select totals.*, 'raw' as kind from totals
+    union all by name
+    select * replace (n + 1 as n, y + missed as y, yy + missed * missed as yy), 'all' as kind from totals
+    union all by name
+    select totals.*, 'without' as kind from totals
+    union all by name
+    select
+        totals.* replace (
+            totals.n + 1 - by_document.n as n,
+            totals.x - by_document.x as x,
+            totals.y + missed - by_document.y as y,
+            totals.xx - by_document.xx as xx,
+            totals.yy + missed * missed - by_document.yy as yy,
+            totals.xy - by_document.xy as xy
+        ),
+        'without' as kind
+    from totals
+    join by_document using (explanation_id, scorer, role, stratum)
+),
+correlated as (
+    select
+        *,
+        n * xx - x * x as spread_x,
+        n * yy - y * y as spread_y,
+        case
+            when spread_y < 1e-6 then null
+            when spread_x < 1e-6 then 0
+            else greatest(-1, least(1, (n * xy - x * y) / sqrt(spread_x * spread_y)))
+        end as r
+    from left_out
+),
+jackknifed as (
+    -- Over k = documents + 1 of them: the variance is (k - 1) / k sum (r_i - mean r_i)^2.
+    select
+        explanation_id,
+        scorer,
+        role,
+        stratum,
+        any_value(n_documents) as n_documents,
+        any_value(n) filter (kind = 'raw')::bigint as n,
+        any_value(r) filter (kind = 'raw') as correlation,
+        coalesce(any_value(spread_x) filter (kind = 'raw') < 1e-6, false) as is_constant,
+        greatest(-0.999, least(0.999, any_value(r) filter (kind = 'all'))) as centre,
+        count(r) filter (kind = 'without') as k,
+        (sum((r * r)::decimal(38, 15)) filter (kind = 'without'))::double as squares,
+        (sum(r::decimal(38, 15)) filter (kind = 'without'))::double as sums,
+        (k - 1) / k * greatest(0, squares - sums * sums / k) as variance
+    from correlated
+    group by explanation_id, scorer, role, stratum
+),
+bounded as (
+    select
+        *,
+        greatest(sqrt(variance) / (1 - centre * centre), 0.6 / sqrt(n_documents)) as error,
+        $scoring_z::double * sqrt((n_documents - 1) / (n_documents - 3)) * error as half,
+        atanh(centre) as z,
+        n_documents > 3 and k = n_documents + 1 and not is_constant as has_interval
+    from jackknifed
+),
+fitted as (
+    -- a and b by the windows of the stratum but one; its errors by them.
+    select
+        simulated_windows.explanation_id,
+        simulated_windows.scorer,
+        simulated_windows.role,
+        simulated_windows.stratum,
+        totals.n - simulated_windows.n as other_n,
+        totals.x - simulated_windows.x as other_x,
+        totals.y - simulated_windows.y as other_y,
+        other_n * (totals.xx - simulated_windows.xx) - other_x * other_x as spread,
+        other_n * (totals.xy - simulated_windows.xy) - other_x * other_y as joint_spread,
+        if(spread < 1e-6, 0, joint_spread / spread) as b,
+        (other_y - b * other_x) / other_n as a,
+        simulated_windows.yy - 2 * a * simulated_windows.y - 2 * b * simulated_windows.xy
+        + a * a * simulated_windows.n + 2 * a * b * simulated_windows.x + b * b * simulated_windows.xx as squares
+    from simulated_windows
+    join totals using (explanation_id, scorer, role, stratum)
+    where simulated_windows.is_scored and totals.n > simulated_windows.n
+),
+calibrated as (
+    select explanation_id, scorer, role, stratum, sum(squares::decimal(38, 12))::double as squares
+    from fitted
+    group by explanation_id, scorer, role, stratum
+),
+counted as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        stratum,
+        count(*) filter (is_scored) as n_scored,
+        count(*) filter (not is_scored) as n_unscored,
+        n_scored / count(*) as coverage,
+        coverage >= $scoring_min_coverage::double as is_covered
+    from simulated_windows
+    group by explanation_id, scorer, role, stratum
+)
+select
+    counted.explanation_id,
+    explanations.sae,
+    explanations.feature,
+    explanations.explainer,
+    counted.scorer,
+    counted.role,
+    counted.stratum,
+    counted.n_scored,
+    counted.n_unscored,
+    counted.coverage,
+    coalesce(bounded.n, 0) as n_tokens,
+    if(is_covered, bounded.correlation, null) as correlation,
+    if(is_covered and has_interval, tanh(z - half), null) as correlation_low,
+    if(is_covered and has_interval, tanh(z + half), null) as correlation_high,
+    if(is_covered and totals.yy > 0, 1 - (totals.yy - 2 * totals.xy + totals.xx) / totals.yy, null) as explained,
+    if(is_covered and totals.yy > 0, 1 - calibrated.squares / totals.yy, null) as explained_calibrated,
+    case
+        when not is_covered then format(
+            'coverage {:.2f} is under {:.2f}',
+            (100 * n_scored // (n_scored + n_unscored)) / 100, $scoring_min_coverage::double
+        )
+        when bounded.correlation is null then 'the true activations do not vary'
+        when is_constant then 'every token is predicted alike: the correlation counts as 0'
+    end as reason
+from counted
+join explanations using (explanation_id)
+left join totals using (explanation_id, scorer, role, stratum)
+left join bounded using (explanation_id, scorer, role, stratum)
+left join calibrated using (explanation_id, scorer, role, stratum)

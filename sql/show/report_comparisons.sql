@@ -1,0 +1,19 @@
+-- One row per scorer and two explainers of the config, the later one against the earlier one, whose explanations
+-- of the same features of SAE $sae have scores.
+select
+    scorer,
+    explainer_a,
+    explainer_b,
+    n_features,
+    difference,
+    ci_low,
+    ci_high,
+    share_better,
+    n_tokens_a,
+    n_tokens_b
+from explainer_comparisons
+where
+    sae = $sae
+    and list_position($explaining_explainers::varchar[], explainer_a)
+    > list_position($explaining_explainers::varchar[], explainer_b)
+order by scorer, explainer_a, explainer_b

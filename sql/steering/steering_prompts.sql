@@ -1,0 +1,33 @@
+-- One row per text that the subject model reads with a feature raised: the first tokens of a context, each of
+-- another document. By hash: of train documents those on which strengths are found, of test documents those that
+-- are continued, so that no strength is set on what is judged.
+with starts as (
+    select doc_id, context_id, token_ids[1 : $scoring_intervention_prompt_tokens] as token_ids
+    from contexts
+    where len(token_ids) >= $scoring_intervention_prompt_tokens
+    qualify
+        row_number() over (
+            partition by doc_id order by hash($seed::bigint, context_id, 'steering'), context_id
+        ) = 1
+),
+drawn as (
+    select
+        documents.role,
+        starts.context_id,
+        starts.token_ids,
+        row_number() over (
+            partition by documents.role
+            order by hash($seed::bigint, documents.doc_id, 'steering'), documents.doc_id
+        ) - 1 as prompt_id
+    from starts
+    join documents using (doc_id)
+)
+select role, prompt_id::int as prompt_id, context_id, token_ids
+from drawn
+where
+    prompt_id < if(
+        role = 'train',
+        $scoring_intervention_n_held_out,
+        $scoring_intervention_n_trials * $scoring_intervention_set_size
+    )
+order by role, prompt_id

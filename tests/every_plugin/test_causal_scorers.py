@@ -1,0 +1,186 @@
+"""Generation and intervention: their scores are what theory says of whoever writes and chooses."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+from tiny import ANIMAL, rows_of, stored
+
+from pipeline.estimate import estimate
+from pipeline.explainers.write import write_explanations
+from pipeline.features import steered_texts
+from pipeline.features.steered_texts import write_steered_texts
+from pipeline.lake import Lake
+from pipeline.make_table import make_table
+from pipeline.models.load import load_tokenizer
+from pipeline.scorers.write import write_predictions
+from pipeline.subject.steering import load_causal
+from pipeline.subject.surprise import Surprise
+
+SAE = "hand-set"
+TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
+COIN = {"false_positive_rate": 0.5, "false_negative_rate": 0.5}
+YES = {"false_positive_rate": 1.0, "false_negative_rate": 0.0}
+NO = {"false_positive_rate": 0.0, "false_negative_rate": 1.0}
+Z_999 = 3.2905
+STEERING = {
+    **{"modes": ["steer", "ablate"], "target_kls": [0.3, 2.0], "pool": 3, "n_held_out": 16},
+    **{"n_trials": 5, "set_size": 3, "prompt_tokens": 8, "new_tokens": 6},
+}
+
+Open = Callable[..., Lake]
+
+
+def opened(lake_of: Open, name: str, oracle: dict[str, float], **scoring: Any) -> Lake:
+    """A lake whose explanations and, where they are read, steered texts are made."""
+    keys = {"generation": {"n_texts": 20}, "intervention": STEERING, **scoring}
+    lake = lake_of(scoring={"scorers": [name], "oracle": oracle, **keys})
+    if not lake.has("explanations", sae=SAE, batch=0):
+        write_explanations(lake, SAE, 0)
+    if name != "generation" and not lake.has("steered_texts", sae=SAE, batch=0):
+        write_steered_texts(lake, SAE, 0)
+    return lake
+
+
+def judge(lake_of: Open, name: str, oracle: dict[str, float], **scoring: Any) -> tuple[pl.DataFrame, list[dict]]:
+    """The predictions of a scorer, and its scores."""
+    lake = opened(lake_of, name, oracle, **scoring)
+    write_predictions(lake, SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    return stored(lake, "predictions", sae=SAE, batch=0), rows_of(lake, f"from scores where scorer = '{name}'")
+
+
+def own(scores: list[dict]) -> list[dict]:
+    """Scores of explanations that are no controls."""
+    return [row for row in scores if row["explainer"] in {"default", "rule"}]
+
+
+def test_texts_by_true_explanations_fire_and_near_misses_do_not(lake_of: Open) -> None:
+    predictions, scores = judge(lake_of, "generation", TRUE)
+    assert len(own(scores)) == 3
+    for row in own(scores):
+        assert row["balanced_accuracy"] == row["recall"] == row["auroc"] == row["coverage"] == 1, row
+    for row in scores:
+        if row["explainer"] == "empty":
+            assert row["balanced_accuracy"] == 0.5 and row["auroc"] == 0.5
+        if row["explainer"] == "other_feature":
+            assert row["ci_low"] <= 0.5 <= row["ci_high"]
+    written = predictions.filter(pl.col("prediction"))
+    assert written["text"].null_count() == 0 and written["probability"].min() > 0
+    assert set(written["decile"]) <= set(range(1, 11)) and written["decile"].null_count() == 0
+    assert predictions.filter(~pl.col("prediction"))["probability"].max() == 0
+    assert predictions["request_id"].null_count() == 0 == predictions["label"].null_count()
+
+
+@pytest.mark.parametrize(("oracle", "recall", "alarms"), [(YES, 1.0, 1.0), (NO, 0.0, 0.0)])
+def test_texts_of_one_kind_are_worth_one_half(
+    lake_of: Open, oracle: dict[str, float], recall: float, alarms: float
+) -> None:
+    predictions, scores = judge(lake_of, "generation", oracle)
+    assert {(row["balanced_accuracy"], row["recall"]) for row in own(scores)} == {(0.5, recall)}
+    ids = [row["explanation_id"] for row in own(scores)]
+    near = predictions.filter(pl.col("explanation_id").is_in(ids) & ~pl.col("label"))
+    assert near["prediction"].mean() == alarms
+
+
+@pytest.mark.parametrize(
+    ("oracle", "status"), [({**TRUE, "refusal_rate": 1.0}, "refused"), ({**TRUE, "garbled_rate": 1.0}, "unparsed")]
+)
+@pytest.mark.parametrize("name", ["generation", "intervention"])
+def test_no_answer_is_a_status_and_never_a_label(
+    lake_of: Open, name: str, oracle: dict[str, float], status: str
+) -> None:
+    predictions, scores = judge(lake_of, name, oracle)
+    assert set(predictions["status"]) == {status} and predictions.height > 100
+    assert predictions["prediction"].null_count() == predictions["probability"].null_count() == predictions.height
+    for row in scores:
+        assert [row[figure] for figure in ("balanced_accuracy", "accuracy", "recall", "auroc")] == [None] * 4
+        assert row["n_scored"] == 0 < row["n_unscored"] and row["reason"] == "coverage 0.00 is under 0.80"
+
+
+def test_who_knows_the_continuations_chooses_rightly_and_who_does_not_guesses(lake_of: Open) -> None:
+    predictions, scores = judge(lake_of, "intervention", TRUE)
+    assert len(own(scores)) == 3
+    for row in own(scores):
+        assert row["accuracy"] >= 0.8 and row["accuracy_low"] > row["chance"] == pytest.approx(1 / 3), row
+    ids = [row["explanation_id"] for row in scores if row["explainer"] == "empty"]
+    guesses = predictions.filter(pl.col("explanation_id").is_in(ids))["prediction"]
+    assert abs(guesses.mean() - 1 / 3) <= Z_999 * math.sqrt(2 / 9 / len(guesses))
+    assert {each for row in predictions["strata"] for each in row} == {"kl 0.3", "kl 2.0", "ablate"}
+    assert set(predictions["n_choices"]) == {3}
+    assert all(row["accuracy"] <= 0.2 for row in own(judge(lake_of, "intervention", NO)[1]))
+
+
+def test_right_sets_stand_in_every_place_alike_and_texts_are_never_shown_twice(lake_of: Open) -> None:
+    lake = opened(lake_of, "intervention", TRUE)
+    write_predictions(lake, SAE, 0)
+    asked = rows_of(lake, "from llm_requests where purpose = 'intervention'")
+    assert len({row["request_id"] for row in asked}) == len(asked) >= 100
+    for row in asked:
+        assert row["messages"][1]["content"].count("\nchanged: ") == 9
+
+
+def test_steered_texts_depend_on_their_feature_alone_and_go_on_after_a_kill(
+    lake_of: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = opened(lake_of, "intervention", TRUE)
+    rows = stored(lake, "steered_texts", sae=SAE, batch=0)
+    assert set(rows["status"]) == {"ok"} and rows["continuation"].null_count() == 0
+    steered = rows.filter(mode="steer")
+    assert ((steered["kl"] / steered["target_kl"] - 1).abs() <= 0.01).all()
+    assert (steered["continuation"] != steered["unsteered"]).mean() > 0.5
+    lake.path("steered_texts", sae=SAE, batch=0).unlink()
+
+    def killed(self: Any, feature: int) -> Any:
+        if feature == ANIMAL:
+            raise KeyboardInterrupt
+        return in_order(self, feature)
+
+    in_order = steered_texts.Steering.rows
+    monkeypatch.setattr(steered_texts.Steering, "rows", killed)
+    # Another order, and an end before all are steered.
+    monkeypatch.setattr(steered_texts, "steered_features", lambda *_: [1, ANIMAL, 0])
+    with pytest.raises(KeyboardInterrupt):
+        write_steered_texts(lake, SAE, 0)
+    monkeypatch.setattr(steered_texts.Steering, "rows", in_order)
+    published = write_steered_texts(lake, SAE, 0)
+    assert published.figures["features_steered"] == 2
+    assert stored(lake, "steered_texts", sae=SAE, batch=0).equals(rows)
+    assert write_steered_texts(lake, SAE, 0).figures["features_steered"] == 0
+
+
+def test_continuations_are_ranked_by_how_much_likelier_they_make_the_explanation(lake_of: Open) -> None:
+    lake = opened(lake_of, "intervention_surprisal", TRUE)
+    write_predictions(lake, SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    rows = stored(lake, "predictions", sae=SAE, batch=0)
+    assert set(rows["status"]) == {"ok"} and rows["request_id"].null_count() == rows.height
+    assert rows.filter("label").height == rows.filter(~pl.col("label")).height == 9 * 15 * 3
+    for row in rows_of(lake, "from scores where scorer = 'intervention_surprisal'"):
+        assert (row["auroc"] == 0.5) == (row["explainer"] == "empty") and row["coverage"] == 1
+    # The sums are those of the definition.
+    model = load_causal(lake.config.subject, "cpu")
+    surprise, tokenizer = Surprise(model, lake.config.subject), load_tokenizer(lake.config.subject)
+    before = ["one fox", "the stop of all that"]
+    for prefix, found in zip(before, surprise.log_probabilities(before, " red cat"), strict=True):
+        ids, n_own = tokenizer(prefix).input_ids + tokenizer(" red cat", add_special_tokens=False).input_ids, 2
+        with torch.inference_mode():
+            said = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+        assert found == pytest.approx(float(said[-n_own:].sum()), abs=1e-4)
+
+
+def test_the_estimate_counts_requests_and_the_tokens_that_the_subject_reads(lake_of: Open) -> None:
+    rates = {"false_positive_rate": 0.25, "false_negative_rate": 0.0}  # of whom nothing is recorded
+    own_steering = {**STEERING, "target_kls": [0.5], "n_trials": 2}
+    scoring = {"scorers": ["generation", "intervention"], "oracle": rates, "intervention": own_steering}
+    lake = lake_of(explaining={"explainers": ["rule"]}, scoring=scoring)
+    rows = {row["purpose"]: row for row in estimate(lake, SAE).to_pylist()}
+    write_explanations(lake, SAE, 0)
+    write_steered_texts(lake, SAE, 0)
+    sent = write_predictions(lake, SAE, 0).figures["requests_sent"]
+    assert rows["generation"]["requests"] + rows["intervention"]["requests"] == sent
+    assert rows["steered_texts"]["requests"] == 0 < rows["steered_texts"]["subject_tokens"]
+    assert rows["generation"]["subject_tokens"] > 100 and rows["intervention"]["subject_tokens"] == 0

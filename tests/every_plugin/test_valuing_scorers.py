@@ -1,0 +1,113 @@
+"""Scorers that give a window values in place of yes or no: simulation by each of its methods, and graded."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from test_every_scorer import COIN, GARBLING, NO, REFUSING, SAE, TRUE, Judged
+from tiny import rows_of, stored
+
+from pipeline.explainers.write import write_explanations
+from pipeline.make_table import make_table
+from pipeline.scorers.write import write_predictions
+
+WAYS = [("graded", {}), ("simulation", {"method": "all_at_once"}), ("simulation", {"method": "structured"})]
+each_way = pytest.mark.parametrize("name, settings", WAYS, ids=["graded", "all_at_once", "structured"])
+
+
+def valued(lake_of: Any, name: str, settings: dict[str, Any], oracle: dict[str, float]) -> Judged:
+    """The predictions and scores of a scorer with some settings."""
+    lake = lake_of(scoring={"scorers": [name], "oracle": oracle, name: settings})
+    if not lake.has("explanations", sae=SAE, batch=0):
+        write_explanations(lake, SAE, 0)
+    write_predictions(lake, SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    return Judged(
+        stored(lake, "predictions", sae=SAE, batch=0), rows_of(lake, f"from scores where scorer = '{name}'")
+    )
+
+
+@each_way
+def test_true_explanations_score_1_and_controls_do_not(
+    lake_of: Any, name: str, settings: dict[str, Any]
+) -> None:
+    judged = valued(lake_of, name, settings, TRUE)
+    figure = "correlation" if name == "simulation" else "auroc"
+    assert len(judged.own) == 3 and set(judged.predictions["status"]) == {"ok"}
+    for row in judged.own:
+        low, high = row[f"{figure}_low"], row[f"{figure}_high"]
+        # A rule is read by its words, which say nothing of strength.
+        assert row[figure] > (0.99 if row["explainer"] == "default" else 0.85), row
+        assert 0.5 < low <= high <= 1 and row["coverage"] == 1, row
+        assert row["balanced_accuracy"] is None and row["n_scored"] > 10
+    for row in judged.scores:
+        if row["explainer"] == "empty":
+            # By likeness alone windows of one prompt can be told apart (see the calibration benchmark).
+            assert row[figure] == 0 if name == "simulation" else (row[figure] or 0) < 0.95, row
+        if row["explainer"] == "other_feature" and row[figure] is not None:
+            assert row[figure] < 0.5 + 0.4 * (name == "graded")
+
+
+@each_way
+def test_errors_lower_the_score(lake_of: Any, name: str, settings: dict[str, Any]) -> None:
+    rows = valued(lake_of, name, settings, COIN).own
+    for row in rows:
+        figure = row["correlation"] if name == "simulation" else row["auroc"]
+        assert figure is None or figure < 0.8, row
+    silent = valued(lake_of, name, settings, NO).own
+    for row in silent:
+        assert row["correlation"] == 0 if name == "simulation" else row["reason"] == "no window was graded 2", row
+
+
+@each_way
+@pytest.mark.parametrize("oracle, status", [(REFUSING, "refused"), (GARBLING, "unparsed")])
+def test_no_answer_is_a_status_and_never_a_value(
+    lake_of: Any, name: str, settings: dict[str, Any], oracle: dict[str, float], status: str
+) -> None:
+    judged = valued(lake_of, name, settings, oracle)
+    assert set(judged.predictions["status"]) == {status}
+    for column in ("label", "prediction", "probability", "values"):
+        assert judged.predictions[column].null_count() == judged.predictions.height > 10
+    for row in judged.scores:
+        assert [row[each] for each in ("correlation", "auroc", "average_precision")] == [None] * 3
+        assert row["n_scored"] == 0 < row["n_unscored"] and row["reason"] == "coverage 0.00 is under 0.80"
+
+
+@each_way
+def test_windows_are_test_windows_and_each_value_is_in_its_place(
+    lake_of: Any, name: str, settings: dict[str, Any]
+) -> None:
+    asked = valued(lake_of, name, settings, TRUE).predictions
+    lake = lake_of(scoring={"scorers": [name], "oracle": TRUE, name: settings})
+    windows = {row["example_id"]: row for row in rows_of(lake, "from examples")}
+    largest = {row["feature"]: row["max_activation_train"] for row in rows_of(lake, "from feature_stats")}
+    words = {row["explanation_id"]: row for row in rows_of(lake, "from explanations")}
+    assert asked.select("explanation_id", "question_id").is_unique().all()
+    for row in asked.iter_rows(named=True):
+        window = windows[row["example_id"]]
+        assert window["role"] == "test"
+        if words[row["explanation_id"]]["explainer"] == "default":
+            fires = np.array(window["activations"])
+            truth = np.minimum(10, np.floor(10 * fires / largest[row["feature"]] + 0.5))
+            assert row["values"] == (truth.tolist() if name == "simulation" else [2.0 * (fires.max() > 0)])
+
+
+def test_strong_windows_and_drawn_ones_stand_apart(lake_of: Any) -> None:
+    lake = lake_of(scoring={"scorers": ["simulation"], "oracle": TRUE, "simulation": {"n_top": 3, "n_drawn": 4}})
+    if not lake.has("explanations", sae=SAE, batch=0):
+        write_explanations(lake, SAE, 0)
+    write_predictions(lake, SAE, 0)
+    make_table(lake, "scores", sae=SAE, batch=0)
+    make_table(lake, "score_details", sae=SAE, batch=0)
+    details = pl.DataFrame(rows_of(lake, "from score_details where scorer = 'simulation'"))
+    assert set(details["stratum"]) == {"all", "top", "random"}
+    assert set(details["metric"]) == {"correlation", "explained", "explained_calibrated"}
+    sizes = details.filter(metric="correlation").group_by("stratum").agg(pl.col("n").max())
+    n = dict(sizes.iter_rows())
+    assert n["top"] <= 3 * 32 and n["random"] <= 8 * 32 and n["all"] <= n["top"] + n["random"]
+
+
+def test_left_to_itself_simulation_reads_blanks_where_they_are_told(lake_of: Any) -> None:
+    blanks, automatic = (valued(lake_of, "simulation", each, TRUE) for each in ({"method": "all_at_once"}, {}))
+    assert set(automatic.predictions["request_id"]) == set(blanks.predictions["request_id"])

@@ -1,0 +1,235 @@
+"""The pages: what they show, to whom, and what of it could be more than text."""
+
+import re
+import unicodedata
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from explored import N_FEATURES, TOKEN, client
+from starlette.datastructures import QueryParams
+from starlette.testclient import TestClient
+
+from benchmarks.explorer_lake import SAE, write_config
+from pipeline.config import Config, load_config
+from pipeline.explore import catalog
+from pipeline.explore.search import Search
+from pipeline.lake import Lake
+from pipeline.tables.versions import SourceHashes
+
+PAGES = (
+    "/features",
+    "/features?words=t1",
+    f"/features/{SAE}/8",
+    f"/features/{SAE}/8?windows=all",
+    f"/features/{SAE}/3",
+    f"/features/{SAE}/8/requests",
+    "/run",
+    "/sql",
+    "/readers",
+    "/text",
+)
+
+
+def rows_of_list(page: str) -> list[int]:
+    found = re.findall(rf'<th scope="row" class="n"><a href="/features/{SAE}/(\d+)">', page)
+    return [int(number) for number in found]
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_every_page_is_whole_and_shows_hostile_text_as_text(browser: TestClient, address: str) -> None:
+    answer = browser.get(address)
+    assert answer.status_code == 200
+    page = answer.text
+    assert "<main" in page and page.rstrip().endswith("</html>")
+    assert "<script" not in page and "</td></table>" not in page
+    odd = {each for each in page if unicodedata.category(each) in {"Cc", "Cf", "Zl", "Zp"}} - {"\n"}
+    assert odd == set()
+    assert not re.search(r'<[a-z][^<>]*\s(?:style|on[a-z]+)="', page)  # an inline style or handler
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
+
+
+def test_what_is_hostile_is_spelled(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8?windows=all").text
+    for spelled in ("&lt;script&gt;alert(1)", "&#34;onmouseover=", r"\x1b", r"\u202e", r"\u2066", r"\x00", r"\r\n",
+                    "&amp;amp;", r"\u200b", r"\x85\u2028"):
+        assert spelled in page
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:3001", "localhost.evil.example", "10.0.0.1"])
+def test_a_name_that_was_made_to_point_here_is_refused(browser: TestClient, host: str) -> None:
+    assert browser.get("/features", headers={"host": host}).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:3001", "127.0.0.1:3001"])
+def test_this_machine_is_answered(browser: TestClient, host: str) -> None:
+    assert browser.get("/features", headers={"host": host}).status_code == 200
+
+
+def test_the_list_is_filtered_sorted_and_has_an_address_for_each_search(browser: TestClient) -> None:
+    assert sorted(rows_of_list(browser.get("/features").text)) == list(range(N_FEATURES))
+    by_model = rows_of_list(browser.get("/features?explainer=default").text)
+    assert by_model == [0, 8, 16]
+    scores = re.findall(r'<span class="number">(\d\.\d\d)</span>', browser.get("/features?sort=score").text)
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) > 3
+    few = browser.get("/features?sort=score&least_score=0.8").text
+    assert all(float(score) >= 0.8 for score in re.findall(r'<span class="number">(\d\.\d\d)</span>', few))
+    assert 0 < len(rows_of_list(few)) < N_FEATURES
+    routes = re.findall(r'<span class="route (\w+)">', browser.get("/features?route=dead").text)
+    assert set(routes) == {"dead"}
+    assert "No feature matches" in browser.get("/features?words=nowhere").text
+    assert rows_of_list(browser.get("/features?words=SCRIPT%20t&explainer=rule").text) == list(range(N_FEATURES))
+
+
+def test_a_token_is_found_as_it_is_clicked(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8").text
+    [address] = re.findall(r'<a class="token" href="([^"]+)"> t\d+', page)[:1]
+    assert 8 in rows_of_list(browser.get(address.replace("&amp;", "&")).text)
+
+
+def test_a_number_leads_to_its_feature(browser: TestClient) -> None:
+    assert browser.get("/features?words=8").headers["location"] == f"/features/{SAE}/8"
+    assert browser.get("/").headers["location"] == "/features"
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        Search(),
+        Search(words="red & green", token='"', sort="score", page=3),
+        Search(least_score=0.5, most_density=0.001, explained=True, route="llm", explainer="rule", scorer="x"),
+    ],
+)
+def test_an_address_says_all_that_was_searched_for(search: Search) -> None:
+    _, _, query = search.address().partition("?")
+    assert Search.of(QueryParams(query)) == search
+
+
+@pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "least_score=nan", "sort=drop", "words=%00%ff",
+                                   f"words={'9' * 400}", "least_density=1e999", "page=99999999999999999999"])
+def test_what_cannot_be_read_in_an_address_is_left_out(browser: TestClient, query: str) -> None:
+    assert browser.get(f"/features?{query}").status_code == 200
+
+
+def test_a_feature_shows_scores_beside_controls_and_what_was_said_of_each_window(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8?windows=all").text
+    assert page.count("✓</span> right") > 10 and page.count("✗</span> wrong") > 3
+    assert "○</span> unparsed" in page
+    assert "other_feature 0.52 on average" in page
+    assert 'href="/features/synthetic/7"' in page and 'href="/features/synthetic/9"' in page
+    for caption in ("Strongest", "Decile 5", "Silent, by draw", "Silent, though it holds a token"):
+        assert caption in page
+    for title in re.findall(r"<svg class[^>]*>(?!<title>)", page):
+        raise AssertionError(f"a picture without a title: {title}")
+    other = re.findall(r'href="(\?explanation=\w+[^"]*)"', page)[1]
+    assert 'aria-current="true">keywords' in browser.get(f"/features/{SAE}/8{other}".replace("&amp;", "&")).text
+
+
+def test_a_feature_that_no_model_was_asked_about_has_windows_too(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/3").text
+    assert page.count('class="window"') > 15 and 'data-value="' in page
+
+
+def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8/requests").text
+    assert page.count('<details class="request">') == 3 and "8-0" in page and "16-0" not in page
+    assert "$0.0003" in page
+    assert "None has been sent" in browser.get(f"/features/{SAE}/9/requests").text
+
+
+def test_the_run_has_its_funnel_scores_cost_and_what_is_left(browser: TestClient) -> None:
+    page = browser.get("/run").text
+    for words in ("Where the features went", "other feature", "for a million features", "✓ fits", "<th scope"):
+        assert words in page
+    assert "explain" in page and "$100.00" in page  # 0.0001 a request, one a feature
+
+
+@pytest.mark.parametrize("address", [f"/features/{SAE}/999", "/features/none/1", "/nothing", "/features/x/y"])
+def test_what_is_not_there_is_a_page_that_says_so(browser: TestClient, address: str) -> None:
+    answer = browser.get(address)
+    assert answer.status_code == 404 and "Not found" in answer.text and "Traceback" not in answer.text
+
+
+def test_without_a_lake_every_page_says_what_to_do(tmp_path: Path) -> None:
+    browser = client(load_config(write_config(tmp_path, 8)))
+    for address in ("/features", f"/features/{SAE}/1", "/run", "/readers"):
+        answer = browser.get(address)
+        assert answer.status_code == 503 and "make run" in answer.text
+    assert "make run" in browser.get("/sql?q=select+1").text
+
+
+def test_a_lake_that_a_run_has_just_begun_says_what_is_not_there_yet(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path, 8))
+    Lake(config, SourceHashes()).refresh_catalog()
+    browser = client(config)
+    assert "No feature has statistics yet" in browser.get("/features").text
+    assert "the run has not come to" in browser.get("/run").text
+    assert browser.get(f"/features/{SAE}/1").status_code == 404
+    assert "That was the last" in rating(browser).get("/readers/next?rater=Ada").text
+
+
+def rating(browser: TestClient) -> TestClient:
+    browser.get("/readers", params={"token": TOKEN})
+    return browser
+
+
+def test_a_lake_of_an_earlier_version_is_read_without_what_it_lacks(config: Config) -> None:
+    path = config.lake_folder / "catalog.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("drop view ratings; drop view scrambled_contexts")
+    browser = client(config)
+    assert browser.get(f"/features/{SAE}/8").status_code == 200
+    assert "Nobody has rated" in browser.get("/readers").text
+
+
+def test_what_a_run_writes_is_shown_without_a_restart(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_LOOK_SECONDS", 0.0)
+    browser = client(config)
+    assert "words of tomorrow" not in browser.get("/features").text
+    lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
+    path = lake.path("explanations", sae=SAE, batch=0, part="keywords")
+    rows = pq.read_table(path)
+    changed = rows.set_column(5, rows.schema.field("explanation"), [["words of tomorrow"] * rows.num_rows])
+    lake.write("explanations", changed, sae=SAE, batch=0, part="keywords")
+    lake.refresh_catalog()
+    for _ in range(200):
+        if "words of tomorrow" in browser.get("/features?explainer=keywords").text:
+            return
+    raise AssertionError("the new explanations are not shown")
+
+
+def test_pages_are_answered_while_tables_are_replaced(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_LOOK_SECONDS", 0.0)
+    lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
+    rows = {name: pq.read_table(lake.path(name, sae=SAE, batch=0)) for name in ("scores", "examples")}
+    stop = Event()
+    failed: list[Any] = []
+
+    def write() -> None:
+        while not stop.is_set():
+            for name, table in rows.items():
+                lake.write(name, table, sae=SAE, batch=0)
+            lake.refresh_catalog()
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        browser = client(config)
+        for number in range(12):
+            answer = browser.get(("/features", f"/features/{SAE}/8", "/run")[number % 3])
+            if answer.status_code != 200:
+                failed.append(answer.text)
+    finally:
+        stop.set()
+        writer.join()
+    assert failed == []
+
+
+def test_the_style_and_the_icon_come_from_here(browser: TestClient) -> None:
+    page = browser.get("/features").text
+    for address in re.findall(r'<link rel="\w+" href="([^"]+)"', page):
+        assert address.startswith("/") and browser.get(address).status_code == 200
+    assert "http" not in browser.get("/style.css").text

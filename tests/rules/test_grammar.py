@@ -1,0 +1,81 @@
+"""A rule's words are read, and what is wrong with them is said with its place."""
+
+import pytest
+
+from pipeline.errors import RuleError
+from pipeline.rules.grammar import Named, Rule, parse_rule, rule_columns
+
+TEXTS = [" stop", "stop", " don't", "\n", '"', "\\x", "a", "a"]
+
+
+def columns(text):
+    return rule_columns(parse_rule(text), TEXTS)
+
+
+NOTHING = {
+    "token_ids": None, "token_class": None, "previous_token_ids": None, "previous_class": None, "n_before": None,
+    "is_excluded": False, "position_below": None,
+}
+
+
+EXCLUDED = {"is_excluded": True}
+
+
+def after(previous, **others):
+    return {"previous_token_ids": previous, "n_before": 1, **others}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("token is ' stop' and previous is ' don''t'", after([2], token_ids=[0])),
+        ("the token is 'stop', ' stop' or 'stop'", {"token_ids": [1, 0]}),
+        ('The previous token IS NOT " stop"', after([0]) | EXCLUDED),
+        ("one of the last 3 tokens is ' stop'", after([0], n_before=3)),
+        ("any of the 3 tokens before is ' stop'", after([0], n_before=3)),
+        ("none of the 3 tokens before is digits", after(None, previous_class="digits", n_before=3) | EXCLUDED),
+        ("token is upper case and position is below 4", {"token_class": "upper case", "position_below": 4}),
+        (r"the token is '\n' or '\\x'", {"token_ids": [3, 5]}),
+        (r"""the token is '"'""", {"token_ids": [4]}),
+        (r"""the token is "\"" """, {"token_ids": [4]}),
+        ("the token is #7", {"token_ids": [7]}),
+    ],
+)
+def test_a_rule_is_read(text, said):
+    assert columns(text) == NOTHING | said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "character 1: it ends where 'the token is …'"),
+        ("stop", "character 1: it says stop where 'the token is …'"),
+        ("token is stop", "character 10: it says stop where a token in quotes, such as ' stop', or a class:"),
+        ("token is ' stop' previous is 'a'", "character 18: it says previous where 'and' with a further clause"),
+        ("token is 'sto", "character 10: the quote is not closed"),
+        ("token is ' stop' or", "character 20: it ends where a token in quotes"),
+        (r"token is 'st\op'", r"character 10: 'st\op' has a backslash that is no escape"),
+        ("token is ''", "character 10: a token has at least one character"),
+        ("token is ' stop' and token is 'stop'", "character 22: the token is told twice"),
+        ("previous is 'stop' and none of the last 2 tokens is 'stop'", "character 24: what stands before is told"),
+        ("token is not ' stop'", "character 10: it says not where what the token is"),
+        ("one of the 0 tokens before is ' stop'", "character 12: it says 0 where a number from 1 to 64"),
+        ("one of the 3 tokens is ' stop'", "character 21: it says is where 'before'"),
+        ("position is below x", "character 19: it says x where a number from 1"),
+        ("token is 'stop' or ' Stop'", "character 20: no token is ' Stop'; nearest: ' stop'"),
+        ("token is ' stopping'", "character 10: no token is ' stopping'; nearest: ' stop'"),
+        ("token is 'a'", "character 10: several tokens are 'a'; say which by number: #6, #7"),
+        ("token is #8", "character 10: the vocabulary has no token #8, only #0 to #7"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(text, words):
+    with pytest.raises(RuleError) as error:
+        columns(text)
+    assert words in str(error.value)
+    assert f"“{text}”" in str(error.value)
+
+
+def test_a_rule_that_was_read_knows_where_its_tokens_stand():
+    assert parse_rule("token is  'a' or 'b'") == Rule(
+        "token is  'a' or 'b'", token=Named(("a", "b"), places=(11, 18))
+    )

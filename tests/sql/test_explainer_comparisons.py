@@ -1,0 +1,98 @@
+"""Explainers held against each other on the same features, beside what each took."""
+
+import random
+
+import pytest
+
+from .score_reference import SAE, ScoreDatabase, t_of
+
+DETECTION = {"default": [0.5, 0.6, 0.7, 0.9], "best_of_k": [0.7, 0.6, 0.8, 0.8], "empty": [0.5, None, 0.4, 0.5]}
+
+
+def database_of(scores, scorer="detection", requests=()):
+    """An explanation a feature by each explainer, its score, and the request `<explainer><feature>`."""
+    database = ScoreDatabase()
+    rows = [
+        (explainer, feature, value) for explainer, values in scores.items() for feature, value in enumerate(values)
+    ]
+    database.fill("explanations", [
+        {"explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
+         "draw": 0, "request_id": f"{explainer}{feature}", "judge_request_ids": [f"judge {explainer}{feature}"]}
+        for explainer, feature, _ in rows
+    ])
+    database.fill("scores", [
+        {"explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
+         "scorer": scorer, "role": "test", "balanced_accuracy": value}
+        for explainer, feature, value in rows
+    ])
+    database.fill("llm_requests", list(requests))
+    return database
+
+
+def compared(database):
+    rows = database.run("explainer_comparisons").to_pylist()
+    return {(row["explainer_a"], row["explainer_b"]): row for row in rows}
+
+
+def test_differences_are_paired_by_feature_and_have_students_interval():
+    row = compared(database_of(DETECTION))["best_of_k", "default"]
+    differences = [0.2, 0.0, 0.1, -0.1]
+    mean = sum(differences) / 4
+    error = (sum((each - mean) ** 2 for each in differences) / 3 / 4) ** 0.5
+    assert row["difference"] == pytest.approx(mean)
+    assert row["ci_low"] == pytest.approx(mean - t_of(0.95, 3) * error, rel=1e-6)
+    assert row["ci_high"] == pytest.approx(mean + t_of(0.95, 3) * error, rel=1e-6)
+    assert (row["n_features"], row["share_better"], row["share_equal"]) == (4, 0.5, 0.25)
+    assert (row["mean_a"], row["mean_b"]) == pytest.approx((0.725, 0.675))
+
+
+def test_either_can_be_a_and_a_feature_without_both_scores_is_left_out():
+    rows = compared(database_of(DETECTION))
+    assert len(rows) == 6
+    one, other = rows["default", "empty"], rows["empty", "default"]
+    assert one["n_features"] == other["n_features"] == 3
+    assert one["difference"] == pytest.approx(-other["difference"])
+    assert one["ci_low"] == pytest.approx(-other["ci_high"])
+    assert compared(database_of({"default": [0.5], "rule": [None]})) == {}
+    two = compared(database_of({"default": [0.5, 0.6], "rule": [0.6, 0.8]}))["rule", "default"]
+    assert (two["difference"], two["ci_low"], two["ci_high"]) == (pytest.approx(0.15), None, None)
+
+
+def test_the_cost_of_a_search_is_that_of_all_draws_and_of_those_who_judged_them():
+    def request(request_id, cost):
+        return {"request_id": request_id, "cost_usd": cost, "prompt_tokens": 90, "completion_tokens": 10}
+
+    names = ("best_of_k0", "judge best_of_k0", "draw 1", "judge draw 1", "default0")
+    requests = [request(name, 0.25) for name in names]
+    database = database_of({"default": [0.5], "best_of_k": [0.7]}, requests=requests)
+    rows = database.connection.sql("from explanations").to_arrow_table().to_pylist()
+    # The draw that was not chosen, judged beside the other by one request.
+    draw = {**rows[-1], "explanation_id": "x", "draw": 1, "request_id": "draw 1", "is_chosen": False}
+    draw["judge_request_ids"] = ["judge draw 1", "judge best_of_k0"]
+    database.fill("explanations", [*rows, draw])
+    row = compared(database)["best_of_k", "default"]
+    assert (row["cost_usd_a"], row["cost_usd_b"]) == (1.0, 0.25)
+    assert (row["n_tokens_a"], row["n_tokens_b"]) == (400, 100)
+    database.fill("feature_routes", [{"sae": SAE, "feature": 0, "route": "llm"}])
+    [summed] = [row for row in database.run("summary").to_pylist() if row["explainer"] == "best_of_k"]
+    assert (summed["cost_usd"], summed["search_cost_usd"], summed["search_tokens"]) == (1.0, 0.75, 300)
+
+
+def test_a_draw_that_was_not_chosen_is_not_compared():
+    database = database_of(DETECTION)
+    rows = database.connection.sql("from explanations").to_arrow_table().to_pylist()
+    for row in rows:
+        row["is_chosen"] = row["explainer"] != "best_of_k"
+    database.fill("explanations", rows)
+    assert compared(database).keys() == {("default", "empty"), ("empty", "default")}
+
+
+def test_the_order_of_rows_changes_nothing():
+    rng = random.Random(0)
+    scores = {name: [rng.random() for _ in range(50)] for name in ("a", "b")}
+    database = database_of(scores)
+    before = database.run("explainer_comparisons")
+    rows = database.connection.sql("from scores").to_arrow_table().to_pylist()
+    rng.shuffle(rows)
+    database.fill("scores", rows)
+    assert database.run("explainer_comparisons").equals(before)

@@ -1,0 +1,154 @@
+"""What the explorer asks: rows in, rows out."""
+
+import pytest
+
+from .rows import SAE, Database
+
+FEATURES = range(4)
+
+
+@pytest.fixture(scope="module")
+def database():
+    """Four features: 0 has an explanation by a model and a rule, 1 a rule, 2 none; 3 never fires."""
+    found = Database(scorer=None)
+    found.fill("feature_stats", [
+        {
+            "sae": SAE, "feature": feature, "n_active": 0 if feature == 3 else 10,
+            "density": [0.1, 0.01, 0.001, 0][feature], "max_activation": None if feature == 3 else feature + 1.0,
+            "top_tokens": [{"text": text} for text in (" Stop", "\n")] if feature < 2 else [],
+        }
+        for feature in FEATURES
+    ])
+    routes = ("llm", "rule", "llm", "dead")
+    found.fill("feature_routes", [{"sae": SAE, "feature": each, "route": routes[each]} for each in FEATURES])
+    words = [
+        ("a", 0, "default", "Verbs of Stopping"), ("b", 0, "rule", "the token stop"), ("c", 1, "rule", "stop")
+    ]
+    found.fill("explanations", [
+        {"explanation_id": name, "sae": SAE, "feature": feature, "explainer": explainer, "draw": 0, "status": "ok",
+         "explanation": text}
+        for name, feature, explainer, text in [*words, ("d", 1, "other_feature", "a control: verbs")]
+    ] + [
+        {"explanation_id": "e", "sae": SAE, "feature": 2, "explainer": "default", "draw": 0, "status": "refused"}
+    ])
+    found.fill("scores", [
+        {"explanation_id": name, "sae": SAE, "feature": feature, "explainer": explainer, "scorer": scorer,
+         "role": role, "balanced_accuracy": value}
+        for name, feature, explainer, scorer, role, value in [
+            ("a", 0, "default", "detection", "test", 0.9), ("b", 0, "rule", "detection", "test", 0.6),
+            ("c", 1, "rule", "detection", "test", 0.7), ("c", 1, "rule", "rule_exact", "test", 1.0),
+            ("a", 0, "default", "fuzzing", "test", 0.5), ("a", 0, "default", "detection", "train", 0.1),
+        ]
+    ])
+    found.make_before("found_features", explaining_explainers=["rule", "default"])
+    return found
+
+
+def found(database, **values):
+    return [row["feature"] for row in database.rows("found_features", **values)]
+
+
+def test_explained_features_come_first_with_their_model_and_its_main_score(database):
+    rows = database.rows("found_features")
+    assert [(row["feature"], row["explainer"], row["scorer"], row["value"]) for row in rows] == [
+        (0, "default", "detection", 0.9),
+        (1, "rule", "detection", 0.7),
+        (2, None, None, None),
+        (3, None, None, None),
+    ]
+    assert {row["n_found"] for row in rows} == {4}
+
+
+@pytest.mark.parametrize(
+    ("values", "features"),
+    [
+        ({"words": ["stop"]}, [0, 1]),
+        ({"words": ["stop", "verbs"]}, [0]),  # a control is not searched
+        ({"words": ["verbs"], "explainer": "rule"}, []),
+        ({"token": "stop"}, [0, 1]),
+        ({"token": "\n"}, [0, 1]),
+        ({"token": "sto"}, []),
+        ({"route": "llm"}, [0, 2]),
+        ({"is_explained": True}, [0, 1]),
+        ({"explainer": "default"}, [0]),
+        ({"scorer": "rule_exact"}, [1]),
+        ({"scorer": "fuzzing"}, [0]),
+        ({"least_score": 0.8}, [0]),
+        ({"most_score": 0.8}, [1]),
+        ({"least_density": 0.01}, [0, 1]),
+        ({"most_density": 0.001}, [2, 3]),
+        ({"sort": "lowest_score"}, [1, 0, 2, 3]),
+        ({"sort": "rarest"}, [2, 1, 0, 3]),
+        ({"sort": "activation"}, [2, 1, 0, 3]),
+        ({"page_rows": 1, "first_row": 1}, [1]),
+        ({"sae": "another"}, []),
+    ],
+)
+def test_filters_and_orders(database, values, features):
+    assert found(database, **values) == features
+
+
+def test_an_explainer_shows_its_own_explanation_and_score(database):
+    [first, _] = database.rows("found_features", explainer="rule")
+    assert (first["explanation"], first["value"]) == ("the token stop", 0.6)
+
+
+def test_of_two_readers_the_last_verdicts_are_compared():
+    database = Database()
+    # Of ten explanations rated by both, eight alike: p = 0.8; each says "fits" to half: c = 0.5, kappa = 0.6.
+    one = ["fits"] * 5 + ["wrong"] * 5
+    other = ["fits"] * 4 + ["wrong"] * 5 + ["fits"]
+    lines = [(str(n), "Ada", "unreadable", "2026-01-01") for n in range(3)]
+    lines += [(str(n), "Ada", verdict, "2026-01-02") for n, verdict in enumerate(one)]
+    lines += [(str(n), "Grace", verdict, "2026-01-02") for n, verdict in enumerate(other)]
+    lines += [("0", "Lin", "fits", "2026-01-02")]
+    names = ("explanation_id", "rater", "verdict", "rated_at")
+    database.fill("ratings", [dict(zip(names, line, strict=True)) for line in lines])
+    rows = {(row["rater"], row["other_rater"]): row for row in database.rows("rater_agreements")}
+    pair = rows["Ada", "Grace"]
+    assert (pair["n"], pair["agreed"]) == (10, 0.8)
+    assert pair["kappa"] == pytest.approx(0.6)
+    # sqrt(0.8 * 0.2 / 10) / 0.5 = 0.253
+    assert (pair["kappa_low"], pair["kappa_high"]) == pytest.approx((0.6 - 1.96 * 0.253, 1.0), abs=0.001)
+    assert rows["Ada", "Lin"]["kappa"] is None
+
+
+def test_a_reader_is_shown_what_has_words_and_is_not_rated_yet(database):
+    database.fill("ratings", [])
+    seen = []
+    while rows := database.rows("next_to_rate", rater="Ada"):
+        seen.append(rows[0]["explanation_id"])
+        database.fill("ratings", [{"explanation_id": each, "rater": "Ada"} for each in seen])
+    assert sorted(seen) == ["a", "b", "c", "d"]  # the control too, and not the one that was refused
+    assert database.rows("next_to_rate", rater="Grace")[0]["explanation_id"] == seen[0]
+
+
+def test_a_window_of_the_index_has_the_tokens_of_its_slot_and_what_fired_there():
+    database = Database()
+    context = list(range(100, 108))
+    database.fill("contexts", [{"context_id": 0, "doc_id": "d", "shard": 0, "token_ids": context}])
+    database.fill("slots", [{"context_id": 0, "start": start, "n_tokens": 3} for start in (1, 4)])
+    database.fill("example_index", [
+        {"sae": SAE, "feature": 0, "context_id": 0, "start": start, "peak": peak, "role": "test", "draw": 1,
+         "kind": "activating", "decile": 10}
+        for start, peak in ((1, 5.0), (4, 2.0))
+    ] + [{"sae": SAE, "feature": 0, "context_id": 0, "start": 7, "kind": "silent", "role": "test", "draw": 1}])
+    database.fill("activations", [
+        {"sae": SAE, "feature": 0, "token_index": place, "activation": value}
+        for place, value in ((0, 9.0), (2, 5.0), (4, 2.0), (7, 1.0))
+    ])
+    first, second = database.rows("indexed_windows")
+    assert (first["token_ids"], first["activations"]) == ([101, 102, 103], [0, 5, 0])
+    assert (second["token_ids"], second["activations"]) == ([104, 105, 106], [2, 0, 0])
+    assert (first["n_of_kind"], first["n_alike"]) == (2, 2)
+    assert len(database.rows("indexed_windows", strongest=1, of_a_decile=1)) == 1
+
+
+def test_activations_and_positions_are_counted_in_32_bins():
+    database = Database(context_length=64)
+    database.fill("activations", [
+        {"sae": SAE, "feature": 0, "token_index": place, "activation": value}
+        for place, value in ((0, 32.0), (1, 0.5), (63, 31.5), (64, 1.0))
+    ])
+    assert [(row["bin"], row["n"]) for row in database.rows("activation_histogram")] == [(0, 1), (1, 1), (31, 2)]
+    assert [(row["bin"], row["n"]) for row in database.rows("position_profile")] == [(0, 3), (31, 1)]

@@ -1,0 +1,137 @@
+"""What is exported: which explanation stands for a feature, and how windows and firings are put."""
+
+import pytest
+
+from .rows import CONFIG, SAE, Database
+
+FIRST = CONFIG.explaining.explainers[0]
+
+
+def explanation(explainer, feature=0, draw=0, status="ok", **changes):
+    return {
+        "explanation_id": f"{explainer} {feature} {draw}",
+        "sae": SAE,
+        "feature": feature,
+        "explainer": explainer,
+        "draw": draw,
+        "explanation": f"{explainer} says {draw}" if status == "ok" else None,
+        "status": status,
+        **changes,
+    }
+
+
+def chosen(*rows, **values):
+    database = Database(explaining_explainers=["rule", "default"], **values)
+    database.fill("explanations", rows)
+    return {row["feature"]: row["explanation"] for row in database.rows("chosen_explanations")}
+
+
+def test_the_first_explainer_of_the_config_that_has_words_stands_for_a_feature():
+    both = explanation("default"), explanation("rule")
+    assert chosen(*both) == {0: "rule says 0"}
+    assert chosen(explanation("default"), explanation("rule", status="unparsed")) == {0: "default says 0"}
+    assert chosen(*both, explainer="default") == {0: "default says 0"}
+
+
+def test_the_first_draw_stands_for_a_feature_and_controls_for_none():
+    assert chosen(explanation("default", draw=1), explanation("default")) == {0: "default says 0"}
+    assert chosen(explanation("empty"), explanation("other_feature", feature=1)) == {}
+
+
+def test_every_firing_is_in_one_bar_and_the_strongest_in_the_last():
+    database = Database(first_feature=0, end_feature=2)
+    stats = {"sae": SAE, "feature": 0, "n_active": 4, "max_activation": 4.0}
+    database.fill("feature_stats", [stats, {"sae": SAE, "feature": 1, "n_active": 0}])
+    firings = [
+        {"sae": SAE, "feature": 0, "token_index": place, "activation": value}
+        for place, value in enumerate([0.05, 0.15, 4.0, 4.0])
+    ]
+    database.fill("activations", firings)
+    [row] = database.rows("feature_histograms")
+    assert (row["feature"], row["heights"]) == (0, [1, 1, *[0] * 37, 2])
+    assert (row["bar_places"][0], row["bar_places"][-1]) == pytest.approx((0.05, 3.95))
+
+
+def window(number, peak, kind="activating", activations=None):
+    return {
+        "example_id": f"window {number}",
+        "sae": SAE,
+        "feature": 0,
+        "peak": peak if kind == "activating" else None,
+        "role": "test",
+        "kind": kind,
+        "decile": 1 if kind == "activating" else None,
+        "token_ids": [0, 1],
+        "activations": activations or [0.0, peak],
+    }
+
+
+def test_windows_have_texts_decimals_and_places_by_strength():
+    database = Database()
+    database.fill("tokens", [{"token_id": 0, "text": "a\0"}, {"token_id": 1, "text": " b"}])
+    database.fill("examples", [window(0, 0.1), window(1, 2.0, activations=[2.0, 1.0]), window(2, 0.0, "random")])
+    rows = {row["example_id"][-1]: row for row in database.rows("exported_windows")}
+    assert [rows[number]["place"] for number in "012"] == [2, 1, None]
+    assert rows["0"]["texts"] == ["a ", " b"]
+    assert (rows["0"]["activations"], rows["0"]["strongest"], rows["1"]["strongest"]) == ([0.0, 0.1], 1, 0)
+
+
+def test_windows_beyond_the_strongest_20_stand_in_a_tenth_of_the_firings():
+    database = Database()
+    database.fill("tokens", [{"token_id": 0, "text": "a"}, {"token_id": 1, "text": " b"}])
+    deciles = [float(decile) for decile in range(1, 10)]
+    stats = {"sae": SAE, "feature": 0, "max_activation": 20.0, "activation_deciles": deciles}
+    database.fill("feature_stats", [stats])
+    weak = [window(20, 0.5), window(21, 1.0), window(22, 9.5)]
+    database.fill("examples", [*(window(number, 20.0) for number in range(20)), *weak])
+    database.make_before("neuronpedia_windows")
+    rows = {row["example_id"]: row for row in database.rows("neuronpedia_windows")}
+    assert sum(row["is_top"] for row in rows.values()) == 20
+    bounds = {row["peak"]: (row["low"], row["high"]) for row in rows.values() if not row["is_top"]}
+    assert bounds == {0.5: (0.0, 1.0), 1.0: (1.0, 2.0), 9.5: (9.0, 20.0)}
+
+
+GOOD = {
+    "features": {"modelId": "m", "layer": "9-set", "index": "0", "pos_str": ["a"], "pos_values": [1.0]},
+    "activations": {
+        "id": "c", "modelId": "m", "layer": "9-set", "index": "0", "tokens": ["a", "b"], "values": [0.0, 2.0],
+        "maxValue": 2.0, "maxValueTokenIndex": 1, "binMin": -1.0, "binMax": 2.0,
+    },
+    "explanations": {"modelId": "m", "layer": "9-set", "index": "0", "description": "words"},
+    "uploads": {"modelId": "m", "source": "9-set", "features": [
+        {"index": 0, "activations": [{"tokens": ["a"]}], "explanations": [{"text": "words"}], "topLogits": [1.0]}
+    ]},
+}  # fmt: skip
+UPLOAD = GOOD["uploads"]["features"][0]
+
+
+def faults(**changes):
+    database = Database()
+    for name, row in GOOD.items():
+        database.fill(f"written_{name}", [row | changes.get(name, {})])
+    return [row["fault"] for row in database.rows("neuronpedia_faults")]
+
+
+def test_what_keeps_neuronpedias_rules_has_no_fault():
+    assert faults() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"features": {"layer": "set"}}, "an id"),
+        ({"features": {"modelId": "google/gemma"}}, "an id"),
+        ({"features": {"pos_values": []}}, "lists of tokens"),
+        ({"features": {"index": "1"}}, "a window of no feature"),
+        ({"activations": {"values": [2.0]}}, "as many values"),
+        ({"activations": {"maxValueTokenIndex": 0}}, "as many values"),
+        ({"activations": {"binMin": 3.0, "binMax": 4.0}}, "as many values"),
+        ({"explanations": {"description": " "}}, "no words"),
+        ({"uploads": {"features": [UPLOAD] * 129}}, "more than 128"),
+        ({"uploads": {"features": [UPLOAD | {"activations": []}]}}, "no window"),
+        ({"uploads": {"features": [UPLOAD | {"explanations": [{"text": "x" * 513}]}]}}, "no window"),
+        ({"uploads": {"features": [UPLOAD | {"topLogits": [1.0] * 21}]}}, "no window"),
+    ],
+)
+def test_what_breaks_a_rule_of_neuronpedias_is_a_fault(changes, fault):
+    assert [each for each in faults(**changes) if each.startswith(fault)]

@@ -1,0 +1,122 @@
+"""The figures of the report: means with their intervals, correlations, shares."""
+
+import math
+
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from .rows import SAE, Database
+
+
+def detail(feature, value, stratum="decile 1", **changes):
+    return {
+        "explanation_id": f"{feature}", "sae": SAE, "feature": feature, "explainer": "default",
+        "scorer": "detection",
+        "role": "test", "metric": "accuracy", "stratum": stratum, "weighting": "sample", "value": value, "n": 5,
+        **changes,
+    }  # fmt: skip
+
+
+def strata(*rows):
+    database = Database(explaining_explainers=["default"])
+    quantiles = pa.table({"n_features": [3], "t": [stats.t.ppf(0.975, 2)]})
+    database.fill("student_quantiles", quantiles)
+    database.fill("score_details", rows)
+    return database.rows("report_strata")
+
+
+def test_a_decile_has_the_mean_over_features_with_students_interval():
+    values = [0.4, 0.5, 0.6]
+    [row] = strata(*(detail(feature, value) for feature, value in enumerate(values)), detail(3, 0.0, role="train"))
+    assert (row["n_features"], row["place"], row["is_control"]) == (3, 1, False)
+    low, high = stats.t.interval(0.95, 2, loc=0.5, scale=stats.sem(values))
+    assert (row["mean"], row["ci_low"], row["ci_high"]) == pytest.approx((0.5, low, high))
+
+
+def test_two_features_have_no_interval_and_two_draws_are_one_feature():
+    rows = strata(detail(0, 0.2), detail(0, 0.4, explanation_id="another draw"), detail(1, 0.9))
+    assert [(row["n_features"], row["mean"], row["ci_low"]) for row in rows] == [(2, pytest.approx(0.6), None)]
+
+
+def test_kinds_of_silent_windows_stand_left_of_the_deciles():
+    rows = strata(*(detail(0, 0.5, stratum) for stratum in ("same_token", "neighbour", "random", "decile 10")))
+    assert {row["stratum"]: row["place"] for row in rows} == {
+        "random": -3, "neighbour": -2, "same_token": -1, "decile 10": 10,
+    }  # fmt: skip
+
+
+def test_answers_about_neighbours_are_by_rank_and_in_no_decile():
+    database = Database(explaining_explainers=["default"])
+    database.fill("student_quantiles", pa.table({"n_features": [3], "t": [4.3]}))
+    rows = [detail(feature, 0.5, f"rank {rank}", scorer="neighbours") for feature in range(3) for rank in (1, 10)]
+    database.fill("score_details", [*rows, detail(0, 0.5, "cosine 0.1 to 0.2", scorer="neighbours")])
+    found = database.rows("report_neighbours")
+    assert [(row["rank"], row["mean"], row["ci_low"]) for row in found] == [(1, 0.5, 0.5), (10, 0.5, 0.5)]
+    assert database.rows("report_strata") == []
+
+
+def score(number, scorer, value, explainer="default"):
+    return {
+        "explanation_id": f"{number}", "sae": SAE, "feature": number, "explainer": explainer, "scorer": scorer,
+        "role": "test", "balanced_accuracy": value,
+    }  # fmt: skip
+
+
+def pairs(*rows):
+    database = Database(explaining_explainers=["default"])
+    database.fill("scores", rows)
+    database.make_before("report_scorer_pairs")
+    return database.rows("report_scorer_pairs", scoring_z=1.96)
+
+
+def test_two_scorers_correlate_with_fishers_interval():
+    ours = [0.5, 0.6, 0.55, 0.7, 0.9, 0.8, 0.65, 0.75, 0.85, 0.6]
+    theirs = [0.6, 0.5, 0.65, 0.7, 0.8, 0.9, 0.6, 0.7, 0.75, 0.5]
+    rows = pairs(
+        *(score(number, "detection", value) for number, value in enumerate(ours)),
+        *(score(number, "fuzzing", value) for number, value in enumerate(theirs)),
+        score(99, "detection", 0.1, "empty"), score(99, "fuzzing", 0.9, "empty"),
+    )  # fmt: skip
+    r = stats.pearsonr(ours, theirs).statistic
+    assert len(rows) == 10 and rows[0]["correlation"] == pytest.approx(r)
+    reach = 1.96 / math.sqrt(7)
+    ends = math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)
+    assert (rows[0]["correlation_low"], rows[0]["correlation_high"]) == pytest.approx(ends)
+
+
+def test_where_all_scores_of_one_scorer_are_the_same_there_is_no_correlation():
+    rows = pairs(*(score(number, name, 0.5) for number in range(3) for name in ("detection", "fuzzing")))
+    assert [row["correlation"] for row in rows] == [None] * 3
+
+
+def test_positional_shares_leave_out_features_that_hardly_fire():
+    database = Database()
+    few = {"sae": SAE, "feature": 2, "n_active": 99, "position_score": 0.9, "position_information_nats": 0.9}
+    database.fill("feature_stats", [
+        few,
+        {"sae": SAE, "feature": 0, "n_active": 100, "position_score": 0.06, "position_information_nats": 0.001},
+        {"sae": SAE, "feature": 1, "n_active": 100, "position_score": 0.0, "position_information_nats": 0.0},
+    ])  # fmt: skip
+    rows = database.rows("report_positional")
+    shares = {(row["measure"], row["threshold"]): row["share"] for row in rows}
+    assert (shares["score", 0.05], shares["score", 0.1], shares["information", 0.01]) == (0.5, 0, 0)
+
+
+def test_tokens_and_price_are_of_a_feature_and_no_price_is_none():
+    request = {"purpose": "explain", "model": "m", "sae": SAE, "status": "ok", "prompt_tokens": 10,
+               "completion_tokens": 2, "duration_ms": 500}  # fmt: skip
+    database = Database()
+    rows = [
+        request | {"request_id": "a", "feature": 0, "cost_usd": 0.5},
+        request | {"request_id": "b", "feature": 0, "cost_usd": 0.5, "status": "unparsed"},
+        request | {"request_id": "c", "feature": 1, "cost_usd": 1.0},
+        request | {"request_id": "d", "feature": 2, "status": "http_error"},
+        request | {"request_id": "e", "feature": 1, "purpose": "detection"},
+    ]
+    database.fill("llm_requests", rows)
+    detection, explain = database.rows("method_costs")
+    assert (explain["n_requests"], explain["n_ok"], explain["n_features"]) == (3, 2, 2)
+    assert (explain["prompt_tokens_a_feature"], explain["seconds_a_feature"]) == (15, 0.75)
+    assert explain["cost_usd_a_million_features"] == pytest.approx(1_000_000)
+    assert detection["cost_usd"] is None
