@@ -205,7 +205,8 @@ def test_choices_are_told_by_stratum_with_the_design_effect_of_shared_documents(
     ]
     found = details(database_of(rows, examples))
     told = found["intruder", "sample", "accuracy", "all"]
-    assert bounds(told) == pytest.approx(wilson_of(0.75, effective(20, [i // 2 for i in range(20)], 0.1))) and told["n"] == 20
+    documents = [i // 2 for i in range(20)]
+    assert bounds(told) == pytest.approx(wilson_of(0.75, effective(20, documents, 0.1))) and told["n"] == 20
     assert bounds(found["intruder", "sample", "accuracy", "decile 1"]) == pytest.approx(wilson_of(0.8, 10))
     assert found["intruder", "sample", "recall", "all"]["value"] is None
 
