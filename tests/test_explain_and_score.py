@@ -209,8 +209,8 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
     replies = {
         (ANIMALS_TOLD, False): (Reply(fault="refuse"), "refused"),
         (ANIMALS_TOLD, True): (Reply(fault="truncate"), "truncated"),
-        ('the token " stop"', False): (Reply("I would say that some of them do."), "unparsed"),
-        ('the token " stop"', True): (Reply("[1, 0]"), "unparsed"),  # of five
+        ("the token is ' stop'", False): (Reply("I would say that some of them do."), "unparsed"),
+        ("the token is ' stop'", True): (Reply("[1, 0]"), "unparsed"),  # of five
         ("", False): (Reply(fault="status", status=400), "http_error"),
         ("", True): (Reply(fault="filter"), "refused"),
     }

@@ -190,7 +190,7 @@ def inputs_of(config: Config, table: str) -> tuple[str, ...]:
 
 def is_made(config: Config, table: str) -> bool:
     """Whether an experiment makes a table; what is made for plug-ins alone, only where one of its own reads it."""
-    readers = [name for name, stage in STAGES.items() if stage.plugins]
+    readers = [name for name, stage in STAGES.items() if stage.plugins and not stage.rehearses]
     return not STAGES[table].is_on_demand or any(table in inputs_of(config, reader) for reader in readers)
 
 

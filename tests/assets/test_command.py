@@ -122,9 +122,13 @@ def test_dagster_lives_in_the_working_directory_with_our_settings_unless_told_ot
     assert os.environ["DAGSTER_HOME"] == str(tmp_path / ".dagster")
     shipped = (ROOT / "assets" / "dagster.yaml").read_text(encoding="utf-8")
     assert (tmp_path / ".dagster" / "dagster.yaml").read_text(encoding="utf-8") == shipped
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
+    named = tmp_path / "some" / "elsewhere"
+    monkeypatch.setenv("DAGSTER_HOME", str(named))
+    use_dagster_home()  # one that is not there yet is made, and from then on it is the user's
+    assert (named / "dagster.yaml").read_text(encoding="utf-8") == shipped
+    (named / "dagster.yaml").write_text("mine", encoding="utf-8")
     use_dagster_home()
-    assert not (tmp_path / "elsewhere").exists()
+    assert (named / "dagster.yaml").read_text(encoding="utf-8") == "mine"
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "[elsewhere]"))
     with pytest.raises(LakeError, match="does not find its settings in"):
         use_dagster_home()

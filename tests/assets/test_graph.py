@@ -62,8 +62,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "feature_cofirings": ["activations", "contexts"],
         "estimate": [
             *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
-            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "saes", "selected_features"),
-            *("slots", "tokens", "train_words"),
+            *("feature_routes", "feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
         ],
         "example_index": ["activations", "contexts", "documents", "slots"],
         "examples": [
@@ -80,8 +79,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         ],
         "scorer_rhos": [
             *("activations", "contexts", "documents", "example_index", "feature_logits", "feature_neighbours"),
-            *("feature_routes", "feature_rules", "feature_stats", "feature_tokens", "selected_features", "slots"),
-            "tokens",
+            *("feature_routes", "feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
         ],
         "scores": JUDGED,
         "score_details": JUDGED,
@@ -108,7 +106,8 @@ def test_there_is_one_job_a_group_and_each_table_is_in_one(make_experiment: Expe
         for job in JOBS
         for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys
     ]
-    assert sorted(tables) == sorted(set(TABLE_ASSETS) - {"steered_texts"})  # which no scorer of it reads
+    of_others = {"steered_texts", "token_changes"}  # which no plug-in of it reads
+    assert sorted(tables) == sorted(set(TABLE_ASSETS) - of_others)
 
 
 def test_shards_and_saes_are_the_partitions(make_experiment: Experiment) -> None:

@@ -50,7 +50,7 @@ def work(path: Path, job: str, nth: int, home: Path) -> subprocess.Popen:
 
 def test_parts_that_workers_make_side_by_side_are_what_one_run_makes(experiment, tmp_path, capsys):
     jobs: dict[str, int] = {}
-    for job in ("corpus", "cache", "prepare", "explain_and_score"):
+    for job in ("corpus", "cache", "prepare", "pilot", "explain_and_score"):
         capsys.readouterr()
         assert run_command(["run", str(experiment), "--job", job, "--list"]) == 0
         jobs[job] = len(capsys.readouterr().out.splitlines())
@@ -62,7 +62,7 @@ def test_parts_that_workers_make_side_by_side_are_what_one_run_makes(experiment,
         else:
             for nth in range(jobs[job]):
                 assert run_command(["run", str(experiment), "--job", job, "--nth", str(nth)]) == 0
-    assert jobs == {"corpus": 1, "cache": 2, "prepare": 1, "explain_and_score": 2}
+    assert jobs == {"corpus": 1, "cache": 2, "prepare": 1, "pilot": 1, "explain_and_score": 2}
     assert run_command(["run", str(experiment)]) == 0
     declare._open_lakes.clear()
     assert not [step for step in missing_steps(load_config(experiment)) if step.job == "explain_and_score"]
@@ -89,6 +89,6 @@ def test_a_part_that_cannot_be_made_is_told_in_a_sentence(experiment, capsys):
 def test_the_page_on_slurm_names_each_job_and_no_option_that_there_is_not():
     text = PAGE.read_text(encoding="utf-8")
     assert re.findall(r"--job (\w+)", text) and set(re.findall(r"--job (\w+)", text)) == {
-        "corpus", "cache", "prepare", "explain_and_score",
+        "corpus", "cache", "prepare", "pilot", "explain_and_score",
     }
     assert set(re.findall(r"latentlake run \S+ .*?(--\w+)", text)) <= {"--job", "--nth", "--list"}

@@ -60,7 +60,8 @@ def wait_until(condition, seconds=60):
 
 
 def test_the_assets_that_ask_an_llm_and_no_others_are_in_the_pool():
-    assert {name for name, asset in TABLE_ASSETS.items() if asset.pool} == {"explanations", "predictions"}
+    asking = {name for name, asset in TABLE_ASSETS.items() if asset.pool}
+    assert asking == {"explanations", "predictions", "scorer_rhos"}
 
 
 def test_a_second_run_gets_no_slot_beside_the_first_and_gets_it_when_that_was_killed(home):

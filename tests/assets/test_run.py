@@ -72,7 +72,7 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(
     path = write_experiment(tmp_path, subject={"model": str(tiny_subject)})
     first = run(path, home)
     assert first.exit_code == 0, first.stderr
-    said = "where its features went", "how well explanations predict", "the best explanations by"
+    said = "where its features went", "how well explanations predict", "explanations: default 1"
     for words in (*said, "make sql CONFIG=", "make dev CONFIG="):
         assert words in first.stdout
     assert "SAE 'hand-set' at 'embed_tokens' " in first.stdout

@@ -21,7 +21,7 @@ from pipeline.features.lists import read_entries
 from pipeline.plugins import find_plugins
 
 NAMES = sorted(find_plugins("exports"))
-WORDS = 'the token " stop"'
+WORDS = "the token is ' stop'"
 
 Write = Callable[..., Path]
 

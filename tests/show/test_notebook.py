@@ -55,7 +55,7 @@ def test_a_lake_answers_sql_tells_a_feature_and_what_fires_in_words(make_experim
     assert set(card.scores["scorer"]) >= {"rule_exact", "detection", "fuzzing"}
     assert card.examples.height > 0
     told = pipeline.fires(config, "we stop").filter(feature=STOP).row(0, named=True)
-    assert (told["route"], told["words"]) == ("rule", 'the token " stop"')
+    assert (told["route"], told["words"]) == ("rule", "the token is ' stop'")
     with pytest.raises(LakeError, match="no feature 99 of SAE 'hand-set'"):
         lake.feature("hand-set", 99)
 

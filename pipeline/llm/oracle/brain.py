@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from pipeline.llm.oracle.judges import alike, chance, is_literal, literal, literal_tokens
+from pipeline.llm.oracle.judges import alike, chance, is_literal, literal, literal_tokens, read_words
 from pipeline.llm.oracle.prompts import Simulated, plain, read_odd, read_question, read_simulation, shown_texts
 from pipeline.llm.oracle.writing import known_texts, read_choice, read_writing
 
-_QUOTED = re.compile(r'"([^"]+)"')
 _NAMED = re.compile(r"\bfeature (\d+)\b")
 
 
@@ -202,8 +201,8 @@ class Oracle:
 
     def _told_by(self, explanation: str) -> int:
         """The feature whose tokens an explanation quotes most of; -1 where it quotes none of a known one's."""
-        quoted, words = set(_QUOTED.findall(explanation)), self.truth.words
-        shared = {feature: len(quoted.intersection(_QUOTED.findall(words[feature]))) for feature in words}
+        named, words = read_words(explanation).words, self.truth.words
+        shared = {feature: len(named & read_words(words[feature]).words) for feature in words}
         best = max(shared, key=lambda feature: shared[feature], default=-1)
         return best if shared.get(best) else -1
 

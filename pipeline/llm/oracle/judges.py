@@ -1,7 +1,8 @@
 """Rules by which texts are judged, where nothing is known but what stands in a prompt.
 
-An explanation is read literally. The words in double quotes are those on which the feature fires; if the word
-after stands behind them, the quoted words behind it are those that must come just before:
+An explanation is read literally. A rule (`pipeline.rules.grammar`) says what it says. Of other words those in
+double quotes are those on which the feature fires; if the word after stands behind them, the quoted words behind
+it are those that must come just before:
 
     the token " stop"
     the token " stop" after " don't" or " won't"
@@ -11,6 +12,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.errors import RuleError
+from pipeline.rules.grammar import Named, parse_rule
 
 _QUOTED = re.compile(r'"\s*([^"]+)"')
 _LITERAL_WORD = re.compile(r"<<|>>|[A-Za-z']+")
@@ -18,17 +23,43 @@ _MARKED = re.compile(r"<<\s*(.*?)\s*>>")
 _WORD = re.compile(r"\w+")
 
 
+class Said(NamedTuple):
+    """The words that an explanation names, without spaces: those it fires on, and those that come before or must not."""
+
+    words: frozenset[str]
+    before: frozenset[str]
+    is_excluded: bool = False
+
+    def fits(self, word: str, previous: str) -> bool:
+        """Whether a word behind another is what is said."""
+        is_word = word in self.words if self.words else bool(self.before)
+        return is_word and (not self.before or (previous in self.before) != self.is_excluded)
+
+
+def read_words(explanation: str) -> Said:
+    """What an explanation names; of a rule the tokens, while its classes and positions say nothing here."""
+    try:
+        rule = parse_rule(explanation)
+    except RuleError:
+        words, _, befores = explanation.partition(" after ")
+        return Said(frozenset(_QUOTED.findall(words)), frozenset(_QUOTED.findall(befores)))
+    return Said(_tokens(rule.token), _tokens(rule.before), rule.is_excluded)
+
+
+def _tokens(named: Named | None) -> frozenset[str]:
+    return frozenset(str(token).strip() for token in named.tokens) if named else frozenset()
+
+
 def literal(explanation: str, text: str) -> bool:
     """Whether the text holds what the explanation says; of a text with marks, whether all marks are on it."""
-    words, _, befores = explanation.partition(" after ")
-    wanted, before = set(_QUOTED.findall(words)), set(_QUOTED.findall(befores))
+    said = read_words(explanation)
     fits, marked = [], []
     previous, is_marked = "", False
     for word in _LITERAL_WORD.findall(text):
         if word in {"<<", ">>"}:
             is_marked = word == "<<"
             continue
-        fits.append(word in wanted and (not before or previous in before))
+        fits.append(said.fits(word, previous))
         marked.append(is_marked)
         previous = word
     if "<<" not in text:
@@ -39,19 +70,19 @@ def literal(explanation: str, text: str) -> bool:
 
 def literal_tokens(explanation: str, tokens: Sequence[str]) -> list[bool]:
     """Which tokens of a text are what the explanation says."""
-    words, _, befores = explanation.partition(" after ")
-    wanted, before = set(_QUOTED.findall(words)), set(_QUOTED.findall(befores))
+    said = read_words(explanation)
     fits, text = [], ""
     for token in tokens:
         previous = (text.split() or [""])[-1]
-        fits.append(token.strip() in wanted and (not before or previous in before))
+        fits.append(said.fits(token.strip(), previous))
         text += token
     return fits
 
 
 def is_literal(explanation: str) -> bool:
-    """Whether an explanation quotes words by which it can be read literally."""
-    return _QUOTED.search(explanation) is not None
+    """Whether an explanation names words by which it can be read literally."""
+    said = read_words(explanation)
+    return bool(said.words or said.before)
 
 
 def alike(texts: Sequence[str]) -> list[bool]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.llm.oracle.judges import chance
+from pipeline.llm.oracle.judges import chance, read_words
 
 _WRITE = re.compile(
     r"\AExplanation: (.*?)\n\nJSON object with (\d+) active texts and \2 near misses:\Z", re.DOTALL
@@ -13,7 +13,6 @@ _WRITE = re.compile(
 _CHOOSE = re.compile(r"\AExplanation: (.*?)\n\n(Set 1\n.*)\n\nThe number of the set ", re.DOTALL)
 _SET = re.compile(r"^Set \d+\n((?:(?:usual|changed): .*(?:\n|\Z))+)", re.MULTILINE)
 _CHANGED = re.compile(r"^changed: (.*)$", re.MULTILINE)
-_QUOTED = re.compile(r'"\s*([^"]+)"')
 
 
 class ToWrite(NamedTuple):
@@ -42,8 +41,8 @@ class ToWrite(NamedTuple):
         name = f"{'A' if is_first else 'N'}{number}:"
         if number < len(known):
             return f"{name} {known[number]}"
-        words, _, befores = self.explanation.partition(" after ")
-        quoted = [*_QUOTED.findall(befores)[:1], *_QUOTED.findall(words)[:1]] if is_active else []
+        said = read_words(self.explanation)
+        quoted = [*sorted(said.before)[:1], *sorted(said.words)[:1]] if is_active else []
         return " ".join([name, *quoted, "and so on"])
 
 
