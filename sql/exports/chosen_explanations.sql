@@ -1,5 +1,6 @@
 -- One row per feature with an explanation: the one that stands for it. Of explainer $explainer; where that is
--- null, of the first explainer in the config's order that has one. Controls stand for no feature.
+-- null, of the first explainer in the config's order that has one. Of several draws it is the chosen one; controls
+-- stand for no feature.
 with models as (
     select request_id, any_value(coalesce(resolved_model, model)) as model
     from llm_requests
@@ -16,6 +17,7 @@ from explanations
 left join models using (request_id)
 where
     explanations.status = 'ok'
+    and explanations.is_chosen
     and list_contains($explaining_explainers::varchar[], explanations.explainer)
     and ($explainer::varchar is null or explanations.explainer = $explainer)
 qualify

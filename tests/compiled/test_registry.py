@@ -46,7 +46,7 @@ def test_the_sources_of_a_step_are_its_module_and_those_that_it_is_made_of():
     ("module", "own"),
     [
         ("pipeline.compiled.drawing", {"example_index"}),
-        ("pipeline.compiled.rendering", {"examples"}),
+        ("pipeline.compiled.rendering", {"examples", "scorer_rhos"}),
         ("pipeline.compiled.counting", {"feature_tokens", "feature_stats", "example_index"}),
         ("pipeline.compiled.token_mass", {"feature_stats"}),
     ],

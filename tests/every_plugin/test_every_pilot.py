@@ -13,9 +13,14 @@ from pipeline.pilot import write
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
 
 SAE = "hand-set"
-SCORERS = sorted(find_plugins("scorers"))
+SCORERS = sorted(
+    name
+    for name, plugin in find_plugins("scorers").items()
+    if "steered_texts" not in STAGES["predictions"].tables_of(plugin)  # of which a pilot knows nothing
+)
 UNLIKE = {"false_positive_rate": 0.3, "false_negative_rate": 0.3}
 
 

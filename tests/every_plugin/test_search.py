@@ -49,7 +49,8 @@ def drawn(*words: str) -> Callable[[Request], str]:
 
 @pytest.fixture
 def searching(lake_of: Any) -> Lake:
-    return lake_of(explaining={"explainers": ["best_of_k", "refinement"], "best_of_k": {"k": 3}})
+    explaining = {"explainers": ["best_of_k", "refinement"], "best_of_k": {"k": 3}}
+    return lake_of(explaining=explaining, scoring={"questions_per_prompt": 1})
 
 
 def test_the_draw_that_predicts_best_on_train_windows_is_chosen(searching: Lake) -> None:

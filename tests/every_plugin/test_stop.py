@@ -47,6 +47,7 @@ def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[st
         {
             **{"explanation_id": key, "sae": SAE, "feature": STOP, "explainer": "default", "draw": draw},
             **{"explanation": EXPLANATIONS[name], "example_ids": [], "status": "ok", "request_id": None},
+            "is_chosen": True,
         }
         for draw, (key, name) in enumerate(ids.items())
     ]
