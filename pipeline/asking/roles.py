@@ -120,7 +120,7 @@ def role_of(config: Config, name: RoleName) -> Role:
     return Role(
         name,
         section.provider,
-        section.model,
+        section.asked_model,
         section.temperature,
         section.max_draws,
         config.endpoints.explainer if name == "explainer" else config.endpoints.scorer,

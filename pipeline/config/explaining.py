@@ -93,6 +93,11 @@ class ExplainingConfig(Section):
         return getattr(getattr(self, explainer, None), "of", explainer)
 
     @property
+    def asked_model(self) -> str:
+        """Who is asked, as requests have it: a model in int8 answers otherwise than in floats."""
+        return f"{self.model} (int8)" if (self.provider, self.precision) == ("local", "int8") else self.model
+
+    @property
     def n_judging(self) -> int:
         """How many train windows of each answer judge explanations: enough for each explainer that chooses."""
         return max(getattr(getattr(self, explainer, None), "n_judging", 0) for explainer in self.explainers)

@@ -80,6 +80,11 @@ class ScoringConfig(Section):
         return self
 
     @property
+    def asked_model(self) -> str:
+        """Who is asked, as requests have it: a model in int8 answers otherwise than in floats."""
+        return f"{self.model} (int8)" if (self.provider, self.precision) == ("local", "int8") else self.model
+
+    @property
     def n_windows(self) -> int:
         """How many activating test windows are taken: enough for the questions, and for each scorer."""
         own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.scorers)

@@ -107,7 +107,7 @@ class Prompted:
             purpose=self.purpose or self.name,
             sae=sae,
             feature=feature.feature,
-            model=explaining.model,
+            model=explaining.asked_model,
             messages=(Message("system", "\n".join(system)), Message("user", user.render(**shown))),
             max_tokens=explaining.max_tokens,
             temperature=explaining.temperature,

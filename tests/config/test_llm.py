@@ -28,6 +28,8 @@ def test_the_model_takes_both_roles_in_int8_and_the_subject_stays(demo):
         model = role_of(other, name).local_model
         assert (model.model, model.precision) == ("qwen-coder-1.5b", "int8")
         assert role_of(plain, name).local_model.precision is None
+        assert role_of(other, name).model == "qwen-coder-1.5b (int8)", "no answers of it in floats are replayed"
+        assert role_of(plain, name).model == plain.subject.model
     assert other.subject == plain.subject
 
 

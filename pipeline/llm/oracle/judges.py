@@ -24,7 +24,7 @@ _WORD = re.compile(r"\w+")
 
 
 class Said(NamedTuple):
-    """The words that an explanation names, without spaces: it fires on some, and others come before, or must not."""
+    """The words that an explanation names, without spaces: those it fires on; others come before, or must not."""
 
     words: frozenset[str]
     before: frozenset[str]

@@ -155,7 +155,7 @@ def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation:
         purpose="generation",
         sae=sae,
         feature=feature,
-        model=scoring.model,
+        model=scoring.asked_model,
         messages=(Message("system", load_prompt(_FOLDER / "system.txt").text), Message("user", user)),
         max_tokens=2 * own.n_texts * (own.max_tokens + _TOKENS_A_TEXT) + _TOKENS_AROUND,
         temperature=scoring.temperature,

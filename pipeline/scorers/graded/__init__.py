@@ -61,7 +61,7 @@ def _request(part: pl.DataFrame, tools: Tools) -> Request:
         purpose="graded",
         sae=tools.batch.sae,
         feature=part["feature"][0],
-        model=scoring.model,
+        model=scoring.asked_model,
         messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
         max_tokens=TOKENS_A_NUMBER * n + TOKENS_AROUND,
         temperature=scoring.temperature,

@@ -78,7 +78,7 @@ def choice_request(
         purpose="intervention",
         sae=sae,
         feature=feature,
-        model=scoring.model,
+        model=scoring.asked_model,
         messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
         max_tokens=1,
         temperature=scoring.temperature,

@@ -57,7 +57,7 @@ def choice_request(
         purpose="intruder",
         sae=sae,
         feature=question["feature"],
-        model=scoring.model,
+        model=scoring.asked_model,
         messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
         max_tokens=1,
         temperature=scoring.temperature,

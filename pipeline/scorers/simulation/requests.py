@@ -81,4 +81,4 @@ def values_of(answer: Answer, window: Window) -> list[float] | None:
 
 
 def _about(tools: Tools, feature: int) -> tuple[str, str, int, str]:
-    return "simulation", tools.batch.sae, feature, tools.config.scoring.model
+    return "simulation", tools.batch.sae, feature, tools.config.scoring.asked_model

@@ -90,7 +90,7 @@ def score_request(
         purpose=scorer,
         sae=sae,
         feature=feature,
-        model=scoring.model,
+        model=scoring.asked_model,
         messages=(Message("system", system), Message("user", user)),
         max_tokens=1 if is_one else _TOKENS_A_QUESTION * n + _TOKENS_AROUND,
         temperature=scoring.temperature,
