@@ -43,7 +43,17 @@ def document(doc_id, n_tokens=40):
                 *("heaviest_tokens", "top_tokens", "feature_previous_tokens", "feature_stats"),
             ],
         ),
-        ("feature_rules", ["train_tokens"], ["rule_candidates", "rule_sets", "feature_rules"]),
+        (
+            "feature_rules",
+            [
+                *("token_classes", "train_tokens", "candidate_slots", "train_windows", "train_positions"),
+                "corpus_documents",
+            ],
+            [
+                *("rule_candidates", "rule_bases", "context_candidates", "rule_sets", "mined_rules", "rule_words"),
+                *("window_counts", "feature_rules"),
+            ],
+        ),
         (
             "example_index",
             ["candidate_slots"],
@@ -56,7 +66,7 @@ def document(doc_id, n_tokens=40):
             "examples",
             [
                 *("batch_features", "candidate_slots", "batch_index", "batch_neighbours", "batch_tokens"),
-                *("drawn_slots", "silent_strata", "taken_slots", "rendered_windows", "examples"),
+                *("drawn_slots", "silent_strata", "neighbour_slots", "taken_slots", "rendered_windows", "examples"),
             ],
             [],
         ),
