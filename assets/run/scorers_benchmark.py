@@ -20,10 +20,13 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
     Raises LatentlakeError if its input is wrong.
     """
     from pipeline.asking.roles import oracle_sentence
+    from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
+    from pipeline.features.steered_texts import write_steered_texts
     from pipeline.make_table import make_table
     from pipeline.planting.experiment import plant_experiment, write_planted_explanations
     from pipeline.planting.report import benchmark_page, print_benchmark
     from pipeline.scorers.write import write_predictions
+    from pipeline.tables.versions import is_made
 
     console = Console()
     planted = plant_experiment(load_config(path), per_kind, n_questions, scorers)
@@ -34,6 +37,8 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
         return 1
     for table in ("examples", "fuzzing_pairs"):
         make_table(lake, table, sae=sae, batch=0)
+    if is_made(lake.config, STEERED_TEXTS):
+        write_steered_texts(lake, sae, 0)
     explanations = write_planted_explanations(lake, sae, planted.plants)
     write_predictions(lake, sae, 0)
     make_table(lake, "scores", sae=sae, batch=0)
