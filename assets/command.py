@@ -79,7 +79,7 @@ def command_line() -> argparse.ArgumentParser:
             default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
             command.add_argument("config", nargs="?", default=default, help=f"the experiment's file ({default})")
         if name == "run":
-            words = "only corpus, cache, prepare or explain_and_score, as one of many workers does"
+            words = "only corpus, cache, prepare, pilot or explain_and_score, as one of many workers does"
             command.add_argument("--job", help=words)
             command.add_argument("--nth", type=int, help="of that job only the partition of this number, from 0")
             command.add_argument("--list", action="store_true", help="print its partitions, and make nothing")

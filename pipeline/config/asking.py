@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.section import Positive, Section, Share
+from pipeline.config.section import Positive, Precision, Section, Share
 
 Provider = Literal["local", "openai", "oracle"]
 
@@ -49,6 +49,11 @@ class ScoringOracleConfig(OracleConfig):
 
     false_positive_rate: Share = Field(0.1, description="Share of texts to which it says yes where no is right")
     false_negative_rate: Share = Field(0.1, description="Share of texts to which it says no where yes is right")
+
+
+def name_as_asked(provider: Provider, model: str, precision: Precision | None) -> str:
+    """Who is asked, as requests have it: a model in int8 answers otherwise than in floats."""
+    return f"{model} (int8)" if (provider, precision) == ("local", "int8") else model
 
 
 def name_as_answered(section: Section, provider: Provider, oracle: OracleConfig) -> None:

@@ -11,6 +11,7 @@ from pipeline.config.asking import (
     ExplainingOracleConfig,
     Provider,
     name_as_answered,
+    name_as_asked,
 )
 from pipeline.config.plugin_sections import known
 from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
@@ -94,8 +95,8 @@ class ExplainingConfig(Section):
 
     @property
     def asked_model(self) -> str:
-        """Who is asked, as requests have it: a model in int8 answers otherwise than in floats."""
-        return f"{self.model} (int8)" if (self.provider, self.precision) == ("local", "int8") else self.model
+        """Who is asked, as requests have it."""
+        return name_as_asked(self.provider, self.model, self.precision)
 
     @property
     def n_judging(self) -> int:

@@ -34,6 +34,7 @@ _LOOK_SECONDS = 2.0
 _HELD_FACTOR = 20
 """What took a second to ask is held for so many: asking takes at most a twentieth of the time."""
 
+
 class _Made(NamedTuple):
     """A database in memory, and the statements that its views were created by."""
 

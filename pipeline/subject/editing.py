@@ -1,12 +1,44 @@
-"""The subject model with what it computes at a place changed, and what it makes of that."""
+"""The subject model with what it computes at a place changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.subject.forward import Hookpoint, Subject
+
+
+@contextmanager
+def editing(model: nn.Module, hookpoint: Hookpoint, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change what the hookpoint's module gives, or is given, in each forward pass of the model.
+
+    Args:
+        model: The model without its LM head.
+        hookpoint: The place.
+        change: From the tensor at the place to what the model goes on with, of the same shape and dtype.
+    """
+
+    def change_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    def change_input(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if inputs:
+            return (change(inputs[0]), *inputs[1:]), named
+        first = next(iter(named))
+        return inputs, {**named, first: change(named[first])}
+
+    module = model.get_submodule(hookpoint.module)
+    handle = (
+        module.register_forward_hook(change_output)
+        if hookpoint.reads == "output"
+        else module.register_forward_pre_hook(change_input, with_kwargs=True)
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @torch.inference_mode()
@@ -22,27 +54,11 @@ def run_edited(
         edit: From what the place holds, [n, length, width], to what the model goes on with.
     """
     shape = token_ids.shape
-    module = subject.model.get_submodule(hookpoint.module)
 
-    def edited(value: Tensor) -> Tensor:
+    def change(value: Tensor) -> Tensor:
         # Some modules see all tokens in one row.
         return edit(value.view(*shape, -1)).to(value.dtype).view(value.shape)
 
-    def change_output(_module: Any, _inputs: Any, output: Any) -> Any:
-        return (edited(output[0]), *output[1:]) if isinstance(output, tuple) else edited(output)
-
-    def change_input(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        if inputs:
-            return (edited(inputs[0]), *inputs[1:]), named
-        first = next(iter(named))
-        return inputs, {**named, first: edited(named[first])}
-
-    if hookpoint.reads == "output":
-        handle = module.register_forward_hook(change_output)
-    else:
-        handle = module.register_forward_pre_hook(change_input, with_kwargs=True)
-    try:
+    with editing(subject.model, hookpoint, change):
         last: Tensor = subject.model(input_ids=token_ids.to(subject.device), use_cache=False).last_hidden_state
-    finally:
-        handle.remove()
     return last

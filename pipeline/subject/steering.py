@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from pipeline.config import SubjectConfig
@@ -26,6 +26,7 @@ from pipeline.errors import SubjectError
 from pipeline.models.load import find_files, load_subject_config, loading, pick_device
 from pipeline.models.precision import dtype_of
 from pipeline.sae.coder import SparseCoder
+from pipeline.subject.editing import editing
 from pipeline.subject.forward import Hookpoint, reading
 from pipeline.subject.unembedding import path_to_logits
 
@@ -149,25 +150,8 @@ class SteeredSubject:
             added = strength[..., None] * self._coder.unit_of(x, edit.feature)
             return (x.float() + added).to(value.dtype).view(value.shape)
 
-        def change_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
-
-        def change_input(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
-            if inputs:
-                return (change(inputs[0]), *inputs[1:]), named
-            first = next(iter(named))
-            return inputs, {**named, first: change(named[first])}
-
-        module = self._model.base_model.get_submodule(self._place.module)
-        handle = (
-            module.register_forward_hook(change_output)
-            if self._place.reads == "output"
-            else module.register_forward_pre_hook(change_input, with_kwargs=True)
-        )
-        try:
+        with editing(self._model.base_model, self._place, change):
             yield
-        finally:
-            handle.remove()
 
 
 def _take(logits: Tensor, draws: Tensor) -> Tensor:

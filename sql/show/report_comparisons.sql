@@ -1,5 +1,5 @@
 -- One row per scorer and two explainers of the config, the later one against the earlier one, whose explanations
--- of the same features of SAE $sae have scores.
+-- of the same features of SAE $sae have scores; of three features or more, as fewer say nothing of a difference.
 select
     scorer,
     explainer_a,
@@ -14,6 +14,7 @@ select
 from explainer_comparisons
 where
     sae = $sae
+    and ci_low is not null
     and list_position($explaining_explainers::varchar[], explainer_a)
     > list_position($explaining_explainers::varchar[], explainer_b)
 order by scorer, explainer_a, explainer_b
