@@ -1,6 +1,6 @@
--- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens, controls (whom
--- the config does not name) last; and for a scorer with AUROC its mean against the windows that hold a token of
--- the feature, which words alone cannot tell.
+-- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens; scorers that
+-- judged most features first, controls (whom the config does not name) last; and for a scorer with AUROC its mean
+-- against the windows that hold a token of the feature, which words alone cannot tell.
 with same_token as (
     select
         score_details.scorer,
@@ -30,6 +30,7 @@ from summary
 left join same_token using (scorer, explainer, route)
 where summary.sae = $sae
 order by
+    max(summary.n_features) over (partition by summary.scorer) desc,
     summary.scorer,
     not list_contains($explaining_explainers::varchar[], summary.explainer),
     summary.explainer,

@@ -172,6 +172,8 @@ def test_report_summary_is_of_one_sae_in_order():
     database.fill("summary", [
         {"sae": sae, "route": "llm", "explainer": explainer, "scorer": "detection", "mean": 0.5}
         for sae in (SAE, "layers.2") for explainer in ("empty", "default")
+    ] + [
+        {"sae": SAE, "route": "llm", "explainer": "default", "scorer": "zeal", "mean": 0.5, "n_features": 9},
     ])
     database.fill("feature_routes", [{"sae": SAE, "feature": 1, "route": "llm"}])
     database.fill("score_details", [
@@ -181,5 +183,6 @@ def test_report_summary_is_of_one_sae_in_order():
         }
         for stratum, value in (("all", 0.9), ("same_token", 0.6))
     ])
-    rows = database.rows("report_summary")
+    first, *rows = database.rows("report_summary")
+    assert first["scorer"] == "zeal", "whoever judged most features comes first"
     assert [(row["explainer"], row["same_token_auroc"]) for row in rows] == [("default", 0.6), ("empty", None)]
