@@ -26,6 +26,7 @@ _BUCKET = 1024
 
 _MACROS = """
     create macro draw(a, b, n) as (hash(a * 1000003 + b) % n)::int;
+    create macro context_of(feature, slot, n) as (draw(feature, 0, n) + slot) % n;
     create macro share(a, b) as (hash(a * 1000003 + b) % 100000) / 100000.0;
     create macro spelled(token) as coalesce(getvariable('hostile')[token + 1], ' t' || token);
     create macro is_asked(feature) as feature % getvariable('one_in') = 0;
@@ -99,6 +100,12 @@ _OF_SAE = {
         from range($n_features) as features (feature), range(1, 11) as ranks (rank)
         order by feature, rank
     """,
+    "feature_cofirings": """
+        select $sae as sae, feature, (feature + rank * 23) % $n_features as other, rank, 30 - rank as n_both,
+            2.5 as n_expected, 50 as n_feature, 60 as n_other, 100000 as n_tokens
+        from range($n_features) as features (feature), range(1, 21) as ranks (rank)
+        order by feature, rank
+    """,
     "scrambled_contexts": """
         select $sae as sae, feature, place as token_id, place, 'corpus' as fillers, 10 as n_contexts,
             9 as n_active, 5.0 as mean_activation, 100 as n_fillers, 1 as n_fillers_active, 0.9 as fire_share
@@ -106,12 +113,12 @@ _OF_SAE = {
         order by feature
     """,
     "example_index": """
-        select $sae as sae, feature, draw(feature, slot, $n_contexts) as context_id, 1 + slot % 7 * 32 as start,
+        select $sae as sae, feature, context_of(feature, slot, $n_contexts) as context_id,
+            1 + slot % 7 * 32 as start,
             if(slot < 60, 60 - slot, null) as peak, if(slot % 2 = 0, 'train', 'test') as role,
             if(slot < 60, 'activating', 'silent') as kind, if(slot < 60, 10 - slot // 6, null) as decile,
             if(slot < 60, slot // 2 + 1, null) as rank, slot + 1 as draw, 100 as n_slots
         from range($n_features) as features (feature), range(120) as slots (slot)
-        qualify row_number() over (partition by feature, context_id, start order by slot) = 1
         order by feature, context_id, start
     """,
 }
@@ -119,21 +126,24 @@ _OF_SAE = {
 _OF_BATCH = {
     "examples": """
         select md5($sae || feature || '-' || slot) as example_id, $sae as sae, feature,
-            draw(feature, slot, $n_contexts) as context_id, 1 + slot % 7 * 32 as start,
-            if(slot < 40, 40 - slot, null) as peak, if(slot % 2 = 0, 'train', 'test') as role,
+            -- All but the strongest six of the index.
+            context_of(feature, slot + 6, $n_contexts) as context_id, 1 + (slot + 6) % 7 * 32 as start,
+            if(slot < 40, 54 - slot, null) as peak, if(slot % 2 = 0, 'train', 'test') as role,
             if(slot < 40, 'activating', ['same_token', 'neighbour', 'random'][1 + slot % 3]) as kind,
             if(slot < 40, 10 - slot // 4, null) as decile, if(slot < 40, slot // 2 + 1, null) as rank,
             slot as draw, 100 as n_slots, 'd' || feature % 50 as doc_id,
             list_transform(range(32), lambda place: draw(feature, slot * 50 + place, $n_tokens)) as token_ids,
-            list_transform(range(32), lambda place: if(slot < 40 and place % 9 = 4, 40 - slot, 0)) as activations
+            list_transform(range(32), lambda place: if(slot < 40 and place % 9 = 4, 54 - slot, 0)) as activations
         from range($first, $end) as features (feature), range(80) as slots (slot)
         where is_asked(feature)
         order by feature, slot
     """,
     "scores": """
         select md5($sae || feature || '-' || explainer) as explanation_id, $sae as sae, feature, explainer, scorer,
-            'test' as role, 0.5 + 0.5 * share(feature, length(explainer)) as balanced_accuracy,
+            'test' as role,
+            if(scorer = 'simulation', null, 0.5 + 0.5 * share(feature, length(explainer))) as balanced_accuracy,
             greatest(0, balanced_accuracy - 0.1) as ci_low, least(1, balanced_accuracy + 0.1) as ci_high,
+            if(scorer = 'simulation', 0.61, null) as correlation, 0.4 as correlation_low, 0.8 as correlation_high,
             0.8 as precision, 0.8 as recall, 0.8 as f1, 40 as n_scored, 0 as n_unscored, 1.0 as coverage
         from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
             (select unnest($scorers) as scorer)
@@ -143,21 +153,22 @@ _OF_BATCH = {
 }
 
 _OF_EXPLAINER = """
-    select md5($sae || feature || '-' || $part) as explanation_id, $sae as sae, feature, $part as explainer,
-        0 as draw,
+    select md5($sae || feature || '-' || $part || if(draw = 0, '', '-1')) as explanation_id, $sae as sae, feature,
+        $part as explainer, draw, draw = 0 as is_chosen, if(is_draft, 0.8 - draw / 10, null) as train_score,
         $hostile || ' ' || list_aggregate(list_transform(range(12), lambda place:
             spelled(draw(feature, place + length($part), 3000))), 'string_agg', ' '
         ) as explanation,
         []::varchar[] as example_ids, 'ok' as status, null as request_id
-    from range($first, $end) as features (feature)
+    from range($first, $end) as features (feature),
+        (select $part = 'default' as is_draft, unnest(range(if(is_draft, 2, 1))) as draw)
     where $part in ('rule', 'keywords') or is_asked(feature)
-    order by feature
+    order by feature, draw
 """
 
 _OF_CONTROLS = """
     select md5($sae || feature || '-' || explainer) as explanation_id, $sae as sae, feature, explainer, 0 as draw,
-        if(explainer = 'empty', '', 'words of another') as explanation, []::varchar[] as example_ids,
-        'ok' as status, null as request_id
+        true as is_chosen, if(explainer = 'empty', '', 'words of another') as explanation,
+        []::varchar[] as example_ids, 'ok' as status, null as request_id
     from range($first, $end) as features (feature), (select unnest(['empty', 'other_feature']) as explainer)
     where feature % 64 = 0
     order by feature
@@ -167,8 +178,11 @@ _OF_SCORER = """
     select md5($sae || feature || '-' || explainer) as explanation_id, $sae as sae, feature, $part as scorer,
         'test' as role, md5($part || explainer || feature || '-' || slot) as question_id,
         md5($sae || feature || '-' || slot) as example_id, slot < 40 as label,
-        if(slot = 41, null, (share(feature, slot) > 0.3) = (slot < 40)) as prediction,
-        share(feature, slot) as probability,
+        $part = 'simulation' as is_simulated,
+        if(slot = 41 or is_simulated, null, (share(feature, slot) > 0.3) = (slot < 40)) as prediction,
+        if(is_simulated, null, share(feature, slot)) as probability,
+        if(is_simulated, list_transform(range(32), lambda place: (place % 9 = 4)::int * 7 + place / 10), null)
+            as values,
         if(slot = 41, 'unparsed', 'ok') as status, null as request_id
     from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
         range(1, 80, 2) as slots (slot)
@@ -185,7 +199,7 @@ _FIRINGS = """
         from range($first, $end) as features (feature), range(200) as firings (firing)
         union all
         -- Where the index says that it fires.
-        select feature, draw(feature, slot, $n_contexts) * 256 + 1 + slot % 7 * 32 + draw(feature, slot, 16),
+        select feature, context_of(feature, slot, $n_contexts) * 256 + 1 + slot % 7 * 32 + draw(feature, slot, 16),
             (60 - slot)::float
         from range($first, $end) as features (feature), range(60) as slots (slot)
     )
@@ -333,7 +347,7 @@ def write_config(folder: Path, n_features: int) -> Path:
             },
             "selection": {"batch_size": BATCH},
             "explaining": {"explainers": ["rule", "keywords", "default"], "model": "none"},
-            "scoring": {"scorers": ["detection", "fuzzing"], "model": "none"},
+            "scoring": {"scorers": ["detection", "fuzzing", "simulation"], "model": "none"},
             "machine": {"lake": str(folder / "lake")},
         }),
         encoding="utf-8",

@@ -20,16 +20,19 @@ def interval(
     is_control: bool = False,
     beside: Sequence[Row] = (),
 ) -> Markup:
-    """A score from 0 to 1 as a dot with its interval, chance as a line, and the controls' means as ticks."""
+    """A score as a dot with its interval, from 0 to 1; chance as a broken line, the controls' means as ticks.
+
+    What lies below 0, as a correlation may, is drawn at 0.
+    """
     if value is None:
         return Markup()
-    parts = [_line(0, _WIDTH, "axis"), _upright(chance * _WIDTH, "chance")]
-    parts += [_upright(row["mean"] * _WIDTH, "control", 4) for row in beside]
+    parts = [_line(0, _WIDTH, "axis"), _upright(_across(chance), "chance")]
+    parts += [_upright(_across(row["mean"]), "control", 4) for row in beside]
     if low is not None and high is not None:
-        parts.append(_line(low * _WIDTH, high * _WIDTH, "whisker"))
+        parts.append(_line(_across(low), _across(high), "whisker"))
     kind = "dot hollow" if is_control else "dot"
     dot = Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>')
-    parts.append(dot.format(kind, value * _WIDTH, _HEIGHT / 2))
+    parts.append(dot.format(kind, _across(value), _HEIGHT / 2))
     words = f"{value:.2f}"
     words += f", between {low:.2f} and {high:.2f}" if low is not None and high is not None else ""
     words += "".join(f"; {row['explainer']} {row['mean']:.2f} on average" for row in beside)
@@ -64,6 +67,10 @@ def bars(rows: Sequence[Row], words: str, *, is_of_activations: bool = False) ->
         parts.append(upright.format(kind, place * 10, 72 - height, height, n))
     parts.append(Markup('<line class="axis" x1="0" x2="{0}" y1="72.5" y2="72.5"/>').format(_BINS * 10))
     return _picture("bars", _BINS * 10, 74, words, parts, stretches=True)
+
+
+def _across(value: float) -> float:
+    return _WIDTH * max(0.0, min(1.0, value))
 
 
 def _line(start: float, end: float, kind: str) -> Markup:

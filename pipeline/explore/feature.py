@@ -1,5 +1,6 @@
 """One feature: all that the lake knows of it."""
 
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +11,7 @@ _STRONGEST = 12
 _OF_A_DECILE = 3
 _OF_A_KIND = 10
 
-Outcome = Literal["right", "wrong", "ranked", "unanswered"]
+Outcome = Literal["right", "wrong", "ranked", "graded", "simulated", "unanswered"]
 
 KINDS = {
     "same_token": "Silent, though it holds a token that the feature fires on elsewhere",
@@ -32,12 +33,15 @@ class Piece(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a scorer said of a window. `probability` is a similarity where the scorer only ranks."""
+    """What a scorer said of a window.
+
+    `value` is the probability of its answer where there is one; what it ranks by, where it only ranks; a grade; or
+    the correlation of the activations that it predicts with those of the window, None where either are all alike.
+    """
 
     scorer: str
     outcome: Outcome
-    should_fire: bool
-    probability: float | None
+    value: float | None
     status: str
 
 
@@ -83,55 +87,84 @@ def feature_page(
     explanations = reader.rows("feature_explanations", **own)
     judged = [each for each in explanations if each["scores"]]
     chosen = next((each for each in judged if each["explanation_id"] == explanation_id), next(iter(judged), None))
-    answers = _answers(reader, own, chosen) if chosen else {}
-    rows = reader.rows("shown_windows", **own)
-    is_drawn = bool(rows)
-    if not is_drawn and card["n_active"]:
-        rows = reader.rows("indexed_windows", **own, strongest=_STRONGEST, of_a_decile=2 * _STRONGEST)
-    largest = max((row["peak"] or 0.0 for row in rows), default=0.0)
+    drawn = reader.rows("shown_windows", **own)
+    indexed = []
+    if card["n_active"]:
+        of_a_decile = 0 if drawn else 2 * _STRONGEST
+        indexed = reader.rows("indexed_windows", **own, strongest=_STRONGEST, of_a_decile=of_a_decile)
+    rows = drawn or indexed
+    answers = _answers(reader, own, chosen, rows) if chosen else {}
+    strongest = _as_drawn(indexed[:_STRONGEST], drawn)
+    largest = max((row["peak"] or 0.0 for row in (*strongest, *rows)), default=0.0)
 
     def show(row: Row) -> Window:
         return shade(row, vocabulary, largest, answers.get(row["example_id"], ()))
 
+    chosen_ones = [each for each in explanations if each["is_chosen"]]
     scorers = sorted({score["scorer"] for each in judged for score in each["scores"]})
     controls: dict[str, list[Row]] = {}
     for row in reader.rows("control_scores", sae=sae):
         controls.setdefault(row["scorer"], []).append(row)
     return {
         "card": card,
-        "best": next((each for each in explanations if each["explanation"] and not each["is_control"]), None),
-        "explanations": explanations,
+        "best": next((each for each in chosen_ones if each["explanation"] and not each["is_control"]), None),
+        "explanations": chosen_ones,
+        "drafts": [each for each in explanations if not each["is_chosen"]],
         "scorers": scorers,
         "controls": controls,
         "judged": judged,
         "chosen": chosen,
         "answered": sorted({answer.scorer for some in answers.values() for answer in some}),
         "groups": [
-            Windows(title, [show(row) for row in some], n) for title, some, n in _groups(rows, shows_all)
+            Windows(title, [show(row) for row in some], n)
+            for title, some, n in _groups(strongest, rows, shows_all)
         ],
-        "is_drawn": is_drawn,
         "shows_all": shows_all,
         "histogram": reader.rows("activation_histogram", **own),
         "positions": reader.rows("position_profile", **own),
         "neighbours": reader.rows("near_features", **own),
+        "cofirings": reader.rows("cofiring_features", **own),
         "scrambled": reader.rows("scrambled_tokens", **own),
         "rules": reader.rows("rules_of_feature", **own),
     }
 
 
-def _answers(reader: Reader, own: dict[str, Any], chosen: Row) -> dict[str, list[Answer]]:
+def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
+    """Windows of the index, as examples where they were drawn as such: of these scorers said something."""
+    examples = {(row["context_id"], row["start"]): row for row in drawn}
+    return [
+        examples.get((row["context_id"], row["start"]), row) | {"n_of_kind": row["n_of_kind"]} for row in indexed
+    ]
+
+
+def _answers(
+    reader: Reader, own: dict[str, Any], chosen: Row, windows: Sequence[Row]
+) -> dict[str, list[Answer]]:
     """What was said of each window, by example_id."""
+    activations = {row["example_id"]: row["activations"] for row in windows}
     found: dict[str, list[Answer]] = {}
-    rows = reader.rows("feature_answers", **own, explanation_id=chosen["explanation_id"])
-    for row in rows:
-        outcome: Outcome = "unanswered"
-        if row["prediction"] is not None:
-            outcome = "right" if row["prediction"] == row["label"] else "wrong"
-        elif row["status"] == "ok" and row["probability"] is not None:
-            outcome = "ranked"
-        answer = Answer(row["scorer"], outcome, row["label"], row["probability"], row["status"])
-        found.setdefault(row["example_id"], []).append(answer)
+    for row in reader.rows("feature_answers", **own, explanation_id=chosen["explanation_id"]):
+        outcome, value = _outcome(row, activations.get(row["example_id"], []))
+        found.setdefault(row["example_id"], []).append(Answer(row["scorer"], outcome, value, row["status"]))
     return found
+
+
+def _outcome(row: Row, activations: Sequence[float]) -> tuple[Outcome, float | None]:
+    """How an answer turned out, and the value that is shown with it (`Answer`)."""
+    if row["prediction"] is not None:
+        return "right" if row["prediction"] == row["label"] else "wrong", row["probability"]
+    if row["status"] != "ok":
+        return "unanswered", None
+    if row["probability"] is not None:
+        return "ranked", row["probability"]
+    match row["values"]:
+        case None:
+            return "unanswered", None
+        case [grade]:
+            return "graded", grade
+        case values if len(values) == len(activations) and len(set(values)) > 1 and len(set(activations)) > 1:
+            return "simulated", statistics.correlation(values, activations)
+    return "simulated", None
 
 
 def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[Answer] = ()) -> Window:
@@ -145,12 +178,16 @@ def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[An
     return Window(pieces, row, answers)
 
 
-def _groups(rows: Sequence[Row], shows_all: bool) -> Iterator[tuple[str, Sequence[Row], int]]:
+def _groups(
+    strongest: Sequence[Row], rows: Sequence[Row], shows_all: bool
+) -> Iterator[tuple[str, Sequence[Row], int]]:
     """The strongest windows, some of each decile, then silent ones of each kind: title, rows, number of all."""
-    active = [row for row in rows if row["kind"] == "activating"]
-    if active:
-        yield "Strongest", active[:_STRONGEST], active[0]["n_of_kind"]
-    later = active[_STRONGEST:]
+    if strongest:
+        yield "Strongest", strongest, strongest[0]["n_of_kind"]
+    shown = {(row["context_id"], row["start"]) for row in strongest}
+    later = [
+        row for row in rows if row["kind"] == "activating" and (row["context_id"], row["start"]) not in shown
+    ]
     for decile in range(10, 0, -1):
         if own := _test_first(row for row in later if row["decile"] == decile):
             yield f"Decile {decile}", own if shows_all else own[:_OF_A_DECILE], own[0]["n_alike"]

@@ -114,7 +114,7 @@ def features_page(reader: Reader, search: Search, values: Sequence[Row]) -> dict
         "n_found": n_found,
         "n_pages": -(-n_found // PAGE_ROWS),
         "first": (search.page - 1) * PAGE_ROWS + 1,
-        "densest": max((row["density"] or 0 for row in rows), default=0),
+        "scorers": sorted({(row["scorer"], row["metric"]) for row in rows if row["value"] is not None}),
     }
 
 

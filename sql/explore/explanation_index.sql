@@ -1,6 +1,7 @@
 -- One row per explanation, controls and what is none among them: its feature, and the words in lower case, as they
--- are searched. `place` is its place among the feature's explanations in words, controls left out, an LLM's before
--- a rule; `own_place` that among those of its explainer. Both are null for all others.
+-- are searched. One is shown (`is_shown`) if it has words, is no control, and is its explainer's choice among its
+-- draws. `place` is its place among those of the feature, an LLM's before a rule; `own_place` that among those of
+-- its explainer. Both are null for all others.
 with told as (
     select
         explanation_id,
@@ -10,8 +11,10 @@ with told as (
         draw,
         explanation,
         status,
+        is_chosen,
+        train_score,
         not list_contains($explaining_explainers::varchar[], explainer) as is_control,
-        status = 'ok' and not is_control as is_shown
+        status = 'ok' and not is_control and is_chosen as is_shown
     from explanations
 )
 select

@@ -1,6 +1,6 @@
 -- One row per question about feature $feature of SAE $sae that a scorer was asked of explanation
 -- $explanation_id on test windows: the true answer, the scorer's, and why there is none.
-select scorer, example_id, label, prediction, probability, status
+select scorer, example_id, label, prediction, probability, values, status
 from predictions
 where sae = $sae and feature = $feature and explanation_id = $explanation_id and role = 'test'
 order by scorer, question_id

@@ -1,5 +1,5 @@
--- One row per explanation of feature $feature of SAE $sae, controls last: its words and its scores on test
--- documents, one entry a scorer.
+-- One row per explanation of feature $feature of SAE $sae, those without words after the others and controls last:
+-- its words and its scores on test documents, one entry a scorer.
 with judged as (
     select
         explanation_id,
@@ -28,8 +28,15 @@ select
     explanation_index.explanation,
     explanation_index.status,
     explanation_index.is_control,
+    explanation_index.is_chosen,
+    explanation_index.train_score,
     judged.scores
 from explanation_index
 left join judged using (explanation_id)
 where explanation_index.sae = $sae and explanation_index.feature = $feature
-order by is_control, explanation_index.explainer = 'rule', explanation_index.explainer, explanation_index.draw
+order by
+    is_control,
+    explanation_index.status <> 'ok',
+    explanation_index.explainer = 'rule',
+    explanation_index.explainer,
+    explanation_index.draw

@@ -1,6 +1,6 @@
--- One row per window of feature $feature of SAE $sae that may become an example, where none has been drawn for an
--- LLM: the strongest, and $of_a_decile of each decile by draw, test before train. Its tokens are those of its
--- slot, its activations the firings there.
+-- One row per window of feature $feature of SAE $sae that may become an example: the $strongest strongest, and
+-- $of_a_decile of each decile by draw, test before train. Its tokens are those of its slot, its activations the
+-- firings there.
 with indexed as (
     select
         context_id,
@@ -48,6 +48,8 @@ shaded as (
 )
 select
     null::varchar as example_id,
+    cut.context_id,
+    cut.start,
     cut.role,
     cut.kind,
     cut.decile,

@@ -3,6 +3,6 @@
 select explanation_id, sae, feature, explanation
 from explanation_index
 anti join (select explanation_id from ratings where rater = $rater) using (explanation_id)
-where status = 'ok' and trim(explanation) <> ''
+where status = 'ok' and is_chosen and trim(explanation) <> ''
 order by md5(explanation_id)
 limit 1

@@ -2,6 +2,8 @@
 -- silent ones of each kind in the order in which they are taken; with the numbers of its kind, and of its decile.
 select
     example_id,
+    context_id,
+    start,
     role,
     kind,
     decile,

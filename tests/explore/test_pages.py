@@ -128,6 +128,32 @@ def test_a_feature_shows_scores_beside_controls_and_what_was_said_of_each_window
     assert 'aria-current="true">keywords' in browser.get(f"/features/{SAE}/8{other}".replace("&amp;", "&")).text
 
 
+def test_draws_that_were_not_chosen_are_folded_and_not_found(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8").text
+    shown, _, folded = page.partition("1 more draw, which was not chosen")
+    assert "default, draw 1" in folded.partition("</details>")[0] and "0.80 on train documents, chosen" in shown
+    assert "default, draw" not in shown
+    assert rows_of_list(browser.get("/features?explainer=default").text) == [0, 8, 16]  # a row each, not two
+
+
+def test_a_simulation_is_shown_by_its_correlations(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8").text
+    assert "0.61" in page and "correlation, n 40" in page
+    assert re.search(r'answer simulated"><i>r</i> <span class="number">0\.9\d</span>', page)
+    assert 'answer simulated"><i>r</i> \N{EN DASH}' in page  # a silent window: its activations are all alike
+
+
+def test_the_strongest_windows_are_those_of_the_index(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8").text
+    strongest = page.partition("<caption>Strongest")[2].partition("</table>")[0]
+    assert re.findall(r'<td class="n">(\d+\.\d)', strongest)[0] == "60.0"  # drawn ones reach 54
+
+
+def test_features_that_fire_along_are_links(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8").text
+    assert 'href="/features/synthetic/7"' in page.partition('id="cofirings"')[2]  # 8 + 23 of 24 features
+
+
 def test_a_feature_that_no_model_was_asked_about_has_windows_too(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/3").text
     assert page.count('class="window"') > 15 and 'data-value="' in page

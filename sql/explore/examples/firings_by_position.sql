@@ -1,4 +1,4 @@
--- One row per stretch of 16 positions: how many firings of feature 5 lie there.
+-- One row per stretch of 16 positions: how many firings of feature 5 lie where in a context.
 select position // 16 * 16 as from_position, count(*) as n, round(avg(activation), 1) as mean_activation
 from activations
 where feature = 5
