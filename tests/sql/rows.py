@@ -75,6 +75,11 @@ OTHER_SCHEMAS = {
         f"written_{name}": pa.schema([(key, pa.string()) for key in keys.split()] + rest)
         for name, keys, rest in NEURONPEDIA
     },
+    "near_meanings": pa.schema([("explanation", pa.string()), ("similarity", pa.float32())]),
+    **{
+        name: pa.schema([("explanation", pa.string()), ("vector", pa.list_(pa.float32(), 2))])
+        for name in ("meanings", "asked_meaning")
+    },
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
 }
@@ -106,7 +111,7 @@ class Database:
             **{"feature": 0, "words": [], "token": None, "route": None, "least_score": None},
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
             **{"sort": "explained", "page_rows": 50, "first_row": 0, "strongest": 12, "of_a_decile": 3},
-            **{"explanation_id": None, "rater": None, "features": []},
+            **{"explanation_id": None, "rater": None, "features": [], "is_by_meaning": False},
         }
         self.values = given | {"corpus_context_length": context_length} | values
         # A cursor has temporary tables of its own, and opens much faster than another DuckDB.

@@ -1,0 +1,133 @@
+"""Pictures for the README and the docs, of a finished lake: `python -m benchmarks.pictures [config/demo.yaml]`.
+
+The explorer's list and a feature's page, light and dark, the report and the graph in Dagster's UI, as PNG files in
+docs/pictures. It needs Chromium (the variable LATENTLAKE_CHROMIUM names it, `chromium` is tried).
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.chromium import Page, open_browser
+from pipeline.config import Config, load_config
+from pipeline.explore.app import create_app
+from pipeline.explore.catalog import Catalog
+from pipeline.explore.search import Search, features_page
+from pipeline.lake import Lake
+from pipeline.lake.sources import open_sources
+from pipeline.show.report import REPORT_FILE, write_report
+
+_SIZE = (1500, 1100)
+_MOST_BYTES = 200_000
+_STARTS_SECONDS = 120
+_DRAWING_SECONDS = 15
+"""So long the UI is given to lay the graph out."""
+
+
+def main() -> None:
+    """Write every picture, and say which are larger than they should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", nargs="?", default="config/demo.yaml")
+    parser.add_argument("--folder", type=Path, default=Path("docs/pictures"))
+    parser.add_argument("--only", choices=("explorer", "report", "graph"), help="left out: all")
+    given = parser.parse_args()
+    config = load_config(given.config)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with open_browser() as page:
+        if given.only in (None, "explorer"):
+            take_explorer(config, page, given.folder)
+        if given.only in (None, "report"):
+            take_report(config, page, given.folder)
+        if given.only in (None, "graph"):
+            take_graph(given.config, page, given.folder)
+    for path in sorted(given.folder.glob("*.png")):
+        size = path.stat().st_size
+        print(f"{path}: {size / 1e3:,.0f} kB{'' if size <= _MOST_BYTES else ', which is too large'}")
+
+
+def take_explorer(config: Config, page: Page, folder: Path) -> None:
+    """The list, and the page of the feature on route `llm` with the best score."""
+    with Catalog(config).reading() as reader:
+        row = features_page(reader, Search(route="llm", explained=True, sort="score"), [])["rows"][0]
+    pages = {"features": "/features?sort=score", "feature": f"/features/{row['sae']}/{row['feature']}"}
+    with serving(config) as address:
+        for name, path in pages.items():
+            for is_dark in (False, True):
+                page.look_like(*_SIZE, is_dark=is_dark)
+                page.open(address + path)
+                page.picture(folder / f"{name}{'-dark' if is_dark else ''}.png")
+
+
+def take_report(config: Config, page: Page, folder: Path) -> None:
+    """The report from its top on, which is written if it is not there."""
+    path = config.lake_folder / "report" / REPORT_FILE
+    if not path.is_file():
+        write_report(Lake(config, open_sources(config)))
+    page.look_like(*_SIZE)
+    page.open(path.absolute().as_uri())
+    page.picture(folder / "report.png")
+
+
+def take_graph(config: str, page: Page, folder: Path) -> None:
+    """The tables that are made of each SAE, as Dagster's UI draws them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as home:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "dagster_webserver", "-m", "assets.definitions", "-p", str(port)],
+            env=os.environ | {"DAGSTER_HOME": home, "LATENTLAKE_CONFIG": config, "DO_NOT_TRACK": "1"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/server_info")
+            page.look_like(1700, 900)
+            page.open(f"http://127.0.0.1:{port}/locations/assets.definitions/asset-groups/prepare/lineage")
+            time.sleep(_DRAWING_SECONDS)
+            page.picture(folder / "graph.png")
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _wait_for(address: str) -> None:
+    """Wait until a server answers. Raises TimeoutError if it does not."""
+    until = time.monotonic() + _STARTS_SECONDS
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen(address).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise TimeoutError(f"{address} does not answer after {_STARTS_SECONDS} s")
+
+
+@contextmanager
+def serving(config: Config, token: str = "token") -> Iterator[str]:
+    """The explorer of an experiment on a free port: its address."""
+    import uvicorn
+
+    app = create_app(config, token)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.05)
+        yield f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Search by meaning: which explanations are like some words, by the cosine of their embeddings.
+
+The embeddings are those of the model of `scoring.embedding`. An explanation's is made once and kept in the lake
+(`meanings/`, in no version, untouched by `make clean-lake`), some thousand at a time, in a thread of its own that
+the first such search starts; until it is done, a search looks through those that are there.
+"""
+
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import Config
+from pipeline.errors import LatentlakeError, faults, sentence_of
+from pipeline.explore.catalog import Catalog
+from pipeline.tables.sql import sql_text
+
+Embed = Callable[[Sequence[str]], Any]
+"""Embeddings of texts, [n_texts, width]."""
+
+_TEXTS_AT_ONCE = 2048
+_FOUND = 2000
+"""So many explanations are taken as alike."""
+
+NEAR_MEANINGS = pa.schema([("explanation", pa.string()), ("similarity", pa.float32())])
+"""What is like the words that are searched for: a text of explanations, and the cosine, -1 to 1."""
+
+
+class Found(NamedTuple):
+    """What is like some words.
+
+    Attributes:
+        near: Rows of `NEAR_MEANINGS`, the most alike first.
+        n_read: Of how many explanations the meaning is known.
+        n_texts: How many there are, equal ones once.
+    """
+
+    near: pa.Table
+    n_read: int
+    n_texts: int
+
+
+class Meanings:
+    """The meanings of an experiment's explanations.
+
+    Args:
+        catalog: The experiment's lake.
+        load: Loads the model; by default that of the scorer `embedding`.
+    """
+
+    def __init__(self, catalog: Catalog, load: Callable[[Config], Embed] | None = None) -> None:
+        self._catalog = catalog
+        self._load = load or _load_embedder
+        self.missing = "" if load else _missing_model(catalog.config)
+        """Why there is no such search; empty where there is."""
+        self._database = duckdb.connect()
+        self._width = 0
+        self._embed: Embed | None = None
+        self._error = ""
+        self._seen: object = None
+        self._working: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def search(self, words: str) -> Found | None:
+        """What is like some words; None while the model is being loaded.
+
+        Raises LatentlakeError if the model is missing or cannot be loaded; the next search tries again.
+        """
+        if self.missing:
+            raise LatentlakeError(self.missing)
+        with self._lock:
+            if self._error:
+                sentence, self._error, self._working = self._error, "", None
+                raise LatentlakeError(sentence)
+            is_idle = self._working is None or not self._working.is_alive()
+            if is_idle and self._seen is not self._catalog.state:
+                self._working = threading.Thread(target=self._work, daemon=True)
+                self._working.start()
+        if self._embed is None and self._working is not None:
+            self._working.join(timeout=2)
+        if self._embed is None or not self._width:
+            return None
+        with self._catalog.reading() as reader:
+            n_texts = len(reader.rows("texts_of_explanations"))
+        asked = _rows([words], self._embed([words]))
+        cursor = self._database.cursor()
+        cursor.register("asked_meaning", asked)
+        near = cursor.sql(sql_text("nearest_texts"), params={"n": _FOUND}).to_arrow_table().cast(NEAR_MEANINGS)
+        [n_read] = cursor.execute("select count(*) from meanings").fetchone() or [0]
+        return Found(near, n_read, n_texts)
+
+    def _work(self) -> None:
+        """Load the model, and know the meaning of every explanation that there is."""
+        try:
+            seen = self._catalog.state
+            embed = self._embed or self._load(self._catalog.config)
+            if not self._width:
+                self._open(embed)
+            self._embed = embed
+            rows = self._database.cursor().execute("select explanation from meanings").fetchall()
+            known = {text for (text,) in rows}
+            with self._catalog.reading() as reader:
+                texts = [row["explanation"] for row in reader.rows("texts_of_explanations")]
+            new = [text for text in texts if text not in known]
+            for first in range(0, len(new), _TEXTS_AT_ONCE):
+                self._add(_rows(some := new[first : first + _TEXTS_AT_ONCE], embed(some)))
+            self._seen = seen
+        except faults() as error:
+            self._error = sentence_of(error) or f"the model of embeddings cannot be used: {error}"
+
+    def _open(self, embed: Embed) -> None:
+        """Take what was kept in the lake by the same model."""
+        empty = _rows([""], embed([""]))
+        kept = [pq.read_table(path) for path in sorted(self._folder.glob("*.parquet"))]
+        rows = pa.concat_tables([empty.slice(0, 0), *(each for each in kept if each.schema.equals(empty.schema))])
+        cursor = self._database.cursor()
+        cursor.register("rows", rows)
+        cursor.execute("create table meanings as select distinct on (explanation) * from rows")
+        self._width = empty.schema.field("vector").type.list_size
+
+    def _add(self, rows: pa.Table) -> None:
+        """Let explanations be found, and keep their embeddings for the next time where the lake can be written."""
+        cursor = self._database.cursor()
+        cursor.register("rows", rows)
+        cursor.execute("insert into meanings from rows")
+        name = hashlib.sha256("\n".join(rows["explanation"].to_pylist()).encode()).hexdigest()[:16]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            pq.write_table(rows, temporary := self._folder / f".{name}")
+            temporary.replace(self._folder / f"{name}.parquet")
+        except OSError:
+            return  # a lake that is only read: they are made anew the next time
+
+    @property
+    def _folder(self) -> Path:
+        model = hashlib.sha256(_model(self._catalog.config).encode()).hexdigest()[:12]
+        return self._catalog.folder / "meanings" / model
+
+
+def _rows(texts: Sequence[str], vectors: Any) -> pa.Table:
+    values = pa.array(vectors.reshape(-1).tolist(), pa.float32())
+    return pa.table({
+        "explanation": list(texts),
+        "vector": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
+    })
+
+
+def _model(config: Config) -> str:
+    model: str = config.scoring.embedding.model  # type: ignore[attr-defined]  # a plug-in's section
+    return model
+
+
+def _missing_model(config: Config) -> str:
+    """Why the model of embeddings is not at hand, as far as can be told without loading anything."""
+    package = _model(config).removeprefix("package:")
+    if package == _model(config) or importlib.util.find_spec(package):
+        return ""
+    return f"the package '{package}', which scoring.embedding.model names, is not installed"
+
+
+def _load_embedder(config: Config) -> Embed:
+    from pipeline.scorers.embedding.embedder import load_embedder
+
+    return load_embedder(config, _model(config)).embed
