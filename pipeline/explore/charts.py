@@ -40,18 +40,12 @@ def interval(
 
 
 def bar(share: float, words: str) -> Markup:
-    """A share from 0 to 1 as a bar."""
+    """A share from 0 to 1 as a bar; without words where the figure stands beside it."""
     parts = [
         Markup('<rect class="track" width="100" height="8" rx="2"/>'),
         Markup('<rect class="bar" width="{:.1f}" height="8" rx="2"/>').format(100 * max(0.0, min(1.0, share))),
     ]
     return _picture("share", 100, 8, words, parts, stretches=True)
-
-
-def density(value: float) -> Markup:
-    """A density as a bar on a logarithmic scale from 1e-6 to 1."""
-    share = (math.log10(value) + 6) / 6 if value > 0 else 0.0
-    return bar(share, f"fires on {value:.4%} of the tokens")
 
 
 def bars(rows: Sequence[Row], words: str, *, is_of_activations: bool = False) -> Markup:
@@ -89,6 +83,9 @@ def _picture(
     kind: str, width: float, height: float, words: str, parts: Sequence[Markup], *, stretches: bool = False
 ) -> Markup:
     ratio = Markup(' preserveAspectRatio="none"') if stretches else Markup()
-    return Markup('<svg class="{}" role="img" viewBox="0 0 {} {}"{}><title>{}</title>{}</svg>').format(
-        kind, width, height, ratio, words, Markup().join(parts)
+    told = Markup('role="img"{}><title>{}</title>').format(ratio, words)
+    if not words:
+        told = Markup('aria-hidden="true"{}>').format(ratio)
+    return Markup('<svg class="{}" viewBox="0 0 {} {}" {}{}</svg>').format(
+        kind, width, height, told, Markup().join(parts)
     )

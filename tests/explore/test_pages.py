@@ -122,7 +122,7 @@ def test_a_feature_shows_scores_beside_controls_and_what_was_said_of_each_window
     assert 'href="/features/synthetic/7"' in page and 'href="/features/synthetic/9"' in page
     for caption in ("Strongest", "Decile 5", "Silent, by draw", "Silent, though it holds a token"):
         assert caption in page
-    for title in re.findall(r"<svg class[^>]*>(?!<title>)", page):
+    for title in re.findall(r'<svg class[^>]* role="img"[^>]*>(?!<title>\w)', page):
         raise AssertionError(f"a picture without a title: {title}")
     other = re.findall(r'href="(\?explanation=\w+[^"]*)"', page)[1]
     assert 'aria-current="true">keywords' in browser.get(f"/features/{SAE}/8{other}".replace("&amp;", "&")).text
