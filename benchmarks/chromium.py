@@ -90,7 +90,7 @@ class Page:
 @contextmanager
 def open_browser() -> Iterator[Page]:
     """A tab of a browser of its own, which is ended afterwards."""
-    program = os.environ.get("LATENTLAKE_CHROMIUM", "chromium")
+    program = os.environ.get("LATENTLAKE_CHROMIUM") or "chromium"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [

@@ -20,7 +20,7 @@ from pipeline.explore.site import write_site
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif("LATENTLAKE_CHROMIUM" not in os.environ, reason="LATENTLAKE_CHROMIUM names no Chromium"),
+    pytest.mark.skipif(not os.environ.get("LATENTLAKE_CHROMIUM"), reason="LATENTLAKE_CHROMIUM names no Chromium"),
 ]
 
 PAGES = (
