@@ -1,7 +1,7 @@
 """Search by meaning: which explanations are like some words, by the cosine of their embeddings.
 
 The embeddings are those of the model of `scoring.embedding`. An explanation's is made once and kept in the lake
-(`meanings/`, in no version, untouched by `make clean-lake`), some thousand at a time, in a thread of its own that
+(`meanings/`, in no version, untouched by `make clean-lake`), some hundred at a time, in a thread of its own that
 the first such search starts; until it is done, a search looks through those that are there.
 """
 
@@ -24,7 +24,9 @@ from pipeline.tables.sql import sql_text
 Embed = Callable[[Sequence[str]], Any]
 """Embeddings of texts, [n_texts, width]."""
 
-_TEXTS_AT_ONCE = 2048
+_TEXTS_AT_ONCE = 512
+"""So many are embedded and kept together; a search waits for as many at most."""
+
 _FOUND = 2000
 """So many explanations are taken as alike."""
 
@@ -37,13 +39,11 @@ class Found(NamedTuple):
 
     Attributes:
         near: Rows of `NEAR_MEANINGS`, the most alike first.
-        n_read: Of how many explanations the meaning is known.
-        n_texts: How many there are, equal ones once.
+        n_left: How many texts of explanations are still to be embedded; these are not looked through.
     """
 
     near: pa.Table
-    n_read: int
-    n_texts: int
+    n_left: int
 
 
 class Meanings:
@@ -61,11 +61,13 @@ class Meanings:
         """Why there is no such search; empty where there is."""
         self._database = duckdb.connect()
         self._width = 0
+        self._n_left = 0
         self._embed: Embed | None = None
         self._error = ""
         self._seen: object = None
         self._working: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._embedding = threading.Lock()  # a tokenizer is no two threads' at once
 
     def search(self, words: str) -> Found | None:
         """What is like some words; None while the model is being loaded.
@@ -86,14 +88,10 @@ class Meanings:
             self._working.join(timeout=2)
         if self._embed is None or not self._width:
             return None
-        with self._catalog.reading() as reader:
-            n_texts = len(reader.rows("texts_of_explanations"))
-        asked = _rows([words], self._embed([words]))
         cursor = self._database.cursor()
-        cursor.register("asked_meaning", asked)
+        cursor.register("asked_meaning", self._rows([words], self._embed))
         near = cursor.sql(sql_text("nearest_texts"), params={"n": _FOUND}).to_arrow_table().cast(NEAR_MEANINGS)
-        [n_read] = cursor.execute("select count(*) from meanings").fetchone() or [0]
-        return Found(near, n_read, n_texts)
+        return Found(near, self._n_left)
 
     def _work(self) -> None:
         """Load the model, and know the meaning of every explanation that there is."""
@@ -102,21 +100,24 @@ class Meanings:
             embed = self._embed or self._load(self._catalog.config)
             if not self._width:
                 self._open(embed)
-            self._embed = embed
             rows = self._database.cursor().execute("select explanation from meanings").fetchall()
             known = {text for (text,) in rows}
             with self._catalog.reading() as reader:
                 texts = [row["explanation"] for row in reader.rows("texts_of_explanations")]
             new = [text for text in texts if text not in known]
-            for first in range(0, len(new), _TEXTS_AT_ONCE):
-                self._add(_rows(some := new[first : first + _TEXTS_AT_ONCE], embed(some)))
+            self._n_left = len(new)
+            self._embed = embed
+            while new:
+                some, new = new[:_TEXTS_AT_ONCE], new[_TEXTS_AT_ONCE:]
+                self._add(self._rows(some, embed))
+                self._n_left = len(new)
             self._seen = seen
         except faults() as error:
             self._error = sentence_of(error) or f"the model of embeddings cannot be used: {error}"
 
     def _open(self, embed: Embed) -> None:
         """Take what was kept in the lake by the same model."""
-        empty = _rows([""], embed([""]))
+        empty = self._rows([""], embed)
         kept = [pq.read_table(path) for path in sorted(self._folder.glob("*.parquet"))]
         rows = pa.concat_tables([empty.slice(0, 0), *(each for each in kept if each.schema.equals(empty.schema))])
         cursor = self._database.cursor()
@@ -137,18 +138,20 @@ class Meanings:
         except OSError:
             return  # a lake that is only read: they are made anew the next time
 
+    def _rows(self, texts: Sequence[str], embed: Embed) -> pa.Table:
+        """Texts and their embeddings."""
+        with self._embedding:
+            vectors = embed(texts)
+        values = pa.array(vectors.reshape(-1).tolist(), pa.float32())
+        return pa.table({
+            "explanation": list(texts),
+            "vector": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
+        })
+
     @property
     def _folder(self) -> Path:
         model = hashlib.sha256(_model(self._catalog.config).encode()).hexdigest()[:12]
         return self._catalog.folder / "meanings" / model
-
-
-def _rows(texts: Sequence[str], vectors: Any) -> pa.Table:
-    values = pa.array(vectors.reshape(-1).tolist(), pa.float32())
-    return pa.table({
-        "explanation": list(texts),
-        "vector": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
-    })
 
 
 def _model(config: Config) -> str:

@@ -34,7 +34,7 @@ def search(config: Config, embedder: LastToken | None, query: str) -> str:
     browser = TestClient(app, base_url="http://localhost:3001")
     for _ in range(200):
         page = browser.get(f"/features?by=meaning&{query}").text
-        if "being loaded" not in page and "read so far" not in page:
+        if "being loaded" not in page and "still being embedded" not in page:
             return page
         time.sleep(0.1)
     raise AssertionError("the meanings are never there")
