@@ -27,7 +27,7 @@ if given.command == "demo":
     config = load_config({str(ROOT)!r} + "/config/demo.yaml")
     print(config.explaining.model, config.scoring.precision)
     sys.exit()
-own = {{"fires": "text", "sql": "statement", "rule": "rule"}}.get(given.command)
+own = {{"fires": "text", "sql": "statement", "rule": "rule", "site": "where"}}.get(given.command)
 sys.stdout.write(getattr(given, own) if own else os.environ[{FROM_VARIABLE!r}])
 """
 
@@ -56,7 +56,8 @@ def test_make_demo_takes_another_model(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.parametrize(
-    ("target", "variable"), [("fires", "TEXT"), ("sql", "Q"), ("rule", "RULE"), ("config", "FROM")]
+    ("target", "variable"),
+    [("fires", "TEXT"), ("sql", "Q"), ("rule", "RULE"), ("site", "WHERE"), ("config", "FROM")],
 )
 @pytest.mark.parametrize("is_argument", [True, False], ids=["argument", "environment"])
 def test_what_is_typed_reaches_the_program_through_make_untouched(

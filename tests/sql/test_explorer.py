@@ -93,6 +93,43 @@ def test_an_explainer_shows_its_own_explanation_and_score(database):
     assert (first["explanation"], first["value"]) == ("the token stop", 0.6)
 
 
+def test_by_meaning_the_nearest_explanation_of_each_feature_is_shown(database):
+    near = [("stop", 0.9), ("the token stop", 0.7), ("Verbs of Stopping", 0.4), ("a control: verbs", 1.0)]
+    database.fill("near_meanings", [{"explanation": text, "similarity": value} for text, value in near])
+    asked = {"is_by_meaning": True, "sort": "meaning"}
+    rows = database.rows("found_features", **asked)
+    assert [(row["feature"], row["explanation"], row["value"]) for row in rows] == [
+        (1, "stop", 0.7), (0, "the token stop", 0.6),
+    ]
+    assert [row["similarity"] for row in rows] == pytest.approx([0.9, 0.7])
+    [row] = database.rows("found_features", explainer="default", **asked)
+    assert (row["explanation"], row["value"]) == ("Verbs of Stopping", 0.9)
+    database.fill("near_meanings", [])
+    assert database.rows("found_features", **asked) == []
+
+
+def test_the_nearest_texts_are_those_of_largest_cosine():
+    database = Database()
+    vectors = {"same": [3.0, 0.0], "across": [0.0, 1.0], "against": [-1.0, 0.0], "between": [1.0, 1.0]}
+    database.fill("meanings", [{"explanation": name, "vector": vector} for name, vector in vectors.items()])
+    database.fill("asked_meaning", [{"explanation": "asked", "vector": [1.0, 0.0]}])
+    rows = database.rows("nearest_texts", n=3)
+    assert [row["explanation"] for row in rows] == ["same", "between", "across"]
+    assert [row["similarity"] for row in rows] == pytest.approx([1, 0.5**0.5, 0])
+
+
+def test_of_several_draws_the_chosen_one_is_shown():
+    own = Database()
+    own.fill("explanations", [
+        {"explanation_id": str(draw), "sae": SAE, "feature": 0, "explainer": "default", "draw": draw,
+         "explanation": f"draw {draw}", "status": "ok", "is_chosen": draw == 1}
+        for draw in range(3)
+    ])
+    rows = own.rows("explanation_index", explaining_explainers=["default"])
+    places = {row["draw"]: (row["is_shown"], row["place"], row["own_place"]) for row in rows}
+    assert places == {0: (False, None, None), 1: (True, 1, 1), 2: (False, None, None)}
+
+
 def test_of_two_readers_the_last_verdicts_are_compared():
     database = Database()
     # Of ten explanations rated by both, eight alike: p = 0.8; each says "fits" to half: c = 0.5, kappa = 0.6.
