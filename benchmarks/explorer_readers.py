@@ -71,6 +71,8 @@ def read_while_written(path: Path) -> tuple[list[Visit], int]:
     found = address.get(timeout=120)
     _visit(f"{found}/features")  # the tables in memory are made once
     writer.start()
+    while n_written.value == 0 and writer.is_alive():
+        time.sleep(0.1)
     visits: list[Visit] = []
     readers = [threading.Thread(target=_read, args=(found, number, visits)) for number in range(N_READERS)]
     for reader in readers:
