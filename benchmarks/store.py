@@ -97,6 +97,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
     highest = max(peaks, key=lambda name: peaks[name].peak_gib)
     rows = f"{n_rows / 1e6:,.0f}M rows, {size.n_features:,} features"
     return [
+        Figure("rows", n_rows, "rows", better="higher"),
         Figure(
             "bytes_per_row", merged.result / n_rows, "B", 3.0, limit=limits.best_bytes, note="zstd at its highest"
         ),

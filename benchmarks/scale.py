@@ -1,0 +1,300 @@
+"""What 1.5 million features on 10 billion tokens take: the schedule of a large run, simulated from measured costs.
+
+Nothing of that size is run here. What one firing, one feature and one request cost the pipeline's own code is read
+from the results of the other benchmarks; what a GPU and a server of language models do is assumed, and said so
+beside every figure. Workers take the tasks that are ready in the order of the graph: shards of the corpus on GPUs,
+SAEs and batches on machines with CPUs, batches' requests at endpoints.
+
+    python -m benchmarks.scale      # after make bench ONLY=store SCALE=large; writes docs/scale.md
+"""
+
+import heapq
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.figures import RESULTS, Figure, publish
+from benchmarks.synthetic import SIZES
+from pipeline.firings.store import BUCKET_FEATURES
+
+PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
+TEMPLATE = Path(__file__).parent / "scale.txt"
+
+GIB = 1 << 30
+_MAPPED_GIB = 0.35
+"""Of the store's peaks: libraries and other mapped files, which do not grow with the corpus."""
+_BUCKETS = SIZES["large"].n_features // BUCKET_FEATURES
+"""Of the store that was measured."""
+
+SIZES_OF_CORPUS = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, and who works at it.
+
+    Attributes:
+        tokens: Of the corpus.
+        saes, features: SAEs, and features of each.
+        firings_per_token: Of one SAE at one token.
+        shards: Of the corpus; one is a GPU worker's task.
+        batch_features: Features of a batch.
+        gpus, machines, endpoints: Workers of each kind.
+    """
+
+    tokens: int
+    saes: int = 12
+    features: int = 131_072
+    firings_per_token: int = 32
+    shards: int = 1_000
+    batch_features: int = 1_024
+    gpus: int = 64
+    machines: int = 12
+    endpoints: int = 8
+
+    @property
+    def firings(self) -> int:
+        """Of one SAE."""
+        return self.tokens * self.firings_per_token
+
+    @property
+    def batches(self) -> int:
+        """Of one SAE."""
+        return -(-self.features // self.batch_features)
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What cannot be measured without the hardware: published peaks, and usual shares of them.
+
+    Attributes:
+        parameters: Of the subject model, up to its deepest SAE; 2 operations each a token.
+        d_in: Width of its residual stream; an SAE's encoder has d_in x features parameters.
+        gpu_operations: A second, of one GPU (an H100's dense bfloat16 peak), and the share that is reached.
+        endpoint_prompt_tokens, endpoint_answer_tokens: A second, of one endpoint at full load (70B, four GPUs).
+        start_s: To load model and SAEs, once a worker and shard.
+        llm_share: Of features, those of route llm; the demo has 58 %.
+        prompt_tokens, answer_tokens: A feature that is explained and scored, uncached.
+    """
+
+    parameters: float = 8e9
+    d_in: int = 4_096
+    gpu_operations: float = 0.4 * 989e12
+    endpoint_prompt_tokens: float = 10_000.0
+    endpoint_answer_tokens: float = 2_000.0
+    start_s: float = 60.0
+    llm_share: float = 0.58
+    prompt_tokens: float = 6_000.0
+    answer_tokens: float = 300.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured: CPU seconds and bytes of the pipeline's own code.
+
+    Attributes:
+        write_s, prepare_s: A firing: into sorted shards; merged, counted, mined for rules, indexed.
+        example_s: A feature: its windows found, drawn and rendered.
+        request_s: A request: sent, read and recorded.
+        bytes_per_firing: On disk.
+        bucket_bytes: Of memory a firing of a mean bucket, at the step that takes most; it is the largest bucket's.
+    """
+
+    write_s: float
+    prepare_s: float
+    example_s: float
+    request_s: float
+    bytes_per_firing: float
+    bucket_bytes: float
+
+
+class Task(NamedTuple):
+    """A piece of work: what it is, which kind of worker takes it, for how long, after which other pieces."""
+
+    name: str
+    worker: str
+    seconds: float
+    after: tuple[str, ...] = ()
+
+
+class Done(NamedTuple):
+    """When a task began and ended, in seconds from the start."""
+
+    task: Task
+    began: float
+    ended: float
+
+
+def schedule(tasks: Sequence[Task], workers: Mapping[str, int]) -> list[Done]:
+    """The tasks as workers take them: whoever is free takes the first, in the order given, that can begin soonest.
+
+    Args:
+        tasks: Each after those that it names.
+        workers: How many there are of each kind.
+
+    Raises KeyError if a task comes after one that is not before it, or there is no worker of its kind.
+    """
+    free = {kind: [0.0] * count for kind, count in workers.items()}
+    ended: dict[str, float] = {}
+    done = []
+    for task in tasks:
+        ready = max((ended[name] for name in task.after), default=0.0)
+        began = max(ready, heapq.heappop(free[task.worker]))
+        ended[task.name] = began + task.seconds
+        heapq.heappush(free[task.worker], ended[task.name])
+        done.append(Done(task, began, ended[task.name]))
+    return done
+
+
+def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
+    """The run's tasks in the order of the graph: shards for all SAEs, SAEs, and batches in turn over the SAEs."""
+    operations = 2 * (assumed.parameters + run.saes * assumed.d_in * run.features)
+    shard_tokens = run.tokens / run.shards
+    written = costs.write_s * shard_tokens * run.firings_per_token * run.saes
+    caching = assumed.start_s + max(shard_tokens * operations / assumed.gpu_operations, written)
+    shards = [Task(f"shard {number}", "gpu", caching) for number in range(run.shards)]
+    every_shard = tuple(task.name for task in shards)
+    saes = [
+        Task(f"SAE {number}", "machine", costs.prepare_s * run.firings, every_shard) for number in range(run.saes)
+    ]
+    asked = run.batch_features * assumed.llm_share
+    answering = asked * (
+        assumed.prompt_tokens / assumed.endpoint_prompt_tokens
+        + assumed.answer_tokens / assumed.endpoint_answer_tokens
+    )
+    batches = []
+    for number in range(run.batches):
+        for sae in saes:
+            drawn = Task(f"{sae.name}, batch {number}: drawn", "machine", costs.example_s * asked, (sae.name,))
+            batches += [drawn, Task(f"{sae.name}, batch {number}: asked", "endpoint", answering, (drawn.name,))]
+    return [*shards, *saes, *batches]
+
+
+def measured_costs() -> Costs:
+    """The costs from the results of the large store's and the client's benchmarks."""
+    store, client = _values("store_large"), _values("throughput")
+    steps = ("statistics", "rules", "rule_scores", "index", "cofirings")
+    return Costs(
+        write_s=store["write_cpu_s"] / store["rows"],
+        prepare_s=sum(store[f"{step}_cpu_s"] for step in steps) / store["rows"],
+        example_s=(store["examples_ms_per_feature"] + store["rendering_ms_per_feature"]) / 1000,
+        request_s=client["client_cpu_ms_per_request"] / 1000,
+        bytes_per_firing=store["bytes_per_row"],
+        bucket_bytes=(store["peak_gib"] - _MAPPED_GIB) * GIB / (store["rows"] / _BUCKETS),
+    )
+
+
+def _values(name: str) -> dict[str, float]:
+    content = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return {figure["name"]: figure["value"] for figure in content["figures"]}
+
+
+class Outcome(NamedTuple):
+    """What a run takes.
+
+    Attributes:
+        hours: Until its last batch is scored.
+        phase_hours: From the first beginning to the last end of each kind of worker's tasks.
+        busy: The share of the whole time in which workers of a kind are at work.
+        disk_tb: The store of firings.
+        bucket_gib: Memory of the step that takes most.
+        client_cpu_h: CPU-hours of the client that sends, reads and records, at 40 questions a request.
+        prompt_tokens: Of all features that are explained.
+    """
+
+    hours: float
+    phase_hours: Mapping[str, float]
+    busy: Mapping[str, float]
+    disk_tb: float
+    bucket_gib: float
+    client_cpu_h: float
+    prompt_tokens: float
+
+
+def simulate(run: Run, costs: Costs, assumed: Assumed) -> Outcome:
+    """The run by its schedule."""
+    workers = {"gpu": run.gpus, "machine": run.machines, "endpoint": run.endpoints}
+    done = schedule(tasks_of(run, costs, assumed), workers)
+    end = max(each.ended for each in done)
+    by_worker: defaultdict[str, list[Done]] = defaultdict(list)
+    for each in done:
+        by_worker[each.task.worker].append(each)
+    explained = run.saes * run.features * assumed.llm_share
+    return Outcome(
+        hours=end / 3600,
+        phase_hours={
+            kind: (max(each.ended for each in some) - min(each.began for each in some)) / 3600
+            for kind, some in by_worker.items()
+        },
+        busy={
+            kind: sum(each.task.seconds for each in some) / (end * workers[kind])
+            for kind, some in by_worker.items()
+        },
+        disk_tb=run.saes * run.firings * costs.bytes_per_firing / 1e12,
+        bucket_gib=_MAPPED_GIB + costs.bucket_bytes * run.firings / run.batches / GIB,
+        client_cpu_h=explained * _REQUESTS_A_FEATURE * costs.request_s / 3600,
+        prompt_tokens=explained * assumed.prompt_tokens,
+    )
+
+
+_REQUESTS_A_FEATURE = 5
+"""One to explain, two each for detection and fuzzing at 40 questions a request."""
+
+
+def main() -> int:
+    """Simulate the run on corpora of several sizes, and write the page; 1 if no costs were measured."""
+    try:
+        costs, assumed = measured_costs(), Assumed()
+    except (FileNotFoundError, KeyError) as missing:
+        print(f"no measured costs ({missing}); first: make bench SCALE=large ONLY=store", file=sys.stderr)
+        return 1
+    outcomes = {tokens: simulate(Run(tokens), costs, assumed) for tokens in SIZES_OF_CORPUS}
+    publish("scale", [figure for tokens, outcome in outcomes.items() for figure in _figures(tokens, outcome)])
+    PAGE.write_text(page(outcomes, costs, assumed), encoding="utf-8")
+    return 0
+
+
+def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str:
+    """The page, its tables filled in."""
+    run = Run(max(outcomes))
+    rows = [
+        f"| {tokens / 1e6:,.0f} M | {each.phase_hours['gpu']:,.1f} h | {each.phase_hours['machine']:,.0f} h "
+        f"| {each.phase_hours['endpoint']:,.0f} h | {each.hours:,.0f} h | {each.disk_tb:,.2g} TB "
+        f"| {each.bucket_gib:,.3g} GiB |"
+        for tokens, each in outcomes.items()
+    ]
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        run=run,
+        assumed=assumed,
+        features=f"{run.saes * run.features / 1e6:.2f} million",
+        rows="\n".join(rows),
+        write_us=f"{costs.write_s * 1e6:.2f}",
+        prepare_us=f"{costs.prepare_s * 1e6:.2f}",
+        example_ms=f"{costs.example_s * 1e3:.1f}",
+        request_ms=f"{costs.request_s * 1e3:.2f}",
+        bytes_per_firing=f"{costs.bytes_per_firing:.2f}",
+        bucket_bytes=f"{costs.bucket_bytes:.0f}",
+        prompt_tokens=f"{outcomes[run.tokens].prompt_tokens / 1e9:.1f}",
+        client_cpu_h=f"{outcomes[run.tokens].client_cpu_h:.1f}",
+    )
+
+
+def _figures(tokens: int, outcome: Outcome) -> list[Figure]:
+    name = f"{tokens // 1_000_000}m"
+    return [
+        Figure(f"{name}_hours", outcome.hours, "h", note="by the clock, GPU and endpoint costs assumed"),
+        *(
+            Figure(f"{name}_{kind}_busy", share, "", better="higher", note="share of the time at work")
+            for kind, share in outcome.busy.items()
+        ),
+        Figure(f"{name}_store", outcome.disk_tb, "TB", note="firings of all SAEs"),
+        Figure(f"{name}_bucket", outcome.bucket_gib, "GiB", note="memory of the step that takes most"),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The schedule of a large run is that of its tasks and workers."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.scale import Assumed, Costs, Run, Task, schedule, simulate
+
+COSTS = Costs(
+    write_s=1e-7, prepare_s=5e-7, example_s=0.01, request_s=0.001, bytes_per_firing=3.0, bucket_bytes=300.0
+)
+
+
+def test_workers_take_tasks_side_by_side_and_each_waits_for_what_it_comes_after() -> None:
+    tasks = [
+        Task("one", "gpu", 3.0),
+        Task("two", "gpu", 2.0),
+        Task("three", "gpu", 2.0),
+        Task("merged", "machine", 1.0, ("one", "two", "three")),
+        Task("other", "machine", 5.0),
+    ]
+    times = {each.task.name: (each.began, each.ended) for each in schedule(tasks, {"gpu": 2, "machine": 2})}
+    assert times == {
+        "one": (0, 3), "two": (0, 2), "three": (2, 4), "merged": (4, 5), "other": (0, 5)
+    }  # fmt: skip
+
+
+def test_a_task_after_one_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        schedule([Task("one", "gpu", 1.0, ("none",))], {"gpu": 1})
+
+
+def test_a_run_takes_no_less_than_its_work_shared_by_all_workers_and_no_more_than_one_after_another() -> None:
+    run, assumed = Run(10_000_000, saes=2, features=4_096, shards=50, gpus=4, machines=2, endpoints=2), Assumed()
+    outcome = simulate(run, COSTS, assumed)
+    work = {
+        kind: share * outcome.hours * n
+        for (kind, share), n in zip(outcome.busy.items(), (run.gpus, run.machines, run.endpoints), strict=True)
+    }
+    assert max(work[kind] / n for kind, n in (("gpu", 4), ("machine", 2), ("endpoint", 2))) <= outcome.hours
+    assert outcome.hours <= sum(work.values())
+    assert outcome.disk_tb == pytest.approx(2 * 10_000_000 * 32 * 3 / 1e12)
+
+
+@pytest.mark.parametrize("kind", ["gpus", "machines", "endpoints"])
+def test_more_workers_make_no_run_longer(kind: str) -> None:
+    run = Run(10_000_000, saes=4, features=4_096, shards=40, gpus=2, machines=2, endpoints=2)
+    fewer = simulate(run, COSTS, Assumed()).hours
+    assert simulate(replace(run, **{kind: 4}), COSTS, Assumed()).hours <= fewer
