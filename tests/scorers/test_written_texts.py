@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 
 from pipeline.llm import Answer
@@ -30,6 +31,12 @@ def test_two_lists_are_read_in_the_forms_in_which_models_write_them(text):
     assert read_written(text) == BOTH
 
 
+def test_half_a_surrogate_pair_is_no_character_and_ends_no_run():
+    written = read_written('{"active": ["a \\ud83d b", "\\ud83d\\ude00"], "near_misses": ["c"]}')
+    assert written == (["a ? b", "\U0001f600"], ["c"])
+    pa.array(written.active)  # as the table holds it
+
+
 def test_a_line_end_within_a_text_stays():
     assert read_written('{"active": ["one\ntwo"], "near_misses": ["\\n"]}') == (["one\ntwo"], ["\n"])
 
@@ -44,6 +51,7 @@ def test_a_line_end_within_a_text_stays():
         json.dumps({"active": BOTH[0], "near_misses": [1, 2]}),
         OBJECT + json.dumps({"active": ["other"], "near_misses": ["texts"]}),
         OBJECT[:-20],
+        '{"active": ' + "[" * 2000,
         "1. He said stop.\n2. Don't stop it.",
         "1. one\n3. three\n1. other",
         "1. a\n1. b\n1. c",
