@@ -351,6 +351,18 @@ def test_a_rerun_asks_again_only_what_failed_on_its_way(make: Make, tmp_path: Pa
     assert [row for row in after if row["question_id"] in kept] == others
 
 
+@pytest.mark.parametrize("explaining", [{"max_features": 1}, {"max_features": 0}])
+def test_a_batch_is_done_with_features_that_no_explainer_explains(make: Make, explaining: Any) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, explaining={"explainers": ["default"], "controls": 0, **explaining})
+        lake = open_lake(config)
+        assert unfinished_batches(config)
+        explain_and_score(config)
+    statuses = Counter(row["status"] for row in rows_of(lake, "from explanations"))
+    assert statuses["not_asked"] == 3 - statuses["ok"] > 0
+    assert not unfinished_batches(config)
+
+
 def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
     make: Make, tmp_path: Path, told: Any
 ) -> None:
