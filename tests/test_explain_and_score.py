@@ -742,6 +742,17 @@ def test_the_schedule_goes_on_with_the_next_batches_and_parks_what_fails(make: M
         assert tick(repository, instance) == ([second], None)
 
 
+def test_batches_that_a_run_left_unfinished_let_the_others_go_first(make: Make, tmp_path: Path) -> None:
+    first, second, third = (f"{feature:05d}|{SAE}" for feature in (STOP, COLOUR, ANIMAL))
+    with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        config = make(oracle.base_url, selection={"batch_size": 1})
+        write_selected_features(open_lake(config), SAE)
+        repository = build_definitions(config).get_repository_def()
+        for partition in (first, second):
+            add_run(instance, repository, partition, DagsterRunStatus.SUCCESS)
+        assert tick(repository, instance) == ([third, first], None)
+
+
 def test_the_schedule_skips_finished_batches_and_says_when_all_is_done(make: Make, tmp_path: Path) -> None:
     with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         config = make(oracle.base_url, selection={"batch_size": 1})
