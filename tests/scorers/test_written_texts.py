@@ -5,10 +5,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from pipeline.llm import Answer
 from pipeline.scorers.generation import decile_of
 from pipeline.scorers.generation.answers import read_written, same_words
-from pipeline.scorers.intervention import read_choice
 
 BOTH = (["He said stop.", "Don't stop it."], ["A bus stop."])
 OBJECT = json.dumps({"active": BOTH[0], "near_misses": BOTH[1]})
@@ -71,16 +69,3 @@ def test_a_peak_is_in_the_highest_decile_that_it_reaches(peak, decile):
     lowest = {2: 0.5, 3: 1.0, 10: 4.0}
     assert decile_of(peak, [{"decile": each, "lowest": lowest[each]} for each in lowest]) == decile
     assert decile_of(peak, None) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("2", 2), ("Set 3.", 3), ("**1**", 1), ("1 or 2", None), ("4", None), ("none", None), (None, None)],
-)
-def test_a_choice_is_one_number(text, number):
-    assert read_choice(Answer("id", "ok", text)) == number
-
-
-def test_probabilities_go_before_what_is_written():
-    answer = Answer("id", "ok", "1", probabilities={"1": 0.3, "2": 0.2, "3": 0.5})
-    assert read_choice(answer) == 3
