@@ -22,7 +22,7 @@ def report_asset(config: Config) -> dg.AssetsDefinition:
         group_name=REPORT_JOB,
         description="The figures of the experiment, with intervals, in one HTML file.",
         kinds={"python"},
-        deps=[dg.AssetDep(dg.AssetKey([config.name, "summary"]))],
+        deps=[dg.AssetDep(dg.AssetKey([config.name, table])) for table in ("scorer_agreements", "summary")],
     )
     def report() -> dg.MaterializeResult[Any]:
         from pipeline.show.report import write_report

@@ -353,6 +353,18 @@ def test_a_rerun_asks_again_only_what_failed_on_its_way(make: Make, tmp_path: Pa
     assert [row for row in after if row["question_id"] in kept] == others
 
 
+@pytest.mark.parametrize("explaining", [{"max_features": 1}, {"max_features": 0}])
+def test_a_batch_is_done_with_features_that_no_explainer_explains(make: Make, explaining: Any) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, explaining={"explainers": ["default"], "controls": 0, **explaining})
+        lake = open_lake(config)
+        assert unfinished_batches(config)
+        explain_and_score(config)
+    statuses = Counter(row["status"] for row in rows_of(lake, "from explanations"))
+    assert statuses["not_asked"] == 3 - statuses["ok"] > 0
+    assert not unfinished_batches(config)
+
+
 def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
     make: Make, tmp_path: Path, told: Any
 ) -> None:
@@ -730,6 +742,17 @@ def test_the_schedule_goes_on_with_the_next_batches_and_parks_what_fails(make: M
         assert reason == f"3 batches are unfinished, 2 under way, 1 parked after 3 failures: {second}"
         add_run(instance, repository, second, DagsterRunStatus.SUCCESS)
         assert tick(repository, instance) == ([second], None)
+
+
+def test_batches_that_a_run_left_unfinished_let_the_others_go_first(make: Make, tmp_path: Path) -> None:
+    first, second, third = (f"{feature:05d}|{SAE}" for feature in (STOP, COLOUR, ANIMAL))
+    with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        config = make(oracle.base_url, selection={"batch_size": 1})
+        write_selected_features(open_lake(config), SAE)
+        repository = build_definitions(config).get_repository_def()
+        for partition in (first, second):
+            add_run(instance, repository, partition, DagsterRunStatus.SUCCESS)
+        assert tick(repository, instance) == ([third, first], None)
 
 
 def test_the_schedule_skips_finished_batches_and_says_when_all_is_done(make: Make, tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     """A schedule without state of its own: it asks the tables which batches are unfinished.
 
     It takes the next ones by priority and number, leaves out what is under way, and parks a batch that has
-    failed three times until somebody runs it by hand. It takes none while the budget is spent.
+    failed three times until somebody runs it by hand. One that a run went through, and that is unfinished still,
+    as requests failed, comes after those that none has gone through: so it keeps no other from its turn. It takes
+    none while the budget is spent.
     """
 
     @dg.schedule(
@@ -47,9 +49,10 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
             yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
             return
         busy = _partitions(context.instance, JOB, _UNDER_WAY)
-        failed = _failures_in_a_row(context.instance, JOB)
+        failed, succeeded = _ended(context.instance, JOB)
         parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]
         ready = [key for key in unfinished if key.partition not in busy and key not in parked]
+        ready.sort(key=lambda key: key.partition in succeeded)
         if parked:
             names = ", ".join(key.partition for key in parked)
             context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures, run them by hand: {names}")
@@ -83,8 +86,8 @@ def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.Dagste
     return {run.tags["dagster/partition"] for run in runs if "dagster/partition" in run.tags}
 
 
-def _failures_in_a_row(instance: dg.DagsterInstance, job: str) -> Counter[str]:
-    """Failed runs of each partition since its last success."""
+def _ended(instance: dg.DagsterInstance, job: str) -> tuple[Counter[str], set[str]]:
+    """Failed runs of each partition since its last success, and the partitions that a run has gone through."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     failures: Counter[str] = Counter()
     succeeded: set[str] = set()
@@ -94,4 +97,4 @@ def _failures_in_a_row(instance: dg.DagsterInstance, job: str) -> Counter[str]:
             succeeded.add(partition)
         elif partition not in succeeded:
             failures[partition] += 1
-    return failures
+    return failures, succeeded

@@ -110,7 +110,7 @@ def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return CorpusError(f"{place} is not UTF-8 text: {error}")
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         return CorpusError(f"{place} is not JSON: {error}")
     if not isinstance(row, dict):
         return CorpusError(f"{place} is no JSON object")

@@ -1,6 +1,6 @@
 """The controls: explanations that should score no better than chance, against which the others are read."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.explainers.base import Explanation
@@ -13,18 +13,24 @@ class Control(NamedTuple):
     explanation: Explanation
 
 
-def controls(features: Sequence[int], own: Mapping[int, str | None]) -> Iterator[Control]:
+def controls(
+    features: Sequence[int], own: Mapping[int, str | None], near: Collection[tuple[int, int]] = ()
+) -> Iterator[Control]:
     """The empty explanation, and another feature's: that of the next feature whose words differ.
+
+    A near neighbour, whose explanation may well be right about this one, serves only where no other feature can.
 
     Args:
         features: The features that get controls, in the order of their draw.
         own: What each feature was explained by, if it was.
+        near: Features and near neighbours of theirs.
     """
     for feature in features:
         yield Control("empty", Explanation(feature, ""))
     explained = [feature for feature in features if own.get(feature)]
     for place, feature in enumerate(explained):
-        for other in explained[place + 1 :] + explained[:place]:
+        others = explained[place + 1 :] + explained[:place]
+        for other in sorted(others, key=lambda other: (feature, other) in near or (other, feature) in near):
             if own[other] != own[feature]:
                 yield Control("other_feature", Explanation(feature, own[other]))
                 break

@@ -54,7 +54,13 @@ def explanations_table(batch: Batch, ask: Ask, ask_judge: Ask | None = None) -> 
             if explanation.is_chosen:
                 own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
-    rows += [_row(batch.sae, *control) for control in controls(controlled, own)]
+    near = set(batch.select("batch_neighbours").fetchall())
+    rows += [_row(batch.sae, *control) for control in controls(controlled, own, near)]
+    # By a row of its own it is known that the batch has been through with a feature, and nothing is left to do.
+    has_row = {row["feature"] for row in rows}
+    left = [feature for feature in selected["feature"].to_list() if feature not in has_row]
+    first = config.explaining.explainers[0]
+    rows += [_row(batch.sae, first, Explanation(feature, None, "not_asked")) for feature in left]
     rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
     return pa.Table.from_pylist(rows, TABLES["explanations"].schema)
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.compiled.cofirings import Numbers, list_by_token, most_cofiring
 from pipeline.compiled.segments import Ints
-from pipeline.firings.buckets import read_bucket
+from pipeline.firings.buckets import mapped, read_bucket
 from pipeline.firings.store import bucket_path, n_buckets_of
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
@@ -58,18 +58,19 @@ def _counted_firings(lake: Lake, sae: str, token_index: Ints) -> tuple[Ints, Num
     token_index: [n_tokens], ascending. The firings of one bucket are in memory at a time, and those counted.
     """
     n_features = lake.config.sae(sae).n_features
-    number_of = np.full(token_index.max(initial=-1) + 1, -1, np.int32)
-    number_of[token_index] = np.arange(len(token_index))
+    # From 1 on, 0 for a token that is not counted; as long as the corpus, and so in a file.
+    number_of = mapped(lake, int(token_index.max(initial=-1)) + 1, np.dtype(np.int32))
+    number_of[token_index] = np.arange(1, len(token_index) + 1)
     counts, tokens = [], []
     buckets = range(n_buckets_of(n_features))
     with progress(len(buckets), f"feature_cofirings of {sae}", "buckets") as bar:
         for bucket in buckets:
             firings = read_bucket(lake, sae, bucket)
             within = firings.token_index < len(number_of)
-            number = np.where(within, number_of[np.where(within, firings.token_index, 0)], -1)
-            is_counted = number >= 0
+            number = np.where(within, number_of[np.where(within, firings.token_index, 0)], 0)
+            is_counted = number > 0
             counts.append(np.diff(np.concatenate([[0], np.cumsum(is_counted)])[firings.starts]))
-            tokens.append(number[is_counted])
+            tokens.append(number[is_counted] - 1)
             bar.update(1)
     starts = np.concatenate([[0], np.cumsum(np.concatenate(counts)[:n_features])])
     return starts, np.concatenate(tokens)

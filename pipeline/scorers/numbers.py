@@ -36,7 +36,7 @@ def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:
     try:
         pairs = json.loads(said[start : end + 1], object_pairs_hook=list) if start >= 0 else []
         by_key = {str(key): _whole(value) for key, value in pairs}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     if len(by_key) < len(pairs) or by_key.keys() != set(keys_of(n)):
         return None

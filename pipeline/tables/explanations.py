@@ -77,7 +77,11 @@ EXPLANATIONS = (
             Column("draw", pa.int32(), "0; further explanations of the same explainer count on"),
             text("explanation", "the words; null unless the status is `ok`"),
             Column("example_ids", pa.list_(pa.string()), "what it was shown; all train"),
-            text("status", f"{STATUS.meaning}; `no_input`: what its explainer shows is not there"),
+            text(
+                "status",
+                f"{STATUS.meaning}; `no_input`: what its explainer shows is not there; `not_asked`: none of the "
+                "config's explainers explains the feature (a row of the first of them)",
+            ),
             REQUEST_ID,
             flag("is_chosen", "whether it is its explainer's choice for the feature: one draw is, by train_score"),
             number("train_score", "balanced accuracy on the train windows that judge; null where none judged it"),

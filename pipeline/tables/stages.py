@@ -173,7 +173,7 @@ STAGES: dict[str, Stage] = {
                 *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
             ),
             given=("drafts",),
-            queries=("explained_features", "shown_examples", "vocabulary"),
+            queries=("explained_features", "shown_examples", "batch_neighbours", "vocabulary"),
             plugins="explainers",
         ),
         Stage(

@@ -1,5 +1,6 @@
 -- One row per feature: what is known of it in words, by an explainer of the config (all others are controls). An
--- LLM's explanation goes before a rule, and a rule that was not asked to stand for the feature is said to be one.
+-- LLM's explanation goes before a rule, of several draws the chosen one stands for the feature, and a rule that
+-- was not asked to stand for it is said to be one.
 with worded as (
     select
         sae,
@@ -7,10 +8,10 @@ with worded as (
         explanation,
         row_number() over (
             partition by sae, feature
-            order by explainer = 'rule', explainer, draw
+            order by explainer = 'rule', explainer
         ) as place
     from explanations
-    where status = 'ok' and list_contains($explaining_explainers::varchar[], explainer)
+    where status = 'ok' and is_chosen and list_contains($explaining_explainers::varchar[], explainer)
 ),
 rules as (
     select sae, feature, rule, train_f1 from feature_rules where is_chosen

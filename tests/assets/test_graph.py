@@ -70,7 +70,8 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
             *("selected_features", "slots"),
         ],
         "explanations": [
-            *("examples", "feature_logits", "feature_routes", "feature_rules", "selected_features", "tokens"),
+            *("examples", "feature_logits", "feature_neighbours", "feature_routes", "feature_rules"),
+            *("selected_features", "tokens"),
         ],
         "fuzzing_pairs": ["examples", "feature_stats"],
         "predictions": [
@@ -85,7 +86,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "score_details": JUDGED,
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
         "scorer_agreements": ["scores"],
-        "report": ["summary"],
+        "report": ["scorer_agreements", "summary"],
         "explainer_comparisons": ["explanations", "scores"],
     }
 

@@ -113,6 +113,7 @@ def test_blank_json_lines_are_passed_over(tmp_path):
     ("line", "reason"),
     [
         ('{"text": "torn', "is not JSON"),
+        ('{"text": "a number", "n": ' + "1" * 5000 + "}", "is not JSON"),
         ('["text"]', "is no JSON object"),
         ('{"txt": "x"}', "has no 'text'; nearest: 'txt'"),
         ('{"text": 5}', "'text' is int, not text"),

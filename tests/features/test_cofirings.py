@@ -1,9 +1,16 @@
 """Co-firings are counted as a join of all pairs would count them, and come in the order of their excess."""
 
+import contextlib
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from pipeline.compiled.cofirings import list_by_token, most_cofiring
+from pipeline.features import cofirings
+from pipeline.firings.buckets import Bucket
 
 N_FEATURES, N_TOKENS = 30, 200
 
@@ -47,3 +54,22 @@ def test_firings_are_listed_by_token_in_the_order_of_features() -> None:
 def test_without_firings_nothing_is_found() -> None:
     starts, token = np.zeros(N_FEATURES + 1, np.int64), np.empty(0, np.int32)
     assert not most_cofiring(starts, token, *list_by_token(starts, token, 0), 7)[0].any()
+
+
+def test_the_tokens_of_a_long_corpus_are_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_tokens = 5_000_000
+    lake = SimpleNamespace(
+        config=SimpleNamespace(sae=lambda name: SimpleNamespace(n_features=2)),
+        scratch=lambda name: contextlib.nullcontext(tmp_path),
+    )
+    token_index, strength = np.array([3, n_tokens - 1, 3, 4]), np.ones(4, np.float32)
+    bucket = Bucket(np.arange(2), np.array([0, 2, 4]), token_index, strength)
+    monkeypatch.setattr(cofirings, "read_bucket", lambda *given: bucket)
+    tracemalloc.start()
+    starts, token = cofirings._counted_firings(lake, "one", np.array([3, n_tokens - 1]))  # type: ignore[arg-type]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (starts.tolist(), token.tolist()) == ([0, 2, 3], [0, 1, 0])
+    assert most < n_tokens

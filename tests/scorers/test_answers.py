@@ -73,6 +73,7 @@ def test_answers_to_several_questions_are_read(text):
     '{"1": true, "2": false, "2": true, "3": true}',
     '{"1": true, "2": false, "3": null}',
     '{"1": [true], "2": false, "3": true}',
+    '{"1": ' + "[" * 2000 + "}",
     "1. Yes\n2. No",
     "1\n0\n2\n1\n3\n0",
     "1. Yes\n2. No\n2. Yes\n3. Yes",
@@ -102,6 +103,7 @@ def test_answers_of_no_are_read(text):
 @pytest.mark.parametrize("text", [
     "", " ", "0", "1", " 1\n", "2", "10", "-1", "0.5", "maybe", "Yes, no", "Yes and no.", "No. Well, yes.",
     "It contains it: yes", "[1, 0]", "[1] [0]", "1.0", "1 0", "?", "yesterday", "Nothing",
+    "No, as in [1].", "Yes, unlike [0].", '{"1": true} No.',
 ])
 def test_unclear_answers_to_one_question_are_not_guessed_at(text):
     assert parse_one(text) is None

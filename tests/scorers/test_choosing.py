@@ -8,9 +8,10 @@ from pipeline.scorers.choosing import chosen, numbers_to
 
 @pytest.mark.parametrize(("text", "number"), [
     ("3", 3), (" 3.", 3), ("Text 3", 3), ("**3**", 3), ("<think>1 or 2?</think>3", 3), ("3, so 3", 3),
+    ("Set 3.", 3), (None, None),
     ("3 or 4", None), ("6", None), ("0", None), ("none", None), ("", None), ("33", None), ("<think>3", None),
 ])  # fmt: skip
-def test_a_number_is_read_and_nothing_else(text: str, number: int | None) -> None:
+def test_a_number_is_read_and_nothing_else(text: str | None, number: int | None) -> None:
     assert chosen(Answer("r", "ok", text), 5) == number
 
 

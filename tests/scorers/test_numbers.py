@@ -16,6 +16,7 @@ def test_numbers_are_read_in_their_order(text):
 @pytest.mark.parametrize("text", [
     "", "0, 7", "[0, 7]", '{"1": 0}', '{"1": 0, "2": 7, "3": 1}', '{"1": 0, "1": 7}', '{"1": 0, "2": 11}',
     '{"1": 0, "2": -1}', '{"1": 0, "2": 6.5}', '{"1": 0, "2": true}', '{"1": 0, "2": null}', '{"1": 0, "2": NaN}',
+    '{"1": ' + "[" * 2000 + "}",
     '{"1": 0, "2": "much"}', '{"1": 0, "2": [7]}', '{"1": 0} {"2": 7}', '{"1": 0, "2": Infinity}',
 ])  # fmt: skip
 def test_what_is_missing_too_much_or_no_such_number_is_no_answer(text):

@@ -2,12 +2,11 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 
-from pipeline.llm import Answer
 from pipeline.scorers.generation import decile_of
 from pipeline.scorers.generation.answers import read_written, same_words
-from pipeline.scorers.intervention import read_choice
 
 BOTH = (["He said stop.", "Don't stop it."], ["A bus stop."])
 OBJECT = json.dumps({"active": BOTH[0], "near_misses": BOTH[1]})
@@ -30,6 +29,12 @@ def test_two_lists_are_read_in_the_forms_in_which_models_write_them(text):
     assert read_written(text) == BOTH
 
 
+def test_half_a_surrogate_pair_is_no_character_and_ends_no_run():
+    written = read_written('{"active": ["a \\ud83d b", "\\ud83d\\ude00"], "near_misses": ["c"]}')
+    assert written == (["a ? b", "\U0001f600"], ["c"])
+    pa.array(written.active)  # as the table holds it
+
+
 def test_a_line_end_within_a_text_stays():
     assert read_written('{"active": ["one\ntwo"], "near_misses": ["\\n"]}') == (["one\ntwo"], ["\n"])
 
@@ -44,6 +49,7 @@ def test_a_line_end_within_a_text_stays():
         json.dumps({"active": BOTH[0], "near_misses": [1, 2]}),
         OBJECT + json.dumps({"active": ["other"], "near_misses": ["texts"]}),
         OBJECT[:-20],
+        '{"active": ' + "[" * 2000,
         "1. He said stop.\n2. Don't stop it.",
         "1. one\n3. three\n1. other",
         "1. a\n1. b\n1. c",
@@ -63,16 +69,3 @@ def test_a_peak_is_in_the_highest_decile_that_it_reaches(peak, decile):
     lowest = {2: 0.5, 3: 1.0, 10: 4.0}
     assert decile_of(peak, [{"decile": each, "lowest": lowest[each]} for each in lowest]) == decile
     assert decile_of(peak, None) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("2", 2), ("Set 3.", 3), ("**1**", 1), ("1 or 2", None), ("4", None), ("none", None), (None, None)],
-)
-def test_a_choice_is_one_number(text, number):
-    assert read_choice(Answer("id", "ok", text)) == number
-
-
-def test_probabilities_go_before_what_is_written():
-    answer = Answer("id", "ok", "1", probabilities={"1": 0.3, "2": 0.2, "3": 0.5})
-    assert read_choice(answer) == 3

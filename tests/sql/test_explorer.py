@@ -9,7 +9,10 @@ FEATURES = range(4)
 
 @pytest.fixture(scope="module")
 def database():
-    """Four features: 0 has an explanation by a model and a rule, 1 a rule, 2 none; 3 never fires."""
+    """Four features: 0 has an explanation by a model, the second of its draws, and a rule, 1 a rule, 2 none.
+
+    3 never fires.
+    """
     found = Database(scorer=None)
     found.fill("feature_stats", [
         {
@@ -25,9 +28,11 @@ def database():
         ("a", 0, "default", "Verbs of Stopping"), ("b", 0, "rule", "the token stop"), ("c", 1, "rule", "stop")
     ]
     found.fill("explanations", [
-        {"explanation_id": name, "sae": SAE, "feature": feature, "explainer": explainer, "draw": 0, "status": "ok",
-         "explanation": text}
-        for name, feature, explainer, text in [*words, ("d", 1, "other_feature", "a control: verbs")]
+        {"explanation_id": name, "sae": SAE, "feature": feature, "explainer": explainer, "draw": int(name == "a"),
+         "is_chosen": name != "draft", "status": "ok", "explanation": text}
+        for name, feature, explainer, text in [
+            *words, ("d", 1, "other_feature", "a control: verbs"), ("draft", 0, "default", "a draft"),
+        ]
     ] + [
         {"explanation_id": "e", "sae": SAE, "feature": 2, "explainer": "default", "draw": 0, "status": "refused"}
     ])
@@ -156,7 +161,7 @@ def test_a_reader_is_shown_what_has_words_and_is_not_rated_yet(database):
     while rows := database.rows("next_to_rate", rater="Ada"):
         seen.append(rows[0]["explanation_id"])
         database.fill("ratings", [{"explanation_id": each, "rater": "Ada"} for each in seen])
-    assert sorted(seen) == ["a", "b", "c", "d"]  # the control too, and not the one that was refused
+    assert sorted(seen) == ["a", "b", "c", "d", "draft"]  # the control too, and not the one that was refused
     assert database.rows("next_to_rate", rater="Grace")[0]["explanation_id"] == seen[0]
 
 

@@ -64,10 +64,10 @@ def score(number, scorer, value, explainer="default"):
 
 
 def pairs(*rows):
-    database = Database(explaining_explainers=["default"])
+    database = Database(explaining_explainers=["default"], scoring_z=1.96)
     database.fill("scores", rows)
-    database.make_before("report_scorer_pairs")
-    return database.rows("report_scorer_pairs", scoring_z=1.96)
+    database.run_stage("scorer_agreements")
+    return database.rows("report_scorer_pairs")
 
 
 def test_two_scorers_correlate_with_fishers_interval():
@@ -83,6 +83,16 @@ def test_two_scorers_correlate_with_fishers_interval():
     reach = 1.96 / math.sqrt(7)
     ends = math.tanh(math.atanh(r) - reach), math.tanh(math.atanh(r) + reach)
     assert (rows[0]["correlation_low"], rows[0]["correlation_high"]) == pytest.approx(ends)
+
+
+def test_explanations_of_one_feature_are_one_observation_of_how_scorers_agree():
+    rows = pairs(*(
+        score(number % 5, name, value + 0.01 * number) | {"explanation_id": f"e{number}"}
+        for number in range(10) for name, value in (("detection", 0.5), ("fuzzing", 0.6 + 0.01 * (number % 3)))
+    ))  # fmt: skip
+    assert len(rows) == 10 and rows[0]["n"] == 5
+    reach = 1.96 / math.sqrt(5 - 3)
+    assert rows[0]["correlation_low"] == pytest.approx(math.tanh(math.atanh(rows[0]["correlation"]) - reach))
 
 
 def test_where_all_scores_of_one_scorer_are_the_same_there_is_no_correlation():

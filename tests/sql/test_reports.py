@@ -22,6 +22,21 @@ def routed_database(routes, selected=()):
     return database
 
 
+def test_a_feature_is_told_by_the_chosen_draw_and_else_by_its_rule():
+    database = routed_database(["llm", "rule", "llm"])
+    database.fill("feature_rules", [
+        {"sae": SAE, "feature": 1, "rule": "the token is 'a'", "train_f1": 0.9, "is_chosen": True}
+    ])
+    database.fill("explanations", [
+        {"sae": SAE, "feature": 0, "explainer": "best_of_k", "draw": draw, "is_chosen": draw == 1,
+         "status": "ok", "explanation": f"draw {draw}"}
+        for draw in range(3)
+    ])
+    rows = database.rows("told_features", explaining_explainers=["best_of_k"])
+    words = {row["feature"]: row["words"] for row in rows}
+    assert words == {0: "draw 1", 1: "the token is 'a'", 2: "(not explained)"}
+
+
 def test_funnel_counts_features_and_selected_ones_by_route():
     database = routed_database(["llm", "llm", "rule", "dead"], selected=[1])
     found = {row.pop("route"): row for row in database.rows("report_funnel")}

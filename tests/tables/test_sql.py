@@ -48,7 +48,7 @@ STEPS = {
     "fuzzing_pairs": "fuzzing_pairs",
     "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
     "token_changes": "token_change_texts batch_features changed_features token_texts",
-    "explanations": "batch_features explained_features shown_examples vocabulary",
+    "explanations": "batch_features explained_features shown_examples batch_neighbours vocabulary",
     "scorer_rhos": "selected_batches pilot_features question_answers answer_correlations shrunk_rhos",
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "

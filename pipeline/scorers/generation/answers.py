@@ -38,7 +38,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     while (start := text.find("{", start)) >= 0:
         try:
             value, end = _DECODER.raw_decode(text, start)
-        except ValueError:
+        except (ValueError, RecursionError):
             start += 1
             continue
         start = end
@@ -56,10 +56,14 @@ def _of_object(value: dict[str, Any]) -> Written | None:
 
 
 def _texts(value: Any) -> list[str] | None:
-    """A list of texts, or an object of texts by number; None for anything else."""
+    """A list of texts, or an object of texts by number; None for anything else.
+
+    JSON can hold half a surrogate pair, which UTF-8 cannot carry; it becomes a question mark.
+    """
     values = list(value.values()) if isinstance(value, dict) else value
-    is_texts = isinstance(values, list) and all(isinstance(each, str) for each in values)
-    return values if is_texts else None
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        return None
+    return [each.encode(errors="replace").decode() for each in values]
 
 
 def _numbered(text: str) -> Written | None:

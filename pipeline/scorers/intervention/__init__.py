@@ -7,7 +7,6 @@ table `steered_texts`, and are the same for every explanation. Prompts are not s
 hold what it fires on.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,12 @@ from pipeline.asking.windows import one_line
 from pipeline.config import Config, ScoringConfig
 from pipeline.features.steered_texts import check_steered_saes
 from pipeline.llm import Answer, Message, Request
-from pipeline.llm.texts import final_text
 from pipeline.scorers.base import Prediction
+from pipeline.scorers.choosing import chosen, numbers_to
 
-CHOICES = ("1", "2", "3")
+CHOICES = numbers_to(3)
 
 _FOLDER = Path(__file__).parent
-_NUMBER = re.compile(r"\d+")
 
 Set = Sequence[Mapping[str, str]]
 """Continuations of a set, each with the one of the model as it is: `unsteered`, `continuation`."""
@@ -57,7 +55,7 @@ class Intervention:
             return None
         sae = tools.batch.sae
         request = choice_request(tools.config.scoring, sae, row["feature"], row["explanation"], row["sets"])
-        return ToAsk(request, lambda answer: read_choice(answer) is not None, str(1 + row["draw"] % 3))
+        return ToAsk(request, lambda answer: chosen(answer, len(CHOICES)) is not None, str(1 + row["draw"] % 3))
 
 
 scorer = Intervention()
@@ -94,17 +92,9 @@ def _lines(texts: Set) -> str:
     )
 
 
-def read_choice(answer: Answer) -> int | None:
-    """The number of the set that an answer names, 1 to 3; None if it names none, or several."""
-    if answer.probabilities and answer.probabilities.keys() >= set(CHOICES):
-        return 1 + max(range(3), key=lambda place: answer.probabilities[CHOICES[place]])  # type: ignore[index]
-    named = set(_NUMBER.findall(final_text(answer.text or "") or ""))
-    return int(named.pop()) if len(named) == 1 and named <= set(CHOICES) else None
-
-
 def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
     """What an answer says to a question; None: there was nothing to ask."""
-    said = read_choice(answer) if answer is not None and answer.status == "ok" else None
+    said = chosen(answer, len(CHOICES)) if answer is not None and answer.status == "ok" else None
     status = "no_input" if answer is None else answer.status
     probabilities = answer.probabilities if said is not None and answer is not None else None
     return Prediction(

@@ -60,18 +60,19 @@ def _many(text: str, n: int) -> list[bool] | None:
 
 
 def parse_one(text: str) -> bool | None:
-    """The truth value of an answer to one question: its first word, if no later word contradicts it.
+    """The truth value of an answer to one question: its first word, or an object or a list of one.
+
+    None if another word or value in it says the contrary.
 
     A bare number is none: to a question of yes or no it is more often the beginning of a list.
     """
     said = final_text(text) or ""
-    many = _many(said, 1)
-    if many is not None:
-        return many[0]
     words = [word.lower() for word in _WORD.findall(said)]
-    if not words or words[0] not in _YES | _NO:
-        return None
     says = {word in _YES for word in words if word in _YES | _NO}
+    if many := _many(said, 1):  # "No, see [1]" holds a list of one, and says no
+        says.add(many[0])
+    elif not words or words[0] not in _YES | _NO:
+        return None
     return says.pop() if len(says) == 1 else None
 
 
@@ -90,7 +91,7 @@ def _list_values(text: str) -> list[bool] | None:
 def _object_values(text: str) -> list[bool] | None:
     try:
         pairs = json.loads(text, object_pairs_hook=list)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return _numbered_values([(re.sub(r"\D", "", key), str(value)) for key, value in pairs])
 
