@@ -265,7 +265,7 @@ FIGURES = (
         "report_scorer_pairs",
         "Scorers against each other",
         "A dot is an explanation that both scorers judged (detection against fuzzing, and simulation where "
-        "it is there); r is Pearson's, with Fisher's interval. Controls are left out.",
+        "it is there); r is Pearson's over features, with Fisher's interval. Controls are left out.",
         "no explanation was judged by two scorers",
         _pairs,
     ),

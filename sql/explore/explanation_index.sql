@@ -18,13 +18,13 @@ with told as (
     from explanations
 )
 select
-    * exclude (is_chosen),
+    *,
     if(is_shown, lower(explanation), null) as searched,
     if(is_shown, row_number() over (
-        partition by sae, feature, is_shown order by explainer = 'rule', explainer, is_chosen desc, draw
+        partition by sae, feature, is_shown order by explainer = 'rule', explainer, draw
     ), null) as place,
     if(is_shown, row_number() over (
-        partition by sae, feature, is_shown, explainer order by is_chosen desc, draw
+        partition by sae, feature, is_shown, explainer order by draw
     ), null) as own_place
 from told
 order by sae, feature, is_control, explainer, draw
