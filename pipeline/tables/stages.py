@@ -100,6 +100,7 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
             queries=("fit_contexts",),
+            version=2,
         ),
         Stage(
             "activation_shards",
