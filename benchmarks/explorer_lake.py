@@ -40,7 +40,8 @@ _OF_SAE = {
     "sae_fit": """
         select $sae as sae, 'layers.9' as hookpoint, false as is_centred, 'own' as normalisation, 'own' as weights,
             false as prepend_bos, 0.2 as fvu, 32 as l0, 32 as declared_l0, 0.1 as dead_share, 1 as norm_ratio,
-            1000 as n_tokens, true as is_configured, true as fits
+            1000 as n_tokens, true as is_configured, true as fits, 0.95 as loss_recovered, 3.5 as loss,
+            3.9 as loss_spliced, 12.0 as loss_ablated, 500 as n_loss_tokens, null as loss_reason
     """,
     "feature_stats": """
         select $sae as sae, feature, 50 + draw(feature, 1, 400) as n_active, 0 as n_active_first,

@@ -143,6 +143,7 @@ def test_a_stage_parameter_is_a_key_of_the_config_or_given_by_its_partition(name
     given = {"sae", "shard", "batch", "first_feature", "end_feature", "scorer", "asks_model", "bos_token_id"}
     given |= {"quota_routes", "quota_sizes", "sampling", "n_shown", "n_silent", "fit_tokens", "fit_documents"}
     given |= {"share", "questions_per_prompt", "least_explanations"}
+    given |= {"least_answers", "n_windows", "has_marks"}
     for parameter in parameters_of(sql_text(name)):
         if parameter not in given:
             config_value(config, parameter)

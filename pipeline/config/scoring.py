@@ -1,7 +1,7 @@
 """How explanations are scored."""
 
 from statistics import NormalDist
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -71,6 +71,12 @@ class ScoringConfig(Section):
         32,
         description="Features, by draw, of the first batches of a run whose answers tell a scorer's rho, before "
         "the batches are scored; it takes 32 explanations. What is asked is asked for good. 0: no pilot",
+    )
+    threshold: Literal["half", "controls"] = Field(
+        "half",
+        description="From which probability on a yes-or-no scorer is taken to say yes. `controls`: for a model "
+        "that says yes too often, what one in ten of its answers about controls reach (never under 0.5), told "
+        "once by the pilot from train windows, 10 questions a feature more (table `scorer_rhos`)",
     )
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")

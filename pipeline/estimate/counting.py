@@ -25,12 +25,18 @@ from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
 from pipeline.make_table import read_rows
-from pipeline.pilot.rehearse import rehearse_explanations, rehearse_predictions, rehearse_windows
+from pipeline.pilot.rehearse import (
+    rehearse_controls,
+    rehearse_explanations,
+    rehearse_predictions,
+    rehearse_windows,
+)
+from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
 from pipeline.scorers.write import load_scorer
 from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
-_LEDGERS = ("explanations", LEDGER, "predictions")
+_LEDGERS = ("explanations", LEDGER, THRESHOLDS, "predictions")
 
 
 class Counted(NamedTuple):
@@ -76,8 +82,10 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
         made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
     if is_made(lake.config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
-    explaining, judging, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
+    explaining, judging, telling, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
     made["explanations"] = rehearse_explanations(lake, sae, batch, made, explaining.ask, judging.ask)
+    if lake.config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
+        rehearse_controls(lake, sae, batch, made, telling.ask, lake.config.scoring.scorers, is_certain=False)
     parts = []
     for name in lake.config.scoring.scorers:
         if load_scorer(name).role is not None:
@@ -94,8 +102,9 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
-    counted = explaining.counted("explainer", ids), judging.counted("scorer", ids), scoring.counted("scorer", ids)
-    return Needs([each for some in counted for each in some], subject_tokens)
+    asked = [explaining.counted("explainer", ids)]
+    asked += [each.counted("scorer", ids) for each in (judging, telling, scoring)]
+    return Needs([each for some in asked for each in some], subject_tokens)
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:

@@ -72,7 +72,7 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     place = f"SAE '{sae}' at '{own['hookpoint']}'"
     if own["fvu"] is None:
         return f"{place}: the corpus has too few tokens to tell whether it fits"
-    measured = f"FVU {own['fvu']:.2f}, {own['l0']:.1f} firings a token on {own['n_tokens']:,} tokens"
+    measured = f"FVU {own['fvu']:.2f}, {own['l0']:.1f} firings a token on {own['n_tokens']:,} tokens{_loss(own)}"
     if own["fits"]:
         beside = next((row for row in others if row["hookpoint"] != own["hookpoint"]), None)
         return f"{place} fits: {measured}" + (f" ({_figure(beside, own)})" if beside else "")
@@ -89,6 +89,13 @@ def fit_sentence(lake: Lake, sae: str) -> str:
 
 def _is_declared(l0: float, declared: float | None) -> bool:
     return declared is None or declared / _L0_FACTOR <= l0 <= declared * _L0_FACTOR
+
+
+def _loss(own: dict[str, Any]) -> str:
+    """The share of the model's loss that is recovered, or why that is not told."""
+    if own["loss_recovered"] is None:
+        return f"; loss recovered not told: {own['loss_reason']}"
+    return f", {own['loss_recovered']:.0%} of the loss recovered"
 
 
 def _figure(row: dict[str, Any], own: dict[str, Any]) -> str:

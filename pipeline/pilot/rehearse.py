@@ -10,6 +10,7 @@ from pipeline.explainers.write import explanations_table
 from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
 from pipeline.make_table import read_rows
+from pipeline.pilot.thresholds import control_answers
 from pipeline.scorers.write import predictions_table
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -37,6 +38,21 @@ def rehearse_explanations(
     """The rows of `explanations`, from the tables before; `ask_judge` asks for explainers that choose."""
     with lake.connect(sae, batch, made) as connection:
         return explanations_table(Batch(lake, connection, sae, batch), ask, ask_judge)
+
+
+def rehearse_controls(
+    lake: Lake,
+    sae: str,
+    batch: int,
+    made: Mapping[str, pa.Table],
+    ask: Ask,
+    scorers: Sequence[str],
+    *,
+    is_certain: bool,
+) -> pa.Table:
+    """What some scorers say about controls, from the tables up to the explanations."""
+    with lake.connect(sae, batch, made) as connection:
+        return control_answers(Batch(lake, connection, sae, batch), ask, scorers, is_certain=is_certain)
 
 
 def rehearse_predictions(

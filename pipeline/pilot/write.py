@@ -1,4 +1,6 @@
-"""The table `scorer_rhos`: by how much each scorer's intervals have to be widened, from a pilot.
+"""The table `scorer_rhos`: what has to be known of each scorer before it judges, from a pilot.
+
+By how much its intervals have to be widened, and from which probability on it is taken to say yes.
 
 Right answers about one document go together, by a correlation rho that differs from scorer to scorer and model to
 model. It is told once, before any batch is scored, so that a row of every batch depends on its feature alone:
@@ -8,10 +10,12 @@ model. It is told once, before any batch is scored, so that a row of every batch
    answers: nothing is asked twice. Scoring in rounds goes by the config's rho, which is the least that can come
    of it, so that a batch puts all the questions that the pilot has put.
    Nothing is told of a scorer of texts that are made later (`steered_texts`).
-3. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
+3. Where the config wants it, controls are asked about on train windows first, and the answers tell the threshold
+   (`thresholds`); the pilot's own questions are judged by that already.
+4. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -24,7 +28,15 @@ from pipeline.asking.roles import RoleName, role_of
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
-from pipeline.pilot.rehearse import Tables, rehearse_explanations, rehearse_predictions, rehearse_windows
+from pipeline.pilot.rehearse import (
+    Tables,
+    rehearse_controls,
+    rehearse_explanations,
+    rehearse_predictions,
+    rehearse_windows,
+)
+from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, yes_no_scorers
+from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
 from pipeline.scorers.write import load_scorer
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -43,27 +55,29 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
         ConfigError: The endpoint or the selection cannot be used as the config says.
     """
     scorers = lake.config.scoring.scorers
+    made, given = _no_answers(), {"pilot_scorers": _scorers_table(lake, scorers)}
     if lake.config.scoring.pilot_features:
         lake.require(*STAGES["scorer_rhos"].inputs, sae=sae)
-        answers = _pilot_answers(lake, sae, scorers)
+        batches = _explained_batches(lake, sae)
+        given["control_thresholds"] = _thresholds(lake, sae, given, _control_answers(lake, sae, batches, scorers))
+        made = _pilot_answers(lake, sae, batches, scorers, _assumed_rhos(lake, sae, given["control_thresholds"]))
     else:
-        answers = _no_answers()
-    given = {**answers, "pilot_scorers": _scorers_table(lake, scorers)}
-    rows = read_rows(lake, "shrunk_rhos", sae=sae, given=given, least_explanations=LEAST_EXPLANATIONS)
+        given["control_thresholds"] = _thresholds(lake, sae, given, ANSWERS.empty_table())
+    rows = read_rows(lake, "shrunk_rhos", sae=sae, given={**made, **given}, least_explanations=LEAST_EXPLANATIONS)
     parts = {scorer: rows.filter(pc.equal(rows["scorer"], scorer)) for scorer in scorers}
     published = lake.write_parts("scorer_rhos", parts, sae=sae)
     figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
     return replace(published, figures=figures)
 
 
-def _pilot_answers(lake: Lake, sae: str, scorers: Sequence[str]) -> Tables:
-    """Examples, explanations and predictions of the pilot's features, batch after batch."""
+def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
+    """The tables of the pilot's features up to their explanations, by batch."""
     given = {
         "selected_features": select_features(lake, sae),  # now: the selection is in no version
         "scorer_rhos": TABLES["scorer_rhos"].schema.empty_table(),
     }
     drawn = read_rows(lake, "pilot_features", sae=sae, given=given)
-    parts = [_no_answers()]
+    batches = {}
     for batch in dict.fromkeys(drawn["batch"].to_pylist()):
         selected = drawn.filter(pc.equal(drawn["batch"], batch))
         made = {**given, **rehearse_windows(lake, sae, batch, selected)}
@@ -73,6 +87,41 @@ def _pilot_answers(lake: Lake, sae: str, scorers: Sequence[str]) -> Tables:
             if lake.config.explaining.n_judging:
                 judge = stack.enter_context(_asker(lake, LEDGER, "scorer", sae, batch, made)).ask
             made["explanations"] = rehearse_explanations(lake, sae, batch, made, asker.ask, judge)
+        batches[batch] = made
+    return batches
+
+
+def _control_answers(lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str]) -> pa.Table:
+    """What the scorers say about controls, if the config wants their thresholds from that."""
+    parts = [ANSWERS.empty_table()]
+    for batch, made in batches.items() if lake.config.scoring.threshold == "controls" else ():
+        with _asker(lake, THRESHOLDS, "scorer", sae, batch, made) as asker:
+            parts.append(rehearse_controls(lake, sae, batch, made, asker.ask, scorers, is_certain=True))
+    return pa.concat_tables(parts)
+
+
+def _thresholds(lake: Lake, sae: str, given: Tables, answers: pa.Table) -> pa.Table:
+    """The rows of `control_thresholds`."""
+    given = {**given, "control_answers": answers}
+    return read_rows(lake, "control_thresholds", sae=sae, given=given, least_answers=LEAST_ANSWERS)
+
+
+def _assumed_rhos(lake: Lake, sae: str, thresholds: pa.Table) -> pa.Table:
+    """The rows of `scorer_rhos` by which the pilot itself is judged: the thresholds, and the config's rho."""
+    rows = [
+        {"sae": sae, "scorer": row["scorer"], "threshold": row["threshold"], "rho": lake.config.scoring.rho}
+        for row in thresholds.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, TABLES["scorer_rhos"].schema)
+
+
+def _pilot_answers(
+    lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str], assumed: pa.Table
+) -> Tables:
+    """Examples, explanations and predictions of the pilot's features, batch after batch."""
+    parts = [_no_answers()]
+    for batch, explained in batches.items():
+        made = {**explained, "scorer_rhos": assumed}
         with _asker(lake, "predictions", "scorer", sae, batch, made) as asker:
             made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers)
         parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})
@@ -88,7 +137,13 @@ def _no_answers() -> Tables:
 
 
 def _scorers_table(lake: Lake, scorers: Sequence[str]) -> pa.Table:
-    """One row per scorer, with the model that it asks, if any."""
+    """One row per scorer, with the model that it asks, if any, and whether it asks yes or no."""
     roles = [load_scorer(scorer).role for scorer in scorers]
     models = [role and role_of(lake.config, role).model for role in roles]
-    return pa.table({"scorer": pa.array(scorers, pa.string()), "model": pa.array(models, pa.string())})
+    asks = yes_no_scorers(scorers)
+    columns = {
+        "scorer": pa.array(scorers, pa.string()),
+        "model": pa.array(models, pa.string()),
+        "is_yes_no": pa.array([name in asks for name in scorers], pa.bool_()),
+    }
+    return pa.table(columns)

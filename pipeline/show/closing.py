@@ -172,14 +172,17 @@ def word_on_small_models(lake: Lake) -> str | None:
 
 
 def _correlations(rows: pl.DataFrame, assumed: pl.DataFrame) -> str:
-    """What was found of the correlation by which the intervals were widened, and what they assume."""
+    """What was found of the correlation by which the intervals were widened, what they assume, and thresholds."""
     found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
     said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "not to be told"
     told = ", ".join(
         f"{scorer} {rho:.2f}" + ("" if reason is None else " by the config")
-        for scorer, rho, reason in assumed.iter_rows()
+        for scorer, rho, reason, _ in assumed.iter_rows()
     )
-    return f"correlation of right answers about one document: {said} (the intervals assume {told}; scorer_rhos)"
+    line = f"correlation of right answers about one document: {said} (the intervals assume {told}; scorer_rhos)"
+    for scorer, _, _, threshold in assumed.drop_nulls("threshold").iter_rows():
+        line += f"\n{scorer} is taken to say yes from a probability of {threshold:.2f} on, by its controls"
+    return line
 
 
 def _failures(rows: pl.DataFrame, sae: str) -> Text:

@@ -105,6 +105,8 @@ def card_markdown(card: dict[str, Any]) -> str:
 
 def _sae_line(sae: dict[str, Any]) -> str:
     fit = "" if sae["fvu"] is None else f"; FVU {sae['fvu']:.3f}, L0 {sae['l0']:.1f}"
+    if sae["loss_recovered"] is not None:
+        fit += f", {sae['loss_recovered']:.1%} of the loss recovered"
     return (
         f"- SAE {sae['sae']}: {sae['architecture']}, {sae['n_features']:,} features at {sae['hookpoint']}{fit}; "
         f"from {sae['source']}, files sha256 `{sae['weights_hash']}`"

@@ -27,7 +27,7 @@ from pipeline.models.load import find_files, load_subject_config, loading, pick_
 from pipeline.models.precision import dtype_of
 from pipeline.sae.coder import SparseCoder
 from pipeline.subject.editing import editing
-from pipeline.subject.forward import Hookpoint, reading
+from pipeline.subject.forward import Hookpoint, load_subject, reading
 from pipeline.subject.unembedding import path_to_logits
 
 _LOGIT_BYTES = 1 << 28
@@ -316,4 +316,9 @@ def _load(subject: SubjectConfig, device: str) -> Any:
             f"the files of subject model '{subject.model}' have no '{sorted(report['missing_keys'])[0]}', and "
             "without it the model writes nothing"
         )
+    if type(subject) is SubjectConfig:  # not one that answers in a role: the subject's weights are in memory once
+        base = load_subject(subject, device).model
+        if type(model.base_model) is type(base):
+            setattr(model, model.base_model_prefix, base)
+            model.tie_weights()
     return model.eval().to(device)

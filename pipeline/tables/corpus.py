@@ -150,6 +150,21 @@ CORPUS = (
             ),
             flag("is_configured", "whether this is how the config has it read"),
             flag("fits", "FVU under 1 and within 0.02 of the lowest, L0 within a factor of 3 of the declared one"),
+            number(
+                "loss_recovered",
+                "(loss_ablated - loss_spliced) / (loss_ablated - loss); null: not measured, as at all places but "
+                "the config's, or loss_reason",
+            ),
+            number("loss", "the model's mean loss on what follows some 500 of the tokens", "nats a token"),
+            number(
+                "loss_spliced",
+                "the same with the SAE's reconstruction in place of what it reads (of a transcoder, of what its "
+                "module returns); position 0 and BOS stay",
+                "nats a token",
+            ),
+            number("loss_ablated", "the same with zeros there", "nats a token"),
+            count("n_loss_tokens", "tokens whose loss that is", "tokens"),
+            text("loss_reason", "why the config's own place has no loss_recovered"),
         ),
         ("sae", "hookpoint", "is_centred", "normalisation", "weights", "prepend_bos"),
         "sae",

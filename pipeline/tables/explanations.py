@@ -20,7 +20,7 @@ from pipeline.tables.schema import (
 PURPOSE = text(
     "purpose",
     "`explain` (of explainer `default`), or the name of another explainer or of a scorer; `<explainer>_judging`: "
-    "questions about train windows by which it chooses",
+    "questions about train windows by which it chooses; `thresholds`: questions about controls, of the pilot",
 )
 
 EXPLANATIONS = (

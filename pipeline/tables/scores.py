@@ -23,7 +23,8 @@ from pipeline.tables.schema import (
 SCORES = (
     Table(
         "scorer_rhos",
-        "One row per scorer of an SAE: how far right answers about one document go together, from a pilot.",
+        "One row per scorer of an SAE, from a pilot: how far right answers about one document go together, and "
+        "what is taken for a yes.",
         (
             SAE,
             SCORER,
@@ -37,6 +38,10 @@ SCORES = (
             number("standard_error", "of rho_found (jackknife over features)"),
             number("rho", "what widens its intervals and ends its scoring: shrunk, never under scoring.rho"),
             text("reason", "why rho is the config's; null where it is the pilot's"),
+            number("threshold", "probability from which it is taken to say yes; null where it asks no yes or no"),
+            count("n_control_answers", "answers about controls that came with a probability", "questions"),
+            count("n_control_failed", "of such questions, those that failed as n_failed", "questions"),
+            text("threshold_reason", "why the threshold is 0.5; null where the controls told it"),
         ),
         ("sae", "scorer"),
         "sae",

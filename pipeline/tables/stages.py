@@ -100,6 +100,7 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
             queries=("fit_contexts",),
+            version=2,
         ),
         Stage(
             "activation_shards",
@@ -183,8 +184,8 @@ STAGES: dict[str, Stage] = {
                 *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "predictions"),
             ),
             science=("scoring.pilot_features",),
-            given=("pilot_scorers",),
-            queries=("pilot_features", "shrunk_rhos"),
+            given=("pilot_scorers", "control_answers", "control_thresholds"),
+            queries=("pilot_features", "control_questions", "control_thresholds", "shrunk_rhos"),
             plugins="scorers",
         ),
         Stage(
@@ -196,7 +197,7 @@ STAGES: dict[str, Stage] = {
             ),
             # Those of the rounds before decide what comes next; what is asked is the scorer's own.
             given=("predictions", "asked_questions"),
-            queries=("next_questions", "vocabulary"),
+            queries=("next_questions", "scorer_threshold", "vocabulary"),
             plugins="scorers",
         ),
         Stage("scores"),

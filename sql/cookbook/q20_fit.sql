@@ -1,4 +1,4 @@
--- One row per SAE: is it read at the right place, and what share of the variance does it leave?
+-- One row per SAE: is it read at the right place, what share of the variance does it leave, of the loss keep?
 select
     saes.sae,
     saes.hookpoint,
@@ -7,6 +7,7 @@ select
     round(sae_fit.fvu, 3) as fvu,
     round(sae_fit.l0, 1) as l0,
     sae_fit.declared_l0,
+    round(sae_fit.loss_recovered, 3) as loss_recovered,
     sae_fit.fits,
     left(saes.weights_hash, 12) as weights_hash
 from saes

@@ -13,6 +13,7 @@ select
     sae_fit.l0,
     sae_fit.declared_l0,
     sae_fit.dead_share,
+    sae_fit.loss_recovered,
     sae_fit.fits
 from saes
 left join sae_fit on sae_fit.sae = saes.sae and sae_fit.is_configured

@@ -21,12 +21,17 @@ told as (
         coalesce(answer_correlations.n_questions, 0) as n_questions,
         coalesce(answer_correlations.n_repeated, 0) as n_repeated,
         coalesce(failures.n_failed, 0) + explaining_failures.n_failed as n_failed,
+        control_thresholds.n_control_answers,
+        control_thresholds.n_control_failed,
+        control_thresholds.threshold,
+        control_thresholds.threshold_reason,
         answer_correlations.rho as rho_found,
         answer_correlations.standard_error,
         $scoring_rho::double as config_rho,
         answer_correlations.rho - config_rho as difference
     from pilot_scorers
     cross join explaining_failures
+    left join control_thresholds using (scorer)
     left join failures using (scorer)
     left join answer_correlations using (scorer)
 ),
@@ -60,6 +65,10 @@ select
     coalesce(
         why_config,
         if(difference > standard_error, null, 'no more than the config''s was found, within its standard error')
-    ) as reason
+    ) as reason,
+    threshold,
+    n_control_answers,
+    n_control_failed,
+    threshold_reason
 from reasoned
 order by scorer

@@ -66,7 +66,14 @@ OTHER_SCHEMAS = {
     "planted_explanations": pa.schema([
         ("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string()),
     ]),
-    "pilot_scorers": pa.schema([("scorer", pa.string()), ("model", pa.string())]),
+    "pilot_scorers": pa.schema([("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_())]),
+    "control_answers": pa.schema([
+        ("scorer", pa.string()), ("status", pa.string()), ("probability", pa.float64()),
+    ]),
+    "control_thresholds": pa.schema([
+        ("scorer", pa.string()), ("n_control_answers", pa.int64()), ("n_control_failed", pa.int64()),
+        ("threshold", pa.float64()), ("threshold_reason", pa.string()),
+    ]),
     "exported_saes": pa.schema([
         ("sae", pa.string()), ("hookpoint", pa.string()), ("n_features", pa.int64()), ("layer", pa.int64()),
         *((name, pa.string()) for name in ("model_id", "source_id", "set_name", "hook_name")),
@@ -107,6 +114,7 @@ class Database:
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
             **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0, "n_judging": 10, "questions_per_prompt": 1},
             **{"least_explanations": 32, "n_explanations": 1},
+            **{"least_answers": 100, "n_windows": 10, "has_marks": False},
             **{"explainer": None, "neuronpedia_creator": "us", "layer": 1, "folder": "features"},
             **{"feature": 0, "words": [], "token": None, "route": None, "least_score": None},
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},

@@ -18,7 +18,7 @@ GIVEN = {
     *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile"),
     *("explanation_id", "rater", "features"),
     "is_by_meaning",
-    *("questions_per_prompt", "least_explanations", "n_explanations"),
+    *("questions_per_prompt", "least_explanations", "n_explanations", "least_answers", "n_windows", "has_marks"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 

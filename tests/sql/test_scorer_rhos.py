@@ -53,8 +53,7 @@ def put_answers(database, scorer, right, value=None):
 
 def told_by(database, scorers):
     """The rows of scorer_rhos of the answers that are there, by scorer."""
-    models = pa.table({"scorer": pa.array(scorers), "model": pa.array([None] * len(scorers), pa.string())})
-    database.fill("pilot_scorers", models)
+    database.fill("pilot_scorers", [{"scorer": scorer} for scorer in scorers])
     database.make("answer_correlations")
     return {row["scorer"]: row for row in database.rows("shrunk_rhos")}
 

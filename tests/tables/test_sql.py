@@ -49,10 +49,13 @@ STEPS = {
     "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
     "token_changes": "token_change_texts batch_features changed_features token_texts",
     "explanations": "batch_features explained_features shown_examples batch_neighbours vocabulary",
-    "scorer_rhos": "selected_batches pilot_features question_answers answer_correlations shrunk_rhos",
+    "scorer_rhos": (
+        "selected_batches pilot_features batch_features scored_explanations control_questions control_thresholds "
+        "question_answers answer_correlations shrunk_rhos"
+    ),
     "predictions": (
         "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
-        "next_questions vocabulary"
+        "next_questions scorer_threshold vocabulary"
     ),
     "scores": (
         "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores rule_exact "

@@ -27,16 +27,36 @@ class Said(NamedTuple):
     values: list[bool] | None
 
 
-def read_answer(answer: Answer, n: int, *, is_one: bool) -> Said:
-    """What an answer to n questions says; `is_one`: they were put as the choice between Yes and No."""
+HALF = 0.5
+"""The probability from which it is yes, where the controls' answers have told no other."""
+
+
+def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float = HALF) -> Said:
+    """What an answer to n questions says.
+
+    Args:
+        answer: It.
+        n: The questions.
+        is_one: They were put as the choice between Yes and No.
+        threshold: The probability from which it is yes. Of several questions the words count at a half, and
+            where an answer has no probability.
+    """
     text = answer.text or ""
     if is_one:
         probability = probability_of_yes(answer.probabilities)
-        said = probability >= 0.5 if probability is not None else parse_one(text)
+        said = probability >= threshold if probability is not None else parse_one(text)
         return Said([probability], None if said is None else [said])
     values = parse_many(text, n)
     by_number = answer.probabilities or {}  # of an object; a list and lines have no keys
-    return Said([by_number.get(str(number)) for number in range(1, n + 1)] if values else None, values)
+    if values is None:
+        return Said(None, None)
+    probabilities = [by_number.get(str(number)) for number in range(1, n + 1)]
+    if threshold != HALF:
+        values = [
+            value if probability is None else probability >= threshold
+            for value, probability in zip(values, probabilities, strict=True)
+        ]
+    return Said(probabilities, values)
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:

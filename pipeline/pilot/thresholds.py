@@ -1,0 +1,66 @@
+"""From which probability on a scorer is taken to say yes: told by its answers about controls.
+
+Asked whether a window is what another feature's explanation says, a model should say no. How likely it finds yes
+there is its habit, and what its answers about an explanation on silent windows look like; so the threshold is what
+one in ten of these reach. It is told from train windows, once per scorer and model, before anything is judged.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.asking.batches import Ask, ToAsk
+from pipeline.asking.roles import role_of
+from pipeline.asking.tools import Batch, Tools
+from pipeline.scorers.base import Prediction
+from pipeline.scorers.write import load_scorer
+from pipeline.scorers.yes_no import YesNo
+from pipeline.scorers.yes_no.requests import AT_ONCE
+
+LEDGER = "thresholds"
+"""The ledger of what is asked, and the purpose of these requests."""
+
+LEAST_ANSWERS = 100
+"""Answers with a probability under which nothing is told: the share of one in ten is known to 3 points then."""
+
+_WINDOWS = 10
+
+ANSWERS = pa.schema({"scorer": pa.string(), "status": pa.string(), "probability": pa.float64()})
+
+
+def yes_no_scorers(scorers: Iterable[str]) -> dict[str, YesNo]:
+    """Those among some scorers that ask yes or no, and so have a threshold, by name."""
+    return {name: scorer for name in scorers if isinstance(scorer := load_scorer(name), YesNo)}
+
+
+def control_answers(batch: Batch, ask: Ask, scorers: Sequence[str], *, is_certain: bool = True) -> pa.Table:
+    """What the yes-or-no scorers among some say about the controls of a batch's tables, by `ANSWERS`."""
+    tools = Tools(batch, role_of(batch.lake.config, "scorer"), lambda asked: ask(_renamed(asked, is_certain)))
+    batch.create("batch_features")
+    batch.create("scored_explanations", asks_model=True)
+    rows = []
+    for name, scorer in yes_no_scorers(scorers).items():
+        for each in _put(scorer, tools):
+            rows.append({"scorer": name, "status": each.status, "probability": each.probability})
+    return pa.Table.from_pylist(rows, ANSWERS)
+
+
+def _put(scorer: YesNo, tools: Tools) -> list[Prediction]:
+    """Put a scorer's questions about controls, with marks where its own have some."""
+    has_marks = bool(scorer.questions(tools.batch).filter("marked is not null").limit(1).fetchall())
+
+    def questions(per_prompt: int) -> pl.DataFrame:
+        given = {"n_windows": _WINDOWS, "has_marks": has_marks, "questions_per_prompt": per_prompt}
+        rows: pl.DataFrame = tools.batch.select("control_questions", **given).pl()
+        return rows
+
+    per_prompt = scorer.per_prompt(tools, lambda: [questions(AT_ONCE)])
+    return scorer.put(questions(per_prompt), tools, per_prompt)
+
+
+def _renamed(to_ask: Sequence[ToAsk], is_certain: bool) -> list[ToAsk]:
+    return [
+        each._replace(request=replace(each.request, purpose=LEDGER), is_certain=is_certain) for each in to_ask
+    ]

@@ -1,0 +1,48 @@
+-- One row per scorer of `pilot_scorers`: the probability from which it is taken to say yes, where it asks that.
+-- With scoring.threshold `controls` it is what one in ten of its answers about controls reach (`control_answers`:
+-- another feature's explanation, and a train window that it is not of), and never under a half, with the reason
+-- where it is that.
+with answered as (
+    select
+        scorer,
+        count(probability) as n_control_answers,
+        count(*) filter (status in ('http_error', 'budget')) as n_control_failed,
+        quantile_cont(probability, 0.9) as found
+    from control_answers
+    group by scorer
+),
+told as (
+    select
+        pilot_scorers.scorer,
+        pilot_scorers.is_yes_no,
+        coalesce(answered.n_control_answers, 0) as n_control_answers,
+        coalesce(answered.n_control_failed, 0) as n_control_failed,
+        answered.found
+    from pilot_scorers
+    left join answered using (scorer)
+),
+reasoned as (
+    select
+        *,
+        case
+            when not is_yes_no then null
+            when $scoring_threshold = 'half' then 'scoring.threshold is half'
+            when $scoring_pilot_features = 0 then 'scoring.pilot_features is 0'
+            when n_control_answers < $least_answers::int then format(
+                '{} of the {} answers about controls that it takes came with a probability{}',
+                n_control_answers,
+                $least_answers::int,
+                if(n_control_failed > 0, format('; {} questions failed', n_control_failed), '')
+            )
+            when found <= 0.5 then 'under one in ten of its answers about controls is a yes'
+        end as threshold_reason
+    from told
+)
+select
+    scorer,
+    n_control_answers,
+    n_control_failed,
+    if(is_yes_no, if(threshold_reason is null, found, 0.5), null) as threshold,
+    threshold_reason
+from reasoned
+order by scorer
