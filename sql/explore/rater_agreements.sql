@@ -53,7 +53,8 @@ select
     n,
     agreed,
     kappa,
-    greatest(-1, kappa - half_width) as kappa_low,
-    least(1, kappa + half_width) as kappa_high
+    -- greatest(-1, null) is -1
+    if(kappa is null, null, greatest(-1, kappa - half_width)) as kappa_low,
+    if(kappa is null, null, least(1, kappa + half_width)) as kappa_high
 from judged
 order by n desc, rater, other_rater

@@ -37,8 +37,9 @@ select
     n_verified,
     n_independent,
     value as share_of_candidates,
-    greatest(0, (value + zz / 2 - half) / (1 + zz)) as ci_low,
-    least(1, (value + zz / 2 + half) / (1 + zz)) as ci_high,
+    -- greatest(0, null) is 0
+    if(value is null, null, greatest(0, (value + zz / 2 - half) / (1 + zz))) as ci_low,
+    if(value is null, null, least(1, (value + zz / 2 + half) / (1 + zz))) as ci_high,
     if(n_candidates = 0, 0, value * n_candidates / n_features) as share_of_features
 from measured
 order by threshold

@@ -1,16 +1,20 @@
 -- One row per window whose activations were simulated, and stratum that it is in: the sums over its tokens, of the
 -- predicted x and the true y, both from 0 to 10.
 -- y = round(10 a / the feature's largest train activation), at most 10. stratum: `all`; `top`, the n_top strongest
--- test windows; `random`, those by draw over the deciles and the silent ones. A window without a usable answer has
--- no sums.
+-- test windows; `random`, those by draw over the deciles and the silent ones. A window without a usable answer, or
+-- of a feature that fires in no train document, has no sums.
 with windows as (
     select
         examples.example_id,
         examples.doc_id,
         examples.kind = 'activating' and row_number() over by_strength <= $scoring_simulation_n_top as is_top,
         examples.draw <= $scoring_simulation_n_drawn as is_drawn,
-        list_transform(
-            examples.activations, lambda a: least(10, round(10 * a / feature_stats.max_activation_train))
+        if(
+            feature_stats.max_activation_train > 0,
+            list_transform(
+                examples.activations, lambda a: least(10, round(10 * a / feature_stats.max_activation_train))
+            ),
+            null
         ) as truths
     from examples
     join feature_stats using (sae, feature)

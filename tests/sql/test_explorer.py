@@ -152,7 +152,8 @@ def test_of_two_readers_the_last_verdicts_are_compared():
     assert pair["kappa"] == pytest.approx(0.6)
     # sqrt(0.8 * 0.2 / 10) / 0.5 = 0.253
     assert (pair["kappa_low"], pair["kappa_high"]) == pytest.approx((0.6 - 1.96 * 0.253, 1.0), abs=0.001)
-    assert rows["Ada", "Lin"]["kappa"] is None
+    few = rows["Ada", "Lin"]
+    assert few["kappa"] is few["kappa_low"] is few["kappa_high"] is None
 
 
 def test_a_reader_is_shown_what_has_words_and_is_not_rated_yet(database):

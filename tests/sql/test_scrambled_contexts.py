@@ -201,7 +201,8 @@ def test_an_sae_without_candidates_has_a_share_of_0_of_its_features():
 
 
 def test_candidates_of_whom_none_was_verified_have_no_share():
-    assert independence([], n_candidates=4)[0.1]["share_of_features"] is None
+    row = independence([], n_candidates=4)[0.1]
+    assert row["share_of_features"] is row["ci_low"] is row["ci_high"] is None
 
 
 def test_figures_tell_the_shares():

@@ -69,6 +69,12 @@ def test_the_correlation_is_over_the_tokens_of_all_windows_together():
     assert row["balanced_accuracy"] is row["auroc"] is None
 
 
+def test_windows_of_a_feature_that_fires_in_no_train_document_are_unscored():
+    windows = [([0, 3, 1], [0, 2, 0], place, "activating", place + 1, place + 1) for place in range(5)]
+    [row] = scores(windows, largest=None)
+    assert (row["n_scored"], row["n_unscored"], row["correlation"]) == (0, 5, None)
+
+
 def test_the_truth_is_tenths_of_the_largest_train_activation_and_ten_at_most():
     windows = [([10, 5, 0, 0], [4.0, 2.1, 0, 0.1], 1, "activating", 1, 1),
                ([10, 0, 0, 0], [7.0, 0, 0, 0], 2, "activating", 2, 2)]  # fmt: skip
