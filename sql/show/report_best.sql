@@ -4,7 +4,8 @@
 -- A ranking of raw values puts the luckiest first, so it goes by values shrunken towards their mean m,
 --   shrunken = m + t / (t + s) (value - m),
 -- s the value's variance by its interval, t that of the true values: the variance of the values less the mean s,
--- at least 0 (Efron and Morris 1975).
+-- at least 0 (Efron and Morris 1975), of those that have an interval. One without may vary by anything: it is
+-- shrunken to m, and comes after those of the same shrunken value.
 with own as (
     select headline_scores.*, explanations.explanation
     from headline_scores
@@ -28,23 +29,27 @@ judged as (
         own.*,
         power((high - low) / (2 * $scoring_z::double), 2) as s,
         avg(value) over () as m,
-        greatest(0, var_samp(value) over () - avg(s) over ()) as t,
-        if(t + s > 0, m + t / (t + s) * (value - m), value) as shrunken
+        greatest(0, var_samp(value) filter (s is not null) over () - avg(s) over ()) as t,
+        case when s is null then m when t + s > 0 then m + t / (t + s) * (value - m) else value end as shrunken
     from own
     semi join judge using (scorer)
 ),
 in_feature as (
     select
         *,
-        row_number() over (partition by feature order by shrunken desc, value desc, explanation_id) as own_best,
-        row_number() over (partition by feature order by shrunken, value, explanation_id desc) as own_worst
+        row_number() over (partition by feature order by shrunken desc, s is null, value desc, explanation_id)
+            as own_best,
+        row_number() over (partition by feature order by shrunken, s is null, value, explanation_id desc)
+            as own_worst
     from judged
 ),
 ranked as (
     select
         *,
-        row_number() over (order by own_best > 1, shrunken desc, value desc, explanation_id) as from_best,
-        row_number() over (order by own_worst > 1, shrunken, value, explanation_id desc) as from_worst
+        row_number() over (order by own_best > 1, shrunken desc, s is null, value desc, explanation_id)
+            as from_best,
+        row_number() over (order by own_worst > 1, shrunken, s is null, value, explanation_id desc)
+            as from_worst
     from in_feature
 ),
 strongest as (

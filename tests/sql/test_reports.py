@@ -1,5 +1,7 @@
 """What the report reads: the funnel of routes, a few features of each, the best and the worst explanations."""
 
+import pytest
+
 from .rows import SAE, Database
 
 
@@ -100,7 +102,8 @@ def ranked_database(scores):
     database.fill("scores", [
         {
             "explanation_id": name, "sae": SAE, "feature": int(name[1:]), "explainer": explainer, "scorer": scorer,
-            "role": "test", "f1": 0.9, "balanced_accuracy": value, "ci_low": value - half, "ci_high": value + half,
+            "role": "test", "f1": 0.9, "balanced_accuracy": value,
+            "ci_low": half and value - half, "ci_high": half and value + half,
         }
         for name, explainer, scorer, value, half in scores
     ])
@@ -122,6 +125,19 @@ def test_the_best_explanation_is_no_lucky_one():
     values = [row["value"] for row in rows]
     mean = sum(values) / 7
     assert all(abs(row["shrunken"] - mean) < abs(row["value"] - mean) for row in rows)
+
+
+@pytest.mark.parametrize("half", [0.02, 0.5])
+def test_a_score_without_an_interval_leads_no_ranking(half):
+    # With an interval of 0.5 no true values are told apart, and all are shrunken alike.
+    told = [(f"e{i}", "default", "detection", 0.5 + 0.05 * i, half) for i in range(6)]
+    lucky = [(f"e{i}", "default", "detection", value, None) for i, value in ((7, 0.99), (8, 0.01))]
+    rows = ranked_database([*told, *lucky]).rows("report_best", n=2)
+    assert [row["explanation"] for row in rows if row["is_best"]] == ["e5", "e4"]
+    assert [row["explanation"] for row in rows if not row["is_best"]] == ["e1", "e0"]
+    rows = ranked_database([*told, *lucky]).rows("report_best", n=9)
+    mean = sum(row["value"] for row in rows) / 8
+    assert [row["shrunken"] for row in rows if row["low"] is None] == pytest.approx([mean, mean])
 
 
 def test_a_ranking_is_by_the_scorer_of_most_explanations_with_the_rules_exact_score_beside():
