@@ -86,6 +86,22 @@ def test_answers_that_are_unclear_or_of_another_length_are_not_guessed_at(text):
 
 
 @pytest.mark.parametrize("text", [
+    "As [1] shows, there is no comparison.", "No, see [1].", "Text [1] has it.", "[1] is about rivers.",
+    "The text {see [1]} has none.", '{"1": false} though [1]',
+])
+def test_a_footnote_is_no_answer_to_the_only_question_of_a_prompt(text):
+    assert parse_many(text, 1) is None
+
+
+@pytest.mark.parametrize("text", [
+    "[1]", "[true]", "```json\n[1]\n```", "Answer: [1]", '{"answers": [1]}', '{"1": true}', "1. Yes",
+    'It has one, as in [1]: {"1": true}',
+])
+def test_the_answer_to_the_only_question_of_a_prompt_is_read(text):
+    assert parse_many(text, 1) == [True]
+
+
+@pytest.mark.parametrize("text", [
     "Yes", "yes", "Yes.", "YES!", "**Yes**", '"Yes"', "true", "True.", "[1]", '{"1": true}', "[yes]",
     "Yes, it contains a comparison.", "Yes. It is true.",
 ])

@@ -17,6 +17,8 @@ _LIST = re.compile(r"\[[^\[\]]*\]")
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*[.:)=-][^\w\n]+(\w+)[^\w\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]+")
+_AROUND = frozenset({"json", "answer", "answers"})
+"""Words beside which a list of one is an answer and no footnote."""
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 
 
@@ -62,9 +64,15 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float = HALF
 def parse_many(text: str, n: int) -> list[bool] | None:
     """The n truth values of an object with keys 1 to n, a list, or else of lines with these numbers; None without.
 
-    If several objects or lists of that length stand there and differ, it is ambiguous and None.
+    If several objects or lists of that length stand there and differ, it is ambiguous and None. A list of one is
+    an answer only where it stands alone: in "as [1] shows" it is a footnote.
     """
-    return _many(final_text(text) or "", n)
+    said = final_text(text) or ""
+    if n == 1 and _LIST.search(said) and not any(map(_object_values, _OBJECT.findall(said))):
+        words = {word.lower() for word in _WORD.findall(_LIST.sub(" ", said))}
+        if words - _AROUND:
+            return None
+    return _many(said, n)
 
 
 def _many(text: str, n: int) -> list[bool] | None:
