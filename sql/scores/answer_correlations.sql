@@ -1,5 +1,6 @@
 -- One row per SAE and scorer: rho found, the correlation of right answers to two questions of one document, over
--- all that were scored, and its standard error; of a scorer that only ranks, that of what it ranks by.
+-- all that were scored, and its standard error; of a scorer that only ranks, that of what it ranks by; of graded,
+-- that of the grades of windows in which the feature fires, and of silent ones.
 -- The analysis-of-variance estimator, pooled over cells of one explanation, scorer and label (Donner 1986; Ridout,
 -- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), of the mean squares between and within
 -- documents and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by
@@ -10,6 +11,19 @@ with answers as (
     select sae, feature, explanation_id, scorer, label, document, coalesce(is_right::double, probability) as value
     from question_answers
     where is_scored and (is_right is not null or probability is not null)
+    union all
+    select
+        explanations.sae,
+        explanations.feature,
+        predictions.explanation_id,
+        predictions.scorer,
+        examples.kind = 'activating' as label,
+        examples.doc_id as document,
+        predictions.values[1] as value
+    from predictions
+    join explanations using (explanation_id)
+    join examples using (example_id)
+    where predictions.scorer = 'graded' and predictions.status = 'ok' and value is not null
 ),
 by_document as (
     select

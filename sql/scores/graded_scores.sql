@@ -5,10 +5,10 @@
 -- a window of grade 2 has a larger one than a window of grade 0, ties one half. average_precision (purity): over
 -- the thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
 -- The sample's interval is DeLong's on the logit scale: the variance is sum (v - auroc)^2 / n^2 over each grade, v
--- a window's placement among those of the other grade, times the design effect. The population's, and where that
--- tells no spread, is Wilson's with the smaller of Kish's effective n, (sum w)^2 / sum w^2, of both grades: one
--- silent window can weigh more than all that fire. The population's figures are null where it spans more than
--- max_interval.
+-- a window's placement among those of the other grade, times the design effect (rate_intervals). The population's,
+-- and where that tells no spread, is Wilson's with the smaller of Kish's effective n, (sum w)^2 / sum w^2, of both
+-- grades: one silent window can weigh more than all that fire. The population's figures are null where it spans
+-- more than max_interval.
 with asked as (
     select
         predictions.explanation_id,
@@ -19,9 +19,11 @@ with asked as (
         coalesce(examples.peak, 0)::double as activation,
         predictions.values[1] as grade,
         coalesce(predictions.status = 'ok' and grade is not null, false) as is_scored,
-        examples.n_slots / sum(is_scored::int) over by_stratum as weight
+        examples.n_slots / sum(is_scored::int) over by_stratum as weight,
+        coalesce(scorer_rhos.rho, $scoring_rho::double) as rho
     from predictions
     join examples using (example_id)
+    left join scorer_rhos on scorer_rhos.sae = examples.sae and scorer_rhos.scorer = predictions.scorer
     where predictions.scorer = 'graded'
     window
         by_stratum as (
@@ -35,7 +37,8 @@ grades as (
         scorer,
         role,
         question_id,
-        document,
+        rho,
+        count(*) over (partition by explanation_id, scorer, role, grade, document) as n_of_document,
         activation,
         grade = 2 as fits,
         unnest([
@@ -53,7 +56,8 @@ placed as (
         grades.weighting,
         grades.question_id,
         grades.fits,
-        any_value(grades.document) as document,
+        any_value(grades.rho) as rho,
+        any_value(grades.n_of_document) as n_of_document,
         any_value(grades.weight) as weight,
         sum((
             others.weight * case
@@ -82,7 +86,7 @@ by_grade as (
         least(1, sum((weight * placement)::decimal(38, 9))::double / total) as auroc,
         sum((weight * weight * power(placement, 2))::decimal(38, 9))::double as placed_squares,
         sum((weight * weight * placement)::decimal(38, 9))::double as placed_sums,
-        1 + (count(*) / count(distinct document) - 1) * $scoring_rho::double as design_effect,
+        1 + (sum(n_of_document) / count(*) - 1) * any_value(rho) as design_effect,
         greatest(0, placed_squares - 2 * auroc * placed_sums + auroc * auroc * squares) / (total * total)
         * design_effect as variance,
         total * total / squares / design_effect as n_effective

@@ -54,3 +54,22 @@ def test_nothing_is_told_without_a_repeated_document_or_a_wrong_answer():
     assert (row["rho"], row["n_repeated"]) == (None, 0)
     [row] = correlations(np.ones((2, 4), bool), np.array([0, 0, 1, 1]))
     assert row["rho"] is None
+
+
+def test_grades_of_windows_of_a_document_are_correlated_apart_from_whether_the_feature_fires():
+    database = Database()
+    grades = {"activating": [2, 2, 1, 1], "random": [0, 0, 1, 1]}
+    windows = [(kind, place, grade) for kind, some in grades.items() for place, grade in enumerate(some)]
+    database.fill("explanations", [{"explanation_id": "e", "sae": SAE, "feature": 1}])
+    database.fill("examples", [
+        {"example_id": f"{kind} {place}", "sae": SAE, "feature": 1, "kind": kind, "doc_id": f"d{place // 2}"}
+        for kind, place, _ in windows
+    ])
+    database.fill("predictions", [
+        {"explanation_id": "e", "scorer": "graded", "example_id": f"{kind} {place}",
+         "question_id": f"{kind} {place}", "values": [float(grade)], "status": "ok"}
+        for kind, place, grade in windows
+    ])  # fmt: skip
+    database.make_before("answer_correlations")
+    [row] = database.rows("answer_correlations")
+    assert (row["scorer"], row["rho"], row["n_questions"], row["n_repeated"]) == ("graded", 1.0, 8, 4)

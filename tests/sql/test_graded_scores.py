@@ -6,12 +6,15 @@ import pytest
 from sql.score_reference import SAE, ScoreDatabase
 
 
-def scores(windows, **values):
-    """The row of windows (grade or None, peak or None where silent, stratum, n_slots)."""
+def scores(windows, documents=None, rhos=(), **values):
+    """The row of windows (grade or None, peak or None where silent, stratum, n_slots), each of a document."""
     made = ScoreDatabase(**values)
+    made.fill("scorer_rhos", [{"sae": SAE, "scorer": "graded", "rho": rho} for rho in rhos])
+    documents = documents or range(len(windows))
     made.fill("explanations", [{"explanation_id": "e", "sae": SAE, "feature": 0, "explainer": "default"}])
     made.fill("examples", [
-        {"example_id": f"x{place}", "sae": SAE, "feature": 0, "role": "test", "doc_id": f"d{place}", "peak": peak,
+        {"example_id": f"x{place}", "sae": SAE, "feature": 0, "role": "test", "doc_id": f"d{documents[place]}",
+         "peak": peak,
          "kind": "activating" if isinstance(stratum, int) else stratum, "n_slots": n_slots,
          "decile": stratum if isinstance(stratum, int) else None}
         for place, (_, peak, stratum, n_slots) in enumerate(windows)
@@ -71,6 +74,22 @@ def test_figures_are_those_by_hand_of_the_sample_and_of_windows_by_their_slots(s
     auroc, precision = by_hand(windows, "sample")
     assert row["auroc"] == pytest.approx(auroc) and row["average_precision"] == pytest.approx(precision)
     assert row["correlation"] is row["balanced_accuracy"] is None
+
+
+def logit_half(row):
+    low, high = (np.log(row[name] / (1 - row[name])) for name in ("auroc_low", "auroc_high"))
+    return (high - low) / 2
+
+
+def test_the_interval_widens_by_the_documents_of_the_windows_and_the_pilots_rho():
+    # One document of ten windows of each grade and ten of one: m = (10 * 10 + 10) / 20 = 5.5, not 20 / 11.
+    windows = [(2 * (place % 2), float(place % 7 + 3 * (place % 2)), 1, 20) for place in range(40)]
+    documents = [place % 2 if place < 20 else place for place in range(40)]
+    (apart, _), (together, _) = scores(windows), scores(windows, documents)
+    assert logit_half(together) / logit_half(apart) == pytest.approx((1 + 4.5 * 0.1) ** 0.5)
+    piloted, _ = scores(windows, documents, rhos=[0.4])
+    assert logit_half(piloted) / logit_half(apart) == pytest.approx((1 + 4.5 * 0.4) ** 0.5)
+    assert piloted["auroc"] == apart["auroc"]
 
 
 def test_an_unanswered_window_leaves_its_weight_to_those_of_its_stratum():
