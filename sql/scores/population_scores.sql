@@ -5,10 +5,10 @@
 --   L = R - sqrt(sum w^2 (p - l)^2)
 -- Deciles have too few answers each for that (tried: ten of 5 at a rate of 0.5: nominal 95 % covers 87 %): theirs
 -- are Wilson's with Kish's effective n, (sum W)^2 / sum (W^2 / n), times the design effect of all positives.
--- A stratum with slots and without an answer has no weight; the shares say what part of the slots is spoken for,
--- and under min_coverage there is no figure. Precision r A / (r A + f S) and F1 = 2 r A / (r A + f S + A), of A
--- activating and S silent slots, rise with recall r and fall with the false-positive rate f: their bounds are
--- their values at the bounds of both.
+-- A stratum with slots and without an answer has no weight, be it that no window of it was drawn; the shares say
+-- what part of all slots is spoken for, and under min_coverage there is no figure. Precision r A / (r A + f S) and
+-- F1 = 2 r A / (r A + f S + A), of A activating and S silent slots, rise with recall r and fall with the false-
+-- positive rate f: their bounds are their values at the bounds of both.
 with strata as (
     select
         sae,
@@ -21,6 +21,18 @@ with strata as (
     where n_slots is not null
     group by sae, feature, role, kind, decile
 ),
+index_strata as (
+    select distinct sae, feature, role, kind, decile, n_slots
+    from example_index
+    -- Features of the batch have these ids: so the other rows are not read.
+    where feature >= $first_feature and feature < $end_feature
+),
+totals as (
+    -- The index has a row of every decile with slots, and counts silent slots of all kinds together.
+    select sae, feature, role, kind = 'activating' as is_activating, sum(n_slots)::double as n_all_slots
+    from index_strata
+    group by sae, feature, role, kind = 'activating'
+),
 answered as (
     select
         sample_scores.explanation_id,
@@ -28,6 +40,7 @@ answered as (
         sample_scores.role,
         strata.is_activating,
         strata.n_slots,
+        totals.n_all_slots,
         rate_intervals.n,
         rate_intervals.value,
         rate_intervals.low,
@@ -36,6 +49,7 @@ answered as (
         if(rate_intervals.value is null, null, strata.n_slots) as n_answered_slots
     from sample_scores
     join strata using (sae, feature, role)
+    join totals using (sae, feature, role, is_activating)
     left join rate_intervals
         on rate_intervals.explanation_id = sample_scores.explanation_id
         and rate_intervals.scorer = sample_scores.scorer
@@ -51,7 +65,7 @@ summed as (
         scorer,
         role,
         is_activating,
-        sum(n_slots::decimal(38, 12))::double as n_slots,
+        any_value(n_all_slots) as n_slots,
         coalesce(sum(n_answered_slots::decimal(38, 12))::double, 0) as n_answered_slots,
         coalesce(sum(n), 0)::bigint as n,
         sum((n_slots * value)::decimal(38, 12))::double as sum_value,
@@ -70,7 +84,11 @@ measured as (
     select
         summed.*,
         n_answered_slots / n_slots as share,
-        if(share >= $scoring_min_coverage::double, least(1, sum_value / n_answered_slots), null) as value,
+        if(
+            n_answered_slots > 0 and share >= $scoring_min_coverage::double,
+            least(1, sum_value / n_answered_slots),
+            null
+        ) as value,
         n_answered_slots * n_answered_slots / sum_squared_over * design_share as n_effective,
         $scoring_z::double as z,
         z * z / n_effective as zz,

@@ -3,8 +3,8 @@
 -- stratum: `all`; for metric accuracy (share of right answers; `all` where a scorer chooses) the kind of the
 -- example, the decile of a positive's peak, or a stratum of the scorer's own; for auroc the kind of silent windows
 -- that positives are ranked against. weighting: `sample`, or `population` (detection: all candidate slots of the
--- role; rule_exact: every test token). Metric coverage: share of activating or silent slots in strata that have
--- answers. A population figure of detection is null where its interval spans more than max_interval.
+-- role; rule_exact: every test token). Metric coverage: share of all activating or silent slots that lie in strata
+-- that have answers. A population figure of detection is null where its interval spans more than max_interval.
 -- Of simulation: correlation, explained and explained_calibrated by stratum, n its tokens. Of graded: 
 -- responsiveness and purity, n its windows.
 with figures as (

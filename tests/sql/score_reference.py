@@ -22,7 +22,8 @@ SAE = "layers.1"
 CONTEXT_LENGTH = 64
 VALUES = {
     "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
-    "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0, "end_feature": 1024,
+    "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0,
+    "end_feature": 1 << 20,
     "scoring_simulation_n_top": 5, "scoring_simulation_n_drawn": 5,
 }
 
@@ -58,6 +59,10 @@ INPUTS = {
         ("start", pa.int32()), ("peak", pa.float32()), ("role", _text), ("kind", _text), ("decile", pa.int8()),
         ("rank", pa.int32()), ("draw", pa.int32()), ("n_slots", pa.int32()), ("doc_id", _text),
         ("token_ids", _ints), ("activations", pa.list_(pa.float32())),
+    ]),
+    "example_index": pa.schema([
+        ("sae", _text), ("feature", pa.int32()), ("role", _text), ("kind", _text), ("decile", pa.int8()),
+        ("n_slots", pa.int32()),
     ]),
     "feature_rules": pa.schema([
         ("sae", _text), ("feature", pa.int32()), ("kind", _text), ("max_tokens", pa.int32()), ("target", _text),
@@ -169,6 +174,17 @@ def _empty_tables() -> str:
             connection.execute(f"create temp table {name} as from given_rows")
             connection.unregister("given_rows")
         return "".join(text for (text,) in connection.execute("select sql from duckdb_tables()").fetchall())
+
+
+def fill_index(connection: duckdb.DuckDBPyConnection, n_undrawn: int = 0) -> None:
+    """Fill the example index by the strata of the examples, and silent slots of which none was drawn."""
+    connection.execute(f"""
+        create or replace temp table example_index as
+        select sae, feature, role, if(kind = 'activating', kind, 'silent') as kind, decile,
+            sum(n_slots) + if(decile is null, {n_undrawn}, 0) as n_slots
+        from (select distinct sae, feature, role, kind, decile, n_slots from examples)
+        group by sae, feature, role, if(kind = 'activating', kind, 'silent'), decile
+    """)
 
 
 def z_of(confidence: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from .score_reference import SAE, SAMPLE_STEPS, ScoreDatabase
+from .score_reference import SAE, SAMPLE_STEPS, ScoreDatabase, fill_index
 
 N_EXPLANATIONS = 1000
 RATES = ((0.5, 0.5), (0.7, 0.8), (0.9, 0.6), (0.95, 0.98), (0.99, 0.995))
@@ -189,6 +189,7 @@ def simulated_population():
     """population_scores of the questions of every population."""
     database = ScoreDatabase()
     fill_questions(database, stratified(np.random.default_rng(9)), N_SLOTS)
+    fill_index(database.connection)
     database.make(*SAMPLE_STEPS, "population_scores")
     return database.connection.sql("from population_scores where precision is not null").to_arrow_table()
 

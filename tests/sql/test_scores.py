@@ -13,6 +13,7 @@ from .score_reference import (
     average_precision,
     effective,
     f1_of,
+    fill_index,
     mover,
     precision_of,
     ratio,
@@ -49,6 +50,7 @@ def database_of(predictions, examples=(), explainer="default", threads=2, **valu
     ])
     database.fill("predictions", predictions)
     database.fill("examples", list(examples))
+    fill_index(database.connection)
     return database
 
 
@@ -458,6 +460,26 @@ def test_a_stratum_without_answers_lowers_the_coverage_of_the_population(n_missi
     for metric in ("balanced_accuracy", "false_positive_rate", "precision", "f1"):
         assert (found["detection", "population", metric, "all"]["value"] is not None) == is_told
     assert found["detection", "population", "recall", "all"]["value"] == 1
+
+
+def test_a_silent_stratum_of_which_no_window_was_drawn_lowers_the_coverage_as_well():
+    examples = [*slots("activating", 100, range(20), 1), *slots("random", 100, range(20, 40))]
+    database = database_of([answer(i < 20, i < 21, i, example_id=f"x{i}") for i in range(40)], examples)
+    fill_index(database.connection, n_undrawn=20)
+    [silent] = [row for row in database.rows("score_details") if row["stratum"] == "silent"]
+    assert (silent["value"], silent["n"]) == (pytest.approx(100 / 120), 120)
+    [row] = database.connection.sql("from population_scores").to_arrow_table().to_pylist()
+    assert row["precision"] == pytest.approx(100 / (100 + 120 / 20))
+
+
+def test_without_an_answer_there_is_no_figure_for_the_population_whatever_the_coverage():
+    examples = [*slots("activating", 100, range(20), 1), *slots("random", 100, range(20, 40))]
+    predictions = [answer(i < 20, True if i < 20 else None, i, example_id=f"x{i}",
+                          status="ok" if i < 20 else "refused") for i in range(40)]  # fmt: skip
+    database = database_of(predictions, examples, scoring_min_coverage=0)
+    database.rows("score_details")
+    [row] = database.connection.sql("from population_scores").to_arrow_table().to_pylist()
+    assert (row["recall"], row["false_positive_rate"], row["precision"]) == (1, None, None)
 
 
 # The exact score of a rule ------------------------------------------------------------------------------

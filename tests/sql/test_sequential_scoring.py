@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from .rows import SAE, Database
+from .score_reference import fill_index
 
 ANSWERED = ("question_answers", "rate_intervals", "balanced_accuracies")
 RATES = ((0.5, 0.5), (0.6, 0.6), (0.7, 0.8), (0.9, 0.6), (0.8, 0.8), (0.95, 0.9), (0.95, 0.98), (0.99, 0.995))
@@ -251,6 +252,7 @@ def test_figures_for_the_population_stay_right_after_an_early_end():
     rows = scoring.end()
     assert np.mean([row["n_scored"] for row in rows]) < 80
     scoring.database.make("choice_scores", "ranked_scores", "sample_scores")
+    fill_index(scoring.database.connection)
     rows = scoring.database.rows("population_scores")
     recall = np.mean([row["recall"] for row in rows])
     false_positive_rate = np.mean([row["false_positive_rate"] for row in rows])
