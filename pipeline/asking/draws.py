@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.llm.requests import FAILED, Answer, Request
+from pipeline.llm.requests import UNANSWERED, Answer, Request
 
 IsUsable = Callable[[str, Answer], bool]
 """Whether an answer with status `ok` to a request, by the request_id of its first draw, can be read."""
@@ -17,9 +17,9 @@ def ask_draws(
 ) -> dict[str, Answer]:
     """The answer that counts, by the request_id of the request given: its `request_id` says of which draw.
 
-    The first usable answer by draw counts; if none of `max_draws` is usable, the first. A failure counts at once,
-    so that the next run asks that draw again before it goes on. What counts depends on the answers alone, so
-    that a replay chooses the same.
+    The first usable answer by draw counts; if none of `max_draws` is usable, the first. A failure counts at
+    once, so that the next run asks that draw again before it goes on, and so does what is too long for every
+    draw. What counts depends on the answers alone, so that a replay chooses the same.
     """
     counting: dict[str, Answer] = {}
     open_draws = {request.request_id: request for request in requests}
@@ -28,7 +28,7 @@ def ask_draws(
         useless = {}
         for first_id, request in open_draws.items():
             answer = answers[request.request_id]
-            if answer.status in FAILED or (answer.status == "ok" and is_usable(first_id, answer)):
+            if answer.status in UNANSWERED or (answer.status == "ok" and is_usable(first_id, answer)):
                 counting[first_id] = answer
             else:
                 counting.setdefault(first_id, answer)

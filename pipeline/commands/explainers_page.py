@@ -44,7 +44,8 @@ SAE of SmolLM2-135M. {caution} Features are the first three of route `llm` by dr
 
 _STATUS = {
     "budget": "not asked in this run",
-    **{status: status for status in ("unparsed", "echoed", "refused", "truncated", "http_error", "no_input")},
+    **{status: status for status in ("unparsed", "echoed", "refused", "truncated", "too_long")},
+    **{status: status for status in ("http_error", "no_input")},
 }
 _CAUTIONS = (
     "It is **too small for it**: expect answers that are none.",

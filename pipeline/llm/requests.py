@@ -15,11 +15,14 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 Role = Literal["system", "user", "assistant"]
 
-Status = Literal["ok", "refused", "truncated", "http_error", "budget"]
+Status = Literal["ok", "refused", "truncated", "too_long", "http_error", "budget"]
 """What the transport knows. `unparsed` is decided by whoever reads the text."""
 
 FAILED: tuple[Status, ...] = ("http_error", "budget")
-"""Nothing came back, so the next run asks again; every other status is an answer of the model."""
+"""Nothing came back, so the next run asks again; every other status is final."""
+
+UNANSWERED: tuple[Status, ...] = (*FAILED, "too_long")
+"""Not of the model: no other draw brings more, and nothing is paid unless tokens were counted."""
 
 
 class Message(NamedTuple):

@@ -187,7 +187,8 @@ def _correlations(rows: pl.DataFrame, assumed: pl.DataFrame) -> str:
 
 def _failures(rows: pl.DataFrame, sae: str) -> Text:
     """A line a reason for which requests got no answer."""
-    text = Text(f"{sae}: requests without an answer; the next run asks them again\n", style="bold")
+    said = "requests without an answer; the next run asks them again, unless they are too long"
+    text = Text(f"{sae}: {said}\n", style="bold")
     for purpose, error, n_requests in rows.iter_rows():
         line = f"{n_requests:>7,} {purpose}: {printable(error or 'no reason was given')}\n"
         text.append(line, style="not bold red")

@@ -151,7 +151,7 @@ EXPLAINER = text(
     "its name in the config (`default`, `rule`, `keywords`, …), or a control: `empty`, `other_feature`",
 )
 SCORER = text("scorer", "its name in the config (`detection`, `embedding`, …), or `rule_exact`")
-STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `http_error` or `budget`")
+STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `too_long`, `http_error` or `budget`")
 REQUEST_ID = text("request_id", "the request that it came from; null where none was sent")
 TEXT_ROLE = text("role", "role of the documents that judge")
 

@@ -2,7 +2,7 @@
 with answers as (
     select *
     from llm_requests
-    where model = $model and status not in ('http_error', 'budget')
+    where model = $model and status not in ('http_error', 'too_long', 'budget')
     qualify row_number() over (partition by purpose order by requested_at desc) <= 1000
 )
 select

@@ -16,7 +16,7 @@ with answered as (
         min(requested_at) as first_requested_at,
         max(requested_at) as last_requested_at
     from llm_requests
-    where status not in ('http_error', 'budget')
+    where status not in ('http_error', 'too_long', 'budget')
     group by purpose, coalesce(resolved_model, model)
 )
 select

@@ -3,12 +3,12 @@
 with failed as (
     select request_id
     from explanations
-    where sae = $sae and status = 'http_error'
+    where sae = $sae and status in ('http_error', 'too_long')
     union
     select predictions.request_id
     from predictions
     join explanations using (explanation_id)
-    where explanations.sae = $sae and predictions.status = 'http_error'
+    where explanations.sae = $sae and predictions.status in ('http_error', 'too_long')
 )
 select llm_requests.purpose, min(llm_requests.error) as error, count(*) as n_requests
 from llm_requests

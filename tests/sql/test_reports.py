@@ -67,7 +67,7 @@ def test_reports_of_another_sae_are_empty():
 
 def test_failures_are_counted_by_reason_and_what_was_answered_is_none():
     database = Database()
-    statuses = ["http_error", "http_error", "ok", "http_error", "unparsed"]
+    statuses = ["http_error", "http_error", "ok", "too_long", "unparsed"]
     database.fill("explanations", [
         {"explanation_id": "a", "sae": SAE, "status": "http_error", "request_id": "explain"},
         {"explanation_id": "b", "sae": "other", "status": "http_error", "request_id": "elsewhere"},

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 from pipeline.errors import ConfigError, LakeError
 from pipeline.llm.ledger.prices import Price, Prices
-from pipeline.llm.requests import FAILED, Message, Request
+from pipeline.llm.requests import UNANSWERED, Message, Request
 
 _TOKENS_A_MESSAGE = 8
 _TOKENS_A_CHAT = 64
@@ -257,7 +257,7 @@ class _Spent:
         try:
             record: dict[str, Any] = json.loads(line)
             used = record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]
-            if record["status"] in FAILED and used[1] is None:
+            if record["status"] in UNANSWERED and used[1] is None:
                 return Amount()
             usd = record["cost_usd"]
             if usd is None:  # recorded before there was a price: at today's

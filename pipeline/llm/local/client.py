@@ -173,7 +173,7 @@ class LocalClient:
     def _too_long(self, request: Request, n_prompt: int, n_needed: int, max_length: int) -> Answer:
         return Answer(
             request_id=request.request_id,
-            status="http_error",
+            status="too_long",
             text=None,
             probabilities=None,
             resolved_model=self.subject.model,

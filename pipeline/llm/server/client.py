@@ -23,7 +23,7 @@ import openai
 
 from pipeline.errors import ConfigError, nearest
 from pipeline.llm.ledger.answers import Ledger
-from pipeline.llm.requests import Answer, Request
+from pipeline.llm.requests import Answer, Request, Status
 from pipeline.llm.server.arrivals import Arrivals, Deliver
 from pipeline.llm.server.capabilities import (
     Capabilities,
@@ -204,8 +204,9 @@ class OpenAIClient:
             await self._stop_if_hopeless(client, last.outcome, request, attempts)
             if not last.outcome.passes or attempts >= self._max_attempts:
                 failure = last.outcome
+                status: Status = "too_long" if failure.is_too_long else "http_error"
                 answer = Answer(
-                    request.request_id, "http_error", finish_reason=failure.finish_reason, error=failure.error
+                    request.request_id, status, finish_reason=failure.finish_reason, error=failure.error
                 )
                 break
             await asyncio.sleep(back_off_seconds(attempts))

@@ -4,6 +4,7 @@ Answers are read from the raw JSON, field by field, because servers leave out or
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +19,11 @@ _RETRIED = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503, 529})
 
 _TOO_LONG = frozenset({"length", "max_tokens", "model_length"})
+_NO_ROOM = re.compile(
+    r"context[_ ](length|size|window)|exceed_context|(context|prompt|input) (is )?too long", re.IGNORECASE
+)
+"""What servers say of a request that the model cannot read as a whole: OpenAI, OpenRouter, vLLM, SGLang,
+llama.cpp, Mistral, Anthropic. Others say it by HTTP 413."""
 _FILTERED = frozenset({"content_filter", "content_filtered", "safety", "prohibited_content"})
 _NO_END = frozenset(
     {"error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error"}
@@ -48,6 +54,7 @@ class Failure:
         retry_after_seconds: How long the endpoint asks everybody to wait.
         is_out_of_credit: The account has nothing left to spend.
         finish_reason: The server's word for why the model stopped, where it told one.
+        is_too_long: The request is longer than what the model reads, and will be again.
     """
 
     error: str
@@ -58,6 +65,7 @@ class Failure:
     retry_after_seconds: float | None = None
     is_out_of_credit: bool = False
     finish_reason: str | None = None
+    is_too_long: bool = False
 
 
 class Usage(NamedTuple):
@@ -164,6 +172,7 @@ def _read_status(request: Request, response: Response, content: Any) -> Answer |
     return Failure(
         f"HTTP {status}: {said}",
         passes=_passes(status),
+        is_too_long=_is_too_long(status, f"{code} {said}"),
         overloaded=status in _OVERLOADED,
         http_status=status,
         retry_after_seconds=retry_after_seconds(response.headers.get("retry-after")),
@@ -185,10 +194,11 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
     if error or not choice or end in _NO_END:
         code = _dict(error).get("code")
         ended = f"the server ended its answer with finish_reason '{finish_reason}'"
+        said = _error_message({"error": error} if error else content)
         return Failure(
-            _error_message({"error": error} if error else content)
-            or (ended if choice else "the server's answer holds no choice"),
+            said or (ended if choice else "the server's answer holds no choice"),
             passes=_passes(code) if isinstance(code, int) else True,
+            is_too_long=isinstance(code, int) and _is_too_long(code, said or ""),
             overloaded=code in _OVERLOADED,
             finish_reason=finish_reason,
         )
@@ -260,6 +270,11 @@ def _prompt_token(entry: Any) -> list[tuple[str, float]]:
     """The alternatives in the place of a token of the prompt, the token itself first, as vLLM tells them."""
     told = [(_dict(each).get("decoded_token"), _dict(each).get("logprob")) for each in _dict(entry).values()]
     return [(_text(token) or "", float(each)) for token, each in told if isinstance(each, int | float)]
+
+
+def _is_too_long(status: int, said: str) -> bool:
+    """Whether an HTTP status and the words with it say that a request is longer than what the model reads."""
+    return status == 413 or (status in {400, 422} and _NO_ROOM.search(said) is not None)
 
 
 def _passes(status: int) -> bool:

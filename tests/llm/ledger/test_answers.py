@@ -81,7 +81,7 @@ def test_the_schema_is_in_the_record_and_the_order_of_its_keys_is_not_in_the_id(
     assert line["parameters"]["schema"] == one.schema
 
 
-@pytest.mark.parametrize("status", ["refused", "truncated"])
+@pytest.mark.parametrize("status", ["refused", "truncated", "too_long"])
 def test_what_the_model_answered_is_replayed_though_it_is_of_no_use(tmp_path, status):
     record(tmp_path, question(), status=status, text=None)
     with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:

@@ -117,6 +117,11 @@ def test_what_failed_and_was_used_counts(tmp_path):
     assert budget_of(tmp_path).spent() == Amount(1, 6 + 2 + 4)
 
 
+def test_what_was_too_long_to_be_answered_costs_nothing(tmp_path):
+    record(tmp_path, questions(1)[0], status="too_long", completion_tokens=None)
+    assert budget_of(tmp_path).spent() == Amount()
+
+
 def test_an_answer_without_usage_counts_as_the_most_that_it_can_have_cost(tmp_path):
     [request] = questions(1)
     record(tmp_path, request, prompt_tokens=None, cached_tokens=None, completion_tokens=None)

@@ -211,9 +211,9 @@ def test_small_batches_give_the_same(client, monkeypatch):
 def test_a_prompt_that_is_too_long_is_one_rows_failure(client):
     long = question(messages=(Message("user", "stop " * 1100),))
     answers = by_id(answers_of(client, [long, question()]))
-    assert answers[long.request_id].status == "http_error"
+    assert answers[long.request_id].status == "too_long"
     assert "the model reads 1024" in answers[long.request_id].error
-    assert answers[question().request_id].status != "http_error"
+    assert answers[question().request_id].status != "too_long"
 
 
 def test_choices_that_begin_alike_are_refused(client):

@@ -9,11 +9,13 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from llm import answers_of
 from llm.oracle import Oracle, Reply, completion, in_turn, last_message
+from pipeline.asking.draws import ask_draws
 from pipeline.errors import ConfigError
 from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.choices import choice_masses, choice_of, choice_probabilities
@@ -170,9 +172,9 @@ def test_an_error_beside_some_text_is_the_rows_failure_in_the_servers_words(faul
 
 
 def test_an_error_inside_that_does_not_pass_is_not_tried_again():
-    with Oracle(lambda body: Reply(fault="error_in_choice", status=400, message="too long")) as oracle:
+    with Oracle(lambda body: Reply(fault="error_in_choice", status=400, message="no such role")) as oracle:
         given = answer(oracle)
-    assert (given.status, given.attempts, given.error) == ("http_error", 1, "too long")
+    assert (given.status, given.attempts, given.error) == ("http_error", 1, "no such role")
 
 
 @pytest.mark.parametrize("word", ["abort", "ERROR", "cancelled", "insufficient_system_resource"])
@@ -373,10 +375,27 @@ def test_a_proxy_of_the_environment_is_used_and_may_be_bypassed(monkeypatch):
 
 
 def test_another_client_error_is_not_tried_again():
-    with Oracle(lambda body: Reply(fault="status", status=400, message="context too long")) as oracle:
+    with Oracle(lambda body: Reply(fault="status", status=400, message="no such role")) as oracle:
         given = answer(oracle)
         assert oracle.n_requests == 1
-    assert (given.status, given.error) == ("http_error", "HTTP 400: context too long")
+    assert (given.status, given.error) == ("http_error", "HTTP 400: no such role")
+
+
+@pytest.mark.parametrize("status, code, message", [
+    (400, "context_length_exceeded", "Your input exceeds the limit."),
+    (400, None, "This model's maximum context length is 512 tokens. However, you requested 710 tokens."),
+    (400, None, "request (710 tokens) exceeds the available context size (512 tokens)"),
+    (400, None, "prompt is too long: 200001 tokens > 200000 maximum"),
+    (413, None, "too large"),
+])  # fmt: skip
+def test_a_request_that_is_longer_than_the_model_reads_is_not_asked_again(tmp_path, status, code, message):
+    reply = Reply(fault="status", status=status, message=message, code=code)
+    with Oracle(lambda body: reply) as oracle:
+        for _ in range(2):  # of two runs, each for any of three draws
+            with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+                client = OpenAIClient(oracle.base_url, None)
+                [given] = ask_draws(partial(ask, ledger, client), [question()], 3, lambda *_: True).values()
+            assert (given.status, oracle.n_requests) == ("too_long", 1)
 
 
 # What the user has to change ---------------------------------------------------------------------------
