@@ -12,14 +12,36 @@ from pipeline.asking.write import write_batch
 from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
-from pipeline.scorers.base import Scorer, prediction_rows
+from pipeline.scorers.base import Prediction, Scorer, prediction_rows
 from pipeline.tables import TABLES
+
+_ORDER = [(key, "ascending") for key in ("feature", "explanation_id", "scorer", "question_id")]
 
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     """Put the questions of a batch; figures and errors as `write_batch` has them."""
-    rows = partial(predictions_table, scorers=lake.config.scoring.scorers)
+    rows = partial(_whole_table, scorers=lake.config.scoring.scorers)
     return write_batch(lake, "predictions", "scorer", sae, batch, rows)
+
+
+def _whole_table(batch: Batch, ask: Ask, scorers: Sequence[str]) -> pa.Table:
+    """The rows of `predictions`; an explanation that no scorer asks about has a row `not_asked` of each.
+
+    The intruder asks about the empty explanation alone, and where windows lack there is no question: these rows
+    say that the scorers have been there.
+    """
+    made = predictions_table(batch, ask, scorers)
+    asked = set(made["explanation_id"].to_pylist())
+    asks_model = all(load_scorer(name).role is not None for name in scorers)
+    batch.create("scored_explanations", asks_model=asks_model)
+    scored = batch.connection.sql("select explanation_id, feature from scored_explanations").fetchall()
+    left = [
+        Prediction(explanation_id, feature, explanation_id, None, None, None, None, None, "not_asked", None)
+        for explanation_id, feature in scored
+        if explanation_id not in asked
+    ]
+    parts = [made, *(prediction_rows(batch.sae, name, left) for name in scorers)]
+    return pa.concat_tables(parts).sort_by(_ORDER)
 
 
 def predictions_table(
@@ -34,8 +56,7 @@ def predictions_table(
         batch.create("scored_explanations", asks_model=scorer.role is not None)
         predictions = scorer.predict(scorer.questions(batch), tools)
         parts.append(prediction_rows(batch.sae, name, list(predictions)))
-    keys = ("feature", "explanation_id", "scorer", "question_id")
-    return pa.concat_tables(parts).sort_by([(key, "ascending") for key in keys])
+    return pa.concat_tables(parts).sort_by(_ORDER)
 
 
 def load_scorer(name: str) -> Scorer:

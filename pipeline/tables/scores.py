@@ -82,7 +82,8 @@ SCORES = (
             text(
                 "status",
                 f"{STATUS.meaning}; `repeated`: a text twice in its answer; `no_input`: what is asked about is "
-                "not there",
+                "not there; `not_asked`: none of the config's scorers asks about the explanation (a row of each, "
+                "without a question)",
             ),
             REQUEST_ID,
         ),

@@ -2,5 +2,10 @@
 -- $explanation_id on test windows: the true answer, the scorer's, and why there is none.
 select scorer, example_id, label, prediction, probability, values, status
 from predictions
-where sae = $sae and feature = $feature and explanation_id = $explanation_id and role = 'test'
+where
+    sae = $sae
+    and feature = $feature
+    and explanation_id = $explanation_id
+    and role = 'test'
+    and status <> 'not_asked'
 order by scorer, question_id

@@ -66,6 +66,7 @@ def judge(lake_of: Any, name: str, oracle: dict[str, float], per_prompt: int | N
     make_table(lake, "scores", sae=SAE, batch=0)
     predictions = stored(lake, "predictions", sae=SAE, batch=0)
     assert set(predictions["scorer"]) == {name} and set(predictions["role"]) == {"test"}
+    predictions = predictions.filter(pl.col("status") != "not_asked")
     return Judged(predictions, rows_of(lake, f"from scores where scorer = '{name}'"))
 
 
@@ -191,6 +192,18 @@ def test_a_choice_is_right_as_often_as_whoever_answers(
     for row in judged.scores:
         assert row["accuracy_low"] - 1e-9 <= row["accuracy"] <= row["accuracy_high"] + 1e-9
         assert row["balanced_accuracy"] is None
+
+
+@each_choice
+def test_explanations_that_it_does_not_ask_about_leave_no_batch_unfinished(lake_of: Any, name: str) -> None:
+    judge(lake_of, name, TRUE)
+    lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE, "questions_per_prompt": 1})
+    answers = "select explainer, predictions.status from predictions join explanations using (explanation_id)"
+    said = rows_of(lake, answers)
+    assert {(row["explainer"], row["status"]) for row in said} == {
+        ("empty", "ok"), *((name, "not_asked") for name in ("default", "rule", "other_feature")),
+    }  # fmt: skip
+    assert lake.query("unfinished_batches").is_empty()
 
 
 @each_choice

@@ -66,6 +66,14 @@ def test_explanation_that_no_scorer_is_to_judge_is_done():
     assert unfinished(features, explanations[:1], [], [score(1)], scoring_max_features=0), "without explanation"
 
 
+def test_explanation_that_no_scorer_asks_about_is_done_once_all_have_said_so():
+    rows = [prediction("not_asked") | {"scorer": name} for name in ("intruder", "neighbours")]
+    for n, scorers in ((1, ["intruder"]), (2, ["intruder", "neighbours"])):
+        assert unfinished(selected(1), [explanation()], rows[:n], scoring_scorers=scorers) == []
+    # A scorer that has come since was not there yet.
+    assert unfinished(selected(1), [explanation()], rows[:1], scoring_scorers=["intruder", "neighbours"])
+
+
 def test_one_explanation_of_several_without_score_is_open():
     assert is_open([explanation(), explanation(explainer="empty")], [], [score()])
 
@@ -75,7 +83,7 @@ def test_explanation_that_never_came_is_open(status):
     assert is_open([explanation(status=status)])
 
 
-@pytest.mark.parametrize("status", ["refused", "unparsed", "truncated"])
+@pytest.mark.parametrize("status", ["refused", "unparsed", "truncated", "too_long"])
 def test_explanation_that_the_model_failed_to_give_is_done(status):
     assert not is_open([explanation(status=status)])
 
@@ -85,7 +93,7 @@ def test_prediction_that_never_came_is_open_though_there_is_a_score(status):
     assert is_open([explanation()], [prediction("ok"), prediction(status)], [score()])
 
 
-@pytest.mark.parametrize("status", ["refused", "unparsed", "truncated"])
+@pytest.mark.parametrize("status", ["refused", "unparsed", "truncated", "too_long"])
 def test_prediction_that_the_model_failed_to_give_is_done(status):
     assert not is_open([explanation()], [prediction(status)], [score()])
 
