@@ -118,7 +118,7 @@ def cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, 
             adding: list[Future[None]] = []
             for batch in context_batches(lake, shard):
                 adding.append(writer.submit(_add, run_batch(batch, subject, readers), buffers))
-                _wait(adding[-_BATCHES_AHEAD:][:1])  # so that no more of them are in memory
+                _wait(adding[:-_BATCHES_AHEAD][-1:])
                 n_tokens += batch.n_tokens
                 n_pending += batch.n_tokens
                 if n_pending >= lake.config.machine.flush_tokens:

@@ -254,6 +254,7 @@ def test_auto_is_a_device_that_can_be_used():
 
 
 @pytest.mark.whole
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch compiles by functions that it has deprecated
 def test_compiled_layers_give_what_the_model_gives_and_layers_read_within_run_as_they_are(tiny_subject, subject):
     config = SubjectConfig(model=str(tiny_subject), dtype="float32", compile=True)
     compiled = load_subject(config, "cpu")
@@ -268,7 +269,7 @@ def test_compiled_layers_give_what_the_model_gives_and_layers_read_within_run_as
 
 def test_a_model_that_cannot_be_compiled_says_what_to_do(tiny_subject, monkeypatch):
     def fail(*_arguments, **_named):
-        raise torch._dynamo.exc.BackendCompilerFailed(fail, RuntimeError("no compiler"))
+        raise torch._dynamo.exc.TorchDynamoException("no compiler")
 
     monkeypatch.setattr(torch, "compile", lambda *_arguments, **_named: fail)
     # As a folder of another name, so that no other test has loaded it.
