@@ -5,10 +5,12 @@ the store (see `store`), which sorts and writes them beside the next batches.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -20,7 +22,7 @@ from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder
-from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.subject.forward import Hookpoint, Subject, load_subject, move
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.tables import TABLES
 
@@ -70,7 +72,7 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
         check_fit(lake, missing)
         subject = load_subject(lake.config.subject, lake.config.device)
         readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in missing}
-        n_tokens, seconds = _cache_shard(lake, shard, subject, readers)
+        n_tokens, seconds = cache_shard(lake, shard, subject, readers)
     n_rows = sum(
         count_rows(lake.path("activation_shards", sae=name, shard=shard)) for name in lake.config.sae_names
     )
@@ -79,6 +81,10 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
         figures["tokens_per_second"] = round(n_tokens / seconds)
     folder = lake.path("activation_shards", sae=lake.config.saes[0].name, shard=shard)
     return Published("activation_shards", folder, n_rows, figures)
+
+
+_BATCHES_AHEAD = 4
+"""Batches that have been started and whose firings are not taken yet, at most."""
 
 
 class Reader(NamedTuple):
@@ -94,7 +100,7 @@ def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
     return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
 
 
-def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader]) -> tuple[int, float]:
+def cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader]) -> tuple[int, float]:
     """One pass over a shard for all SAEs at once; tokens read and seconds taken, writing included."""
     start = time.monotonic()
     with lake.scratch(f"shard-{shard}") as scratch:
@@ -111,8 +117,8 @@ def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str,
             flushed: list[Future[None]] = []
             adding: list[Future[None]] = []
             for batch in context_batches(lake, shard):
-                for name, firings in encode_batch(batch, subject, readers):
-                    adding.append(writer.submit(buffers[name].add, firings))
+                adding.append(writer.submit(_add, run_batch(batch, subject, readers), buffers))
+                _wait(adding[:-_BATCHES_AHEAD][-1:])
                 n_tokens += batch.n_tokens
                 n_pending += batch.n_tokens
                 if n_pending >= lake.config.machine.flush_tokens:
@@ -126,6 +132,12 @@ def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str,
             with lake.writing(lake.path("activation_shards", sae=name, shard=shard)) as folder:
                 buffer.folder.rename(folder)
     return n_tokens, time.monotonic() - start
+
+
+def _add(firings: Callable[[], Iterator[tuple[str, Firings]]], buffers: Mapping[str, FiringBuffer]) -> None:
+    """Put a batch's firings into the buffers of their SAEs."""
+    for name, found in firings():
+        buffers[name].add(found)
 
 
 def _wait(flushed: Sequence["Future[None]"]) -> None:
@@ -167,26 +179,52 @@ def encode_batch(
 
     Raises SubjectError if the model gives values that are no numbers.
     """
-    places = torch.arange(batch.token_ids.shape[1])
-    is_token = places < batch.lengths[:, None]  # [n, length]
-    token_index = (batch.first_index[:, None] + places)[is_token]  # [n_tokens]
-    read = subject.read(batch.token_ids, [reader.hookpoint for reader in readers.values()])
-    for name, reader in readers.items():
-        dense = read[reader.hookpoint][is_token.to(subject.device)]  # [n_tokens, d_in]
-        encoding = reader.coder.encode(dense)
-        if not bool(encoding.activations.isfinite().all()):
-            raise SubjectError(
-                f"hookpoint '{reader.hookpoint.module}' of '{subject.name}' gave values that are no numbers; "
-                "try subject.dtype float32"
+    yield from run_batch(batch, subject, readers)()
+
+
+def run_batch(
+    batch: ContextBatch, subject: Subject, readers: Mapping[str, Reader]
+) -> Callable[[], Iterator[tuple[str, Firings]]]:
+    """Run the pass; what it returns gives the firings, as `encode_batch` does.
+
+    On a CPU each SAE encodes when the pass is at its hookpoint. A GPU would have to be waited for, as only it
+    knows how many fire; there the tokens are copied, and encoded by whoever wants the firings: another thread than
+    the one that starts the next pass.
+    """
+    positions = torch.arange(batch.token_ids.shape[1])
+    is_token = positions < batch.lengths[:, None]  # [n, length]
+    token_index = (batch.first_index[:, None] + positions)[is_token]  # [n_tokens]
+    places = None if bool(is_token.all()) else move(is_token.view(-1).nonzero().view(-1), subject.device)
+    encoding: dict[str, Callable[[], Iterable[torch.Tensor]]] = {}
+
+    def take(hookpoint: Hookpoint, value: torch.Tensor) -> None:
+        tokens = value.flatten(0, 1)  # [n * length, d_in], and without the padding [n_tokens, d_in]
+        tokens = tokens if places is None else tokens.index_select(0, places)
+        if not tokens.is_cpu and places is None:
+            tokens = tokens.clone()
+        for name, reader in readers.items():
+            if reader.hookpoint == hookpoint:
+                encode = partial(reader.coder.encode, tokens)
+                encoding[name] = partial(tuple, encode()) if tokens.is_cpu else encode
+
+    subject.run(batch.token_ids, {reader.hookpoint for reader in readers.values()}, take)
+
+    def firings() -> Iterator[tuple[str, Firings]]:
+        for name, encode in encoding.items():
+            tokens, features, activations = encode()
+            found = Firings(
+                features.to(torch.int32).cpu().numpy(),
+                token_index[tokens.cpu()].numpy(),
+                activations.cpu().numpy(),
             )
-        yield (
-            name,
-            Firings(
-                encoding.features.to(torch.int32).cpu().numpy(),
-                token_index[encoding.tokens.cpu()].numpy(),
-                encoding.activations.cpu().numpy(),
-            ),
-        )
+            if not np.isfinite(found.activation).all():
+                raise SubjectError(
+                    f"hookpoint '{readers[name].hookpoint.module}' of '{subject.name}' gave values that are no "
+                    "numbers; try subject.dtype float32"
+                )
+            yield name, found
+
+    return firings
 
 
 def context_batches(lake: Lake, shard: int) -> Iterator[ContextBatch]:

@@ -24,11 +24,11 @@ from pipeline.fit.measure import Figures, Normalisation, Weights, measure, with_
 from pipeline.fit.places import Place, own_place, places_around, places_everywhere
 from pipeline.fit.verdict import declared_l0, judge
 from pipeline.lake import Lake, Published
+from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder
 from pipeline.subject.forward import Hookpoint, load_subject
-from pipeline.subject.steering import load_causal
 from pipeline.tables import TABLES
 
 _DOCUMENTS, _TOKENS = 16, 129

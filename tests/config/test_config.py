@@ -1,6 +1,7 @@
 """The experiment's YAML file: what loads, and the one sentence for what does not."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ def test_a_good_file_loads_with_its_values_and_the_defaults(tmp_path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path):
     assert load_config(path).name
+
+
+def test_a_config_goes_to_another_process():
+    said = load_config(FOLDER / "demo.yaml")
+    assert pickle.loads(pickle.dumps(said)) == said  # noqa: S301 - what was just made
 
 
 def test_there_is_a_shipped_config():
