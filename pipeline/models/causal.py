@@ -1,7 +1,7 @@
 """Models with and without their LM head, each in memory once whoever asks for it.
 
-The subject model is read without one; it is steered with one, and so is a model that answers in this process. One
-with a head shares the weights of one without that is in memory.
+The subject model is read without one and steered with one; a model that answers in this process has one. Of the
+same files the two share their weights.
 """
 
 from functools import cache
@@ -64,9 +64,13 @@ def _load_causal(location: Location, dtype: torch.dtype, device: str, name: str)
     if type(model.base_model) is type(base):
         setattr(model, model.base_model_prefix, base)
         model.tie_weights()
-    elif device == "cpu":
+        return model.eval().to(device)
+    if device == "cpu":
         make_ready(model)
-    return model.eval().to(device)
+    model.eval().to(device)
+    if type(model.base_model) is AutoModel._model_mapping[type(model.config)]:
+        _without_head.setdefault((location, dtype, device), model.base_model)
+    return model
 
 
 def _loaded(kind: Any, location: Location, dtype: torch.dtype, name: str) -> tuple[Any, dict[str, Any]]:
