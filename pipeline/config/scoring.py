@@ -1,7 +1,7 @@
 """How explanations are scored."""
 
 from statistics import NormalDist
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -79,6 +79,12 @@ class ScoringConfig(Section):
     def _an_oracle_is_called_one(self) -> Self:
         name_as_answered(self, self.provider, self.oracle)
         return self
+
+    @property
+    def embedder(self) -> str | None:
+        """The model on a server by which a scorer embeds texts; None where none does."""
+        own: list[Any] = [getattr(self, name, None) for name in self.scorers]
+        return next((each.model for each in own if getattr(each, "asks_role", None) == "embedder"), None)
 
     @property
     def asked_model(self) -> str:

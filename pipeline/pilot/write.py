@@ -18,14 +18,14 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.asking.batches import BatchAsker
+from pipeline.asking.batches import Ask, BatchAsker
 from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName, role_of
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.pilot.rehearse import Tables, rehearse_explanations, rehearse_predictions, rehearse_windows
-from pipeline.scorers.write import load_scorer
+from pipeline.scorers.write import EMBEDDING_LEDGER, load_scorer
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
@@ -73,8 +73,13 @@ def _pilot_answers(lake: Lake, sae: str, scorers: Sequence[str]) -> Tables:
             if lake.config.explaining.n_judging:
                 judge = stack.enter_context(_asker(lake, LEDGER, "scorer", sae, batch, made)).ask
             made["explanations"] = rehearse_explanations(lake, sae, batch, made, asker.ask, judge)
-        with _asker(lake, "predictions", "scorer", sae, batch, made) as asker:
-            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers)
+        with ExitStack() as stack:
+            asker = stack.enter_context(_asker(lake, "predictions", "scorer", sae, batch, made))
+            asks: dict[RoleName, Ask] = {}
+            if lake.config.scoring.embedder:
+                embedder = stack.enter_context(_asker(lake, EMBEDDING_LEDGER, "embedder", sae, batch, made))
+                asks["embedder"] = embedder.ask
+            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers, asks=asks)
         parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})
     return {table: pa.concat_tables(part[table] for part in parts) for table in _ANSWERS}
 
