@@ -1,7 +1,7 @@
 """How explanations are scored."""
 
 from statistics import NormalDist
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -31,6 +31,17 @@ class ScoringConfig(Section):
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
         20, description="Questions a scorer whose answer is yes, and as many whose answer is no; at most"
+    )
+    n_no_questions: Annotated[int, Field(ge=2, le=200)] | None = Field(
+        None,
+        description="Questions of detection and fuzzing whose answer is no, where they are to be fewer than "
+        "n_questions (post: 20 beside 50); null: as many",
+    )
+    silent: Literal["strata", "random"] = Field(
+        "strata",
+        description="Which silent test windows are asked about. `strata`: those that hold the feature's own "
+        "tokens, those of near neighbours, and others in turn; `random`: a draw from all of them (post), most of "
+        "which are easy",
     )
     target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         None,
@@ -79,6 +90,17 @@ class ScoringConfig(Section):
     def _an_oracle_is_called_one(self) -> Self:
         name_as_answered(self, self.provider, self.oracle)
         return self
+
+    @model_validator(mode="after")
+    def _no_more_of_no(self) -> Self:
+        if self.n_no_questions is not None and self.n_no_questions > self.n_questions:
+            raise ValueError(f"n_no_questions is above n_questions ({self.n_no_questions} of {self.n_questions})")
+        return self
+
+    @property
+    def n_noes(self) -> int:
+        """Questions of detection and fuzzing whose answer is no."""
+        return self.n_questions if self.n_no_questions is None else self.n_no_questions
 
     @property
     def embedder(self) -> str | None:
