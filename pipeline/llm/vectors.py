@@ -1,10 +1,20 @@
-"""Vectors as text, so that an answer can be one: of length 1, in float16, 2 bytes a number, base64."""
+"""Texts' vectors: how one is asked for, and how an answer holds one.
+
+A vector is kept as text: of length 1, in float16, 2 bytes a number, base64.
+"""
 
 import base64
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.llm.requests import Message, Request
+
+
+def embedding_request(sae: str, feature: int, model: str, text: str) -> Request:
+    """The request for a text's vector. No server takes an empty text: a space stands for it."""
+    return Request("embedding", sae, feature, model, (Message("user", text or " "),), max_tokens=0)
 
 
 def packed(values: Sequence[float]) -> str:

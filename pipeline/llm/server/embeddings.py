@@ -13,7 +13,7 @@ from typing import Any
 
 import openai
 
-from pipeline.llm.requests import Answer, Message, Request
+from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Deliver
 from pipeline.llm.server.capabilities import Capabilities
 from pipeline.llm.server.client import OpenAIClient
@@ -22,11 +22,6 @@ from pipeline.llm.vectors import packed
 
 _TEXTS_A_CALL = 32
 """What text-embeddings-inference takes by default; OpenAI takes 2,048."""
-
-
-def embedding_request(sae: str, feature: int, model: str, text: str) -> Request:
-    """The request for a text's vector. No server takes an empty text: a space stands for it."""
-    return Request("embedding", sae, feature, model, (Message("user", text or " "),), max_tokens=0)
 
 
 class EmbeddingsClient(OpenAIClient):

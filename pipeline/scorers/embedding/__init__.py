@@ -20,8 +20,7 @@ from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.llm.server.embeddings import embedding_request
-from pipeline.llm.vectors import unpacked
+from pipeline.llm.vectors import embedding_request, unpacked
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.embedding.embedder import check_embedder, load_embedder

@@ -13,8 +13,8 @@ from pipeline.llm import Ledger, ask
 from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.server import pacing
-from pipeline.llm.server.embeddings import EmbeddingsClient, embedding_request
-from pipeline.llm.vectors import packed, unpacked
+from pipeline.llm.server.embeddings import EmbeddingsClient
+from pipeline.llm.vectors import embedding_request, packed, unpacked
 
 KEY = "sk-secret-0123456789"
 TEXTS = [f"text {number} of the fox" for number in range(70)]
