@@ -52,7 +52,11 @@ class ScoringConfig(Section):
     min_questions: Annotated[int, Field(ge=20)] = Field(
         20, description="Questions of each answer in the first round (fewer, and stopping would bias the score)"
     )
-    round_questions: Positive = Field(10, description="Questions of each answer in a further round")
+    round_questions: Positive = Field(
+        2,
+        description="Questions of each answer in a further round, at least; it has as many as the width can be "
+        "expected to want",
+    )
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,
         description="Questions a prompt (post: 5). null: 40 where a server gives a probability for each answer of "

@@ -51,7 +51,7 @@ STEPS = {
     "explanations": "batch_features explained_features shown_examples vocabulary",
     "scorer_rhos": "selected_batches pilot_features question_answers answer_correlations shrunk_rhos",
     "predictions": (
-        "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
+        "question_answers rate_intervals balanced_accuracies questions batch_features scored_explanations "
         "next_questions vocabulary"
     ),
     "scores": (
