@@ -24,6 +24,8 @@ from pipeline.summary import student_quantiles
 REPORT_FILE = "report.html"
 PUBLISHED = Path(__file__).parent / "published"
 """Figures of others, a file each."""
+_BESIDE = {"post": "beside_post"}
+"""The SQL that tells the same of an experiment, by the file's name."""
 _MOST_ROWS = 200
 """Rows of numbers that are shown below a figure."""
 _RANKED = 6
@@ -83,7 +85,7 @@ def _beside(lake: Lake) -> dict[str, Any] | None:
     if name is None:
         return None
     published = yaml.safe_load((PUBLISHED / f"{name}.yaml").read_text(encoding="utf-8"))
-    rows = _figures_of(lake, f"beside_{name}").to_dicts()
+    rows = _figures_of(lake, _BESIDE[name]).to_dicts()
     for quantity, each in published["figures"].items():
         each["here"] = [row for row in rows if row["quantity"] == quantity and row["value"] is not None]
     return dict(published)
