@@ -1,7 +1,7 @@
-"""The roles in which language models are asked: who explains, who scores, and where each is reached."""
+"""The roles in which models are asked: who explains, who scores, who embeds, and where each is reached."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pipeline.llm.local.client import LocalClient
     from pipeline.llm.oracle.brain import Truth
 
-RoleName = Literal["explainer", "scorer"]
-ROLES: tuple[RoleName, ...] = ("explainer", "scorer")
+RoleName = Literal["explainer", "scorer", "embedder"]
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,11 @@ class Role:
         if self.is_oracle:
             return self._oracle_client(read_truth)
         from pipeline.llm.server.client import OpenAIClient
+        from pipeline.llm.server.embeddings import EmbeddingsClient
 
         endpoint = self.endpoint
-        return OpenAIClient(
+        kind = EmbeddingsClient if self.name == "embedder" else OpenAIClient
+        return kind(
             endpoint.base_url,
             endpoint.api_key_env,
             endpoint.max_concurrent,
@@ -114,8 +115,22 @@ class Role:
         return LocalClient(self.local_model, self.device)
 
 
+def roles_of(config: Config) -> tuple[RoleName, ...]:
+    """The roles in which an experiment asks."""
+    return ("explainer", "scorer", "embedder") if config.scoring.embedder else ("explainer", "scorer")
+
+
 def role_of(config: Config, name: RoleName) -> Role:
-    """A role of an experiment."""
+    """A role of an experiment; one that embeds is always on a server."""
+    if name == "embedder":
+        return replace(
+            role_of(config, "scorer"),
+            name=name,
+            provider="openai",
+            model=config.scoring.embedder or "",
+            max_draws=1,
+            endpoint=config.endpoints.embedder,
+        )
     section = config.explaining if name == "explainer" else config.scoring
     return Role(
         name,
@@ -135,7 +150,7 @@ def find_local_models(config: Config) -> None:
     """Download and convert what the roles' models in this process need; raises SubjectError if that fails."""
     from pipeline.models.load import find_files
 
-    for name in ROLES if config.budget.max_requests != 0 else ():
+    for name in roles_of(config) if config.budget.max_requests != 0 else ():
         role = role_of(config, name)
         if role.is_local:
             find_files(role.local_model)
@@ -143,7 +158,7 @@ def find_local_models(config: Config) -> None:
 
 def oracle_sentence(config: Config) -> str | None:
     """A sentence that answers are no model's, and whose; None where models answer."""
-    oracles = [role for role in map(partial(role_of, config), ROLES) if role.is_oracle]
+    oracles = [role for role in map(partial(role_of, config), roles_of(config)) if role.is_oracle]
     if not oracles:
         return None
     who = " and ".join(f"the {role.name} is an {role.model}" for role in oracles)
@@ -155,7 +170,7 @@ def check_endpoints(config: Config) -> None:
 
     Raises SubjectError if a role's model in this process is not there.
     """
-    for name in ROLES if config.budget.max_requests != 0 else ():
+    for name in roles_of(config) if config.budget.max_requests != 0 else ():
         try:
             role_of(config, name).open_client()
         except ConfigError as error:

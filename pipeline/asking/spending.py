@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.asking.roles import ROLES, Role, role_of
+from pipeline.asking.roles import Role, role_of, roles_of
 from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
@@ -30,7 +30,7 @@ def open_budget(config: Config, role: Role) -> Budget:
 
 def check_prices(config: Config) -> None:
     """Raise ConfigError if the price file cannot be read, or lacks a price that the budget needs."""
-    for name in ROLES:
+    for name in roles_of(config):
         open_budget(config, role_of(config, name))
 
 

@@ -61,6 +61,7 @@ def config_page() -> str:
         "# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment. Its paths "
         "start at the\nfolder where the command is run; one below `config/` that is not there is taken from what "
         "ships with latentlake.\n"
+        "`extends: other.yaml`, a file beside it, takes that one's keys, and its own go over them.\n"
     ]
     sections = _sections(Config)
     for title, model in sections:

@@ -84,10 +84,11 @@ class EndpointConfig(Section):
 
 
 class EndpointsConfig(Section):
-    """Where the explainer and the scorer are reached, for provider `openai`; in no stage hash."""
+    """Where who is asked is reached, for provider `openai`; in no stage hash."""
 
     explainer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
     scorer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+    embedder: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
 
 
 class BudgetConfig(Section):

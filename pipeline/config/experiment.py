@@ -1,7 +1,8 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
 Sections are science, part of the stage hashes (see `stages`), so that another value makes another table;
-but for `endpoints`, `selection`, `budget` and `machine`, which only say what is done first, where and how fast.
+but for `endpoints`, `selection`, `budget`, `report` and `machine`, which only say what is done first, where and
+how fast, and what is shown.
 Unknown keys are refused with the nearest known one.
 """
 
@@ -23,6 +24,7 @@ from pipeline.config.features import (
 )
 from pipeline.config.machine import DEVICE_VARIABLE, MachineConfig, lakes_folder
 from pipeline.config.plugin_sections import with_plugins
+from pipeline.config.report import ReportConfig
 from pipeline.config.scoring import ScoringConfig
 from pipeline.config.section import Section
 from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
@@ -56,6 +58,7 @@ class Config(Section):
     endpoints: EndpointsConfig = Field(EndpointsConfig(), description=EndpointsConfig.__doc__)
     selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
     budget: BudgetConfig = Field(BudgetConfig(), description=BudgetConfig.__doc__)
+    report: ReportConfig = Field(ReportConfig(), description=ReportConfig.__doc__)
     machine: MachineConfig = Field(MachineConfig(), description=MachineConfig.__doc__)
 
     @model_validator(mode="after")

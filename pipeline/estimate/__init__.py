@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.roles import ROLES, Role, RoleName, role_of
+from pipeline.asking.roles import Role, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
 from pipeline.estimate.counting import Counted, Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
@@ -42,7 +42,7 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
     """
     lake.require(*inputs_of(lake.config, "estimate"), sae=sae)
-    askers = {name: _asker(lake, role_of(lake.config, name)) for name in ROLES}
+    askers = {name: _asker(lake, role_of(lake.config, name)) for name in roles_of(lake.config)}
     # As each run does first: the selection can have changed since the table was made.
     selected = select_features(lake, sae)
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
@@ -81,7 +81,7 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     else:
         recorded = lake.query("recorded_prompts", model=model).iter_rows()
         prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]
-        counter = foreign_counter(load_tokenizer(config.subject), prompts)
+        counter = foreign_counter(load_tokenizer(config.subject), prompts, role.name == "embedder")
     rates = {
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
@@ -108,7 +108,7 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
         some = [each for each in counted if each.request.purpose == purpose]
         asker = askers[some[0].role]
         rate = asker.rates.get(purpose, _Rate())
-        prompts = asker.counter.chats([each.request.messages for each in some])
+        prompts = asker.counter.prompts([each.request.messages for each in some])
         expected = _completions(some, asker.counter, rate)
         new = [place for place, each in enumerate(some) if not each.is_known]
         plain = [place for place, each in enumerate(some) if each.is_plain]

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import ToAsk
+from pipeline.asking.batches import Ask, ToAsk
 from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName
 from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
@@ -32,11 +32,11 @@ from pipeline.pilot.rehearse import (
     rehearse_windows,
 )
 from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
-from pipeline.scorers.write import load_scorer
+from pipeline.scorers.write import EMBEDDING_LEDGER, load_scorer
 from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
-_LEDGERS = ("explanations", LEDGER, THRESHOLDS, "predictions")
+_LEDGERS = ("explanations", LEDGER, THRESHOLDS, "predictions", EMBEDDING_LEDGER)
 
 
 class Counted(NamedTuple):
@@ -82,15 +82,17 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
         made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
     if is_made(lake.config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
-    explaining, judging, telling, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
+    stand_ins = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
+    explaining, judging, telling, scoring, embedding = stand_ins
     made["explanations"] = rehearse_explanations(lake, sae, batch, made, explaining.ask, judging.ask)
     if lake.config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
         rehearse_controls(lake, sae, batch, made, telling.ask, lake.config.scoring.scorers, is_certain=False)
     parts = []
     for name in lake.config.scoring.scorers:
-        if load_scorer(name).role is not None:
+        if load_scorer(name).role or getattr(getattr(lake.config.scoring, name), "asks_role", None):
             reads = _Reads()
-            parts.append(rehearse_predictions(lake, sae, batch, made, scoring.ask, [name], reads.read))
+            asks: dict[RoleName, Ask] = {"embedder": embedding.ask}
+            parts.append(rehearse_predictions(lake, sae, batch, made, scoring.ask, [name], reads.read, asks))
             subject_tokens[name] = reads.n_tokens
     predictions = pa.concat_tables(parts) if parts else TABLES["predictions"].schema.empty_table()
     explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
@@ -102,9 +104,10 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
-    asked = [explaining.counted("explainer", ids)]
-    asked += [each.counted("scorer", ids) for each in (judging, telling, scoring)]
-    return Needs([each for some in asked for each in some], subject_tokens)
+    counted = explaining.counted("explainer", ids)
+    counted += [each for asked in (judging, telling, scoring) for each in asked.counted("scorer", ids)]
+    counted += embedding.counted("embedder", ids)
+    return Needs(counted, subject_tokens)
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.asking.roles import ROLES, oracle_sentence, role_of
+from pipeline.asking.roles import oracle_sentence, role_of, roles_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.fit.verdict import fit_sentence, is_misfit
 from pipeline.lake import Lake
@@ -162,7 +162,8 @@ def _statuses(rows: pl.DataFrame) -> str:
 
 def word_on_small_models(lake: Lake) -> str | None:
     """What to expect where the embedded model answers."""
-    small = [role.name for role in (role_of(lake.config, name) for name in ROLES) if role.model == _EMBEDDED_MODEL]
+    roles = [role_of(lake.config, name) for name in roles_of(lake.config)]
+    small = [role.name for role in roles if role.model == _EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:
         return None
     return (

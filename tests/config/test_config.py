@@ -56,6 +56,29 @@ def test_a_good_file_loads_with_its_values_and_the_defaults(tmp_path):
     assert config.lake_folder == Path("lake/tiny").absolute()
 
 
+def test_a_file_that_extends_another_puts_its_keys_over_those(tmp_path):
+    scoring = {"n_questions": 30, "scorers": ["detection"], "simulation": {"n_top": 3}}
+    write(tmp_path, lambda v: v.update(scoring=scoring))
+    path = tmp_path / "over.yaml"
+    path.write_text(yaml.safe_dump({
+        "extends": "experiment.yaml", "name": "over",
+        "scoring": {"scorers": ["fuzzing"], "simulation": {"n_drawn": 2}},
+    }))  # fmt: skip
+    config = load_config(path)
+    assert (config.name, config.subject.model, config.scoring.n_questions) == ("over", "some/model", 30)
+    assert config.scoring.scorers == ("fuzzing",)  # a list is replaced
+    assert (config.scoring.simulation.n_top, config.scoring.simulation.n_drawn) == (3, 2)
+
+
+def test_a_file_that_extends_itself_or_none_is_refused_in_a_sentence(tmp_path):
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text("extends: other.yaml")
+    other.write_text("extends: one.yaml")
+    assert "extends itself" in refusal(one)
+    other.write_text("extends: nowhere.yaml")
+    assert "nowhere.yaml" in (message := refusal(other)) and "named by extends in" in message
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path):
     assert load_config(path).name

@@ -170,11 +170,11 @@ def test_a_local_models_prompts_are_counted_to_the_token_and_cost_nothing(
 def test_tokens_of_a_foreign_model_are_corrected_by_what_its_server_counted(tiny_subject: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
     chats = [[Message("user", f"the cat and the dog, {number}")] for number in range(5)]
-    own = own_counter(tokenizer).chats(chats)
+    own = own_counter(tokenizer).prompts(chats)
     bare = foreign_counter(tokenizer, [])
-    assert bare.chats(chats) == own and "nothing is recorded" in bare.by
+    assert bare.prompts(chats) == own and "nothing is recorded" in bare.by
     corrected = foreign_counter(tokenizer, [(chat, round(1.5 * n)) for chat, n in zip(chats, own, strict=True)])
-    assert corrected.chats(chats) == pytest.approx([1.5 * n for n in own], rel=0.03)
+    assert corrected.prompts(chats) == pytest.approx([1.5 * n for n in own], rel=0.03)
     assert "times 1.5" in corrected.by and "5 recorded prompts" in corrected.by
 
 

@@ -17,6 +17,7 @@ import re
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,7 +91,8 @@ class Oracle:
 
     With `tls` it speaks https, with the certificate of that context. With `tells_all` logprobs are those of every
     token of an answer, else of the first alone. `blank` says what may stand in a blank of a prompt, by its line;
-    with `splits_ten` the model's tokenizer writes 10 as two tokens.
+    with `splits_ten` the model's tokenizer writes 10 as two tokens. With `embeds` it serves embeddings as well, of
+    which that makes the JSON, or a fault; `embedded` does.
     """
 
     brain: Brain = lambda body: "Yes"
@@ -106,6 +108,7 @@ class Oracle:
     tells_all: bool = False
     blank: Callable[[str], dict[str, float]] | None = None
     splits_ten: bool = False
+    embeds: "Callable[[dict[str, Any]], dict[str, Any] | Reply] | None" = None
     max_in_flight: int = 0
     in_flight: int = 0
 
@@ -134,7 +137,7 @@ class Oracle:
     def reply(self, body: dict[str, Any], key: str) -> "Reply":
         """The reply to a request, which is counted."""
         with self._lock:
-            (self.probes if is_probe(body) else self.requests).append(body)
+            (self.probes if "messages" in body and is_probe(body) else self.requests).append(body)
             self.keys.append(key)
             self.in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight)
@@ -143,6 +146,9 @@ class Oracle:
                 return Reply(fault="status", status=401, message=f"Incorrect API key provided: {key}")
             if self.models is not None and body["model"] not in self.models:
                 return Reply(fault="status", status=404, message=f"no model {body['model']}")
+            if "input" in body and self.embeds:
+                said = self.embeds(body)
+                return said if isinstance(said, Reply) else Reply(json.dumps(said))
             said = (self.probed if is_probe(body) else self.brain)(body)
             reply = Reply(said) if isinstance(said, str) else said
             time.sleep(reply.delay_seconds)
@@ -168,7 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self._note()
-        if not urlsplit(self.path).path.endswith("/chat/completions"):
+        embeds = self.oracle.embeds and urlsplit(self.path).path.endswith("/embeddings")
+        if not embeds and not urlsplit(self.path).path.endswith("/chat/completions"):
             return self._send(404, {"error": {"message": f"no such path {self.path}"}})
         reply = self.oracle.reply(body, self.headers.get("authorization", "").removeprefix("Bearer "))
         match reply.fault:
@@ -189,6 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(200, ["Yes"])
             case "error_inside":
                 return self._send(200, {"error": {"message": reply.message, "code": 502}})
+        if embeds:
+            return self._send(200, reply.text)
         content = completion(body, reply)
         if self.oracle.tells_all and body.get("logprobs"):
             content["choices"][0]["logprobs"] = _all_logprobs(body, reply)
@@ -224,6 +233,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing on stderr."""
+
+
+def embedded(body: dict[str, Any], width: int = 8) -> dict[str, Any]:
+    """The JSON of embeddings: a vector of each text's words, by hash, so that texts of like words are alike."""
+    listed = []
+    for place, text in enumerate(body["input"]):
+        vector = [0.01] * width
+        for word in text.split():
+            vector[zlib.crc32(word.encode()) % width] += 1.0
+        listed.append({"object": "embedding", "index": place, "embedding": vector})
+    n_tokens = sum(len(text.split()) for text in body["input"])
+    usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+    return {"object": "list", "data": listed, "model": f"{body['model']}-2026", "usage": usage}
 
 
 def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:

@@ -57,7 +57,12 @@ _ONLY_THOUGHT_AT_MOST = 5
 
 
 class OpenAIClient:
-    """Asks an endpoint, several requests at a time.
+    """Asks an endpoint, several requests at a time; one of another kind than chats has these three otherwise.
+
+    Attributes:
+        path: Where requests go, below the address.
+        body: The body of a request, with what the server can do.
+        read: The answer in a response, or why there is none.
 
     Args:
         base_url: The endpoint, up to and with `/v1`, and a query where it wants one (Azure); None is OpenAI's own.
@@ -71,6 +76,10 @@ class OpenAIClient:
     Raises:
         ConfigError: The environment variable is not set, or the address is none.
     """
+
+    path = "/chat/completions"
+    body = staticmethod(body_of)
+    read = staticmethod(read)
 
     def __init__(
         self,
@@ -186,7 +195,7 @@ class OpenAIClient:
             ConfigError: No other request can succeed either.
         """
         requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
-        body, usage = body_of(request, can), Usage()
+        body, usage = self.body(request, can), Usage()
         attempts = 0
         while True:
             attempts += 1
@@ -199,7 +208,7 @@ class OpenAIClient:
                 can = self._send_no_stops(request, can)
                 if attempts >= self._max_attempts:
                     break
-                body = body_of(request, can)
+                body = self.body(request, can)
                 continue
             await self._stop_if_hopeless(client, last.outcome, request, attempts)
             if not last.outcome.passes or attempts >= self._max_attempts:
@@ -242,7 +251,7 @@ class OpenAIClient:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 response = await client.post(
-                    "/chat/completions", cast_to=httpx2.Response, content=body, options={"headers": self._headers}
+                    self.path, cast_to=httpx2.Response, content=body, options={"headers": self._headers}
                 )
         except TimeoutError:
             error = f"no answer within {self._timeout_seconds:g} seconds"
@@ -255,7 +264,7 @@ class OpenAIClient:
             return _Attempt(proxy_failure(self._url, "HTTP 407"))
         content = json_of(response.content)
         received = Response(response.status_code, response.headers, response.content)
-        return _Attempt(read(request, received, content), content)
+        return _Attempt(self.read(request, received, content), content)
 
     async def _stop_if_hopeless(
         self, client: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
@@ -343,7 +352,7 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
 
 

@@ -85,7 +85,7 @@ def json_of(body: bytes) -> Any:
 def read(request: Request, response: Response, content: Any) -> Answer | Failure:
     """The answer in a response with this JSON; attempts, tokens and times are the sender's to fill in."""
     if not 200 <= response.status < 300:
-        return _read_status(request, response, content)
+        return read_status(request, response, content)
     if content is None:
         return Failure("the server's answer was not JSON", passes=True)
     return _read_completion(request, content)
@@ -150,7 +150,7 @@ def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | Non
     return [number_masses(read[place.token], request.choices or (), place.lead) for place in places]
 
 
-def _read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
+def read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
     """What an error response says."""
     status, inner = response.status, _dict(_dict(content).get("error"))
     said = _error_message(content) or response.body.decode(errors="replace")
