@@ -69,13 +69,18 @@ class Role:
         """Whether answers cost nothing."""
         return self.is_local or self.is_oracle
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether it is asked by its provider's batch API."""
+        return self.provider == "openai" and self.endpoint.batch
+
     def open_client(
         self, ledger: "Ledger | None" = None, read_truth: "Callable[[], Truth] | None" = None
     ) -> Client:
         """Whoever answers; nothing is sent yet. Raises ConfigError without its key.
 
         Args:
-            ledger: Where probes go.
+            ledger: Where probes go, and beside which a provider's batches are noted.
             read_truth: From where an oracle has what it knows; without it, it knows nothing.
         """
         if self.is_local:
@@ -85,7 +90,7 @@ class Role:
         from pipeline.llm.server.client import OpenAIClient
 
         endpoint = self.endpoint
-        return OpenAIClient(
+        client = OpenAIClient(
             endpoint.base_url,
             endpoint.api_key_env,
             endpoint.max_concurrent,
@@ -94,6 +99,13 @@ class Role:
             ledger,
             endpoint.api_key_header,
         )
+        if not self.is_batched:
+            return client
+        from pipeline.llm.provider_batches.client import BatchClient
+        from pipeline.llm.provider_batches.journal import Journal
+
+        journal = Journal(ledger.path, ledger.features) if ledger else None
+        return BatchClient(client, journal, endpoint.batch_poll_seconds, endpoint.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
         from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
