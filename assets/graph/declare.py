@@ -57,7 +57,10 @@ class TableAsset:
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with failures_for_people():
                 raise_if_asked()
-                published = self.write(open_lake(config), **self.partition(context))
+                lake, partition = open_lake(config), self.partition(context)
+                # A table over all partitions is made behind each of them, by runs that share nothing else.
+                with lake.alone(table.name, waits=not partition, **partition):
+                    published = self.write(lake, **partition)
                 return materialization(config, published)
 
         return asset

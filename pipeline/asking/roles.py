@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import (
+    ChatEndpointConfig,
     Config,
     EndpointConfig,
     ExplainingOracleConfig,
@@ -68,13 +69,20 @@ class Role:
         """Whether answers cost nothing."""
         return self.is_local or self.is_oracle
 
+    @property
+    def batches(self) -> ChatEndpointConfig | None:
+        """How it is asked by its provider's batch API; None if it is not."""
+        if self.provider == "openai" and isinstance(self.endpoint, ChatEndpointConfig) and self.endpoint.batch:
+            return self.endpoint
+        return None
+
     def open_client(
         self, ledger: "Ledger | None" = None, read_truth: "Callable[[], Truth] | None" = None
     ) -> Client:
         """Whoever answers; nothing is sent yet. Raises ConfigError without its key.
 
         Args:
-            ledger: Where probes go.
+            ledger: Where probes go, and beside which a provider's batches are noted.
             read_truth: From where an oracle has what it knows; without it, it knows nothing.
         """
         if self.is_local:
@@ -86,7 +94,7 @@ class Role:
 
         endpoint = self.endpoint
         kind = EmbeddingsClient if self.name == "embedder" else OpenAIClient
-        return kind(
+        client = kind(
             endpoint.base_url,
             endpoint.api_key_env,
             endpoint.max_concurrent,
@@ -95,6 +103,13 @@ class Role:
             ledger,
             endpoint.api_key_header,
         )
+        if not (batches := self.batches):
+            return client
+        from pipeline.llm.provider_batches.client import BatchClient
+        from pipeline.llm.provider_batches.journal import Journal
+
+        journal = Journal(ledger.path, ledger.features) if ledger else None
+        return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
         from pipeline.llm.oracle.brain import Oracle, Rates, truth_of

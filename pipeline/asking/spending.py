@@ -25,7 +25,8 @@ def open_budget(config: Config, role: Role) -> Budget:
     prices, limits = prices_of(role), limits_of(config)
     if limits.usd is not None and prices.of(role.model) is None:
         raise unpriced(role.model)
-    return Budget(_folder(config), config.lake_folder / LEDGER_FOLDER, limits, prices)
+    in_batch = role.batches is not None and role.batches.batch_unfinished == "batch"
+    return Budget(_folder(config), config.lake_folder / LEDGER_FOLDER, limits, prices, in_batch=in_batch)
 
 
 def check_prices(config: Config) -> None:

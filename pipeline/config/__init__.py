@@ -6,6 +6,7 @@ what is shown beside, `machine` where it runs; `experiment` is all of it.
 
 from pipeline.config.asking import (
     BudgetConfig,
+    ChatEndpointConfig,
     EndpointConfig,
     EndpointsConfig,
     ExplainingOracleConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "LAKE_VARIABLE",
     "LLM_VARIABLE",
     "BudgetConfig",
+    "ChatEndpointConfig",
     "Config",
     "CorpusConfig",
     "EndpointConfig",

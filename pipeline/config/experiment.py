@@ -69,6 +69,22 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _waits_of_batches_are_meant(self) -> Self:
+        if not (self.scoring.provider == "openai" and self.endpoints.scorer.batch):
+            return self
+        if self.scoring.questions_per_prompt is None:
+            raise ValueError(
+                "endpoints.scorer.batch wants scoring.questions_per_prompt: left open, one request is asked "
+                "before all others, and in a batch it may take a day"
+            )
+        if self.scoring.target_half_width is not None and not self.endpoints.scorer.batch_rounds:
+            raise ValueError(
+                "endpoints.scorer.batch with scoring.target_half_width may take a day for each round; set "
+                "endpoints.scorer.batch_rounds: true if that is meant, or scoring.target_half_width: null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _models_beside_the_lakes(self) -> Self:
         self.subject._lakes = self.machine.lake
         return self

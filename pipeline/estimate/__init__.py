@@ -1,6 +1,7 @@
 """The estimate: requests, tokens, dollars and time of the next run, before anything is sent."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
@@ -71,6 +72,7 @@ class _Asker(NamedTuple):
     rates: dict[str, _Rate]
     at_once: int
     local: LocalClient | None = None
+    is_batched: bool = False
 
 
 def _asker(lake: Lake, role: Role) -> _Asker:
@@ -86,7 +88,7 @@ def _asker(lake: Lake, role: Role) -> _Asker:
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
     at_once = 1 if local else role.endpoint.max_concurrent
-    return _Asker(model, counter, prices_of(role), rates, at_once, local)
+    return _Asker(model, counter, prices_of(role), rates, at_once, local, role.batches is not None)
 
 
 def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
@@ -122,12 +124,12 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
             sum(numbers[place] for place in plain) / n_plain if n_plain else None
             for numbers in (prompts, expected)
         )
-        prices, seconds = asker.prices, None
+        usd, seconds = partial(asker.prices.usd, asker.model, in_batch=asker.is_batched), None
         if asker.local:
             work = asker.local.work_of(sent)
             cached_tokens = prompt_tokens - work.read_tokens
             seconds = asker.local.measure(sent).seconds(work) if sent else 0.0
-        elif rate.duration_ms is not None:
+        elif rate.duration_ms is not None and not asker.is_batched:
             seconds = len(new) * rate.duration_ms / 1000 / asker.at_once
         yield {
             "sae": sae,
@@ -143,14 +145,15 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
             "cached_tokens": round(cached_tokens),
             "completion_tokens": round(completion_tokens),
             "max_completion_tokens": most,
-            "cost_usd": prices.usd(asker.model, prompt_tokens, completion_tokens, cached_tokens),
-            "max_cost_usd": prices.usd(asker.model, prompt_tokens, most),
+            "cost_usd": usd(prompt_tokens, completion_tokens, cached_tokens),
+            "max_cost_usd": usd(prompt_tokens, most),
             "seconds": seconds,
+            "batch_waits": needs.rounds[purpose] if asker.is_batched else None,
             "subject_tokens": needs.subject_tokens.get(purpose, 0),
             "requests_a_feature": len(plain) / n_plain if n_plain else None,
             "prompt_tokens_a_feature": prompts_a_feature,
             "completion_tokens_a_feature": completions_a_feature,
-            "cost_usd_a_feature": prices.usd(asker.model, prompts_a_feature, completions_a_feature),
+            "cost_usd_a_feature": usd(prompts_a_feature, completions_a_feature),
             "tokens_by": asker.counter.by,
         }
 

@@ -7,6 +7,7 @@ and so are the scoring prompts that hold it. A stand-in answer of a scorer is ri
 intervals are widest: where scoring stops by their width, real answers ask for no more.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -65,10 +66,12 @@ class Needs(NamedTuple):
     Attributes:
         requests: Every request once, in the order in which a run would come to it.
         subject_tokens: Tokens that the subject model would read, by scorer, and for the table `steered_texts`.
+        rounds: How often requests of a purpose would be sent together, one time after another.
     """
 
     requests: list[Counted]
     subject_tokens: dict[str, int]
+    rounds: Counter[str]
 
 
 def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Needs:
@@ -107,7 +110,8 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     counted = explaining.counted("explainer", ids)
     counted += [each for asked in (judging, telling, scoring) for each in asked.counted("scorer", ids)]
     counted += embedding.counted("embedder", ids)
-    return Needs(counted, subject_tokens)
+    rounds = explaining.rounds + judging.rounds + telling.rounds + scoring.rounds
+    return Needs(counted, subject_tokens, rounds)
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -123,9 +127,12 @@ class _StandIns:
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     certain: set[str] = field(default_factory=set)
+    rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """An answer each."""
+        new = {each.request.purpose for each in to_ask if not self._is_known(each.request.request_id)}
+        self.rounds.update(new)
         return {each.request.request_id: self._answer(each) for each in to_ask}
 
     def counted(self, role: RoleName, plain: set[str]) -> list[Counted]:
@@ -141,6 +148,9 @@ class _StandIns:
             )
             for request_id, request in self.requests.items()
         ]
+
+    def _is_known(self, request_id: str) -> bool:
+        return request_id in self.known or request_id in self.requests
 
     def _answer(self, to_ask: ToAsk) -> Answer:
         request = to_ask.request

@@ -6,6 +6,8 @@ table or the new one.
 """
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -25,11 +27,13 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
+from pipeline.progress import tell
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
+LOCKS_FILE = "making.lock"
 _ROWS_PER_GROUP = 122_880
 _STALE_SECONDS = 86_400
 _HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
@@ -169,6 +173,27 @@ class Files:
                 shutil.rmtree(temporary)
             else:
                 temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def alone(self, table: str, *, waits: bool, **partition: object) -> Iterator[None]:
+        """Make a table's partition alone among all processes: the lock is a byte of one file; a kill gives it up.
+
+        Raises LakeError if another run is making it, and this one is not to wait.
+        """
+        name = " ".join([table, *(f"{key} {value}" for key, value in partition.items())])
+        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCKS_FILE).open("ab") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            except BlockingIOError:
+                if not waits:
+                    raise LakeError(
+                        f"another run is making '{name}' in '{self.root}'; let it end or stop it, and run again"
+                    ) from None
+                tell(f"'{name}' is being made by another run, which is waited for")
+                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+            yield
 
     def write(
         self,

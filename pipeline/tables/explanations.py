@@ -47,6 +47,7 @@ EXPLANATIONS = (
             number("cost_usd", "price as expected; null where the price file has none", "USD"),
             number("max_cost_usd", "price of the longest answers, without any cache", "USD"),
             number("seconds", "time at the rate of the last answers; null where there are none", "s"),
+            count("batch_waits", "waits for provider's batches, one after another, each a day at most; or null"),
             count(
                 "subject_tokens",
                 "tokens that the subject model reads for it, in passes of its own: written texts, steered texts",
@@ -121,6 +122,7 @@ EXPLANATIONS = (
             text("requested_at", "when, UTC"),
             count("draw", "number of the draw, where the same is asked several times"),
             text("error", "why there is no answer, or none that can be used; null where there is one"),
+            text("batch_id", "the provider's batch that it came in, at that price; null where it came by itself"),
         ),
         ("request_id",),
         "ledger",

@@ -79,6 +79,28 @@ def test_a_file_that_extends_itself_or_none_is_refused_in_a_sentence(tmp_path):
     assert "nowhere.yaml" in (message := refusal(other)) and "named by extends in" in message
 
 
+@pytest.mark.parametrize(
+    ("scoring", "endpoint", "words"),
+    [
+        ({}, {}, "endpoints.scorer.batch wants scoring.questions_per_prompt"),
+        ({"questions_per_prompt": 5, "target_half_width": 0.1}, {}, "may take a day for each round"),
+        ({"questions_per_prompt": 5, "target_half_width": 0.1}, {"batch_rounds": True}, None),
+        ({"questions_per_prompt": 5}, {}, None),
+        ({"provider": "local"}, {}, None),
+    ],
+)
+def test_batches_that_would_wait_for_days_have_to_be_meant(tmp_path, scoring, endpoint, words):
+    def change(values):
+        values["scoring"] = {"provider": "openai", **scoring}
+        values["endpoints"] = {"scorer": {"batch": True, **endpoint}}
+
+    path = write(tmp_path, change)
+    if words is None:
+        assert load_config(path).endpoints.scorer.batch
+    else:
+        assert words in refusal(path)
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path):
     assert load_config(path).name

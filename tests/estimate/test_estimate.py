@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle
 from oracles import read_question, scorer
 from test_explain_and_score import (  # noqa: F401 (fixtures)
@@ -27,7 +28,7 @@ from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
-from pipeline.estimate.printing import estimate_sentence
+from pipeline.estimate.printing import estimate_sentence, waits_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
@@ -140,6 +141,27 @@ def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
     explained = sum(row["cost_usd"] for row in recorded if row["purpose"] == "explain")
     total = sum(row["cost_usd"] for row in rows_of(lake, "from summary"))
     assert total == pytest.approx(sum(row["cost_usd"] for row in recorded) + explained)
+
+
+def test_in_batches_it_costs_half_and_the_waits_are_said(make: Make, tmp_path: Path) -> None:
+    with BatchOracle(TRUTH, ends=[End(n_looks=0)]) as oracle:
+        endpoint = {"batch": True, "batch_poll_seconds": 0.01}
+        lake = open_lake(make(oracle.base_url, endpoint=endpoint, budget=price_file(tmp_path)))
+        before = estimated(lake)
+        lake = explain_and_score(lake.config)
+        assert oracle.n_requests == 0
+        assert sum(requests(before).values()) == len(oracle.asked()) == len(set(oracle.asked()))
+        assert len(oracle.batches) == before["batch_waits"].sum() == 3
+    waits = dict(before.select("purpose", "batch_waits").iter_rows())
+    assert waits == {"explain": 1, "detection": 1, "fuzzing": 1}
+    for row in before.iter_rows(named=True):
+        expected = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
+        assert row["cost_usd"] == pytest.approx(expected, rel=0.01)
+    assert "3 batches or sets of batches are waited for" in estimate_sentence(before)
+    assert waits_sentence(estimated(lake)) is None
+    for row in rows_of(lake, "from llm_requests where purpose <> 'probe'"):
+        paid = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
+        assert row["cost_usd"] == pytest.approx(paid) and row["batch_id"] is not None
 
 
 def test_without_a_price_dollars_are_unknown_and_the_rest_is_told(make: Make, tmp_path: Path) -> None:

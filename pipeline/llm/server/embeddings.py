@@ -60,10 +60,10 @@ class EmbeddingsClient(OpenAIClient):
             return Failure("an embedding of the server is no vector of numbers", passes=False)
         return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=content.get("model"))
 
-    async def _ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
+    async def ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Deliver an answer a request, some texts a call."""
         groups = self._groups(requests)
-        async with self._connect() as client:
+        async with self.connect() as client:
 
             async def work() -> None:
                 for group in groups:
