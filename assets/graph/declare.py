@@ -57,7 +57,8 @@ class TableAsset:
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with failures_for_people():
                 raise_if_asked()
-                published = self.write(open_lake(config), **self.partition(context))
+                lake = open_lake(config, takes_new=table.name == NEW_DOCUMENTS_ENTER)
+                published = self.write(lake, **self.partition(context))
                 return materialization(config, published)
 
         return asset
@@ -147,13 +148,21 @@ def partitions(config: Config, by: Unit) -> dg.PartitionsDefinition | None:
 _open_lakes: dict[str, "Lake"] = {}
 
 
-def open_lake(config: Config) -> "Lake":
-    """The experiment's lake after its preflight, which runs once per process."""
+NEW_DOCUMENTS_ENTER = "documents"
+"""The table whose making takes documents that were added to the corpus. All else goes on with those recorded."""
+
+
+def open_lake(config: Config, *, takes_new: bool = False) -> "Lake":
+    """The experiment's lake after its preflight, which runs once per process, and when new documents are taken."""
     from pipeline.preflight import preflight
 
     key = f"{config.lake_folder} {config.model_dump_json()}"
-    if key not in _open_lakes:
-        _open_lakes[key] = preflight(config)
+    if takes_new and key in _open_lakes:
+        from pipeline.lake.sources import new_documents
+
+        takes_new = bool(new_documents(config).names)
+    if key not in _open_lakes or takes_new:
+        _open_lakes[key] = preflight(config, takes_new=takes_new)
     return _open_lakes[key]
 
 

@@ -58,7 +58,8 @@ def run(path: str, part: Part | None = None) -> int:
     if part:
         _check_job(part.job)
     with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
-        lake = open_lake(config)
+        # Of many workers only those who read the corpus take what was added to it.
+        lake = open_lake(config, takes_new=not part or part.job == "corpus")
     use_dagster_home()
     console.print(f"[bold]{config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
     if config.has_auto_precision:

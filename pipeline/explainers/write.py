@@ -43,6 +43,8 @@ def explanations_table(batch: Batch, ask: Ask, ask_judge: Ask | None = None) -> 
     tools = Tools(batch, role_of(config, "explainer"), ask, asks={"scorer": ask_judge} if ask_judge else {})
     batch.create("batch_features")
     selected = batch.select("explained_features").pl()
+    generations = [each for each in selected["generation"].unique() if each is not None]
+    [generation] = generations or [batch.lake.generation]
     rows: list[Row] = []
     own: dict[int, str | None] = {}
     for name in config.explaining.explainers:
@@ -50,11 +52,11 @@ def explanations_table(batch: Batch, ask: Ask, ask_judge: Ask | None = None) -> 
         features = read_features(batch, selected, name)
         its = [each for each in features if each.is_asked or explainer.role is None]
         for explanation in explainer.explain(its, tools):
-            rows.append(_row(batch.sae, name, explanation))
+            rows.append(_row(batch.sae, name, explanation, generation))
             if explanation.is_chosen:
                 own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
-    rows += [_row(batch.sae, *control) for control in controls(controlled, own)]
+    rows += [_row(batch.sae, *control, generation) for control in controls(controlled, own)]
     rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
     return pa.Table.from_pylist(rows, TABLES["explanations"].schema)
 
@@ -98,7 +100,7 @@ def _token_ids(logits: Sequence[Row] | None) -> Sequence[int] | None:
     return None if logits is None else [each["token_id"] for each in logits]
 
 
-def _row(sae: str, explainer: str, explanation: Explanation) -> Row:
+def _row(sae: str, explainer: str, explanation: Explanation, generation: int) -> Row:
     return {
         "explanation_id": explanation_id(sae, explanation.feature, explainer, explanation.draw),
         "sae": sae,
@@ -113,4 +115,5 @@ def _row(sae: str, explainer: str, explanation: Explanation) -> Row:
         "train_score": explanation.train_score,
         "same_as_draw": explanation.same_as_draw,
         "judge_request_ids": list(explanation.judge_request_ids),
+        "generation": generation,
     }
