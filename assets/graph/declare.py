@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Write = Callable[..., "Published | list[Published]"]
 
+AFTER_BATCHES = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+"""What is of all batches is made again after one of them was, though others are missing: where a person has
+switched the automation sensor on."""
+
 
 @dataclass(frozen=True)
 class TableAsset:
@@ -43,6 +47,8 @@ class TableAsset:
             for column in table.columns
         ]
 
+        parts = partitions(config, table.unit)
+
         @dg.asset(
             key=[config.name, table.name],
             group_name=table.group,
@@ -50,9 +56,10 @@ class TableAsset:
             kinds={"duckdb"} if stage.is_sql else {"python"},
             code_version=stage_hash(config, table.name, SourceHashes()),
             metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
-            partitions_def=partitions(config, table.unit),
+            partitions_def=parts,
             deps=[self._dependency(config, assets[name]) for name in inputs],
             pool=self.pool,
+            automation_condition=AFTER_BATCHES if table.group == "explain_and_score" and not parts else None,
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with failures_for_people():

@@ -47,7 +47,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
             yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
             return
         busy = _partitions(context.instance, JOB, _UNDER_WAY)
-        failed = _failures_in_a_row(context.instance, JOB)
+        failed = failures_in_a_row(context.instance, JOB)
         parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]
         ready = [key for key in unfinished if key.partition not in busy and key not in parked]
         if parked:
@@ -83,7 +83,7 @@ def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.Dagste
     return {run.tags["dagster/partition"] for run in runs if "dagster/partition" in run.tags}
 
 
-def _failures_in_a_row(instance: dg.DagsterInstance, job: str) -> Counter[str]:
+def failures_in_a_row(instance: dg.DagsterInstance, job: str) -> Counter[str]:
     """Failed runs of each partition since its last success."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     failures: Counter[str] = Counter()

@@ -102,8 +102,8 @@ def write_documents(lake: Lake) -> Published:
 def _write_generation(lake: Lake, generation: int) -> Published:
     earlier = earlier_documents(lake, generation)
     most = lake.config.corpus.max_tokens
-    if most is not None and generation:
-        most -= sum(int(pq.read_table(path, columns=["n_tokens"])["n_tokens"].to_numpy().sum()) for path in earlier)
+    if most is not None:
+        most -= sum(sum(pq.read_table(path, columns=["n_tokens"])["n_tokens"].to_pylist()) for path in earlier)
     with lake.scratch("documents") as folder:
         path = folder / "read.parquet"
         read = read_documents(lake.config, path, most, generation)

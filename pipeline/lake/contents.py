@@ -13,9 +13,9 @@ from pipeline.config import FileTexts
 from pipeline.corpus.files import CorpusFile, is_appended_to, relative_names, source_files
 
 Entry = dict[str, Any]
-"""What is recorded of a source in one generation of the corpus: a `digest`, and of files each by its place: `size`,
-`mtime_ns` and `sha256` of all of it, and `start`, the byte behind what earlier generations have of it; or, of
-files at a URL, a `stamp`."""
+"""What is recorded of a source in one generation of the corpus: a `digest`, and `files` by their places. Of a
+file: `size`, `mtime_ns` and `sha256` of all of it, and `start`, the byte behind what earlier generations have of
+it; of one at a URL its `stamp`."""
 
 _BYTES_AT_ONCE = 1 << 20
 

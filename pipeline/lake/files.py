@@ -131,7 +131,7 @@ class Files:
     def has(
         self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
     ) -> bool:
-        """Whether the partition has been published in the current version, of all generations and by all plug-ins."""
+        """Whether the partition is there in the current version, of every generation and by every plug-in."""
         return all(path.exists() for path in self.paths(table, sae=sae, shard=shard, batch=batch))
 
     def missing_generations(self, table: str, *, sae: str | None = None, shard: int | None = None) -> list[int]:
@@ -285,8 +285,8 @@ class Files:
         So what was paid for is seen, and no batch is made again because documents were added. With them go the
         scorers' rhos. What a batch's rows were made of is in their column `generation`.
         """
-        bought = [name for name, table in TABLES.items() if table.partition == "sae_batch" or name == "scorer_rhos"]
-        for name in bought if self.generation else ():
+        bought = [name for name, table in TABLES.items() if table.partition == "sae_batch"]
+        for name in (*bought, "scorer_rhos") if self.generation else ():
             for sae in self.config.sae_names:
                 for part in self.parts(name):
                     current = self.folder(name, sae, part)

@@ -2,10 +2,9 @@
 
 Stage hashes start at content, so content must not change under them. The first run records the hash of
 every SAE's files and of every corpus file; a later run that finds another content stops. What is added behind the
-recorded documents is recorded beside them, when it is taken, as the next generation of the corpus. It also records the
-precision that `auto` stands for, so that a lake which moves to another machine keeps its rows. Sizes and times
-are recorded beside the hashes, so an unchanged file is not read again. The texts of the embedded default
-are copied into the lake, since installing a package changes them.
+recorded documents is recorded beside them, when it is taken, as the next generation of the corpus. The first run
+also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows.
+The texts of the embedded default are copied into the lake, since installing a package changes them.
 """
 
 import json
@@ -152,14 +151,16 @@ def new_documents(config: Config) -> New:
 def _generations(config: Config, known: dict[str, Any]) -> list[dict[str, Entry]]:
     """What each generation has of the config's sources, by their keys; of those that have none only the first."""
     keys = [_key(source) for source in config.corpus.sources]
-    found = [{key: each[key] for key in keys if key in each} for each in (known["corpus"], *known.get("later", ()))]
+    all_of_them = (known["corpus"], *known.get("later", ()))
+    found = [{key: each[key] for key in keys if key in each} for each in all_of_them]
     return [each for each in found if each] or [{}]
 
 
 def _waiting(config: Config, known: dict[str, Any]) -> list[str]:
     """The keys of sources that are not recorded and stand behind all that are."""
     keys = [_key(source) for source in config.corpus.sources]
-    recorded = [number for number, key in enumerate(keys) if any(key in each for each in _generations(config, known))]
+    known_keys = {key for each in _generations(config, known) for key in each}
+    recorded = [number for number, key in enumerate(keys) if key in known_keys]
     return keys[recorded[-1] + 1 :] if recorded else []
 
 
@@ -219,8 +220,8 @@ def _follow_source(config: Config, source: TextSource, known: dict[str, Any]) ->
 def _has_changed(config: Config, source: TextSource, file: str = "") -> CorpusError:
     where = f" (file '{file}')" if file else ""
     return CorpusError(
-        f"corpus source '{source_name(source)}' has changed since lake '{config.lake_folder}' was made from it{where}; "
-        "give the experiment another name, or put the old files back"
+        f"corpus source '{source_name(source)}' has changed since lake '{config.lake_folder}' was made from "
+        f"it{where}; give the experiment another name, or put the old files back"
     )
 
 

@@ -109,7 +109,7 @@ ROLE = Column("role", pa.dictionary(pa.int8(), pa.string()), "`train` (may be sh
 DOC_ID = Column("doc_id", pa.string(), "hash of the document's text, 32 hex digits")
 CONTEXT_ID = Column("context_id", pa.int64(), "number of the context in the corpus, from 0")
 SHARD = Column("shard", pa.int32(), "shard of the corpus, from 0")
-GENERATION = Column("generation", pa.int32(), "generation of the corpus: 0, and 1 more each time documents were added")
+GENERATION = Column("generation", pa.int32(), "generation of the corpus: 1 more each time documents were added")
 
 
 def text(name: str, meaning: str) -> Column:

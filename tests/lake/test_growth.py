@@ -63,7 +63,8 @@ def test_whole_lines_behind_those_of_a_file_are_new_and_keep_their_numbers(
         file.write('e"}\n')
     assert len(fix_sources(config, takes_new=True).generations) == 2
     assert len(texts_of(config, 0)) == 40
-    assert [text.unit for text in corpus_texts(config, generation=1)] == [f"corpus.jsonl:{n}" for n in (41, 42, 43)]
+    units = [text.unit for text in corpus_texts(config, generation=1)]
+    assert units == [f"corpus.jsonl:{number}" for number in (41, 42, 43)]
     assert texts_of(config, 2) == ["not yet whole"]
 
 
