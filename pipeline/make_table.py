@@ -28,7 +28,7 @@ from pipeline.lake import Given, Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
 from pipeline.tables.compiled import ARRAYS, COMPILED, counts_firings
-from pipeline.tables.sql import parameters_of, relations_read, sql_files, sql_text, steps_of
+from pipeline.tables.sql import parameters_of, relations_read, sql_files, sql_text, steps_of, tables_read
 from pipeline.tables.stages import STAGES
 
 
@@ -90,7 +90,8 @@ def open_rows(
 ) -> Iterator[pa.RecordBatchReader]:
     """The rows of a table, or of another SQL file with the steps before it; computed as they are read."""
     values = {"sae": sae, "shard": shard, "batch": batch, **parameters}
-    with lake.connect(sae, batch, given) as connection, ExitStack() as stack:
+    tables = tables_seen(name, frozenset(given or ()))
+    with lake.connect(sae, batch, given, tables) as connection, ExitStack() as stack:
         yield _Run(lake, connection, stack, values).rows(name, frozenset(given or ()))
 
 
@@ -104,6 +105,14 @@ def needed_steps(name: str, given: frozenset[str] = frozenset()) -> tuple[str, .
         elif step in needed:
             needed |= {*relations_read(step)}
     return tuple(step for step in steps if step in needed)
+
+
+def tables_seen(name: str, given: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The tables that are read for the rows of a SQL file; by compiled code also those of what stands where."""
+    steps = needed_steps(name, given)
+    corpus = ("candidate_slots", "corpus_tokens") if any(step in COMPILED for step in steps) else ()
+    read = {relation for step in steps for relation in relations_read(step)}
+    return frozenset(TABLES.keys() & {*read, *tables_read(*corpus)} - given)
 
 
 def steps_by_bucket(table: str) -> frozenset[str]:

@@ -4,6 +4,7 @@ The process that hands out the tests loads this file too, so that it imports not
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from pipeline.config import DEVICE_VARIABLE, LAKE_VARIABLE, Config, load_config
 
 os.environ["OMP_NUM_THREADS"] = "1"
 """One thread for torch, here and in processes that tests start: on tiny tensors more of them only wait."""
+
+_IN_MEMORY = Path("/dev/shm")
+if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
+"""Where pytest keeps its folders: tens of thousands of small files, which a slow disk takes minutes to remove."""
 
 
 @pytest.fixture(autouse=True, scope="session")

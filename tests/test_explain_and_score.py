@@ -43,6 +43,8 @@ from pipeline.make_table import make_table
 from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 BATCH_TABLES = ("examples", "explanations", "predictions", "scores", "score_details")
 KEY = "sk-test-0123456789abcdef"

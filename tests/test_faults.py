@@ -3,7 +3,10 @@
 `benchmarks/faults.py` does the same with more kills.
 """
 
+import pytest
 from faults import IN_FLIGHT, run_with_kills
+
+pytestmark = pytest.mark.whole
 
 
 def test_a_run_killed_amid_faults_ends_as_if_nothing_had_happened(tmp_path, prepared):

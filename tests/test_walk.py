@@ -24,6 +24,8 @@ from pipeline.explainers.write import write_explanations
 from pipeline.make_table import make_table
 from pipeline.scorers.write import write_predictions
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 PIPELINE = Path(pipeline.__file__).parent
 PAGE = PIPELINE.parent / "docs" / "how-it-is-built.md"

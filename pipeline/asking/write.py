@@ -32,9 +32,10 @@ def write_batch(
         LakeError: What the config's plug-ins read is missing, or another run is at work on the batch.
         ConfigError: The endpoint cannot be used as the config says.
     """
-    lake.require(*inputs_of(lake.config, table), sae=sae, batch=batch)
+    inputs = inputs_of(lake.config, table)
+    lake.require(*inputs, sae=sae, batch=batch)
     asker = BatchAsker(lake, table, role_of(lake.config, role), sae, batch)
-    with asker, lake.connect(sae, batch) as connection:
+    with asker, lake.connect(sae, batch, tables=inputs) as connection:
         made = rows(Batch(lake, connection, sae, batch), asker.ask)
     parts = {str(part): made.filter(pc.equal(made[role], part)) for part in lake.parts(table)}
     parts[CONTROLS] = made.filter(pc.invert(pc.is_in(made[role], pa.array(list(parts)))))

@@ -50,7 +50,7 @@ def write_token_changes(lake: Lake, sae: str, batch: int) -> Published:
     n_measured = 0
     own = lake.config.explaining.output_centric  # type: ignore[attr-defined]  # a plug-in's section
     if own.tokens == "changed":
-        with lake.connect(sae, batch) as connection:
+        with lake.connect(sae, batch, tables=[table]) as connection:
             rows = connection.table(table).to_arrow_table().cast(rows.schema)
         known = set(rows["feature"].to_pylist())
         wanted = read_rows(lake, "changed_features", sae=sae, batch=batch).to_pylist()

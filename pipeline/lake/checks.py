@@ -14,6 +14,6 @@ def broken_rows(lake: Lake, check: str, *, sae: str | None = None, **values: Any
 def repeated_keys(lake: Lake, table: str, sae: str | None = None) -> int:
     """How many keys of a table stand in more than one row."""
     key = ", ".join(TABLES[table].key)
-    with lake.connect(sae) as connection:
+    with lake.connect(sae, tables=[table]) as connection:
         counts = connection.view(table).aggregate(f"{key}, count(*) as n_rows", key)
         return int(counts.filter("n_rows > 1").pl().height)

@@ -118,6 +118,7 @@ def test_shards_and_saes_are_the_partitions(make_experiment: Experiment) -> None
     assert keys["feature_routes"].get_partition_keys() == ["hand-set"]
 
 
+@pytest.mark.whole
 def test_everything_materialises_with_figures_and_passing_checks(
     make_experiment: Experiment, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_everything_materialises_with_figures_and_passing_checks(
     assert all("of the 32 explanations" in row["reason"] for row in rhos)
 
 
+@pytest.mark.whole
 def test_a_second_lake_from_the_same_experiment_has_the_same_rows(
     prepared: Path, tiny_subject: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from assets.graph import declare
 from assets.run.experiment import missing_steps
 from pipeline.config import load_config
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "slurm.md"
 ASKED = {"provider": "oracle", "model": "oracle"}

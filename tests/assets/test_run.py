@@ -17,6 +17,8 @@ from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -59,6 +59,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.whole
 def test_a_full_disk_is_one_sentence(
     tmp_path: Path, tiny_subject: Path, home: Path, small_disk: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_full_disk_is_one_sentence(
     assert "Traceback" not in said
 
 
+@pytest.mark.whole
 def test_a_full_disk_below_dagsters_history_is_one_sentence(
     tmp_path: Path, tiny_subject: Path, home: Path, small_disk: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_what_may_be_a_bug_has_none(error: Exception) -> None:
 # Ctrl-C ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("number", "when"),
     [(signal.SIGINT, "prepare hand-set"), (signal.SIGTERM, "cache 00000")],
@@ -169,6 +172,7 @@ def test_a_stop_is_not_lost_where_another_handler_takes_it(number: signal.Signal
 # Odd paths ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 def test_a_lake_in_a_folder_with_brackets_and_stars_works_and_is_named_whole(
     tmp_path: Path, tiny_subject: Path, home: Path, prepared: Path
 ) -> None:

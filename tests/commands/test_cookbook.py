@@ -23,6 +23,7 @@ def test_the_page_holds_the_question_and_its_query_as_it_is(question: str, query
     assert f". {question}\n\n```sql\n{query}```\n" in PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.whole
 def test_every_query_answers_on_a_small_lake(finished: Path) -> None:
     with open_catalog(load_config(finished).lake_folder) as connection:
         page = cookbook_page(connection)

@@ -39,6 +39,8 @@ from pipeline.preflight import preflight
 from pipeline.scorers.write import write_predictions
 from pipeline.summary import write_summary
 
+pytestmark = pytest.mark.whole
+
 TRUTH = scorer(literal)
 Make = Callable[..., Config]
 

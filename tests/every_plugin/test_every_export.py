@@ -20,6 +20,8 @@ from pipeline.exports.circuit_tracer import unpaired
 from pipeline.features.lists import read_entries
 from pipeline.plugins import find_plugins
 
+pytestmark = pytest.mark.whole
+
 NAMES = sorted(find_plugins("exports"))
 WORDS = "the token is ' stop'"
 

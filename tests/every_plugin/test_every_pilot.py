@@ -15,6 +15,8 @@ from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 SCORERS = sorted(
     name

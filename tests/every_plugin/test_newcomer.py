@@ -20,6 +20,8 @@ from tiny import ANIMAL, COLOUR, N_FEATURES, STOP, write_experiment, write_hand_
 from pipeline import open_lake
 from pipeline.sae import load_sparse_coder
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 SAE = "foreign"
 

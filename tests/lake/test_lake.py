@@ -354,7 +354,7 @@ def test_a_lake_may_land_where_duckdb_cannot_look_below(make_experiment, tmp_pat
 def refreshed_by_absolute_paths(lake):
     """A catalog as `Lake.refresh_catalog` makes it where it makes no paths below the lake."""
     with duckdb.connect(str(lake.root / CATALOG_FILE)) as connection:
-        lake._create_views(connection, list(lake.config.sae_names), are_below=False)
+        lake._create_views(connection, tuple(TABLES), list(lake.config.sae_names))
         for name, table in TABLES.items():
             connection.execute(f"comment on view {name} is {views._quoted(table.row)}")
     return lake.root / CATALOG_FILE

@@ -1,9 +1,6 @@
 """Every format against the library that owns it, on files which that library wrote, or SAELens' loader of it.
 
-The libraries need an environment of their own, whose Python `LATENTLAKE_OWNERS_PYTHON` names:
-
-    python3.11 -m venv owners && owners/bin/pip install sae-lens eai-sparsify dictionary-learning
-    owners/bin/pip install --no-deps circuit-tracer
+The libraries need an environment of their own, which `make test-all` makes and `LATENTLAKE_OWNERS_PYTHON` names.
 """
 
 import os

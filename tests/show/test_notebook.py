@@ -38,6 +38,7 @@ def test_a_text_of_one_token_is_refused(make_experiment: Experiment) -> None:
         pipeline.fires(make_experiment(), "s")
 
 
+@pytest.mark.whole
 def test_a_lake_answers_sql_tells_a_feature_and_what_fires_in_words(make_experiment: Experiment) -> None:
     config = make_experiment(heuristics={"min_firings": 50})
     with dg.DagsterInstance.ephemeral() as instance:

@@ -21,6 +21,8 @@ from pipeline.show.figures import FIGURES, draw, inline
 from pipeline.show.report import REPORT_FILE, _page, explainer_labels, write_report
 from pipeline.show.run_card import card_markdown, run_card
 
+pytestmark = pytest.mark.whole
+
 
 class Page(HTMLParser):
     """What a page is made of: its tags with their attributes, in order."""
