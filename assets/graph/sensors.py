@@ -88,7 +88,7 @@ def _ask_for(
     failed = failures_in_a_row(instance, job)
     again = [table.name for table in tables_of(lake.config, job) if table.is_always_made]
     parked = [key for key in missing if failed[key or ""] >= FAILURES_UNTIL_PARKED]
-    for key in missing.keys() - set(parked):
+    for key in (each for each in missing if each not in parked):
         # Dagster launches a run key once ever: what is under way is not asked for again, what has failed is.
         yield dg.RunRequest(
             run_key=f"{lake.folder('documents').name} {job} {key} {failed[key or '']}",

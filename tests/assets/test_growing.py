@@ -72,6 +72,7 @@ def lake_of(config: Config) -> Lake:
     return Lake(config, open_sources(config))
 
 
+@pytest.mark.whole
 def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
     explained: Callable[..., Config], tmp_path: Path
 ) -> None:
