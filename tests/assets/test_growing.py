@@ -78,9 +78,10 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
 ) -> None:
     config = explained()
     paid = ledger(config)
-    before = rows_of(lake_of(config), "from scores order by all")
     with dg.DagsterInstance.ephemeral() as instance:
         launch(config, instance, "corpus", None, [dg.AssetKey(["tiny", "tokens"])])  # finds the moved corpus
+        before = rows_of(lake_of(config), "from scores order by all")
+        assert before
         assert tick(config, instance) == "no documents behind those of generation 0 of the corpus"
         for number, text in enumerate(corpus_texts(n_documents=6, seed=1)):
             (tmp_path / "corpus" / f"new{number}.txt").write_text(text)
