@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -58,29 +59,43 @@ def write_saes(lake: Lake) -> list[Published]:
 def write_activation_shard(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
-    Figures: tokens read, firings, and tokens per second of the pass. Raises SaeError if an SAE does not fit its
-    place.
+    Each generation of the corpus has its own contexts in the shard, and firings of these: documents that are added
+    are all that is read. Figures: tokens read, firings, and tokens per second of the pass. Raises SaeError if an
+    SAE does not fit its place.
     """
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
         raise LakeError(
             f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first"
         )
-    missing = [sae for sae in lake.config.saes if not lake.has("activation_shards", sae=sae.name, shard=shard)]
+    generations = lake.generations("activation_shards")
+    missing = {
+        generation: saes
+        for generation in generations
+        if (saes := [sae for sae in lake.config.saes if not _folder(lake, sae.name, shard, generation).exists()])
+    }
     n_tokens, seconds = 0, 0.0
     if missing:
-        check_fit(lake, missing)
+        check_fit(lake, [sae for sae in lake.config.saes if any(sae in saes for saes in missing.values())])
         subject = load_subject(lake.config.subject, lake.config.device)
-        readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in missing}
-        n_tokens, seconds = cache_shard(lake, shard, subject, readers)
+    for generation, saes in missing.items():
+        readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in saes}
+        n_read, took = cache_shard(lake, shard, subject, readers, generation)
+        n_tokens, seconds = n_tokens + n_read, seconds + took
     n_rows = sum(
-        count_rows(lake.path("activation_shards", sae=name, shard=shard)) for name in lake.config.sae_names
+        count_rows(_folder(lake, name, shard, generation))
+        for name in lake.config.sae_names
+        for generation in generations
     )
     figures: dict[str, float | int | str] = {"tokens_read": n_tokens, "firings": n_rows}
     if seconds:
         figures["tokens_per_second"] = round(n_tokens / seconds)
-    folder = lake.path("activation_shards", sae=lake.config.saes[0].name, shard=shard)
+    folder = _folder(lake, lake.config.saes[0].name, shard, generations[-1])
     return Published("activation_shards", folder, n_rows, figures)
+
+
+def _folder(lake: Lake, sae: str, shard: int, generation: int) -> Path:
+    return lake.path("activation_shards", sae=sae, shard=shard, generation=generation)
 
 
 _BATCHES_AHEAD = 4
@@ -100,7 +115,9 @@ def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
     return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
 
 
-def cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader]) -> tuple[int, float]:
+def cache_shard(
+    lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader], generation: int = 0
+) -> tuple[int, float]:
     """One pass over a shard for all SAEs at once; tokens read and seconds taken, writing included."""
     start = time.monotonic()
     with lake.scratch(f"shard-{shard}") as scratch:
@@ -108,7 +125,8 @@ def cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, 
             name: FiringBuffer(scratch / name, name, reader.coder.n_features) for name, reader in readers.items()
         }
         n_tokens = n_pending = 0
-        total = lake.query("shard_tokens", shard=shard).item()
+        contexts = lake.path("contexts", shard=shard, generation=generation)
+        total = lake.query("shard_tokens", shard=shard, given={"contexts": [contexts]}).item()
         # One thread owns the buffers, so that a device does not wait while firings are sorted and written.
         with (
             progress(total, f"activations, shard {shard}", "tokens") as bar,
@@ -116,7 +134,7 @@ def cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, 
         ):
             flushed: list[Future[None]] = []
             adding: list[Future[None]] = []
-            for batch in context_batches(lake, shard):
+            for batch in context_batches(lake, shard, generation):
                 adding.append(writer.submit(_add, run_batch(batch, subject, readers), buffers))
                 _wait(adding[:-_BATCHES_AHEAD][-1:])
                 n_tokens += batch.n_tokens
@@ -128,8 +146,8 @@ def cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, 
                 bar.update(batch.n_tokens)
             _wait(flushed + adding + [writer.submit(buffer.flush) for buffer in buffers.values()])
         for name, buffer in buffers.items():
-            lake.ensure_schema_file("activation_shards", name)
-            with lake.writing(lake.path("activation_shards", sae=name, shard=shard)) as folder:
+            lake.ensure_schema_file("activation_shards", name, generation=generation)
+            with lake.writing(_folder(lake, name, shard, generation)) as folder:
                 buffer.folder.rename(folder)
     return n_tokens, time.monotonic() - start
 
@@ -227,9 +245,9 @@ def run_batch(
     return firings
 
 
-def context_batches(lake: Lake, shard: int) -> Iterator[ContextBatch]:
+def context_batches(lake: Lake, shard: int, generation: int = 0) -> Iterator[ContextBatch]:
     """A shard's contexts in batches of about batch_tokens, of like length within each thousand contexts."""
-    file = pq.ParquetFile(lake.path("contexts", shard=shard))
+    file = pq.ParquetFile(lake.path("contexts", shard=shard, generation=generation))
     for rows in file.iter_batches(1024, columns=["context_id", "token_ids"]):
         contexts = list(zip(rows["context_id"].to_pylist(), rows["token_ids"].to_pylist(), strict=True))
         contexts.sort(key=lambda context: (-len(context[1]), context[0]))

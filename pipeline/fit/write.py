@@ -61,7 +61,8 @@ def write_sae_fit(lake: Lake) -> list[Published]:
     LakeError if an input is not there.
     """
     lake.require("saes", "documents")
-    drawn = lake.query("fit_contexts", fit_tokens=_TOKENS, fit_documents=_DOCUMENTS)
+    given = {"documents": [lake.path("documents", generation=0)]}  # documents that are added later fit no better
+    drawn = lake.query("fit_contexts", fit_tokens=_TOKENS, fit_documents=_DOCUMENTS, given=given)
     sample = _Sample(lake.config, drawn["token_ids"].to_list())
     saes = [sae for sae in lake.config.saes if not lake.has("sae_fit", sae=sae.name)] or list(lake.config.saes)
     published = []
