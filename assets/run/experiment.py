@@ -24,6 +24,8 @@ from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import ConfigError, LakeError
+from pipeline.lake import Lake
+from pipeline.lake.sources import open_sources
 from pipeline.tables import Table
 from pipeline.tables.versions import is_made
 
@@ -109,8 +111,8 @@ def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
     console = Console()
     config = load_config(path)
+    Lake(config, open_sources(config)).require("summary")  # before the preflight, which takes longer and writes
     lake = open_lake(config)
-    lake.require("summary")
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
         job = build_definitions(config).resolve_job_def(REPORT_JOB)

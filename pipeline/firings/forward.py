@@ -62,7 +62,8 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
         raise LakeError(
-            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first"
+            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first, "
+            "as make run does"
         )
     missing = [sae for sae in lake.config.saes if not lake.has("activation_shards", sae=sae.name, shard=shard)]
     n_tokens, seconds = 0, 0.0
