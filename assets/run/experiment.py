@@ -24,8 +24,6 @@ from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import ConfigError, LakeError
-from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
 from pipeline.tables import Table
 from pipeline.tables.versions import is_made
 
@@ -109,6 +107,9 @@ def _check_job(job: str) -> None:
 
 def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
+    from pipeline.lake import Lake
+    from pipeline.lake.sources import open_sources
+
     console = Console()
     config = load_config(path)
     Lake(config, open_sources(config)).require("summary")  # before the preflight, which takes longer and writes
