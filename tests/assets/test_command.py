@@ -106,6 +106,13 @@ def test_a_command_begins_at_once_so_that_ctrl_c_finds_it_ready() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_output_that_is_cut_by_head_ends_quietly() -> None:
+    code = "from assets import command; command._run = lambda given: print(1000000 * 'row '); command.main()"
+    line = f'"{sys.executable}" -c "{code}" sql | head -c 3'
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("row", "")
+
+
 def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fires", "config/demo.yaml", "  "]) == 2
     assert 'make fires TEXT="…"' in capsys.readouterr().err
