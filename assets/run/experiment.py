@@ -113,10 +113,13 @@ def _check_job(job: str) -> None:
 
 def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
+    from pipeline.lake import Lake
+    from pipeline.lake.sources import open_sources
+
     console = Console()
     config = load_config(path)
+    Lake(config, open_sources(config)).require("summary")  # before the preflight, which takes longer and writes
     lake = open_lake(config)
-    lake.require("summary")
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
         job = build_definitions(config).resolve_job_def(REPORT_JOB)

@@ -72,8 +72,10 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key '{where}'; nearest known: {nearest(place[-1], known)}"
     if problem["type"] == "missing":
         return f"key '{where}' is missing"
-    message = problem["msg"].removeprefix("Value error, ")
     given = problem["input"]
+    if given is None:
+        return f"key '{where}' is empty; write its value behind the colon"
+    message = problem["msg"].removeprefix("Value error, ")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"'{where}': {message[0].lower()}{message[1:]}{shown}"
 

@@ -66,7 +66,8 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
         raise LakeError(
-            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first"
+            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first, "
+            "as make run does"
         )
     generations = lake.generations("activation_shards")
     missing = {

@@ -173,7 +173,7 @@ class Files:
                 of += f", batch {batch}" if batch is not None and TABLES[table].partition == "sae_batch" else ""
                 raise LakeError(
                     f"table '{table}'{of} is not complete in '{self.root}'; materialise "
-                    f"'{self.config.name}/{table}' first"
+                    f"'{self.config.name}/{table}' first, as make run does"
                 )
 
     # Writing ------------------------------------------------------------------------------------------

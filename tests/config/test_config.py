@@ -158,6 +158,11 @@ def test_a_missing_key_is_named(tmp_path, change, key):
     assert f"key '{key}' is missing" in refusal(write(tmp_path, change))
 
 
+def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
+    message = refusal(write(tmp_path, lambda values: values["subject"].update(model=None)))
+    assert message.endswith("key 'subject.model' is empty; write its value behind the colon")
+
+
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
