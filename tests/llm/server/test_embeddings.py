@@ -162,6 +162,7 @@ def test_nothing_is_paid_twice_and_the_budget_holds(tmp_path):
     assert sorted(sent) == sorted(TEXTS[:50])
     assert {key: answer.text for key, answer in first.items()} == {key: again[key].text for key in first}
     assert [again[each.request_id].status for each in REQUESTS[50:]] == ["budget"] * 20
-    lines = [json.loads(line) for line in (tmp_path / "ledger/embeddings/sae/0-99.jsonl").open()]
+    written = (tmp_path / "ledger/embeddings/sae/0-99.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in written.splitlines()]
     n_tokens = sum(len(text.split()) for text in TEXTS[:50])
     assert sum(line["cost_usd"] for line in lines) == pytest.approx(n_tokens / 1000)
