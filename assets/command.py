@@ -39,6 +39,9 @@ FEATURE=… RULE=…` were given: past the shell, which would look into it."""
 STOPPED = 130
 """The exit code of what was stopped, as a shell gives it for Ctrl-C."""
 
+CLOSED = 141
+"""The exit code where nobody reads the output any more, as a shell gives it for SIGPIPE."""
+
 
 def main() -> NoReturn:
     """`latentlake COMMAND [CONFIG]`, as a process."""
@@ -57,6 +60,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nstopped; run again to go on", file=sys.stderr)
         return STOPPED
+    except BrokenPipeError:  # what reads our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
     except faults() as error:
         sentence = sentence_of(error)
         if sentence is None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.graph.declare import failures_for_people, open_lake
+from assets.graph.declare import AFTER_BATCHES, failures_for_people, open_lake
 from pipeline.config import Config
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def report_asset(config: Config) -> dg.AssetsDefinition:
         description="The figures of the experiment, with intervals, in one HTML file.",
         kinds={"python"},
         deps=[dg.AssetDep(dg.AssetKey([config.name, table])) for table in ("scorer_agreements", "summary")],
+        automation_condition=AFTER_BATCHES,
     )
     def report() -> dg.MaterializeResult[Any]:
         from pipeline.show.report import write_report

@@ -22,6 +22,7 @@ from pipeline.lake.sources import SOURCES_FILE, open_sources
 from pipeline.llm.oracle.brain import Oracle, Rates
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
+from pipeline.pilot.write import write_scorer_rhos
 from pipeline.scorers.write import write_predictions
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
@@ -91,8 +92,10 @@ def asked_lake(
         controls: Features with an empty explanation as well.
         **scoring: Keys of the config's `scoring`.
     """
-    asks = {"provider": "openai", "model": "oracle"}
-    sections = {"explaining": {**asks, "controls": controls}, "scoring": {**asks, **scoring}}
+    asks = {"provider": "openai", "model": "oracle", "max_features": None}
+    scores = {"scorers": ("detection", "fuzzing"), "pilot_features": 0}
+    explaining = {**asks, "explainers": ("default",), "controls": controls}
+    sections = {"explaining": explaining, "scoring": {**asks, **scores, **scoring}}
     with borrowed_lake(n_features, **sections) as lake:
         sae = lake.config.sae_names[0]
         truth = read_truth(lake, sae, 0)
@@ -102,6 +105,7 @@ def asked_lake(
         oracle = Oracle(truth, lambda named: _either_way(rates.get(named, 0.0)), failure_rate)
         with OracleServer(oracle, load_tokenizer(lake.config.subject)) as server:
             lake.config = asking_at(lake.config, server.base_url)
+            write_scorer_rhos(lake, sae)
             write_explanations(lake, sae, 0)
             write_predictions(lake, sae, 0)
         make_table(lake, "scores", sae=sae, batch=0)

@@ -73,7 +73,7 @@ def _measure_explainer(config: Config, name: str) -> list[Figure]:
     }
     counted, counter = _counted(config.model_copy(update=alone))
     n_features = len({each.request.feature for each in counted})
-    prompts = counter.chats([each.request.messages for each in counted])
+    prompts = counter.prompts([each.request.messages for each in counted])
     answers = counter.texts([each.answer for each in counted])
     note = f"a feature, at most; {n_features} features"
     return [
@@ -111,7 +111,7 @@ def _measure(config: Config) -> list[Figure]:
             else (f"{purpose}_{per_prompt}", f"at most {per_prompt} questions a call")
         )
         note = f"{shown}, mean of {len(calls)} calls about {n_features} features"
-        prompts = counter.chats([each.request.messages for each in calls])
+        prompts = counter.prompts([each.request.messages for each in calls])
         answers = counter.texts([each.answer for each in calls])
         figures += [
             Figure(f"{kind}_prompt_tokens", mean(prompts), "tokens", note=note),

@@ -38,7 +38,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "neighbours_large": ("Decoder neighbours, 131,072 features", "Bound by the matrix product."),
     "caching": (
         "Caching: the forward pass into the store",
-        "The demo's model and SAE. The limit is the bare truncated forward pass and encoding of the same batches.",
+        "The demo's model and texts; SAEs of three kinds and two widths, made of the demo's. The limit is the "
+        "truncated pass over the same batches and one plain `x @ W_enc`.",
     ),
     "throughput": (
         "Requests to a server",

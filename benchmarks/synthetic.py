@@ -111,7 +111,8 @@ def write_corpus(lake: Lake, size: Size) -> None:
     from pipeline.make_table import make_table
 
     documents = pa.RecordBatchReader.from_batches(READ_SCHEMA, _documents(size, READ_SCHEMA))
-    make_table(lake, "documents", given={"read_documents": documents})
+    earlier = TABLES["documents"].schema.empty_table()
+    make_table(lake, "documents", given={"read_documents": documents, "earlier_documents": earlier})
     texts = [f" t{number}" for number in range(VOCABULARY)]
     columns = [
         pa.array(range(VOCABULARY), pa.int32()),

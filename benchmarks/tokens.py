@@ -5,6 +5,7 @@ language model (`oracle`). Cached are a prompt's first tokens, in whole blocks o
 run began with: what vLLM's prefix caching would not compute again.
 """
 
+import re
 import sys
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from benchmarks.borrowed import Asked, asked_lake
 from benchmarks.figures import Figure, publish
 from pipeline.errors import LatentlakeError
+from pipeline.models.load import load_tokenizer
 
 N_FEATURES = 96
 N_QUESTIONS = 50
@@ -20,6 +22,10 @@ TARGET_HALF_WIDTH = 0.10
 ACCURACIES = tuple(np.linspace(0.60, 0.95, 8).tolist())
 DELPHI_TOKENS = 36_600
 """Measured with delphi on the same SAE: explanation, detection and fuzzing at 100 questions each, 5 a prompt."""
+
+
+_NUMBERED = re.compile(r"^\d+\. (.*)$", re.MULTILINE)
+"""A window in a prompt of several."""
 
 
 class Tokens(NamedTuple):
@@ -67,7 +73,7 @@ def main() -> int:
 
 def _sequential(asked: Asked) -> list[Figure]:
     """Tokens, questions and coverage of sequential scoring by an oracle whose accuracies are known."""
-    tokens = _tokens(asked)
+    tokens, limit = _tokens(asked), _limit(asked)
     with asked.lake.connect(asked.sae, 0) as connection:
         feature, value, low, high, n = (
             np.array(column)
@@ -85,8 +91,13 @@ def _sequential(asked: Asked) -> list[Figure]:
     is_narrow = (high - low) / 2 <= TARGET_HALF_WIDTH
     by = f"oracle of accuracies {ACCURACIES[0]:.2f} to {ACCURACIES[-1]:.2f}"
     return [
-        Figure("sequential_prompt_tokens_per_feature", tokens.all - tokens.cached, "tokens", 10_000,
+        Figure("sequential_prompt_tokens_per_feature", tokens.all - tokens.cached, "tokens", 5_200,
                note=f"to a half-width of {TARGET_HALF_WIDTH}, cached prefix tokens apart; {by}"),
+        Figure("sequential_prompt_tokens_limit", limit, "tokens",
+               note="the fewest questions that the interval needs at these accuracies (at least 20 + 20), times "
+               "the tokens of a window as it is written, and what the explainer reads anew"),
+        Figure("sequential_prompt_tokens_over_limit", (tokens.all - tokens.cached) / limit, "", 1.25,
+               note="the one by the other"),
         Figure("sequential_prompt_tokens_per_feature_with_cached", tokens.all, "tokens", note="all prompt tokens"),
         Figure("sequential_questions_per_score", float(n.mean()), "questions",
                note=f"of {2 * N_QUESTIONS} at most"),
@@ -97,6 +108,35 @@ def _sequential(asked: Asked) -> list[Figure]:
         Figure("sequential_bias", float(abs((value - truth).mean())), "", 0.01,
                note="mean balanced accuracy, distance to the oracle's"),
     ]  # fmt: skip
+
+
+def _limit(asked: Asked) -> float:
+    """The prompt tokens a feature under which no scorer in rounds can come: see the figure's note."""
+    tokenizer = load_tokenizer(asked.lake.config.subject)
+    z = asked.lake.config.scoring.z
+    fewest = np.mean([2 * _fewest(accuracy, z) for accuracy in ACCURACIES])
+    with asked.lake.connect(asked.sae, 0) as connection:
+        prompts = connection.sql("select purpose, messages[-1].content from llm_requests").fetchall()
+        [(explaining,)] = connection.sql(
+            "select avg(prompt_tokens - cached_tokens) from llm_requests where purpose = 'explain'"
+        ).fetchall()
+    written = 0.0
+    for scorer in ("detection", "fuzzing"):
+        texts = [text for purpose, said in prompts if purpose == scorer for text in _NUMBERED.findall(said)]
+        written += float(np.mean([len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids]))
+    return float(explaining + fewest * written)
+
+
+def _fewest(accuracy: float, z: float) -> int:
+    """Questions of each answer at which the interval of two equal rates (Wilson, MOVER) reaches the target."""
+    for n in range(20, N_QUESTIONS):
+        zz = z * z / n
+        half = z * np.sqrt(accuracy * (1 - accuracy) / n + zz / (4 * n)) / (1 + zz)
+        away = (accuracy + zz / 2) / (1 + zz) - accuracy
+        sides = [min(half - away, accuracy), min(half + away, 1 - accuracy)]
+        if sum(sides) * np.sqrt(2) / 4 <= TARGET_HALF_WIDTH:
+            return n
+    return N_QUESTIONS
 
 
 def _tokens(asked: Asked) -> Tokens:

@@ -39,6 +39,7 @@ def make_table(
     sae: str | None = None,
     shard: int | None = None,
     batch: int | None = None,
+    generation: int | None = None,
     given: Given | None = None,
     **parameters: Any,
 ) -> Published:
@@ -48,16 +49,17 @@ def make_table(
         lake: Where it is made from, and written to.
         table: It has a SQL file of its name.
         sae, shard, batch: The partition, as far as the table has any.
+        generation: Of the corpus, for a table that has files of each.
         given: Relations that its SQL reads beside the tables, or in place of tables or steps.
         parameters: Values of `$names` in its SQL that are neither in the config nor of the partition.
 
     Raises LakeError if an input is not there.
     """
     # A table over all SAEs or batches (`summary`) is made of those that are there.
-    inputs = [name for name in STAGES[table].inputs if _is_pinned(name, sae, batch)]
+    inputs = [name for name in STAGES[table].inputs if _is_pinned(name, sae, batch) and name not in (given or ())]
     lake.require(*inputs, sae=sae, batch=batch)
     with open_rows(lake, table, sae=sae, shard=shard, batch=batch, given=given, **parameters) as rows:
-        published = lake.write(table, rows, sae=sae, shard=shard, batch=batch)
+        published = lake.write(table, rows, sae=sae, shard=shard, batch=batch, generation=generation)
     return replace(published, figures=_figures(lake, table, sae=sae, shard=shard, batch=batch))
 
 

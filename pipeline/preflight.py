@@ -26,8 +26,10 @@ _LIKE_A_PATH = re.compile(r"[A-Za-z_]+[._]\d+")
 """What a folder's name has in it where it names a layer."""
 
 
-def preflight(config: Config) -> Lake:
+def preflight(config: Config, *, takes_new: bool = False) -> Lake:
     """Check an experiment and open its lake: sources fixed, leavings of a kill removed, catalog up to date.
+
+    With `takes_new`, documents that were added behind the recorded ones become a generation of the corpus.
 
     What is odd, but may be meant, is logged as a warning: rows of a feature list that name no feature, and an
     SAE's folder that names another place than the config.
@@ -58,7 +60,7 @@ def preflight(config: Config) -> Lake:
         raise CorpusError(
             f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token"
         )
-    lake = Lake(config, fix_sources(config))
+    lake = Lake(config, fix_sources(config, takes_new=takes_new))
     lake.remove_left_over()
     lake.refresh_catalog()
     return lake

@@ -1,20 +1,69 @@
-"""Progress bars and sentences that suit a terminal, and a log: there, a line now and then instead of a stream."""
+"""Progress bars and sentences that suit a terminal, and a log: there, a plain line now and then."""
 
 import sys
-from typing import Any
+import time
+from types import TracebackType
+from typing import Protocol, Self
 
 from tqdm import tqdm
 
+_LINE_SECONDS = 20.0
 
-def progress(total: int | None, what: str, unit: str) -> "tqdm[Any]":
-    """A bar over `total` units (None: unknown); on anything but a terminal it speaks every 20 seconds.
 
-    On a terminal, what is done in half a second has none.
+class Bar(Protocol):
+    """Shows how far something is."""
+
+    total: float | None
+
+    def update(self, n: float = 1) -> object:
+        """So many units more are done."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def progress(total: int | None, what: str, unit: str) -> Bar:
+    """A bar over `total` units (None: unknown); on anything but a terminal a line every 20 seconds instead.
+
+    What is done in half a second has neither.
     """
-    mininterval, delay = (0.2, 0.5) if sys.stderr.isatty() else (20, 0)
-    return tqdm(
-        total=total, desc=what, unit=f" {unit}", unit_scale=True, mininterval=mininterval, delay=delay
-    )
+    if not sys.stderr.isatty():
+        return _Lines(total, what, unit)
+    return tqdm(total=total, desc=what, unit=f" {unit}", unit_scale=True, mininterval=0.2, delay=0.5)
+
+
+class _Lines:
+    """A bar for a log."""
+
+    def __init__(self, total: int | None, what: str, unit: str) -> None:
+        self.total: float | None = total
+        self._what, self._unit = what, unit
+        self._n = 0.0
+        self._started = self._spoke = time.monotonic()
+
+    def update(self, n: float = 1) -> None:
+        """See `Bar`."""
+        self._n += n
+        if time.monotonic() - self._spoke >= _LINE_SECONDS:
+            self._speak()
+
+    def _speak(self) -> None:
+        self._spoke = time.monotonic()
+        of_total = f" of {self.total:,.0f}" if self.total else ""
+        tell(f"{self._what}: {self._n:,.0f}{of_total} {self._unit}, {self._spoke - self._started:.0f} s")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._spoke > self._started and error is None:  # it took long enough to be said
+            self._speak()
 
 
 def tell(sentence: str) -> None:

@@ -221,11 +221,14 @@ def _amid(process: Any, brain: Faulty, n_attempts: int) -> bool:
     return True
 
 
-def _experiment(prepared: Path, folder: Path, base_url: str, n_questions: int) -> Path:
+def _experiment(
+    prepared: Path, folder: Path, base_url: str, n_questions: int, endpoint: dict[str, Any] | None = None
+) -> Path:
     """The config of an experiment on a copy of the prepared lake that asks at a URL."""
     given = load_config(prepared / "tiny.yaml")
     shutil.copytree(prepared / "lake", folder / "lake")
     endpoint = {
+        **(endpoint or {}),
         "base_url": base_url,
         "max_concurrent": IN_FLIGHT,
         "timeout_seconds": TIMEOUT_SECONDS,

@@ -1,4 +1,4 @@
-"""The graph of one experiment: every table's asset, the checks, and a job a group."""
+"""The graph of one experiment: every table's asset, the checks, a job a group, and what goes on by itself."""
 
 from typing import get_args
 
@@ -8,6 +8,7 @@ from assets import cache, corpus, explain, features
 from assets.graph.checks import checks_of
 from assets.graph.declare import TableAsset
 from assets.graph.schedules import next_feature_batches
+from assets.graph.sensors import JOBS_OF_A_GENERATION, new_documents
 from assets.share import REPORT_JOB, report_asset
 from pipeline.config import Config
 from pipeline.tables import Group
@@ -28,10 +29,12 @@ JOBS: tuple[Group, ...] = get_args(Group)
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
     assets = {table: TABLE_ASSETS[table] for table in TABLE_ASSETS if is_made(config, table)}
+    jobs = {group: dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in (*JOBS, REPORT_JOB)}
     return dg.Definitions(
         assets=[*(asset.build(config, assets) for asset in assets.values()), report_asset(config)],
         asset_checks=checks_of(config, assets),
-        jobs=[dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in (*JOBS, REPORT_JOB)],
+        jobs=list(jobs.values()),
         schedules=[next_feature_batches(config)],
+        sensors=[new_documents(config, [jobs[group] for group in JOBS_OF_A_GENERATION])],
         executor=dg.in_process_executor,
     )

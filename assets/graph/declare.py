@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Write = Callable[..., "Published | list[Published]"]
 
+AFTER_BATCHES = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+"""What is of all batches is made again after one of them was, though others are missing: where a person has
+switched the automation sensor on."""
+
 
 @dataclass(frozen=True)
 class TableAsset:
@@ -43,6 +47,8 @@ class TableAsset:
             for column in table.columns
         ]
 
+        parts = partitions(config, table.unit)
+
         @dg.asset(
             key=[config.name, table.name],
             group_name=table.group,
@@ -50,14 +56,19 @@ class TableAsset:
             kinds={"duckdb"} if stage.is_sql else {"python"},
             code_version=stage_hash(config, table.name, SourceHashes()),
             metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
-            partitions_def=partitions(config, table.unit),
+            partitions_def=parts,
             deps=[self._dependency(config, assets[name]) for name in inputs],
             pool=self.pool,
+            automation_condition=AFTER_BATCHES if table.group == "explain_and_score" and not parts else None,
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with failures_for_people():
                 raise_if_asked()
-                published = self.write(open_lake(config), **self.partition(context))
+                lake = open_lake(config, takes_new=table.name == NEW_DOCUMENTS_ENTER)
+                partition = self.partition(context)
+                # A table over all partitions is made behind each of them, by runs that share nothing else.
+                with lake.alone(table.name, waits=not partition, **partition):
+                    published = self.write(lake, **partition)
                 return materialization(config, published)
 
         return asset
@@ -147,13 +158,21 @@ def partitions(config: Config, by: Unit) -> dg.PartitionsDefinition | None:
 _open_lakes: dict[str, "Lake"] = {}
 
 
-def open_lake(config: Config) -> "Lake":
-    """The experiment's lake after its preflight, which runs once per process."""
+NEW_DOCUMENTS_ENTER = "documents"
+"""The table whose making takes documents that were added to the corpus. All else goes on with those recorded."""
+
+
+def open_lake(config: Config, *, takes_new: bool = False) -> "Lake":
+    """The experiment's lake after its preflight, which runs once per process, and when new documents are taken."""
     from pipeline.preflight import preflight
 
     key = f"{config.lake_folder} {config.model_dump_json()}"
-    if key not in _open_lakes:
-        _open_lakes[key] = preflight(config)
+    if takes_new and key in _open_lakes:
+        from pipeline.lake.sources import new_documents
+
+        takes_new = bool(new_documents(config).names)
+    if key not in _open_lakes or takes_new:
+        _open_lakes[key] = preflight(config, takes_new=takes_new)
     return _open_lakes[key]
 
 

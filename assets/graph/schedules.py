@@ -49,7 +49,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
             yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
             return
         busy = _partitions(context.instance, JOB, _UNDER_WAY)
-        failed, succeeded = _ended(context.instance, JOB)
+        failed, succeeded = ended_runs(context.instance, JOB)
         parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]
         ready = [key for key in unfinished if key.partition not in busy and key not in parked]
         ready.sort(key=lambda key: key.partition in succeeded)
@@ -86,7 +86,7 @@ def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.Dagste
     return {run.tags["dagster/partition"] for run in runs if "dagster/partition" in run.tags}
 
 
-def _ended(instance: dg.DagsterInstance, job: str) -> tuple[Counter[str], set[str]]:
+def ended_runs(instance: dg.DagsterInstance, job: str) -> tuple[Counter[str], set[str]]:
     """Failed runs of each partition since its last success, and the partitions that a run has gone through."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     failures: Counter[str] = Counter()

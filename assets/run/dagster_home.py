@@ -38,4 +38,6 @@ def open_ui(config: str) -> NoReturn:
     """Become `dagster dev` on an experiment; it ends with Ctrl-C."""
     use_dagster_home()
     os.environ["LATENTLAKE_CONFIG"] = config
-    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", "-m", "assets.definitions"])
+    # Dagster would tell users to type `dg dev`, a command that this project has no use for.
+    quiet = "ignore:Function `dev_command` is superseded"
+    os.execv(sys.executable, [sys.executable, "-W", quiet, "-m", "dagster", "dev", "-m", "assets.definitions"])

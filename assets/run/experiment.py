@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import OperationalError
 
-from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
-from assets.graph.declare import BatchKey, open_lake, partitions
+from assets.graph.build import JOBS, build_definitions
+from assets.graph.declare import BatchKey, open_lake
+from assets.graph.missing import is_there, missing_tables, partition_keys, tables_of
 from assets.graph.schedules import unfinished_batches
 from assets.run.dagster_home import use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
@@ -24,8 +25,6 @@ from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import ConfigError, LakeError
-from pipeline.tables import Table
-from pipeline.tables.versions import is_made
 
 _ASKING = {"pilot", "explain_and_score"}
 """Jobs that ask language models; what a pilot asks is of the batches that come after it."""
@@ -58,7 +57,8 @@ def run(path: str, part: Part | None = None) -> int:
     if part:
         _check_job(part.job)
     with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
-        lake = open_lake(config)
+        # Of many workers only those who read the corpus take what was added to it.
+        lake = open_lake(config, takes_new=not part or part.job == "corpus")
     use_dagster_home()
     console.print(f"[bold]{config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
     if config.has_auto_precision:
@@ -86,6 +86,12 @@ def run(path: str, part: Part | None = None) -> int:
     from pipeline.show.closing import print_closing_table
 
     print_closing_table(lake, console)
+    if stale := lake.query("stale_batches").height:
+        console.print(
+            f"\n{stale:,} batches are of the corpus before documents were added (column generation); they stay so "
+            "until they are materialised in the UI, or selection.remake_stale is set",
+            highlight=False,
+        )
     _print_next_steps(config, path, console, time.monotonic() - started)
     stopped = spent_budget(config) if unfinished_batches(config) else None
     if stopped:
@@ -107,10 +113,13 @@ def _check_job(job: str) -> None:
 
 def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
+    from pipeline.lake import Lake
+    from pipeline.lake.sources import open_sources
+
     console = Console()
     config = load_config(path)
+    Lake(config, open_sources(config)).require("summary")  # before the preflight, which takes longer and writes
     lake = open_lake(config)
-    lake.require("summary")
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
         job = build_definitions(config).resolve_job_def(REPORT_JOB)
@@ -186,10 +195,8 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
 
     Of batches those with a selected feature, by priority; `most_batches` of each SAE.
     """
-    tables = _tables_of(config, job)
     if job != "explain_and_score":
-        by = partitions(config, tables[0].unit)
-        return list(by.get_partition_keys()) if by else [None]
+        return partition_keys(config, job)
     batches = open_lake(config).query("selected_batches")
     if most_batches is not None:
         batches = batches.group_by("sae", maintain_order=True).head(most_batches)
@@ -199,23 +206,26 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
 def _missing(config: Config, job: str, key: str | None) -> tuple[str, ...]:
     """The tables of a job's partition that are not there yet; all of a batch that is unfinished."""
     if job != "explain_and_score":
-        tables = _tables_of(config, job)
-        is_open = job == "pilot" and open_lake(config).query("open_pilots", sae=key).height > 0
-        return tuple(
-            table.name for table in tables if is_open or table.is_always_made or not _is_there(config, table, key)
-        )
+        lake = open_lake(config)
+        if job == "pilot" and lake.query("open_pilots", sae=key).height > 0:
+            return tuple(table.name for table in tables_of(config, job))
+        return missing_tables(lake, job, key)
     is_unfinished = key in {each.partition for each in unfinished_batches(config)}
-    return tuple(table.name for table in _tables_of(config, job)) if is_unfinished else ()
+    return tuple(table.name for table in tables_of(config, job)) if is_unfinished else ()
 
 
 def _behind(config: Config) -> tuple[str, ...]:
-    """The tables over all batches that are older than a batch that another worker has made."""
-    tables = [table for table in _tables_of(config, JOBS[-1]) if table.unit == "nothing"]
+    """The tables over all batches that are not there, or older than a batch that another worker has made."""
+    tables = [table for table in tables_of(config, JOBS[-1]) if table.unit == "nothing"]
     lake = open_lake(config)
     scores = (path for sae in config.sae_names for path in lake.folder("scores", sae).rglob("*/*.parquet"))
-    newest = max((path.stat().st_mtime_ns for path in scores), default=0)
-    made = [table for table in tables if lake.has(table.name)]
-    return tuple(table.name for table in made if lake.path(table.name).stat().st_mtime_ns < newest)
+    if not (newest := max((path.stat().st_mtime_ns for path in scores), default=0)):
+        return ()
+    return tuple(
+        table.name
+        for table in tables
+        if not lake.has(table.name) or lake.path(table.name).stat().st_mtime_ns < newest
+    )
 
 
 def _announce(config: Config, job: str, console: Console) -> None:
@@ -236,8 +246,8 @@ def _announce(config: Config, job: str, console: Console) -> None:
     if job == "prepare":
         from pipeline.estimate.times import preparing_sentence
 
-        tables = [table for table in _tables_of(config, job) if not table.is_always_made]
-        saes = [sae for sae in config.sae_names if not all(_is_there(config, table, sae) for table in tables)]
+        tables = [table for table in tables_of(config, job) if not table.is_always_made]
+        saes = [sae for sae in config.sae_names if not all(is_there(lake, table, sae) for table in tables)]
         if saes:
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
     if job in _ASKING:
@@ -245,25 +255,6 @@ def _announce(config: Config, job: str, console: Console) -> None:
 
         rows = lake.query("estimates")
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
-
-
-def _tables_of(config: Config, job: str) -> list[Table]:
-    """The tables that a job makes, in the order in which it makes them."""
-    tables = [asset.table for asset in TABLE_ASSETS.values() if asset.table.group == job]
-    return [table for table in tables if is_made(config, table.name)]
-
-
-def _is_there(config: Config, table: Table, key: str | None) -> bool:
-    """Whether what is made of a table for this partition has been published."""
-    lake = open_lake(config)
-    match table.unit:
-        case "shard":
-            saes = config.sae_names if table.is_by_sae else [None]
-            return all(lake.has(table.name, sae=sae, shard=int(key or 0)) for sae in saes)
-        case "sae":
-            return lake.has(table.name, sae=key)
-        case _:
-            return lake.is_complete(table.name)
 
 
 def _print_failures(result: dg.ExecuteInProcessResult) -> None:

@@ -1,12 +1,13 @@
-"""The roles in which language models are asked: who explains, who scores, and where each is reached."""
+"""The roles in which models are asked: who explains, who scores, who embeds, and where each is reached."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import (
+    ChatEndpointConfig,
     Config,
     EndpointConfig,
     ExplainingOracleConfig,
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from pipeline.llm.local.client import LocalClient
     from pipeline.llm.oracle.brain import Truth
 
-RoleName = Literal["explainer", "scorer"]
-ROLES: tuple[RoleName, ...] = ("explainer", "scorer")
+RoleName = Literal["explainer", "scorer", "embedder"]
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,20 @@ class Role:
         """Whether answers cost nothing."""
         return self.is_local or self.is_oracle
 
+    @property
+    def batches(self) -> ChatEndpointConfig | None:
+        """How it is asked by its provider's batch API; None if it is not."""
+        if self.provider == "openai" and isinstance(self.endpoint, ChatEndpointConfig) and self.endpoint.batch:
+            return self.endpoint
+        return None
+
     def open_client(
         self, ledger: "Ledger | None" = None, read_truth: "Callable[[], Truth] | None" = None
     ) -> Client:
         """Whoever answers; nothing is sent yet. Raises ConfigError without its key.
 
         Args:
-            ledger: Where probes go.
+            ledger: Where probes go, and beside which a provider's batches are noted.
             read_truth: From where an oracle has what it knows; without it, it knows nothing.
         """
         if self.is_local:
@@ -83,9 +90,11 @@ class Role:
         if self.is_oracle:
             return self._oracle_client(read_truth)
         from pipeline.llm.server.client import OpenAIClient
+        from pipeline.llm.server.embeddings import EmbeddingsClient
 
         endpoint = self.endpoint
-        return OpenAIClient(
+        kind = EmbeddingsClient if self.name == "embedder" else OpenAIClient
+        client = kind(
             endpoint.base_url,
             endpoint.api_key_env,
             endpoint.max_concurrent,
@@ -94,6 +103,13 @@ class Role:
             ledger,
             endpoint.api_key_header,
         )
+        if not (batches := self.batches):
+            return client
+        from pipeline.llm.provider_batches.client import BatchClient
+        from pipeline.llm.provider_batches.journal import Journal
+
+        journal = Journal(ledger.path, ledger.features) if ledger else None
+        return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
         from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
@@ -114,8 +130,22 @@ class Role:
         return LocalClient(self.local_model, self.device)
 
 
+def roles_of(config: Config) -> tuple[RoleName, ...]:
+    """The roles in which an experiment asks."""
+    return ("explainer", "scorer", "embedder") if config.scoring.embedder else ("explainer", "scorer")
+
+
 def role_of(config: Config, name: RoleName) -> Role:
-    """A role of an experiment."""
+    """A role of an experiment; one that embeds is always on a server."""
+    if name == "embedder":
+        return replace(
+            role_of(config, "scorer"),
+            name=name,
+            provider="openai",
+            model=config.scoring.embedder or "",
+            max_draws=1,
+            endpoint=config.endpoints.embedder,
+        )
     section = config.explaining if name == "explainer" else config.scoring
     return Role(
         name,
@@ -135,7 +165,7 @@ def find_local_models(config: Config) -> None:
     """Download and convert what the roles' models in this process need; raises SubjectError if that fails."""
     from pipeline.models.load import find_files
 
-    for name in ROLES if config.budget.max_requests != 0 else ():
+    for name in roles_of(config) if config.budget.max_requests != 0 else ():
         role = role_of(config, name)
         if role.is_local:
             find_files(role.local_model)
@@ -143,7 +173,7 @@ def find_local_models(config: Config) -> None:
 
 def oracle_sentence(config: Config) -> str | None:
     """A sentence that answers are no model's, and whose; None where models answer."""
-    oracles = [role for role in map(partial(role_of, config), ROLES) if role.is_oracle]
+    oracles = [role for role in map(partial(role_of, config), roles_of(config)) if role.is_oracle]
     if not oracles:
         return None
     who = " and ".join(f"the {role.name} is an {role.model}" for role in oracles)
@@ -155,7 +185,7 @@ def check_endpoints(config: Config) -> None:
 
     Raises SubjectError if a role's model in this process is not there.
     """
-    for name in ROLES if config.budget.max_requests != 0 else ():
+    for name in roles_of(config) if config.budget.max_requests != 0 else ():
         try:
             role_of(config, name).open_client()
         except ConfigError as error:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.asking.roles import ROLES, Role, role_of
+from pipeline.asking.roles import Role, role_of, roles_of
 from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
@@ -25,12 +25,13 @@ def open_budget(config: Config, role: Role) -> Budget:
     prices, limits = prices_of(role), limits_of(config)
     if limits.usd is not None and prices.of(role.model) is None:
         raise unpriced(role.model)
-    return Budget(_folder(config), config.lake_folder / LEDGER_FOLDER, limits, prices)
+    in_batch = role.batches is not None and role.batches.batch_unfinished == "batch"
+    return Budget(_folder(config), config.lake_folder / LEDGER_FOLDER, limits, prices, in_batch=in_batch)
 
 
 def check_prices(config: Config) -> None:
     """Raise ConfigError if the price file cannot be read, or lacks a price that the budget needs."""
-    for name in ROLES:
+    for name in roles_of(config):
         open_budget(config, role_of(config, name))
 
 

@@ -223,10 +223,11 @@ def _scalar(value: Any) -> str:
 
 def _print(path: Path, saes: Sequence[_Sae], lines: Sequence[_Line]) -> None:
     console = Console()
-    console.print(f"{path}: {'; '.join(dict.fromkeys(sae.kind for sae in saes))}", markup=False, soft_wrap=True)
+    kinds = "; ".join(dict.fromkeys(sae.kind for sae in saes))
+    console.print(f"wrote {path} for: {kinds}", markup=False, soft_wrap=True)
     for line in lines:
         style = "bold red" if line.value is None else "yellow" if line.is_guess else ""
         console.print(Text(f"{line.key}: {_scalar(line.value)}\n    {line.comment}", style=style), soft_wrap=True)
     if missing := [line.key for line in lines if line.value is None]:
-        console.print(f"Write {' and '.join(missing)} into it; then:", markup=False)
+        console.print(f"Fill in {' and '.join(missing)}, then:", markup=False)
     console.print(f"make estimate CONFIG={path}\nmake run CONFIG={path}", markup=False, soft_wrap=True)

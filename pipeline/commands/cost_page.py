@@ -15,8 +15,8 @@ MODELS = {"GPT-4o mini": "gpt-4o-mini", "Claude 3.5 Sonnet": "claude-3-5-sonnet"
 
 PAGE = """# What it costs
 
-Made by `make docs` from `config/prices.yaml` and `benchmarks/results/cost.json`; `make demo` and then `make
-bench ONLY=cost` measure the latter anew. `make estimate CONFIG=…` counts the requests of your experiment.
+Tokens and dollars of explaining and scoring, per million features, beside the post's own table. For your
+experiment, `make estimate CONFIG=…` counts the requests and prices them before anything is sent.
 
 ## The post's table
 
@@ -59,10 +59,9 @@ not asked about), prefix caches (`cached` in the price file), and the controls o
 - `budget: {{max_usd: 5, max_requests: 1000}}` caps the experiment in total, over all runs: what the ledger
   holds counts. `max_usd` with a model that has no price is an error before anything is sent.
 - A request is reserved before it is sent, at the most it can cost: each byte of its prompt a token, and its
-  answer as long as `max_tokens` and `reasoning_tokens` let it. As answers are recorded, what was reserved too
-  much is free again. So a run
-  comes within one request's bound of `max_usd`, and to the last request of `max_requests`. Several processes
-  share the budget; the reservation of one that died is void.
+  answer as long as `max_tokens` and `reasoning_tokens` allow. Once an answer is recorded, what was reserved in
+  excess is free again, so a run comes within one request's bound of `max_usd`, and to the last request of
+  `max_requests`. Several processes share the budget; the reservation of one that died is void.
 - What does not fit has status `budget` in the tables and is not in the ledger. The run ends well and says
   what to raise, the schedule waits, and what is done is kept; once the budget is raised, the next run asks
   for the rest.
@@ -70,6 +69,9 @@ not asked about), prefix caches (`cached` in the price file), and the controls o
   for it; an answer whose server tells no usage counts at its bound. Failed attempts whose server tells their
   usage count with the answer after them; as one attempt is reserved, these, and a model that writes more than
   `max_tokens` and `reasoning_tokens`, can pass the cap by what is in flight.
+
+(Made by `make docs` from `config/prices.yaml` and `benchmarks/results/cost.json`; `make demo` and then `make bench
+ONLY=cost` measure the latter anew.)
 """
 
 

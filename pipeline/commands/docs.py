@@ -6,6 +6,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -33,8 +34,10 @@ _ROOTS = {
 def tables_page() -> str:
     """`docs/tables.md`."""
     return (
-        "# The tables\n\nMade from `pipeline/tables/` by `make docs`. Counts, density and firing quantiles are "
-        "over all documents;\nwhat an explainer, a rule or a route looks at comes from train documents only.\n\n"
+        "# The tables\n\nEvery table of a lake: what one row is, what it is made from, and every column. "
+        "`make sql Q=\"from TABLE limit 5\"` shows\none; the [cookbook](cookbook.md) has queries to start from. "
+        "Counts, density and firing quantiles are over all documents;\nwhat an explainer, a rule or a route looks "
+        "at comes from train documents only.\n\n(Made from `pipeline/tables/` by `make docs`.)\n\n"
         + table_list()
         + "\n\n"
         + table_reference()
@@ -58,9 +61,13 @@ def table_reference() -> str:
 def config_page() -> str:
     """`docs/config.md`."""
     parts = [
-        "# The config\n\nMade from `pipeline/config/` by `make docs`. One YAML file is one experiment. Its paths "
-        "start at the\nfolder where the command is run; one below `config/` that is not there is taken from what "
-        "ships with latentlake.\n"
+        "# The config\n\nEvery key of an experiment's YAML file, with its default and where that comes from. "
+        "[config/demo.yaml](../config/demo.yaml)\nis a short one to copy, and `make config FROM=…` writes one for "
+        "[your SAE](your-sae.md). Most experiments set `name`,\n`subject.model`, `corpus.sources`, `saes`, and "
+        "who explains and scores. Relative paths start at the folder in which\nthe command is run; a path below "
+        "`config/` that is not there is taken from what ships with latentlake.\n\n"
+        "`extends: other.yaml`, a file beside it, takes that one's keys, and its own go over them.\n\n"
+        "(Made from `pipeline/config/` by `make docs`.)\n"
     ]
     sections = _sections(Config)
     for title, model in sections:
@@ -68,7 +75,7 @@ def config_page() -> str:
             f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | default | meaning |\n|---|---|---|"
         )
         parts.extend(
-            f"| {key} | {_default(field)} | {field.description} |"
+            f"| {key} | {_default(field)} | {field.description or _choices(field)} |"
             for key, field in model.model_fields.items()
             if not _section_of(field)
         )
@@ -118,6 +125,11 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
     if isinstance(section, type) and issubclass(section, BaseModel) and section.model_fields:
         return section
     return None
+
+
+def _choices(field: FieldInfo) -> str:
+    """What a key with a closed set of values takes."""
+    return " or ".join(f"`{value}`" for value in get_args(field.annotation))
 
 
 def _default(field: FieldInfo) -> str:

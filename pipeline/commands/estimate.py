@@ -11,7 +11,7 @@ from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
 from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
-from pipeline.estimate.printing import print_estimate
+from pipeline.estimate.printing import print_estimate, waits_sentence
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
 from pipeline.tables.versions import inputs_of
@@ -61,6 +61,8 @@ def _notes(rows: pl.DataFrame, scorers: Sequence[str]) -> list[str]:
             f"Scoring prompts hold a stand-in of some 30 tokens for each explanation that is not known yet "
             f"({unknown:,}), as if every one of them could be used and scored."
         )
+    if waits := waits_sentence(rows):
+        notes.append(f"{waits[0].upper()}{waits[1:]}.")
     unpriced = rows.filter(pl.col("cost_usd").is_null())["model"].unique().sort().to_list()
     if unpriced:
         notes.append(

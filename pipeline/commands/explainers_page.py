@@ -14,42 +14,35 @@ ROOT = Path(__file__).parents[2]
 
 PAGE = """# Explainers, on the same three features
 
-Made by `make docs` from `benchmarks/results/explainers.json`; `make demo`, and then `make bench ONLY=explainers`
-(`SCALE=large` with a larger model), make that anew. What each explainer is shown and asked for is in
-[explanations and scores](scores.md), what it costs in [what it costs](cost.md).
+What each [explainer](scores.md) wrote about the same three features of the demo's SAE, to compare them by eye. The
+features are the first three of route `llm` by draw, not chosen by hand. What an explainer costs is in
+[what it costs](cost.md).
 
-**These are the answers of {model}** (asked on {date}; rules and keywords are SQL and ask nobody), about the demo's
-SAE of SmolLM2-135M. {caution} Features are the first three of route `llm` by draw, not chosen by hand.
+**The answers are those of {model}** (asked on {date}).
+{caution} `rule` and `keywords` are SQL and ask no model.{left_out}
 
 {features}
 
 ## How to read it
 
-- An explainer that chooses (`best_of_k`, `refinement`) has a line a draw or round: in brackets the balanced
-  accuracy on the train windows that judged it; the chosen one in bold. Scored on test documents is the chosen one.
-  The judge is the model above, too: with a judge near chance the choice is by chance.
-- A status in place of words is what came of the request: `echoed` repeats the prompt, `truncated` was cut off,
-  `unparsed` lacks the mark, `no_input`: there is nothing to show for this feature. Where it says that it was not
-  asked, the run that made this page had a limit of requests.
-- `output_centric` says what a feature does, not what it fires on. It shows no window, and should be held against
-  the others with care.
-- Whether one explainer is better than another is no matter of three features: `explainer_comparisons` pairs them
-  over all features that both explained, with an interval and the cost of each.
+- A status in italics stands where there is no explanation: `unparsed` lacks the mark before it, `truncated` was
+  cut off, `echoed` repeats the prompt, `no_input` had nothing to show for this feature.
+- An explainer that chooses (`best_of_k`, `refinement`) has one line per draw or round. In brackets is the
+  balanced accuracy on the train windows that judged it; the chosen one is in bold, and is the one scored on
+  test documents. The judge is the model above: where it sits near chance, so does the choice.
+- `output_centric` says what a feature does rather than what it fires on. It shows the model no window.
+- Three features do not tell which explainer is better: `explainer_comparisons` pairs them over all features
+  that both explained, with an interval and the cost of each.
 
-## Not done
-
-- Debate between explainers, which argue about an explanation before it is given.
-- Synonyms and masked language models for fuzzing: marked tokens replaced by others of the same meaning.
+(Made by `make docs` from `benchmarks/results/explainers.json`. To make that anew: `make demo`, then `make bench
+ONLY=explainers`, with `SCALE=large` for a larger model.)
 """
 
-_STATUS = {
-    "budget": "not asked in this run",
-    **{status: status for status in ("unparsed", "echoed", "refused", "truncated", "too_long")},
-    **{status: status for status in ("http_error", "no_input")},
-}
+_NOT_ASKED = "budget"
+"""The status of what a run's limit of requests left out."""
 _CAUTIONS = (
-    "It is **too small for it**: expect answers that are none.",
-    "It is a small model; larger ones say more, and better.",
+    "It is **too small to explain**: most of its answers are no explanations.",
+    "It is a small model; larger ones explain better.",
 )
 
 
@@ -58,11 +51,15 @@ def explainers_page() -> str:
     path = ROOT / "benchmarks" / "results" / "explainers.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     is_small = "smollm2" in content["model"]
+    asked = [each for each in content["explanations"] if each["status"] != _NOT_ASKED]
+    names = dict.fromkeys(each["explainer"] for each in content["explanations"])
+    left_out = [f"`{name}`" for name in names if name not in {each["explainer"] for each in asked}]
     return PAGE.format(
         model=escaped(content["model"]),
         date=content["date"],
         caution=_CAUTIONS[0 if is_small else 1],
-        features="\n\n".join(_feature(each, content["explanations"]) for each in content["features"]),
+        left_out=f"\nThe run's limit of requests left out {', '.join(left_out)}." if left_out else "",
+        features="\n\n".join(_feature(each, asked) for each in content["features"]),
     )
 
 
@@ -82,7 +79,7 @@ def _feature(feature: dict[str, Any], explanations: Iterable[dict[str, Any]]) ->
 def _said(drafts: list[dict[str, Any]]) -> Iterator[str]:
     """The words of each draw, those of several with their scores."""
     for draft in drafts:
-        words = escaped(draft["explanation"]) if draft["status"] == "ok" else f"*{_STATUS[draft['status']]}*"
+        words = escaped(draft["explanation"]) if draft["status"] == "ok" else f"*{draft['status']}*"
         if len(drafts) == 1:
             yield words
             continue

@@ -16,12 +16,16 @@ def print_fires(path: str, text: str) -> None:
     """Print the strongest features on a text. Raises CorpusError if there is none."""
     if not text.strip():
         raise CorpusError('no text; write make fires TEXT="…", or latentlake fires CONFIG "…"')
-    rows = fires(load_config(path), text)
-    table = Table(
-        title=f"{rows.height} features fire; the {min(_ROWS, rows.height)} strongest", title_justify="left"
-    )
-    for name in ("sae", "feature", "peak"):
-        table.add_column(name, no_wrap=True, justify="left" if name == "sae" else "right")
+    config = load_config(path)
+    rows = fires(config, text)
+    of_one = len(config.saes) == 1
+    whose = f" of {config.sae_names[0]}" if of_one else ""
+    title = f"{rows.height} features{whose} fire; the {min(_ROWS, rows.height)} strongest"
+    table = Table(title=title, title_justify="left")
+    if not of_one:
+        table.add_column("sae", no_wrap=True)
+    for name in ("feature", "peak"):
+        table.add_column(name, no_wrap=True, justify="right")
     table.add_column("on", overflow="fold")
     table.add_column("route", no_wrap=True)
     table.add_column("in words", overflow="fold", ratio=1)
@@ -29,7 +33,7 @@ def print_fires(path: str, text: str) -> None:
         tokens = list(dict.fromkeys(row["tokens"]))[:3]
         words = printable(row["words"] or "")
         table.add_row(
-            row["sae"],
+            *([] if of_one else [row["sae"]]),
             str(row["feature"]),
             f"{row['activation']:.1f}",
             Text(" ".join(f"'{printable(token)}'" for token in tokens)),

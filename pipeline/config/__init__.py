@@ -1,11 +1,12 @@
 """One YAML file is one experiment: its sections in the order of the data's way, and how the file is read.
 
-`subject`, `corpus`, `features`, `explaining`, `scoring`; `asking` is who answers and what that may cost, `machine`
-where it runs; `experiment` is all of it.
+`subject`, `corpus`, `features`, `explaining`, `scoring`; `asking` is who answers and what that may cost, `report`
+what is shown beside, `machine` where it runs; `experiment` is all of it.
 """
 
 from pipeline.config.asking import (
     BudgetConfig,
+    ChatEndpointConfig,
     EndpointConfig,
     EndpointsConfig,
     ExplainingOracleConfig,
@@ -24,6 +25,7 @@ from pipeline.config.features import (
 )
 from pipeline.config.file import load_config
 from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, LLM_VARIABLE, MachineConfig
+from pipeline.config.report import ReportConfig
 from pipeline.config.scoring import ScoringConfig
 from pipeline.config.section import Section
 from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
@@ -34,6 +36,7 @@ __all__ = [
     "LAKE_VARIABLE",
     "LLM_VARIABLE",
     "BudgetConfig",
+    "ChatEndpointConfig",
     "Config",
     "CorpusConfig",
     "EndpointConfig",
@@ -47,6 +50,7 @@ __all__ = [
     "MachineConfig",
     "OracleConfig",
     "PythonTexts",
+    "ReportConfig",
     "RoutingConfig",
     "RulesConfig",
     "SaeConfig",

@@ -83,11 +83,36 @@ class EndpointConfig(Section):
     )
 
 
-class EndpointsConfig(Section):
-    """Where the explainer and the scorer are reached, for provider `openai`; in no stage hash."""
+class ChatEndpointConfig(EndpointConfig):
+    """Where a model that writes answers is reached; in no stage hash."""
 
-    explainer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
-    scorer: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
+    batch: bool = Field(
+        False,
+        description="Ask by the server's batch API (OpenAI's `/files` and `/batches`): half the price, and "
+        "answers within a day; see docs/servers.md",
+    )
+    batch_poll_seconds: float = Field(60, gt=0, description="Time between two looks at a batch")
+    batch_unfinished: Literal["batch", "ordinary"] = Field(
+        "batch",
+        description="How what a batch left unanswered (it expired, say) is asked for: in a new `batch`, or by "
+        "`ordinary` requests, at the full price",
+    )
+
+
+class ScorerEndpointConfig(ChatEndpointConfig):
+    """Where the scorer's model is reached; in no stage hash."""
+
+    batch_rounds: bool = Field(
+        False, description="With `batch` and scoring.target_half_width: let each round wait for a batch of its own"
+    )
+
+
+class EndpointsConfig(Section):
+    """Where who is asked is reached, for provider `openai`; in no stage hash."""
+
+    explainer: ChatEndpointConfig = Field(ChatEndpointConfig(), description=EndpointConfig.__doc__)
+    scorer: ScorerEndpointConfig = Field(ScorerEndpointConfig(), description=EndpointConfig.__doc__)
+    embedder: EndpointConfig = Field(EndpointConfig(), description=EndpointConfig.__doc__)
 
 
 class BudgetConfig(Section):

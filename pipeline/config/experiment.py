@@ -1,7 +1,8 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
 Sections are science, part of the stage hashes (see `stages`), so that another value makes another table;
-but for `endpoints`, `selection`, `budget` and `machine`, which only say what is done first, where and how fast.
+but for `endpoints`, `selection`, `budget`, `report` and `machine`, which only say what is done first, where and
+how fast, and what is shown.
 Unknown keys are refused with the nearest known one.
 """
 
@@ -23,6 +24,7 @@ from pipeline.config.features import (
 )
 from pipeline.config.machine import DEVICE_VARIABLE, MachineConfig, lakes_folder
 from pipeline.config.plugin_sections import with_plugins
+from pipeline.config.report import ReportConfig
 from pipeline.config.scoring import ScoringConfig
 from pipeline.config.section import Section
 from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
@@ -56,6 +58,7 @@ class Config(Section):
     endpoints: EndpointsConfig = Field(EndpointsConfig(), description=EndpointsConfig.__doc__)
     selection: SelectionConfig = Field(SelectionConfig(), description=SelectionConfig.__doc__)
     budget: BudgetConfig = Field(BudgetConfig(), description=BudgetConfig.__doc__)
+    report: ReportConfig = Field(ReportConfig(), description=ReportConfig.__doc__)
     machine: MachineConfig = Field(MachineConfig(), description=MachineConfig.__doc__)
 
     @model_validator(mode="after")
@@ -63,6 +66,22 @@ class Config(Section):
         names = [sae.name for sae in self.saes]
         if len(set(names)) < len(names):
             raise ValueError("two SAEs have the same name")
+        return self
+
+    @model_validator(mode="after")
+    def _waits_of_batches_are_meant(self) -> Self:
+        if not (self.scoring.provider == "openai" and self.endpoints.scorer.batch):
+            return self
+        if self.scoring.questions_per_prompt is None:
+            raise ValueError(
+                "endpoints.scorer.batch wants scoring.questions_per_prompt: left open, one request is asked "
+                "before all others, and in a batch it may take a day"
+            )
+        if self.scoring.target_half_width is not None and not self.endpoints.scorer.batch_rounds:
+            raise ValueError(
+                "endpoints.scorer.batch with scoring.target_half_width may take a day for each round; set "
+                "endpoints.scorer.batch_rounds: true if that is meant, or scoring.target_half_width: null"
+            )
         return self
 
     @model_validator(mode="after")

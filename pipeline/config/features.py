@@ -120,6 +120,11 @@ class SelectionConfig(Section):
     batches_per_run: Positive = Field(
         1, description="Batches of each SAE that `make run` explains; the schedule goes on with the others"
     )
+    remake_stale: bool = Field(
+        False,
+        description="Explain and score batches again that were scored before documents were added to the corpus; "
+        "they are left alone otherwise, until they are materialised one by one",
+    )
     priority: int = Field(
         0, description="Batches with a higher one come first; a `features` file can give its own"
     )

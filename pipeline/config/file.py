@@ -17,25 +17,45 @@ from pipeline.shipped import find
 def load_config(path: Path | str) -> Config:
     """Read an experiment's YAML file. Raises ConfigError, one sentence for the first thing that is wrong.
 
-    The model that `LATENTLAKE_LLM` names (`make demo LLM=…`) goes before the file's that run in this process.
+    A file may extend another: `extends: post.yaml` takes that one's keys and puts its own over them. The model
+    that `LATENTLAKE_LLM` names (`make demo LLM=…`) goes before the file's that run in this process.
     """
     path = find(path)
     try:
+        config = Config.model_validate(_values(path))
+    except ValidationError as error:
+        raise ConfigError(f"config file '{path}': {_first_problem(error)}") from None
+    llm = os.environ.get(LLM_VARIABLE)
+    return config.with_llm(llm) if llm else config
+
+
+def _values(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The keys of a file, put over those of the one that its `extends` names, from the folder where it stands."""
+    if path in extended:
+        raise ConfigError(f"config file '{path}' extends itself; name another file in `extends`")
+    try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no config file '{path}'; config/demo.yaml is one to copy") from None
+        by = f" (named by extends in '{extended[-1]}')" if extended else ""
+        raise ConfigError(f"no config file '{path}'{by}; config/demo.yaml is one to copy") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file '{path}' cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"config file '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"config file '{path}' holds no keys; config/demo.yaml is one to copy")
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"config file '{path}': {_first_problem(error)}") from None
-    llm = os.environ.get(LLM_VARIABLE)
-    return config.with_llm(llm) if llm else config
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    return _over(_values(path.parent / str(base), (*extended, path)), values)
+
+
+def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Keys put over others: sections key by key, anything else whole."""
+    return base | {
+        key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in values.items()
+    }
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -52,8 +72,10 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key '{where}'; nearest known: {nearest(place[-1], known)}"
     if problem["type"] == "missing":
         return f"key '{where}' is missing"
-    message = problem["msg"].removeprefix("Value error, ")
     given = problem["input"]
+    if given is None:
+        return f"key '{where}' is empty; write its value behind the colon"
+    message = problem["msg"].removeprefix("Value error, ")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"'{where}': {message[0].lower()}{message[1:]}{shown}"
 

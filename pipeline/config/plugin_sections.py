@@ -26,11 +26,22 @@ def known(kind: Kind) -> AfterValidator:
 
 
 def with_plugins(section: type[Section], kind: Kind) -> Any:
-    """A section with a field for each plug-in that was found, of its own settings."""
+    """A section with a field for each plug-in that was found, of its own settings.
+
+    It is pickled, with a config that goes to another process, by its name in `pipeline.config.experiment`.
+    """
     fields: dict[str, Any] = {}
     for name, plugin in find_plugins(kind).items():
         if name in section.model_fields:
             raise ConfigError(f"{kind[:-1]} '{name}' ({plugin.module}) has the name of a key of the config")
         settings = plugin.settings
         fields[name] = (settings, Field(settings(), description=settings.__doc__))
-    return create_model(section.__name__, __base__=section, __doc__=section.__doc__, **fields)
+    made = create_model(
+        section.__name__,
+        __base__=section,
+        __doc__=section.__doc__,
+        __module__="pipeline.config.experiment",
+        **fields,
+    )
+    made.__qualname__ = f"_{section.__name__.removesuffix('Config')}"
+    return made

@@ -1,7 +1,7 @@
 """How explanations are scored."""
 
 from statistics import NormalDist
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,17 @@ class ScoringConfig(Section):
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
         20, description="Questions a scorer whose answer is yes, and as many whose answer is no; at most"
     )
+    n_no_questions: Annotated[int, Field(ge=2, le=200)] | None = Field(
+        None,
+        description="Questions of detection and fuzzing whose answer is no, where they are to be fewer than "
+        "n_questions (post: 20 beside 50); null: as many",
+    )
+    silent: Literal["strata", "random"] = Field(
+        "strata",
+        description="Which silent test windows are asked about. `strata`: those that hold the feature's own "
+        "tokens, those of near neighbours, and others in turn; `random`: a draw from all of them (post), most of "
+        "which are easy",
+    )
     target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         None,
         description="Sequential scoring: ask in rounds, and no more once the interval of the balanced accuracy "
@@ -41,7 +52,11 @@ class ScoringConfig(Section):
     min_questions: Annotated[int, Field(ge=20)] = Field(
         20, description="Questions of each answer in the first round (fewer, and stopping would bias the score)"
     )
-    round_questions: Positive = Field(10, description="Questions of each answer in a further round")
+    round_questions: Positive = Field(
+        2,
+        description="Questions of each answer in a further round, at least; it has as many as the width can be "
+        "expected to want",
+    )
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,
         description="Questions a prompt (post: 5). null: 40 where a server gives a probability for each answer of "
@@ -85,6 +100,23 @@ class ScoringConfig(Section):
     def _an_oracle_is_called_one(self) -> Self:
         name_as_answered(self, self.provider, self.oracle)
         return self
+
+    @model_validator(mode="after")
+    def _no_more_of_no(self) -> Self:
+        if self.n_no_questions is not None and self.n_no_questions > self.n_questions:
+            raise ValueError(f"n_no_questions is above n_questions ({self.n_no_questions} of {self.n_questions})")
+        return self
+
+    @property
+    def n_noes(self) -> int:
+        """Questions of detection and fuzzing whose answer is no."""
+        return self.n_questions if self.n_no_questions is None else self.n_no_questions
+
+    @property
+    def embedder(self) -> str | None:
+        """The model on a server by which a scorer embeds texts; None where none does."""
+        own: list[Any] = [getattr(self, name, None) for name in self.scorers]
+        return next((each.model for each in own if getattr(each, "asks_role", None) == "embedder"), None)
 
     @property
     def asked_model(self) -> str:

@@ -26,6 +26,12 @@ class SubjectConfig(Section):
         "(float16 where it has none), on a CPU the faster of float32 and bfloat16, by trial; the lake keeps "
         "what its first run found",
     )
+    compile: bool = Field(
+        False,
+        description="Have torch compile the model's layers for the pass over the corpus, but for those within "
+        "which an SAE reads; a model that it cannot compile stops the run. In no version of a table, as only last "
+        "digits change",
+    )
     _lakes: Path = PrivateAttr(Path("lake"))
 
     @property

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.corpus.texts import Text
 from pipeline.corpus.tokenising import decode, tokenise
 from pipeline.errors import CorpusError
-from pipeline.lake import Lake, Published, RowGroupWriter
+from pipeline.lake import SCHEMA_FILE, Lake, Published, RowGroupWriter
 from pipeline.lake.sources import corpus_texts
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
@@ -87,17 +88,27 @@ class Read(NamedTuple):
 def write_documents(lake: Lake) -> Published:
     """Read the corpus into `documents`: cut, tokenised, duplicates dropped, roles and shards by hash.
 
-    Texts are streamed to a temporary file; dropping, numbering and roles are one SQL select over it.
+    Texts are streamed to a temporary file; dropping, numbering and roles are one SQL select over it. Each
+    generation has a file of its own, and what is there is not read again, unless all of it is.
     Figures: documents read, too short, duplicate and kept, and their tokens; texts that are empty or unreadable.
     What was left out is logged.
 
     Raises:
         CorpusError: A source cannot be read, or nothing is left of the corpus.
     """
+    return [_write_generation(lake, generation) for generation in lake.missing_generations("documents")][-1]
+
+
+def _write_generation(lake: Lake, generation: int) -> Published:
+    earlier = earlier_documents(lake, generation)
+    most = lake.config.corpus.max_tokens
+    if most is not None:
+        most -= sum(sum(pq.read_table(path, columns=["n_tokens"])["n_tokens"].to_pylist()) for path in earlier)
     with lake.scratch("documents") as folder:
         path = folder / "read.parquet"
-        read = read_documents(lake.config, path, lake.config.corpus.max_tokens)
-        published = make_table(lake, "documents", given={"read_documents": [path]})
+        read = read_documents(lake.config, path, most, generation)
+        given: dict[str, Sequence[Path] | pa.Table] = {"read_documents": [path], "earlier_documents": earlier}
+        published = make_table(lake, "documents", given=given, generation=generation)
     if left_out := read.sentence():
         _log.warning(left_out)
     counts = {
@@ -110,13 +121,20 @@ def write_documents(lake: Lake) -> Published:
     return replace(published, figures={**counts, **published.figures})
 
 
-def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
-    """Read the corpus's first max_tokens tokens (None: all) into a Parquet file of READ_SCHEMA.
+def earlier_documents(lake: Lake, generation: int) -> list[Path]:
+    """The files of the documents of the generations before one; of the first, a file without a row."""
+    lake.ensure_schema_file("documents", generation=0)
+    paths = [lake.path("documents", generation=each) for each in range(generation)]
+    return paths or [lake.folder("documents", generation=0) / SCHEMA_FILE]
 
-    Raises CorpusError if a source cannot be read, or nothing is left of the corpus.
+
+def read_documents(config: Config, path: Path, max_tokens: int | None, generation: int = 0) -> Read:
+    """Read the first max_tokens tokens (None: all) of a generation into a Parquet file of READ_SCHEMA.
+
+    Raises CorpusError if a source cannot be read, or nothing is left of the first generation.
     """
     corpus = config.corpus
-    texts = _Filled(config)
+    texts = _Filled(config, generation)
     pieces = _pieces(texts, config)
     n_read = n_short = n_tokens = 0
     with RowGroupWriter(path, READ_SCHEMA) as writer, progress(None, "documents", "tokens") as bar:
@@ -128,7 +146,7 @@ def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
             n_new = sum(len(piece.token_ids) for piece in long_enough)
             n_tokens += n_new
             bar.update(n_new)
-    if n_read == n_short:
+    if n_read == n_short and not generation:
         raise CorpusError(
             f"the corpus is empty: {n_read} documents read, none of {corpus.min_document_tokens} tokens or "
             "more (corpus.min_document_tokens)"
@@ -139,8 +157,8 @@ def read_documents(config: Config, path: Path, max_tokens: int | None) -> Read:
 class _Filled:
     """The corpus's texts without those that are empty or cannot be read; these are counted as they come."""
 
-    def __init__(self, config: Config) -> None:
-        self._texts = corpus_texts(config, self.leave_out)
+    def __init__(self, config: Config, generation: int) -> None:
+        self._texts = corpus_texts(config, self.leave_out, generation)
         self._stops = config.corpus.unreadable == "stop"
         self.n_empty = self.n_unreadable = 0
         self.named: list[str] = []
@@ -180,8 +198,22 @@ def write_tokens(lake: Lake) -> Published:
 
 
 def write_contexts(lake: Lake, shard: int) -> Published:
-    """Cut a shard's documents into context windows; ends of documents are kept."""
-    return make_table(lake, "contexts", shard=shard, bos_token_id=bos_prefix(lake))
+    """Cut a shard's documents into context windows; ends of documents are kept.
+
+    Each generation's go into a file of its own; those that are there stay, unless all are.
+    """
+    lake.require("documents")
+    published = [
+        make_table(
+            *(lake, "contexts"),
+            shard=shard,
+            generation=generation,
+            given={"documents": [lake.path("documents", generation=generation)]},
+            bos_token_id=bos_prefix(lake),
+        )
+        for generation in lake.missing_generations("contexts", shard=shard)
+    ]
+    return replace(published[-1], n_rows=sum(each.n_rows for each in published))
 
 
 def bos_prefix(lake: Lake) -> list[int]:
@@ -212,7 +244,7 @@ def _pieces(texts: _Filled, config: Config) -> Iterator[Piece]:
 def _first_tokens(pieces: Iterable[Piece], max_tokens: int | None) -> Iterator[Piece]:
     """The first pieces that hold max_tokens tokens together; all of them where it is None."""
     n_tokens = 0
-    for piece in pieces:
+    for piece in pieces if max_tokens is None or max_tokens > 0 else ():
         yield piece
         n_tokens += len(piece.token_ids)
         if max_tokens is not None and n_tokens >= max_tokens:

@@ -3,7 +3,8 @@
 import glob
 import io
 import os
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,15 @@ class CorpusFile(NamedTuple):
         place: Its path or URL, as messages say it.
         name: Its path below the folder that all files of its source are in: the same wherever that folder is.
         filesystem: The fsspec filesystem that has it; None for a local file.
+        start: The byte of a file of lines at which reading begins.
+        end: The byte before which it ends; None for the file's end.
     """
 
     place: str
     name: str
     filesystem: Any = None
+    start: int = 0
+    end: int | None = None
 
     def open(self) -> io.BufferedReader:
         """Its bytes as they are. Raises OSError if it cannot be read."""
@@ -47,10 +52,13 @@ class CorpusFile(NamedTuple):
         return f"{self.filesystem.ukey(self.place)} {self.filesystem.size(self.place)}"
 
 
-def source_files(source: FileTexts) -> list[CorpusFile]:
-    """Its files, sorted. Raises CorpusError if there are none."""
+def source_files(source: FileTexts, among: Collection[str] = ()) -> list[CorpusFile]:
+    """Its files, sorted; named from the folder that those `among` them are in, or where none are given, all.
+
+    Raises CorpusError if there are none.
+    """
     if source.is_remote:
-        return _remote_files(source)
+        return _remote_files(source, among)
     path = Path(source.path).expanduser()
     if path.is_file():
         files = [path]
@@ -60,19 +68,19 @@ def source_files(source: FileTexts) -> list[CorpusFile]:
         files = sorted(each for each in map(Path, glob.glob(str(path), recursive=True)) if each.is_file())  # noqa: PTH207
     if not files:
         raise _nothing(source, is_folder=path.is_dir())
-    names = relative_names(files)
+    names = relative_names(files, map(Path, among))
     return [CorpusFile(str(path), names[path]) for path in files]
 
 
-def relative_names(files: Sequence[Path]) -> dict[Path, str]:
-    """Each file's path below the folder that they all are in: the same wherever that folder is."""
+def relative_names(files: Sequence[Path], among: Iterable[Path] = ()) -> dict[Path, str]:
+    """Each file's path from the folder that they all are in (or those `among` them): the same wherever it is."""
     if not files:
         return {}
-    root = os.path.commonpath([path.absolute().parent for path in files])
-    return {path: path.absolute().relative_to(root).as_posix() for path in files}
+    root = os.path.commonpath([path.absolute().parent for path in list(among) or files])
+    return {path: Path(os.path.relpath(path.absolute(), root)).as_posix() for path in files}
 
 
-def _remote_files(source: FileTexts) -> list[CorpusFile]:
+def _remote_files(source: FileTexts, among: Collection[str]) -> list[CorpusFile]:
     import fsspec
 
     is_folder = False
@@ -91,8 +99,14 @@ def _remote_files(source: FileTexts) -> list[CorpusFile]:
         raise CorpusError(f"corpus source '{source.path}' cannot be reached ({words})") from None
     if not places:
         raise _nothing(source, is_folder)
-    root = places[0].rpartition("/")[0] if len(places) == 1 else os.path.commonpath(places)
-    return [CorpusFile(each, each.removeprefix(root).lstrip("/"), filesystem) for each in sorted(places)]
+    first, *others = list(among) or places
+    root = os.path.commonpath([first, *others]) if others else first.rpartition("/")[0]
+    return [CorpusFile(each, posixpath.relpath(each, root or "."), filesystem) for each in sorted(places)]
+
+
+def is_appended_to(source: FileTexts, place: str) -> bool:
+    """Whether a file of the source can be read on from where it ended: lines, local and not compressed."""
+    return source.kind == "jsonl" and not source.is_remote and Path(place).suffix.lower() not in _COMPRESSIONS
 
 
 def _nothing(source: FileTexts, is_folder: bool) -> CorpusError:

@@ -6,7 +6,7 @@ the texts, so that whoever reads can go on with the next.
 
 import codecs
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,8 +26,12 @@ _LEFT_OUT_AT_FIRST = 100
 Item = Text | CorpusError
 
 
-def read_texts(source: TextSource, leave_out: Callable[[CorpusError], None] | None = None) -> Iterator[Text]:
-    """The texts of a source in its own order.
+def read_texts(
+    source: TextSource,
+    leave_out: Callable[[CorpusError], None] | None = None,
+    files: Sequence[CorpusFile] | None = None,
+) -> Iterator[Text]:
+    """The texts of a source in its own order; of some of its files, or of parts of these, where they are given.
 
     What is no text is given to `leave_out`, and left out. Raises CorpusError, naming file and row, where there is
     nobody to be given to, or where the first hundred are no texts.
@@ -35,7 +39,7 @@ def read_texts(source: TextSource, leave_out: Callable[[CorpusError], None] | No
     if isinstance(source, PythonTexts):
         yield from python_texts()
     else:
-        yield from islice(_readable(_items(source), leave_out), source.max_documents)
+        yield from islice(_readable(_items(source, files), leave_out), source.max_documents)
 
 
 def _readable(items: Iterator[Item], leave_out: Callable[[CorpusError], None] | None) -> Iterator[Text]:
@@ -51,16 +55,12 @@ def _readable(items: Iterator[Item], leave_out: Callable[[CorpusError], None] | 
             yield item
 
 
-def _items(source: FileTexts | HubTexts) -> Iterator[Item]:
-    match source:
-        case HubTexts():
-            yield from _hub_texts(source)
-        case FileTexts(kind="text"):
-            yield from _text_files(source)
-        case FileTexts(kind="jsonl"):
-            yield from _json_lines(source)
-        case FileTexts():
-            yield from _parquet_rows(source)
+def _items(source: FileTexts | HubTexts, files: Sequence[CorpusFile] | None) -> Iterator[Item]:
+    if isinstance(source, HubTexts):
+        yield from _hub_texts(source)
+        return
+    read = {"text": _text_files, "jsonl": _json_lines, "parquet": _parquet_rows}[source.kind]
+    yield from read(source, source_files(source) if files is None else files)
 
 
 def source_name(source: TextSource) -> str:
@@ -80,8 +80,8 @@ def _decode(data: bytes) -> str:
     return data.decode("utf-16" if is_utf_16 else "utf-8-sig")
 
 
-def _text_files(source: FileTexts) -> Iterator[Item]:
-    for file in source_files(source):
+def _text_files(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item]:
+    for file in files:
         try:
             with file.open_text() as opened:
                 text = _decode(opened.read())
@@ -93,12 +93,16 @@ def _text_files(source: FileTexts) -> Iterator[Item]:
             yield Text(source.path, file.name, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _json_lines(source: FileTexts) -> Iterator[Item]:
-    for file in source_files(source):
+def _json_lines(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item]:
+    for file in files:
+        end = 0  # of the line, in bytes
         try:
             with file.open_text() as lines:
                 for number, line in enumerate(lines, start=1):
-                    if line.strip():
+                    start, end = end, end + len(line)
+                    if file.end is not None and start >= file.end:
+                        break
+                    if start >= file.start and line.strip():
                         place = f"corpus file '{file.place}', line {number}"
                         yield _line_text(source, line, f"{file.name}:{number}", place)
         except OSError as error:
@@ -117,9 +121,9 @@ def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:
     return _row_text(source, row, source.path, unit, place)
 
 
-def _parquet_rows(source: FileTexts) -> Iterator[Item]:
+def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item]:
     columns = [source.read_field, *([source.unit_field] if source.unit_field else [])]
-    for file in source_files(source):
+    for file in files:
         try:
             with file.open() as opened, pq.ParquetFile(opened) as parquet:
                 for column in columns:

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from pipeline.config import Config
-from pipeline.corpus.documents import read_documents
+from pipeline.corpus.documents import earlier_documents, read_documents
 from pipeline.errors import CorpusError
 from pipeline.lake import Lake, Published
 
@@ -35,12 +35,13 @@ def check_first_texts(lake: Lake) -> None:
 
     Raises CorpusError if a role has no slot that can become an example; of a longer corpus that is logged.
     """
-    if lake.has("slots"):
+    if lake.has("slots") or lake.generation:
         return
     most = min(lake.config.corpus.max_tokens or _SAMPLE_TOKENS, _SAMPLE_TOKENS)
     with lake.scratch("sample") as folder, lake.connect() as connection:
         read = read_documents(lake.config, folder / "read.parquet", most)
         connection.read_parquet(str(folder / "read.parquet")).create_view("read_documents")
+        connection.read_parquet([*map(str, earlier_documents(lake, 0))]).create_view("earlier_documents")
         lake.create_temporary(connection, "documents")
         lake.create_temporary(connection, "slots")
         try:

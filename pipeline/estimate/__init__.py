@@ -1,12 +1,13 @@
 """The estimate: requests, tokens, dollars and time of the next run, before anything is sent."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.roles import ROLES, Role, RoleName, role_of
+from pipeline.asking.roles import Role, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
 from pipeline.estimate.counting import Counted, Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
@@ -42,7 +43,7 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
     """
     lake.require(*inputs_of(lake.config, "estimate"), sae=sae)
-    askers = {name: _asker(lake, role_of(lake.config, name)) for name in ROLES}
+    askers = {name: _asker(lake, role_of(lake.config, name)) for name in roles_of(lake.config)}
     # As each run does first: the selection can have changed since the table was made.
     selected = select_features(lake, sae)
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
@@ -71,6 +72,7 @@ class _Asker(NamedTuple):
     rates: dict[str, _Rate]
     at_once: int
     local: LocalClient | None = None
+    is_batched: bool = False
 
 
 def _asker(lake: Lake, role: Role) -> _Asker:
@@ -81,12 +83,12 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     else:
         recorded = lake.query("recorded_prompts", model=model).iter_rows()
         prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]
-        counter = foreign_counter(load_tokenizer(config.subject), prompts)
+        counter = foreign_counter(load_tokenizer(config.subject), prompts, role.name == "embedder")
     rates = {
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
     at_once = 1 if local else role.endpoint.max_concurrent
-    return _Asker(model, counter, prices_of(role), rates, at_once, local)
+    return _Asker(model, counter, prices_of(role), rates, at_once, local, role.batches is not None)
 
 
 def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
@@ -108,7 +110,7 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
         some = [each for each in counted if each.request.purpose == purpose]
         asker = askers[some[0].role]
         rate = asker.rates.get(purpose, _Rate())
-        prompts = asker.counter.chats([each.request.messages for each in some])
+        prompts = asker.counter.prompts([each.request.messages for each in some])
         expected = _completions(some, asker.counter, rate)
         new = [place for place, each in enumerate(some) if not each.is_known]
         plain = [place for place, each in enumerate(some) if each.is_plain]
@@ -122,12 +124,12 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
             sum(numbers[place] for place in plain) / n_plain if n_plain else None
             for numbers in (prompts, expected)
         )
-        prices, seconds = asker.prices, None
+        usd, seconds = partial(asker.prices.usd, asker.model, in_batch=asker.is_batched), None
         if asker.local:
             work = asker.local.work_of(sent)
             cached_tokens = prompt_tokens - work.read_tokens
             seconds = asker.local.measure(sent).seconds(work) if sent else 0.0
-        elif rate.duration_ms is not None:
+        elif rate.duration_ms is not None and not asker.is_batched:
             seconds = len(new) * rate.duration_ms / 1000 / asker.at_once
         yield {
             "sae": sae,
@@ -143,14 +145,15 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
             "cached_tokens": round(cached_tokens),
             "completion_tokens": round(completion_tokens),
             "max_completion_tokens": most,
-            "cost_usd": prices.usd(asker.model, prompt_tokens, completion_tokens, cached_tokens),
-            "max_cost_usd": prices.usd(asker.model, prompt_tokens, most),
+            "cost_usd": usd(prompt_tokens, completion_tokens, cached_tokens),
+            "max_cost_usd": usd(prompt_tokens, most),
             "seconds": seconds,
+            "batch_waits": needs.rounds[purpose] if asker.is_batched else None,
             "subject_tokens": needs.subject_tokens.get(purpose, 0),
             "requests_a_feature": len(plain) / n_plain if n_plain else None,
             "prompt_tokens_a_feature": prompts_a_feature,
             "completion_tokens_a_feature": completions_a_feature,
-            "cost_usd_a_feature": prices.usd(asker.model, prompts_a_feature, completions_a_feature),
+            "cost_usd_a_feature": usd(prompts_a_feature, completions_a_feature),
             "tokens_by": asker.counter.by,
         }
 

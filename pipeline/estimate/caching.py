@@ -66,18 +66,20 @@ def caching_cost(lake: Lake) -> CachingCost | None:
         SaeError: An SAE cannot be loaded.
     """
     config = lake.config
-    missing = [
-        shard
+    missing = {
+        (generation, shard)
+        for generation in lake.generations("activation_shards")
         for shard in range(config.corpus.shards)
-        if not all(lake.has("activation_shards", sae=sae, shard=shard) for sae in config.sae_names)
-    ]
+        for sae in config.sae_names
+        if not lake.path("activation_shards", sae=sae, shard=shard, generation=generation).exists()
+    }
     if not missing:
         return None
     is_exact = lake.has("documents")
     n_tokens = config.corpus.max_tokens
     if is_exact:
-        by_shard = dict(lake.query("document_shards").iter_rows())
-        n_tokens = sum(by_shard.get(shard, 0) for shard in missing)
+        rows = lake.query("document_shards").iter_rows()
+        n_tokens = sum(n for generation, shard, n in rows if (generation, shard) in missing)
     subject = load_subject(config.subject, config.device)
     readers = {sae.name: open_reader(config, sae, subject.device) for sae in config.saes}
     firings, speed = _measure(config, subject, readers)

@@ -7,6 +7,7 @@ and so are the scoring prompts that hold it. A stand-in answer of a scorer is ri
 intervals are widest: where scoring stops by their width, real answers ask for no more.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import ToAsk
+from pipeline.asking.batches import Ask, ToAsk
 from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName
 from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
@@ -32,11 +33,11 @@ from pipeline.pilot.rehearse import (
     rehearse_windows,
 )
 from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
-from pipeline.scorers.write import load_scorer
+from pipeline.scorers.write import EMBEDDING_LEDGER, load_scorer
 from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
-_LEDGERS = ("explanations", LEDGER, THRESHOLDS, "predictions")
+_LEDGERS = ("explanations", LEDGER, THRESHOLDS, "predictions", EMBEDDING_LEDGER)
 
 
 class Counted(NamedTuple):
@@ -65,10 +66,12 @@ class Needs(NamedTuple):
     Attributes:
         requests: Every request once, in the order in which a run would come to it.
         subject_tokens: Tokens that the subject model would read, by scorer, and for the table `steered_texts`.
+        rounds: How often requests of a purpose would be sent together, one time after another.
     """
 
     requests: list[Counted]
     subject_tokens: dict[str, int]
+    rounds: Counter[str]
 
 
 def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Needs:
@@ -82,15 +85,17 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
         made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
     if is_made(lake.config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
-    explaining, judging, telling, scoring = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
+    stand_ins = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
+    explaining, judging, telling, scoring, embedding = stand_ins
     made["explanations"] = rehearse_explanations(lake, sae, batch, made, explaining.ask, judging.ask)
     if lake.config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
         rehearse_controls(lake, sae, batch, made, telling.ask, lake.config.scoring.scorers, is_certain=False)
     parts = []
     for name in lake.config.scoring.scorers:
-        if load_scorer(name).role is not None:
+        if load_scorer(name).role or getattr(getattr(lake.config.scoring, name), "asks_role", None):
             reads = _Reads()
-            parts.append(rehearse_predictions(lake, sae, batch, made, scoring.ask, [name], reads.read))
+            asks: dict[RoleName, Ask] = {"embedder": embedding.ask}
+            parts.append(rehearse_predictions(lake, sae, batch, made, scoring.ask, [name], reads.read, asks))
             subject_tokens[name] = reads.n_tokens
     predictions = pa.concat_tables(parts) if parts else TABLES["predictions"].schema.empty_table()
     explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
@@ -102,9 +107,11 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
-    asked = [explaining.counted("explainer", ids)]
-    asked += [each.counted("scorer", ids) for each in (judging, telling, scoring)]
-    return Needs([each for some in asked for each in some], subject_tokens)
+    counted = explaining.counted("explainer", ids)
+    counted += [each for asked in (judging, telling, scoring) for each in asked.counted("scorer", ids)]
+    counted += embedding.counted("embedder", ids)
+    rounds = explaining.rounds + judging.rounds + telling.rounds + scoring.rounds
+    return Needs(counted, subject_tokens, rounds)
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -120,9 +127,12 @@ class _StandIns:
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     certain: set[str] = field(default_factory=set)
+    rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """An answer each."""
+        new = {each.request.purpose for each in to_ask if not self._is_known(each.request.request_id)}
+        self.rounds.update(new)
         return {each.request.request_id: self._answer(each) for each in to_ask}
 
     def counted(self, role: RoleName, plain: set[str]) -> list[Counted]:
@@ -138,6 +148,9 @@ class _StandIns:
             )
             for request_id, request in self.requests.items()
         ]
+
+    def _is_known(self, request_id: str) -> bool:
+        return request_id in self.known or request_id in self.requests
 
     def _answer(self, to_ask: ToAsk) -> Answer:
         request = to_ask.request

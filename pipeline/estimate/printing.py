@@ -55,7 +55,21 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
         words += f", {_usd(total['cost_usd'])} USD (at most {_usd(total['max_cost_usd'])})"
     if total["seconds"] is not None:
         words += f", {in_time(total['seconds'])}"
-    return words
+    waits = waits_sentence(rows)
+    return f"{words}; {waits}" if waits else words
+
+
+def waits_sentence(rows: pl.DataFrame) -> str | None:
+    """How often a run waits for a provider's batch; None where it is asked for none."""
+    waits = rows["batch_waits"].sum()
+    if not waits:
+        return None
+    by_purpose = rows.group_by("purpose", maintain_order=True).agg(pl.col("batch_waits").sum()).iter_rows()
+    parts = ", ".join(f"{purpose} {n}" for purpose, n in by_purpose if n)
+    return (
+        f"by the provider's batch API {waits:,} batches or sets of batches are waited for one after another "
+        f"({parts}), at most a day each; batches of features add up, so a large selection.batch_size waits less"
+    )
 
 
 def _subject_sentence(rows: pl.DataFrame) -> str:

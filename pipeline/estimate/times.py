@@ -43,9 +43,10 @@ def reading_sentence(lake: Lake) -> str:
 def preparing_sentence(lake: Lake, saes: Sequence[str]) -> str:
     """How long the tables of all features of some SAEs take, whose shards are there."""
     n_firings = sum(
-        count_rows(lake.path("activation_shards", sae=sae, shard=shard))
+        count_rows(folder)
         for sae in saes
         for shard in range(lake.config.corpus.shards)
+        for folder in lake.paths("activation_shards", sae=sae, shard=shard)
     )
     seconds = (_SECONDS_A_MILLION_FIRINGS * n_firings / 1e6 + _SECONDS_AN_SAE * len(saes)) * _slowness(lake)
     return f"preparing: statistics, rules and examples from {n_firings:,} firings in some {in_time(seconds)}"

@@ -10,15 +10,25 @@ from pipeline.llm.requests import Message
 
 
 class TokenCounter(NamedTuple):
-    """Counts tokens with a tokenizer, corrected by a factor, and says so."""
+    """Counts tokens with a tokenizer, corrected by a factor, and says so.
+
+    Attributes:
+        tokenizer: It.
+        factor: By which its counts are too low.
+        by: What it is, in words.
+        is_of_texts: Prompts are single texts, without a chat template.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     factor: float
     by: str
+    is_of_texts: bool = False
 
-    def chats(self, chats: Sequence[Sequence[Message]]) -> list[float]:
-        """The tokens of each chat."""
-        return [self.factor * len(ids) for ids in encode_chats(self.tokenizer, chats)]
+    def prompts(self, prompts: Sequence[Sequence[Message]]) -> list[float]:
+        """The tokens of each prompt."""
+        if self.is_of_texts:
+            return self.texts([prompt[0].content for prompt in prompts])
+        return [self.factor * len(ids) for ids in encode_chats(self.tokenizer, prompts)]
 
     def texts(self, texts: Sequence[str]) -> list[float]:
         """The tokens of each text."""
@@ -34,12 +44,15 @@ def own_counter(tokenizer: PreTrainedTokenizerBase) -> TokenCounter:
 
 
 def foreign_counter(
-    tokenizer: PreTrainedTokenizerBase, recorded: Sequence[tuple[Sequence[Message], int]]
+    tokenizer: PreTrainedTokenizerBase,
+    recorded: Sequence[tuple[Sequence[Message], int]],
+    is_of_texts: bool = False,
 ) -> TokenCounter:
     """Counts with another model's tokenizer, corrected by prompts that the server has counted the tokens of."""
+    plain = TokenCounter(tokenizer, 1.0, "the subject's tokenizer, as nothing is recorded", is_of_texts)
     if not recorded:
-        return TokenCounter(tokenizer, 1.0, "the subject's tokenizer, as nothing is recorded")
-    counted = sum(map(len, encode_chats(tokenizer, [messages for messages, _ in recorded])))
+        return plain
+    counted = sum(plain.prompts([messages for messages, _ in recorded]))
     factor = sum(tokens for _, tokens in recorded) / counted
     by = f"the subject's tokenizer, times {factor:.2f} as {len(recorded)} recorded prompts say"
-    return TokenCounter(tokenizer, factor, by)
+    return plain._replace(factor=factor, by=by)

@@ -7,8 +7,9 @@ old ones, when a run has written what they are made of; pages go on with the old
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
@@ -166,20 +167,29 @@ class Reader:
         self._cursor = cursor
         self._views = views
         self._config = config
+        self._given = {*INDEXES}
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """The rows of `sql/explore/<name>.sql`; parameters that are not given come from the config."""
+        for step in steps_of(name, given=self._given)[:-1]:
+            self._execute(step, values, f"create or replace temp table {step} as ")
+        answer = self._execute(name, values)
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+    def _execute(
+        self, name: str | Path, values: Mapping[str, Any], before: str = ""
+    ) -> duckdb.DuckDBPyConnection:
         text = sql_text(name)
         known = {
             key: values[key] if key in values else config_value(self._config, key) for key in parameters_of(text)
         }
-        answer = self._cursor.execute(text, known)
-        names = [column[0] for column in answer.description]
-        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+        return self._cursor.execute(before + text, known)
 
     def give(self, name: str, rows: pa.Table) -> None:
         """Let queries of this page see rows beside the lake's tables."""
         self._cursor.register(name, rows)
+        self._given.add(name)
 
     def features_where(self, condition: str) -> list[tuple[str, int]]:
         """The features of `feature_index` for which a SQL condition holds, as (SAE, feature)."""

@@ -42,6 +42,7 @@ def readers_page(reader: Reader) -> dict[str, Any]:
         "said": said,
         "raters": reader.rows("raters"),
         "agreements": reader.rows("rater_agreements"),
+        "scorers": reader.rows("scorers_and_readers"),
     }
 
 

@@ -5,10 +5,13 @@ the store (see `store`), which sorts and writes them beside the next batches.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -20,7 +23,7 @@ from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder
-from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.subject.forward import Hookpoint, Subject, load_subject, move
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.tables import TABLES
 
@@ -56,29 +59,48 @@ def write_saes(lake: Lake) -> list[Published]:
 def write_activation_shard(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
-    Figures: tokens read, firings, and tokens per second of the pass. Raises SaeError if an SAE does not fit its
-    place.
+    Each generation of the corpus has its own contexts in the shard, and firings of these: documents that are added
+    are all that is read. Figures: tokens read, firings, and tokens per second of the pass. Raises SaeError if an
+    SAE does not fit its place.
     """
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
         raise LakeError(
-            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first"
+            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first, "
+            "as make run does"
         )
-    missing = [sae for sae in lake.config.saes if not lake.has("activation_shards", sae=sae.name, shard=shard)]
+    generations = lake.generations("activation_shards")
+    missing = {
+        generation: saes
+        for generation in generations
+        if (saes := [sae for sae in lake.config.saes if not _folder(lake, sae.name, shard, generation).exists()])
+    }
     n_tokens, seconds = 0, 0.0
     if missing:
-        check_fit(lake, missing)
+        check_fit(lake, [sae for sae in lake.config.saes if any(sae in saes for saes in missing.values())])
         subject = load_subject(lake.config.subject, lake.config.device)
-        readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in missing}
-        n_tokens, seconds = _cache_shard(lake, shard, subject, readers)
+    for generation, saes in missing.items():
+        readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in saes}
+        n_read, took = cache_shard(lake, shard, subject, readers, generation)
+        n_tokens, seconds = n_tokens + n_read, seconds + took
     n_rows = sum(
-        count_rows(lake.path("activation_shards", sae=name, shard=shard)) for name in lake.config.sae_names
+        count_rows(_folder(lake, name, shard, generation))
+        for name in lake.config.sae_names
+        for generation in generations
     )
     figures: dict[str, float | int | str] = {"tokens_read": n_tokens, "firings": n_rows}
     if seconds:
         figures["tokens_per_second"] = round(n_tokens / seconds)
-    folder = lake.path("activation_shards", sae=lake.config.saes[0].name, shard=shard)
+    folder = _folder(lake, lake.config.saes[0].name, shard, generations[-1])
     return Published("activation_shards", folder, n_rows, figures)
+
+
+def _folder(lake: Lake, sae: str, shard: int, generation: int) -> Path:
+    return lake.path("activation_shards", sae=sae, shard=shard, generation=generation)
+
+
+_BATCHES_AHEAD = 4
+"""Batches that have been started and whose firings are not taken yet, at most."""
 
 
 class Reader(NamedTuple):
@@ -94,7 +116,9 @@ def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
     return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
 
 
-def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader]) -> tuple[int, float]:
+def cache_shard(
+    lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader], generation: int = 0
+) -> tuple[int, float]:
     """One pass over a shard for all SAEs at once; tokens read and seconds taken, writing included."""
     start = time.monotonic()
     with lake.scratch(f"shard-{shard}") as scratch:
@@ -102,7 +126,8 @@ def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str,
             name: FiringBuffer(scratch / name, name, reader.coder.n_features) for name, reader in readers.items()
         }
         n_tokens = n_pending = 0
-        total = lake.query("shard_tokens", shard=shard).item()
+        contexts = lake.path("contexts", shard=shard, generation=generation)
+        total = lake.query("shard_tokens", shard=shard, given={"contexts": [contexts]}).item()
         # One thread owns the buffers, so that a device does not wait while firings are sorted and written.
         with (
             progress(total, f"activations, shard {shard}", "tokens") as bar,
@@ -110,9 +135,9 @@ def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str,
         ):
             flushed: list[Future[None]] = []
             adding: list[Future[None]] = []
-            for batch in context_batches(lake, shard):
-                for name, firings in encode_batch(batch, subject, readers):
-                    adding.append(writer.submit(buffers[name].add, firings))
+            for batch in context_batches(lake, shard, generation):
+                adding.append(writer.submit(_add, run_batch(batch, subject, readers), buffers))
+                _wait(adding[:-_BATCHES_AHEAD][-1:])
                 n_tokens += batch.n_tokens
                 n_pending += batch.n_tokens
                 if n_pending >= lake.config.machine.flush_tokens:
@@ -122,10 +147,16 @@ def _cache_shard(lake: Lake, shard: int, subject: Subject, readers: Mapping[str,
                 bar.update(batch.n_tokens)
             _wait(flushed + adding + [writer.submit(buffer.flush) for buffer in buffers.values()])
         for name, buffer in buffers.items():
-            lake.ensure_schema_file("activation_shards", name)
-            with lake.writing(lake.path("activation_shards", sae=name, shard=shard)) as folder:
+            lake.ensure_schema_file("activation_shards", name, generation=generation)
+            with lake.writing(_folder(lake, name, shard, generation)) as folder:
                 buffer.folder.rename(folder)
     return n_tokens, time.monotonic() - start
+
+
+def _add(firings: Callable[[], Iterator[tuple[str, Firings]]], buffers: Mapping[str, FiringBuffer]) -> None:
+    """Put a batch's firings into the buffers of their SAEs."""
+    for name, found in firings():
+        buffers[name].add(found)
 
 
 def _wait(flushed: Sequence["Future[None]"]) -> None:
@@ -167,31 +198,57 @@ def encode_batch(
 
     Raises SubjectError if the model gives values that are no numbers.
     """
-    places = torch.arange(batch.token_ids.shape[1])
-    is_token = places < batch.lengths[:, None]  # [n, length]
-    token_index = (batch.first_index[:, None] + places)[is_token]  # [n_tokens]
-    read = subject.read(batch.token_ids, [reader.hookpoint for reader in readers.values()])
-    for name, reader in readers.items():
-        dense = read[reader.hookpoint][is_token.to(subject.device)]  # [n_tokens, d_in]
-        encoding = reader.coder.encode(dense)
-        if not bool(encoding.activations.isfinite().all()):
-            raise SubjectError(
-                f"hookpoint '{reader.hookpoint.module}' of '{subject.name}' gave values that are no numbers; "
-                "try subject.dtype float32"
+    yield from run_batch(batch, subject, readers)()
+
+
+def run_batch(
+    batch: ContextBatch, subject: Subject, readers: Mapping[str, Reader]
+) -> Callable[[], Iterator[tuple[str, Firings]]]:
+    """Run the pass; what it returns gives the firings, as `encode_batch` does.
+
+    On a CPU each SAE encodes when the pass is at its hookpoint. A GPU would have to be waited for, as only it
+    knows how many fire; there the tokens are copied, and encoded by whoever wants the firings: another thread than
+    the one that starts the next pass.
+    """
+    positions = torch.arange(batch.token_ids.shape[1])
+    is_token = positions < batch.lengths[:, None]  # [n, length]
+    token_index = (batch.first_index[:, None] + positions)[is_token]  # [n_tokens]
+    places = None if bool(is_token.all()) else move(is_token.view(-1).nonzero().view(-1), subject.device)
+    encoding: dict[str, Callable[[], Iterable[torch.Tensor]]] = {}
+
+    def take(hookpoint: Hookpoint, value: torch.Tensor) -> None:
+        tokens = value.flatten(0, 1)  # [n * length, d_in], and without the padding [n_tokens, d_in]
+        tokens = tokens if places is None else tokens.index_select(0, places)
+        if not tokens.is_cpu and places is None:
+            tokens = tokens.clone()
+        for name, reader in readers.items():
+            if reader.hookpoint == hookpoint:
+                encode = partial(reader.coder.encode, tokens)
+                encoding[name] = partial(tuple, encode()) if tokens.is_cpu else encode
+
+    subject.run(batch.token_ids, {reader.hookpoint for reader in readers.values()}, take)
+
+    def firings() -> Iterator[tuple[str, Firings]]:
+        for name, encode in encoding.items():
+            tokens, features, activations = encode()
+            found = Firings(
+                features.to(torch.int32).cpu().numpy(),
+                token_index[tokens.cpu()].numpy(),
+                activations.cpu().numpy(),
             )
-        yield (
-            name,
-            Firings(
-                encoding.features.to(torch.int32).cpu().numpy(),
-                token_index[encoding.tokens.cpu()].numpy(),
-                encoding.activations.cpu().numpy(),
-            ),
-        )
+            if not np.isfinite(found.activation).all():
+                raise SubjectError(
+                    f"hookpoint '{readers[name].hookpoint.module}' of '{subject.name}' gave values that are no "
+                    "numbers; try subject.dtype float32"
+                )
+            yield name, found
+
+    return firings
 
 
-def context_batches(lake: Lake, shard: int) -> Iterator[ContextBatch]:
+def context_batches(lake: Lake, shard: int, generation: int = 0) -> Iterator[ContextBatch]:
     """A shard's contexts in batches of about batch_tokens, of like length within each thousand contexts."""
-    file = pq.ParquetFile(lake.path("contexts", shard=shard))
+    file = pq.ParquetFile(lake.path("contexts", shard=shard, generation=generation))
     for rows in file.iter_batches(1024, columns=["context_id", "token_ids"]):
         contexts = list(zip(rows["context_id"].to_pylist(), rows["token_ids"].to_pylist(), strict=True))
         contexts.sort(key=lambda context: (-len(context[1]), context[0]))

@@ -65,7 +65,8 @@ def write_activations(lake: Lake, sae: str) -> Published:
     files = [
         pq.ParquetFile(path)
         for shard in range(lake.config.corpus.shards)
-        for path in sorted(lake.path("activation_shards", sae=sae, shard=shard).glob("*.parquet"))
+        for folder in lake.paths("activation_shards", sae=sae, shard=shard)
+        for path in sorted(folder.glob("*.parquet"))
     ]
     target = lake.path("activations", sae=sae)
     lake.ensure_schema_file("activations", sae)

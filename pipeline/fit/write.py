@@ -24,11 +24,11 @@ from pipeline.fit.measure import Figures, Normalisation, Weights, measure, with_
 from pipeline.fit.places import Place, own_place, places_around, places_everywhere
 from pipeline.fit.verdict import declared_l0, judge
 from pipeline.lake import Lake, Published
+from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sparse_coder
 from pipeline.subject.forward import Hookpoint, load_subject
-from pipeline.subject.steering import load_causal
 from pipeline.tables import TABLES
 
 _DOCUMENTS, _TOKENS = 16, 129
@@ -61,7 +61,8 @@ def write_sae_fit(lake: Lake) -> list[Published]:
     LakeError if an input is not there.
     """
     lake.require("saes", "documents")
-    drawn = lake.query("fit_contexts", fit_tokens=_TOKENS, fit_documents=_DOCUMENTS)
+    given = {"documents": [lake.path("documents", generation=0)]}  # documents that are added later fit no better
+    drawn = lake.query("fit_contexts", fit_tokens=_TOKENS, fit_documents=_DOCUMENTS, given=given)
     sample = _Sample(lake.config, drawn["token_ids"].to_list())
     saes = [sae for sae in lake.config.saes if not lake.has("sae_fit", sae=sae.name)] or list(lake.config.saes)
     published = []

@@ -6,6 +6,8 @@ table or the new one.
 """
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -14,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,11 +26,13 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
+from pipeline.progress import tell
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
+LOCKS_FILE = "making.lock"
 _ROWS_PER_GROUP = 122_880
 _STALE_SECONDS = 86_400
 _HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
@@ -57,6 +60,7 @@ class Files:
         self.config = config.in_precision(hashes.dtype) if hashes.dtype else config
         self.hashes = hashes
         self.root = config.lake_folder
+        self._versions: dict[int, Versions] = {}
 
     # Where a table lives ------------------------------------------------------------------------------
 
@@ -64,9 +68,33 @@ class Files:
         """The plug-ins that make a table, each in files of its own; (None,) for all other tables."""
         return parts_of(self.config, table)
 
-    def folder(self, table: str, sae: str | None = None, part: str | None = None) -> Path:
-        """The folder of a table's current version; for a table of SAEs or plug-ins, of one of them."""
-        return self.root / table / self._versions[table, sae if TABLES[table].is_by_sae else None, part]
+    @property
+    def generation(self) -> int:
+        """The last generation of the corpus: 0 until documents are added behind the first ones."""
+        return len(self.hashes.generations)
+
+    def generations(self, table: str) -> range:
+        """The generations of the corpus that a table has files of."""
+        match TABLES[table].generations:
+            case "first":
+                return range(1)
+            case "each":
+                return range(self.generation + 1)
+            case "last":
+                return range(self.generation, self.generation + 1)
+
+    def folder(
+        self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
+    ) -> Path:
+        """The folder of a table's current version; for a table of SAEs or plug-ins, of one of them.
+
+        Without a generation it is that of the last one that the table has files of.
+        """
+        if generation is None:
+            generation = self.generations(table)[-1]
+        own = sae if TABLES[table].is_by_sae else None
+        known = self._versions.setdefault(generation, {})
+        return self.root / table / stage_hash(self.config, table, self.hashes.at(generation), own, known, part)
 
     def path(
         self,
@@ -76,9 +104,10 @@ class Files:
         shard: int | None = None,
         batch: int | None = None,
         part: str | None = None,
+        generation: int | None = None,
     ) -> Path:
         """The file of a partition, or its folder where it has several; `part` is the plug-in that makes it."""
-        folder = self.folder(table, sae, part)
+        folder = self.folder(table, sae, part, generation)
         match TABLES[table].partition:
             case "all":
                 return folder / "all.parquet"
@@ -93,12 +122,29 @@ class Files:
             case "ledger":
                 return self.root / TABLES[table].lines_folder
 
+    def paths(
+        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+    ) -> list[Path]:
+        """The files or folders of a partition: one of each generation and plug-in that it has any of."""
+        return [
+            self.path(table, sae=sae, shard=shard, batch=batch, part=part, generation=generation)
+            for generation in self.generations(table)
+            for part in self.parts(table)
+        ]
+
     def has(
         self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
     ) -> bool:
-        """Whether the partition has been published in the current version, by every plug-in that makes it."""
-        paths = [self.path(table, sae=sae, shard=shard, batch=batch, part=part) for part in self.parts(table)]
-        return all(path.exists() for path in paths)
+        """Whether the partition is there in the current version, of every generation and by every plug-in."""
+        return all(path.exists() for path in self.paths(table, sae=sae, shard=shard, batch=batch))
+
+    def missing_generations(self, table: str, *, sae: str | None = None, shard: int | None = None) -> list[int]:
+        """The generations that the partition has not been published of; if it has of all, all of them."""
+        all_of_them = self.generations(table)
+        lacking = [
+            each for each in all_of_them if not self.path(table, sae=sae, shard=shard, generation=each).exists()
+        ]
+        return lacking or list(all_of_them)
 
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
         """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""
@@ -127,20 +173,8 @@ class Files:
                 of += f", batch {batch}" if batch is not None and TABLES[table].partition == "sae_batch" else ""
                 raise LakeError(
                     f"table '{table}'{of} is not complete in '{self.root}'; materialise "
-                    f"'{self.config.name}/{table}' first"
+                    f"'{self.config.name}/{table}' first, as make run does"
                 )
-
-    @cached_property
-    def _versions(self) -> Versions:
-        """Stage hash by table, SAE or None, and plug-in or None."""
-        known: Versions = {}
-        return {
-            (name, sae, part): stage_hash(self.config, name, self.hashes, sae, known, part)
-            for name, table in TABLES.items()
-            if table.partition != "ledger"
-            for sae in (self.config.sae_names if table.is_by_sae else (None,))
-            for part in self.parts(name)
-        }
 
     # Writing ------------------------------------------------------------------------------------------
 
@@ -170,6 +204,27 @@ class Files:
             else:
                 temporary.unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def alone(self, table: str, *, waits: bool, **partition: object) -> Iterator[None]:
+        """Make a table's partition alone among all processes: the lock is a byte of one file; a kill gives it up.
+
+        Raises LakeError if another run is making it, and this one is not to wait.
+        """
+        name = " ".join([table, *(f"{key} {value}" for key, value in partition.items())])
+        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCKS_FILE).open("ab") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            except BlockingIOError:
+                if not waits:
+                    raise LakeError(
+                        f"another run is making '{name}' in '{self.root}'; let it end or stop it, and run again"
+                    ) from None
+                tell(f"'{name}' is being made by another run, which is waited for")
+                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+            yield
+
     def write(
         self,
         table: str,
@@ -179,6 +234,7 @@ class Files:
         shard: int | None = None,
         batch: int | None = None,
         part: str | None = None,
+        generation: int | None = None,
     ) -> Published:
         """Publish one partition from rows that have the table's columns; types are cast, never names.
 
@@ -188,8 +244,8 @@ class Files:
         if rows.schema.names != declared.schema.names:
             raise LakeError(f"rows for '{table}' have columns {rows.schema.names}, not {declared.schema.names}")
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-        target = self.path(table, sae=sae, shard=shard, batch=batch, part=part)
-        self.ensure_schema_file(table, sae, part)
+        target = self.path(table, sae=sae, shard=shard, batch=batch, part=part, generation=generation)
+        self.ensure_schema_file(table, sae, part, generation)
         n_rows = 0
         with self.writing(target) as temporary, RowGroupWriter(temporary, declared.schema) as writer:
             for some in batches:
@@ -209,9 +265,11 @@ class Files:
         fullest = max(published, key=lambda each: each.n_rows)
         return replace(fullest, n_rows=sum(each.n_rows for each in published))
 
-    def ensure_schema_file(self, table: str, sae: str | None = None, part: str | None = None) -> None:
+    def ensure_schema_file(
+        self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
+    ) -> None:
         """Put the empty file with the table's schema into its current folder."""
-        target = self.folder(table, sae, part) / SCHEMA_FILE
+        target = self.folder(table, sae, part, generation) / SCHEMA_FILE
         if not target.exists():
             with self.writing(target) as temporary:
                 pq.write_table(TABLES[table].schema.empty_table(), temporary)
@@ -246,11 +304,44 @@ class Files:
             _remove(path)
         return dead
 
+    def carry_over(self) -> None:
+        """Let batches that were made of an earlier generation be there in the current versions, as the same files.
+
+        So what was paid for is seen, and no batch is made again because documents were added. With them go the
+        scorers' rhos. What a batch's rows were made of is in their column `generation`.
+        """
+        bought = [name for name, table in TABLES.items() if table.partition == "sae_batch"]
+        for name in (*bought, "scorer_rhos") if self.generation else ():
+            for sae in self.config.sae_names:
+                for part in self.parts(name):
+                    current = self.folder(name, sae, part)
+                    for generation in reversed(range(self.generation)):
+                        old = self.folder(name, sae, part, generation)
+                        for path in old.rglob("*.parquet"):
+                            self._link(path, current / path.relative_to(old))
+
+    def _link(self, path: Path, target: Path) -> None:
+        if target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.hardlink_to(path)
+        except OSError:  # a disk without links
+            with self.writing(target) as temporary:
+                shutil.copy2(path, temporary)
+
     # Old versions -------------------------------------------------------------------------------------
 
     def clean(self) -> list[Path]:
         """Remove version folders that no view points at, and temporary files over a day old; their paths."""
-        current = {self.folder(*version) for version in self._versions}
+        current = {
+            self.folder(name, sae, part, generation)
+            for name, table in TABLES.items()
+            if table.partition != "ledger"
+            for sae in (self.config.sae_names if table.is_by_sae else (None,))
+            for part in self.parts(name)
+            for generation in self.generations(name)
+        }
         old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
         stale = [
             path

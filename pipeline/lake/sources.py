@@ -1,27 +1,28 @@
 """What the lake was made from, fixed at the first run: `sources.json`.
 
 Stage hashes start at content, so content must not change under them. The first run records the hash of
-every SAE's files and of every corpus file; a later run that finds another content stops. It also records the
-precision that `auto` stands for, so that a lake which moves to another machine keeps its rows. Sizes and times
-are recorded beside the hashes, so an unchanged file is not read again. The texts of the embedded default
-are copied into the lake, since installing a package changes them.
+every SAE's files and of every corpus file; a later run that finds another content stops. What is added behind the
+recorded documents is recorded beside them, when it is taken, as the next generation of the corpus. The first run
+also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows.
+The texts of the embedded default are copied into the lake, since installing a package changes them.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.corpus.files import CorpusFile, relative_names, source_files
+from pipeline.corpus.files import source_files
 from pipeline.corpus.readers import read_texts, source_name
 from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
+from pipeline.lake.contents import Entry, digest_of, files_to_read, fingerprint, hold, look, stamps
 from pipeline.models.load import pick_device
 from pipeline.models.precision import fast_dtype
 from pipeline.sae import sae_files
@@ -33,17 +34,24 @@ _TEXTS = pa.schema([("source", pa.string()), ("unit", pa.string()), ("text", pa.
 
 def open_sources(config: Config) -> SourceHashes:
     """The hashes that the lake has recorded so far; reads nothing else."""
-    known = _load(config.lake_folder)
-    corpus = [
-        _reading(source) + known["corpus"].get(_key(source), {}).get("digest", "")
-        for source in config.corpus.sources
-    ]
+    return _hashes(config, _load(config.lake_folder))
+
+
+def _hashes(config: Config, known: dict[str, Any]) -> SourceHashes:
+    first, *later = _generations(config, known)
+    others = {key for each in later for key in each} | set(_waiting(config, known))
+    keys = [key for key in map(_key, config.corpus.sources) if key in first or key not in others]
+    corpus = [_reading(key) + first.get(key, {}).get("digest", "") for key in keys]
+    generations = [digest_of(_reading(key) + each[key]["digest"] for key in each) for each in later]
     saes = {sae.name: known["saes"].get(sae.name, {}).get("digest", "") for sae in config.saes}
-    return SourceHashes(_digest(corpus), saes, known.get("dtype"))
+    return SourceHashes(digest_of(corpus), saes, known.get("dtype"), tuple(generations))
 
 
-def fix_sources(config: Config) -> SourceHashes:
+def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
     """Record the content of new sources, and hold known ones to what was recorded; find out what `auto` means.
+
+    Documents behind the recorded ones, of a known source or of sources named behind these, wait until they are
+    taken (`takes_new`): they become the next generation of the corpus.
 
     Raises:
         CorpusError, SaeError: A source's content has changed since the lake was made from it.
@@ -53,68 +61,180 @@ def fix_sources(config: Config) -> SourceHashes:
     known = _load(lake.root)
     before = json.dumps(known, sort_keys=True)
     for source in config.corpus.sources:
-        _fix_corpus(lake, source, known["corpus"])
+        _follow_source(config, source, known)
+    waiting, generation = _waiting(config, known), {}
+    for source in config.corpus.sources:
+        key = _key(source)
+        if entries := [each[key] for each in _generations(config, known) if key in each]:
+            added = _hold(lake, source, entries, takes_new)
+        elif key in waiting:
+            added = _content(lake, source) if takes_new else None
+        else:
+            known["corpus"][key], added = _content(lake, source), None
+        if added:
+            generation[key] = added
+    if generation:
+        known.setdefault("later", []).append(generation)
     for sae in config.saes:
         _fix_sae(sae, known["saes"])
     if config.has_auto_precision and "dtype" not in known:
         known["dtype"] = fast_dtype(pick_device(config.device))
+    hashes = _hashes(config, known)
+    Lake(config, hashes).carry_over()
     if json.dumps(known, sort_keys=True) != before:
         with lake.writing(lake.root / SOURCES_FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return open_sources(config)
+    return hashes
 
 
-def corpus_texts(config: Config, leave_out: Callable[[CorpusError], None] = lambda error: None) -> Iterator[Text]:
-    """The texts of all sources in order, as the lake has fixed them.
+def corpus_texts(
+    config: Config, leave_out: Callable[[CorpusError], None] = lambda error: None, generation: int = 0
+) -> Iterator[Text]:
+    """The texts of a generation's sources in order, as the lake has fixed them.
 
     What cannot be read is given to `leave_out`. Raises CorpusError for it if corpus.unreadable is `stop`.
     """
     without = None if config.corpus.unreadable == "stop" else leave_out
-    known = _load(config.lake_folder)["corpus"]
+    generations = _generations(config, _load(config.lake_folder))
     for source in config.corpus.sources:
+        key = _key(source)
+        if (entry := generations[generation].get(key)) is None:
+            continue
         if isinstance(source, PythonTexts):
-            yield from _copied_texts(config, known[_key(source)]["digest"])
-        elif isinstance(source, HubTexts):
-            revision = known[_key(source)]["digest"] if not Path(source.dataset).exists() else None
-            yield from read_texts(source.model_copy(update={"revision": revision}), without)
+            yield from _copied_texts(config, entry["digest"])
+        elif isinstance(source, FileTexts):
+            entries = [each[key] for each in generations if key in each]
+            yield from read_texts(source, without, files_to_read(source, entries, entry))
         else:
-            yield from read_texts(source, without)
+            revision = entry["digest"] if not Path(source.dataset).exists() else None
+            yield from read_texts(source.model_copy(update={"revision": revision}), without)
 
 
-def _fix_corpus(lake: Lake, source: TextSource, known: dict[str, Any]) -> None:
-    key = _key(source)
-    recorded = known.get(key)
+class New(NamedTuple):
+    """What stands behind the recorded documents, as far as a listing tells.
+
+    Attributes:
+        names: Files and sources that have something new.
+        stamp: A hash of their names and sizes.
+        unasked: Sources that cannot be asked without reading them: datasets on the hub.
+    """
+
+    names: Sequence[str]
+    stamp: str
+    unasked: Sequence[str]
+
+
+def new_documents(config: Config) -> New:
+    """Whether there are documents behind the recorded ones: by names, sizes and times of files; nothing is read.
+
+    Raises CorpusError if a recorded file is gone or cannot be listed.
+    """
+    known = _load(config.lake_folder)
+    sizes: dict[str, int] = {}
+    unasked: list[str] = []
+    for source in config.corpus.sources:
+        key, name = _key(source), source_name(source)
+        entries = [each[key] for each in _generations(config, known) if key in each]
+        if not entries:
+            sizes[name] = 0
+        elif isinstance(source, FileTexts):
+            seen = look(source, entries)
+            if seen.gone:
+                raise _has_changed(config, source, seen.gone[0])
+            sizes |= {file.place: 0 for file in seen.added}
+            sizes |= {str(path): path.stat().st_size for path in seen.longer}
+        elif isinstance(source, HubTexts):
+            unasked.append(name)
+    return New(sorted(sizes), digest_of(f"{name} {sizes[name]}" for name in sorted(sizes)), unasked)
+
+
+def _generations(config: Config, known: dict[str, Any]) -> list[dict[str, Entry]]:
+    """What each generation has of the config's sources, by their keys; of those that have none only the first."""
+    keys = [_key(source) for source in config.corpus.sources]
+    all_of_them = (known["corpus"], *known.get("later", ()))
+    found = [{key: each[key] for key in keys if key in each} for each in all_of_them]
+    return [each for each in found if each] or [{}]
+
+
+def _waiting(config: Config, known: dict[str, Any]) -> list[str]:
+    """The keys of sources that are not recorded and stand behind all that are."""
+    keys = [_key(source) for source in config.corpus.sources]
+    known_keys = {key for each in _generations(config, known) for key in each}
+    recorded = [number for number, key in enumerate(keys) if key in known_keys]
+    return keys[recorded[-1] + 1 :] if recorded else []
+
+
+def _content(lake: Lake, source: TextSource) -> Entry:
+    """What is recorded of a source that is new."""
     match source:
         case PythonTexts():
-            if recorded is None or not _copy_path(lake.config, recorded["digest"]).exists():
-                known[key] = {"digest": _copy_python_texts(lake, source)}
-            return
+            return {"digest": _copy_python_texts(lake, source)}
         case HubTexts() if not Path(source.dataset).exists():
-            if recorded is None:
-                known[key] = {"digest": _hub_revision(source)}
-            return
+            return {"digest": _hub_revision(source)}
         case HubTexts():
-            files = sorted(path for path in Path(source.dataset).rglob("*") if path.is_file())
-            content = _fingerprint(files, (recorded or {}).get("files", {}))
+            return fingerprint(_dataset_files(source), {})
         case FileTexts(is_remote=True):
-            content = _stamps(source_files(source))
+            return stamps(source_files(source))
         case FileTexts():
-            files = [Path(file.place) for file in source_files(source)]
-            content = _fingerprint(files, (recorded or {}).get("files", {}))
-    if recorded and recorded["digest"] != content["digest"]:
-        raise CorpusError(
-            f"corpus source '{source_name(source)}' has changed since lake '{lake.root}' was made from it; "
-            "give the experiment another name, or put the old files back"
-        )
-    known[key] = content
+            return fingerprint([Path(file.place) for file in source_files(source)], {})
+
+
+def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: bool) -> Entry | None:
+    """Hold a source to its entries; the entry of what was added behind them, if it is to be taken."""
+    match source:
+        case PythonTexts():
+            if not _copy_path(lake.config, entries[0]["digest"]).exists():
+                entries[0].update(_content(lake, source))
+        case HubTexts() if Path(source.dataset).exists():
+            content = fingerprint(_dataset_files(source), entries[0]["files"])
+            if content["digest"] != entries[0]["digest"]:
+                raise _has_changed(lake.config, source)
+            entries[0].update(content)
+        case FileTexts():
+            try:
+                return hold(source, entries, reads_added=takes_new)
+            except ValueError as error:
+                raise _has_changed(lake.config, source, str(error)) from None
+    return None
+
+
+def _follow_source(config: Config, source: TextSource, known: dict[str, Any]) -> None:
+    """Let what is recorded of files that the config names by another path now be recorded of them."""
+    generations = (known["corpus"], *known.get("later", ()))
+    keys = {_key(each) for each in config.corpus.sources}
+    key = _key(source)
+    if not isinstance(source, FileTexts) or any(key in each for each in generations):
+        return
+    for other in sorted({each for generation in generations for each in generation} - keys):
+        if _reading(other) == _reading(key):
+            moved = {number: deepcopy(each[other]) for number, each in enumerate(generations) if other in each}
+            try:
+                hold(source, [*moved.values()], reads_added=False)
+            except ValueError:
+                continue
+            for number, entry in moved.items():
+                generations[number][key] = entry
+            return
+
+
+def _has_changed(config: Config, source: TextSource, file: str = "") -> CorpusError:
+    where = f" (file '{file}')" if file else ""
+    return CorpusError(
+        f"corpus source '{source_name(source)}' has changed since lake '{config.lake_folder}' was made from "
+        f"it{where}; give the experiment another name, or put the old files back"
+    )
+
+
+def _dataset_files(source: HubTexts) -> list[Path]:
+    return sorted(path for path in Path(source.dataset).rglob("*") if path.is_file())
 
 
 def _fix_sae(sae: SaeConfig, known: dict[str, Any]) -> None:
     recorded = known.get(sae.name)
     files = sae_files(sae.source, sae.format)
-    content = _fingerprint(list(files.paths.values()), (recorded or {}).get("files", {}))
+    content = fingerprint(list(files.paths.values()), (recorded or {}).get("files", {}))
     if files.overrides:
-        content["digest"] = _digest([content["digest"], json.dumps(files.overrides, sort_keys=True)])
+        content["digest"] = digest_of([content["digest"], json.dumps(files.overrides, sort_keys=True)])
     if recorded and recorded["digest"] != content["digest"]:
         raise SaeError(
             f"SAE '{sae.name}' at '{sae.source}' is not the one that this lake was made with; give the new one "
@@ -123,32 +243,10 @@ def _fix_sae(sae: SaeConfig, known: dict[str, Any]) -> None:
     known[sae.name] = content
 
 
-def _fingerprint(files: Sequence[Path], known: dict[str, Any]) -> dict[str, Any]:
-    """Size, time and SHA-256 of each file, and a digest over the hashes; unchanged files are not read again."""
-    found = {}
-    for path in files:
-        stat = path.stat()
-        entry = known.get(str(path.absolute()), {})
-        if (entry.get("size"), entry.get("mtime_ns")) != (stat.st_size, stat.st_mtime_ns):
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256}
-        found[str(path.absolute())] = entry
-    names = relative_names(files)  # a name can be a unit, and so decide a role
-    content = [f"{names[path]} {found[str(path.absolute())]['sha256']}" for path in files]
-    return {"digest": _digest(content), "files": found}
-
-
-def _stamps(files: Sequence[CorpusFile]) -> dict[str, Any]:
-    """The stamp of each file at a URL, and a digest over them; nothing is read for it."""
-    found = {file.place: {"stamp": file.stamp()} for file in files}
-    return {"digest": _digest(f"{file.name} {found[file.place]['stamp']}" for file in files), "files": found}
-
-
 def _copy_python_texts(lake: Lake, source: PythonTexts) -> str:
     texts = list(read_texts(source))  # some 3 MB on any installation
     table = pa.table([[getattr(text, name) for text in texts] for name in _TEXTS.names], schema=_TEXTS)
-    digest = _digest([text.text for text in texts])
+    digest = digest_of(text.text for text in texts)
     with lake.writing(_copy_path(lake.config, digest)) as temporary:
         pq.write_table(table, temporary, compression="zstd")
     return digest
@@ -197,15 +295,8 @@ def _key(source: TextSource) -> str:
     return json.dumps({key: said[key] for key in said if key not in _LATER_FIELDS or said[key]}, sort_keys=True)
 
 
-def _reading(source: TextSource) -> str:
+def _reading(key: str) -> str:
     """How a source is read, without where it is: its fields and limits."""
-    said: dict[str, Any] = json.loads(_key(source))
+    said: dict[str, Any] = json.loads(key)
     where = {"path", "dataset", "revision"}
     return json.dumps({key: value for key, value in said.items() if key not in where}, sort_keys=True)
-
-
-def _digest(parts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part.encode()).digest())
-    return digest.hexdigest()

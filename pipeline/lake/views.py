@@ -143,18 +143,25 @@ class Lake(Files):
             if table.partition == "ledger":
                 paths = [self._lines(table)]
             else:
-                parts = [(sae, part) for sae in (saes if table.is_by_sae else [None]) for part in self.parts(name)]
-                for sae, part in parts:
-                    self.ensure_schema_file(name, sae, part)
-                paths = [path for sae, part in parts for path in self._files(table, sae, batch, part)]
+                folders = [
+                    (sae, part, generation)
+                    for sae in (saes if table.is_by_sae else [None])
+                    for part in self.parts(name)
+                    for generation in self.generations(name)
+                ]
+                for folder in folders:
+                    self.ensure_schema_file(name, *folder)
+                paths = [path for folder in folders for path in self._files(table, batch, *folder)]
             files = f"[{', '.join(_quoted(lake / path.relative_to(self.root)) for path in paths)}]"
             select = _select_lines if table.partition == "ledger" else _select_rows
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()
 
-    def _files(self, table: Table, sae: str | None, batch: int | None, part: str | None) -> Iterator[Path]:
+    def _files(
+        self, table: Table, batch: int | None, sae: str | None, part: str | None, generation: int
+    ) -> Iterator[Path]:
         """The files of a table's current version, as globs; first the empty one, whose types the view has."""
-        folder = self.folder(table.name, sae, part)
+        folder = self.folder(table.name, sae, part, generation)
         yield folder / SCHEMA_FILE
         if table.partition != "sae_batch" or batch is None:
             yield folder / "**" / "*.parquet"

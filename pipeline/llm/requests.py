@@ -187,6 +187,7 @@ class Answer:
         duration_ms: From the first attempt to the answer, waiting included.
         requested_at: When it was first sent, ISO 8601 in UTC.
         error: What went wrong, in a few words; never a key.
+        batch_id: The provider's batch that it came in, which is cheaper; None where it was asked for by itself.
     """
 
     request_id: str
@@ -205,6 +206,7 @@ class Answer:
     choice_mass: float | None = None
     reasoning_tokens: int | None = None
     values: list[float] | None = None
+    batch_id: str | None = None
 
 
 class Client(Protocol):

@@ -128,7 +128,12 @@ def _load_tokenizer(location: Location, model: str) -> PreTrainedTokenizerBase:
 
 def load_subject_config(subject: SubjectConfig) -> Any:
     """The model's transformers config, without its weights; a copy, as building a model sets keys."""
-    return copy.deepcopy(_load_config(find_files(subject), subject.model))
+    return load_location_config(find_files(subject), subject.model)
+
+
+def load_location_config(location: Location, model: str) -> Any:
+    """The same of a model that has been found."""
+    return copy.deepcopy(_load_config(location, model))
 
 
 @cache

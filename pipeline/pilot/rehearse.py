@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipeline.asking.batches import Ask
+from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch
 from pipeline.explainers.write import explanations_table
 from pipeline.firings.texts import ReadTexts, text_activations
@@ -63,7 +64,8 @@ def rehearse_predictions(
     ask: Ask,
     scorers: Sequence[str],
     read: ReadTexts = text_activations,
+    asks: Mapping[RoleName, Ask] | None = None,
 ) -> pa.Table:
-    """The rows of `predictions` by some scorers, from the tables before."""
+    """The rows of `predictions` by some scorers, from the tables before; `asks` asks in other roles."""
     with lake.connect(sae, batch, made) as connection:
-        return predictions_table(Batch(lake, connection, sae, batch), ask, scorers, read)
+        return predictions_table(Batch(lake, connection, sae, batch), ask, scorers, read, asks)

@@ -22,7 +22,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.asking.batches import BatchAsker
+from pipeline.asking.batches import Ask, BatchAsker
 from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import RoleName, role_of
 from pipeline.features.selection import select_features
@@ -37,7 +37,7 @@ from pipeline.pilot.rehearse import (
 )
 from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, yes_no_scorers
 from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
-from pipeline.scorers.write import load_scorer
+from pipeline.scorers.write import EMBEDDING_LEDGER, load_scorer
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
@@ -122,8 +122,13 @@ def _pilot_answers(
     parts = [_no_answers()]
     for batch, explained in batches.items():
         made = {**explained, "scorer_rhos": assumed}
-        with _asker(lake, "predictions", "scorer", sae, batch, made) as asker:
-            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers)
+        with ExitStack() as stack:
+            asker = stack.enter_context(_asker(lake, "predictions", "scorer", sae, batch, made))
+            asks: dict[RoleName, Ask] = {}
+            if lake.config.scoring.embedder:
+                embedder = stack.enter_context(_asker(lake, EMBEDDING_LEDGER, "embedder", sae, batch, made))
+                asks["embedder"] = embedder.ask
+            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers, asks=asks)
         parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})
     return {table: pa.concat_tables(part[table] for part in parts) for table in _ANSWERS}
 

@@ -96,7 +96,7 @@ def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) ->
                 {
                     **{"explanation_id": key, "sae": sae, "feature": feature, "explainer": _EXPLAINER},
                     **{"draw": draw, "explanation": words, "example_ids": [], "status": "ok", "request_id": None},
-                    "is_chosen": True,
+                    **{"is_chosen": True, "generation": lake.generation},
                 }
             )
             what.append({"explanation_id": key, "feature": feature, "kind": plant.kind, "fault": fault})

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.asking.roles import ROLES, oracle_sentence, role_of
+from pipeline.asking.roles import oracle_sentence, role_of, roles_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.fit.verdict import fit_sentence, is_misfit
 from pipeline.lake import Lake
@@ -28,7 +28,10 @@ def print_closing_table(lake: Lake, console: Console) -> None:
     """Print where the features went, the scores beside the controls, and explanations with their windows."""
     for sae in lake.config.sae_names:
         console.print(fit_sentence(lake, sae), style="bold red" if is_misfit(lake, sae) else "", markup=False)
-        console.print(_funnel(lake.query("report_funnel", sae=sae), sae))
+        routes = lake.query("report_funnel", sae=sae)
+        console.print(_funnel(routes, sae))
+        if reason := none_selected(routes, sae):
+            console.print(reason, style="bold", highlight=False)
         statuses = lake.query("report_statuses", sae=sae)
         if statuses.is_empty():
             console.print(_features(lake.query("report_features", sae=sae), sae))
@@ -59,6 +62,20 @@ def _funnel(routes: pl.DataFrame, sae: str) -> Table:
     for row in routes.iter_rows(named=True):
         table.add_row(row["route"], f"{row['n_features']:,}", f"{row['share']:.1%}", f"{row['n_selected']:,}")
     return table
+
+
+def none_selected(routes: pl.DataFrame, sae: str) -> str:
+    """Why an SAE has no explanations, and what to do; empty where features were selected."""
+    if routes["n_selected"].sum():
+        return ""
+    said = f"No feature of {sae} was selected, so nothing was explained or scored."
+    n_rare = routes.filter(pl.col("route").is_in(["too_rare", "dead"]))["n_features"].sum()
+    if 2 * n_rare < routes["n_features"].sum():
+        return f"{said} See selection in the config."
+    return (
+        f"{said} {n_rare:,} features fire too rarely on this corpus to be judged: give it more text "
+        "(corpus.sources, corpus.max_tokens)."
+    )
 
 
 def _features(features: pl.DataFrame, sae: str) -> Table:
@@ -162,7 +179,8 @@ def _statuses(rows: pl.DataFrame) -> str:
 
 def word_on_small_models(lake: Lake) -> str | None:
     """What to expect where the embedded model answers."""
-    small = [role.name for role in (role_of(lake.config, name) for name in ROLES) if role.model == _EMBEDDED_MODEL]
+    roles = [role_of(lake.config, name) for name in roles_of(lake.config)]
+    small = [role.name for role in roles if role.model == _EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:
         return None
     return (

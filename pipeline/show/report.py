@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
@@ -21,6 +22,10 @@ from pipeline.show.run_card import write_run_card
 from pipeline.summary import student_quantiles
 
 REPORT_FILE = "report.html"
+PUBLISHED = Path(__file__).parent / "published"
+"""Figures of others, a file each."""
+_BESIDE = {"post": "beside_post"}
+"""The SQL that tells the same of an experiment, by the file's name."""
 _MOST_ROWS = 200
 """Rows of numbers that are shown below a figure."""
 _RANKED = 6
@@ -44,7 +49,7 @@ def write_report(lake: Lake) -> Report:
         card = write_run_card(lake, temporary)
         shown = []
         for figure in FIGURES:
-            rows = _rows(lake, figure)
+            rows = _figures_of(lake, figure.name)
             picture = draw(figure, rows, labels) if _can_be_drawn(rows) else None
             shown.append(_told(figure, rows, picture))
             if picture:
@@ -52,7 +57,13 @@ def write_report(lake: Lake) -> Report:
                 (temporary / f"{figure.name}.png").write_bytes(picture.png)
                 (temporary / f"{figure.name}.svg").write_text(picture.svg, encoding="utf-8")
         small = word_on_small_models(lake)
-        page = _page(card=card, figures=shown, ranked=list(_ranked(lake)), small=[small] if small else [])
+        page = _page(
+            card=card,
+            figures=shown,
+            beside=_beside(lake),
+            ranked=list(_ranked(lake)),
+            small=[small] if small else [],
+        )
         (temporary / REPORT_FILE).write_text(page, encoding="utf-8")
     return Report(folder, pictures)
 
@@ -68,10 +79,23 @@ def explainer_labels(config: Config) -> dict[str, str]:
     return labels
 
 
-def _rows(lake: Lake, figure: FigureOf) -> pl.DataFrame:
+def _beside(lake: Lake) -> dict[str, Any] | None:
+    """Published figures, each with what this experiment has in its place; None where the config wants none."""
+    name = lake.config.report.beside
+    if name is None:
+        return None
+    published = yaml.safe_load((PUBLISHED / f"{name}.yaml").read_text(encoding="utf-8"))
+    rows = _figures_of(lake, _BESIDE[name]).to_dicts()
+    for quantity, each in published["figures"].items():
+        each["here"] = [row for row in rows if row["quantity"] == quantity and row["value"] is not None]
+    return dict(published)
+
+
+def _figures_of(lake: Lake, name: str) -> pl.DataFrame:
+    """The rows of a SQL file of the report."""
     quantiles = student_quantiles(lake.config.scoring.confidence, max(sae.n_features for sae in lake.config.saes))
     rows: pl.DataFrame = pl.from_arrow(  # type: ignore[assignment]
-        read_rows(lake, figure.name, given={"student_quantiles": quantiles})
+        read_rows(lake, name, given={"student_quantiles": quantiles})
     )
     return rows
 

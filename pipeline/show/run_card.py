@@ -18,7 +18,7 @@ from pipeline.tables.versions import plugin_versions
 
 CARD_FILES = "run_card.json", "run_card.md"
 _PACKAGES = ("latentlake", "duckdb", "numba", "numpy", "polars", "pyarrow", "scipy", "torch", "transformers")
-_NOT_SCIENCE = frozenset({"machine", "endpoints", "budget"})
+_NOT_SCIENCE = frozenset({"machine", "endpoints", "budget", "report"})
 
 
 def write_run_card(lake: Lake, folder: Path) -> dict[str, Any]:

@@ -4,20 +4,20 @@ All hookpoints are read in one pass, which ends as soon as the last of them has 
 becomes a hookpoint is told by `hookpoints`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.models.load import find_files, load_subject_config, loading, pick_device
-from pipeline.models.precision import dtype_of
+from pipeline.models.causal import load_base
+from pipeline.models.load import pick_device
 from pipeline.sae.coder import Side
+from pipeline.subject.compiling import compiled_layers, running_compiled
 
 
 class Hookpoint(NamedTuple):
@@ -35,27 +35,53 @@ class Hookpoint(NamedTuple):
     centred: bool = False
 
 
-class Subject:
-    """A loaded base model (no LM head)."""
+Take = Callable[[Hookpoint, Tensor], None]
+"""Is handed what a hookpoint gives."""
 
-    def __init__(self, model: nn.Module, name: str, device: torch.device) -> None:
+
+class Subject:
+    """A loaded base model (no LM head).
+
+    With `compiles`, its passes run layers that torch has compiled, but for those within which something is read.
+    """
+
+    def __init__(self, model: nn.Module, name: str, device: torch.device, *, compiles: bool = False) -> None:
         self.model = model.eval().to(device)
         self.name = name
         self.device = device
+        self._layers = compiled_layers(model) if compiles else {}
 
     @torch.inference_mode()
-    def read(self, token_ids: Tensor, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, Tensor]:
-        """What hookpoints give for token_ids [n_contexts, length], int64: [n_contexts, length, width] each.
+    def run(self, token_ids: Tensor, hookpoints: Collection[Hookpoint], take: Take) -> None:
+        """One pass over token_ids [n_contexts, length], int64; what hookpoints give is handed over as it is there.
 
-        Shorter contexts are padded at the end: attention is causal, so what comes before is unchanged.
+        It is [n_contexts, length, width] each, and the model's own, which may add to it in place: to be used or
+        copied at once. Shorter contexts are padded at the end: attention is causal, and what comes before is the
+        same.
         """
-        with reading(self.model, self.name, hookpoints) as read:
-            self.model(input_ids=token_ids.to(self.device), use_cache=False)
-        # Some modules see all tokens in one row (OPT's MLP, experts).
-        return {
-            hookpoint: value.view(*token_ids.shape, -1) if value.ndim == 2 else value
-            for hookpoint, value in read.items()
-        }
+
+        def take_shaped(hookpoint: Hookpoint, value: Tensor) -> None:
+            # Some modules see all tokens in one row (OPT's MLP, experts).
+            take(hookpoint, value.view(*token_ids.shape, -1) if value.ndim == 2 else value)
+
+        with (
+            running_compiled(self._layers, self.name, hookpoints),
+            handing_over(self.model, self.name, hookpoints, take_shaped),
+        ):
+            self.model(input_ids=move(token_ids, self.device), use_cache=False)
+
+    def read(self, token_ids: Tensor, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, Tensor]:
+        """A copy of what hookpoints give for token_ids, as `run` hands it over."""
+        read: dict[Hookpoint, Tensor] = {}
+        self.run(token_ids, hookpoints, lambda hookpoint, value: read.update({hookpoint: value.clone()}))
+        return read
+
+
+def move(indices: Tensor, device: torch.device) -> Tensor:
+    """Indices on a device; onto a GPU without waiting for what it is at."""
+    if device.type != "cuda":
+        return indices.to(device)
+    return indices.pin_memory().to(device, non_blocking=True)
 
 
 def load_subject(subject: SubjectConfig, device: str) -> Subject:
@@ -65,21 +91,7 @@ def load_subject(subject: SubjectConfig, device: str) -> Subject:
 
 @cache
 def _load_subject(subject: SubjectConfig, device: str) -> Subject:
-    location = find_files(subject)
-    dtype = dtype_of(subject.dtype, torch.device(device))
-    config = load_subject_config(subject)
-    with loading(subject.model):
-        model, report = AutoModel.from_pretrained(
-            location.name, config=config, dtype=dtype, output_loading_info=True, **location.arguments
-        )
-    # transformers fills absent weights with random numbers and goes on. A pooler is behind every hookpoint.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise SubjectError(
-            f"subject model '{subject.model}' lacks {len(missing)} weights, such as '{missing[0]}'; its files are "
-            "incomplete, or of another architecture than its config says"
-        )
-    return Subject(model, subject.model, torch.device(device))
+    return Subject(load_base(subject, device), subject.model, torch.device(device), compiles=subject.compile)
 
 
 class _LastHookpointReadError(Exception):
@@ -90,46 +102,54 @@ class _LastHookpointReadError(Exception):
 def reading(
     model: nn.Module, name: str, hookpoints: Collection[Hookpoint], *, copies: bool = True
 ) -> Iterator[dict[Hookpoint, Tensor]]:
-    """Hook the model; the dict fills during a forward pass, which ends with the last hookpoint.
+    """As `handing_over`, into a dict: copies, since some models add in place; without `copies` the model's own."""
+    read: dict[Hookpoint, Tensor] = {}
 
-    What is read is copied at once, since some models add to it in place; without `copies` it is the model's own.
+    def take(hookpoint: Hookpoint, value: Tensor) -> None:
+        read[hookpoint] = value.clone() if copies else value
+
+    with handing_over(model, name, hookpoints, take):
+        yield read
+
+
+@contextmanager
+def handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint], take: Take) -> Iterator[None]:
+    """Hook the model: what each hookpoint gives is handed over in a forward pass, which ends with the last.
+
     Raises SubjectError if a hookpoint is not run in the pass, or gives no activations.
     """
-    read: dict[Hookpoint, Tensor] = {}
-    wanted = set(hookpoints)
+    left = set(hookpoints)
 
-    def keep(hookpoint: Hookpoint, value: Any) -> None:
+    def hand_over(hookpoint: Hookpoint, value: Any) -> None:
         value = value[0] if isinstance(value, tuple) else value
         if not isinstance(value, Tensor) or value.ndim < 2:
             raise SubjectError(f"the {hookpoint.reads} of '{hookpoint.module}' of '{name}' is no activations")
-        is_last = len({*read, hookpoint}) == len(wanted)
-        if hookpoint.centred:
-            read[hookpoint] = value - value.mean(dim=-1, keepdim=True)
-        else:
-            read[hookpoint] = value.clone() if copies and not is_last else value
-        if is_last:
+        take(hookpoint, value - value.mean(dim=-1, keepdim=True) if hookpoint.centred else value)
+        left.discard(hookpoint)
+        if not left:
             raise _LastHookpointReadError
 
     handles = []
-    for hookpoint in wanted:
+    for hookpoint in set(hookpoints):
         module = model.get_submodule(hookpoint.module)
         if hookpoint.reads == "output":
             handle = module.register_forward_hook(
-                lambda _module, _inputs, output, place=hookpoint: keep(place, output)
+                lambda _module, _inputs, output, place=hookpoint: hand_over(place, output)
             )
         else:
             handle = module.register_forward_pre_hook(
-                lambda _module, inputs, named, place=hookpoint: keep(place, [*inputs, *named.values()][0]),
+                lambda _module, inputs, named, place=hookpoint: hand_over(place, [*inputs, *named.values()][0]),
                 with_kwargs=True,
             )
         handles.append(handle)
     try:
-        yield read
+        yield
     except _LastHookpointReadError:
         pass
     else:
-        left = sorted(hookpoint.module for hookpoint in wanted - {*read})
-        raise SubjectError(f"'{name}' does not run its module '{left[0]}', so that nothing can be read there")
+        raise SubjectError(
+            f"'{name}' does not run its module '{min(left).module}', so that nothing can be read there"
+        )
     finally:
         for handle in handles:
             handle.remove()

@@ -14,20 +14,19 @@ scale(x) is 1 but for SAEs that scale their input. What the SAE does not reconst
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import DynamicCache
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.models.load import find_files, load_subject_config, loading, pick_device
-from pipeline.models.precision import dtype_of
+from pipeline.models.causal import load_causal
+from pipeline.models.load import pick_device
 from pipeline.sae.coder import SparseCoder
 from pipeline.subject.editing import editing
-from pipeline.subject.forward import Hookpoint, load_subject, reading
+from pipeline.subject.forward import Hookpoint, reading
 from pipeline.subject.unembedding import path_to_logits
 
 _LOGIT_BYTES = 1 << 28
@@ -290,35 +289,3 @@ def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place:
         raise SubjectError(f"{cannot}it is neither the residual stream nor what a block adds to it")
     if place.reads == "input" and not place.module.rpartition(".")[2].isdecimal():
         raise SubjectError(f"{cannot}the residual stream goes on past '{place.module}', and stays as it is")
-
-
-def load_causal(subject: SubjectConfig, device: str) -> Any:
-    """A model with its LM head in its dtype on a device, loaded once per process.
-
-    Raises SubjectError if its files have none.
-    """
-    return _load(subject, str(pick_device(device)))
-
-
-@cache
-def _load(subject: SubjectConfig, device: str) -> Any:
-    location, config = find_files(subject), load_subject_config(subject)
-    with loading(subject.model):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            location.name,
-            config=config,
-            dtype=dtype_of(subject.dtype, torch.device(device)),
-            output_loading_info=True,
-            **location.arguments,
-        )
-    if report["missing_keys"]:
-        raise SubjectError(
-            f"the files of subject model '{subject.model}' have no '{sorted(report['missing_keys'])[0]}', and "
-            "without it the model writes nothing"
-        )
-    if type(subject) is SubjectConfig:  # not one that answers in a role: the subject's weights are in memory once
-        base = load_subject(subject, device).model
-        if type(model.base_model) is type(base):
-            setattr(model, model.base_model_prefix, base)
-            model.tie_weights()
-    return model.eval().to(device)

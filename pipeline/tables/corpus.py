@@ -5,6 +5,7 @@ import pyarrow as pa
 from pipeline.tables.schema import (
     CONTEXT_ID,
     DOC_ID,
+    GENERATION,
     ROLE,
     SAE,
     SHARD,
@@ -59,10 +60,12 @@ CORPUS = (
             Column("first_context_id", pa.int64(), "number of its first context"),
             SHARD,
             ROLE,
+            GENERATION,
         ),
         ("doc_id",),
         "all",
         group="corpus",
+        generations="each",
     ),
     Table(
         "tokens",
@@ -89,6 +92,7 @@ CORPUS = (
         ("context_id",),
         "shard",
         group="cache",
+        generations="each",
     ),
     Table(
         "slots",
@@ -170,5 +174,6 @@ CORPUS = (
         "sae",
         group="corpus",
         made_for_all_saes=True,
+        generations="first",
     ),
 )

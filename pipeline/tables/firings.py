@@ -17,6 +17,7 @@ FIRINGS = (
         ("sae", "feature", "token_index"),
         "sae_shard",
         group="cache",
+        generations="each",
         is_folder=True,
         made_for_all_saes=True,
         is_key_checked=False,  # row by row, as shards are merged

@@ -57,6 +57,8 @@ class Table:
         is_folder: Whether a partition is a folder of several files.
         made_for_all_saes: Whether one pass makes the parts of all SAEs.
         is_always_made: Whether every run makes it again.
+        generations: Of which generations of the corpus it has files: of the `last` one, whose version has all
+            documents in it; of `each`, those of its documents alone; or of the `first`.
         laws: What is checked whenever it has been made, beside its key.
         is_key_checked: Whether its key is checked by a query.
         lines_folder: The lake's folder whose JSON lines it is a view of, for partition `ledger`.
@@ -72,6 +74,7 @@ class Table:
     is_folder: bool = field(default=False, kw_only=True)
     made_for_all_saes: bool = field(default=False, kw_only=True)
     is_always_made: bool = field(default=False, kw_only=True)
+    generations: Literal["first", "each", "last"] = field(default="last", kw_only=True)
     laws: tuple[Law, ...] = field(default=(), kw_only=True)
     is_key_checked: bool = field(default=True, kw_only=True)
     lines_folder: str = field(default="", kw_only=True)
@@ -106,6 +109,7 @@ ROLE = Column("role", pa.dictionary(pa.int8(), pa.string()), "`train` (may be sh
 DOC_ID = Column("doc_id", pa.string(), "hash of the document's text, 32 hex digits")
 CONTEXT_ID = Column("context_id", pa.int64(), "number of the context in the corpus, from 0")
 SHARD = Column("shard", pa.int32(), "shard of the corpus, from 0")
+GENERATION = Column("generation", pa.int32(), "generation of the corpus: 1 more each time documents were added")
 
 
 def text(name: str, meaning: str) -> Column:

@@ -90,7 +90,12 @@ STAGES: dict[str, Stage] = {
     stage.table: stage
     for stage in (
         Stage("saes"),
-        Stage("documents", science=(*_CUTTING, *_TOKENIZER), given=("read_documents",), version=2),
+        Stage(
+            "documents",
+            science=(*_CUTTING, *_TOKENIZER),
+            given=("read_documents", "earlier_documents"),
+            version=2,
+        ),
         Stage("tokens", science=_TOKENIZER),
         Stage("contexts"),
         Stage("slots"),

@@ -9,7 +9,7 @@ Equal hash, equal table; a change anywhere upstream makes a new folder and leave
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Literal
 
@@ -41,11 +41,17 @@ class SourceHashes:
         corpus: Digest of the corpus's texts.
         saes: Digest of each SAE's files.
         dtype: The precision that `auto` stands for; None where no run has found out yet.
+        generations: Digests of the documents that were added behind the first ones, each time that some were.
     """
 
     corpus: str = ""
     saes: Mapping[str, str] = field(default_factory=dict)
     dtype: str | None = None
+    generations: tuple[str, ...] = ()
+
+    def at(self, generation: int) -> "SourceHashes":
+        """What the lake was made from when the corpus had no later generation."""
+        return replace(self, generations=self.generations[:generation])
 
 
 Versions = dict[tuple[str, str | None, str | None], str]
@@ -122,7 +128,7 @@ def stage_hash(
         definition["part"] = part
         definition["plugins"] = versions if part == CONTROLS else versions.get(part or "")
     if table == "documents":
-        definition["content"] = hashes.corpus
+        definition["content"] = [hashes.corpus, *hashes.generations] if hashes.generations else hashes.corpus
     if table == "saes" and sae is not None:
         own = config.sae(sae)
         definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]

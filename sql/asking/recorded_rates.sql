@@ -1,4 +1,5 @@
--- One row per purpose for which model $model has answered: what its last 1,000 answers took on average.
+-- One row per purpose for which model $model has answered: what its last 1,000 answers took on average;
+-- the time, of those that were asked for by themselves.
 with answers as (
     select *
     from llm_requests
@@ -9,7 +10,7 @@ select
     purpose,
     avg(completion_tokens) as completion_tokens,
     coalesce(sum(cached_tokens) / sum(prompt_tokens), 0) as cached_share,
-    avg(duration_ms) as duration_ms
+    avg(duration_ms) filter (where batch_id is null) as duration_ms
 from answers
 group by purpose
 order by purpose

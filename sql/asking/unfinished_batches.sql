@@ -1,7 +1,8 @@
 -- One row per batch with a selected feature that is not done, highest priority first: it has no explanation
 -- yet, an explanation that is to be scored has no score, or a request failed on its way or for want of budget.
 -- Features behind scoring.max_features by draw may be left without a score, and so may explanations about which
--- each of the config's scorers says that it asks nothing.
+-- each of the config's scorers says that it asks nothing. Of batches that were scored before documents were added
+-- (stale_batches) nothing is open, or with selection.remake_stale everything.
 with failed as (
     select sae, feature from explanations where status in ('http_error', 'budget')
     union
@@ -17,23 +18,34 @@ not_asked as (
 unscored as (
     select explanations.sae, explanations.feature
     from explanations
-    anti join scores on scores.explanation_id = explanations.explanation_id
+    anti join scores
+        on scores.explanation_id = explanations.explanation_id
+        and scores.generation is not distinct from explanations.generation
     anti join not_asked on not_asked.explanation_id = explanations.explanation_id
     where explanations.status = 'ok' and (explanations.is_chosen or $scoring_all_draws)
 ),
 explained as (
     select distinct sae, feature, true as is_explained from explanations
 ),
+fresh_features as (
+    select * from selected_features
+    anti join stale_batches using (sae, batch)
+),
 open_features as (
-    select selected_features.*
-    from selected_features
+    select fresh_features.*
+    from fresh_features
     left join explained using (sae, feature)
     where explained.is_explained is null
-        or (selected_features.sae, selected_features.feature) in (select (sae, feature) from failed)
+        or (fresh_features.sae, fresh_features.feature) in (select (sae, feature) from failed)
         or (
-            coalesce(selected_features.place <= $scoring_max_features::int, true)
-            and (selected_features.sae, selected_features.feature) in (select (sae, feature) from unscored)
+            coalesce(fresh_features.place <= $scoring_max_features::int, true)
+            and (fresh_features.sae, fresh_features.feature) in (select (sae, feature) from unscored)
         )
+    union all
+    select selected_features.*
+    from selected_features
+    semi join stale_batches using (sae, batch)
+    where $selection_remake_stale
 )
 select sae, batch, max(priority) as priority, count(*) as n_features
 from open_features

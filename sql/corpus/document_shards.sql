@@ -1,2 +1,5 @@
--- One row per shard of the corpus: tokens of its documents.
-select shard, sum(n_tokens)::bigint as n_tokens from documents group by shard order by shard
+-- One row per generation and shard of the corpus: tokens of its documents.
+select generation, shard, sum(n_tokens)::bigint as n_tokens
+from documents
+group by generation, shard
+order by generation, shard

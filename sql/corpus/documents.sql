@@ -1,10 +1,13 @@
 -- One row per document of the corpus.
 -- The first of equal texts stays. Contexts are numbered along the documents in the order of their ids, which
--- are hashes, so that every shard is a fair sample of the corpus. A unit's role is drawn by a hash of
--- (seed, unit), so that all pieces of one source share it. md5, since it is the same in every version.
+-- are hashes, so that every shard is a fair sample of the corpus. Documents that are added later are a generation
+-- of their own: their contexts go on where those of the earlier ones end, so that nothing that is there moves.
+-- A unit's role is drawn by a hash of (seed, unit), so that all pieces of one source share it. md5, since it is
+-- the same in every version.
 with first_copies as (
     select *
     from read_documents
+    anti join earlier_documents using (doc_id)
     qualify row_number() over (partition by doc_id order by ordinal) = 1
 ),
 measured as (
@@ -18,8 +21,16 @@ numbered as (
     select
         *,
         coalesce(sum(n_contexts) over (order by doc_id rows between unbounded preceding and 1 preceding), 0)
-            as first_context_id
+            as n_contexts_before
     from measured
+),
+earlier as (
+    select
+        coalesce(
+            sum(ceil(n_tokens / ($corpus_context_length - $corpus_prepend_bos::int))), 0
+        )::bigint as n_contexts,
+        coalesce(max(generation) + 1, 0)::int as n_generations
+    from earlier_documents
 )
 select
     doc_id,
@@ -28,11 +39,13 @@ select
     text,
     token_ids,
     n_tokens,
-    first_context_id,
-    first_context_id * $corpus_shards // (select sum(n_contexts) from measured) as shard,
+    earlier.n_contexts + n_contexts_before as first_context_id,
+    n_contexts_before * $corpus_shards // (select sum(n_contexts) from measured) as shard,
     if(
         md5_number_lower($seed || ' role ' || unit) / 18446744073709551616 < $corpus_test_share,
         'test', 'train'
-    ) as role
+    ) as role,
+    earlier.n_generations as generation
 from numbered
+cross join earlier
 order by doc_id

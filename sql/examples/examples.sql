@@ -19,7 +19,8 @@ select
     taken_slots.cosine,
     taken_slots.doc_id,
     rendered_windows.token_ids,
-    rendered_windows.activations
+    rendered_windows.activations,
+    (select max(documents.generation) from documents) as generation
 from taken_slots
 join rendered_windows using (feature, context_id, start)
 order by

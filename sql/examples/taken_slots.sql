@@ -1,10 +1,10 @@
 -- One row per slot that is taken for a feature of the batch, with its stratum's size and the place in which it
 -- is taken. Train: what explainers may be shown, the activating ones that some explainer's sampling takes, and the
 -- silent ones that are close, a stratum in turn, where an explainer is shown such. Test: what the scorers ask
--- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first; and where
--- a scorer asks about them, slots of near neighbours, which are not drawn and have no place. is_judge: train slots
--- taken as the test ones are, of those that no explainer is shown; where an explainer chooses among several
--- explanations, questions about them judge.
+-- about, activating slots a decile in turn and silent ones a stratum in turn, distinct documents first (or silent
+-- ones by draw from all, where $scoring_silent is random); and where a scorer asks about them, slots of near
+-- neighbours, which are not drawn and have no place. is_judge: train slots taken as the test ones are, of those
+-- that no explainer is shown; where an explainer chooses among several explanations, questions about them judge.
 with candidates as (
     select
         batch_index.feature,
@@ -99,7 +99,10 @@ test as (
     select
         *,
         null as places,
-        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place,
+        row_number() over (
+            partition by feature, kind = 'activating'
+            order by if(kind = 'activating' or $scoring_silent = 'strata', place_in_stratum, 0), draw
+        ) as place,
         false as is_judge
     from in_stratum
     where role = 'test'

@@ -1,6 +1,6 @@
 -- One row per selected feature of the batch: its route, its chosen rule, the tokens that it promotes and
--- suppresses (null where that is not known), whether a language model is asked about it, and whether it gets
--- controls.
+-- suppresses (null where that is not known), whether a language model is asked about it, whether it gets
+-- controls, and the generation of the corpus that the batch's examples are from (null where it has none).
 select
     batch_features.feature,
     feature_routes.route,
@@ -9,7 +9,8 @@ select
     feature_logits.suppressed,
     batch_features.place,
     coalesce(batch_features.place <= $explaining_max_features::int, true) as is_asked,
-    batch_features.place <= $explaining_controls as is_control
+    batch_features.place <= $explaining_controls as is_control,
+    (select max(examples.generation) from examples) as generation
 from batch_features
 join feature_routes using (feature)
 left join feature_logits using (feature)

@@ -1,5 +1,6 @@
 -- One row per detection question: does the feature fire somewhere in this test window?
--- n_questions activating windows and as many silent ones; `draw` is the place in which a window is taken.
+-- n_questions activating windows and as many silent ones, or n_no_questions; `draw` is the place in which a window
+-- is taken.
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,
@@ -10,5 +11,7 @@ select
     examples.draw
 from scored_explanations
 join examples using (feature)
-where examples.role = 'test' and examples.draw <= $scoring_n_questions
+where
+    examples.role = 'test'
+    and examples.draw <= if(examples.kind = 'activating', $scoring_n_questions, $scoring_n_noes)
 order by scored_explanations.feature, scored_explanations.explanation_id, question_id

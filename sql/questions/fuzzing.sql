@@ -1,10 +1,13 @@
 -- One row per fuzzing question: are the marked tokens of this test window the ones on which the feature fires?
 -- Both windows of a pair, marked in the same places; `draw` is the right one's. A pair without a partner was
--- dropped.
+-- dropped. Of the wrong ones there are n_no_questions at most where the config says so, those of the pairs drawn
+-- first.
 with marked as (
     select feature, example_id, marked, true as label, draw from fuzzing_pairs where partner_id is not null
     union all
-    select feature, partner_id, marked, false, draw from fuzzing_pairs where partner_id is not null
+    select feature, partner_id, marked, false, draw
+    from fuzzing_pairs
+    where partner_id is not null and draw <= $scoring_n_noes
 ),
 marked_once as (
     -- Two right windows with equal places may find the same wrong one.

@@ -5,13 +5,37 @@
 -- interval that its score will have; stopping on a plug-in standard error covers 54 to 72 % where 95 % is
 -- promised). An explanation that could not come to min_coverage if all that is left were answered stops as well:
 -- its score is null.
+-- A round takes as many positives as negatives while both last, those that come first. The first takes
+-- min_questions of each, or all without a target_half_width; a further one as many as the width can be expected to
+-- want at the rates so far, and at least round_questions. With n questions of each answer and rates p, pulled to
+-- 1/2 by z^2 / 2 answers of either kind (Agresti and Coull 1998):
+--   n (h / target)^2 - n, h = z / 2 sqrt(sum of p (1 - p) / (n + z^2))
+-- Two stages (Stein 1945) overshoot the width by fewer questions than steps of one size, in fewer rounds. Their
+-- sizes come from the answers alone, not from rho: where a pilot has raised it, the same rounds come first.
 -- Positives and negatives are spread evenly over a round's prompts; within a prompt they stand in the order of a
 -- hash.
-with unasked as (
+with wants as (
+    -- Null where nothing was asked yet.
+    select
+        explanation_id,
+        scorer,
+        (balanced_accuracy_high - balanced_accuracy_low) / 2 as half_width,
+        n_scored,
+        n_unscored,
+        $scoring_z::double * $scoring_z::double as zz,
+        (n_positive * recall + zz / 2) / (n_positive + zz) as p1,
+        (n_negative * specificity + zz / 2) / (n_negative + zz) as p2,
+        zz / 4 * (p1 * (1 - p1) / (n_positive + zz) + p2 * (1 - p2) / (n_negative + zz)) as square,
+        n_scored / 2 * (square / power($scoring_target_half_width::double, 2) - 1) as n_more,
+        greatest($scoring_round_questions, ceil(coalesce(n_more, $scoring_min_questions))) as n_wanted
+    from balanced_accuracies
+),
+unasked as (
     select
         questions.*,
-        questions.round = min(questions.round) over (partition by questions.explanation_id, questions.scorer)
-            as is_next,
+        row_number() over (
+            partition by questions.explanation_id, questions.scorer, questions.label order by questions.place
+        ) as turn,
         count(*) over (partition by questions.explanation_id, questions.scorer) as n_left
     from questions
     anti join predictions
@@ -22,15 +46,13 @@ with unasked as (
 going_on as (
     select unasked.*
     from unasked
-    left join balanced_accuracies
-        on balanced_accuracies.explanation_id = unasked.explanation_id
-        and balanced_accuracies.scorer = unasked.scorer
+    left join wants using (explanation_id, scorer)
     where
-        unasked.is_next
+        ($scoring_target_half_width::double is null or turn <= coalesce(n_wanted, $scoring_min_questions))
         and (
-            balanced_accuracies.explanation_id is null
+            wants.explanation_id is null
             or coalesce(
-                (balanced_accuracy_high - balanced_accuracy_low) / 2 > $scoring_target_half_width::double,
+                half_width > $scoring_target_half_width::double,
                 (n_scored + n_left) / (n_scored + n_unscored + n_left) >= $scoring_min_coverage::double
             )
         )

@@ -12,10 +12,10 @@ with all_scores as (
     select * exclude (weighting) from graded_scores where weighting = 'sample'
 )
 select
-    explanation_id,
-    sae,
-    feature,
-    explainer,
+    all_scores.explanation_id,
+    all_scores.sae,
+    all_scores.feature,
+    all_scores.explainer,
     scorer,
     role,
     balanced_accuracy,
@@ -43,6 +43,8 @@ select
     balanced_accuracy_all_wrong,
     balanced_accuracy_all_right,
     accuracy_all_wrong,
-    accuracy_all_right
+    accuracy_all_right,
+    explanations.generation
 from all_scores
-order by sae, feature, explanation_id, scorer, role
+left join explanations using (explanation_id)
+order by all_scores.sae, all_scores.feature, all_scores.explanation_id, scorer, role

@@ -92,10 +92,26 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_report_of_nothing_says_what_makes_it_and_writes_no_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LATENTLAKE_LAKE", str(tmp_path / "lake"))
+    assert run_command(["report", "config/demo.yaml"]) == 2
+    assert "materialise 'demo/summary' first, as make run does" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_command_begins_at_once_so_that_ctrl_c_finds_it_ready() -> None:
     code = "import sys, assets.command; print({'dagster', 'duckdb', 'rich'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_output_that_is_cut_by_head_ends_quietly() -> None:
+    code = "from assets import command; command._run = lambda given: print(1000000 * 'row '); command.main()"
+    line = f'"{sys.executable}" -c "{code}" sql | head -c 3'
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("row", "")
 
 
 def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def test_what_is_not_known_is_left_empty_and_said(folder, capsys):
     assert path.name.endswith("runs_layers_1.yaml")
     assert "  model: # not known: neither files nor path name it" in path.read_text(encoding="utf-8")
     said = capsys.readouterr().out
-    assert "subject.model: \n    not known" in said and "Write subject.model into it; then:" in said
+    assert "subject.model: \n    not known" in said and "Fill in subject.model, then:" in said
     with pytest.raises(ConfigError, match=r"'subject\.model'"):
         load_config(path)
 

@@ -1,6 +1,7 @@
 """The experiment's YAML file: what loads, and the one sentence for what does not."""
 
 import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,59 @@ def test_a_good_file_loads_with_its_values_and_the_defaults(tmp_path):
     assert config.lake_folder == Path("lake/tiny").absolute()
 
 
+def test_a_file_that_extends_another_puts_its_keys_over_those(tmp_path):
+    scoring = {"n_questions": 30, "scorers": ["detection"], "simulation": {"n_top": 3}}
+    write(tmp_path, lambda v: v.update(scoring=scoring))
+    path = tmp_path / "over.yaml"
+    path.write_text(yaml.safe_dump({
+        "extends": "experiment.yaml", "name": "over",
+        "scoring": {"scorers": ["fuzzing"], "simulation": {"n_drawn": 2}},
+    }))  # fmt: skip
+    config = load_config(path)
+    assert (config.name, config.subject.model, config.scoring.n_questions) == ("over", "some/model", 30)
+    assert config.scoring.scorers == ("fuzzing",)  # a list is replaced
+    assert (config.scoring.simulation.n_top, config.scoring.simulation.n_drawn) == (3, 2)
+
+
+def test_a_file_that_extends_itself_or_none_is_refused_in_a_sentence(tmp_path):
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text("extends: other.yaml")
+    other.write_text("extends: one.yaml")
+    assert "extends itself" in refusal(one)
+    other.write_text("extends: nowhere.yaml")
+    assert "nowhere.yaml" in (message := refusal(other)) and "named by extends in" in message
+
+
+@pytest.mark.parametrize(
+    ("scoring", "endpoint", "words"),
+    [
+        ({}, {}, "endpoints.scorer.batch wants scoring.questions_per_prompt"),
+        ({"questions_per_prompt": 5, "target_half_width": 0.1}, {}, "may take a day for each round"),
+        ({"questions_per_prompt": 5, "target_half_width": 0.1}, {"batch_rounds": True}, None),
+        ({"questions_per_prompt": 5}, {}, None),
+        ({"provider": "local"}, {}, None),
+    ],
+)
+def test_batches_that_would_wait_for_days_have_to_be_meant(tmp_path, scoring, endpoint, words):
+    def change(values):
+        values["scoring"] = {"provider": "openai", **scoring}
+        values["endpoints"] = {"scorer": {"batch": True, **endpoint}}
+
+    path = write(tmp_path, change)
+    if words is None:
+        assert load_config(path).endpoints.scorer.batch
+    else:
+        assert words in refusal(path)
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_shipped_config_loads(path):
     assert load_config(path).name
+
+
+def test_a_config_goes_to_another_process():
+    said = load_config(FOLDER / "demo.yaml")
+    assert pickle.loads(pickle.dumps(said)) == said  # noqa: S301 - what was just made
 
 
 def test_there_is_a_shipped_config():
@@ -105,6 +156,11 @@ def test_an_unknown_key_that_is_called_like_a_kind_of_source_is_named_too(tmp_pa
 )
 def test_a_missing_key_is_named(tmp_path, change, key):
     assert f"key '{key}' is missing" in refusal(write(tmp_path, change))
+
+
+def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
+    message = refusal(write(tmp_path, lambda values: values["subject"].update(model=None)))
+    assert message.endswith("key 'subject.model' is empty; write its value behind the colon")
 
 
 @pytest.mark.parametrize(

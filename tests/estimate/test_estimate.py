@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle
 from oracles import read_question, scorer
 from test_explain_and_score import (  # noqa: F401 (fixtures)
@@ -27,7 +28,7 @@ from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
-from pipeline.estimate.printing import estimate_sentence
+from pipeline.estimate.printing import estimate_sentence, waits_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
@@ -142,6 +143,27 @@ def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
     assert total == pytest.approx(sum(row["cost_usd"] for row in recorded) + explained)
 
 
+def test_in_batches_it_costs_half_and_the_waits_are_said(make: Make, tmp_path: Path) -> None:
+    with BatchOracle(TRUTH, ends=[End(n_looks=0)]) as oracle:
+        endpoint = {"batch": True, "batch_poll_seconds": 0.01}
+        lake = open_lake(make(oracle.base_url, endpoint=endpoint, budget=price_file(tmp_path)))
+        before = estimated(lake)
+        lake = explain_and_score(lake.config)
+        assert oracle.n_requests == 0
+        assert sum(requests(before).values()) == len(oracle.asked()) == len(set(oracle.asked()))
+        assert len(oracle.batches) == before["batch_waits"].sum() == 3
+    waits = dict(before.select("purpose", "batch_waits").iter_rows())
+    assert waits == {"explain": 1, "detection": 1, "fuzzing": 1}
+    for row in before.iter_rows(named=True):
+        expected = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
+        assert row["cost_usd"] == pytest.approx(expected, rel=0.01)
+    assert "3 batches or sets of batches are waited for" in estimate_sentence(before)
+    assert waits_sentence(estimated(lake)) is None
+    for row in rows_of(lake, "from llm_requests where purpose <> 'probe'"):
+        paid = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
+        assert row["cost_usd"] == pytest.approx(paid) and row["batch_id"] is not None
+
+
 def test_without_a_price_dollars_are_unknown_and_the_rest_is_told(make: Make, tmp_path: Path) -> None:
     lake = open_lake(make("http://127.0.0.1:9", budget=price_file(tmp_path, "")))
     rows = estimated(lake)
@@ -170,11 +192,11 @@ def test_a_local_models_prompts_are_counted_to_the_token_and_cost_nothing(
 def test_tokens_of_a_foreign_model_are_corrected_by_what_its_server_counted(tiny_subject: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
     chats = [[Message("user", f"the cat and the dog, {number}")] for number in range(5)]
-    own = own_counter(tokenizer).chats(chats)
+    own = own_counter(tokenizer).prompts(chats)
     bare = foreign_counter(tokenizer, [])
-    assert bare.chats(chats) == own and "nothing is recorded" in bare.by
+    assert bare.prompts(chats) == own and "nothing is recorded" in bare.by
     corrected = foreign_counter(tokenizer, [(chat, round(1.5 * n)) for chat, n in zip(chats, own, strict=True)])
-    assert corrected.chats(chats) == pytest.approx([1.5 * n for n in own], rel=0.03)
+    assert corrected.prompts(chats) == pytest.approx([1.5 * n for n in own], rel=0.03)
     assert "times 1.5" in corrected.by and "5 recorded prompts" in corrected.by
 
 

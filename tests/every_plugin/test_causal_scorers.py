@@ -15,9 +15,9 @@ from pipeline.features import steered_texts
 from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
+from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer
 from pipeline.scorers.write import write_predictions
-from pipeline.subject.steering import load_causal
 from pipeline.subject.surprise import Surprise
 
 SAE = "hand-set"

@@ -340,16 +340,16 @@ def test_a_shard_that_is_there_is_not_read_again(make_experiment):
 
 def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_experiment, answers, monkeypatch):
     lake = write_corpus_tables(make_experiment(machine={"flush_tokens": 64, "batch_tokens": 64}))
-    read, calls = type(load_subject(lake.config.subject, "cpu")).read, []
+    run, calls = type(load_subject(lake.config.subject, "cpu")).run, []
 
     def break_off(self, *arguments):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return read(self, *arguments)
+        return run(self, *arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("pipeline.subject.forward.Subject.read", break_off)
+        patch.setattr("pipeline.subject.forward.Subject.run", break_off)
         write_activation_shard(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)
     assert not [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()]

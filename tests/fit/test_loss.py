@@ -19,9 +19,9 @@ from pipeline.fit.loss import measure_loss, unmeasurable
 from pipeline.fit.places import Place
 from pipeline.fit.verdict import fit_sentence
 from pipeline.fit.write import write_sae_fit
+from pipeline.models.causal import load_causal
 from pipeline.sae import SparseCoder, load_sparse_coder
 from pipeline.subject.forward import Hookpoint, load_subject
-from pipeline.subject.steering import load_causal
 
 CONTEXTS = [[5, 90, 31, 200, 7, 61], [12, 44, 3]]
 
@@ -155,7 +155,8 @@ def test_what_the_residual_goes_past_is_not_replaced(subject: SubjectConfig) -> 
 
 
 def test_the_subject_is_in_memory_once(subject: SubjectConfig) -> None:
-    assert load_causal(subject, "cpu").base_model is load_subject(subject, "cpu").model
+    read = load_subject(subject, "cpu").model
+    assert load_causal(subject, "cpu").base_model is read
 
 
 def test_the_table_has_it_for_the_configs_own_place(make_experiment: Callable[..., Config]) -> None:

@@ -17,10 +17,11 @@ import re
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 Fault = Literal[
@@ -90,7 +91,8 @@ class Oracle:
 
     With `tls` it speaks https, with the certificate of that context. With `tells_all` logprobs are those of every
     token of an answer, else of the first alone. `blank` says what may stand in a blank of a prompt, by its line;
-    with `splits_ten` the model's tokenizer writes 10 as two tokens.
+    with `splits_ten` the model's tokenizer writes 10 as two tokens. With `embeds` it serves embeddings as well, of
+    which that makes the JSON, or a fault; `embedded` does.
     """
 
     brain: Brain = lambda body: "Yes"
@@ -106,12 +108,14 @@ class Oracle:
     tells_all: bool = False
     blank: Callable[[str], dict[str, float]] | None = None
     splits_ten: bool = False
+    embeds: "Callable[[dict[str, Any]], dict[str, Any] | Reply] | None" = None
     max_in_flight: int = 0
     in_flight: int = 0
+    handler: ClassVar[type["Handler"]]
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"oracle": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (self.handler,), {"oracle": self}))
         if self.tls:
             self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -134,7 +138,7 @@ class Oracle:
     def reply(self, body: dict[str, Any], key: str) -> "Reply":
         """The reply to a request, which is counted."""
         with self._lock:
-            (self.probes if is_probe(body) else self.requests).append(body)
+            (self.probes if "messages" in body and is_probe(body) else self.requests).append(body)
             self.keys.append(key)
             self.in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight)
@@ -143,6 +147,9 @@ class Oracle:
                 return Reply(fault="status", status=401, message=f"Incorrect API key provided: {key}")
             if self.models is not None and body["model"] not in self.models:
                 return Reply(fault="status", status=404, message=f"no model {body['model']}")
+            if "input" in body and self.embeds:
+                said = self.embeds(body)
+                return said if isinstance(said, Reply) else Reply(json.dumps(said))
             said = (self.probed if is_probe(body) else self.brain)(body)
             reply = Reply(said) if isinstance(said, str) else said
             time.sleep(reply.delay_seconds)
@@ -160,53 +167,57 @@ class _Server(ThreadingHTTPServer):
         """Nothing on stderr: a client that was killed resets its connections."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     oracle: Oracle
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self._note()
-        if not urlsplit(self.path).path.endswith("/chat/completions"):
-            return self._send(404, {"error": {"message": f"no such path {self.path}"}})
+        data = self.rfile.read(int(self.headers["content-length"]))
+        self.note()
+        embeds = self.oracle.embeds and urlsplit(self.path).path.endswith("/embeddings")
+        if not embeds and not urlsplit(self.path).path.endswith("/chat/completions"):
+            return self.send(404, {"error": {"message": f"no such path {self.path}"}})
+        body = json.loads(data)
         reply = self.oracle.reply(body, self.headers.get("authorization", "").removeprefix("Bearer "))
         match reply.fault:
             case "drop":
                 self.close_connection = True
                 return None
             case "break_off":
-                self._send(200, completion(body, reply), promised=10)
+                self.send(200, completion(body, reply), promised=10)
                 self.close_connection = True
                 return None
             case "status":
                 headers = {"Retry-After": reply.retry_after, "Location": reply.location}
                 error = {"message": reply.message, "type": "invalid_request_error", "code": reply.code}
-                return self._send(reply.status, {"error": error}, {k: v for k, v in headers.items() if v})
+                return self.send(reply.status, {"error": error}, {k: v for k, v in headers.items() if v})
             case "garble":
-                return self._send(200, json.dumps(completion(body, reply))[:-20])
+                return self.send(200, json.dumps(completion(body, reply))[:-20])
             case "not_an_object":
-                return self._send(200, ["Yes"])
+                return self.send(200, ["Yes"])
             case "error_inside":
-                return self._send(200, {"error": {"message": reply.message, "code": 502}})
+                return self.send(200, {"error": {"message": reply.message, "code": 502}})
+        if embeds:
+            return self.send(200, reply.text)
         content = completion(body, reply)
         if self.oracle.tells_all and body.get("logprobs"):
             content["choices"][0]["logprobs"] = _all_logprobs(body, reply)
         if self.oracle.blank and "prompt_logprobs" in body:
             content["prompt_logprobs"] = _prompt_logprobs(body, self.oracle.blank, self.oracle.splits_ten)
-        return self._send(200, content)
+        return self.send(200, content)
 
-    def _note(self) -> None:
+    def note(self) -> None:
         self.oracle.paths.append(self.path)
         self.oracle.heads.append({name.lower(): value for name, value in self.headers.items()})
 
     def do_GET(self) -> None:
-        self._note()
+        self.note()
         if self.path == "/v1/models" and self.oracle.models:
-            return self._send(200, {"object": "list", "data": [{"id": name} for name in self.oracle.models]})
-        return self._send(404, {"error": {"message": f"no such path {self.path}"}})
+            return self.send(200, {"object": "list", "data": [{"id": name} for name in self.oracle.models]})
+        return self.send(404, {"error": {"message": f"no such path {self.path}"}})
 
-    def _send(
+    def send(
         self, status: int, content: Any, headers: dict[str, str] | None = None, promised: int = 0
     ) -> None:
         """Send a response whose head promises so many bytes more than come."""
@@ -224,6 +235,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing on stderr."""
+
+
+Oracle.handler = Handler
+
+
+def embedded(body: dict[str, Any], width: int = 8) -> dict[str, Any]:
+    """The JSON of embeddings: a vector of each text's words, by hash, so that texts of like words are alike."""
+    listed = []
+    for place, text in enumerate(body["input"]):
+        vector = [0.01] * width
+        for word in text.split():
+            vector[zlib.crc32(word.encode()) % width] += 1.0
+        listed.append({"object": "embedding", "index": place, "embedding": vector})
+    n_tokens = sum(len(text.split()) for text in body["input"])
+    usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+    return {"object": "list", "data": listed, "model": f"{body['model']}-2026", "usage": usage}
 
 
 def completion(body: dict[str, Any], reply: Reply) -> dict[str, Any]:

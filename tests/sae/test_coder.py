@@ -40,6 +40,38 @@ def test_encode_is_the_formula_at_once_and_in_parts(name, monkeypatch):
     same_firings(fired(coder, x), expected)
 
 
+BLOCKS = 128
+
+
+@pytest.mark.parametrize("k", [1, 7, 100])
+def test_what_is_found_block_by_block_is_what_torch_finds(k):
+    pre = torch.randn(300, BLOCKS).round(decimals=1)  # with ties and zeros
+    found, (values, _) = TopK(k).fire(pre), pre.topk(k)
+    for token in range(len(pre)):
+        kept = values[token][values[token] > 0]
+        of_token = found.activations[found.tokens == token]
+        assert torch.equal(of_token.sort(descending=True).values, kept)
+    assert torch.equal(pre[found.tokens, found.features], found.activations)
+    assert len({*zip(found.tokens.tolist(), found.features.tolist(), strict=True)}) == len(found.tokens)
+    assert bool((found.tokens.diff() >= 0).all())
+
+
+@pytest.mark.parametrize("activation", [RELU, JumpReLU(torch.linspace(0, 2, BLOCKS)), JumpReLU(torch.tensor(9.0))])
+def test_what_is_above_is_found_block_by_block(activation):
+    pre = torch.randn(300, BLOCKS)
+    tokens, features = (pre > activation.threshold).nonzero(as_tuple=True)
+    expected = tokens, features, pre[tokens, features]
+    assert all(torch.equal(*columns) for columns in zip(activation.fire(pre), expected, strict=True))
+
+
+@pytest.mark.parametrize("activation", [TopK(4), RELU])
+def test_one_value_that_is_no_number_is_seen_whatever_stands_beside_it(activation):
+    pre = torch.rand(200, BLOCKS) + 1
+    pre[7, 100] = torch.nan
+    found = activation.fire(pre)
+    assert set(found.tokens[~found.activations.isfinite()].tolist()) == {7}
+
+
 def test_what_equals_the_threshold_is_no_firing():
     coder = SparseCoder(
         None, "output", torch.eye(3), torch.zeros(3), torch.eye(3), JumpReLU(torch.tensor([0.5, 0.5, 0.0]))

@@ -60,6 +60,7 @@ OTHER_SCHEMAS = {
         ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
         ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
     ]),
+    "earlier_documents": TABLES["documents"].schema,
     "scrambled_firings": pa.schema([
         ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
     ]),

@@ -47,6 +47,7 @@ INPUTS = {
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
         ("draw", pa.int32()), ("explanation", _text), ("example_ids", pa.list_(_text)), ("status", _text),
         ("request_id", _text), ("is_chosen", pa.bool_()), ("judge_request_ids", pa.list_(_text)),
+        ("generation", pa.int32()),
     ]),
     "predictions": pa.schema([
         ("explanation_id", _text), ("scorer", _text), ("role", _text), ("question_id", _text),

@@ -37,6 +37,7 @@ def unfinished(features, explanations=(), predictions=(), scores=(), **values):
     database.fill("explanations", list(explanations))
     database.fill("predictions", list(predictions))
     database.fill("scores", list(scores))
+    database.make_before("unfinished_batches")
     return database.rows("unfinished_batches")
 
 
@@ -194,3 +195,36 @@ def test_report_summary_is_of_one_sae_in_order():
     first, *rows = database.rows("report_summary")
     assert first["scorer"] == "zeal", "whoever judged most features comes first"
     assert [(row["explainer"], row["same_token_auroc"]) for row in rows] == [("default", 0.6), ("empty", None)]
+
+
+def of(generation, *rows):
+    return [row | {"generation": generation} for row in rows]
+
+
+def after_growth(explanations, scores, **values):
+    """The stale batches and the unfinished ones, of a corpus of two generations and batches of 4 features."""
+    database = Database(selection_batch_size=4, **values)
+    database.fill("documents", [{"doc_id": "old", "generation": 0}, {"doc_id": "new", "generation": 1}])
+    database.fill("selected_features", [*selected(1, 2), *selected(5, batch=1)])
+    database.fill("explanations", explanations)
+    database.fill("scores", scores)
+    database.make("stale_batches")
+    stale = [(row["batch"], row["generation"]) for row in database.read("stale_batches")]
+    return stale, [row["batch"] for row in database.rows("unfinished_batches")]
+
+
+def test_a_batch_scored_before_documents_were_added_is_stale_and_not_open_though_a_feature_joined_it():
+    explanations = [*of(0, explanation(1)), *of(1, explanation(5))]
+    scores = [*of(0, score(1)), *of(1, score(5))]
+    assert after_growth(explanations, scores) == ([(0, 0)], [])
+    assert after_growth(explanations, scores, selection_remake_stale=True) == ([(0, 0)], [0])
+
+
+def test_a_stale_batch_that_was_explained_anew_is_open_until_it_is_scored():
+    explanations = of(1, explanation(1), explanation(2), explanation(5))
+    assert after_growth(explanations, of(0, score(1), score(2)) + of(1, score(5))) == ([], [0])
+    assert after_growth(explanations, of(1, score(1), score(2), score(5))) == ([], [])
+
+
+def test_a_batch_that_was_explained_and_not_scored_before_is_open():
+    assert after_growth(of(0, explanation(1), explanation(2), explanation(5)), of(0, score(5))) == ([(1, 0)], [0])

@@ -393,3 +393,16 @@ def test_train_tokens_leave_out_position_0_and_test_documents():
     fill_corpus(database, [Document("train", [1, 1, 2, 1, 1, 2]), Document("test", [1, 1, 3])])
     database.make("candidate_slots", "corpus_tokens")
     assert {row["token_id"]: row["n_tokens"] for row in database.rows("train_tokens")} == {1: 2, 2: 2}
+
+
+def test_documents_that_are_added_are_numbered_behind_the_others_and_those_that_are_there_fall_away():
+    database = Database(context_length=8, corpus_shards=2)
+    database.fill("read_documents", [read_document(i, range(20)) for i in range(4)])
+    earlier = database.rows("documents")
+    assert {row["generation"] for row in earlier} == {0}
+    database.fill("earlier_documents", earlier)
+    database.fill("read_documents", [read_document(i, range(20)) for i in range(2, 8)])
+    later = database.rows("documents")
+    assert {row["generation"] for row in later} == {1} and {row["shard"] for row in later} == {0, 1}
+    assert not {row["doc_id"] for row in earlier} & {row["doc_id"] for row in later} and len(later) == 4
+    assert sorted(row["first_context_id"] for row in later) == [12, 15, 18, 21]

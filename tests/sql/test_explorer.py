@@ -1,6 +1,8 @@
 """What the explorer asks: rows in, rows out."""
 
+import numpy as np
 import pytest
+from scipy.stats import pearsonr
 
 from .rows import SAE, Database
 
@@ -154,6 +156,40 @@ def test_of_two_readers_the_last_verdicts_are_compared():
     assert (pair["kappa_low"], pair["kappa_high"]) == pytest.approx((0.6 - 1.96 * 0.253, 1.0), abs=0.001)
     few = rows["Ada", "Lin"]
     assert few["kappa"] is few["kappa_low"] is few["kappa_high"] is None
+
+
+def scored_and_rated(values, verdicts):
+    """Scores of features 0, 1, …, and of each what readers said; by scorer, with a control that is left out."""
+    database = Database(explaining_explainers=["default"], scoring_z=1.96)
+    explainers = ["default"] * len(values) + ["other_feature"]
+    database.fill("scores", [
+        {"explanation_id": f"{feature}", "sae": SAE, "feature": feature, "explainer": explainer, "role": "test",
+         "scorer": "detection", "balanced_accuracy": value}
+        for feature, (value, explainer) in enumerate(zip([*values, 0.0], explainers, strict=True))
+    ])
+    database.fill("ratings", [
+        {"explanation_id": f"{feature}", "rater": f"reader {number}", "verdict": verdict, "rated_at": "2026"}
+        for feature, said in enumerate([*verdicts, ["fits"]])
+        for number, verdict in enumerate(said)
+    ])
+    database.make_before("scorers_and_readers")
+    return database.rows("scorers_and_readers")
+
+
+def test_a_scorer_is_held_against_the_share_of_readers_for_whom_an_explanation_fits():
+    values = [0.9, 0.8, 0.6, 0.55, 0.5]
+    verdicts = [["fits", "fits"], ["fits", "wrong"], ["fits", "too_broad"], ["wrong"], ["wrong", "unreadable"]]
+    [row] = scored_and_rated(values, verdicts)
+    r = pearsonr(values, [1, 0.5, 0.5, 0, 0]).statistic
+    assert (row["scorer"], row["n_explanations"], row["n_verdicts"]) == ("detection", 5, 9)
+    ends = np.tanh(np.arctanh(r) + 1.96 / np.sqrt(2) * np.array([-1, 1]))
+    assert (row["pearson"], row["pearson_low"], row["pearson_high"]) == pytest.approx((r, *ends))
+
+
+def test_of_three_features_or_of_one_mind_no_correlation_is_told():
+    [few] = scored_and_rated([0.9, 0.8, 0.5], [["fits"], ["fits"], ["wrong"]])
+    [alike] = scored_and_rated([0.9, 0.8, 0.6, 0.5], [["fits"]] * 4)
+    assert (few["pearson"], few["pearson_low"]) == (None, None) == (alike["pearson"], alike["pearson_low"])
 
 
 def test_a_reader_is_shown_what_has_words_and_is_not_rated_yet(database):

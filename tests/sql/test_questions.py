@@ -64,7 +64,7 @@ def test_detection_asks_about_n_windows_of_each_side():
         *(silent(f"s{draw}", draw=draw, kind="same_token") for draw in range(1, 15)),
         *(window(f"t{draw}", [0, 1.0], draw, role="train") for draw in range(1, 8)),
     ]
-    rows = database_of(windows).rows("detection", scoring_n_questions=5)
+    rows = database_of(windows).rows("detection", scoring_n_questions=5, scoring_n_noes=5)
     labels = {row["example_id"]: row["label"] for row in rows}
     assert labels == {f"a{i}": True for i in range(1, 6)} | {f"s{i}": False for i in range(1, 6)}
     assert all(row["marked"] is None for row in rows)

@@ -2,9 +2,13 @@
 
 import math
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from scipy import stats
+
+from pipeline.show.report import PUBLISHED
 
 from .rows import SAE, Database
 
@@ -130,3 +134,66 @@ def test_tokens_and_price_are_of_a_feature_and_no_price_is_none():
     assert (explain["prompt_tokens_a_feature"], explain["seconds_a_feature"]) == (15, 0.75)
     assert explain["cost_usd_a_million_features"] == pytest.approx(1_000_000)
     assert detection["cost_usd"] is None
+
+
+def beside(scores=(), features=(), requests=()):
+    database = Database(explaining_explainers=["default"], scoring_z=1.96)
+    database.fill("student_quantiles", pa.table({"n_features": [3], "t": [4.302652729749464]}))
+    database.fill("scores", scores)
+    database.fill("feature_stats", features)
+    database.fill("llm_requests", requests)
+    database.make_before("beside_post")
+    return {(row["sae"], row["quantity"]): row for row in database.rows("beside_post")}
+
+
+def judged(feature, scorer, value, explainer="default"):
+    column = "correlation" if scorer == "simulation" else "balanced_accuracy"
+    return {
+        "explanation_id": f"{feature} {explainer}", "sae": SAE, "feature": feature, "explainer": explainer,
+        "scorer": scorer, "role": "test", column: value,
+    }  # fmt: skip
+
+
+def test_beside_the_posts_figures_stand_the_same_of_this_experiment():
+    draw = np.random.default_rng(0)
+    detection, fuzzing = 0.5 + draw.random((2, 12)) / 2
+    simulation = detection - 0.3 * draw.random(12)
+    scores = [
+        judged(feature, scorer, value)
+        for scorer, values in (("detection", detection), ("fuzzing", fuzzing), ("simulation", simulation))
+        for feature, value in enumerate(values)
+    ]
+    controls = [judged(feature, "detection", 0.0, "empty") for feature in range(12)]
+    near = [judged(feature, "neighbours", value) for feature, value in enumerate([0.4, 0.5, 0.6])]
+    stats_of = [
+        {"sae": SAE, "feature": feature, "n_active": 100, "position_information_nats": value}
+        for feature, value in enumerate([0.06, 0.04, 0.0, 0.0])
+    ]
+    requests = [
+        {"request_id": f"{number}", "purpose": purpose, "sae": SAE, "feature": 0, "status": "ok", "model": "m",
+         "prompt_tokens": prompt, "completion_tokens": 10}
+        for number, (purpose, prompt) in enumerate(
+            [("explain", 900), ("detection", 700), ("fuzzing", 800), ("simulation", 500), ("simulation", 700)]
+        )
+    ]
+    rows = beside([*scores, *controls, *near], stats_of, requests)
+    r = stats.pearsonr((detection + fuzzing) / 2, simulation).statistic
+    ends = np.tanh(np.arctanh(r) + 1.96 / 3 * np.array([-1, 1]))
+    told = rows[SAE, "agreement"]
+    assert (told["value"], told["low"], told["high"], told["n"]) == pytest.approx((r, *ends, 12))
+    assert rows[SAE, "detection"]["value"] == pytest.approx(detection.mean())
+    low, high = stats.t.interval(0.95, 2, loc=0.5, scale=stats.sem([0.4, 0.5, 0.6]))
+    near_ones = rows[SAE, "neighbours"]
+    assert (near_ones["value"], near_ones["low"], near_ones["high"]) == pytest.approx((0.5, low, high))
+    assert rows[SAE, "positional"]["value"] == 0.25
+    tokens = {quantity: row["value"] for (sae, quantity), row in rows.items() if sae is None}
+    assert tokens == {
+        "explanation_prompt_tokens": 900, "explanation_answer_tokens": 10, "question_prompt_tokens": 750,
+        "question_answer_tokens": 10, "simulation_prompt_tokens": 1200, "simulation_answer_tokens": 20,
+    }  # fmt: skip
+    published = yaml.safe_load((PUBLISHED / "post.yaml").read_text(encoding="utf-8"))["figures"]
+    assert {quantity for _, quantity in rows} == set(published)
+
+
+def test_beside_the_posts_figures_nothing_stands_where_there_is_nothing():
+    assert {quantity for _, quantity in beside()} <= {"positional"}

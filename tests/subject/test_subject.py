@@ -248,3 +248,31 @@ def test_a_device_that_cannot_be_used_is_named(name):
 def test_auto_is_a_device_that_can_be_used():
     assert pick_device("auto").type in {"cuda", "mps", "cpu"}
     assert pick_device("cpu") == torch.device("cpu")
+
+
+# Compiled ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.whole
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch compiles by functions that it has deprecated
+def test_compiled_layers_give_what_the_model_gives_and_layers_read_within_run_as_they_are(tiny_subject, subject):
+    config = SubjectConfig(model=str(tiny_subject), dtype="float32", compile=True)
+    compiled = load_subject(config, "cpu")
+    hookpoints = [Hookpoint("layers.0"), Hookpoint("layers.1.mlp"), Hookpoint("layers.2")]
+    torch._dynamo.utils.counters.clear()
+    expected, found = (model.read(TOKEN_IDS, hookpoints) for model in (subject, compiled))
+    assert torch._dynamo.utils.counters["stats"]["calls_captured"] > 0
+    for hookpoint in hookpoints:
+        torch.testing.assert_close(found[hookpoint], expected[hookpoint], rtol=1e-4, atol=1e-5)
+    assert not any("forward" in vars(module) for module in compiled.model.modules())
+
+
+def test_a_model_that_cannot_be_compiled_says_what_to_do(tiny_subject, monkeypatch):
+    def fail(*_arguments, **_named):
+        raise torch._dynamo.exc.TorchDynamoException("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda *_arguments, **_named: fail)
+    # As a folder of another name, so that no other test has loaded it.
+    compiled = load_subject(SubjectConfig(model=f"{tiny_subject}/", dtype="float32", compile=True), "cpu")
+    with pytest.raises(SubjectError, match=r"cannot be compiled: .*no compiler.*; set subject.compile to false"):
+        compiled.read(TOKEN_IDS, [Hookpoint("layers.1")])

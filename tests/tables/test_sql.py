@@ -54,7 +54,7 @@ STEPS = {
         "question_answers answer_correlations shrunk_rhos"
     ),
     "predictions": (
-        "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
+        "question_answers rate_intervals balanced_accuracies questions batch_features scored_explanations "
         "next_questions scorer_threshold vocabulary"
     ),
     "scores": (

@@ -23,7 +23,7 @@ from pipeline.llm.requests import FAILED, Answer, Request
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
-_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values"))
+_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values", "batch_id"))
 """What records of earlier versions lack."""
 
 
@@ -44,7 +44,7 @@ class Ledger:
     ) -> None:
         self._prices = prices or Prices({})
         self.path = folder / asset / sae / f"{first}-{last}.jsonl"
-        self._range = range(first, last + 1)
+        self.features = range(first, last + 1)
         self._answers: dict[str, Answer] = {}
         self._mutex = threading.Lock()
         self._file: BinaryIO | None = None
@@ -122,7 +122,7 @@ class Ledger:
     def _read(self, own: BinaryIO) -> dict[str, Answer]:
         """The last answer by request_id over the own file and all whose range overlaps it."""
         answers = _answers(_lines(own))
-        for path in overlapping_files(self.path.parent, self._range):
+        for path in overlapping_files(self.path.parent, self.features):
             if path != self.path:
                 _merge(answers, path)
         return answers
@@ -140,9 +140,9 @@ def _replayed(answer: Answer | None) -> Answer | None:
     return None if answer is None or answer.status in FAILED else answer
 
 
-def overlapping_files(folder: Path, features: range) -> Iterator[Path]:
+def overlapping_files(folder: Path, features: range, suffix: str = ".jsonl") -> Iterator[Path]:
     """The files in a folder whose range overlaps another, in the order of their names."""
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(folder.glob(f"*{suffix}")):
         match = _RANGE.fullmatch(path.stem)
         if match and int(match[1]) < features.stop and int(match[2]) >= features.start:
             yield path
@@ -181,7 +181,11 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
         "response": answered.pop("text"),
         **answered,
         "cost_usd": prices.usd(
-            request.model, answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
+            request.model,
+            answer.prompt_tokens,
+            answer.completion_tokens,
+            answer.cached_tokens,
+            in_batch=answer.batch_id is not None,
         ),
     }
 

@@ -71,10 +71,14 @@ class Budget:
         ledger: The folder whose lines are what was spent.
         limits: The most in total.
         prices: What models cost.
+        in_batch: All that is asked goes in a provider's batch, at its price.
     """
 
-    def __init__(self, folder: Path, ledger: Path, limits: Limits, prices: Prices) -> None:
+    def __init__(
+        self, folder: Path, ledger: Path, limits: Limits, prices: Prices, *, in_batch: bool = False
+    ) -> None:
         self.limits = limits
+        self._in_batch = in_batch
         self._folder = folder
         self._prices = prices
         self._spent = _Spent(ledger, prices)
@@ -160,6 +164,7 @@ class Budget:
         price = self._prices.of(request.model)
         if price is None:
             raise unpriced(request.model)
+        price = price.in_batch if self._in_batch else price
         return Amount(1, most_usd(price, request.messages, request.most_tokens))
 
     @contextmanager
@@ -259,13 +264,14 @@ class _Spent:
             used = record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]
             if record["status"] in UNANSWERED and used[1] is None:
                 return Amount()
-            usd = record["cost_usd"]
+            usd, in_batch = record["cost_usd"], record.get("batch_id") is not None
             if usd is None:  # recorded before there was a price: at today's
-                usd = self._prices.usd(record["model"], *used)
+                usd = self._prices.usd(record["model"], *used, in_batch=in_batch)
             price = self._prices.of(record["model"])
             if usd is None and price is not None:  # the server did not say what it used
                 messages = [Message(**message) for message in record["messages"]]
                 asked = record["parameters"]
+                price = price.in_batch if in_batch else price
                 usd = most_usd(price, messages, asked["max_tokens"] + asked.get("reasoning_tokens", 0))
         except (ValueError, TypeError, KeyError):
             return Amount()

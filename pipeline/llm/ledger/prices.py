@@ -21,6 +21,14 @@ class Price(BaseModel):
     prompt: float = Field(ge=0, allow_inf_nan=False)
     cached: float | None = Field(None, ge=0, allow_inf_nan=False)
     completion: float = Field(ge=0, allow_inf_nan=False)
+    batch: float = Field(0.5, ge=0, le=1)
+    """What requests of a provider's batch cost of these prices. Not all providers give the discount for cached
+    tokens as well, so it is not counted on there."""
+
+    @property
+    def in_batch(self) -> "Price":
+        """The prices of a provider's batch."""
+        return Price(prompt=self.batch * self.prompt, completion=self.batch * self.completion)
 
     def usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
         """The price of so many tokens; the cached ones are among those of the prompt."""
@@ -49,13 +57,16 @@ class Prices:
         prompt_tokens: float | None,
         completion_tokens: float | None,
         cached_tokens: float | None = None,
+        *,
+        in_batch: bool = False,
     ) -> float | None:
-        """The price of an answer; None where no price or no number of tokens is known."""
+        """The price of an answer, by itself or in a batch; None where no price or no number of tokens is known."""
         price = self.of(model)
         if price == FREE:
             return 0.0  # however many they were
         if price is None or prompt_tokens is None or completion_tokens is None:
             return None
+        price = price.in_batch if in_batch else price
         return price.usd(prompt_tokens, completion_tokens, cached_tokens or 0)
 
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.requests import Message
-from pipeline.models.int8 import Int8Linear, make_ready
-from pipeline.models.load import find_files, load_subject_config, load_tokenizer, loading, pick_device
-from pipeline.models.precision import dtype_of
+from pipeline.models.causal import load_causal
+from pipeline.models.int8 import Int8Linear
+from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
 
 _LOSS_LOGITS = 1 << 24
@@ -250,16 +250,7 @@ def load_local_model(subject: SubjectConfig, device: str) -> LocalModel:
 
 @cache
 def _load(subject: SubjectConfig, device: str) -> LocalModel:
-    location = find_files(subject)
-    dtype = dtype_of(subject.dtype, torch.device(device))
-    tokenizer, config = load_tokenizer(subject), load_subject_config(subject)
-    with loading(subject.model):
-        model = AutoModelForCausalLM.from_pretrained(
-            location.name, config=config, dtype=dtype, **location.arguments
-        )
-    if device == "cpu":
-        make_ready(model)
-    return LocalModel(model, tokenizer, torch.device(device))
+    return LocalModel(load_causal(subject, device), load_tokenizer(subject), torch.device(device))
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import os
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ import openai
 
 from pipeline.errors import ConfigError, nearest
 from pipeline.llm.ledger.answers import Ledger
-from pipeline.llm.requests import Answer, Request, Status
+from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
 from pipeline.llm.server.capabilities import (
     Capabilities,
@@ -57,7 +57,12 @@ _ONLY_THOUGHT_AT_MOST = 5
 
 
 class OpenAIClient:
-    """Asks an endpoint, several requests at a time.
+    """Asks an endpoint, several requests at a time; one of another kind than chats has these three otherwise.
+
+    Attributes:
+        path: Where requests go, below the address.
+        body: The body of a request, with what the server can do.
+        read: The answer in a response, or why there is none.
 
     Args:
         base_url: The endpoint, up to and with `/v1`, and a query where it wants one (Azure); None is OpenAI's own.
@@ -72,6 +77,10 @@ class OpenAIClient:
         ConfigError: The environment variable is not set, or the address is none.
     """
 
+    path = "/chat/completions"
+    body = staticmethod(body_of)
+    read = staticmethod(read)
+
     def __init__(
         self,
         base_url: str | None,
@@ -82,11 +91,11 @@ class OpenAIClient:
         ledger: Ledger | None = None,
         api_key_header: str | None = None,
     ) -> None:
-        self._url, self._query = _address(base_url or OPENAI_URL)
+        self.url, self._query = _address(base_url or OPENAI_URL)
         self._key = os.environ.get(api_key_env, "").strip() if api_key_env else None
         if self._key == "":
             raise ConfigError(
-                f"environment variable '{api_key_env}' is not set; it has to hold the API key for {self._url}"
+                f"environment variable '{api_key_env}' is not set; it has to hold the API key for {self.url}"
             )
         if self._key and not (self._key.isascii() and self._key.isprintable()):
             raise ConfigError(
@@ -94,11 +103,11 @@ class OpenAIClient:
             )
         self._api_key_env = api_key_env
         self._max_concurrent = max_concurrent
-        self._timeout_seconds = timeout_seconds
-        self._max_attempts = max_attempts
-        self._ledger = ledger
-        self._redaction = Redaction(self._key)
-        self._headers = _headers(self._key, api_key_header)
+        self.timeout_seconds = timeout_seconds
+        self.max_attempts = max_attempts
+        self.ledger = ledger
+        self.redaction = Redaction(self._key)
+        self.headers = _headers(self._key, api_key_header)
         self._pace = Pace(max_concurrent)
         self._abilities: dict[Form, Capabilities] = {}
         self._n_unconnected = 0
@@ -115,22 +124,20 @@ class OpenAIClient:
             ConfigError: The endpoint refuses the key, does not know the model, or is not there.
         """
         if requests:
-            with Arrivals(lambda deliver: self._ask_all(requests, deliver)) as arrivals:
+            with Arrivals(lambda deliver: self.ask_all(requests, deliver)) as arrivals:
                 yield from arrivals
 
-    async def _ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
+    async def ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Deliver an answer a request."""
-        async with self._connect() as client:
-            for form in dict.fromkeys(map(form_of, requests)):
-                if form not in self._abilities:
-                    self._abilities[form] = await self._probe(client, form)
+        async with self.connect() as client:
+            await self.probe(client, requests)
             todo = iter(requests)
 
             async def work() -> None:
                 for request in todo:
-                    can = self._abilities[form_of(request)]
+                    can = self.capabilities(request)
                     if request.blank and not can.prompt_logprobs:
-                        await deliver(_not_given(request))
+                        await deliver(not_given(request))
                         continue
                     answer, last = await self._send(client, request, can)
                     await deliver(answer)
@@ -141,9 +148,9 @@ class OpenAIClient:
                 for _ in range(min(self._max_concurrent, len(requests))):
                     group.create_task(work())
 
-    def _connect(self) -> openai.AsyncOpenAI:
+    def connect(self) -> openai.AsyncOpenAI:
         """A client of the package, to be used as a context manager."""
-        check_proxy(self._url)
+        check_proxy(self.url)
         http_client = openai.DefaultAioHttpClient(
             # OpenSSL's own trust: the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
             verify=ssl.create_default_context(),
@@ -153,20 +160,30 @@ class OpenAIClient:
         )
         return openai.AsyncOpenAI(
             api_key="none",
-            base_url=self._url,
+            base_url=self.url,
             default_query=self._query,
             max_retries=0,
             http_client=http_client,
         )
 
-    async def _probe(self, client: openai.AsyncOpenAI, form: Form) -> Capabilities:
+    async def probe(self, client: openai.AsyncOpenAI, requests: Iterable[Request]) -> None:
+        """Find out what the endpoint can do with requests, form by form; once each."""
+        for form in dict.fromkeys(map(form_of, requests)):
+            if form not in self._abilities:
+                self._abilities[form] = await self._probe_form(client, form)
+
+    def capabilities(self, request: Request) -> Capabilities:
+        """What the endpoint can do with a request whose form was probed."""
+        return self._abilities[form_of(request)]
+
+    async def _probe_form(self, client: openai.AsyncOpenAI, form: Form) -> Capabilities:
         """Find out what the endpoint can do, by a tiny request that asks for all that requests of a form do."""
-        request = probe_request(form, self._url)
+        request = probe_request(form, self.url)
         can = known = Capabilities()
         while True:
             answer, last = await self._send(client, request, can)
-            if self._ledger is not None:
-                self._ledger.record(request, answer)
+            if self.ledger is not None:
+                self.ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
                 self._n_refused = None
                 return came_back(can, form, last.content)
@@ -186,7 +203,7 @@ class OpenAIClient:
             ConfigError: No other request can succeed either.
         """
         requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
-        body, usage = body_of(request, can), Usage()
+        body, usage = self.body(request, can), Usage()
         attempts = 0
         while True:
             attempts += 1
@@ -196,27 +213,26 @@ class OpenAIClient:
                 answer = last.outcome
                 if not (sends_stop(request, can) and is_cut_thought(answer, last.content)):
                     break
-                can = self._send_no_stops(request, can)
-                if attempts >= self._max_attempts:
+                can = self.send_no_stops(request, can)
+                if attempts >= self.max_attempts:
                     break
-                body = body_of(request, can)
+                body = self.body(request, can)
                 continue
-            await self._stop_if_hopeless(client, last.outcome, request, attempts)
-            if not last.outcome.passes or attempts >= self._max_attempts:
+            await self.stop_if_hopeless(client, last.outcome, request, attempts)
+            if not last.outcome.passes or attempts >= self.max_attempts:
                 failure = last.outcome
-                status: Status = "too_long" if failure.is_too_long else "http_error"
                 answer = Answer(
-                    request.request_id, status, finish_reason=failure.finish_reason, error=failure.error
+                    request.request_id, failure.status, finish_reason=failure.finish_reason, error=failure.error
                 )
                 break
             await asyncio.sleep(back_off_seconds(attempts))
-        answer = self._redaction.answer(answer)
+        answer = self.redaction.answer(answer)
         answer = replace(
             answer,
             attempts=attempts,
             requested_at=requested_at,
             duration_ms=round((time.monotonic() - start) * 1000),
-            error=_short(answer.error),
+            error=short(answer.error),
             **usage._asdict(),
         )
         return answer, last
@@ -241,24 +257,24 @@ class OpenAIClient:
 
     async def _post(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "_Attempt":
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds):
                 response = await client.post(
-                    "/chat/completions", cast_to=httpx2.Response, content=body, options={"headers": self._headers}
+                    self.path, cast_to=httpx2.Response, content=body, options={"headers": self.headers}
                 )
         except TimeoutError:
-            error = f"no answer within {self._timeout_seconds:g} seconds"
+            error = f"no answer within {self.timeout_seconds:g} seconds"
             return _Attempt(Failure(error, passes=True, overloaded=True))
         except openai.APIStatusError as error:
             response = error.response
         except (openai.APIConnectionError, aiohttp.ClientError, OSError) as error:
-            return _Attempt(connection_failure(error, self._url))
+            return _Attempt(connection_failure(error, self.url))
         if response.status_code == 407:
-            return _Attempt(proxy_failure(self._url, "HTTP 407"))
+            return _Attempt(proxy_failure(self.url, "HTTP 407"))
         content = json_of(response.content)
         received = Response(response.status_code, response.headers, response.content)
-        return _Attempt(read(request, received, content), content)
+        return _Attempt(self.read(request, received, content), content)
 
-    async def _stop_if_hopeless(
+    async def stop_if_hopeless(
         self, client: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
     ) -> None:
         """Raise ConfigError where no other request can succeed either; what was answered is kept."""
@@ -269,23 +285,23 @@ class OpenAIClient:
                 else "name the environment variable that holds its key (api_key_env)"
             )
             raise ConfigError(
-                f"{self._url} refuses the API key for model '{request.model}' (HTTP {failure.http_status}); {cure}"
+                f"{self.url} refuses the API key for model '{request.model}' (HTTP {failure.http_status}); {cure}"
             )
         if failure.is_out_of_credit:
             raise ConfigError(
-                f"{self._url} says that the account has no credit left (HTTP {failure.http_status}); add some and "
+                f"{self.url} says that the account has no credit left (HTTP {failure.http_status}); add some and "
                 "run again: what was answered is kept"
             )
         if failure.http_status == 404:
             served = await self._served_models(client)
             serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
             raise ConfigError(
-                f"{self._url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
+                f"{self.url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
                 f"or correct base_url ({serves})"
             )
-        if attempts >= self._max_attempts <= self._n_unconnected:
+        if attempts >= self.max_attempts <= self._n_unconnected:
             raise ConfigError(
-                f"{_short(self._redaction(failure.error))}, {self._n_unconnected} times in a row; start the "
+                f"{short(self.redaction(failure.error))}, {self._n_unconnected} times in a row; start the "
                 "server or correct base_url, and run again: what was answered is kept"
             )
 
@@ -297,12 +313,12 @@ class OpenAIClient:
             self._n_refused += 1
             if self._n_refused >= _REFUSED_AT_MOST:
                 raise ConfigError(
-                    f"{self._url} refused the first {self._n_refused} requests for model '{request.model}' "
-                    f"({_short(self._redaction(outcome.error))}); correct the model's name or what it is asked, "
+                    f"{self.url} refused the first {self._n_refused} requests for model '{request.model}' "
+                    f"({short(self.redaction(outcome.error))}); correct the model's name or what it is asked, "
                     "and run again"
                 )
 
-    def _send_no_stops(self, request: Request, can: Capabilities) -> Capabilities:
+    def send_no_stops(self, request: Request, can: Capabilities) -> Capabilities:
         """What the server can do, now that a stop (one_line's line end) has cut its model's thoughts."""
         form = form_of(request)
         if form in self._abilities and not self._abilities[form].thinks:
@@ -321,7 +337,7 @@ class OpenAIClient:
             self._n_only_thought = self._n_only_thought + 1 if has_no_text else 0
         if self._n_only_thought >= _ONLY_THOUGHT_AT_MOST:
             raise ConfigError(
-                f"model '{request.model}' at {self._url} spent its tokens ({request.most_tokens} at most) on "
+                f"model '{request.model}' at {self.url} spent its tokens ({request.most_tokens} at most) on "
                 f"reasoning and wrote no answer, {self._n_only_thought} times in a row; give it room "
                 f"(reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) or let "
                 "it think less (reasoning_effort), and run again: what was answered is kept"
@@ -330,8 +346,8 @@ class OpenAIClient:
     async def _served_models(self, client: openai.AsyncOpenAI) -> list[str]:
         """The names of the models that the endpoint lists; empty if it lists none."""
         try:
-            listed = await client.models.list(extra_headers=self._headers, timeout=LIST_SECONDS)
-            return [self._redaction(model.id) for model in listed.data]
+            listed = await client.models.list(extra_headers=self.headers, timeout=LIST_SECONDS)
+            return [self.redaction(model.id) for model in listed.data]
         except (openai.OpenAIError, aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError):
             return []
 
@@ -344,7 +360,7 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
 
 
@@ -369,7 +385,7 @@ class _Attempt(NamedTuple):
     content: Any = None
 
 
-def _not_given(request: Request) -> Answer:
+def not_given(request: Request) -> Answer:
     """The answer to a request that is not sent: the server cannot give what it is for."""
     return Answer(
         request.request_id,
@@ -379,6 +395,6 @@ def _not_given(request: Request) -> Answer:
     )
 
 
-def _short(text: str | None) -> str | None:
+def short(text: str | None) -> str | None:
     """At most so much of it, in one line."""
     return None if text is None else " ".join(text.split())[:_LONGEST_ERROR]

@@ -67,6 +67,11 @@ class Failure:
     finish_reason: str | None = None
     is_too_long: bool = False
 
+    @property
+    def status(self) -> Status:
+        """Of the answer that there is none."""
+        return "too_long" if self.is_too_long else "http_error"
+
 
 class Usage(NamedTuple):
     """Tokens that a server counted, by the names of an answer's fields; None where it did not say."""
@@ -93,7 +98,7 @@ def json_of(body: bytes) -> Any:
 def read(request: Request, response: Response, content: Any) -> Answer | Failure:
     """The answer in a response with this JSON; attempts, tokens and times are the sender's to fill in."""
     if not 200 <= response.status < 300:
-        return _read_status(request, response, content)
+        return read_status(request, response, content)
     if content is None:
         return Failure("the server's answer was not JSON", passes=True)
     return _read_completion(request, content)
@@ -158,7 +163,7 @@ def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | Non
     return [number_masses(read[place.token], request.choices or (), place.lead) for place in places]
 
 
-def _read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
+def read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
     """What an error response says."""
     status, inner = response.status, _dict(_dict(content).get("error"))
     said = _error_message(content) or response.body.decode(errors="replace")

@@ -3,20 +3,38 @@
 The cosine of the two embeddings ranks a feature's test windows, which gives an AUROC; it is no yes or no, so there
 is no accuracy. Words that an explanation quotes make a window like it, so read the AUROC against the silent
 windows of kind `same_token` beside it (`score_details`): they hold the feature's tokens as well.
+
+The embeddings are those of a model in this process, or of a server (`provider: openai`): there each text is one
+request, which the ledger answers when it comes again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import duckdb
+import numpy as np
+from numpy.typing import NDArray
 
+from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.llm.vectors import embedding_request, unpacked
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.embedding.embedder import check_embedder, load_embedder
+from pipeline.scorers.embedding.settings import Settings
 
 _SQL = find_plugin("scorers", "embedding").path / "questions.sql"
+
+
+class Embedded(NamedTuple):
+    """A text's vector, float32 [width], of length 1, or None; the status of its answer, and its request."""
+
+    vector: NDArray[np.float32] | None
+    status: str = "ok"
+    request_id: str | None = None
 
 
 class Embedding:
@@ -33,18 +51,24 @@ class Embedding:
         """The cosine of explanation and window, -1 to 1, in place of a probability; each text is read once."""
         rows = questions.pl()
         windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
-        texts = [tools.vocabulary.text(token_ids) for token_ids in windows["token_ids"]]
-        words = rows["explanation"].unique(maintain_order=True).to_list()
-        embedder = load_embedder(tools.config, _model(tools.config))
-        vectors = embedder.embed([*texts, *words])
-        window_at = {example_id: place for place, example_id in enumerate(windows["example_id"])}
-        words_at = {each: len(texts) + place for place, each in enumerate(words)}
-        ends = [window_at[each] for each in rows["example_id"]], [words_at[each] for each in rows["explanation"]]
-        cosines = (vectors[ends[0]] * vectors[ends[1]]).sum(dim=1)
+        text_of = {example_id: tools.vocabulary.text(token_ids) for example_id, token_ids in windows.iter_rows()}
+        feature_of = {text_of[each]: feature for each, feature in rows["example_id", "feature"].iter_rows()}
+        feature_of |= dict(rows["explanation", "feature"].iter_rows())
+        embed = _embedded_by_server if _settings(tools.config).asks_role else _embedded_here
+        found = embed(feature_of, tools)
         asked = rows.select("explanation_id", "feature", "question_id", "example_id", "label")
-        for question, cosine in zip(asked.iter_rows(named=True), cosines.tolist(), strict=True):
+        for question, words in zip(asked.iter_rows(named=True), rows["explanation"], strict=True):
+            window, explanation = found[text_of[question["example_id"]]], found[words]
+            cosine, told = None, explanation if explanation.vector is None else window
+            if window.vector is not None and explanation.vector is not None:
+                cosine = float(np.dot(window.vector, explanation.vector))
             yield Prediction(
-                **question, marked=None, prediction=None, probability=cosine, status="ok", request_id=None
+                **question,
+                marked=None,
+                prediction=None,
+                probability=cosine,
+                status=told.status,
+                request_id=told.request_id,
             )
 
 
@@ -52,10 +76,58 @@ scorer = Embedding()
 
 
 def check(config: Config) -> None:
-    """Raise SubjectError if the model of embeddings is not there, or is not the one that it should be."""
-    check_embedder(config, _model(config))
+    """Raise SubjectError or ConfigError if the model of embeddings is not there, or is not what it should be."""
+    own = _settings(config)
+    if own.asks_role is None:
+        check_embedder(config, own.model)
+    elif own.model.startswith("package:"):
+        raise ConfigError(
+            f"scoring.embedding.provider is openai, but its model is '{own.model}', which no server has; set "
+            "scoring.embedding.model to the name that the server of endpoints.embedder knows"
+        )
 
 
-def _model(config: Config) -> str:
-    model: str = config.scoring.embedding.model  # type: ignore[attr-defined]  # a plug-in's section
-    return model
+def _settings(config: Config) -> Settings:
+    own: Settings = config.scoring.embedding  # type: ignore[attr-defined]  # a plug-in's section
+    return own
+
+
+def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
+    """The vectors of texts by a model in this process."""
+    texts = list(feature_of)
+    vectors = load_embedder(tools.config, _settings(tools.config).model).embed(texts).numpy()
+    return {text: Embedded(vector) for text, vector in zip(texts, vectors, strict=True)}
+
+
+def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
+    """The vectors of texts, each with a feature that it is about, by the server of the role `embedder`.
+
+    Raises ConfigError if they are not all of one width.
+    """
+    embedder = tools.in_role("embedder")
+    requests = {
+        text: embedding_request(tools.batch.sae, feature, embedder.role.model, text)
+        for text, feature in feature_of.items()
+    }
+    answers = embedder.ask([
+        ToAsk(request, lambda answer: unpacked(answer.text or "") is not None, stand_in="")
+        for request in requests.values()
+    ])
+    found = {}
+    for text, request in requests.items():
+        answer = answers[request.request_id]
+        vector = unpacked(answer.text or "") if answer.status == "ok" else None
+        status = "unparsed" if answer.status == "ok" and vector is None else answer.status
+        found[text] = Embedded(vector, status, answer.request_id)
+    _check_widths(embedder.role.model, [each.vector for each in found.values() if each.vector is not None])
+    return found
+
+
+def _check_widths(model: str, vectors: Sequence[NDArray[np.float32]]) -> None:
+    widths = sorted({len(vector) for vector in vectors})
+    if len(widths) > 1:
+        raise ConfigError(
+            f"embedding model '{model}' gave vectors of {' and '.join(f'{width:,}' for width in widths)} numbers, "
+            "which cannot be compared: its server has another model under the same name since; give it the "
+            "earlier one, or set scoring.embedding.model to a name of its own"
+        )

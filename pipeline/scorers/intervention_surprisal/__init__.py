@@ -17,10 +17,10 @@ from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, SubjectConfig
 from pipeline.features.steered_texts import check_steered_saes
+from pipeline.models.causal import load_causal
 from pipeline.models.load import find_files
 from pipeline.progress import progress
 from pipeline.scorers.base import Prediction
-from pipeline.subject.steering import load_causal
 from pipeline.subject.surprise import Surprise
 
 _FOLDER = Path(__file__).parent

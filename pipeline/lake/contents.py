@@ -1,0 +1,185 @@
+"""The content of a source's files, as a lake records it, and what has been added behind it since.
+
+Sizes and times are recorded beside the hashes, so that an unchanged file is not read again. Files that are not
+recorded are new; a file of lines may go on behind its recorded end. All else that differs is a change.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.config import FileTexts
+from pipeline.corpus.files import CorpusFile, is_appended_to, relative_names, source_files
+
+Entry = dict[str, Any]
+"""What is recorded of a source in one generation of the corpus: a `digest`, and `files` by their places. Of a
+file: `size`, `mtime_ns` and `sha256` of all of it, and `start`, the byte behind what earlier generations have of
+it; of one at a URL its `stamp`."""
+
+_BYTES_AT_ONCE = 1 << 20
+
+
+class Look(NamedTuple):
+    """A source's files beside those that are recorded, as a listing tells them.
+
+    Attributes:
+        added: Files that are not recorded.
+        longer: Recorded files of lines that are longer now.
+        touched: Other recorded files of another size or time.
+        gone: Recorded files that are no longer there.
+    """
+
+    added: Sequence[CorpusFile]
+    longer: Sequence[Path]
+    touched: Sequence[Path]
+    gone: Sequence[str]
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """A hash over texts, each as a whole."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()
+
+
+def fingerprint(files: Sequence[Path], known: Mapping[str, Any]) -> Entry:
+    """Size, time and SHA-256 of each file, and a digest over the hashes; unchanged files are not read again."""
+    found = {}
+    for path in files:
+        stat = path.stat()
+        entry = known.get(str(path.absolute()), {})
+        if (entry.get("size"), entry.get("mtime_ns")) != (stat.st_size, stat.st_mtime_ns):
+            entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": _sha256(path, stat.st_size)}
+        found[str(path.absolute())] = entry
+    names = relative_names(files)  # a name can be a unit, and so decide a role
+    content = [f"{names[path]} {found[str(path.absolute())]['sha256']}" for path in files]
+    return {"digest": digest_of(content), "files": found}
+
+
+def stamps(files: Sequence[CorpusFile]) -> Entry:
+    """The stamp of each file at a URL, and a digest over them; nothing is read for it."""
+    found = {file.place: {"stamp": file.stamp()} for file in files}
+    return {"digest": digest_of(f"{file.name} {found[file.place]['stamp']}" for file in files), "files": found}
+
+
+def recorded_files(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The last record of each file that a source's entries have, by its place."""
+    return {place: record for entry in entries for place, record in entry["files"].items()}
+
+
+def files_to_read(source: FileTexts, entries: Sequence[Entry], entry: Entry) -> list[CorpusFile]:
+    """The files, or parts of them, that one of a source's entries records; named as the first entry's are."""
+    files = [file for file in source_files(source, [*entries[0]["files"]]) if _place(file) in entry["files"]]
+    return [
+        file._replace(start=record.get("start", 0), end=record["size"])
+        if is_appended_to(source, file.place)
+        else file
+        for file in files
+        for record in [entry["files"][_place(file)]]
+    ]
+
+
+def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
+    """Hold a source's files against its entries, by their sizes and times; nothing is read."""
+    files, known = source_files(source), recorded_files(entries)
+    longer, touched = [], []
+    for file in files if not source.is_remote else ():
+        if (record := known.get(_place(file))) is None:
+            continue
+        path = Path(file.place)
+        stat = path.stat()
+        if stat.st_size > record["size"] and is_appended_to(source, file.place):
+            longer.append(path)
+        elif (stat.st_size, stat.st_mtime_ns) != (record["size"], record["mtime_ns"]):
+            touched.append(path)
+    added = [file for file in files if _place(file) not in known]
+    return Look(added, longer, touched, sorted(known.keys() - {_place(file) for file in files}))
+
+
+def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> Entry | None:
+    """Hold a source's files to its entries; the entry of what was added behind them, if it is to be read.
+
+    A touched file's time is updated, and where all files lie in another folder now, their places.
+
+    Raises ValueError, naming the first file, if what is recorded is another now.
+    """
+    _follow(source, entries)
+    seen, known = look(source, entries), recorded_files(entries)
+    if seen.gone:
+        raise ValueError(seen.gone[0])
+    if source.is_remote:
+        recorded = [file for file in source_files(source) if file.place in known]
+        for file in recorded:
+            if file.stamp() != known[file.place]["stamp"]:
+                raise ValueError(file.place)
+        return stamps(seen.added) if seen.added and reads_added else None
+    for path in seen.touched:
+        record, stat = known[str(path.absolute())], path.stat()
+        if stat.st_size != record["size"] or _sha256(path, stat.st_size) != record["sha256"]:
+            raise ValueError(str(path))
+        record["mtime_ns"] = stat.st_mtime_ns
+    if not reads_added:
+        return None
+    added = [Path(file.place) for file in seen.added]
+    files = fingerprint(added, {})["files"] if added else {}
+    for path in seen.longer:
+        if (more := _lines_behind(path, known[str(path.absolute())])) is not None:
+            files[str(path.absolute())] = more
+    if not files:
+        return None
+    if source.max_documents is not None:  # how many of them were left is not known
+        raise ValueError(min(files))
+    names = relative_names([Path(place) for place in files], [Path(place) for place in entries[0]["files"]])
+    content = sorted(f"{names[Path(place)]} {record['sha256']}" for place, record in files.items())
+    return {"digest": digest_of(content), "files": files}
+
+
+def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of whole lines behind a recorded end; None while there are none.
+
+    Raises ValueError if what stands before is another, or goes on in its last line.
+    """
+    end, size = record["size"], path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(end - 1, 0))
+        is_whole = not end or b"\n" in file.read(2)  # at its recorded end, or right behind it
+        if not is_whole or _sha256(path, end) != record["sha256"]:
+            raise ValueError(str(path))
+        file.seek(end)
+        while some := file.read(min(_BYTES_AT_ONCE, size - file.tell())):
+            if (place := some.rfind(b"\n")) >= 0:  # the last line may still be written
+                end = file.tell() - len(some) + place + 1
+    if end == record["size"]:
+        return None
+    own = {"size": end, "mtime_ns": path.stat().st_mtime_ns, "sha256": _sha256(path, end)}
+    return {**own, "start": record["size"]}
+
+
+def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
+    """Let the entries name a source's files where they are now, if all of them lie in another folder."""
+    known, files = recorded_files(entries), source_files(source)
+    if source.is_remote or any(_place(file) in known for file in files):
+        return
+    old, here = relative_names([Path(place) for place in known]), relative_names([Path(f.place) for f in files])
+    now = {name: str(path.absolute()) for path, name in here.items()}
+    if not set(old.values()) <= now.keys():
+        return
+    for entry in entries:
+        entry["files"] = {now[old[Path(place)]]: record for place, record in entry["files"].items()}
+
+
+def _place(file: CorpusFile) -> str:
+    """By what a file is recorded: its URL, or its absolute path."""
+    return file.place if file.filesystem is not None else str(Path(file.place).absolute())
+
+
+def _sha256(path: Path, size: int) -> str:
+    """The hash of a file's first bytes."""
+    digest, left = hashlib.sha256(), size
+    with path.open("rb") as file:
+        while left and (some := file.read(min(left, _BYTES_AT_ONCE))):
+            digest.update(some)
+            left -= len(some)
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""A provider's calls: upload a file, create a batch, look it up, read its files; what fails is a sentence."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from datetime import datetime
+from typing import TypeVar
+
+import aiohttp
+import httpx2
+import openai
+from openai.types import Batch
+
+from pipeline.errors import ConfigError
+from pipeline.llm.provider_batches.files import ENDPOINT
+from pipeline.llm.provider_batches.journal import Sent
+from pipeline.llm.server.client import OpenAIClient, short
+from pipeline.llm.server.connecting import connection_failure
+from pipeline.llm.server.pacing import LONGEST_RETRY_AFTER_SECONDS, back_off_seconds, retry_after_seconds
+
+METADATA_KEY = "latentlake"
+"""Of a batch's metadata; its value is the journal's key."""
+
+LISTED_AFTER_SECONDS = 60.0
+"""A batch may be missing for so long in the list of a provider that has created it."""
+FILE_SECONDS = 600.0
+"""Longest silence while a file is on its way."""
+LOOKED_UP_AT_MOST = 100
+"""Attempts at looking up a batch: some 13 minutes without an answer are none of the user's business."""
+
+_NO_ANSWER = (
+    *(openai.APIConnectionError, openai.InternalServerError),
+    *(httpx2.HTTPError, aiohttp.ClientError, OSError),
+)
+"""Whether the provider has done what it was asked for is not known."""
+
+_T = TypeVar("_T")
+
+
+class Calls:
+    """The calls of one connection; a call that fails for good raises ConfigError.
+
+    Args:
+        client: Whose address and key they have.
+        connection: Open.
+    """
+
+    def __init__(self, client: OpenAIClient, connection: openai.AsyncOpenAI) -> None:
+        self._client = client
+        # The package sets the type of what it sends, and tries again what may pass.
+        self._headers = {name: value for name, value in client.headers.items() if name != "Content-Type"}
+        self._once = connection.with_options(timeout=client.timeout_seconds)
+        self._again = self._once.with_options(max_retries=client.max_attempts - 1)
+
+    async def create(self, sent: Sent, content: bytes) -> Batch:
+        """Upload a batch's file and create the batch.
+
+        A creation without an answer may have happened: before it is tried again the list is looked through.
+        """
+        file = await self._say(
+            self._again.files.create(
+                file=("latentlake.jsonl", content),
+                purpose="batch",
+                extra_headers=self._headers,
+                timeout=FILE_SECONDS,
+            ),
+            "take a batch's file",
+        )
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self._once.batches.create(
+                    completion_window="24h",
+                    endpoint=ENDPOINT,
+                    input_file_id=file.id,
+                    metadata={METADATA_KEY: sent.key},
+                    extra_headers=self._headers,
+                )
+            except openai.RateLimitError as error:
+                if attempts >= self._client.max_attempts or error.code == "insufficient_quota":
+                    raise self._sentence(error, "create a batch") from None
+                asked_for = retry_after_seconds(error.response.headers.get("retry-after")) or 0.0
+                await asyncio.sleep(max(back_off_seconds(attempts), min(asked_for, LONGEST_RETRY_AFTER_SECONDS)))
+            except _NO_ANSWER as error:
+                await asyncio.sleep(back_off_seconds(attempts))
+                if found := await self.find(sent):
+                    return found
+                if attempts >= self._client.max_attempts:
+                    raise self._sentence(error, "create a batch") from None
+            except openai.APIError as error:
+                raise self._sentence(error, "create a batch") from None
+
+    async def find(self, sent: Sent) -> Batch | None:
+        """The batch in the provider's list, where it is there; a batch just created is waited for."""
+        while True:
+            age = time.time() - datetime.fromisoformat(sent.sent_at).timestamp()
+            batch = await self._say(self._listed(sent.key), "list its batches")
+            if batch or age > LISTED_AFTER_SECONDS:
+                return batch
+            await asyncio.sleep(LISTED_AFTER_SECONDS - age + 0.01)
+
+    async def look_up(self, batch_id: str) -> Batch | None:
+        """A batch as it is now; None where the provider does not know it (any more)."""
+        patient = self._once.with_options(max_retries=LOOKED_UP_AT_MOST)
+        try:
+            return await patient.batches.retrieve(batch_id, extra_headers=self._headers)
+        except openai.NotFoundError:
+            return None
+        except (openai.APIError, *_NO_ANSWER) as error:
+            raise self._sentence(error, f"look up batch {batch_id}") from None
+
+    async def lines(self, file_ids: Iterable[str | None]) -> AsyncIterator[bytes]:
+        """The lines of a batch's files, of one that breaks off from its start again; none of one that is gone."""
+        for file_id in filter(None, file_ids):
+            attempts = 0
+            while True:
+                attempts += 1
+                try:
+                    async for line in self._lines(file_id):
+                        yield line
+                    break
+                except openai.NotFoundError:
+                    break
+                except (openai.APIError, *_NO_ANSWER) as error:
+                    if attempts >= self._client.max_attempts:
+                        raise self._sentence(error, "give a batch's file") from None
+                    await asyncio.sleep(back_off_seconds(attempts))
+
+    async def _lines(self, file_id: str) -> AsyncIterator[bytes]:
+        """The lines of a file as they arrive, split at line ends alone: JSON may hold other separators."""
+        rest = b""
+        reading = self._again.files.with_streaming_response.content(
+            file_id, extra_headers=self._headers, timeout=FILE_SECONDS
+        )
+        async with reading as response:
+            async for block in response.iter_bytes():
+                *lines, rest = (rest + block).split(b"\n")
+                for line in lines:
+                    yield line
+        if rest:
+            yield rest
+
+    async def _listed(self, key: str) -> Batch | None:
+        async for batch in self._again.batches.list(limit=100, extra_headers=self._headers):
+            if (batch.metadata or {}).get(METADATA_KEY) == key:
+                return batch
+        return None
+
+    async def _say(self, call: Awaitable[_T], what: str) -> _T:
+        """The outcome of a call; a failure as a sentence."""
+        try:
+            return await call
+        except (openai.APIError, *_NO_ANSWER) as error:
+            raise self._sentence(error, what) from None
+
+    def _sentence(self, error: Exception, what: str) -> ConfigError:
+        """What a failure means for whoever runs this."""
+        url = self._client.url
+        if isinstance(error, openai.APIStatusError):
+            said = f"HTTP {error.status_code}: {error.message}"
+        else:
+            said = connection_failure(error, url).error
+        cure = {
+            401: "put a valid key into the environment variable that api_key_env names",
+            403: "use a key that may use files and batches",
+            404: "is it a server with a batch API? Else leave batch out of its endpoint",
+        }.get(getattr(error, "status_code", 0), "what was sent goes on there")
+        return ConfigError(
+            f"{url} did not {what} ({short(self._client.redaction(said))}); {cure}, and run again: nothing is "
+            "sent twice"
+        )

@@ -1,0 +1,282 @@
+"""A client that asks by a provider's batch API: requests go in files, answers come within a day, for half.
+
+1. What an earlier run has sent, and did not read to its end, is looked for in the journal: it is waited for,
+   and not sent again.
+2. The rest goes in as many files as the provider's limits ask for, each a batch of its own.
+3. Batches are looked up now and then. What has ended is read, whatever its end was: lines come in any order, and
+   of two answers to a request the first counts.
+4. What was not answered there, and may be elsewhere (expired, an error that passes), goes in a new batch, or is
+   asked for by itself where the config says so.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from openai.types import Batch
+
+from pipeline.errors import ConfigError
+from pipeline.llm.provider_batches.calls import Calls
+from pipeline.llm.provider_batches.files import MOST_BYTES, MOST_REQUESTS, parts_of, read_line
+from pipeline.llm.provider_batches.journal import Journal, Sent
+from pipeline.llm.requests import Answer, Request
+from pipeline.llm.server.arrivals import Arrivals, Deliver
+from pipeline.llm.server.capabilities import sends_stop
+from pipeline.llm.server.client import OpenAIClient, not_given, short
+from pipeline.llm.server.reading import Failure, Usage, is_cut_thought, usage_of
+from pipeline.progress import tell
+
+Unfinished = Literal["batch", "ordinary"]
+
+_ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+_RECORDED_AT_ONCE = 500
+"""Answers of a file that the ledger takes in one write."""
+_REFUSED_AT_LEAST = 20
+"""Of a batch that is refused as a whole, and not for what one of its requests holds."""
+_NO_ROOM = "token_limit_exceeded"
+"""OpenAI's word for more tokens in unfinished batches than an organisation may have."""
+
+
+class BatchClient:
+    """Asks an endpoint by its batch API.
+
+    Args:
+        client: The endpoint, for probes and for what is asked for by itself.
+        journal: What was sent before; None: nothing can be asked.
+        poll_seconds: Time between two looks at a batch.
+        unfinished: How what a batch left unanswered is asked for.
+    """
+
+    def __init__(
+        self, client: OpenAIClient, journal: Journal | None, poll_seconds: float, unfinished: Unfinished
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._poll_seconds = poll_seconds
+        self._unfinished = unfinished
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        """One answer a request, as batches end; a caller that stops early leaves them to the next run.
+
+        Raises:
+            ConfigError: The provider refuses the key, a batch or all that it holds, or somebody has cancelled it.
+            LakeError: The journal cannot be written.
+        """
+        if requests and self._journal:
+            errand = _Errand(self._client, self._journal, requests, self._poll_seconds, self._unfinished)
+            with Arrivals(errand.run) as arrivals:
+                yield from arrivals
+
+
+class _Errand:
+    """Requests on their way; `waiting` are those without an answer, `open` the batches by the provider's id."""
+
+    def __init__(
+        self,
+        client: OpenAIClient,
+        journal: Journal,
+        requests: Sequence[Request],
+        poll_seconds: float,
+        unfinished: Unfinished,
+    ) -> None:
+        self._client, self._journal = client, journal
+        self._poll_seconds, self._unfinished = poll_seconds, unfinished
+        self._waiting = {request.request_id: request for request in requests}
+        self._open: dict[str, Sent] = {}
+        self._attempts: Counter[str] = Counter()
+        self._used: dict[str, Usage] = {}
+        self._held: list[Request] = []
+        """Those that the provider has no room for now."""
+        self._most_requests = MOST_REQUESTS
+
+    async def run(self, deliver: Deliver) -> None:
+        """Deliver an answer a request."""
+        self._deliver = deliver
+        async with self._client.connect() as connection:
+            self._connection, self._calls = connection, Calls(self._client, connection)
+            await self._client.probe(connection, self._waiting.values())
+            for sent in self._journal.holding(self._waiting):
+                await self._take_up(sent)
+            await self._read_ended(is_first=True)
+            under_way = {request_id for sent in self._open.values() for request_id in sent.request_ids}
+            await self._send([each for request_id, each in self._waiting.items() if request_id not in under_way])
+            while self._open or self._held:
+                await asyncio.sleep(self._poll_seconds)
+                await self._read_ended()
+                if not self._open:
+                    some, self._held = self._held[: self._most_requests], self._held[self._most_requests :]
+                    await self._send(some)
+
+    async def _take_up(self, sent: Sent) -> None:
+        """Wait for a batch of an earlier run; one whose creation was not noted may not be there."""
+        if sent.batch_id is None and (found := await self._calls.find(sent)):
+            sent = self._journal.end(sent, found.id)
+        if sent.batch_id is not None:
+            self._open[sent.batch_id] = sent
+            self._attempts.update(self._left(sent))
+
+    async def _send(self, requests: Sequence[Request]) -> None:
+        """Hand requests over; to one that the server cannot do, say so."""
+        able = []
+        for request in requests:
+            can = self._client.capabilities(request)
+            if request.blank and not can.prompt_logprobs:
+                del self._waiting[request.request_id]
+                await self._deliver(not_given(request))
+            else:
+                able.append((request, can))
+        for part in parts_of(able, self._most_requests, MOST_BYTES):
+            sent = self._journal.begin([request.request_id for request in part.requests])
+            batch = await self._calls.create(sent, part.content)
+            self._open[batch.id] = self._journal.end(sent, batch.id)
+            self._attempts.update(sent.request_ids)
+            tell(
+                f"batch {batch.id}: {len(part.requests):,} requests are with {self._client.url}; answers may "
+                "take a day, and where this run is ended the next one waits on for them"
+            )
+
+    async def _read_ended(self, *, is_first: bool = False) -> None:
+        """Read the batches that have ended, and ask again for what they left unanswered.
+
+        What an earlier run's batch left unanswered when this run began is sent anew whatever the reason was: it
+        may have been mended since.
+        """
+        for batch_id in list(self._open):
+            batch = await self._calls.look_up(batch_id)
+            if batch is not None and batch.status not in _ENDED:
+                continue
+            sent = self._open.pop(batch_id)
+            failures = await self._read(batch, sent) if batch else {}
+            if is_first or batch is None:
+                continue
+            if batch.status == "failed":
+                self._hold_back(batch, sent)
+                continue
+            again = await self._settle(batch, sent, failures)
+            if batch.status == "cancelled" and again:
+                raise ConfigError(
+                    f"batch {batch_id} at {self._client.url} was cancelled with {len(again):,} requests "
+                    "unanswered; run again to ask for them: what was answered is kept"
+                )
+            if again and self._unfinished == "ordinary":
+                for request in again:
+                    del self._waiting[request.request_id]
+                await self._client.ask_all(again, self._deliver)
+            else:
+                await self._send(again)
+
+    async def _read(self, batch: Batch, sent: Sent) -> dict[str, "_Failed"]:
+        """Deliver the answers that a batch holds; its failures by request_id."""
+        own = set(sent.request_ids)
+        failed: dict[str, _Failed] = {}
+        cut: list[Request] = []
+        group: list[Answer] = []
+        n_answers, n_unknown = 0, 0
+        async for raw in self._calls.lines((batch.output_file_id, batch.error_file_id)):
+            line = read_line(raw)
+            if line is None or line.request_id not in self._waiting:
+                n_unknown += line is not None and line.request_id not in own
+                continue
+            request = self._waiting[line.request_id]
+            outcome = line.outcome(request)
+            can = self._client.capabilities(request)
+            if isinstance(outcome, Answer) and sends_stop(request, can) and is_cut_thought(outcome, line.content):
+                cut.append(request)
+                outcome = Failure("a stop has cut the model's thoughts", passes=True)
+            if isinstance(outcome, Failure):
+                failed[line.request_id] = _Failed(outcome, usage_of(line.content))
+                continue
+            group.append(self._complete(outcome, usage_of(line.content), batch, sent))
+            n_answers += 1
+            if len(group) == _RECORDED_AT_ONCE:
+                await self._deliver_all(group)
+                group = []
+        await self._deliver_all(group)
+        for request in cut:
+            self._client.send_no_stops(request, self._client.capabilities(request))
+        unknown = f"; {n_unknown:,} lines of other requests are left out" if n_unknown else ""
+        missing = f"{len(self._left(sent)):,} are missing"
+        tell(f"batch {batch.id} has ended ({batch.status}): {n_answers:,} answers, {missing}{unknown}")
+        return failed
+
+    async def _settle(self, batch: Batch, sent: Sent, failed: dict[str, "_Failed"]) -> list[Request]:
+        """Deliver the failures that no other attempt will mend; the requests that are to be asked again."""
+        again, final = [], []
+        for request_id in self._left(sent):
+            request = self._waiting[request_id]
+            failure, usage = failed.get(request_id) or _Failed(
+                Failure(f"batch {batch.id} has no line of it", passes=True), Usage()
+            )
+            await self._client.stop_if_hopeless(self._connection, failure, request, attempts=0)
+            if failure.passes and self._attempts[request_id] < self._client.max_attempts:
+                self._used[request_id] = self._used.get(request_id, Usage()).plus(usage)
+                again.append(request)
+            else:
+                answer = Answer(
+                    request_id, failure.status, finish_reason=failure.finish_reason, error=failure.error
+                )
+                final.append(self._complete(answer, usage, batch, sent))
+        await self._deliver_all(final)
+        if len(final) == len(sent.request_ids) >= _REFUSED_AT_LEAST:
+            raise ConfigError(
+                f"{self._client.url} refused all {len(final):,} requests of batch {batch.id} ({final[0].error}); "
+                "correct the model's name or what it is asked, and run again"
+            )
+        return again
+
+    def _hold_back(self, batch: Batch, sent: Sent) -> None:
+        """Keep the requests of a batch that the provider had no room for; raise ConfigError at another refusal.
+
+        They are sent when nothing else is under way; where nothing was, half as many at a time.
+        """
+        errors = (batch.errors and batch.errors.data) or []
+        is_alone = not self._open
+        if any(error.code == _NO_ROOM for error in errors) and not (is_alone and len(sent.request_ids) == 1):
+            self._held += [self._waiting[request_id] for request_id in self._left(sent)]
+            self._attempts.subtract(sent.request_ids)
+            if is_alone:
+                self._most_requests = len(sent.request_ids) // 2
+            tell(f"batch {batch.id}: {self._client.url} has no room for it now; its requests are sent later")
+            return
+        said = "; ".join(
+            f"{error.code}: {error.message}{f' (line {error.line})' if error.line else ''}" for error in errors[:3]
+        )
+        why = short(self._client.redaction(said or "it does not say why"))
+        raise ConfigError(
+            f"{self._client.url} refused batch {batch.id} ({why}); nothing of it was asked: mend that, or take "
+            "batch out of the endpoint's section, and run again"
+        )
+
+    def _left(self, sent: Sent) -> list[str]:
+        """The requests of a batch that have no answer yet."""
+        return [request_id for request_id in sent.request_ids if request_id in self._waiting]
+
+    def _complete(self, answer: Answer, usage: Usage, batch: Batch, sent: Sent) -> Answer:
+        """An answer, or a failure for good, with all that is known of how it came; it is waited for no more."""
+        del self._waiting[answer.request_id]
+        sent_at = datetime.fromisoformat(sent.sent_at).timestamp()
+        ended_at = batch.completed_at or batch.expired_at or batch.cancelled_at or time.time()
+        answer = self._client.redaction.answer(answer)
+        return replace(
+            answer,
+            attempts=self._attempts[answer.request_id],
+            requested_at=sent.sent_at,
+            duration_ms=max(0, round((ended_at - sent_at) * 1000)),
+            error=short(answer.error),
+            batch_id=batch.id,
+            **self._used.pop(answer.request_id, Usage()).plus(usage)._asdict(),
+        )
+
+    async def _deliver_all(self, answers: Sequence[Answer]) -> None:
+        await asyncio.gather(*map(self._deliver, answers))
+
+
+class _Failed(NamedTuple):
+    """Why a line holds no answer, and what it used."""
+
+    failure: Failure
+    usage: Usage

@@ -1,0 +1,77 @@
+"""A model's layers compiled by torch, for those forward passes that read nothing within them.
+
+A compiled layer would pass by the hooks of its modules, so only whole layers are compiled, and one within which a
+hookpoint lies runs as it is. What a layer is given and gives is seen by hooks of the layer itself, outside.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from pipeline.errors import SubjectError
+from pipeline.subject.families import family_of
+
+
+class _Place(Protocol):
+    @property
+    def module(self) -> str: ...
+
+
+class CompiledLayer(NamedTuple):
+    """A layer, and its forward pass compiled."""
+
+    layer: nn.Module
+    forward: Callable[..., Any]
+
+
+def compiled_layers(model: Any) -> Mapping[str, CompiledLayer]:
+    """The layers of a base model by path; they are compiled when they are first run.
+
+    Raises SubjectError if how the model is built is not known.
+    """
+    text_config, decoder = model.config.get_text_config(), model.get_decoder()
+    family = family_of(text_config)
+    if family is None:
+        raise SubjectError(
+            f"subject.compile: how models of type '{text_config.model_type}' are built is not known here, so that "
+            "their layers cannot be compiled; set it to false"
+        )
+    prefix = next(path for path, module in model.named_modules() if module is decoder)
+    start = ".".join(part for part in (prefix, family.layers) if part)
+    return {
+        f"{start}.{number}": CompiledLayer(layer, torch.compile(layer.forward, dynamic=True))
+        for number, layer in decoder.get_submodule(family.layers).named_children()
+    }
+
+
+@contextmanager
+def running_compiled(
+    layers: Mapping[str, CompiledLayer], name: str, hookpoints: Collection[_Place]
+) -> Iterator[None]:
+    """Run compiled layers within the block, but for those within which a hookpoint lies.
+
+    Raises SubjectError if torch cannot compile a layer.
+    """
+    if not layers:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException  # takes a second
+
+    whole = [
+        compiled
+        for path, compiled in layers.items()
+        if not any(hookpoint.module.startswith(f"{path}.") for hookpoint in hookpoints)
+    ]
+    try:
+        for compiled in whole:
+            compiled.layer.forward = compiled.forward
+        yield
+    except TorchDynamoException as error:
+        reason = " ".join(str(error).split())[:300]
+        raise SubjectError(f"'{name}' cannot be compiled: {reason}; set subject.compile to false") from None
+    finally:
+        for compiled in whole:
+            del compiled.layer.forward  # back to that of its class

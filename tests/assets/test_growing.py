@@ -1,0 +1,118 @@
+"""What goes on by itself: new documents are taken, and nothing that was paid for is bought again."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from tiny import corpus_texts, hand_set_entry, rows_of, write_experiment
+
+from assets.graph import declare
+from assets.graph.build import build_definitions
+from assets.graph.schedules import unfinished_batches
+from assets.run.experiment import missing_steps
+from pipeline.config import Config, load_config
+from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.lake.sources import open_sources
+
+KEY = "00000|hand-set"
+
+
+@pytest.fixture(autouse=True)
+def lakes_are_opened_anew() -> Iterator[None]:
+    declare._open_lakes.clear()
+    yield
+    declare._open_lakes.clear()
+
+
+@pytest.fixture
+def explained(finished: Path, prepared: Path, tmp_path: Path) -> Callable[..., Config]:
+    """The config of a copy of a finished experiment, with a corpus of its own, which can be loaded changed."""
+    shutil.copytree(finished.parent / "lake", tmp_path / "lake")
+    shutil.copytree(prepared / "corpus", tmp_path / "corpus")
+
+    def load(**sections: object) -> Config:
+        asking = {"explainers": ["rule", "default"], "provider": "oracle", "n_examples": 10}
+        path = write_experiment(
+            tmp_path,
+            subject={"model": load_config(finished).subject.model},
+            saes=[hand_set_entry(prepared / "sae")],
+            explaining=asking,
+            scoring={"provider": "oracle", "n_questions": 10},
+            **sections,
+        )
+        return load_config(path)
+
+    return load
+
+
+def tick(config: Config, instance: dg.DagsterInstance) -> list[dg.RunRequest] | str:
+    """What the sensor asks for now, or why it asks for nothing."""
+    definitions = build_definitions(config)
+    context = dg.build_sensor_context(instance, repository_def=definitions.get_repository_def())
+    asked = definitions.resolve_sensor_def("new_documents").evaluate_tick(context)
+    return list(asked.run_requests) or str(asked.skip_message)
+
+
+def launch(config: Config, instance: dg.DagsterInstance, job: str, key: str | None, tables: object = None) -> None:
+    declare._open_lakes.clear()  # as in a process of its own
+    made = build_definitions(config).resolve_job_def(job).execute_in_process(
+        instance=instance, partition_key=key, asset_selection=tables
+    )
+    assert made.success
+
+
+def ledger(config: Config) -> int:
+    """Lines of the ledger: answers that were paid for."""
+    return sum(path.read_bytes().count(b"\n") for path in (config.lake_folder / LEDGER_FOLDER).rglob("*.jsonl"))
+
+
+def lake_of(config: Config) -> Lake:
+    return Lake(config, open_sources(config))
+
+
+@pytest.mark.whole
+def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
+    explained: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = explained()
+    paid = ledger(config)
+    with dg.DagsterInstance.ephemeral() as instance:
+        launch(config, instance, "corpus", None, [dg.AssetKey(["tiny", "tokens"])])  # finds the moved corpus
+        before = rows_of(lake_of(config), "from scores order by all")
+        assert before
+        assert tick(config, instance) == "no documents behind those of generation 0 of the corpus"
+        for number, text in enumerate(corpus_texts(n_documents=6, seed=1)):
+            (tmp_path / "corpus" / f"new{number}.txt").write_text(text)
+        asked_for = []
+        while not isinstance(requests := tick(config, instance), str):
+            for each in requests:
+                tables = sorted(key.path[-1] for key in each.asset_selection)
+                asked_for.append((each.job_name, each.partition_key, tables))
+                launch(config, instance, each.job_name, each.partition_key, each.asset_selection)
+        assert requests == "no documents behind those of generation 1 of the corpus"
+        corpus, *shards, prepare = asked_for
+        assert corpus == ("corpus", None, ["documents", "slots", "train_words"])
+        assert sorted(shards) == [("cache", key, ["activation_shards", "contexts"]) for key in ("00000", "00001")]
+        assert prepare[:2] == ("prepare", "hand-set")
+        assert {"activations", "feature_stats", "example_index", "selected_features"} <= {*prepare[2]}
+        assert not {"feature_logits", "feature_neighbours"} & {*prepare[2]}  # no document is in them
+        # What was scored is there, named for what it was made of, and is not open.
+        lake = lake_of(config)
+        assert rows_of(lake, "from scores order by all") == before
+        assert lake.query("stale_batches").to_dicts() == [
+            {"sae": "hand-set", "batch": 0, "generation": 0, "n_features": len({row["feature"] for row in before})}
+        ]
+        assert unfinished_batches(config) == [] and ledger(config) == paid
+        steps = list(missing_steps(config))
+        assert [step.job for step in steps] == ["prepare", "explain_and_score"]
+        assert steps[-1].partition is None and "summary" in steps[-1].tables
+        # It is made anew where a person asks for it: by the config, or in the UI.
+        again = explained(selection={"remake_stale": True})
+        assert [each.partition for each in unfinished_batches(again)] == [KEY]
+        launch(config, instance, "explain_and_score", KEY)
+    lake = lake_of(config)
+    assert {row["generation"] for row in rows_of(lake, "select generation from scores")} == {1}
+    assert lake.query("stale_batches").is_empty() and unfinished_batches(again) == []
+    assert ledger(config) > paid
