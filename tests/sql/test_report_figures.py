@@ -27,6 +27,7 @@ def strata(*rows):
     quantiles = pa.table({"n_features": [3], "t": [stats.t.ppf(0.975, 2)]})
     database.fill("student_quantiles", quantiles)
     database.fill("score_details", rows)
+    database.make("stratum_means")
     return database.rows("report_strata")
 
 
@@ -55,6 +56,7 @@ def test_answers_about_neighbours_are_by_rank_and_in_no_decile():
     database.fill("student_quantiles", pa.table({"n_features": [3], "t": [4.3]}))
     rows = [detail(feature, 0.5, f"rank {rank}", scorer="neighbours") for feature in range(3) for rank in (1, 10)]
     database.fill("score_details", [*rows, detail(0, 0.5, "cosine 0.1 to 0.2", scorer="neighbours")])
+    database.make("stratum_means")
     found = database.rows("report_neighbours")
     assert [(row["rank"], row["mean"], row["ci_low"]) for row in found] == [(1, 0.5, 0.5), (10, 0.5, 0.5)]
     assert database.rows("report_strata") == []
