@@ -551,7 +551,7 @@ def test_a_request_that_is_refused_for_another_reason_does_not_cost_the_others_t
     with Oracle(brain) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
         first, second = answers_of(client, [question(0, choices=CHOICES), question(1, choices=CHOICES)])
-    assert first.status == "http_error"
+    assert first.status == "too_long"
     assert second.probabilities is not None
 
 
