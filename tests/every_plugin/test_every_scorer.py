@@ -200,9 +200,10 @@ def test_explanations_that_it_does_not_ask_about_leave_no_batch_unfinished(lake_
     lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE, "questions_per_prompt": 1})
     answers = "select explainer, predictions.status from predictions join explanations using (explanation_id)"
     said = rows_of(lake, answers)
-    assert {(row["explainer"], row["status"]) for row in said} == {
-        ("empty", "ok"), *((name, "not_asked") for name in ("default", "rule", "other_feature")),
-    }  # fmt: skip
+    assert {row["explainer"] for row in said if row["status"] == "ok"} == {"empty"}
+    # Of one feature too few windows are there for a question.
+    explainers = {"empty", "default", "rule", "other_feature"}
+    assert {row["explainer"] for row in said if row["status"] == "not_asked"} == explainers
     assert lake.query("unfinished_batches").is_empty()
 
 
