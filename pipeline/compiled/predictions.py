@@ -5,6 +5,7 @@ stands before looks behind these. Only a rule that names no token at all looks a
 and places would be joined, and each pair tested. A test compares the two.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,41 +58,35 @@ class Standing(NamedTuple):
         starts: [n_tokens + 1], the first place of each token.
         place: int32 [n], the places of the tokens that stand in documents, position 0 included.
         context_document: int32 [n_contexts], each context's document by number from 0.
+        document_role: int64 [n_documents], the number of its role.
+        document_tokens: int64 [n_documents], its tokens from position 1 on.
         class_bits: uint8 [n_tokens], the classes that a token is of.
     """
 
     starts: Ints
     place: Numbers
     context_document: Numbers
+    document_role: Ints
+    document_tokens: Ints
     class_bits: Bits
 
 
-class Counted(NamedTuple):
-    """How often rules and features agree, by rule and document, each [n]: rule by number, document by number."""
-
-    rule: Ints
-    document: Ints
-    n_fired: Ints
-    n_predicted: Ints
-    n_right: Ints
+SUMS = (
+    *("n_fired_documents", "n_predicted_documents", "n_either_documents", "n_fired", "n_predicted", "n_right"),
+    *("right_right", "right_fired", "fired_fired", "right_predicted", "predicted_predicted", "right_either"),
+    *("either_either", "wrong_wrong", "wrong_silent", "silent_silent", "tokens_tokens"),
+)
+"""What is summed over the documents of a role, as in `rule_sums.sql`."""
 
 
-def rule_documents(inputs: Inputs) -> pa.Table:
-    """`sql/compiled/rule_documents.sql`."""
+def rule_sums(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/rule_sums.sql`."""
     rows = inputs.table("proved_rules").sort_by("feature")
-    documents = inputs.table("corpus_documents")
-    counted = _count(inputs, rows, documents)
-    of = pa.array(counted.document)
+    roles, sums = _sum(inputs, rows)
+    rule, role = np.nonzero(sums[:, :, SUMS.index("n_either_documents")])
+    columns = {name: sums[rule, role, number] for number, name in enumerate(SUMS)}
     return pa.table(
-        {
-            "rule_id": rows["rule_id"].take(pa.array(counted.rule)),
-            "role": documents["role"].take(of),
-            "document_number": documents["document_number"].take(of),
-            "n_tokens": documents["n_tokens"].take(of),
-            "n_fired": counted.n_fired,
-            "n_predicted": counted.n_predicted,
-            "n_right": counted.n_right,
-        }
+        {"rule_id": rows["rule_id"].take(pa.array(rule)), "role": pa.array(roles).take(pa.array(role)), **columns}
     )
 
 
@@ -99,31 +94,28 @@ def window_counts(inputs: Inputs) -> pa.Table:
     """`sql/compiled/window_counts.sql`."""
     rows = inputs.table("mined_rules")
     rows = rows.filter(pa.array(np.nan_to_num(rows["n_before"].to_numpy()) > 1)).sort_by("feature")
+    roles, sums = _sum(inputs, rows)
+    train = sums[:, roles.index("train")] if "train" in roles else np.zeros((len(rows), len(SUMS)), np.int64)
+    counts = {name: train[:, SUMS.index(name)] for name in ("n_predicted", "n_right")}
+    return pa.table({"rule_id": rows["rule_id"], **counts})
+
+
+def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], Ints]:
+    """The roles of the documents, and what came of rules, by feature: [n_rules, n_roles, SUMS]."""
     documents = inputs.table("corpus_documents")
-    counted = _count(inputs, rows, documents)
-    is_train = np.asarray(documents["role"].to_pylist())[counted.document] == "train" if len(documents) else []
-    sums = [
-        np.bincount(counted.rule[is_train], values[is_train], len(rows))
-        for values in (counted.n_predicted, counted.n_right)
-    ]
-    return pa.table({"rule_id": rows["rule_id"], "n_predicted": sums[0], "n_right": sums[1]})
-
-
-def _count(inputs: Inputs, rows: pa.Table, documents: pa.Table) -> Counted:
-    """What came of rules, by feature, in the documents of `corpus_documents`."""
-    parts = [np.empty((0, 5), np.int64)]
+    roles = sorted(set(documents["role"].to_pylist()))
+    sums = np.zeros((len(rows), len(roles), len(SUMS)), np.int64)
     if not len(rows):
-        return Counted(*parts[0].T)
+        return roles, sums
     rules = _rules(rows, _class_bits(inputs))
-    standing = inputs.kept("standing", lambda: _standing(inputs, documents))
+    standing = inputs.kept("standing", lambda: _standing(inputs, documents, roles))
     features = np.unique(rules.feature)
     for bucket in read_features(inputs.lake, inputs.sae, features):
         low, high = np.searchsorted(rules.feature, [bucket.features[0], bucket.features[-1] + 1])
         which = np.searchsorted(bucket.features, rules.feature[low:high])
         of_bucket = low, high, which, bucket.starts, bucket.token_index
-        at, length = inputs.places.at, inputs.places.context_length
-        parts.append(count_predictions(*of_bucket, rules, standing, at, length, len(documents)))
-    return Counted(*np.concatenate(parts).T)
+        sum_predictions(*of_bucket, rules, standing, inputs.places.at, inputs.places.context_length, sums)
+    return roles, sums
 
 
 def _class_bits(inputs: Inputs) -> dict[str, int]:
@@ -173,7 +165,7 @@ def flattened(column: pa.ChunkedArray) -> tuple[Ints, Numbers]:
     return np.concatenate([[0], np.cumsum(lengths)]), lists.flatten().to_numpy().astype(np.int32)
 
 
-def _standing(inputs: Inputs, documents: pa.Table) -> Standing:
+def _standing(inputs: Inputs, documents: pa.Table, roles: Sequence[str]) -> Standing:
     """The corpus by token; documents: `corpus_documents`, by their first context."""
     places = inputs.places
     n_contexts = len(places.at) // places.context_length
@@ -182,7 +174,10 @@ def _standing(inputs: Inputs, documents: pa.Table) -> Standing:
     starts = first_places(places.at, places.context_length, places.n_tokens)
     place = mapped(inputs.lake, int(starts[-1]), np.dtype(np.int32))
     place_tokens(places.at, places.context_length, starts, place)
-    return Standing(starts, place, context_document.astype(np.int32), token_class_bits(inputs))
+    role = np.searchsorted(roles, documents["role"].to_pylist()).astype(np.int64)
+    n_tokens = documents["n_tokens"].to_numpy().astype(np.int64)
+    bits = token_class_bits(inputs)
+    return Standing(starts, place, context_document.astype(np.int32), role, n_tokens, bits)
 
 
 @compiled
@@ -207,7 +202,7 @@ def place_tokens(at: Placed, context_length: int, starts: Ints, places: Numbers)
 
 
 @compiled
-def count_predictions(
+def sum_predictions(
     first: int,
     end: int,
     feature_of: Ints,
@@ -217,22 +212,20 @@ def count_predictions(
     standing: Standing,
     at: Placed,
     context_length: int,
-    n_documents: int,
-) -> Ints:
-    """Count, for the rules from `first` to below `end`, firings and predictions by document, position 0 left out.
+    sums: Ints,
+) -> None:
+    """Fill in SUMS of the rules from `first` to below `end`, position 0 left out.
 
     feature_of: [end - first], each rule's feature as its number in the bucket; firing_starts, token_index: the
-    bucket's firings. Rows [n, 5], with the columns of `Counted`: the documents in which the feature fires or the
-    rule says so.
+    bucket's firings; sums: [n_rules, n_roles, SUMS], zeros for these rules.
     """
+    n_documents = len(standing.document_role)
     n_tokens = len(standing.class_bits)
     # A mark is the number of the rule that set it, from 1, so that nothing has to be cleared.
     fires, seen = np.zeros(len(at), np.int32), np.zeros(len(at), np.int32)
     is_before = np.zeros(n_tokens, np.int32)
     counts = np.zeros((n_documents, 3), np.int64)  # fired, predicted, right
     touched = np.empty(n_documents, np.int64)
-    rows = np.empty((1024, 5), np.int64)
-    n_rows = 0
     for rule in range(first, end):
         mark, n_touched = np.int32(rule - first + 1), 0
         # 1. Where its feature fires.
@@ -295,13 +288,28 @@ def count_predictions(
                         n_touched += 1
                     counts[document, 1] += 1
                     counts[document, 2] += fires[place] == mark
-        # 5. Its rows.
-        if n_rows + n_touched > len(rows):
-            rows = np.concatenate((rows, np.empty((len(rows) + n_touched, 5), np.int64)))
+        # 5. What is summed over its documents, as SUMS names it.
         for number in range(n_touched):
             document = touched[number]
-            rows[n_rows, 0], rows[n_rows, 1], rows[n_rows, 2] = rule, document, counts[document, 0]
-            rows[n_rows, 3], rows[n_rows, 4] = counts[document, 1], counts[document, 2]
-            counts[document, 0], counts[document, 1], counts[document, 2] = 0, 0, 0
-            n_rows += 1
-    return rows[:n_rows]
+            fired, predicted, right = counts[document]
+            counts[document] = 0
+            n_own = standing.document_tokens[document]
+            own = sums[rule, standing.document_role[document]]
+            wrong, either, silent = predicted - right, fired + predicted, n_own - fired
+            own[0] += fired > 0
+            own[1] += predicted > 0
+            own[2] += 1
+            own[3] += fired
+            own[4] += predicted
+            own[5] += right
+            own[6] += right * right
+            own[7] += right * fired
+            own[8] += fired * fired
+            own[9] += right * predicted
+            own[10] += predicted * predicted
+            own[11] += right * either
+            own[12] += either * either
+            own[13] += wrong * wrong
+            own[14] += wrong * silent
+            own[15] += silent * silent
+            own[16] += n_own * n_own

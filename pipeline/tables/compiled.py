@@ -19,7 +19,7 @@ COMPILED: dict[str, str] = {
     "slot_peaks": "pipeline.compiled.counting:Counts.slot_peaks",
     "context_candidates": "pipeline.compiled.mining:context_candidates",
     "rule_sets": "pipeline.compiled.mining:rule_sets",
-    "rule_documents": "pipeline.compiled.predictions:rule_documents",
+    "rule_sums": "pipeline.compiled.predictions:rule_sums",
     "window_counts": "pipeline.compiled.predictions:window_counts",
     "kept_slots": "pipeline.compiled.drawing:Draws.kept_slots",
     "silent_slots": "pipeline.compiled.drawing:Draws.silent_slots",

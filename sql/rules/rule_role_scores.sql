@@ -15,43 +15,36 @@ with corpus as (
     from corpus_documents
     group by role
 ),
-by_document as (
-    select *, n_predicted - n_right as n_wrong
-    from rule_documents
-),
 summed as (
-    -- Whole numbers, so that no sum depends on its order. x of TNR is n_tokens - n_fired in every document.
+    -- Whole numbers, so that no sum depends on its order. x of TNR is n_tokens - n_fired in every document: of those
+    -- in which neither fires its square is that of all tokens.
     select
         proved_rules.rule_id,
-        any_value(proved_rules.feature) as feature,
+        proved_rules.feature,
         corpus.role,
-        any_value(corpus.n_tokens)::double as n_tokens,
-        any_value(corpus.n_documents)::double as n_documents,
-        (count(*) filter (n_fired > 0))::double as n_fired_documents,
-        (count(*) filter (n_predicted > 0))::double as n_predicted_documents,
-        (count(*) filter (n_fired + n_predicted > 0))::double as n_either_documents,
-        coalesce(sum(n_fired), 0)::double as n_fired,
-        coalesce(sum(n_predicted), 0)::double as n_predicted,
-        coalesce(sum(n_right), 0)::double as n_right,
-        coalesce(sum(n_wrong), 0)::double as n_wrong,
-        sum(n_right * n_right)::double as right_right,
-        sum(n_right * n_fired)::double as right_fired,
-        sum(n_fired * n_fired)::double as fired_fired,
-        sum(n_right * n_predicted)::double as right_predicted,
-        sum(n_predicted * n_predicted)::double as predicted_predicted,
-        sum(n_right * (n_fired + n_predicted))::double as right_either,
-        sum((n_fired + n_predicted) * (n_fired + n_predicted))::double as either_either,
-        coalesce(sum(n_wrong * n_wrong), 0)::double as wrong_wrong,
-        coalesce(sum(n_wrong * (by_document.n_tokens - n_fired)), 0)::double as wrong_silent,
-        (
-            any_value(corpus.n_tokens_squared)
-            + coalesce(sum(n_fired * n_fired - 2 * by_document.n_tokens * n_fired), 0)
-        )::double as silent_silent
+        corpus.n_tokens::double as n_tokens,
+        corpus.n_documents::double as n_documents,
+        coalesce(n_fired_documents, 0)::double as n_fired_documents,
+        coalesce(n_predicted_documents, 0)::double as n_predicted_documents,
+        coalesce(n_either_documents, 0)::double as n_either_documents,
+        coalesce(n_fired, 0)::double as n_fired,
+        coalesce(n_predicted, 0)::double as n_predicted,
+        coalesce(n_right, 0)::double as n_right,
+        coalesce(n_predicted - n_right, 0)::double as n_wrong,
+        right_right::double as right_right,
+        right_fired::double as right_fired,
+        fired_fired::double as fired_fired,
+        right_predicted::double as right_predicted,
+        predicted_predicted::double as predicted_predicted,
+        right_either::double as right_either,
+        either_either::double as either_either,
+        coalesce(wrong_wrong, 0)::double as wrong_wrong,
+        coalesce(wrong_silent, 0)::double as wrong_silent,
+        (corpus.n_tokens_squared + coalesce(silent_silent - tokens_tokens, 0))::double as silent_silent
     from proved_rules
     cross join corpus
-    left join by_document on by_document.rule_id = proved_rules.rule_id and by_document.role = corpus.role
+    left join rule_sums on rule_sums.rule_id = proved_rules.rule_id and rule_sums.role = corpus.role
     where corpus.n_tokens > 0
-    group by proved_rules.rule_id, corpus.role
 ),
 ratios as (
     select

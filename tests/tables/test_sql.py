@@ -31,7 +31,7 @@ STEPS = {
         "feature_rules"
     ),
     "rule_scores": (
-        "corpus_documents token_classes proved_rules candidate_slots corpus_tokens rule_documents "
+        "corpus_documents proved_rules token_classes candidate_slots corpus_tokens rule_sums "
         "rule_role_scores rule_scores"
     ),
     "feature_routes": "feature_routes",

@@ -1,6 +1,7 @@
--- One row per proved rule and document in which its feature fires or the rule says that it does, position 0 left
--- out: on how many tokens it fires, the rule says so, and both.
--- Rows made by pipeline/compiled/predictions.py: rule_documents
+-- One row per proved rule and role with a document in which its feature fires or the rule says that it does, position
+-- 0 left out: sums over these documents of how many tokens it fires on (n_fired), the rule says so of (n_predicted),
+-- and both (n_right), of the products of two, and of the documents' tokens.
+-- Rows made by pipeline/compiled/predictions.py: rule_sums
 with class_tokens as (
     select token_class, list(token_id) as token_ids from token_classes group by token_class
 ),
@@ -71,15 +72,41 @@ agreed as (
         predicted.token_index is not null as says
     from fired
     full join predicted using (rule_id, token_index, document_number)
+),
+counted as (
+    select
+        agreed.rule_id,
+        corpus_documents.role,
+        corpus_documents.n_tokens,
+        count(*) filter (agreed.fires) as n_fired,
+        count(*) filter (agreed.says) as n_predicted,
+        count(*) filter (agreed.fires and agreed.says) as n_right,
+        n_predicted - n_right as n_wrong,
+        n_fired + n_predicted as n_either,
+        corpus_documents.n_tokens - n_fired as n_silent
+    from agreed
+    join corpus_documents using (document_number)
+    group by agreed.rule_id, corpus_documents.role, corpus_documents.document_number, corpus_documents.n_tokens
 )
 select
-    agreed.rule_id,
-    corpus_documents.role,
-    corpus_documents.document_number,
-    corpus_documents.n_tokens,
-    count(*) filter (agreed.fires) as n_fired,
-    count(*) filter (agreed.says) as n_predicted,
-    count(*) filter (agreed.fires and agreed.says) as n_right
-from agreed
-join corpus_documents using (document_number)
-group by agreed.rule_id, corpus_documents.role, corpus_documents.document_number, corpus_documents.n_tokens
+    rule_id,
+    role,
+    count(*) filter (n_fired > 0) as n_fired_documents,
+    count(*) filter (n_predicted > 0) as n_predicted_documents,
+    count(*) as n_either_documents,
+    sum(n_fired)::bigint as n_fired,
+    sum(n_predicted)::bigint as n_predicted,
+    sum(n_right)::bigint as n_right,
+    sum(n_right * n_right)::bigint as right_right,
+    sum(n_right * n_fired)::bigint as right_fired,
+    sum(n_fired * n_fired)::bigint as fired_fired,
+    sum(n_right * n_predicted)::bigint as right_predicted,
+    sum(n_predicted * n_predicted)::bigint as predicted_predicted,
+    sum(n_right * n_either)::bigint as right_either,
+    sum(n_either * n_either)::bigint as either_either,
+    sum(n_wrong * n_wrong)::bigint as wrong_wrong,
+    sum(n_wrong * n_silent)::bigint as wrong_silent,
+    sum(n_silent * n_silent)::bigint as silent_silent,
+    sum(n_tokens * n_tokens)::bigint as tokens_tokens
+from counted
+group by rule_id, role
