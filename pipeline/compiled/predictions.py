@@ -1,8 +1,9 @@
 """What rules say of every token, against what their features do: the rows of two SQL files from arrays.
 
 A rule that names tokens looks only where these stand, by a list of every token's places; one that names what
-stands before looks behind these. Only a rule that names no token at all looks at the whole corpus. In SQL, rules
-and places would be joined, and each pair tested. A test compares the two.
+stands before looks behind these. One that names no token at all, but a class or a position, is of few forms, which
+many features share: where a form says so in the whole corpus is counted once. In SQL, rules and places would be
+joined, and each pair tested. A test compares the two.
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,18 @@ class Rules(NamedTuple):
     n_before: Ints
     is_excluded: npt.NDArray[np.bool_]
     position_below: Ints
+
+
+class Forms(NamedTuple):
+    """What rules say that name no token, and so do not depend on the feature.
+
+    Attributes:
+        of_rule: [n_rules], each rule's form; -1 of a rule that names tokens.
+        n_predicted: [n_forms, n_documents], on how many tokens a form says so.
+    """
+
+    of_rule: Ints
+    n_predicted: Ints
 
 
 class Standing(NamedTuple):
@@ -109,13 +122,31 @@ def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], Ints]:
         return roles, sums
     rules = _rules(rows, _class_bits(inputs))
     standing = inputs.kept("standing", lambda: _standing(inputs, documents, roles))
+    forms = _forms(inputs, rules, standing)
     features = np.unique(rules.feature)
     for bucket in read_features(inputs.lake, inputs.sae, features):
         low, high = np.searchsorted(rules.feature, [bucket.features[0], bucket.features[-1] + 1])
         which = np.searchsorted(bucket.features, rules.feature[low:high])
         of_bucket = low, high, which, bucket.starts, bucket.token_index
-        sum_predictions(*of_bucket, rules, standing, inputs.places.at, inputs.places.context_length, sums)
+        sum_predictions(*of_bucket, rules, forms, standing, inputs.places.at, inputs.places.context_length, sums)
     return roles, sums
+
+
+def _forms(inputs: Inputs, rules: Rules, standing: Standing) -> Forms:
+    """The forms of the rules that name no token; each is counted once in a run."""
+    at, length = inputs.places.at, inputs.places.context_length
+    known: dict[tuple[int, ...], Ints] = inputs.kept("forms", dict)
+    names_none = (np.diff(rules.token_starts) == 0) & (np.diff(rules.before_starts) == 0)
+    clauses = (rules.token_bits, rules.before_bits, rules.n_before, rules.is_excluded, rules.position_below)
+    of_rule = np.full(len(rules.feature), -1)
+    numbers: dict[tuple[int, ...], int] = {}
+    for rule in names_none.nonzero()[0]:
+        form = tuple(int(clause[rule]) for clause in clauses)
+        if form not in known:
+            known[form] = predicted_by_document(rule, rules, standing, at, length)
+        of_rule[rule] = numbers.setdefault(form, len(numbers))
+    counts = [known[form] for form in numbers] or [np.empty(0, np.int64)]
+    return Forms(of_rule, np.stack(counts))
 
 
 def _class_bits(inputs: Inputs) -> dict[str, int]:
@@ -202,6 +233,33 @@ def place_tokens(at: Placed, context_length: int, starts: Ints, places: Numbers)
 
 
 @compiled
+def says_so(rule: int, place: int, rules: Rules, standing: Standing, at: Placed) -> bool:
+    """Whether a rule that names no token says so at a place that is not at position 0."""
+    position = np.int64(at[place].position)
+    if position >= rules.position_below[rule]:
+        return False
+    if rules.names_token[rule] and not standing.class_bits[at[place].token_id] & rules.token_bits[rule]:
+        return False
+    if rules.n_before[rule] == 0:
+        return True
+    is_there = False
+    for back in range(1, min(rules.n_before[rule], position) + 1):
+        is_there |= standing.class_bits[at[place - back].token_id] & rules.before_bits[rule] > 0
+    return is_there != rules.is_excluded[rule]
+
+
+@compiled
+def predicted_by_document(rule: int, rules: Rules, standing: Standing, at: Placed, context_length: int) -> Ints:
+    """On how many tokens of each document, position 0 left out, a rule says so that names none, [n_documents]."""
+    counts = np.zeros(len(standing.document_role), np.int64)
+    for place in range(len(at)):
+        position = at[place].position
+        if position > 0 and position == place % context_length and says_so(rule, place, rules, standing, at):
+            counts[standing.context_document[place // context_length]] += 1
+    return counts
+
+
+@compiled
 def sum_predictions(
     first: int,
     end: int,
@@ -209,6 +267,7 @@ def sum_predictions(
     firing_starts: Ints,
     token_index: Ints,
     rules: Rules,
+    forms: Forms,
     standing: Standing,
     at: Placed,
     context_length: int,
@@ -240,14 +299,22 @@ def sum_predictions(
                 touched[n_touched] = document
                 n_touched += 1
             counts[document, 0] += 1
-        # 2. What it names.
+            counts[document, 2] += forms.of_rule[rule] >= 0 and says_so(rule, place, rules, standing, at)
+        # 2. What it names, or what its form says of every document.
         tokens = rules.token_ids[rules.token_starts[rule] : rules.token_starts[rule + 1]]
         before = rules.before_ids[rules.before_starts[rule] : rules.before_starts[rule + 1]]
         for token in before:
             is_before[token] = mark
         n_before, below = rules.n_before[rule], rules.position_below[rule]
-        # 3. The places to look at: of its tokens, behind what has to stand before, or all.
-        if len(tokens):
+        if forms.of_rule[rule] >= 0:
+            for document in range(n_documents):
+                n_predicted = forms.n_predicted[forms.of_rule[rule], document]
+                if n_predicted and counts[document, 0] == 0:
+                    touched[n_touched] = document
+                    n_touched += 1
+                counts[document, 1] = n_predicted
+        # 3. The places to look at: of its tokens, behind what has to stand before, or all; none by a form.
+        if len(tokens) or forms.of_rule[rule] >= 0:
             kind, looked = 0, tokens
         elif len(before) and not rules.is_excluded[rule]:
             kind, looked = 1, before
