@@ -245,7 +245,7 @@ def says_so(rule: int, place: int, rules: Rules, standing: Standing, at: Placed)
     is_there = False
     for back in range(1, min(rules.n_before[rule], position) + 1):
         is_there |= standing.class_bits[at[place - back].token_id] & rules.before_bits[rule] > 0
-    return is_there != rules.is_excluded[rule]
+    return bool(is_there != rules.is_excluded[rule])
 
 
 @compiled
