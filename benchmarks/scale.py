@@ -5,7 +5,7 @@ from the results of the other benchmarks; what a GPU and a server of language mo
 beside every figure. Workers take the tasks that are ready in the order of the graph: shards of the corpus on GPUs,
 SAEs and batches on machines with CPUs, batches' requests at endpoints.
 
-    python -m benchmarks.scale      # after make bench ONLY=store SCALE=large; writes docs/scale.md
+    python -m benchmarks.scale      # after make bench ONLY=store; writes docs/scale.md
 """
 
 import heapq
@@ -27,7 +27,7 @@ TEMPLATE = Path(__file__).parent / "scale.txt"
 GIB = 1 << 30
 _MAPPED_GIB = 0.35
 """Of the store's peaks: libraries and other mapped files, which do not grow with the corpus."""
-_BUCKETS = SIZES["large"].n_features // BUCKET_FEATURES
+_BUCKETS = SIZES["small"].n_features // BUCKET_FEATURES
 """Of the store that was measured."""
 
 SIZES_OF_CORPUS = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
@@ -175,8 +175,8 @@ def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
 
 
 def measured_costs() -> Costs:
-    """The costs from the results of the large store's and the client's benchmarks."""
-    store, client = _values("store_large"), _values("throughput")
+    """The costs from the results of the benchmarks of the store and the client."""
+    store, client = _values("store"), _values("throughput")
     steps = ("statistics", "rules", "rule_scores", "index", "cofirings")
     return Costs(
         write_s=store["write_cpu_s"] / store["rows"],
@@ -250,7 +250,7 @@ def main() -> int:
     try:
         costs, assumed = measured_costs(), Assumed()
     except (FileNotFoundError, KeyError) as missing:
-        print(f"no measured costs ({missing}); first: make bench SCALE=large ONLY=store", file=sys.stderr)
+        print(f"no measured costs ({missing}); first: make bench ONLY=store", file=sys.stderr)
         return 1
     outcomes = {tokens: simulate(Run(tokens), costs, assumed) for tokens in SIZES_OF_CORPUS}
     publish("scale", [figure for tokens, outcome in outcomes.items() for figure in _figures(tokens, outcome)])

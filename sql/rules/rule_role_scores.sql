@@ -16,8 +16,8 @@ with corpus as (
     group by role
 ),
 summed as (
-    -- Whole numbers, so that no sum depends on its order. x of TNR is n_tokens - n_fired in every document: of those
-    -- in which neither fires its square is that of all tokens.
+    -- Whole numbers, so that no sum depends on its order. x of TNR is n_tokens - n_fired in every document; where
+    -- neither the feature fires nor the rule says so, it is all tokens.
     select
         proved_rules.rule_id,
         proved_rules.feature,
