@@ -101,7 +101,8 @@ class Costs:
         example_s: A feature: its windows found, drawn and rendered.
         request_s: A request: sent, read and recorded.
         bytes_per_firing: On disk.
-        bucket_bytes: Of memory a firing of a mean bucket, at the step that takes most; it is the largest bucket's.
+        bucket_bytes: Of memory a firing of a mean bucket, in the statistics' compiled passes; it is that of the largest
+            bucket. What DuckDB does keeps to `machine.memory_limit`.
     """
 
     write_s: float
@@ -184,7 +185,7 @@ def measured_costs() -> Costs:
         example_s=(store["examples_ms_per_feature"] + store["rendering_ms_per_feature"]) / 1000,
         request_s=client["client_cpu_ms_per_request"] / 1000,
         bytes_per_firing=store["bytes_per_row"],
-        bucket_bytes=(store["peak_gib"] - _MAPPED_GIB) * GIB / (store["rows"] / _BUCKETS),
+        bucket_bytes=(store["statistics_peak_gib"] - _MAPPED_GIB) * GIB / (store["rows"] / _BUCKETS),
     )
 
 
@@ -262,9 +263,9 @@ def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str
     """The page, its tables filled in."""
     run = Run(max(outcomes))
     rows = [
-        f"| {tokens / 1e6:,.0f} M | {each.phase_hours['gpu']:,.1f} h | {each.phase_hours['machine']:,.0f} h "
+        f"| {tokens / 1e6:,.0f} M | {each.phase_hours['gpu']:,.1f} h | {each.phase_hours['machine']:,.1f} h "
         f"| {each.phase_hours['endpoint']:,.0f} h | {each.hours:,.0f} h | {each.disk_tb:,.2g} TB "
-        f"| {each.bucket_gib:,.3g} GiB |"
+        f"| {each.bucket_gib:,.1f} GiB |"
         for tokens, each in outcomes.items()
     ]
     return TEMPLATE.read_text(encoding="utf-8").format(
