@@ -101,8 +101,8 @@ class Costs:
         example_s: A feature: its windows found, drawn and rendered.
         request_s: A request: sent, read and recorded.
         bytes_per_firing: On disk.
-        bucket_bytes: Of memory a firing of a mean bucket, in the statistics' compiled passes; it is that of the largest
-            bucket. What DuckDB does keeps to `machine.memory_limit`.
+        bucket_bytes: Of memory a firing of a mean bucket, in the statistics' compiled passes; what DuckDB does keeps
+            to `machine.memory_limit`.
     """
 
     write_s: float
