@@ -101,7 +101,7 @@ class Costs:
         example_s: A feature: its windows found, drawn and rendered.
         request_s: A request: sent, read and recorded.
         bytes_per_firing: On disk.
-        bucket_bytes: Of memory a firing of a mean bucket, in the statistics' compiled passes; what DuckDB does keeps
+        bucket_bytes: Of memory a firing of a mean bucket, in compiled passes; what DuckDB does keeps
             to `machine.memory_limit`.
     """
 
