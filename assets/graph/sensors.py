@@ -88,6 +88,9 @@ def _ask_for(
     failed, _ = ended_runs(instance, job)
     again = [table.name for table in tables_of(lake.config, job) if table.is_always_made]
     parked = [key for key in missing if failed[key or ""] >= FAILURES_UNTIL_PARKED]
+    if len(parked) == len(missing):  # Dagster takes requests or a reason to skip, not both
+        names = ", ".join(key or job for key in parked)
+        yield dg.SkipReason(f"{job}: parked after {FAILURES_UNTIL_PARKED} failures, run them by hand: {names}")
     for key in (each for each in missing if each not in parked):
         # Dagster launches a run key once ever: what is under way is not asked for again, what has failed is.
         yield dg.RunRequest(
@@ -96,9 +99,6 @@ def _ask_for(
             partition_key=key,
             asset_selection=_keys(lake, [*missing[key], *again]),
         )
-    if parked:
-        names = ", ".join(key or job for key in parked)
-        yield dg.SkipReason(f"{job}: parked after {FAILURES_UNTIL_PARKED} failures, run them by hand: {names}")
 
 
 def _grown(hashes: SourceHashes) -> SourceHashes:

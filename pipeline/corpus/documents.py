@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
@@ -103,7 +104,7 @@ def _write_generation(lake: Lake, generation: int) -> Published:
     earlier = earlier_documents(lake, generation)
     most = lake.config.corpus.max_tokens
     if most is not None:
-        most -= sum(sum(pq.read_table(path, columns=["n_tokens"])["n_tokens"].to_pylist()) for path in earlier)
+        most -= sum(pc.sum(pq.read_table(path, columns=["n_tokens"])["n_tokens"]).as_py() or 0 for path in earlier)
     with lake.scratch("documents") as folder:
         path = folder / "read.parquet"
         read = read_documents(lake.config, path, most, generation)

@@ -46,7 +46,7 @@ def _whole_table(
     asked = set(made["explanation_id"].to_pylist())
     asks_model = all(load_scorer(name).role is not None for name in scorers)
     batch.create("scored_explanations", asks_model=asks_model)
-    scored = batch.connection.sql("select explanation_id, feature from scored_explanations").fetchall()
+    scored = batch.connection.table("scored_explanations").select("explanation_id", "feature").fetchall()
     left = [
         Prediction(explanation_id, feature, explanation_id, None, None, None, None, None, "not_asked", None)
         for explanation_id, feature in scored

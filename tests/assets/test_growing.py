@@ -1,6 +1,7 @@
 """What goes on by itself: new documents are taken, and nothing that was paid for is bought again."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import dagster as dg
 import pytest
 from tiny import corpus_texts, hand_set_entry, rows_of, write_experiment
 
-from assets.graph import declare
+from assets.graph import declare, sensors
 from assets.graph.build import build_definitions
-from assets.graph.schedules import unfinished_batches
+from assets.graph.schedules import FAILURES_UNTIL_PARKED, unfinished_batches
 from assets.run.experiment import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.lake import LEDGER_FOLDER, Lake
@@ -116,3 +117,17 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
     assert {row["generation"] for row in rows_of(lake, "select generation from scores")} == {1}
     assert lake.query("stale_batches").is_empty() and unfinished_batches(again) == []
     assert ledger(config) > paid
+
+
+@pytest.mark.parametrize("asked", [["00000", "00001"], ["00000"], []])
+def test_what_is_parked_keeps_no_other_from_being_asked_for(
+    make_experiment: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    parked = {"00000", "00001"}.difference(asked)
+    failed = Counter(dict.fromkeys(parked, FAILURES_UNTIL_PARKED))
+    monkeypatch.setattr(sensors, "ended_runs", lambda instance, job: (failed, set()))
+    lacking = {key: ["contexts"] for key in ("00000", "00001")}
+    found = list(sensors._ask_for(lake_of(make_experiment()), "cache", lacking, dg.DagsterInstance.ephemeral()))
+    # Dagster refuses a tick that gives requests and a reason to skip.
+    assert [each.partition_key for each in found if isinstance(each, dg.RunRequest)] == asked
+    assert [type(each) for each in found if isinstance(each, dg.SkipReason)] == ([] if asked else [dg.SkipReason])

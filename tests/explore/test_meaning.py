@@ -64,13 +64,22 @@ def test_a_search_by_meaning_keeps_filters_and_order(config: Config) -> None:
     assert scores == sorted(scores, reverse=True) and likenesses(page)
 
 
-def test_without_the_model_words_are_searched_and_it_is_said_why(config: Config) -> None:
-    own = config.scoring.embedding.model_copy(update={"model": "package:not_installed"})
+@pytest.mark.parametrize(
+    "keys, words",
+    [
+        ({"model": "package:not_installed"}, "package &#39;not_installed&#39;"),
+        ({"provider": "openai", "model": "of-a-server"}, "asks a server"),
+    ],
+)
+def test_without_the_model_words_are_searched_and_it_is_said_why(
+    config: Config, keys: dict[str, str], words: str
+) -> None:
+    own = config.scoring.embedding.model_copy(update=keys)
     bare = config.model_copy(update={"scoring": config.scoring.model_copy(update={"embedding": own})})
     app = create_app(bare, TOKEN)
     browser = TestClient(app, base_url="http://localhost:3001")
     page = browser.get("/features?words=t1").text
-    assert "package &#39;not_installed&#39;" in page and 'name="by"' not in page
+    assert words in page and 'name="by"' not in page
     answer = browser.get("/features?words=t1&by=meaning")
     assert 'role="alert"' in answer.text and answer.status_code == 200
 
