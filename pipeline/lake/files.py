@@ -304,32 +304,6 @@ class Files:
             _remove(path)
         return dead
 
-    def carry_over(self) -> None:
-        """Let batches that were made of an earlier generation be there in the current versions, as the same files.
-
-        So what was paid for is seen, and no batch is made again because documents were added. With them go the
-        scorers' rhos. What a batch's rows were made of is in their column `generation`.
-        """
-        bought = [name for name, table in TABLES.items() if table.partition == "sae_batch"]
-        for name in (*bought, "scorer_rhos") if self.generation else ():
-            for sae in self.config.sae_names:
-                for part in self.parts(name):
-                    current = self.folder(name, sae, part)
-                    for generation in reversed(range(self.generation)):
-                        old = self.folder(name, sae, part, generation)
-                        for path in old.rglob("*.parquet"):
-                            self._link(path, current / path.relative_to(old))
-
-    def _link(self, path: Path, target: Path) -> None:
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            target.hardlink_to(path)
-        except OSError:  # a disk without links
-            with self.writing(target) as temporary:
-                shutil.copy2(path, temporary)
-
     # Old versions -------------------------------------------------------------------------------------
 
     def clean(self) -> list[Path]:

@@ -22,6 +22,7 @@ from pipeline.corpus.readers import read_texts, source_name
 from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
+from pipeline.lake.carrying import carry_over
 from pipeline.lake.contents import Entry, digest_of, files_to_read, fingerprint, hold, look, stamps
 from pipeline.models.load import pick_device
 from pipeline.models.precision import fast_dtype
@@ -80,7 +81,7 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
     if config.has_auto_precision and "dtype" not in known:
         known["dtype"] = fast_dtype(pick_device(config.device))
     hashes = _hashes(config, known)
-    Lake(config, hashes).carry_over()
+    carry_over(Lake(config, hashes))
     if json.dumps(known, sort_keys=True) != before:
         with lake.writing(lake.root / SOURCES_FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")

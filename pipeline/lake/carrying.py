@@ -1,0 +1,35 @@
+"""What was bought before documents were added to the corpus is there after it, as the same files."""
+
+import shutil
+from pathlib import Path
+
+from pipeline.lake.files import Files
+from pipeline.tables import TABLES
+
+
+def carry_over(lake: Files) -> None:
+    """Let batches that were made of an earlier generation be there in the current versions, as the same files.
+
+    So what was paid for is seen, and no batch is made again because documents were added. With them go the
+    scorers' rhos. What a batch's rows were made of is in their column `generation`.
+    """
+    bought = [name for name, table in TABLES.items() if table.partition == "sae_batch"]
+    for name in (*bought, "scorer_rhos") if lake.generation else ():
+        for sae in lake.config.sae_names:
+            for part in lake.parts(name):
+                current = lake.folder(name, sae, part)
+                for generation in reversed(range(lake.generation)):
+                    old = lake.folder(name, sae, part, generation)
+                    for path in old.rglob("*.parquet"):
+                        _link(lake, path, current / path.relative_to(old))
+
+
+def _link(lake: Files, path: Path, target: Path) -> None:
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(path)
+    except OSError:  # a disk without links
+        with lake.writing(target) as temporary:
+            shutil.copy2(path, temporary)
