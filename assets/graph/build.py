@@ -25,11 +25,23 @@ TABLE_ASSETS: dict[str, TableAsset] = {
 JOBS: tuple[Group, ...] = get_args(Group)
 """One job a group: assets of different partitions cannot share one."""
 
+_DESCRIPTIONS = {
+    "corpus": "Read the corpus, cut it into contexts, and check that each SAE fits its place.",
+    "cache": "Run the subject model and its SAEs over one shard of the corpus, and keep what fired where.",
+    "prepare": "Statistics, rules, routes and examples of all features of one SAE; no LLM is asked.",
+    "pilot": "Have a few features of one SAE scored, to learn how much answers about one document agree.",
+    "explain_and_score": "Explain and score one batch of one SAE's features; here the LLM is asked, and paid.",
+    REPORT_JOB: "Write the report: the experiment's figures in one HTML file.",
+}
+
 
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
     assets = {table: TABLE_ASSETS[table] for table in TABLE_ASSETS if is_made(config, table)}
-    jobs = {group: dg.define_asset_job(group, dg.AssetSelection.groups(group)) for group in (*JOBS, REPORT_JOB)}
+    jobs = {
+        group: dg.define_asset_job(group, dg.AssetSelection.groups(group), description=_DESCRIPTIONS[group])
+        for group in (*JOBS, REPORT_JOB)
+    }
     return dg.Definitions(
         assets=[*(asset.build(config, assets) for asset in assets.values()), report_asset(config)],
         asset_checks=checks_of(config, assets),

@@ -1,0 +1,207 @@
+"""The Dagster UI as a person has it: the webserver and its daemon, by GraphQL and in a browser."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import hand_set_entry, rows_of, write_experiment
+
+from benchmarks.chromium import Page, open_browser
+from pipeline.config import load_config
+from pipeline.lake import Lake
+from pipeline.lake.sources import open_sources
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 240
+"""On a busy machine; on a quiet one everything here is done in a quarter of it."""
+
+PLACE = """
+{ repositoriesOrError { ... on RepositoryConnection { nodes {
+    name location { name } sensors { name sensorState { status } } schedules { name scheduleState { status } }
+} } } }
+"""
+LAUNCH = """
+mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+} }
+"""
+RUNS = "{ runsOrError { ... on Runs { results { runId status jobName } } } }"
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+CLICK = """(words, nth) => {
+    const buttons = [...document.querySelectorAll("button")].filter(each => words.includes(each.innerText.trim()));
+    if (!buttons[nth] || buttons[nth].disabled) return false;
+    buttons[nth].click();
+    return true;
+}"""
+
+
+@pytest.fixture
+def experiment(prepared: Path, tiny_subject: Path, tmp_path: Path) -> Path:
+    """The config of an experiment whose features wait to be explained, by the oracle."""
+    shutil.copytree(prepared / "lake", tmp_path / "lake")
+    return write_experiment(
+        tmp_path,
+        subject={"model": str(tiny_subject)},
+        saes=[hand_set_entry(prepared / "sae")],
+        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+        explaining={"provider": "oracle", "n_examples": 10},
+        scoring={"provider": "oracle", "n_questions": 10},
+    )
+
+
+@pytest.fixture
+def ui(experiment: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of the UI on the experiment, once its graph is there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(ROOT / "assets" / "dagster.yaml", home)
+    with (tmp_path / "ui.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-m", "assets.definitions", "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, "DAGSTER_HOME": str(home), "LATENTLAKE_CONFIG": str(experiment)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: is_up(url))
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What `look` finds, once it finds something."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return found
+
+
+def ask(url: str, query: str, **variables: Any) -> dict[str, Any]:
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/graphql", body, headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        said = json.loads(answer.read())
+    assert "errors" not in said, said
+    found: dict[str, Any] = said["data"]
+    return found
+
+
+def is_up(url: str) -> bool:
+    with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+        return bool(ask(url, "{ assetNodes { id } }")["assetNodes"])
+    return False
+
+
+def ended_run(url: str, job: str) -> dict[str, Any] | None:
+    """The last run of a job, if it has ended."""
+    runs = [run for run in ask(url, RUNS)["runsOrError"]["results"] if run["jobName"] == job]
+    return runs[0] if runs and runs[0]["status"] in ENDED else None
+
+
+def assert_is_scored(experiment: Path) -> list[dict[str, Any]]:
+    """The rows of `scores`, which are there, and their summary."""
+    config = load_config(experiment)
+    lake = Lake(config, open_sources(config))
+    scored = rows_of(lake, "from scores")
+    assert {row["scorer"] for row in scored} >= {"detection", "fuzzing"}
+    assert rows_of(lake, "from summary")
+    return scored
+
+
+def launch(url: str, job: str, partition: str) -> None:
+    """Ask for a job on a partition, as the launchpad does, and wait until it has succeeded."""
+    [place] = ask(url, PLACE)["repositoriesOrError"]["nodes"]
+    params = {
+        "selector": {
+            "repositoryName": place["name"],
+            "repositoryLocationName": place["location"]["name"],
+            "jobName": job,
+        },
+        "mode": "default",
+        "runConfigData": {},
+        "executionMetadata": {"tags": [{"key": "dagster/partition", "value": partition}]},
+    }
+    launched = ask(url, LAUNCH, params=params)["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+    run = until(lambda: ended_run(url, job))
+    assert (run["runId"], run["status"]) == (launched["run"]["runId"], "SUCCESS")
+
+
+@pytest.mark.whole
+def test_a_batch_asked_for_by_graphql_is_run_and_its_rows_are_there(ui: str, experiment: Path) -> None:
+    [place] = ask(ui, PLACE)["repositoriesOrError"]["nodes"]
+    states = {each["name"]: each["sensorState"]["status"] for each in place["sensors"]}
+    states |= {each["name"]: each["scheduleState"]["status"] for each in place["schedules"]}
+    assert states == dict.fromkeys(
+        ("new_documents", "default_automation_condition_sensor", "next_feature_batches"), "STOPPED"
+    )
+    launch(ui, "pilot", "hand-set")
+    launch(ui, "explain_and_score", "00000|hand-set")
+    assert_is_scored(experiment)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not os.environ.get("LATENTLAKE_CHROMIUM"), reason="LATENTLAKE_CHROMIUM names no Chromium")
+def test_a_person_opens_the_graph_materialises_a_batch_watches_it_and_sees_its_rows(
+    ui: str, experiment: Path
+) -> None:
+    launch(ui, "pilot", "hand-set")
+    with open_browser() as page:
+        page.look_like(1400, 1000)
+        page.open(f"{ui}/asset-groups")
+        for group in ("corpus", "cache", "prepare", "explain_and_score"):
+            until(lambda group=group: group in text_of(page))
+        page.open(f"{ui}/locations/assets.definitions/jobs/explain_and_score")
+        click(page, "Materialize all…")
+        click(page, "Confirm")  # what this graph reads was made by another one
+        while "1 partition" not in text_of(page):  # they can be chosen once they are loaded
+            for dimension in range(2):
+                click(page, "All", nth=dimension)
+        click(page, "Launch run", "Launch 1 run", "Launch backfill")
+        run = until(lambda: ended_run(ui, "explain_and_score"))
+        assert run["status"] == "SUCCESS"
+        page.open(f"{ui}/runs/{run['runId']}")
+        until(lambda: "Success" in text_of(page))
+        name = load_config(experiment).name
+        page.open(f"{ui}/assets/{name}/scores?view=overview")
+        n_rows = len(assert_is_scored(experiment))
+        until(lambda: f"Row count\n{n_rows}\n" in text_of(page))
+
+
+def text_of(page: Page) -> str:
+    return str(page.evaluate("document.body.innerText"))
+
+
+def click(page: Page, *words: str, nth: int = 0) -> None:
+    """Click the button that says one of these words, once it is there and enabled."""
+    until(lambda: page.evaluate(f"({CLICK})({json.dumps(words)}, {nth})"))
