@@ -74,11 +74,11 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
 
 def unfinished_batches(config: Config) -> list[BatchKey]:
     """Batches with a selected feature that is not done, those of higher priority first."""
+    from pipeline.asking import unfinished
     from pipeline.lake import Lake
     from pipeline.lake.sources import open_sources
 
-    rows = Lake(config, open_sources(config)).query("unfinished_batches")
-    return [BatchKey(sae, batch) for sae, batch in rows.select("sae", "batch").iter_rows()]
+    return [BatchKey(*each) for each in unfinished.unfinished_batches(Lake(config, open_sources(config)))]
 
 
 def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.DagsterRunStatus]) -> set[str]:

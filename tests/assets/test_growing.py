@@ -119,6 +119,53 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
     assert ledger(config) > paid
 
 
+@pytest.mark.whole
+def test_the_selection_changes_between_ticks_and_nothing_done_is_lost_or_bought_again(
+    prepared: Path, tiny_subject: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(prepared / "lake", tmp_path / "lake")
+
+    def select(**selection: object) -> Config:
+        """The experiment with a selection, after `selected_features` was materialised."""
+        path = write_experiment(
+            tmp_path,
+            subject={"model": str(tiny_subject)},
+            saes=[hand_set_entry(prepared / "sae")],
+            corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+            explaining={"provider": "oracle", "n_examples": 10, "controls": 0},
+            scoring={"provider": "oracle", "n_questions": 10},
+            selection=selection,
+        )
+        config = load_config(path)
+        launch(config, instance, "prepare", "hand-set", [dg.AssetKey(["tiny", "selected_features"])])
+        return config
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        colour = select(where="feature = 1")
+        assert [each.partition for each in unfinished_batches(colour)] == [KEY]
+        launch(colour, instance, "pilot", "hand-set")
+        launch(colour, instance, "explain_and_score", KEY)
+        assert unfinished_batches(colour) == []
+        first, paid = rows_of(lake_of(colour), "from scores order by all"), ledger(colour)
+        assert {row["feature"] for row in first} == {1}
+        # A list, which leaves out what is done: only the other feature is asked about.
+        (tmp_path / "wanted.csv").write_text("sae,feature,priority\nhand-set,4,7\n", encoding="utf-8")
+        animal = select(features=str(tmp_path / "wanted.csv"))
+        assert [each.partition for each in unfinished_batches(animal)] == [KEY]
+        launch(animal, instance, "explain_and_score", KEY)
+        assert unfinished_batches(animal) == [] and ledger(animal) > paid
+        assert {row["feature"] for row in rows_of(lake_of(animal), "from scores")} == {4}
+        # Both: the tables have them both again, and every answer is known.
+        paid = ledger(animal)
+        both = select(where="feature in (1, 4)", priority=3)
+        assert [each.partition for each in unfinished_batches(both)] == [KEY]
+        launch(both, instance, "explain_and_score", KEY)
+        assert unfinished_batches(both) == [] and ledger(both) == paid
+    scores = rows_of(lake_of(both), "from scores order by all")
+    assert {row["feature"] for row in scores} == {1, 4}
+    assert [row for row in scores if row["feature"] == 1] == first
+
+
 @pytest.mark.parametrize("asked", [["00000", "00001"], ["00000"], []])
 def test_what_is_parked_keeps_no_other_from_being_asked_for(
     make_experiment: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, asked: list[str]

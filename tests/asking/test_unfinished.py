@@ -1,0 +1,66 @@
+"""What is unfinished is asked of the tables once; of a batch whose files have not changed no more."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.asking import unfinished
+from pipeline.config import Config
+from pipeline.lake import Lake
+from pipeline.tables import TABLES
+from pipeline.tables.versions import SourceHashes
+
+SAE = "hand-set"
+
+
+def fill(lake: Lake, table: str, rows: list[dict[str, object]], **partition: int) -> None:
+    schema = TABLES[table].schema
+    whole = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
+    if table in {"explanations", "predictions"}:
+        lake.write_parts(table, {lake.parts(table)[0] or "": whole}, sae=SAE, batch=partition["batch"])
+    else:
+        lake.write(table, whole, sae=SAE, **partition)
+
+
+@pytest.fixture
+def lake(make_experiment: Callable[..., Config]) -> Lake:
+    """Five batches of a feature, of which 1 and 3 are wanted, the latter more."""
+    config = make_experiment(selection={"batch_size": 1})
+    lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
+    wanted = [{"sae": SAE, "feature": each, "batch": each, "place": 1, "priority": each} for each in (1, 3)]
+    fill(lake, "selected_features", wanted)
+    return lake
+
+
+def explain(lake: Lake, feature: int, status: str) -> None:
+    row = {"sae": SAE, "feature": feature, "explanation_id": f"e{feature}", "status": status, "is_chosen": True}
+    fill(lake, "explanations", [row], batch=feature)
+
+
+def test_the_answer_is_that_of_the_tables_and_files_that_are_as_they_were_are_not_read_again(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[Path]] = []
+    ask = Lake.query
+
+    def query(self: Lake, name: str, **values: object) -> object:
+        if name == "unfinished_batches":
+            asked.append([path for path in values["given"]["explanations"] if path.stem != "schema"])
+        return ask(self, name, **values)
+
+    monkeypatch.setattr(Lake, "query", query)
+    assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
+    assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)] and len(asked) == 1
+    explain(lake, 3, "refused")
+    assert unfinished.unfinished_batches(lake) == [(SAE, 1)]
+    assert {path.stem for path in asked.pop()} == {"00003"} and len(asked) == 1
+    explain(lake, 3, "http_error")
+    explain(lake, 1, "ok")
+    assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
+    fill(lake, "scores", [{"sae": SAE, "feature": 1, "explanation_id": "e1", "scorer": "detection"}], batch=1)
+    assert unfinished.unfinished_batches(lake) == [(SAE, 3)]
+    wanted = [{"sae": SAE, "feature": 0, "batch": 0, "place": 1, "priority": 0}]
+    fill(lake, "selected_features", wanted)
+    assert unfinished.unfinished_batches(lake) == [(SAE, 0)]
