@@ -115,14 +115,14 @@ class Lake(Files):
     def refresh_catalog(self) -> Path:
         """Rebuild `catalog.duckdb`, views on every table's current folder, and put it in place by rename."""
         target = self.root / CATALOG_FILE
-        with self.writing(target) as temporary:
+        with self.writing(target) as temporary, contextlib.ExitStack() as log_removed:
+            log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left by a full disk
             with duckdb.connect(str(temporary)) as connection:
                 _look_below(connection, self.root)
                 are_below = "," not in str(self.root)
                 self._create_views(connection, tuple(TABLES), list(self.config.sae_names), are_below=are_below)
                 for name, table in TABLES.items():
                     connection.execute(f"comment on view {name} is {_quoted(table.row)}")
-            Path(f"{temporary}.wal").unlink(missing_ok=True)
         return target
 
     def _create_views(

@@ -598,3 +598,17 @@ def test_a_plugin_has_versions_of_its_own(make_experiment, monkeypatch):
     monkeypatch.setitem(vars(fuzzing), "digest", "of another prompt")
     changed = folders()
     assert {key for key in both if both[key] != changed[key]} == {("predictions", "fuzzing"), ("scores", None)}
+
+
+def test_a_catalog_that_cannot_be_written_leaves_nothing_behind(make_experiment, monkeypatch):
+    lake = Lake(make_experiment(), SourceHashes())
+
+    def fill_the_disk(_, connection, *rest, **more):
+        [path] = [row[0] for row in connection.execute("select path from duckdb_databases()").fetchall() if row[0]]
+        Path(f"{path}.wal").touch()
+        raise duckdb.IOException("No space left on device")
+
+    monkeypatch.setattr(Lake, "_create_views", fill_the_disk)
+    with pytest.raises(duckdb.IOException):
+        lake.refresh_catalog()
+    assert list((lake.root / ".tmp").iterdir()) == []
