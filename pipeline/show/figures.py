@@ -153,7 +153,7 @@ def _pairs(rows: pl.DataFrame, labels: Labels) -> "Figure":
                       color=_COLOURS[number % len(_COLOURS)], label=labels.get(name, name), alpha=0.6,
                       markersize=4, linestyle="none")  # fmt: skip
         r, low, high = (part[name][0] for name in ("correlation", "correlation_low", "correlation_high"))
-        told = "r not to be told" if r is None else f"r {r:.2f}"
+        told = "too few to tell r" if r is None else f"r {r:.2f}"
         told += "" if low is None else f" ({low:.2f} to {high:.2f})"
         axes.set_title(f"{key[0]}\n{told}, {part.height} explanations")
         axes.set_xlabel(key[1])
