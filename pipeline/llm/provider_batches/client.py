@@ -247,8 +247,8 @@ class _Errand:
         )
         why = short(self._client.redaction(said or "it does not say why"))
         raise ConfigError(
-            f"{self._client.url} refused batch {batch.id} ({why}); nothing of it was asked: mend that, or take "
-            "batch out of the endpoint's section, and run again"
+            f"{self._client.url} refused batch {batch.id} ({why}); none of it was sent: correct that, or "
+            "remove batch from the endpoint's section, and run again"
         )
 
     def _left(self, sent: Sent) -> list[str]:

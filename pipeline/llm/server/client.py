@@ -95,11 +95,12 @@ class OpenAIClient:
         self._key = os.environ.get(api_key_env, "").strip() if api_key_env else None
         if self._key == "":
             raise ConfigError(
-                f"environment variable '{api_key_env}' is not set; it has to hold the API key for {self.url}"
+                f"environment variable '{api_key_env}' is not set; it must hold the API key for {self.url}"
             )
         if self._key and not (self._key.isascii() and self._key.isprintable()):
             raise ConfigError(
-                f"environment variable '{api_key_env}' holds no API key: it has a line end, or no ASCII"
+                f"environment variable '{api_key_env}' does not hold an API key: it contains a line "
+                "break or characters that are not ASCII"
             )
         self._api_key_env = api_key_env
         self._max_concurrent = max_concurrent
@@ -338,9 +339,9 @@ class OpenAIClient:
         if self._n_only_thought >= _ONLY_THOUGHT_AT_MOST:
             raise ConfigError(
                 f"model '{request.model}' at {self.url} spent its tokens ({request.most_tokens} at most) on "
-                f"reasoning and wrote no answer, {self._n_only_thought} times in a row; give it room "
-                f"(reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) or let "
-                "it think less (reasoning_effort), and run again: what was answered is kept"
+                f"reasoning and wrote no answer, {self._n_only_thought} times in a row; allow it "
+                f"more (reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) "
+                "or let it think less (reasoning_effort), and run again: what was answered is kept"
             )
 
     async def _served_models(self, client: openai.AsyncOpenAI) -> list[str]:
@@ -359,7 +360,7 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
     """
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
+        raise ConfigError(f"base_url '{base_url}' is not an address; it must begin with http:// or https://")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
 
