@@ -26,8 +26,9 @@ from pipeline.llm.provider_batches.journal import Journal, Sent
 from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
 from pipeline.llm.server.capabilities import sends_stop
-from pipeline.llm.server.client import OpenAIClient, not_given, short
+from pipeline.llm.server.client import OpenAIClient, not_given
 from pipeline.llm.server.reading import Failure, Usage, is_cut_thought, usage_of
+from pipeline.llm.server.redaction import short
 from pipeline.progress import tell
 
 Unfinished = Literal["batch", "ordinary"]
