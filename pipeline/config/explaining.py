@@ -37,7 +37,7 @@ class ExplainingConfig(Section):
     model: str = Field(
         EMBEDDED_MODEL,
         description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
-        "name, whatever stands here",
+        "name, whatever this says",
     )
     oracle: ExplainingOracleConfig = Field(ExplainingOracleConfig(), description=ExplainingOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
@@ -66,8 +66,8 @@ class ExplainingConfig(Section):
     )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="Features of a batch, by draw, about which the explainer's model is asked; explainers without "
-        "a model explain all; null: no limit",
+        description="Features of a batch, drawn by hash, about which the explainer's model is asked; explainers "
+        "without a model explain all; null: no limit",
     )
     controls: Annotated[int, Field(ge=0)] = Field(
         8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
