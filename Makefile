@@ -88,7 +88,7 @@ benchmark-scorers: setup            ## Which scorers to trust: make benchmark-sc
 clean-lake: setup                   ## Remove table versions that no view points at
 	@$(LATENTLAKE) clean $(CONFIG)
 
-docs: setup                         ## Write the generated references in docs/ and README.md
+docs: setup                         ## Write the generated references in docs/
 	$(LATENTLAKE) docs
 
 cookbook: setup                     ## Write docs/cookbook.md anew, with answers of the lake of the config

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoModelForCausalLM
 
+from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, measured, publish
 from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.documents import write_contexts, write_documents
@@ -122,7 +123,7 @@ def main() -> None:
 
 def _write_corpus(folder: Path) -> Config:
     """The demo's config with a lake of its own in `folder`, up to contexts and saes."""
-    demo = load_config(Path(__file__).parents[1] / "config" / "demo.yaml")
+    demo = load_config(DEMO)
     corpus = demo.corpus.model_copy(update={"max_tokens": N_SHARDS * SHARD_TOKENS, "shards": N_SHARDS})
     machine = demo.machine.model_copy(update={"lake": folder, "device": "cpu"})
     config = demo.model_copy(update={"name": "caching", "corpus": corpus, "machine": machine})

@@ -5,9 +5,9 @@ at 50. It needs the tables of a demo run: `make demo` first.
 """
 
 import sys
-from pathlib import Path
 from statistics import mean
 
+from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, publish
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
@@ -20,7 +20,6 @@ from pipeline.models.load import load_tokenizer
 from pipeline.plugins import find_plugins
 from pipeline.tables.stages import STAGES
 
-CONFIG = Path(__file__).parent.parent / "config" / "demo.yaml"
 N_EXAMPLES = 20
 N_QUESTIONS = 25
 """Of each answer and scorer, so that a scorer's questions about a feature are 50."""
@@ -34,9 +33,9 @@ def main() -> int:
         figures = [
             figure
             for per_prompt in (5, 50)
-            for figure in _measure(_with_questions(load_config(CONFIG), per_prompt))
+            for figure in _measure(_with_questions(load_config(DEMO), per_prompt))
         ]
-        figures += [figure for name in _asking() for figure in _measure_explainer(load_config(CONFIG), name)]
+        figures += [figure for name in _asking() for figure in _measure_explainer(load_config(DEMO), name)]
     except LakeError as error:
         print(f"skipped: {error} ('make demo' makes it)", file=sys.stderr)
         return 0

@@ -22,7 +22,6 @@ from pipeline.tables.versions import CONTROLS, SourceHashes
 SAE = "synthetic"
 BATCH = 1024
 CONTEXT_LENGTH = 256
-_BUCKET = 1024
 
 _MACROS = """
     create macro draw(a, b, n) as (hash(a * 1000003 + b) % n)::int;

@@ -43,6 +43,11 @@ class Figure:
     note: str = ""
 
     @property
+    def sign(self) -> str:
+        """How a value compares with its target where it is reached."""
+        return "≤" if self.better == "lower" else "≥"
+
+    @property
     def is_reached(self) -> bool | None:
         """Whether the target is reached; None where there is none."""
         if self.target is None:
@@ -74,11 +79,10 @@ def publish(name: str, figures: Sequence[Figure]) -> Path:
     table.add_column("what")
     for figure in figures:
         mark = {True: "[green]", False: "[red]", None: ""}[figure.is_reached]
-        sign = "≤" if figure.better == "lower" else "≥"
         table.add_row(
             figure.name,
             f"{mark}{figure.value:,.4g} {figure.unit}",
-            "" if figure.target is None else f"{sign} {figure.target:,.4g}",
+            "" if figure.target is None else f"{figure.sign} {figure.target:,.4g}",
             "" if figure.limit is None else f"{figure.limit:,.4g}",
             figure.note,
         )

@@ -15,12 +15,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from benchmarks.borrowed import DEMO
 from benchmarks.caching import load_whole
 from benchmarks.figures import Figure, measured, publish
 from pipeline.asking.windows import Vocabulary
@@ -89,7 +89,7 @@ def main() -> None:
     """Measure, print, write `results/local_model.json`, or `local_model_large.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.local_model", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
-    config = load_config(Path(__file__).parents[1] / "config" / "demo.yaml")
+    config = load_config(DEMO)
     parser.add_argument("--model", default=LARGE, help="of the scale large")
     given = parser.parse_args()
     if given.scale == "large":

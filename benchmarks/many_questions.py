@@ -9,9 +9,9 @@ int8 (1.1 GB to download at first use). The oracle's side of it is `benchmarks.c
 
 import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, publish
 from benchmarks.wordings import LARGE, SCALES, Question, auc, read_questions
 from pipeline.asking.prompts import load_prompt
@@ -23,7 +23,6 @@ from pipeline.scorers.numbers import keys_of
 from pipeline.scorers.yes_no.requests import CHOICES
 
 SIZES = (1, 8, 40)
-_HERE = Path(__file__).parent
 _DETECTION = find_plugin("scorers", "detection").path
 _SHARED = _DETECTION.parent / "yes_no"
 
@@ -40,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_questions", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     scale = parser.parse_args().scale
-    config = load_config(_HERE.parent / "config" / "demo.yaml")
+    config = load_config(DEMO)
     if scale == "large":
         config = config.with_llm(LARGE)
     client, questions = LocalClient(config.in_process(config.scoring), "cpu"), read_questions()

@@ -1,85 +1,161 @@
 """docs/performance.md, written from the benchmarks' own results."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from textwrap import fill
+from typing import Any, NamedTuple
 
-from benchmarks.figures import RESULTS
+from benchmarks.figures import RESULTS, Figure
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 _HEAD = """# Performance
 
-Written by `python -m benchmarks.report` from `benchmarks/results/`, which `make bench` (and, for the store and the
-neighbours, `make bench SCALE=large`) fills. CPU seconds are of all threads together. A limit is what the machine
-itself took in the same run for the part of the work that cannot be left out. Times of a busy machine differ by a
-fifth and more from run to run; ratios from one run hold better.
+How fast each part of latentlake is, what it needs, and how that was measured. `make bench` measures your machine,
+`make bench ONLY=caching` one part of it, and `make bench SCALE=large` also what takes long. `python -m
+benchmarks.report` makes this page from the results in `benchmarks/results/`. A run of full size is estimated on
+[its own page](scale.md); what models cost is on [another](cost.md).
 """
+
+_READING = """CPU seconds are summed over threads. A **limit** is what the machine itself took, in the same run,
+for the part of the work that cannot be left out. A value in bold misses its **target**. On a busy machine, times
+differ by a fifth and more from run to run; ratios within one run vary less."""
+
+HEADLINES = (
+    ("caching a corpus: speed as a share of the bare forward pass", "caching", "caching_ratio"),
+    ("a firing on disk", "store", "bytes_per_row"),
+    ("CPU time for the statistics of 32,768 features with 31 million firings", "store", "statistics_cpu_s"),
+    ("CPU time for their best rules and their routes", "store", "rules_cpu_s"),
+    ("CPU time for their candidate examples", "store", "index_cpu_s"),
+    ("one feature read from the store", "store", "feature_read_ms"),
+    ("CPU time for exact decoder neighbours of 131,072 features", "neighbours_large", "neighbours_cpu_s"),
+    ("most memory of a step, at 131,072 features and 301 million firings", "store_large", "peak_gib"),
+    ("100 requests in flight: share of the ideal throughput", "throughput", "throughput_ratio"),
+    ("the client's CPU time for a request", "throughput", "client_cpu_ms_per_request"),
+    ("prompt tokens of a feature: one explanation, 193 questions", "tokens", "prompt_tokens_per_feature"),
+    ("killed 50 times: tables that differ from a run without kills", "faults", "tables_that_differ"),
+    ("killed 50 times: recorded requests that were sent again", "faults", "asked_although_recorded"),
+)
+"""What the page begins with: words, result and figure."""
+
+
+class Grid(NamedTuple):
+    """Figures of one section that differ in one part of their names: a row for each such part.
+
+    Attributes:
+        title: Of the first column.
+        columns: The title of each other column, by the name of its figures; `{row}` is the part that differs. A
+            row is whatever the last of these names is found for.
+        has_notes: Whether the figures' notes make a last column.
+    """
+
+    title: str
+    columns: Mapping[str, str]
+    has_notes: bool = True
+
+
+_STEPS = Grid("step", {"{row}_cpu_s": "CPU s", "{row}_peak_gib": "peak GiB"})
+GRIDS: Mapping[str, Sequence[Grid]] = {
+    "store": (
+        Grid(
+            "compiled loop",
+            {"{row}_cpu_s": "CPU s", "{row}_plain_cpu_s": "the fastest other way", "{row}_ratio": "ratio"},
+        ),
+        _STEPS,
+    ),
+    "store_large": (_STEPS,),
+    "calibration": (
+        Grid(
+            "questions a prompt",
+            {
+                f"{scorer}_{figure}_at_{{row}}": f"{scorer}: {title}"
+                for scorer in ("detection", "fuzzing")
+                for figure, title in (("accuracy", "right"), ("failed", "failed"), ("empty_accuracy", "empty"))
+            },
+            has_notes=False,
+        ),
+    ),
+}
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "store": (
-        "The store and the SQL core, 32 million rows",
-        "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled pass over one "
-        "feature after the other (`pipeline/compiled/passes.py`, `pipeline/compiled/drawing.py`), beside the SQL "
-        "file that defines "
-        "its rows. Of the statistics a third is decoding and looking up places, a third the passes, a third "
-        "writing the 8M rows of `feature_tokens` and DuckDB's queries; a quarter of the index is DuckDB's hash of "
-        "every slot. Writing is grouping, encoding twice and decoding once. Bytes are near the entropy: 1.6 an "
-        "activation of 11 significant bits, 1.3 the distance of two firings.",
+        "The store and the SQL core: 31 million firings",
+        "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled loop over one "
+        "feature after another (`pipeline/compiled/`); the SQL file of the same name defines its rows. Bytes are "
+        "near the entropy of the data: 1.6 for an activation of 11 significant bits, 1.3 for the distance to the "
+        "previous firing. Peaks are those of a step's own process.",
     ),
     "store_large": (
-        "The store and the SQL core, 320 million rows",
-        "Synthetic data of the post's size: 10M tokens, 131,072 features. Memory is that of the largest bucket, "
-        "in which a dense feature may have millions of firings; some 0.35 GiB of it are mapped files (libraries, "
-        "the places of the corpus), which the system takes back when it needs to.",
+        "The store and the SQL core: 301 million firings",
+        "Synthetic data of the post's size: 10M tokens, 131,072 features. The peak is set by the largest bucket, "
+        "in which a dense feature may have millions of firings. Some 0.35 GiB of it are mapped files, which the "
+        "system takes back when it needs memory.",
     ),
-    "neighbours": ("Decoder neighbours, 32,768 features", ""),
-    "neighbours_large": ("Decoder neighbours, 131,072 features", "Bound by the matrix product."),
+    "neighbours": ("Decoder neighbours: 32,768 features", "Exact, by cosine."),
+    "neighbours_large": (
+        "Decoder neighbours: 131,072 features",
+        "Exact, by cosine. The limit is the matrix product alone.",
+    ),
     "caching": (
-        "Caching: the forward pass into the store",
-        "The demo's model and texts; SAEs of three kinds and two widths, made of the demo's. The limit is the "
-        "truncated pass over the same batches and one plain `x @ W_enc`.",
+        "Caching: from the forward pass to the store",
+        "The demo's model and texts, with SAEs of three kinds and two widths made from the demo's. The limit is "
+        "the truncated forward pass over the same batches and one plain `x @ W_enc`.",
     ),
     "throughput": (
         "Requests to a server",
-        "A local server that answers after 50 ms, 100 requests in flight; both on these two cores.",
+        "100 requests in flight to a local server that answers after a second; both share these two cores.",
     ),
-    "faults": ("Kills and faults", "A failing server, and a pipeline that is killed and started again."),
+    "faults": (
+        "Kills and faults",
+        "A server that fails on purpose, and a pipeline that is killed and started again until it is done.",
+    ),
     "explorer": (
         "The explorer",
-        "A made lake of 131,072 features in 128 batches: the CPU time of a page, all threads, in a process that "
-        "has been asked for it before. On a machine that does nothing else a page takes no longer.",
+        "Pages of a made-up lake of 131,072 features in 128 batches: CPU time over all threads, in a process that "
+        "has served the page before.",
     ),
-    "tokens": ("Tokens a feature", "On the demo's SAE; answers of an oracle, not of a model."),
+    "tokens": ("Tokens for a feature", "The demo's SAE. An oracle answers, not a model."),
     "calibration": (
         "Questions a prompt",
-        "**An oracle of set error rate answers here, not a model**: what the pipeline makes of such answers.",
+        "**An oracle answers, not a model**: it is right on 0.8 of the questions and fails on 0.002 of them. The "
+        "columns are the share of right answers, the share of questions without an answer (a prompt fails as a "
+        "whole), and the share of right answers to an empty explanation, which is what likeness between the "
+        "windows of a prompt gives away.",
     ),
-    "local_model": ("The local model", "SmolLM2-135M on the CPU, the demo's scoring questions."),
+    "local_model": (
+        "The local model",
+        "SmolLM2-135M on the CPU, with the demo's scoring questions. The limit is one dense pass over the tokens "
+        "that no other question shares.",
+    ),
     "local_model_large": (
         "A larger local model, in int8",
         "Qwen2.5-Coder-1.5B-Instruct on the CPU: `make bench SCALE=large ONLY=local_model`.",
     ),
     "wordings": (
-        "The wording of detection's question",
+        "How detection's question is worded",
         "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M; 0.5 is chance.",
     ),
     "wordings_large": (
-        "The wording of detection's question, asked of a larger model",
-        "The same of Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=wordings`.",
+        "How detection's question is worded, for a larger model",
+        "The same questions, asked of Qwen2.5-Coder-1.5B-Instruct in int8: "
+        "`make bench SCALE=large ONLY=wordings`.",
     ),
     "echoes": (
         "Answers that repeat the prompt",
-        "The demo's features, explained by SmolLM2-135M. An answer counts before any is dropped, also one that "
-        "was cut off or lacks the mark.",
+        "The demo's features, explained by SmolLM2-135M. Every answer counts, also one that was cut off or has no "
+        "explanation in it.",
     ),
     "echoes_large": (
-        "Answers that repeat the prompt, of a larger model",
-        "The same of Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=echoes`.",
+        "Answers that repeat the prompt, from a larger model",
+        "The same, by Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=echoes`.",
     ),
 }
 """Title and words of each result, in the order of the page; `heuristics` has its own form."""
+
+_NOISES = (0, 10, 30)
+"""Of those measured, the shares of firings off the pattern that the page shows, in percent."""
 
 
 def main() -> None:
@@ -89,14 +165,13 @@ def main() -> None:
 
 def page() -> str:
     """The page from the results that are there."""
-    parts = [_HEAD]
+    parts = [_HEAD, "\n".join(["| | |", "|---|---:|", *_headlines()]), _READING]
     for name, (title, words) in SECTIONS.items():
-        result = _result(name)
-        if result:
-            parts.append("\n".join([f"## {title}", "", *([words, ""] if words else []), *_table(result)]))
-    heuristics = _result("heuristics")
-    if heuristics:
-        parts.append(_curves(heuristics))
+        if result := _result(name):
+            tables = _tables(_figures(result), GRIDS.get(name, ()))
+            parts.append("\n".join([f"## {title}", "", fill(words, 118), "", *tables, _measured(result)]))
+    if heuristics := _result("heuristics"):
+        parts.append(_heuristics(heuristics))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
@@ -105,42 +180,92 @@ def _result(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _table(result: dict[str, Any]) -> list[str]:
+def _figures(result: dict[str, Any]) -> dict[str, Figure]:
+    return {each["name"]: Figure(**each) for each in result["figures"]}
+
+
+def _measured(result: dict[str, Any]) -> str:
+    return f"Measured on {result['machine']}, {result['date']}."
+
+
+def _headlines() -> list[str]:
+    lines = []
+    for words, name, figure in HEADLINES:
+        if (result := _result(name)) and (found := _figures(result).get(figure)):
+            lines.append(f"| {words} | {_value(found)} |")
+    return lines
+
+
+def _tables(figures: dict[str, Figure], grids: Sequence[Grid]) -> list[str]:
+    """The figures that are in no grid, one a line, and the grids."""
+    parts = []
+    for grid in grids:
+        *_, last = grid.columns
+        rows = re.compile(re.escape(last).replace(r"\{row\}", "(.+)"))
+        names = [found[1] for name in figures if (found := rows.fullmatch(name))]
+        notes = [" |", "---|"] if grid.has_notes else ["", ""]
+        parts += ["", f"| {grid.title} | {' | '.join(grid.columns.values())} |{notes[0]}"]
+        parts.append("|---" + "|---:" * len(grid.columns) + f"|{notes[1]}")
+        for name in names:
+            own = [figures.pop(column.format(row=name), None) for column in grid.columns]
+            cells = ["" if each is None else _in_grid(each) for each in own]
+            if grid.has_notes:
+                cells.append("; ".join(each.note for each in own if each and each.note))
+            parts.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
     lines = ["| figure | value | target | limit | |", "|---|---:|---:|---:|---|"]
-    for figure in result["figures"]:
-        sign = "≤" if figure["better"] == "lower" else "≥"
-        target = "" if figure["target"] is None else f"{sign} {_number(figure['target'])}"
-        limit = "" if figure["limit"] is None else _number(figure["limit"])
-        value = f"{_number(figure['value'])} {figure['unit']}".strip()
-        lines.append(f"| {figure['name']} | {value} | {target} | {limit} | {figure['note']} |")
-    return [*lines, "", f"{result['machine']}, {result['date']}."]
+    for figure in figures.values():
+        target = "" if figure.target is None else f"{figure.sign} {_number(figure.target)}"
+        limit = "" if figure.limit is None else _number(figure.limit)
+        lines.append(f"| {figure.name} | {_value(figure)} | {target} | {limit} | {figure.note} |")
+    return [*(lines if figures else []), *(parts if figures else parts[1:]), ""]
 
 
-def _curves(result: dict[str, Any]) -> str:
-    """One table a heuristic: precision and recall by the number of firings (rows) and the noise (columns)."""
-    values = {figure["name"]: figure["value"] for figure in result["figures"]}
+def _in_grid(figure: Figure) -> str:
+    value = _marked(figure, _number(figure.value))
+    return value if figure.target is None else f"{value} ({figure.sign} {_number(figure.target)})"
+
+
+def _value(figure: Figure) -> str:
+    return _marked(figure, f"{_number(figure.value)} {figure.unit}".strip())
+
+
+def _marked(figure: Figure, text: str) -> str:
+    """A value in bold where it misses its target."""
+    return f"**{text}**" if figure.is_reached is False else text
+
+
+def _heuristics(result: dict[str, Any]) -> str:
+    """One table: a row a heuristic, a column a number of firings."""
+    values = {name: figure.value for name, figure in _figures(result).items()}
     names = list(dict.fromkeys(name.partition("_recall_")[0] for name in values if "_recall_" in name))
-    points = [name.partition("_recall_n")[2].split("_noise") for name in values if "_recall_" in name]
-    sizes = sorted({int(n) for n, _ in points})
-    noises = sorted({int(noise) for _, noise in points})
+    sizes = sorted({int(found[1]) for name in values if (found := re.search("_recall_n([0-9]+)_", name))})
+    words = (
+        "Recall by the number of a feature's firings in 1M tokens. The three figures of a cell are those of "
+        f"features with {_and(_NOISES)} of their firings off the pattern. Firings off the pattern are as strong "
+        "as those on it, which is harder than on real SAEs, where they are weak. Precision, among background "
+        "features and those of the other patterns, is the lowest over all numbers of firings at which anything is "
+        "flagged. `unigram` and `previous_token` are the post's cuts, with a minimum of 100 train firings, and "
+        "`positional_raw` is its cut on raw information. `token_rule` (route `rule`) and `positional` (corrected) "
+        "are the ones that route."
+    )
     lines = [
-        "## Heuristics on planted features",
-        "",
-        "Recall by the number of a feature's firings (1M tokens) and the share of its firings off the pattern; "
-        "precision over all noises, among background features and those of the other patterns. Firings off the "
-        "pattern are as strong as those on it, which is harder than on real SAEs, where they are weak. "
-        "`unigram` and `previous_token` are the post's cuts with a minimum of 100 train firings, `positional_raw` "
-        "is its cut on raw information; `token_rule` (route `rule`) and `positional` (corrected) are what routes.",
+        *("## Heuristics on planted features", "", fill(words, 118), ""),
+        f"| heuristic | precision | {' | '.join(f'{size:,} firings' for size in sizes)} |",
+        "|---|---:" + "|---:" * len(sizes) + "|",
     ]
     for name in names:
-        lines += ["", f"**{name}**", "", f"| firings | precision | {' | '.join(f'{n} % off' for n in noises)} |"]
-        lines.append("|---:" * (2 + len(noises)) + "|")
-        for size in sizes:
-            precision = values.get(f"{name}_precision_n{size}")
-            cells = [f"{values[f'{name}_recall_n{size}_noise{noise}']:.2f}" for noise in noises]
-            shown = "none flagged" if precision is None else f"{precision:.2f}"
-            lines.append(f"| {size:,} | {shown} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"{result['machine']}, {result['date']}."])
+        precisions = [values[key] for size in sizes if (key := f"{name}_precision_n{size}") in values]
+        precision = min((each for each in precisions if each is not None), default=None)
+        recalls = [[values[f"{name}_recall_n{size}_noise{noise}"] for noise in _NOISES] for size in sizes]
+        cells = [" / ".join(f"{recall:.2f}" for recall in row) for row in recalls]
+        shown = "" if precision is None else f"{precision:.2f}"
+        lines.append(f"| {name} | {shown} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _measured(result)])
+
+
+def _and(percents: Sequence[int]) -> str:
+    *before, last = (f"{each} %" for each in percents)
+    return f"{', '.join(before)} and {last}"
 
 
 def _number(value: float) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
+from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, publish
 from pipeline.asking.prompts import load_prompt
 from pipeline.config import load_config
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wordings", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     scale = parser.parse_args().scale
-    config = load_config(_HERE.parent / "config" / "demo.yaml")
+    config = load_config(DEMO)
     if scale == "large":
         config = config.with_llm(LARGE)
     client, questions = LocalClient(config.in_process(config.scoring), "cpu"), read_questions()

@@ -1,14 +1,14 @@
-"""How a table is made, whichever it is: by the steps that its SQL tells, in one connection, written whole.
+"""How any table is made from its SQL: step by step in one connection, and written whole.
 
     make_table(lake, "feature_stats", sae="layers.9")
 
-1. Its inputs are there, or an error says what to materialise.
-2. A connection sees every table as a view, and what is handed in (`given`) in place of the views of these names.
-3. The steps of its SQL (`sql.steps_of`) run one after the other. A step's rows are those of its SQL file, made by
-   DuckDB, or by the function that `tables.compiled` names. Of a table of an SAE, some steps go by bucket: they
-   run for some buckets of features at a time, so that memory is bounded by these.
-4. The rows of its own SQL file, the last step, are written: the whole partition, or nothing.
-5. The figures that a person wants are read from what is written: `sql/figures/<table>.sql`, where there is one.
+1. Its inputs must be there; otherwise an error says what to materialise.
+2. A connection sees every table as a view. What is handed in (`given`) replaces the view of the same name.
+3. The SQL files that its own file reads (`sql.steps_of`) run one after another, each after those that it reads.
+   DuckDB makes a step's rows, or the function that `tables.compiled` names. For a table of an SAE, steps that
+   count firings run for a few buckets of features at a time, so that these bound the memory.
+4. The rows of the last step, the table's own SQL file, are written: the whole partition, or nothing.
+5. Figures for a person are read from what was written (`sql/figures/<table>.sql`, if there is one).
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def make_table(
         lake: Where it is made from, and written to.
         table: It has a SQL file of its name.
         sae, shard, batch: The partition, as far as the table has any.
-        generation: Of the corpus, for a table that has files of each.
+        generation: Of the corpus, for a table with files for each generation.
         given: Relations that its SQL reads beside the tables, or in place of tables or steps.
         parameters: Values of `$names` in its SQL that are neither in the config nor of the partition.
 
@@ -108,7 +108,7 @@ def needed_steps(name: str, given: frozenset[str] = frozenset()) -> tuple[str, .
 
 
 def tables_seen(name: str, given: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The tables that are read for the rows of a SQL file; by compiled code also those of what stands where."""
+    """The tables that are read for the rows of a SQL file; compiled steps also read the corpus's tokens."""
     steps = needed_steps(name, given)
     corpus = ("candidate_slots", "corpus_tokens") if any(step in COMPILED for step in steps) else ()
     read = {relation for step in steps for relation in relations_read(step)}
@@ -142,7 +142,7 @@ class _Run:
         self._kept: dict[str, Any] = {}
 
     def rows(self, name: str, given: frozenset[str]) -> pa.RecordBatchReader:
-        """Run the steps, and give the rows of the last one."""
+        """Run the steps, and return the rows of the last one."""
         by_bucket = steps_by_bucket(name)
         steps = needed_steps(name, given)
         once = [step for step in steps if step not in by_bucket]
@@ -206,12 +206,12 @@ class _Run:
 
     @cached_property
     def _places(self) -> Places:
-        """What stands where in the corpus, opened for the first compiled step."""
+        """The tokens of the corpus by position, opened for the first compiled step."""
         return self._stack.enter_context(open_places(self._lake, self._connection))
 
 
 def _is_pinned(name: str, sae: str | None, batch: int | None) -> bool:
-    """Whether the partition that is made says which partition of an input it reads, if it has any."""
+    """Whether the partition being made determines which partition of an input it reads."""
     match TABLES[name].partition:
         case "sae" | "sae_shard":
             return sae is not None

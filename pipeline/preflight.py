@@ -45,7 +45,7 @@ def preflight(config: Config, *, takes_new: bool = False) -> Lake:
         )
     if "?" in str(config.lake_folder):
         raise LakeError(
-            f"lake folder '{config.lake_folder}' has a '?' in it, which DuckDB does not open; set machine.lake or "
+            f"lake folder '{config.lake_folder}' contains a '?', which DuckDB cannot open; set machine.lake or "
             "LATENTLAKE_LAKE"
         )
     check_prices(config)
@@ -131,5 +131,5 @@ def _check_place(config: Config, sae: SaeConfig, coder: SparseCoder, hookpoint: 
     if named is not None and not is_same_place(config.subject, named, hookpoint):
         raise SaeError(
             f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config has it read "
-            f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if it is meant"
+            f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if the config is right"
         )

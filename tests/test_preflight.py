@@ -109,7 +109,7 @@ CASES = {
     ),
     "a lake below a file": Case(below_a_file, LakeError, ("cannot be written", "LATENTLAKE_LAKE")),
     "a lake that DuckDB does not open": Case(
-        lambda folder: {"machine": {"lake": str(folder / "why?")}}, LakeError, ("why?", "has a '?' in it")
+        lambda folder: {"machine": {"lake": str(folder / "why?")}}, LakeError, ("why?", "contains a '?'")
     ),
     "an unknown device": Case(
         lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)
@@ -120,7 +120,7 @@ CASES = {
     "an address that is none": Case(
         lambda folder: served(base_url="api.openai.com/v1"),
         ConfigError,
-        ("endpoints.explainer", "'api.openai.com/v1' is no address"),
+        ("endpoints.explainer", "'api.openai.com/v1' is not an address"),
     ),
     "a key that is not set": Case(
         lambda folder: served(base_url="https://api.openai.com/v1", api_key_env="A_KEY_THAT_IS_NOT_SET"),

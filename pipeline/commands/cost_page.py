@@ -47,8 +47,9 @@ it chooses among several explanations, with the questions that judge them, 5 a c
 
 {explainers}
 
-Not in these figures: what routing saves (features that a rule tells, that never fire or fire everywhere are
-not asked about), prefix caches (`cached` in the price file), and the controls of a few features a batch.
+These figures leave out what routing saves (features that a rule explains, or that never fire, or fire
+everywhere, are not asked about), prefix caches (`cached` in the price file), and the controls of a few features a
+batch.
 
 ## Prices and budgets
 
@@ -65,8 +66,8 @@ not asked about), prefix caches (`cached` in the price file), and the controls o
 - What does not fit has status `budget` in the tables and is not in the ledger. The run ends well and says
   what to raise, the schedule waits, and what is done is kept; once the budget is raised, the next run asks
   for the rest.
-- A request that failed without telling what it used (a time-out) is not counted, though a provider may charge
-  for it; an answer whose server tells no usage counts at its bound. Failed attempts whose server tells their
+- A request that failed without reporting what it used (a time-out) is not counted, though a provider may charge
+  for it; an answer whose server reports no usage counts at its bound. Failed attempts whose server reports their
   usage count with the answer after them; as one attempt is reserved, these, and a model that writes more than
   `max_tokens` and `reasoning_tokens`, can pass the cap by what is in flight.
 

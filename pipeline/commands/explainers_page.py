@@ -14,27 +14,27 @@ ROOT = Path(__file__).parents[2]
 
 PAGE = """# Explainers, on the same three features
 
-What each [explainer](scores.md) wrote about the same three features of the demo's SAE, to compare them by eye. The
-features are the first three of route `llm` by draw, not chosen by hand. What an explainer costs is in
-[what it costs](cost.md).
+What each [explainer](scores.md#explainers) wrote about the same three features of the demo's SAE, to compare by
+eye. The features are the first three of route `llm` by hash, not hand-picked. [What it costs](cost.md) has the
+price of each explainer.
 
-**The answers are those of {model}** (asked on {date}).
-{caution} `rule` and `keywords` are SQL and ask no model.{left_out}
+**These are the answers of {model}**, asked on {date}. {caution} `rule` and `keywords` come from SQL and ask no
+model.
+{left_out}
+## How to read it
+
+- A status in italics means that there is no explanation: `unparsed` lacks the mark before it, `truncated` was
+  cut off, `echoed` repeats the prompt, `no_input` had nothing to show for this feature.
+- An explainer that chooses (`best_of_k`, `refinement`) has a line for each draw or round, with its balanced
+  accuracy on the train windows that judged it. The chosen one is in bold; it is the one scored on test
+  documents. The judge is the same model: where it sits near chance, so does the choice.
+- `output_centric` shows the model no window. It says what a feature does, not where it fires.
+- Three features do not tell which explainer is better. `explainer_comparisons` pairs them over all features that
+  both explained, with an interval and the cost of each.
 
 {features}
 
-## How to read it
-
-- A status in italics stands where there is no explanation: `unparsed` lacks the mark before it, `truncated` was
-  cut off, `echoed` repeats the prompt, `no_input` had nothing to show for this feature.
-- An explainer that chooses (`best_of_k`, `refinement`) has one line per draw or round. In brackets is the
-  balanced accuracy on the train windows that judged it; the chosen one is in bold, and is the one scored on
-  test documents. The judge is the model above: where it sits near chance, so does the choice.
-- `output_centric` says what a feature does rather than what it fires on. It shows the model no window.
-- Three features do not tell which explainer is better: `explainer_comparisons` pairs them over all features
-  that both explained, with an interval and the cost of each.
-
-(Made by `make docs` from `benchmarks/results/explainers.json`. To make that anew: `make demo`, then `make bench
+(Made by `make docs` from `benchmarks/results/explainers.json`. To measure again: `make demo`, then `make bench
 ONLY=explainers`, with `SCALE=large` for a larger model.)
 """
 
@@ -58,7 +58,7 @@ def explainers_page() -> str:
         model=escaped(content["model"]),
         date=content["date"],
         caution=_CAUTIONS[0 if is_small else 1],
-        left_out=f"\nThe run's limit of requests left out {', '.join(left_out)}." if left_out else "",
+        left_out=f"\nNot asked, for the run's limit of requests: {', '.join(left_out)}.\n" if left_out else "",
         features="\n\n".join(_feature(each, asked) for each in content["features"]),
     )
 

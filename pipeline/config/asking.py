@@ -10,8 +10,8 @@ from pipeline.config.section import Positive, Precision, Section, Share
 Provider = Literal["local", "openai", "oracle"]
 
 MAX_DRAWS = (
-    "A request whose answer is refused, truncated, unparsed or echoed is put again up to so many times; the first "
-    "answer that can be used counts. At temperature 0 most servers answer the same again"
+    "A request whose answer is refused, truncated, unparsed or echoed is sent again, up to so many times; the "
+    "first answer that can be used counts. At temperature 0 most servers answer the same again"
 )
 
 REASONING_TOKENS = (
@@ -41,7 +41,7 @@ class OracleConfig(Section):
 class ExplainingOracleConfig(OracleConfig):
     """How the oracle errs and fails as an explainer; by hash, the same way each time."""
 
-    wrong_rate: Share = Field(0.0, description="Share of requests to which it tells another feature's explanation")
+    wrong_rate: Share = Field(0.0, description="Share of answers that are another feature's explanation")
 
 
 class ScoringOracleConfig(OracleConfig):

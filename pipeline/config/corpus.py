@@ -88,8 +88,8 @@ class CorpusConfig(Section):
     )
     unreadable: Literal["skip", "stop"] = Field(
         "skip",
-        description="What a file, line or row that is no text does (damaged, no UTF-8, no JSON, no such field): "
-        "`skip`: it is left out, named and counted; `stop`: the run stops",
+        description="What happens to a file, line or row that is not text (damaged, no UTF-8, no JSON, no such "
+        "field): `skip`: it is left out, named and counted; `stop`: the run stops",
     )
     context_length: Annotated[int, Field(ge=32, le=65_536)] = Field(
         256, description="Tokens of a context window at most; documents never share one"
@@ -118,7 +118,7 @@ class SamplingConfig(Section):
     slot_tokens: Annotated[int, Field(ge=8, le=512)] = Field(
         32, description="Tokens of a slot; contexts are cut into slots at an offset drawn by hash"
     )
-    min_slot_tokens: Positive = Field(16, description="Shorter end pieces of a context are no slots; counted")
+    min_slot_tokens: Positive = Field(16, description="Shorter end pieces of a context are left out, and counted")
     copied_run_tokens: Annotated[int, Field(ge=8)] = Field(
         32,
         description="A test slot is no candidate if it touches a run of this many tokens that also stands in "

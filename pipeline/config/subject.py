@@ -76,7 +76,7 @@ class SaeConfig(Section):
         description="What others call it, for lists of features and explanations: `9-res-jb`, `resid_5`, "
         "`gpt2-small/9-res-jb`",
     )
-    format: str | None = Field(None, description="Layout of its files, by name; told from them if left out")
+    format: str | None = Field(None, description="Layout of its files, by name; recognised from them if left out")
 
     @model_validator(mode="after")
     def _format_is_known(self) -> Self:

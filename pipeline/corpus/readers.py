@@ -205,7 +205,7 @@ def _list(value: Any) -> list[Any]:
 
 def _token_id(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"holds {value!r}, which is no token id")
+        raise ValueError(f"holds {value!r}, which is not a token id")
     return value
 
 

@@ -62,8 +62,9 @@ def _chat(tokenizer: Any, text: Text, config: Config) -> tuple[Text, list[int]]:
 def _as_it_came(tokenizer: Any, text: Text, config: Config) -> tuple[Text, list[int]]:
     if (largest := max(text.token_ids)) >= len(tokenizer):
         raise CorpusError(
-            f"corpus source '{text.source}', {text.unit}: token {largest} is none of the {len(tokenizer):,} of "
-            f"'{config.subject.model}'; it was tokenised for another model, so read its text instead (text_field)"
+            f"corpus source '{text.source}', {text.unit}: token {largest} is not among the {len(tokenizer):,} "
+            f"tokens of '{config.subject.model}'; it was tokenised for another model, so read its "
+            "text instead (text_field)"
         )
     ids = _own_bos(tokenizer, list(text.token_ids), config)
     return text._replace(text=decode(tokenizer, ids)), ids

@@ -79,7 +79,7 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
     elif not path.is_file():
         raise ConfigError(f"{key}: no file '{path}'")
     elif not _is_list(path):
-        raise ConfigError(f"{key}: '{path}' is no .csv, .json, .jsonl or .parquet; {HOW}")
+        raise ConfigError(f"{key}: '{path}' is not a .csv, .json, .jsonl or .parquet file; {HOW}")
     else:
         yield from _read_file(path, key)
 
@@ -155,7 +155,7 @@ def _rows(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
         case _:
             for place, row in _json_rows(path):
                 if not isinstance(row, dict):
-                    raise ConfigError(f"{key}: {place} of '{path}' is no object; {HOW}")
+                    raise ConfigError(f"{key}: {place} of '{path}' is not an object; {HOW}")
                 yield place, row
 
 

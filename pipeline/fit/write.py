@@ -2,10 +2,10 @@
 
 1. Some documents are drawn by hash, and their first tokens read; position 0 (and BOS) is left out.
 2. The SAE reconstructs them as the config has it read.
-3. So it does at every place around that, with and without BOS, centring and b_dec, and with its input scaled: on
-   every fourth token, and on all where that comes near.
-4. Where something else fits better, the like places of every layer are tried too.
-5. As the config has it read, the model's loss with the reconstruction in place is told as well (`loss`).
+3. It does the same at every place around that, with and without BOS, centring and b_dec, and with its input
+   scaled: on every fourth token, and on all tokens where that comes close.
+4. Where something else fits better, the same place of every other layer is tried too.
+5. The model's loss with the reconstruction in place is measured as the config has it read (`loss`).
 """
 
 from collections.abc import Collection, Iterator, Sequence

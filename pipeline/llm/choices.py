@@ -51,7 +51,7 @@ def choice_probabilities(masses: Mapping[str, float]) -> dict[str, float] | None
 def key_probabilities(
     masses: Mapping[str, Mapping[str, float]], choices: Sequence[str]
 ) -> tuple[dict[str, float] | None, float | None]:
-    """The probability of the first choice by key, and the least mass of all keys; None where nothing is told.
+    """The probability of the first choice by key, and the least mass of all keys; None where no key has any.
 
     A key whose choices have under LEAST_MASS together is left out.
     """

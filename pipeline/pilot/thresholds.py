@@ -1,8 +1,8 @@
-"""From which probability on a scorer is taken to say yes: told by its answers about controls.
+"""The probability from which an answer of a scorer counts as yes, set from its answers about controls.
 
-Asked whether a window is what another feature's explanation says, a model should say no. How likely it finds yes
-there is its habit, and what its answers about an explanation on silent windows look like; so the threshold is what
-one in ten of these reach. It is told from train windows, once per scorer and model, before anything is judged.
+Asked whether a window matches another feature's explanation, a model should say no. The P(yes) that it gives there
+is its habit, and the same as on silent windows of the right explanation. So the threshold is the value that one in
+ten of these answers reach. It is set on train windows, once per scorer and model, before anything is judged.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ LEDGER = "thresholds"
 """The ledger of what is asked, and the purpose of these requests."""
 
 LEAST_ANSWERS = 100
-"""Answers with a probability under which nothing is told: the share of one in ten is known to 3 points then."""
+"""Fewer answers with a probability set no threshold; with so many a share of one in ten is known to 3 points."""
 
 _WINDOWS = 10
 

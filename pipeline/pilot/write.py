@@ -1,17 +1,17 @@
-"""The table `scorer_rhos`: what has to be known of each scorer before it judges, from a pilot.
+"""The table `scorer_rhos`: what has to be known about each scorer before it judges, from a pilot.
 
-By how much its intervals have to be widened, and from which probability on it is taken to say yes.
+By how much its intervals have to be widened, and the probability from which its answers count as yes.
 
-Right answers about one document go together, by a correlation rho that differs from scorer to scorer and model to
-model. It is told once, before any batch is scored, so that a row of every batch depends on its feature alone:
+Right answers about one document are correlated, by a rho that differs between scorers and models. It is estimated
+once, before any batch is scored, so that a row of every batch depends on its feature alone:
 
-1. The pilot takes the first features by draw of the batches that a run explains first.
+1. The pilot takes the first features, by hash, of the batches that a run explains first.
 2. They are explained and scored as their batches will be, through the batches' own ledgers, which then hold the
-   answers: nothing is asked twice. Scoring in rounds goes by the config's rho, which is the least that can come
-   of it, so that a batch puts all the questions that the pilot has put.
-   Nothing is told of a scorer of texts that are made later (`steered_texts`).
-3. Where the config wants it, controls are asked about on train windows first, and the answers tell the threshold
-   (`thresholds`); the pilot's own questions are judged by that already.
+   answers: nothing is asked twice. Scoring in rounds uses the config's rho, which is the lower bound of the
+   estimate, so that a batch asks every question that the pilot asked. Scorers of texts that are made later
+   (`steered_texts`) get no estimate.
+3. If the config asks for it, questions about controls on train windows come first, and their answers set the
+   threshold (`thresholds`); the pilot's own questions are already judged by it.
 4. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
 """
 

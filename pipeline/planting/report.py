@@ -1,6 +1,6 @@
 """What the scorers' benchmark found: which faults of explanations each scorer sees, and what it costs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -28,16 +28,27 @@ def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, st
     model = {row["purpose"]: row for row in costs.iter_rows(named=True)}
     lines = [
         f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "
-        f"features; {2 * lake.config.scoring.n_questions} questions at most about each. A cell is the share of "
-        "pairs in which the better explanation scores higher (ties one half), with its interval; 0.50 is chance. "
-        "`all`: every pair of unequal worth; the other columns: the true explanation against one fault.",
+        f"features, at most {2 * lake.config.scoring.n_questions} questions about each. A cell is the share of "
+        "pairs in which the better explanation scores higher (a tie counts one half), with its 95 % interval; "
+        "0.50 is chance. `all` takes every pair of unequal worth, the other columns the true explanation against "
+        "one fault.",
+        "",
+        *overview(shares),
     ]
     for scorer in lake.config.scoring.scorers:
         own = shares.filter(scorer=scorer)
         lines += ["", f"**{scorer}**{_cost(scorer, model.get(scorer), own)}", ""]
-        lines += _table(own) if own.height else [f"{NOT_APPLICABLE}: {_why(lake, scorer)}."]
+        if own.height:
+            lines += [*_table("planted", "kind", own, (*KINDS, "all")), "", _blind(own)]
+        else:
+            lines.append(f"{NOT_APPLICABLE}: {_why(lake, scorer)}.")
     lines += [f"\n**{scorer}**: {NOT_APPLICABLE}: {reason}" for scorer, reason in left_out.items()]
     return "\n".join(lines) + "\n"
+
+
+def overview(shares: pl.DataFrame) -> list[str]:
+    """A row a scorer, over all kinds of plants; a column a fault."""
+    return _table("scorer", "scorer", shares.filter(kind="all"), shares["scorer"].unique(maintain_order=True))
 
 
 def print_benchmark(page: str, console: Console) -> None:
@@ -57,21 +68,22 @@ def _cost(scorer: str, row: Mapping[str, Any] | None, own: pl.DataFrame) -> str:
     return f"{metric}; asks {row['model']}: {', '.join(figures)} an explanation"
 
 
-def _table(shares: pl.DataFrame) -> list[str]:
-    """A row a kind of plants, a column a fault; then where the scorer is blind."""
-    cells = {(row["kind"], row["fault"]): row for row in shares.iter_rows(named=True)}
-    lines = [f"| planted | n | {' | '.join(_COLUMNS)} |", "|---|---|" + "---|" * len(_COLUMNS)]
-    for kind in (*KINDS, "all"):
-        row = [_cell(cells.get((kind, fault))) for fault in _COLUMNS]
-        n = cells[kind, "all"]["n_features"] if (kind, "all") in cells else 0
-        lines.append(f"| {kind} | {n} | {' | '.join(row)} |")
-    blind = [
-        f"{kind} {fault}"
-        for kind in KINDS
-        for fault in FAULTS[1:]
-        if (kind, fault) in cells and cells[kind, fault]["share_low"] <= 0.5
-    ]
-    return [*lines, "", f"Blind (not above chance): {', '.join(blind) or 'nowhere'}."]
+def _table(title: str, column: str, shares: pl.DataFrame, names: Iterable[str]) -> list[str]:
+    """A row for each name in a column of `shares`, with the number of its features; a column a fault."""
+    cells = {(row[column], row["fault"]): row for row in shares.iter_rows(named=True)}
+    lines = [f"| {title} | n | {' | '.join(_COLUMNS)} |", "|---|---|" + "---|" * len(_COLUMNS)]
+    for name in names:
+        row = [_cell(cells.get((name, fault))) for fault in _COLUMNS]
+        n = cells[name, "all"]["n_features"] if (name, "all") in cells else 0
+        lines.append(f"| {name} | {n} | {' | '.join(row)} |")
+    return lines
+
+
+def _blind(shares: pl.DataFrame) -> str:
+    """The faults that a scorer does not see: the interval of its share reaches chance."""
+    reaches = {(row["kind"], row["fault"]) for row in shares.iter_rows(named=True) if row["share_low"] <= 0.5}
+    blind = [f"{kind} {fault}" for kind in KINDS for fault in FAULTS[1:] if (kind, fault) in reaches]
+    return f"Blind (not above chance): {', '.join(blind) or 'nowhere'}."
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

@@ -166,7 +166,7 @@ class _Parser:
             self._expect("is", "'is'")
             self._refuse_again(rule.token, "the token", begin)
             if self._take("not"):
-                raise self._wrong("what the token is: only what stands before it can be told by 'not'", back=1)
+                raise self._wrong("what the token is: 'not' is for the tokens before it", back=1)
             return rule._replace(token=self._named())
         if self._take("previous"):
             self._take("token")
@@ -267,7 +267,7 @@ class _Parser:
 
     def _refuse_again(self, told: object, what: str, place: int) -> None:
         if told is not None:
-            raise _error(self._text, place, f"{what} is told twice; a rule has one clause on it")
+            raise _error(self._text, place, f"{what} is stated twice; a rule has one clause for it")
 
     def _wrong(self, expected: str, back: int = 0) -> RuleError:
         self._next -= back

@@ -165,5 +165,5 @@ def _read_torch(path: Path) -> dict[str, Any]:
     with warnings.catch_warnings(action="ignore"):  # of pickles by another version, which are read or refused
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     if not isinstance(content, dict):
-        raise ValueError(f"it holds no tensors by name but {type(content).__name__}")
+        raise ValueError(f"it holds {type(content).__name__}, not tensors by name")
     return content

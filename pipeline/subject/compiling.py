@@ -36,8 +36,8 @@ def compiled_layers(model: Any) -> Mapping[str, CompiledLayer]:
     family = family_of(text_config)
     if family is None:
         raise SubjectError(
-            f"subject.compile: how models of type '{text_config.model_type}' are built is not known here, so that "
-            "their layers cannot be compiled; set it to false"
+            f"subject.compile: latentlake does not know how models of type '{text_config.model_type}' are built, "
+            "so it cannot compile their layers; set it to false"
         )
     prefix = next(path for path, module in model.named_modules() if module is decoder)
     start = ".".join(part for part in (prefix, family.layers) if part)

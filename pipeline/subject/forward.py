@@ -123,7 +123,9 @@ def handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint],
     def hand_over(hookpoint: Hookpoint, value: Any) -> None:
         value = value[0] if isinstance(value, tuple) else value
         if not isinstance(value, Tensor) or value.ndim < 2:
-            raise SubjectError(f"the {hookpoint.reads} of '{hookpoint.module}' of '{name}' is no activations")
+            raise SubjectError(
+                f"the {hookpoint.reads} of '{hookpoint.module}' of '{name}' is not an activation tensor"
+            )
         take(hookpoint, value - value.mean(dim=-1, keepdim=True) if hookpoint.centred else value)
         left.discard(hookpoint)
         if not left:
@@ -148,7 +150,7 @@ def handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint],
         pass
     else:
         raise SubjectError(
-            f"'{name}' does not run its module '{min(left).module}', so that nothing can be read there"
+            f"'{name}' does not run its module '{min(left).module}', so nothing can be read there"
         )
     finally:
         for handle in handles:

@@ -85,8 +85,8 @@ def resolve_hookpoint(
         )
     if address and layout.family is None:
         raise SubjectError(
-            f"hookpoint '{name}' cannot be found in '{subject.model}': how models of type '{layout.model_type}' "
-            f"are built is not known here; write a module path, such as {nearest(name, layout.paths)}"
+            f"hookpoint '{name}' cannot be found in '{subject.model}': latentlake does not know how models of "
+            f"type '{layout.model_type}' are built; write a module path, such as {nearest(name, layout.paths)}"
         )
     raise SubjectError(
         f"hookpoint '{name}' is not a module of '{subject.model}'; nearest: "

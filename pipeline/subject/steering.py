@@ -3,7 +3,7 @@
     edit = Edit(feature=7, action="set", strength=0.0)     # zero-ablation
     subject.logits(token_ids, edit)
 
-On every token but the first of a text (an attention sink, where nothing is told of features) the feature's
+On every token but the first of a text (an attention sink, on which features are not read) the feature's
 activation f becomes f', and what its SAE makes of the difference is added at the hookpoint:
 
     x + (f' - f) scale(x) W_dec[feature]

@@ -59,7 +59,7 @@ def config_value(config: Config, parameter: str) -> Any:
     """
     values = [config.seed] if parameter == "seed" else list(_values_named(config, parameter))
     if not values:
-        raise KeyError(f"SQL parameter ${parameter} is no key of the config")
+        raise KeyError(f"SQL parameter ${parameter} is not a key of the config")
     return list(values[0]) if isinstance(values[0], tuple) else values[0]
 
 

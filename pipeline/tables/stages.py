@@ -1,7 +1,7 @@
 """The stages of the pipeline: what each table is made from.
 
-What a SQL file reads is read off it; a stage says the rest. `versions` makes of all of it the hash that names a
-table's version.
+The inputs of a SQL file are read off its text; a stage declares everything else. `versions` turns both into the
+hash that names a table's version.
 """
 
 from dataclasses import dataclass
@@ -15,25 +15,27 @@ from pipeline.tables.sql import sql_files, steps_of, tables_read
 
 @dataclass(frozen=True)
 class Stage:
-    """How a table is made. What SQL tells is read off the SQL: the table's own file, `sql/**/<table>.sql`, names
-    what it reads, and those files what they read (`sql.steps_of`). The rest is said here.
+    """How a table is made, as far as its SQL does not say so itself.
+
+    The table's own file, `sql/**/<table>.sql`, names what it reads, and those files what they read
+    (`sql.steps_of`).
 
     Attributes:
         table: The table that it makes.
         reads: Tables that its code reads beside those that its SQL names.
-        gates: Tables that have to be made and found right before. No row depends on them, and so no version.
+        gates: Tables that must be made and pass their checks before. No row and no version depends on them.
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
         given: Relations that its code hands to its SQL.
         queries: SQL files whose rows its code reads, where the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
-        rehearses: Tables that its code makes without writing them, and so reads what they read; how they are
+        rehearses: Tables that its code makes without writing them. It reads what they read, and how they are
             made is part of its version.
         is_on_demand: Whether it is made only where a plug-in of the config reads it.
         buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
-            bucket: a query costs some milliseconds however little it reads, and the rows of so many buckets are
-            in memory (but for their firings: those of one at a time).
-        version: Raised by hand when other code than SQL and `compiled` changes what the rows are.
+            bucket. More of them mean fewer queries, each of which costs some milliseconds, and more rows in
+            memory (of firings always those of one bucket).
+        version: Raised by hand when code other than SQL and `compiled` changes the rows.
     """
 
     table: str
@@ -60,9 +62,9 @@ class Stage:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The tables that it reads, in the order of the data's way; the ledger is none.
+        """The tables that it reads, in the order of the stages, without the ledger.
 
-        Of what plug-ins read, that of all that are found; `versions.inputs_of` tells those of an experiment.
+        They include what any installed plug-in reads; `versions.inputs_of` has those of an experiment.
         """
         read = {*self.reads, *tables_read(*self.steps, given=self.given)}
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():

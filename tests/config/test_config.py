@@ -82,7 +82,7 @@ def test_a_file_that_extends_itself_or_none_is_refused_in_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("scoring", "endpoint", "words"),
     [
-        ({}, {}, "endpoints.scorer.batch wants scoring.questions_per_prompt"),
+        ({}, {}, "endpoints.scorer.batch needs scoring.questions_per_prompt"),
         ({"questions_per_prompt": 5, "target_half_width": 0.1}, {}, "may take a day for each round"),
         ({"questions_per_prompt": 5, "target_half_width": 0.1}, {"batch_rounds": True}, None),
         ({"questions_per_prompt": 5}, {}, None),

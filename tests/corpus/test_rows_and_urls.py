@@ -112,7 +112,7 @@ def test_a_bos_that_a_dataset_brings_does_not_come_twice(make_experiment, tmp_pa
 def test_tokens_of_another_model_stop_the_run(make_experiment, tmp_path):
     path = jsonl(tmp_path / "tokens.jsonl", [{"ids": [1, 2, 50_000]}])
     lake = lake_of(make_experiment, path, tokens_field="ids")
-    with pytest.raises(CorpusError, match=r"token 50000 is none of the .* tokenised for another model"):
+    with pytest.raises(CorpusError, match=r"token 50000 is not among the .* tokenised for another model"):
         write_documents(lake)
 
 

@@ -14,11 +14,10 @@ from pipeline.explainers.write import write_explanations
 from pipeline.features import steered_texts
 from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
+from pipeline.llm.local.model import load_local_model
 from pipeline.make_table import make_table
 from pipeline.models.causal import load_causal
-from pipeline.models.load import load_tokenizer
 from pipeline.scorers.write import write_predictions
-from pipeline.subject.surprise import Surprise
 
 SAE = "hand-set"
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
@@ -162,10 +161,10 @@ def test_continuations_are_ranked_by_how_much_likelier_they_make_the_explanation
     for row in rows_of(lake, "from scores where scorer = 'intervention_surprisal'"):
         assert (row["auroc"] == 0.5) == (row["explainer"] == "empty") and row["coverage"] == 1
     # The sums are those of the definition.
-    model = load_causal(lake.config.subject, "cpu")
-    surprise, tokenizer = Surprise(model, lake.config.subject), load_tokenizer(lake.config.subject)
+    local, model = load_local_model(lake.config.subject, "cpu"), load_causal(lake.config.subject, "cpu")
+    tokenizer = local.tokenizer
     before = ["one fox", "the stop of all that"]
-    for prefix, found in zip(before, surprise.log_probabilities(before, " red cat"), strict=True):
+    for prefix, found in zip(before, local.log_probabilities(before, " red cat"), strict=True):
         ids, n_own = tokenizer(prefix).input_ids + tokenizer(" red cat", add_special_tokens=False).input_ids, 2
         with torch.inference_mode():
             said = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)[range(len(ids) - 1), ids[1:]]

@@ -90,9 +90,9 @@ def test_an_sae_is_found_by_the_names_that_others_give_it(listing, name, content
     ("a.csv", "sae,feature\n", ("has the columns none",)),
     ("a.csv", b"sae,feature\n\xff\xfe\n", ("cannot be read", "utf-8")),
     ("a.json", "[{]", ("cannot be read",)),
-    ("a.json", "[1, 2]", ("row 1", "is no object")),
+    ("a.json", "[1, 2]", ("row 1", "is not an object")),
     ("a.parquet", "no Parquet", ("cannot be read",)),
-    ("a.xlsx", "", ("is no .csv",)),
+    ("a.xlsx", "", ("is not a .csv",)),
 ])
 def test_a_list_of_no_feature_is_refused_with_what_is_wrong(listing, name, content, says):
     with pytest.raises(ConfigError) as caught:

@@ -187,7 +187,7 @@ def test_a_batch_that_somebody_cancelled_stops_the_run_and_the_next_asks_for_the
 def test_a_batch_that_fails_its_validation_stops_the_run_with_the_providers_words(tmp_path):
     error = {"code": "model_not_found", "message": "The provided model 'model' is not supported", "line": 1}
     with BatchOracle(echo, ends=[End("failed", errors=(error,)), End()]) as oracle:
-        with pytest.raises(ConfigError, match=r"batch_0 \(model_not_found: .* \(line 1\)\); nothing of it"):
+        with pytest.raises(ConfigError, match=r"batch_0 \(model_not_found: .* \(line 1\)\); none of it was sent"):
             asked(tmp_path, oracle)
         assert_echoed(asked(tmp_path, oracle))  # the next run, with a model that it has
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from sql.rows import SAE, Database
@@ -11,6 +12,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, write_model, write_sae
 from pipeline.planting.plants import FAULTS, KINDS, Corpus, Plant, draw_plants
+from pipeline.planting.report import overview
 from pipeline.sae import load_sparse_coder
 
 PLANTS = (
@@ -109,3 +111,15 @@ def test_a_scorer_is_judged_by_the_pairs_that_it_orders(metric: str, column: str
     assert found["token", "of another"]["n_features"] == 1 and found["token", "wrong"]["n_features"] == 2
     whole = found["all", "all"]
     assert whole["share_low"] < whole["share"] < whole["share_high"] <= 1
+
+
+def test_the_page_of_the_benchmark_begins_with_a_row_a_scorer_over_all_kinds() -> None:
+    share = {"n_features": 30, "share": 0.8, "share_low": 0.6, "share_high": 0.9}
+    rows = [
+        {"scorer": "detection", "kind": "all", "fault": "all", **share},
+        {"scorer": "detection", "kind": "token", "fault": "all", **share, "n_features": 6},
+        {"scorer": "fuzzing", "kind": "all", "fault": "too broad", **share},
+    ]
+    _, _, detection, fuzzing = overview(pl.DataFrame(rows))
+    assert detection.startswith("| detection | 30 | 0.80 (0.60-0.90) | not applicable |")
+    assert fuzzing.startswith("| fuzzing | 0 | not applicable | 0.80 (0.60-0.90) |")

@@ -93,7 +93,7 @@ def test_vectors_of_another_width_under_the_same_name_stop_the_run_in_a_sentence
 
 def test_its_address_its_key_and_its_name_are_checked_before_a_run(make: Make) -> None:
     config = served(make, "ftp://somewhere")
-    with pytest.raises(ConfigError, match=r"endpoints.embedder: base_url 'ftp://somewhere' is no address"):
+    with pytest.raises(ConfigError, match=r"endpoints.embedder: base_url 'ftp://somewhere' is not an address"):
         check_endpoints(config)
     keyed = config.endpoints.embedder.model_copy(update={"base_url": None, "api_key_env": "NO_SUCH_KEY"})
     endpoints = config.endpoints.model_copy(update={"embedder": keyed})

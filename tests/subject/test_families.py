@@ -392,7 +392,7 @@ def test_an_address_in_a_model_of_an_unknown_kind_asks_for_a_module_path(tmp_pat
     transformers.Olmo2Config(**{**GROUPED, "head_dim": 8}).save_pretrained(tmp_path)
     config = SubjectConfig(model=str(tmp_path))
     assert resolve_hookpoint(config, "layers.1.mlp") == Hookpoint("layers.1.mlp")
-    with pytest.raises(SubjectError, match="type 'olmo2' are built is not known here; write a module path"):
+    with pytest.raises(SubjectError, match="how models of type 'olmo2' are built; write a module path"):
         resolve_hookpoint(config, "mlp_out.1")
 
 
@@ -420,5 +420,5 @@ def test_a_module_that_is_not_run_or_gives_no_activations_is_named() -> None:
     subject = Subject(Layer(), "toy", torch.device("cpu"))
     with pytest.raises(SubjectError, match="'toy' does not run its module 'idle'"):
         subject.read(TOKEN_IDS, [Hookpoint("idle")])
-    with pytest.raises(SubjectError, match="the output of 'counts' of 'toy' is no activations"):
+    with pytest.raises(SubjectError, match="the output of 'counts' of 'toy' is not an activation tensor"):
         subject.read(TOKEN_IDS, [Hookpoint("counts")])

@@ -9,8 +9,7 @@ positions are counted without it.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -22,14 +21,16 @@ from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.local.chats import encode_chats
+from pipeline.llm.local.precise_head import precise_head
 from pipeline.llm.requests import Message
 from pipeline.models.causal import load_causal
-from pipeline.models.int8 import Int8Linear
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
 
 _LOSS_LOGITS = 1 << 24
 """Logits of a batch whose losses are read (64 MB)."""
+_TEXT_LOGITS = 1 << 26
+"""The same where a text is read after prefixes (256 MB). Fixed, as how rows are cut decides their last digits."""
 
 
 class LocalModel:
@@ -114,7 +115,7 @@ class LocalModel:
         mask = torch.cat([torch.ones(len(suffixes), n_prefix, dtype=torch.bool), is_real], dim=1).long()
         positions = n_prefix + (columns - pads[:, None]).clamp(min=0)
         batch = Batch(self._model, cache, mask.to(self.device), positions[:, -1:].to(self.device))
-        with _precise_head(self._model):
+        with precise_head(self._model):
             batch.forward(ids.to(self.device), positions.to(self.device))
         return batch
 
@@ -127,7 +128,7 @@ class LocalModel:
         And the cache of all that was read; the prefix stays as it was.
         """
         cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
-        with _precise_head(self._model):
+        with precise_head(self._model):
             output = self._model(
                 input_ids=torch.tensor([suffix], device=self.device),
                 past_key_values=cache,
@@ -148,7 +149,7 @@ class LocalModel:
         is_seen = torch.cat([is_before, torch.eye(n, device=self.device).bool()], dim=1)
         mask = torch.zeros(1, 1, n, n_read + n, dtype=self._model.dtype, device=self.device)
         mask = mask.masked_fill(~is_seen, torch.finfo(self._model.dtype).min)
-        with _precise_head(self._model):
+        with precise_head(self._model):
             output = self._model(
                 input_ids=torch.full((1, n), token_id, device=self.device),
                 attention_mask=mask,
@@ -172,13 +173,39 @@ class LocalModel:
                 cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
                 if prefix:
                     cache.batch_repeat_interleave(len(rows))
-                with _precise_head(self._model):
+                with precise_head(self._model):
                     logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True).logits
                 read = logits[:, :-1].float().transpose(1, 2)  # [n_rows, n_tokens, length - 1]
                 lost = nn.functional.cross_entropy(read, ids[:, 1:], reduction="none").mean(dim=1)
                 for row, mean in zip(rows, lost.tolist(), strict=True):
                     means[row] = mean
         return means
+
+    @torch.inference_mode()
+    def log_probabilities(self, prefixes: Sequence[str], text: str) -> list[float]:
+        """log p(text | prefix) in nats for each prefix: the sum over the text's tokens; 0 for a text of blanks.
+
+        Rows are padded at the end, which a causal model does not see.
+        """
+        own = self.tokens(text) if text.strip() else []
+        if not own:
+            return [0.0] * len(prefixes)
+        # With the tokens that the tokenizer puts before every text.
+        before: list[list[int]] = self.tokenizer(list(prefixes)).input_ids
+        length = max(map(len, before)) + len(own)
+        at_once = max(1, _TEXT_LOGITS // (length * self._model.config.get_text_config().vocab_size))
+        sums: list[float] = []
+        for first in range(0, len(before), at_once):
+            some = before[first : first + at_once]
+            ids = torch.zeros((len(some), length), dtype=torch.long)
+            for row, prefix in enumerate(some):
+                ids[row, : len(prefix) + len(own)] = torch.tensor([*prefix, *own])
+            logits = self._model(input_ids=ids.to(self.device), use_cache=False).logits
+            for row, prefix in enumerate(some):
+                places = slice(len(prefix) - 1, len(prefix) - 1 + len(own))
+                said = logits[row, places].float().log_softmax(dim=-1)  # [n_own, n_tokens]
+                sums.append(float(said.gather(1, torch.tensor(own, device=said.device)[:, None]).double().sum()))
+        return sums
 
     def _word(self, token_id: int) -> str:
         return str(self.tokenizer.decode([token_id])).strip().lower()
@@ -261,32 +288,3 @@ def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     if not ids:
         raise SubjectError(f"model '{model.name_or_path}' names no token that ends its turn (eos_token_id)")
     return tuple(sorted(ids))
-
-
-@contextmanager
-def _precise_head(model: Any) -> Iterator[None]:
-    """Compute logits in float32: in bfloat16 those of 16 to 32 are rounded to steps of 0.125, and choices tie.
-
-    An int8 head is multiplied with what it reads as it is, not rounded to 8 bits.
-    """
-
-    def in_float32(head: nn.Linear | Int8Linear, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
-        if logits.dtype == torch.float32 and isinstance(head, nn.Linear):
-            return logits
-        states = inputs[0].float()
-        # In parts, so that no second copy of a large head is held.
-        parts = head.weight.chunk(1 + len(head.weight) // 16_384)
-        exact = torch.cat([states @ part.float().T for part in parts], dim=-1)
-        if isinstance(head, Int8Linear):
-            exact *= head.scale
-        return exact if head.bias is None else exact + head.bias
-
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear | Int8Linear):
-        yield
-        return
-    hook = head.register_forward_hook(in_float32)
-    try:
-        yield
-    finally:
-        hook.remove()

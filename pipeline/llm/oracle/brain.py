@@ -72,7 +72,7 @@ def truth_of(
     written: Iterable[tuple[int, str]] = (),
     strengths: Mapping[tuple[int, tuple[str, ...]], Sequence[int]] | None = None,
 ) -> Truth:
-    """The truth in some windows. Of equal texts that differ no is told.
+    """The truth in some windows; where equal texts differ, the answer is no.
 
     `tokens` are each feature's top tokens, `promoted` lists of those that one promotes, as prompts show them;
     `written` are features with what the model writes when they are changed.

@@ -14,9 +14,10 @@ from openai.types import Batch
 from pipeline.errors import ConfigError
 from pipeline.llm.provider_batches.files import ENDPOINT
 from pipeline.llm.provider_batches.journal import Sent
-from pipeline.llm.server.client import OpenAIClient, short
+from pipeline.llm.server.client import OpenAIClient
 from pipeline.llm.server.connecting import connection_failure
 from pipeline.llm.server.pacing import LONGEST_RETRY_AFTER_SECONDS, back_off_seconds, retry_after_seconds
+from pipeline.llm.server.redaction import short
 
 METADATA_KEY = "latentlake"
 """Of a batch's metadata; its value is the journal's key."""

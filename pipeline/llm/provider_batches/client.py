@@ -26,8 +26,9 @@ from pipeline.llm.provider_batches.journal import Journal, Sent
 from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
 from pipeline.llm.server.capabilities import sends_stop
-from pipeline.llm.server.client import OpenAIClient, not_given, short
+from pipeline.llm.server.client import OpenAIClient, not_given
 from pipeline.llm.server.reading import Failure, Usage, is_cut_thought, usage_of
+from pipeline.llm.server.redaction import short
 from pipeline.progress import tell
 
 Unfinished = Literal["batch", "ordinary"]
@@ -247,8 +248,8 @@ class _Errand:
         )
         why = short(self._client.redaction(said or "it does not say why"))
         raise ConfigError(
-            f"{self._client.url} refused batch {batch.id} ({why}); nothing of it was asked: mend that, or take "
-            "batch out of the endpoint's section, and run again"
+            f"{self._client.url} refused batch {batch.id} ({why}); none of it was sent: correct that, or "
+            "remove batch from the endpoint's section, and run again"
         )
 
     def _left(self, sent: Sent) -> list[str]:

@@ -21,7 +21,7 @@ import aiohttp
 import httpx2
 import openai
 
-from pipeline.errors import ConfigError, nearest
+from pipeline.errors import ConfigError
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
@@ -31,7 +31,6 @@ from pipeline.llm.server.capabilities import (
     body_of,
     came_back,
     form_of,
-    names_parameter,
     probe_request,
     sends_stop,
     without_what_was_refused,
@@ -39,7 +38,8 @@ from pipeline.llm.server.capabilities import (
 from pipeline.llm.server.connecting import check_proxy, connection_failure, proxy_failure
 from pipeline.llm.server.pacing import Pace, back_off_seconds
 from pipeline.llm.server.reading import Failure, Response, Usage, is_cut_thought, json_of, read, usage_of
-from pipeline.llm.server.redaction import Redaction
+from pipeline.llm.server.redaction import Redaction, short
+from pipeline.llm.server.stopping import Stopping
 from pipeline.progress import tell
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -48,12 +48,6 @@ CONNECT_SECONDS = 10.0
 LIST_SECONDS = 5.0
 """Longest wait for the names of the models."""
 
-_LONGEST_ERROR = 300
-
-_REFUSED_AT_MOST = 20
-"""Of an endpoint that answered nothing yet, not even a probe."""
-_ONLY_THOUGHT_AT_MOST = 5
-"""In a row."""
 
 
 class OpenAIClient:
@@ -95,13 +89,13 @@ class OpenAIClient:
         self._key = os.environ.get(api_key_env, "").strip() if api_key_env else None
         if self._key == "":
             raise ConfigError(
-                f"environment variable '{api_key_env}' is not set; it has to hold the API key for {self.url}"
+                f"environment variable '{api_key_env}' is not set; it must hold the API key for {self.url}"
             )
         if self._key and not (self._key.isascii() and self._key.isprintable()):
             raise ConfigError(
-                f"environment variable '{api_key_env}' holds no API key: it has a line end, or no ASCII"
+                f"environment variable '{api_key_env}' does not hold an API key: it contains a line "
+                "break or characters that are not ASCII"
             )
-        self._api_key_env = api_key_env
         self._max_concurrent = max_concurrent
         self.timeout_seconds = timeout_seconds
         self.max_attempts = max_attempts
@@ -110,12 +104,7 @@ class OpenAIClient:
         self.headers = _headers(self._key, api_key_header)
         self._pace = Pace(max_concurrent)
         self._abilities: dict[Form, Capabilities] = {}
-        self._n_unconnected = 0
-        """Attempts in a row, over all requests, for which there was no connection."""
-        self._n_only_thought = 0
-        """Answers in a row that hold no text because thinking took all tokens."""
-        self._n_refused: int | None = 0
-        """Requests that the endpoint refused as they are, before it answered any; None once it did."""
+        self.stopping = Stopping(self.url, api_key_env, max_attempts, self.redaction)
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer a request, as they arrive; what is in flight is dropped when the caller stops early.
@@ -141,8 +130,8 @@ class OpenAIClient:
                         continue
                     answer, last = await self._send(client, request, can)
                     await deliver(answer)
-                    self._stop_if_all_are_refused(last.outcome, request)
-                    self._stop_if_only_thought(last.outcome, request)
+                    self.stopping.if_all_are_refused(last.outcome, request)
+                    self.stopping.if_only_thought(last.outcome, request)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_concurrent, len(requests))):
@@ -185,7 +174,7 @@ class OpenAIClient:
             if self.ledger is not None:
                 self.ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
-                self._n_refused = None
+                self.stopping.was_answered()
                 return came_back(can, form, last.content)
             fewer = without_what_was_refused(can, form, last.outcome)
             if fewer is None:  # it failed for another reason; the requests will say which
@@ -252,7 +241,7 @@ class OpenAIClient:
                 went_well=attempt is not None and failure is None,
                 overloaded=failure is not None and failure.overloaded,
             )
-        self._n_unconnected = 0 if failure is None or failure.connected else self._n_unconnected + 1
+        self.stopping.count_connection(failure)
         return attempt
 
     async def _post(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "_Attempt":
@@ -278,45 +267,8 @@ class OpenAIClient:
         self, client: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
     ) -> None:
         """Raise ConfigError where no other request can succeed either; what was answered is kept."""
-        if failure.http_status == 401 or (failure.http_status == 403 and not names_parameter(failure.error)):
-            cure = (
-                f"put a valid key into environment variable '{self._api_key_env}'"
-                if self._api_key_env
-                else "name the environment variable that holds its key (api_key_env)"
-            )
-            raise ConfigError(
-                f"{self.url} refuses the API key for model '{request.model}' (HTTP {failure.http_status}); {cure}"
-            )
-        if failure.is_out_of_credit:
-            raise ConfigError(
-                f"{self.url} says that the account has no credit left (HTTP {failure.http_status}); add some and "
-                "run again: what was answered is kept"
-            )
-        if failure.http_status == 404:
-            served = await self._served_models(client)
-            serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
-            raise ConfigError(
-                f"{self.url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
-                f"or correct base_url ({serves})"
-            )
-        if attempts >= self.max_attempts <= self._n_unconnected:
-            raise ConfigError(
-                f"{short(self.redaction(failure.error))}, {self._n_unconnected} times in a row; start the "
-                "server or correct base_url, and run again: what was answered is kept"
-            )
-
-    def _stop_if_all_are_refused(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError where the probe and all requests were refused: not for what one of them holds."""
-        if isinstance(outcome, Answer):
-            self._n_refused = None
-        elif self._n_refused is not None and not outcome.passes:
-            self._n_refused += 1
-            if self._n_refused >= _REFUSED_AT_MOST:
-                raise ConfigError(
-                    f"{self.url} refused the first {self._n_refused} requests for model '{request.model}' "
-                    f"({short(self.redaction(outcome.error))}); correct the model's name or what it is asked, "
-                    "and run again"
-                )
+        served = await self._served_models(client) if failure.http_status == 404 else []
+        self.stopping.if_hopeless(failure, request, attempts, served)
 
     def send_no_stops(self, request: Request, can: Capabilities) -> Capabilities:
         """What the server can do, now that a stop (one_line's line end) has cut its model's thoughts."""
@@ -329,19 +281,6 @@ class OpenAIClient:
         can = replace(can, thinks=True)
         self._abilities[form] = can
         return can
-
-    def _stop_if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError where one answer after another is paid for and holds no text, only thoughts."""
-        if isinstance(outcome, Answer):
-            has_no_text = outcome.status == "truncated" and not (outcome.text or "").strip()
-            self._n_only_thought = self._n_only_thought + 1 if has_no_text else 0
-        if self._n_only_thought >= _ONLY_THOUGHT_AT_MOST:
-            raise ConfigError(
-                f"model '{request.model}' at {self.url} spent its tokens ({request.most_tokens} at most) on "
-                f"reasoning and wrote no answer, {self._n_only_thought} times in a row; give it room "
-                f"(reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) or let "
-                "it think less (reasoning_effort), and run again: what was answered is kept"
-            )
 
     async def _served_models(self, client: openai.AsyncOpenAI) -> list[str]:
         """The names of the models that the endpoint lists; empty if it lists none."""
@@ -359,7 +298,7 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
     """
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigError(f"base_url '{base_url}' is no address; it begins with http:// or https://")
+        raise ConfigError(f"base_url '{base_url}' is not an address; it must begin with http:// or https://")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
 
@@ -393,8 +332,3 @@ def not_given(request: Request) -> Answer:
         requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         error="not sent: the server gives no log-probabilities of a prompt from which numbers can be read",
     )
-
-
-def short(text: str | None) -> str | None:
-    """At most so much of it, in one line."""
-    return None if text is None else " ".join(text.split())[:_LONGEST_ERROR]

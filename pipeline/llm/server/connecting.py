@@ -35,7 +35,7 @@ def connection_failure(error: BaseException, url: str) -> Failure:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(cause.certificate_error, "verify_message", "") or str(cause.certificate_error)
             raise ConfigError(
-                f"{url} shows a certificate that is not trusted ({reason}); let environment variable "
+                f"{url} has a certificate that is not trusted ({reason}); let environment variable "
                 "SSL_CERT_FILE name a file with the certificate that signs it, or correct base_url"
             ) from None
         case aiohttp.ConnectionTimeoutError():

@@ -89,7 +89,7 @@ class EmbeddingsClient(OpenAIClient):
                 self._at_once = 1
             half = len(group) // 2
             return [*await self._embed(client, group[:half]), *await self._embed(client, group[half:])]
-        self._stop_if_all_are_refused(last.outcome, whole)
+        self.stopping.if_all_are_refused(last.outcome, whole)
         return _shared_out(group, answer)
 
 

@@ -10,6 +10,7 @@ from pipeline.llm.requests import Answer
 
 _GRAM = 8
 _STRIDE = 4
+_LONGEST_ERROR = 300
 
 
 class Redaction:
@@ -73,3 +74,8 @@ def _forms(key: str) -> list[str]:
         core = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
         forms |= {core, core.replace("+", "-").replace("/", "_")}
     return [form for form in forms if len(form) >= _GRAM]
+
+
+def short(text: str | None) -> str | None:
+    """Its first 300 characters, in one line."""
+    return None if text is None else " ".join(text.split())[:_LONGEST_ERROR]

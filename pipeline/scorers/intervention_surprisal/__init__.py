@@ -17,11 +17,10 @@ from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, SubjectConfig
 from pipeline.features.steered_texts import check_steered_saes
-from pipeline.models.causal import load_causal
+from pipeline.llm.local.model import load_local_model
 from pipeline.models.load import find_files
 from pipeline.progress import progress
 from pipeline.scorers.base import Prediction
-from pipeline.subject.surprise import Surprise
 
 _FOLDER = Path(__file__).parent
 
@@ -41,13 +40,12 @@ class InterventionSurprisal:
         parts = questions.pl().partition_by("explanation_id", maintain_order=True)
         if not parts:
             return
-        model = _model(tools.config)
-        surprise = Surprise(load_causal(model, tools.config.device), model)
+        model = load_local_model(_model(tools.config), tools.config.device)
         with progress(len(parts), f"{self.name} of {tools.batch.sae}", "explanations") as bar:
             for part in parts:
                 texts = dict.fromkeys([*part["continuation"], *part["unsteered"]])
                 prefixes = [load_prompt(_FOLDER / "prefix.txt").render(text=one_line(text)) for text in texts]
-                found = surprise.log_probabilities(prefixes, " " + one_line(part["explanation"][0]))
+                found = model.log_probabilities(prefixes, " " + one_line(part["explanation"][0]))
                 by_text = dict(zip(texts, found, strict=True))
                 asked = part.select("explanation_id", "feature", "question_id", "example_id", "label", "strata")
                 for row, *pair in zip(

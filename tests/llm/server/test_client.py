@@ -225,7 +225,7 @@ def test_a_model_that_answers_with_reasoning_alone_stops_the_run_after_a_few_and
         Ledger(tmp_path, "a", "s", 0, 9) as ledger,
     ):
         client = OpenAIClient(oracle.base_url, None, max_concurrent=2)
-        with pytest.raises(ConfigError, match=r"5 times in a row; give it room \(reasoning_tokens, now 0"):
+        with pytest.raises(ConfigError, match=r"5 times in a row; allow it more \(reasoning_tokens, now 0"):
             ask(ledger, client, [question(n) for n in range(100)])
         assert 5 <= oracle.n_requests <= 7
         assert sum(ledger.replay(question(n)) is not None for n in range(100)) >= 5

@@ -129,7 +129,7 @@ def test_a_query_is_not_told_in_messages():
 
 @pytest.mark.parametrize("url", ["api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1"])
 def test_what_is_no_address_is_refused_at_once(url):
-    with pytest.raises(ConfigError, match="is no address"):
+    with pytest.raises(ConfigError, match="is not an address"):
         OpenAIClient(url, None)
 
 

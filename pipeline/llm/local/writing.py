@@ -1,0 +1,156 @@
+"""How the rows of a batch are answered: by the first token's choice, by values of a JSON object, or written out.
+
+A row's randomness depends on its request alone, so that it repeats in any batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import ConfigError
+from pipeline.llm.choices import choice_probabilities, key_probabilities
+from pipeline.llm.local.model import Batch, LocalModel
+from pipeline.llm.local.prefixes import n_shared_tokens
+from pipeline.llm.requests import Request, Status
+
+
+@dataclass
+class Row:
+    """A request while it is being answered."""
+
+    request: Request
+    n_prompt: int
+    n_shared: int
+    status: Status = "truncated"
+    text: str = ""
+    probabilities: dict[str, float] | None = None
+    choice_mass: float | None = None
+    values: list[float] | None = None
+    written: list[int] = field(default_factory=list)
+
+
+def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
+    """Answer the rows whose first token is their answer, by its probabilities.
+
+    Where the choices have under LEAST_MASS together there are none, and the text is what would be written.
+    """
+    for row, logits in zip(rows, batch.logits, strict=True):
+        if not row.request.is_choice:
+            continue
+        masses = _masses(model, row.request, logits)
+        row.choice_mass = sum(masses.values())
+        row.probabilities = choice_probabilities(masses)
+        likeliest = max(masses, key=masses.__getitem__)
+        row.text = likeliest if row.probabilities else model.decode([int(logits.argmax())])
+        row.status = "ok"
+
+
+def _masses(model: LocalModel, request: Request, logits: Tensor) -> dict[str, float]:
+    """How probable the tokens that stand for each choice are."""
+    choices = request.choices or ()
+    try:
+        token_ids = model.choice_token_ids(choices)
+    except ValueError as error:
+        raise ConfigError(f"model '{request.model}': {error}") from None
+    logprobs = logits.log_softmax(dim=0)
+    return {
+        choice: float(logprobs[list(ids)].exp().sum()) for choice, ids in zip(choices, token_ids, strict=True)
+    }
+
+
+def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
+    """Answer the rows with keys by a JSON object of which only the values are the model's: the likelier choice."""
+    places = [place for place, row in enumerate(rows) if row.request.keys]
+    if not places:
+        return
+    batch, open_rows = batch.part(places, len(rows)), [rows[place] for place in places]
+    masses: list[dict[str, dict[str, float]]] = [{} for _ in open_rows]
+    written = [_up_to_value(model, f'{{"{row.request.keys[0]}":', row.request) for row in open_rows]
+    for number in range(max(len(row.request.keys) for row in open_rows)):
+        going = [place for place, row in enumerate(open_rows) if number < len(row.request.keys)]
+        if len(going) < len(open_rows):
+            batch.keep(going)
+            open_rows, masses = [open_rows[place] for place in going], [masses[place] for place in going]
+            written = [written[place] for place in going]
+        batch.extend(written)
+        for place, (row, logits) in enumerate(zip(open_rows, batch.logits, strict=True)):
+            row.written += written[place]
+            keys, found = row.request.keys, _masses(model, row.request, logits)
+            masses[place][keys[number]] = found
+            key = f'"{keys[number]}":'
+            value = model.tokens(f"{key} {max(found, key=found.__getitem__)}")
+            written[place] = value[len(_up_to_value(model, key, row.request)) :]
+            if number + 1 < len(keys):
+                written[place] += _up_to_value(model, f', "{keys[number + 1]}":', row.request)
+            else:
+                row.written += written[place] + model.tokens("}")
+                row.text, row.status = model.decode(row.written), "ok"
+                row.probabilities, row.choice_mass = key_probabilities(masses[place], row.request.choices or ())
+
+
+def _up_to_value(model: LocalModel, before: str, request: Request) -> list[int]:
+    """The tokens of a text that stand before a choice whichever it is: the space may be a part of the choice."""
+    spelled = [model.tokens(f"{before} {choice}") for choice in request.choices or ()]
+    return spelled[0][: min(n_shared_tokens(spelled[0], other) for other in spelled[1:])]
+
+
+def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
+    """Write out the other rows; a row leaves the batch when it ends its turn or has used its tokens."""
+    places = [place for place, row in enumerate(rows) if not row.request.choices]
+    if not places:
+        return
+    batch = batch.part(places, len(rows))
+    open_rows = [rows[place] for place in places]
+    generators = {row.request.request_id: _generator(row.request) for row in open_rows}
+    while True:
+        tokens = [
+            _draw(logits, row.request.temperature, generators[row.request.request_id])
+            for logits, row in zip(batch.logits, open_rows, strict=True)
+        ]
+        going = []
+        for place, (row, token) in enumerate(zip(open_rows, tokens, strict=True)):
+            if token in model.end_ids:
+                row.status = "ok"
+            else:
+                row.written.append(token)
+                if _stopped(model, row):
+                    row.status = "ok"
+                elif len(row.written) < row.request.most_tokens:
+                    going.append(place)
+        if not going:
+            break
+        if len(going) < len(open_rows):
+            batch.keep(going)
+            open_rows = [open_rows[place] for place in going]
+        batch.append([row.written[-1] for row in open_rows])
+    for place in places:
+        rows[place].text = _before_stop(model.decode(rows[place].written), rows[place].request.sent_stop)
+
+
+def _stopped(model: LocalModel, row: Row) -> bool:
+    """Whether what a row has written holds one of its stops; without stops nothing is decoded."""
+    if not row.request.sent_stop:
+        return False
+    text = model.decode(row.written)
+    return any(stop in text for stop in row.request.sent_stop)
+
+
+def _before_stop(text: str, stops: Sequence[str]) -> str:
+    """The text up to its first stop."""
+    ends = [text.find(stop) for stop in stops if stop in text]
+    return text[: min(ends)] if ends else text
+
+
+def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    """The next token: the most probable at temperature 0, else drawn."""
+    if temperature == 0:
+        return int(logits.argmax())
+    probabilities = (logits.cpu() / temperature).softmax(dim=0)
+    return int(torch.multinomial(probabilities, 1, generator=generator))
+
+
+def _generator(request: Request) -> torch.Generator:
+    """Randomness that depends on the request alone, so that it repeats in any batch."""
+    return torch.Generator().manual_seed(int(request.request_id[:15], 16))

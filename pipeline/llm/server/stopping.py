@@ -1,0 +1,96 @@
+"""When a run stops: where an endpoint's failures say that no other request can succeed either.
+
+What the user has to change (key, credit, model name, address, room to think) raises ConfigError; what was
+answered is kept in the ledger.
+"""
+
+from collections.abc import Sequence
+
+from pipeline.errors import ConfigError, nearest
+from pipeline.llm.requests import Answer, Request
+from pipeline.llm.server.capabilities import names_parameter
+from pipeline.llm.server.reading import Failure
+from pipeline.llm.server.redaction import Redaction, short
+
+_REFUSED_AT_MOST = 20
+"""Of an endpoint that answered nothing yet, not even a probe."""
+_ONLY_THOUGHT_AT_MOST = 5
+"""In a row."""
+
+
+class Stopping:
+    """Counts what fails in a row at one endpoint, over all requests, and says when that is enough."""
+
+    def __init__(self, url: str, api_key_env: str | None, max_attempts: int, redaction: Redaction) -> None:
+        self._url = url
+        self._api_key_env = api_key_env
+        self._max_attempts = max_attempts
+        self._redaction = redaction
+        self._n_unconnected = 0
+        """Attempts in a row for which there was no connection."""
+        self._n_only_thought = 0
+        """Answers in a row that hold no text because thinking took all tokens."""
+        self._n_refused: int | None = 0
+        """Requests that the endpoint refused as they are, before it answered any; None once it did."""
+
+    def was_answered(self) -> None:
+        """The endpoint has answered something."""
+        self._n_refused = None
+
+    def count_connection(self, failure: Failure | None) -> None:
+        """Count an attempt for which there was no connection; another one ends the row."""
+        self._n_unconnected = 0 if failure is None or failure.connected else self._n_unconnected + 1
+
+    def if_hopeless(self, failure: Failure, request: Request, attempts: int, served: Sequence[str]) -> None:
+        """Raise ConfigError where no other request can succeed; `served` are the models that it lists."""
+        if failure.http_status == 401 or (failure.http_status == 403 and not names_parameter(failure.error)):
+            cure = (
+                f"put a valid key into environment variable '{self._api_key_env}'"
+                if self._api_key_env
+                else "name the environment variable that holds its key (api_key_env)"
+            )
+            raise ConfigError(
+                f"{self._url} refuses the API key for model '{request.model}' (HTTP {failure.http_status}); {cure}"
+            )
+        if failure.is_out_of_credit:
+            raise ConfigError(
+                f"{self._url} says that the account has no credit left (HTTP {failure.http_status}); add some and "
+                "run again: what was answered is kept"
+            )
+        if failure.http_status == 404:
+            serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
+            raise ConfigError(
+                f"{self._url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
+                f"or correct base_url ({serves})"
+            )
+        if attempts >= self._max_attempts <= self._n_unconnected:
+            raise ConfigError(
+                f"{short(self._redaction(failure.error))}, {self._n_unconnected} times in a row; start the "
+                "server or correct base_url, and run again: what was answered is kept"
+            )
+
+    def if_all_are_refused(self, outcome: Answer | Failure, request: Request) -> None:
+        """Raise ConfigError where the probe and all requests were refused: not for what one of them holds."""
+        if isinstance(outcome, Answer):
+            self.was_answered()
+        elif self._n_refused is not None and not outcome.passes:
+            self._n_refused += 1
+            if self._n_refused >= _REFUSED_AT_MOST:
+                raise ConfigError(
+                    f"{self._url} refused the first {self._n_refused} requests for model '{request.model}' "
+                    f"({short(self._redaction(outcome.error))}); correct the model's name or what it is asked, "
+                    "and run again"
+                )
+
+    def if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:
+        """Raise ConfigError where one answer after another is paid for and holds no text, only thoughts."""
+        if isinstance(outcome, Answer):
+            has_no_text = outcome.status == "truncated" and not (outcome.text or "").strip()
+            self._n_only_thought = self._n_only_thought + 1 if has_no_text else 0
+        if self._n_only_thought >= _ONLY_THOUGHT_AT_MOST:
+            raise ConfigError(
+                f"model '{request.model}' at {self._url} spent its tokens ({request.most_tokens} at most) on "
+                f"reasoning and wrote no answer, {self._n_only_thought} times in a row; allow it "
+                f"more (reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) "
+                "or let it think less (reasoning_effort), and run again: what was answered is kept"
+            )

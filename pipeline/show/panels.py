@@ -1,0 +1,129 @@
+"""What the figures of the report share: their look, panels, lines with intervals and legends.
+
+Ink becomes the page's own colour (`figures.inline`), so that one picture does in light and in dark; colours can be
+told apart in both, and markers without any colour.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Labels = Mapping[str, str]
+"""What an explainer is called in a figure, by its name, in the config's order; controls go by their names."""
+
+INK = "#010203"
+COLOURS = ("#3d85d1", "#d9822b", "#2f9e77", "#9a6fd0", "#d05a6e", "#8f8a2f", "#3aa3b5")
+MARKERS = "osD^vP*"
+GREY = "#8a8f98"
+_MOST_PANELS = 12
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GREY,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    **{f"{part}.color": INK for part in ("text", "xtick", "ytick")},
+    **{f"axes.{part}color": INK for part in ("edge", "label", "title")},
+}
+
+
+def panels_of(
+    rows: pl.DataFrame, keys: list[str], *, height: float, by: str | None = None, of: tuple[str, ...] = ()
+) -> tuple["Figure", list[tuple[tuple[str, ...], pl.DataFrame, "Axes"]]]:
+    """A figure with a panel for each value of some columns, the first 12: key, rows, axes.
+
+    Args:
+        rows: What is drawn.
+        keys: The columns; all text.
+        height: Of a panel in inches; of a line in it where `by` is given.
+        by: A column whose values are lines of a panel, one below another.
+        of: The columns that a line stands for, where there are several.
+    """
+    from matplotlib.figure import Figure
+
+    parts = [(key, part) for key, part in rows.group_by(keys, maintain_order=True)][:_MOST_PANELS]
+    n_columns = 1 if len(parts) == 1 else 2 if by or len(parts) in {2, 4} else min(3, len(parts))
+    n_lines = max(part.select(of or by).n_unique() for _, part in parts) if by else 1
+    n_rows = -(-len(parts) // n_columns)
+    size = (9 if n_columns > 1 else 6.4, n_rows * (height * n_lines + 0.9) + 0.4)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    for unused in list(grid)[len(parts) :]:
+        unused.set_visible(False)
+    axes = figure.axes
+    return figure, [(tuple(map(str, key)), part, axes[number]) for number, (key, part) in enumerate(parts)]
+
+
+def number_of(explainer: str, labels: Labels) -> int:
+    """The place of an explainer in the config, by which it has its colour; a control's is behind them."""
+    return list(labels).index(explainer) if explainer in labels else len(labels) + (explainer != "empty")
+
+
+def parts_by(rows: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The rows of each value of a column, with the value as text."""
+    for (key,), part in rows.group_by([column], maintain_order=True):
+        yield str(key), part
+
+
+def sides(row: dict[str, Any]) -> list[list[float]] | None:
+    """How far an interval reaches to either side of the mean; None without one."""
+    if row["ci_low"] is None:
+        return None
+    return [[max(0.0, row["mean"] - row["ci_low"])], [max(0.0, row["ci_high"] - row["mean"])]]
+
+
+def draw_line(
+    axes: "Axes", rows: pl.DataFrame, x: str, y: str, number: int, label: str, is_control: bool = False,
+    shift: float = 0.0,
+) -> None:  # fmt: skip
+    """Points with their intervals, joined; of a control grey and dashed. One without an interval has none."""
+    if rows.is_empty():
+        return
+    colour = GREY if is_control else COLOURS[number % len(COLOURS)]
+    places = [place + shift for place in rows[x].to_list()]
+    axes.plot(places, rows[y].to_list(), MARKERS[number % len(MARKERS)], color=colour, label=label, markersize=4,
+              markerfacecolor="none" if is_control else colour,
+              linestyle="--" if is_control else "-", linewidth=1)  # fmt: skip
+    if "ci_low" in rows.columns:
+        axes.vlines(places, rows["ci_low"].fill_null(rows[y]), rows["ci_high"].fill_null(rows[y]), color=colour,
+                    alpha=0.6, linewidth=1)  # fmt: skip
+
+
+def draw_by_layer(axes: "Axes", rows: pl.DataFrame, y: str) -> None:
+    """Lines by threshold over the SAEs; over the thresholds where there are but two SAEs."""
+    saes = rows["sae"].unique(maintain_order=True).to_list()
+    if len(saes) < 3:
+        for number, (sae, own) in enumerate(parts_by(rows, "sae")):
+            draw_line(axes, own, "threshold", y, number, sae)
+        axes.set_xlabel("threshold")
+        return
+    for number, (threshold, own) in enumerate(parts_by(rows, "threshold")):
+        own = own.with_columns(pl.Series("place", [saes.index(sae) for sae in own["sae"]]))
+        draw_line(axes, own, "place", y, number, f"threshold {float(threshold):g}")
+    axes.set_xticks(range(len(saes)), saes, rotation=90)
+
+
+def draw_chance(axes: "Axes", way: str, metric: str) -> None:
+    """A dotted line where guessing would score, of a metric whose chance is 0.5."""
+    if metric in {"balanced_accuracy", "auroc"}:
+        (axes.axvline if way == "x" else axes.axhline)(0.5, color=INK, linestyle=":", linewidth=1)
+
+
+def draw_legend(figure: "Figure") -> None:
+    """One legend for all panels, above them; none for a single line."""
+    named = [axes.get_legend_handles_labels() for axes in figure.axes]
+    found = {label: line for lines, labels in named for line, label in zip(lines, labels, strict=True)}
+    if len(found) > 1:
+        figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=min(4, len(found)))
