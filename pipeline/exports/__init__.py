@@ -2,6 +2,7 @@
 
 A module here is an export, found by its name. Its first line says what it writes, and its function
 `write(export)` writes it, below `export.folder`: SQL gives the lines or the files' texts, and DuckDB streams them.
+It returns in words what was written, where that is not explanations.
 
 `make export` (`commands/export.py`) puts the folder in place when all of it is there.
 """

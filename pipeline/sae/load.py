@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.config import Config, SaeConfig
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae import baselines
@@ -56,6 +57,26 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
         hookpoint=coder.hookpoint or hookpoint,
         declared_l0=coder.declared_l0 or files.overrides.get("l0"),
     )
+
+
+def load_sae(sae: SaeConfig) -> SparseCoder:
+    """The SAE of a config. Raises SaeError as `load_sparse_coder` does, and where its weights are not named."""
+    if sae.source is None:
+        raise SaeError(
+            f"SAE '{sae.name}' has no weights here, as its firings are read from a cache; name its folder or file "
+            "(saes.source)"
+        )
+    return load_sparse_coder(sae.source, sae.format)
+
+
+def check_weights(config: Config, what: str) -> None:
+    """Raise SaeError if `what` needs the weights of an SAE whose firings alone are here."""
+    for sae in config.saes:
+        if sae.source is None:
+            raise SaeError(
+                f"{what} needs the weights of SAE '{sae.name}', whose firings alone are here; name them "
+                f"(saes.source), or leave {what} out"
+            )
 
 
 def training_of(source: str) -> Training:

@@ -53,8 +53,11 @@ def test_it_says_whose_explanations_it_wrote_and_writes_the_same_again(
     write: Write, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = files_below(write(name))
-    assert capsys.readouterr().out.startswith(f"{name}: 3 explanations of rule, in ")
-    assert len(first) > 1 and any(WORDS.encode() in text or b"stop" in text for text in first.values())
+    said = "every firing of hand-set" if name == "delphi_latents" else "3 explanations of rule"
+    assert capsys.readouterr().out.startswith(f"{name}: {said}, in ")
+    assert len(first) > 1
+    if name != "delphi_latents":
+        assert any(WORDS.encode() in text or b"stop" in text for text in first.values())
     again = files_below(write(name.replace("_", "-")))
     assert again.keys() == first.keys()
     assert [name for name in first if not name.endswith(".gz") and first[name] != again[name]] == []

@@ -17,9 +17,10 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
-from pipeline.config import ScoringConfig
+from pipeline.config import Config, ScoringConfig
 from pipeline.firings.texts import text_tokens
 from pipeline.llm import Answer, Message, Request
+from pipeline.sae.load import check_weights
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.generation.answers import read_written, same_words
 
@@ -88,6 +89,11 @@ class Generation:
 
 
 scorer = Generation()
+
+
+def check(config: Config) -> None:
+    """Raise SaeError if an SAE's weights are not here: what it fires on in a text cannot be told without."""
+    check_weights(config, scorer.name)
 
 
 def _prediction(row: Mapping[str, Any], text: Text, peak: float | None, answer: Answer) -> Prediction:
