@@ -42,7 +42,7 @@ def write_export(
         path: The config.
         to: The export's name.
         out: The folder; by default `exports/NAME` in the lake.
-        explainer: Whose explanations; by default each feature's first by the config's order.
+        explainer: Whose explanations; by default those of the explainer that each feature's route asks for.
         saes: The SAEs; all by default.
         graph: A file of an attribution graph, for exports that label one.
 
@@ -80,7 +80,7 @@ def _write(
         if words := write(Export(lake, connection, folder, saes, explainer, graph)):
             return words
         counts = lake.select(connection, "chosen_counts").fetchall()
-    said = [f"{n_features:,} explanations of {who}" for who, n_features in counts]
+    said = [f"{n:,} explanation{'s' if n != 1 else ''} of {who}" for who, n in counts]
     return ", ".join(said) or "no explanations, as there are none"
 
 

@@ -57,7 +57,7 @@ class Export:
         connection: Sees every table, and what `GIVEN` names.
         folder: Where to write; empty.
         saes: The SAEs to write.
-        explainer: Whose explanations; None for each feature's first by the config's order of explainers.
+        explainer: Whose explanations; None for those of the explainer that each feature's route asks for.
         graph: A file that the user named, of an attribution graph.
     """
 
