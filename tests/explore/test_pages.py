@@ -174,6 +174,7 @@ def test_a_feature_that_no_model_was_asked_about_has_windows_too(browser: TestCl
 
 def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8/requests").text
+    assert "<dt>Prompt tokens</dt><dd>300</dd>" in page  # of two requests there is no count
     assert page.count('<details class="request">') == 3 and "8-0" in page and "16-0" not in page
     assert "$0.0003" in page
     assert "None has been sent" in browser.get(f"/features/{SAE}/9/requests").text
