@@ -323,7 +323,8 @@ def _write_requests(lake: Lake, first: int, end: int, one_in: int) -> None:
                 record = {
                     "request_id": f"{feature}-{number}", "purpose": purpose, "sae": SAE, "feature": feature,
                     "model": "made", "messages": messages, "response": "yes", "status": "ok", "attempts": 1,
-                    "prompt_tokens": None if number else 300, "completion_tokens": 3, "cost_usd": 0.0001, "duration_ms": 500,
+                    "prompt_tokens": None if number else 300, "completion_tokens": 3, "cost_usd": 0.0001,
+                    "duration_ms": 500,
                     "requested_at": "2026-01-01T00:00:00Z",
                 }
                 file.write(json.dumps(record) + "\n")

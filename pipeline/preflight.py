@@ -3,11 +3,12 @@
 import logging
 import re
 from itertools import islice
+from pathlib import Path
 
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
 from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig
-from pipeline.corpus.delphi import splits_of
+from pipeline.corpus.delphi import cache_settings, splits_of
 from pipeline.corpus.files import source_files
 from pipeline.corpus.readers import read_texts, source_name
 from pipeline.corpus.tokenising import tokenise
@@ -91,7 +92,10 @@ def _check_corpus(config: Config) -> None:
 
 
 def _check_cache(config: Config, cache: DelphiRows) -> None:
-    """A cache has every SAE of the config, with its number of features, and rows that fit into contexts."""
+    """A cache has every SAE of the config, with its number of features, and rows that fit into contexts.
+
+    One of a model of another name is warned of: a tokenizer may have all its tokens, and other words for them.
+    """
     for sae in config.saes:
         splits = splits_of(cache.folder / sae.hookpoint)
         if splits[-1].end != sae.n_features:
@@ -103,6 +107,13 @@ def _check_cache(config: Config, cache: DelphiRows) -> None:
         if length > config.corpus.context_length:
             raise CorpusError(
                 f"rows of delphi's cache '{cache.path}' have {length} tokens; set corpus.context_length: {length}"
+            )
+        model = cache_settings(cache.folder / sae.hookpoint).get("model_name", config.subject.model)
+        if Path(str(model)).name != Path(config.subject.model).name:
+            _log.warning(
+                "delphi's cache '%s' is of the model '%s', and subject.model is '%s'; of another tokenizer, its "
+                "tokens would be read as other words",
+                *(cache.folder / sae.hookpoint, model, config.subject.model),
             )
 
 

@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.config import CorpusConfig
-from pipeline.corpus.delphi import find_cache, splits_of
+from pipeline.corpus.delphi import cache_settings, find_cache, splits_of
 from pipeline.errors import ConfigError
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
-from pipeline.sae.files import read_config
 from pipeline.sae.load import load_sparse_coder, training_of
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX
 from pipeline.sae.training import Fact, Training, training_in
@@ -159,9 +158,7 @@ def _look_at_cached(folder: Path) -> _Sae:
     """The same of an SAE whose firings a cache has, by its files and its `config.json`."""
     splits = splits_of(folder)
     _, length = splits[0].shape
-    path = folder / "config.json"
-    said = read_config(path) if path.is_file() else {}
-    training = training_in(said, "the cache's config.json", model="model_name")
+    training = training_in(cache_settings(folder), "the cache's config.json", model="model_name")
     training = replace(training, context_length=Fact(length, "the length of the cache's rows"))
     hookpoint = Fact(folder.name, "the folder's name in the cache")
     return _Sae(None, hookpoint, splits[-1].end, "delphi's cache", training)

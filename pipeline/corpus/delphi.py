@@ -12,6 +12,7 @@ is text, and the rest is padding.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -183,6 +184,19 @@ def splits_of(folder: Path) -> list[Split]:
             what = "overlap" if split.end > following.first else "leave features out between them"
             raise CorpusError(f"delphi's cache '{folder}': {split.path.name} and {following.path.name} {what}")
     return splits
+
+
+def cache_settings(folder: Path) -> dict[str, Any]:
+    """What the `config.json` of an SAE's folder says: `model_name` above all. Nothing where there is none.
+
+    Raises CorpusError if it is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise CorpusError(f"delphi's cache: '{path}' is not JSON: {str(error).partition(chr(10))[0]}") from None
+    return said if isinstance(said, dict) else {}
 
 
 def read_rows(path: Path) -> Iterator[Sequence[int]]:

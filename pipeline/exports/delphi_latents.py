@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from pipeline.corpus.delphi import Array
 from pipeline.exports import Export, ExportedSae
@@ -82,4 +82,4 @@ def _write_split(lake: Lake, sae: ExportedSae, buckets: range, rows: dict[str, A
     half = np.where(activation < _SMALL, activation, 0).astype(np.float16)
     is_exact = bool((half == activation).all())
     split = {"locations": located, "activations": half if is_exact else activation, **rows}
-    save_file(split, folder / f"{first}_{end - 1}.safetensors")
+    (folder / f"{first}_{end - 1}.safetensors").write_bytes(save(split))

@@ -117,12 +117,12 @@ class SaeFiles:
     def config(self, name: str) -> dict[str, Any]:
         """What a JSON or YAML file says; nothing, where it may be left out and is. Raises SaeError if damaged."""
         path = self.paths.get(name)
-        return {} if path is None else read_config(path)
+        return {} if path is None else _read_config(path)
 
     def config_nearby(self, name: str) -> dict[str, Any]:
         """What a JSON file beside the SAE says, by its path from the folder; nothing where it is not there."""
         path = self.folder / name
-        return read_config(path) if path.is_file() else {}
+        return _read_config(path) if path.is_file() else {}
 
     @property
     def weights_path(self) -> str:
@@ -136,8 +136,7 @@ class SaeFiles:
         return matches[-1] if matches else None
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """What a JSON or YAML file says. Raises SaeError if it is damaged, or says no object."""
+def _read_config(path: Path) -> dict[str, Any]:
     kind = "YAML" if path.suffix == ".yaml" else "JSON"
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """delphi's cache in the place of texts and a forward pass: its rows, its firings, and what is refused."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,17 @@ def test_tokens_of_another_tokenizer_are_refused(cached, tmp_path, tokens, answe
     write_cache(tmp_path / "latents", other, answers)
     with pytest.raises(CorpusError, match=r"token 30000 is none of the .*; it was tokenised for another model"):
         preflight(cached())
+
+
+def test_a_cache_of_another_model_is_warned_of(cached, tmp_path, tiny_subject, caplog):
+    config = cached()
+    preflight(config)
+    assert "is of the model 'EleutherAI/pythia-70m', and subject.model is" in caplog.text
+    caplog.clear()
+    said = json.dumps({"model_name": str(tiny_subject)})
+    (tmp_path / "latents" / "embed_tokens" / "config.json").write_text(said)
+    preflight(config)
+    assert "is of the model" not in caplog.text
 
 
 def test_rows_that_do_not_fit_a_context_are_refused_with_the_right_length(cached, tmp_path):
