@@ -138,6 +138,15 @@ _OF_BATCH = {
         where is_asked(feature)
         order by feature, slot
     """,
+    "steered_texts": """
+        select $sae as sae, feature, mode, if(mode = 'steer', 0.5, null) as target_kl,
+            if(mode = 'steer', 40.0, null) as strength, prompt_id, 0 as context_id, $hostile as prompt,
+            'more ' || $hostile as continuation, 'less ' || $hostile as unsteered, 'ok' as status
+        from range($first, $end) as features (feature), (select unnest(['ablate', 'steer']) as mode),
+            range(4) as prompts (prompt_id)
+        where is_asked(feature)
+        order by feature, mode, prompt_id
+    """,
     "scores": """
         select md5($sae || feature || '-' || explainer) as explanation_id, $sae as sae, feature, explainer, scorer,
             'test' as role,
@@ -186,6 +195,20 @@ _OF_SCORER = """
         if(slot = 41, 'unparsed', 'ok') as status, null as request_id
     from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
         range(1, 80, 2) as slots (slot)
+    where is_asked(feature)
+    order by feature, explainer
+"""
+
+_OF_GENERATION = """
+    select md5($sae || feature || '-' || explainer) as explanation_id, $sae as sae, feature, $part as scorer,
+        'test' as role, md5($part || explainer || feature || '-' || slot) as question_id, slot < 3 as label,
+        list_transform(range(12), lambda place: draw(feature, slot + place, 12)) as tokens,
+        list_aggregate(list_transform(tokens, lambda token: spelled(token)), 'string_agg', ' ') as text,
+        if(slot = 2, 'repeated', 'ok') as status, if(slot = 2, null, slot in (0, 3)) as prediction,
+        if(slot = 2, null, slot in (0, 3))::int * 30 as probability, if(slot = 2, null, tokens) as token_ids,
+        if(slot = 2, null, list_transform(range(12), lambda place: (place = 4)::int * probability)) as values
+    from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
+        range(6) as slots (slot)
     where is_asked(feature)
     order by feature, explainer
 """
@@ -275,7 +298,8 @@ def _write_batch(lake: Lake, connection: duckdb.DuckDBPyConnection, values: dict
         rows = _rows(connection, text, values | {"part": part})
         _write(lake, "explanations", rows, sae=SAE, batch=batch, part=part)
     for part in lake.parts("predictions"):
-        rows = _rows(connection, _OF_SCORER, values | {"part": part})
+        text = _OF_GENERATION if part == "generation" else _OF_SCORER
+        rows = _rows(connection, text, values | {"part": part})
         _write(lake, "predictions", rows, sae=SAE, batch=batch, part=part)
     firings = _rows(connection, _FIRINGS, values)
     lake.ensure_schema_file("activations", SAE)
@@ -298,7 +322,8 @@ def _write_requests(lake: Lake, first: int, end: int, one_in: int) -> None:
                 record = {
                     "request_id": f"{feature}-{number}", "purpose": purpose, "sae": SAE, "feature": feature,
                     "model": "made", "messages": messages, "response": "yes", "status": "ok", "attempts": 1,
-                    "prompt_tokens": 300, "completion_tokens": 3, "cost_usd": 0.0001, "duration_ms": 500,
+                    "prompt_tokens": None if number else 300, "completion_tokens": 3, "cost_usd": 0.0001,
+                    "duration_ms": 500,
                     "requested_at": "2026-01-01T00:00:00Z",
                 }
                 file.write(json.dumps(record) + "\n")
@@ -347,7 +372,7 @@ def write_config(folder: Path, n_features: int) -> Path:
             },
             "selection": {"batch_size": BATCH},
             "explaining": {"explainers": ["rule", "keywords", "default"], "model": "none"},
-            "scoring": {"scorers": ["detection", "fuzzing", "simulation"], "model": "none"},
+            "scoring": {"scorers": ["detection", "fuzzing", "simulation", "generation"], "model": "none"},
             "machine": {"lake": str(folder / "lake")},
         }),
         encoding="utf-8",

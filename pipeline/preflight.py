@@ -3,10 +3,12 @@
 import logging
 import re
 from itertools import islice
+from pathlib import Path
 
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
-from pipeline.config import Config, FileTexts, PythonTexts, SaeConfig
+from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig
+from pipeline.corpus.delphi import cache_settings, splits_of
 from pipeline.corpus.files import source_files
 from pipeline.corpus.readers import read_texts, source_name
 from pipeline.corpus.tokenising import tokenise
@@ -16,7 +18,7 @@ from pipeline.lake import Lake, is_writable
 from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.plugins import find_plugin
-from pipeline.sae import SparseCoder, load_sparse_coder
+from pipeline.sae import SparseCoder, load_sae
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import find_hookpoint, hookpoint_widths, is_same_place, resolve_hookpoint
 
@@ -77,6 +79,8 @@ def _check_corpus(config: Config) -> None:
                 has_text = True
             case FileTexts():
                 source_files(source)
+            case DelphiRows():
+                _check_cache(config, source)
         if not isinstance(source, PythonTexts):
             filled = (text for text in read_texts(source, leave_out) if not text.is_empty)
             has_text |= next(tokenise(islice(filled, 1), config), None) is not None
@@ -85,6 +89,32 @@ def _check_corpus(config: Config) -> None:
             raise unreadable[0]
         names = ", ".join(f"'{source_name(source)}'" for source in config.corpus.sources)
         raise CorpusError(f"the corpus is empty: no text in {names}")
+
+
+def _check_cache(config: Config, cache: DelphiRows) -> None:
+    """A cache has every SAE of the config, with its number of features, and rows that fit into contexts.
+
+    One of a model of another name is warned of: a tokenizer may have all its tokens, and other words for them.
+    """
+    for sae in config.saes:
+        splits = splits_of(cache.folder / sae.hookpoint)
+        if splits[-1].end != sae.n_features:
+            raise CorpusError(
+                f"delphi's cache '{splits[0].path.parent}' has {splits[-1].end} features, but the config says "
+                f"n_features: {sae.n_features}"
+            )
+        _, length = splits[0].shape
+        if length > config.corpus.context_length:
+            raise CorpusError(
+                f"rows of delphi's cache '{cache.path}' have {length} tokens; set corpus.context_length: {length}"
+            )
+        model = cache_settings(cache.folder / sae.hookpoint).get("model_name", config.subject.model)
+        if Path(str(model)).name != Path(config.subject.model).name:
+            _log.warning(
+                "delphi's cache '%s' is of the model '%s', and subject.model is '%s'; of another tokenizer, its "
+                "tokens would be read as other words",
+                *(cache.folder / sae.hookpoint, model, config.subject.model),
+            )
 
 
 def _check_plugins(config: Config) -> None:
@@ -96,13 +126,14 @@ def _check_plugins(config: Config) -> None:
 
 
 def _check_saes(config: Config) -> None:
-    """Every SAE loads, has the number of features that the config says, and fits its hookpoint."""
-    coders = {sae.name: load_sparse_coder(sae.source, sae.format) for sae in config.saes}
+    """Every SAE whose weights are here loads, has as many features as the config says, and fits its hookpoint."""
+    saes = [sae for sae in config.saes if sae.source is not None]
+    coders = {sae.name: load_sae(sae) for sae in saes}
     hookpoints = {
-        sae.name: resolve_hookpoint(config.subject, sae.hookpoint, coders[sae.name].reads) for sae in config.saes
+        sae.name: resolve_hookpoint(config.subject, sae.hookpoint, coders[sae.name].reads) for sae in saes
     }
-    widths = hookpoint_widths(config.subject, set(hookpoints.values()))
-    for sae in config.saes:
+    widths = hookpoint_widths(config.subject, set(hookpoints.values())) if saes else {}
+    for sae in saes:
         coder, width = coders[sae.name], widths[hookpoints[sae.name]]
         if coder.n_features != sae.n_features:
             raise SaeError(

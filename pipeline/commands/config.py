@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from string import Template
@@ -13,17 +14,18 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.config import CorpusConfig
+from pipeline.corpus.delphi import cache_settings, find_cache, splits_of
 from pipeline.errors import ConfigError
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
 from pipeline.sae.load import load_sparse_coder, training_of
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX
-from pipeline.sae.training import Fact, Training
+from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
 
 FOLDER = Path("config")
 """Where configs are written, below the working directory."""
 
-_TEMPLATE = Path(__file__).parent / "experiment.txt"
+_HERE = Path(__file__).parent
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 32, 65_536
 _WEIGHTS = (".sae.pt", ".pt", ".pth", ".npz", ".safetensors")
 
@@ -31,16 +33,21 @@ _WEIGHTS = (".sae.pt", ".pt", ".pth", ".npz", ".safetensors")
 class _Sae(NamedTuple):
     """An SAE as it was found."""
 
-    source: str
+    source: str | None
     hookpoint: Fact[str] | None
     n_features: int
     kind: str
     training: Training
 
     @property
+    def named(self) -> str:
+        """The line of its source; none where a cache has its firings."""
+        return f"    source: {_scalar(self.source)}\n" if self.source else ""
+
+    @property
     def accepted(self) -> str:
         """What a baseline needs: it reconstructs nothing."""
-        return "\n    fit: accept" if self.source.startswith(BASELINE_PREFIX) else ""
+        return "\n    fit: accept" if (self.source or "").startswith(BASELINE_PREFIX) else ""
 
 
 class _Line(NamedTuple):
@@ -74,12 +81,14 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
     """Write `config/<name>.yaml` for SAEs of one subject model, and print what it says and why; its path.
 
     Args:
-        sources: Each a folder, a file, `hf://OWNER/REPO[@REVISION]/PATH` or `saelens://RELEASE/ID`.
+        sources: Each a folder, a file, `hf://OWNER/REPO[@REVISION]/PATH` or `saelens://RELEASE/ID`; or one folder
+            of delphi's cache: `latents`, or what is in it for one SAE.
         name: Of the experiment; made of the sources where it is left out.
 
     Raises:
         ConfigError: No SAE is named, the file is there already, or the SAEs are of several subject models.
         SaeError: An SAE cannot be fetched or read.
+        CorpusError: delphi's cache cannot be read.
     """
     sources = list(dict.fromkeys(sources))
     if not sources:
@@ -90,20 +99,27 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
     path = FOLDER / f"{name}.yaml"
     if path.exists():
         raise _already_there(path)
-    saes = [_look_at(source) for source in sources]
+    cache = find_cache(find(sources[0])) if len(sources) == 1 else None
+    saes = [_look_at_cached(folder) for folder in cache.saes] if cache else [_look_at(each) for each in sources]
     model, context, bos, names = _model_line(saes), _context_line(saes), _bos_line(saes), _sae_names(saes)
     hookpoints = [_hookpoint_line(sae, own) for sae, own in zip(saes, names, strict=True)]
-    text = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    corpus = _fill(
+        "corpus_cache.txt" if cache else "corpus_texts.txt",
+        path=_scalar(str(cache.folder)) if cache else "",
+        context_length=context,
+        prepend_bos=bos,
+    )
+    text = _fill(
+        "experiment.txt",
         whose="their" if len(saes) > 1 else "its",
         name=name,
         model=model,
         saes="\n".join(
-            f"  - name: {_scalar(own)}\n    source: {_scalar(sae.source)}\n    hookpoint: {line}\n"
+            f"  - name: {_scalar(own)}\n{sae.named}    hookpoint: {line}\n"
             f"    n_features: {sae.n_features}  # {sae.kind}{sae.accepted}"
             for sae, own, line in zip(saes, names, hookpoints, strict=True)
         ),
-        context_length=context,
-        prepend_bos=bos,
+        corpus=corpus.rstrip(),
     )
     FOLDER.mkdir(exist_ok=True)
     try:
@@ -111,8 +127,12 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
             file.write(text)
     except FileExistsError:
         raise _already_there(path) from None
-    _print(path, saes, [model, *hookpoints, context, bos])
+    _print(path, saes, [model, *hookpoints, context, *([] if cache else [bos])])
     return path
+
+
+def _fill(template: str, **values: object) -> str:
+    return Template((_HERE / template).read_text(encoding="utf-8")).substitute(values)
 
 
 def _already_there(path: Path) -> ConfigError:
@@ -134,9 +154,19 @@ def _look_at(source: str) -> _Sae:
     return _Sae(source, hookpoint, coder.n_features, kind, training_of(source))
 
 
+def _look_at_cached(folder: Path) -> _Sae:
+    """The same of an SAE whose firings a cache has, by its files and its `config.json`."""
+    splits = splits_of(folder)
+    _, length = splits[0].shape
+    training = training_in(cache_settings(folder), "the cache's config.json", model="model_name")
+    training = replace(training, context_length=Fact(length, "the length of the cache's rows"))
+    hookpoint = Fact(folder.name, "the folder's name in the cache")
+    return _Sae(None, hookpoint, splits[-1].end, "delphi's cache", training)
+
+
 def _model_line(saes: Sequence[_Sae]) -> _Line:
     """The one subject model. Raises ConfigError if the SAEs are of several."""
-    found = [(sae.source, sae.training.model) for sae in saes if sae.training.model is not None]
+    found = [(sae.source or "a cache", sae.training.model) for sae in saes if sae.training.model is not None]
     if not found:
         why = "neither files nor path name it; write its name on the hub, or its folder"
         return _Line("subject.model", None, f"not known: {why}")
@@ -180,7 +210,7 @@ def _sae_names(saes: Sequence[_Sae]) -> list[str]:
     places = [sae.hookpoint.value if sae.hookpoint else "" for sae in saes]
     if all(places) and len(set(places)) == len(places):
         return [_slug(place, "-") for place in places]
-    parts = [_parts(sae.source) for sae in saes]
+    parts = [_parts(sae.source or "") for sae in saes]
     shared = len(_shared(parts)) if len(parts) > 1 else 0
     names = [_slug("-".join(each[shared:]), "-") for each in parts]
     return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]

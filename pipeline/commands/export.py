@@ -42,7 +42,7 @@ def write_export(
         path: The config.
         to: The export's name.
         out: The folder; by default `exports/NAME` in the lake.
-        explainer: Whose explanations; by default each feature's first by the config's order.
+        explainer: Whose explanations; by default those of the explainer that each feature's route asks for.
         saes: The SAEs; all by default.
         graph: A file of an attribution graph, for exports that label one.
 
@@ -70,16 +70,17 @@ def write_export(
 
 
 def _write(
-    lake: Lake, write: Callable[[Export], None], folder: Path, saes: tuple[ExportedSae, ...],
+    lake: Lake, write: Callable[[Export], str | None], folder: Path, saes: tuple[ExportedSae, ...],
     explainer: str | None, graph: Path | None,
 ) -> str:  # fmt: skip
-    """Write into a folder; whose explanations they are, in words."""
+    """Write into a folder; what was written, in words: as a rule whose explanations."""
     rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
     with lake.connect(given={"exported_saes": rows}) as connection:
         lake.create_temporary(connection, "chosen_explanations", explainer=explainer)
-        write(Export(lake, connection, folder, saes, explainer, graph))
+        if words := write(Export(lake, connection, folder, saes, explainer, graph)):
+            return words
         counts = lake.select(connection, "chosen_counts").fetchall()
-    said = [f"{n_features:,} explanations of {who}" for who, n_features in counts]
+    said = [f"{n:,} explanation{'s' if n != 1 else ''} of {who}" for who, n in counts]
     return ", ".join(said) or "no explanations, as there are none"
 
 

@@ -13,7 +13,15 @@ from pipeline.config.asking import (
     OracleConfig,
     ScoringOracleConfig,
 )
-from pipeline.config.corpus import CorpusConfig, FileTexts, HubTexts, PythonTexts, SamplingConfig, TextSource
+from pipeline.config.corpus import (
+    CorpusConfig,
+    DelphiRows,
+    FileTexts,
+    HubTexts,
+    PythonTexts,
+    SamplingConfig,
+    TextSource,
+)
 from pipeline.config.experiment import Config
 from pipeline.config.explaining import JUDGE, ExplainingConfig
 from pipeline.config.features import (
@@ -39,6 +47,7 @@ __all__ = [
     "ChatEndpointConfig",
     "Config",
     "CorpusConfig",
+    "DelphiRows",
     "EndpointConfig",
     "EndpointsConfig",
     "ExplainingConfig",

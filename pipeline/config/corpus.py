@@ -1,5 +1,6 @@
 """The corpus: where its text comes from, how it is cut, and which of its windows can become examples."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -77,7 +78,21 @@ class HubTexts(_Rows):
     revision: str | None = Field(None, description="Branch, tag or commit; fixed to a commit at the first run")
 
 
-TextSource = Annotated[PythonTexts | FileTexts | HubTexts, Field(discriminator="kind")]
+class DelphiRows(Section):
+    """A cache of EleutherAI's delphi: its rows are the documents, and what fires in them is read, not computed."""
+
+    kind: Literal["delphi"]
+    path: str = Field(
+        description="Its folder `latents`, in which there is one for each SAE, named as the SAE's hookpoint"
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return Path(self.path).expanduser()
+
+
+TextSource = Annotated[PythonTexts | FileTexts | HubTexts | DelphiRows, Field(discriminator="kind")]
 
 
 class CorpusConfig(Section):
@@ -109,6 +124,28 @@ class CorpusConfig(Section):
     def _lengths_in_order(self) -> Self:
         if self.min_document_tokens > self.max_document_tokens:
             raise ValueError("min_document_tokens is above max_document_tokens")
+        return self
+
+    @property
+    def cache(self) -> DelphiRows | None:
+        """The cache that the firings are read from; None where the subject model reads texts."""
+        first = self.sources[0]
+        return first if isinstance(first, DelphiRows) else None
+
+    @model_validator(mode="after")
+    def _rows_of_a_cache_stay_whole(self) -> Self:
+        if not any(isinstance(source, DelphiRows) for source in self.sources):
+            return self
+        if len(self.sources) > 1:
+            raise ValueError("a source of kind delphi is the whole corpus; name no other beside it")
+        whole = {"prepend_bos": False, "min_document_tokens": 1, "max_tokens": None}
+        for key, value in whole.items():
+            if getattr(self, key) != value:
+                raise ValueError(
+                    f"{key} does not go with a source of kind delphi, whose rows stay as they are; leave it out"
+                )
+        if self.max_document_tokens < self.context_length:
+            raise ValueError("max_document_tokens is below context_length, and rows of a cache are not cut")
         return self
 
 

@@ -69,6 +69,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _saes_have_weights_or_a_cache(self) -> Self:
+        for sae in self.saes:
+            if sae.source is None and self.corpus.cache is None:
+                raise ValueError(
+                    f"the source of SAE '{sae.name}' is missing; name its folder or file, or a cache of its "
+                    "firings (corpus.sources of kind delphi)"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _waits_of_batches_are_meant(self) -> Self:
         if not (self.scoring.provider == "openai" and self.endpoints.scorer.batch):
             return self

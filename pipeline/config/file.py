@@ -7,7 +7,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.corpus import FileTexts, HubTexts, PythonTexts
+from pipeline.config.corpus import DelphiRows, FileTexts, HubTexts, PythonTexts
 from pipeline.config.experiment import Config
 from pipeline.config.machine import LLM_VARIABLE
 from pipeline.errors import ConfigError, nearest
@@ -85,6 +85,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
     kinds: dict[str, type[BaseModel]] = {
         "python": PythonTexts,
         "hub": HubTexts,
+        "delphi": DelphiRows,
         **dict.fromkeys(("text", "jsonl", "parquet"), FileTexts),
     }
     section: type[BaseModel] = Config

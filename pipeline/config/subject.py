@@ -50,10 +50,12 @@ class SaeConfig(Section):
     """One sparse autoencoder."""
 
     name: Name = Field(description="Its name in every table")
-    source: str = Field(
+    source: str | None = Field(
+        None,
         description="Folder or file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID` "
         "where sae-lens is installed, or `baseline://…` ([formats](sae-formats.md)); `config/demo-sae/layers.9` "
-        "ships with latentlake"
+        "ships with latentlake. Only where the firings come from a cache (corpus source `delphi`) it may be left "
+        "out; what the weights would tell is empty then",
     )
     hookpoint: str = Field(
         description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "

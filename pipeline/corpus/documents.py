@@ -53,6 +53,14 @@ class Piece(NamedTuple):
     unit: str
     text: str
     token_ids: list[int]
+    row: int | None = None
+
+    @property
+    def doc_id(self) -> str:
+        """The hash of its text, so that equal ones fall away; of a cache's row its number, the context's too."""
+        if self.row is not None:
+            return f"{self.row:012d}"
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Read(NamedTuple):
@@ -237,7 +245,7 @@ def _pieces(texts: _Filled, config: Config) -> Iterator[Piece]:
             for start in range(0, len(token_ids), most):
                 part = token_ids[start : start + most]
                 words = text.text if len(part) == len(token_ids) else decode(tokenizer, part)
-                yield Piece(text.source, text.unit, words, part)
+                yield Piece(text.source, text.unit, words, part, text.row)
         else:
             yield from _cut(text, token_ids, tokenizer, most)
 
@@ -292,8 +300,7 @@ def _last_break(text: str, start: int, end: int) -> int:
 def _rows(pieces: list[Piece], first: int) -> pa.RecordBatch:
     columns = [
         range(first, first + len(pieces)),
-        [hashlib.sha256(piece.text.encode("utf-8", "surrogatepass")).hexdigest()[:32] for piece in pieces],
-        *([getattr(piece, name) for piece in pieces] for name in ("source", "unit", "text", "token_ids")),
+        *([getattr(piece, name) for piece in pieces] for name in READ_SCHEMA.names[1:]),
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, READ_SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=READ_SCHEMA)

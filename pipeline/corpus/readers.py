@@ -5,6 +5,7 @@ the texts, so that whoever reads can go on with the next.
 """
 
 import codecs
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -13,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import FileTexts, HubTexts, PythonTexts, TextSource
+from pipeline.config import DelphiRows, FileTexts, HubTexts, PythonTexts, TextSource
+from pipeline.corpus.delphi import read_rows
 from pipeline.corpus.files import CorpusFile, source_files
 from pipeline.corpus.python_texts import python_texts
 from pipeline.corpus.texts import Text, Turn
@@ -38,6 +40,8 @@ def read_texts(
     """
     if isinstance(source, PythonTexts):
         yield from python_texts()
+    elif isinstance(source, DelphiRows):
+        yield from _cached_rows(source)
     else:
         yield from islice(_readable(_items(source, files), leave_out), source.max_documents)
 
@@ -70,7 +74,7 @@ def source_name(source: TextSource) -> str:
             return "python"
         case HubTexts():
             return source.dataset
-        case FileTexts():
+        case FileTexts() | DelphiRows():
             return source.path
 
 
@@ -145,6 +149,13 @@ def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[It
 
 def _unreadable(file: CorpusFile, error: OSError) -> CorpusError:
     return CorpusError(f"corpus file '{file.place}' is damaged or cannot be read: {' '.join(str(error).split())}")
+
+
+def _cached_rows(source: DelphiRows) -> Iterator[Text]:
+    """The rows of a cache; a row's unit is its content, so that equal ones share a role."""
+    for number, token_ids in enumerate(read_rows(source.folder)):
+        unit = hashlib.sha256(" ".join(map(str, token_ids)).encode()).hexdigest()[:32]
+        yield Text(source.path, unit, "", token_ids=token_ids, row=number)
 
 
 def _hub_texts(source: HubTexts) -> Iterator[Item]:

@@ -20,6 +20,7 @@ class Text(NamedTuple):
         text: Its words; of a chat what its turns say; nothing where it comes as tokens.
         turns: The turns, if it is a chat.
         token_ids: Its tokens, if it comes as such.
+        row: Its number in a cache whose firings name it by that; None elsewhere.
     """
 
     source: str
@@ -27,6 +28,7 @@ class Text(NamedTuple):
     text: str
     turns: Sequence[Turn] = ()
     token_ids: Sequence[int] = ()
+    row: int | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -59,7 +59,7 @@ class CachingCost(NamedTuple):
 
 
 def caching_cost(lake: Lake) -> CachingCost | None:
-    """What the shards that are not there yet will cost; None if all are there.
+    """What the shards that are not there yet will cost; None if all are there, or are read from a cache.
 
     Raises:
         SubjectError: The subject model cannot be loaded.
@@ -73,7 +73,7 @@ def caching_cost(lake: Lake) -> CachingCost | None:
         for sae in config.sae_names
         if not lake.path("activation_shards", sae=sae, shard=shard, generation=generation).exists()
     }
-    if not missing:
+    if not missing or config.corpus.cache is not None:
         return None
     is_exact = lake.has("documents")
     n_tokens = config.corpus.max_tokens

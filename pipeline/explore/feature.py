@@ -10,6 +10,8 @@ from pipeline.explore.catalog import Reader, Row
 _STRONGEST = 12
 _OF_A_DECILE = 3
 _OF_A_KIND = 10
+_OF_A_WAY = 3
+"""Texts that are shown of each way in which a feature is changed."""
 
 Outcome = Literal["right", "wrong", "ranked", "graded", "simulated", "unanswered"]
 
@@ -30,6 +32,9 @@ class Piece(NamedTuple):
     level: int
     activation: float
     is_peak: bool
+
+
+WRITTEN = {True: "In which it should fire", False: "Near misses, in which it should be silent"}
 
 
 class Answer(NamedTuple):
@@ -119,6 +124,8 @@ def feature_page(
             Windows(title, [show(row) for row in some], n)
             for title, some, n in _groups(strongest, rows, shows_all)
         ],
+        "written": _written(reader, own, chosen, vocabulary, largest) if chosen else [],
+        "changed": reader.rows("changed_texts", **own, of_a_way=_OF_A_WAY),
         "shows_all": shows_all,
         "histogram": reader.rows("activation_histogram", **own),
         "positions": reader.rows("position_profile", **own),
@@ -135,6 +142,21 @@ def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
     return [
         examples.get((row["context_id"], row["start"]), row) | {"n_of_kind": row["n_of_kind"]} for row in indexed
     ]
+
+
+def _written(
+    reader: Reader, own: dict[str, Any], chosen: Row, vocabulary: Vocabulary, largest: float
+) -> list[Windows]:
+    """The texts that were written by an explanation: those that the feature should fire in, then near misses."""
+    if "generation" not in {score["scorer"] for score in chosen["scores"]}:
+        return []
+    rows = reader.rows("generated_texts", **own, explanation_id=chosen["explanation_id"])
+    largest = max([largest, *(row["peak"] or 0.0 for row in rows)])
+    groups = []
+    for label, title in WRITTEN.items():
+        if some := [shade(row, vocabulary, largest) for row in rows if row["label"] == label]:
+            groups.append(Windows(title, some, len(some)))
+    return groups
 
 
 def _answers(

@@ -2,6 +2,7 @@
 
 A module here is an export, found by its name. Its first line says what it writes, and its function
 `write(export)` writes it, below `export.folder`: SQL gives the lines or the files' texts, and DuckDB streams them.
+It returns in words what was written, where that is not explanations.
 
 `make export` (`commands/export.py`) puts the folder in place when all of it is there.
 """
@@ -56,7 +57,7 @@ class Export:
         connection: Sees every table, and what `GIVEN` names.
         folder: Where to write; empty.
         saes: The SAEs to write.
-        explainer: Whose explanations; None for each feature's first by the config's order of explainers.
+        explainer: Whose explanations; None for those of the explainer that each feature's route asks for.
         graph: A file that the user named, of an attribution graph.
     """
 

@@ -11,10 +11,15 @@ from pipeline.exports import Export
 
 def write(export: Export) -> None:
     """Write a file a feature. Raises ConfigError for two SAEs of one hookpoint: it is in the files' names."""
-    [(hookpoint, n_saes)] = Counter(sae.hookpoint for sae in export.saes).most_common(1)
-    if n_saes > 1:
-        raise ConfigError(f"{n_saes} SAEs read '{hookpoint}', by which delphi names files; choose one with SAE=")
+    check_hookpoints(export)
     for sae in export.saes:
         export.write_each("delphi_explanations", sae=sae.sae)
         for features in export.feature_ranges(sae):
             export.write_each("delphi_scores", sae=sae.sae, **features)
+
+
+def check_hookpoints(export: Export) -> None:
+    """Raise ConfigError for two SAEs of one hookpoint, by which delphi tells them apart."""
+    [(hookpoint, n_saes)] = Counter(sae.hookpoint for sae in export.saes).most_common(1)
+    if n_saes > 1:
+        raise ConfigError(f"{n_saes} SAEs read '{hookpoint}', by which delphi names files; choose one with SAE=")

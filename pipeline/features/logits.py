@@ -14,10 +14,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from pipeline.features.weights import of_weights
 from pipeline.lake import Lake, Published
 from pipeline.models.load import pick_device
 from pipeline.progress import progress
-from pipeline.sae import load_sparse_coder
+from pipeline.sae import load_sae
 from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits
 from pipeline.tables import TABLES
 
@@ -32,6 +33,7 @@ class Extremes(NamedTuple):
     values: Tensor
 
 
+@of_weights
 def write_feature_logits(lake: Lake, sae: str) -> Published:
     """Write the tokens that each feature of an SAE promotes and suppresses most.
 
@@ -40,7 +42,7 @@ def write_feature_logits(lake: Lake, sae: str) -> Published:
     """
     lake.require("saes", "tokens")
     config, own = lake.config, lake.config.sae(sae)
-    coder = load_sparse_coder(own.source, own.format)
+    coder = load_sae(own)
     decoder = coder.decoder
     path = path_to_logits(
         config.subject, own.hookpoint, decoder.shape[1], reads=coder.reads, transcodes=coder.transcodes

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from pipeline.features.weights import of_weights
 from pipeline.lake import Lake, Published
 from pipeline.models.precision import faster_dtype
 from pipeline.progress import progress
-from pipeline.sae import load_sparse_coder
+from pipeline.sae import load_sae
 
 N_NEIGHBOURS = 10
 
@@ -49,10 +50,11 @@ class Neighbours(NamedTuple):
     cosine: Tensor
 
 
+@of_weights
 def write_feature_neighbours(lake: Lake, sae: str) -> Published:
     """Write each feature's ten nearest others. Figures: the median cosine of the nearest, and near copies."""
     own = lake.config.sae(sae)
-    found = nearest(load_sparse_coder(own.source, own.format).decoder)
+    found = nearest(load_sae(own).decoder)
     columns = {
         "sae": pa.array([sae] * len(found.feature)),
         "feature": found.feature.to(torch.int32).numpy(),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.corpus.documents import bos_prefix
+from pipeline.features.weights import of_weights
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.firings.store import FiringBuffer
 from pipeline.lake import SCHEMA_FILE, Lake, Published
@@ -23,6 +24,7 @@ PIECE_TOKENS = 1 << 17
 """Tokens whose firings become one file: what a killed pass loses at most."""
 
 
+@of_weights
 def write_scrambled_contexts(lake: Lake, sae: str) -> Published:
     """Verify an SAE's unigram candidates among random tokens. Raises LakeError if an input is not complete."""
     table = "scrambled_contexts"

@@ -27,7 +27,7 @@ from pipeline.errors import CorpusError
 from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.progress import progress
-from pipeline.sae import load_sparse_coder
+from pipeline.sae import load_sae
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.subject.steering import (
     Divergence,
@@ -129,7 +129,7 @@ def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tup
 def check_steered_saes(config: Config) -> None:
     """Raise SubjectError if the features of an SAE of the config cannot be steered at its place."""
     for sae in config.saes:
-        coder = load_sparse_coder(sae.source, sae.format)
+        coder = load_sae(sae)
         place = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
         check_steering(config.subject, coder, sae.hookpoint, place)
 
@@ -224,7 +224,7 @@ class Steering:
 def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
     config, own = lake.config, lake.config.sae(sae)
     settings = _settings(config)
-    coder = load_sparse_coder(own.source, own.format)
+    coder = load_sae(own)
     place = resolve_hookpoint(config.subject, own.hookpoint, coder.reads, centred=own.centred)
     subject = load_steered(config.subject, config.device, coder, own.hookpoint, place)
     held_out, continued = _prompt_rows(lake, sae)

@@ -18,11 +18,12 @@ import torch
 
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import LakeError, SubjectError
-from pipeline.firings.store import FiringBuffer, Firings, count_rows
+from pipeline.firings.imported import import_shard
+from pipeline.firings.store import FiringBuffer, Firings, count_rows, shard_buffers
 from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
-from pipeline.sae import SparseCoder, load_sparse_coder
+from pipeline.sae import SparseCoder, load_sae
 from pipeline.subject.forward import Hookpoint, Subject, load_subject, move
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.tables import TABLES
@@ -32,7 +33,10 @@ def write_saes(lake: Lake) -> list[Published]:
     """Write one row an SAE of the config, from its own files. Raises SaeError if one does not load."""
     published = []
     for sae in lake.config.saes:
-        coder = load_sparse_coder(sae.source, sae.format)
+        if sae.source is None:
+            published.append(_write_cached_sae(lake, sae))
+            continue
+        coder = load_sae(sae)
         lowest, highest = coder.threshold_range or (None, None)
         row = {
             "sae": sae.name,
@@ -56,12 +60,27 @@ def write_saes(lake: Lake) -> list[Published]:
     return published
 
 
+def _write_cached_sae(lake: Lake, sae: SaeConfig) -> Published:
+    """The row of an SAE whose firings are read from a cache, and whose weights are not here."""
+    folder = lake.config.corpus.cache and lake.config.corpus.cache.folder / sae.hookpoint
+    row = {
+        "sae": sae.name,
+        "hookpoint": sae.hookpoint,
+        "format": "delphi",
+        "n_features": sae.n_features,
+        "source": str(folder),
+        "weights_hash": lake.hashes.saes[sae.name],
+    }
+    return lake.write("saes", pa.Table.from_pylist([row], schema=TABLES["saes"].schema), sae=sae.name)
+
+
 def write_activation_shard(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
-    Each generation of the corpus has its own contexts in the shard, and firings of these: documents that are added
-    are all that is read. Figures: tokens read, firings, and tokens per second of the pass. Raises SaeError if an
-    SAE does not fit its place.
+    Where the corpus is a cache, they are read from that. Each generation of the corpus has its own contexts in the
+    shard, and firings of these: documents that are added are all that is read. Figures: tokens read, firings, and
+    tokens per second of the pass. Raises SaeError if an SAE does not fit its place, and CorpusError for a cache
+    that cannot be read.
     """
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
@@ -75,13 +94,17 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
         for generation in generations
         if (saes := [sae for sae in lake.config.saes if not _folder(lake, sae.name, shard, generation).exists()])
     }
-    n_tokens, seconds = 0, 0.0
+    n_tokens, seconds, cache = 0, 0.0, lake.config.corpus.cache
     if missing:
         check_fit(lake, [sae for sae in lake.config.saes if any(sae in saes for saes in missing.values())])
+    if missing and cache is None:
         subject = load_subject(lake.config.subject, lake.config.device)
     for generation, saes in missing.items():
-        readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in saes}
-        n_read, took = cache_shard(lake, shard, subject, readers, generation)
+        if cache is not None:
+            n_read, took = import_shard(lake, shard, saes, cache.folder)
+        else:
+            readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in saes}
+            n_read, took = cache_shard(lake, shard, subject, readers, generation)
         n_tokens, seconds = n_tokens + n_read, seconds + took
     n_rows = sum(
         count_rows(_folder(lake, name, shard, generation))
@@ -112,7 +135,7 @@ class Reader(NamedTuple):
 
 def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
     """An SAE of the config, loaded onto a device, at its place."""
-    coder = load_sparse_coder(sae.source, sae.format).to(device)
+    coder = load_sae(sae).to(device)
     return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
 
 
@@ -121,10 +144,7 @@ def cache_shard(
 ) -> tuple[int, float]:
     """One pass over a shard for all SAEs at once; tokens read and seconds taken, writing included."""
     start = time.monotonic()
-    with lake.scratch(f"shard-{shard}") as scratch:
-        buffers = {
-            name: FiringBuffer(scratch / name, name, reader.coder.n_features) for name, reader in readers.items()
-        }
+    with shard_buffers(lake, shard, readers, generation) as buffers:
         n_tokens = n_pending = 0
         contexts = lake.path("contexts", shard=shard, generation=generation)
         total = lake.query("shard_tokens", shard=shard, given={"contexts": [contexts]}).item()
@@ -146,10 +166,6 @@ def cache_shard(
                     n_pending, adding = 0, []
                 bar.update(batch.n_tokens)
             _wait(flushed + adding + [writer.submit(buffer.flush) for buffer in buffers.values()])
-        for name, buffer in buffers.items():
-            lake.ensure_schema_file("activation_shards", name, generation=generation)
-            with lake.writing(_folder(lake, name, shard, generation)) as folder:
-                buffer.folder.rename(folder)
     return n_tokens, time.monotonic() - start
 
 

@@ -7,7 +7,8 @@ corpus. Sorted so, a row takes about three bytes: the feature costs nothing, the
 difference, the activation a float32 of a float16's precision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,8 @@ def write_activations(lake: Lake, sae: str) -> Published:
             first = bucket * BUCKET_FEATURES
             merged = in_order([_read_bucket(file, bucket) for file in files], first, BUCKET_FEATURES)
             if _has_repeats(merged):
-                raise LakeError(f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards")
+                raise LakeError(f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards, "
+                    "or the cache that they were read from")
             with _writer(folder / f"{bucket:05d}.parquet", _schema("activations", merged)) as writer:
                 writer.write_table(_table(sae, merged, writer.schema), row_group_size=_ROWS_A_GROUP)
             n_rows += len(merged.feature)
@@ -147,6 +149,21 @@ class FiringBuffer:
                 writer.write_table(_table(self._sae, part, writer.schema), row_group_size=max(end - start, 1))
         self._pending = []
         self._n_files += 1
+
+
+@contextmanager
+def shard_buffers(
+    lake: Lake, shard: int, saes: Iterable[str], generation: int = 0
+) -> Iterator[dict[str, FiringBuffer]]:
+    """A buffer for the firings of each SAE in a shard; their files are put in place when all are written."""
+    with lake.scratch(f"shard-{shard}") as scratch:
+        buffers = {name: FiringBuffer(scratch / name, name, lake.config.sae(name).n_features) for name in saes}
+        yield buffers
+        for name, buffer in buffers.items():
+            lake.ensure_schema_file("activation_shards", name, generation=generation)
+            path = lake.path("activation_shards", sae=name, shard=shard, generation=generation)
+            with lake.writing(path) as folder:
+                buffer.folder.rename(folder)
 
 
 def rounded(activation: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

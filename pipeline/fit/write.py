@@ -10,6 +10,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import get_args
 
 import pyarrow as pa
@@ -27,8 +28,8 @@ from pipeline.lake import Lake, Published
 from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer
 from pipeline.progress import progress
-from pipeline.sae import SparseCoder, load_sparse_coder
-from pipeline.subject.forward import Hookpoint, load_subject
+from pipeline.sae import SparseCoder, load_sae
+from pipeline.subject.forward import Hookpoint, Subject, load_subject
 from pipeline.tables import TABLES
 
 _DOCUMENTS, _TOKENS = 16, 129
@@ -57,8 +58,8 @@ class _Trial:
 def write_sae_fit(lake: Lake) -> list[Published]:
     """Measure every SAE that has not been, and write a row for each place and way that was tried.
 
-    Figures: FVU and L0 of the last SAE. Raises SubjectError if a hookpoint gives values that are no numbers, and
-    LakeError if an input is not there.
+    An SAE whose weights are not here has none. Figures: FVU and L0 of the last SAE. Raises SubjectError if a
+    hookpoint gives values that are no numbers, and LakeError if an input is not there.
     """
     lake.require("saes", "documents")
     given = {"documents": [lake.path("documents", generation=0)]}  # documents that are added later fit no better
@@ -68,8 +69,8 @@ def write_sae_fit(lake: Lake) -> list[Published]:
     published = []
     with progress(len(saes), "whether the SAEs fit", "SAEs") as bar:
         for sae in saes:
-            rows = _measure_sae(sample, sae)
-            figures = {name: round(rows[name][0].as_py() or 0, 3) for name in ("fvu", "l0")}
+            rows = _measure_sae(sample, sae) if sae.source else TABLES["sae_fit"].schema.empty_table()
+            figures = {name: round(rows[name][0].as_py() or 0, 3) for name in ("fvu", "l0") if rows.num_rows}
             published.append(replace(lake.write("sae_fit", rows, sae=sae.name), figures=figures))
             bar.update(1)
     return published
@@ -82,7 +83,11 @@ class _Sample:
         self.config = config
         self.contexts = contexts
         self.bos: int | None = load_tokenizer(config.subject).bos_token_id
-        self.subject = load_subject(config.subject, config.device)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The subject model."""
+        return load_subject(self.config.subject, self.config.device)
 
     def loss(self, coder: SparseCoder, place: Place) -> Loss:
         """The model's loss with the SAE in place, as the config has it read."""
@@ -114,7 +119,7 @@ class _Sample:
 def _measure_sae(sample: _Sample, sae: SaeConfig) -> pa.Table:
     """The rows of one SAE; the config's own is the first."""
     config = sample.config
-    coder = load_sparse_coder(sae.source, sae.format).to(sample.subject.device)
+    coder = load_sae(sae).to(sample.subject.device)
     own = _Trial(own_place(config.subject, sae, coder), config.corpus.prepend_bos)
     around = [replace(own, place=place) for place in places_around(config.subject, coder, own.place)]
     tried = _try(sample, coder, own, [*_otherwise(own, coder, sample.bos is not None), *around])

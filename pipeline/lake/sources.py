@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
+from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
+from pipeline.corpus.delphi import rows_digest, splits_of
 from pipeline.corpus.files import source_files
 from pipeline.corpus.readers import read_texts, source_name
 from pipeline.corpus.texts import Text
@@ -77,7 +78,7 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
     if generation:
         known.setdefault("later", []).append(generation)
     for sae in config.saes:
-        _fix_sae(sae, known["saes"])
+        _fix_sae(sae, config.corpus.cache, known["saes"])
     if config.has_auto_precision and "dtype" not in known:
         known["dtype"] = fast_dtype(pick_device(config.device))
     hashes = _hashes(config, known)
@@ -103,6 +104,8 @@ def corpus_texts(
             continue
         if isinstance(source, PythonTexts):
             yield from _copied_texts(config, entry["digest"])
+        elif isinstance(source, DelphiRows):
+            yield from read_texts(source)
         elif isinstance(source, FileTexts):
             entries = [each[key] for each in generations if key in each]
             yield from read_texts(source, without, files_to_read(source, entries, entry))
@@ -170,6 +173,8 @@ def _content(lake: Lake, source: TextSource) -> Entry:
     match source:
         case PythonTexts():
             return {"digest": _copy_python_texts(lake, source)}
+        case DelphiRows():
+            return {"digest": rows_digest(source.folder)}
         case HubTexts() if not Path(source.dataset).exists():
             return {"digest": _hub_revision(source)}
         case HubTexts():
@@ -186,6 +191,8 @@ def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: b
         case PythonTexts():
             if not _copy_path(lake.config, entries[0]["digest"]).exists():
                 entries[0].update(_content(lake, source))
+        case DelphiRows() if _content(lake, source) != entries[0]:
+            raise _has_changed(lake.config, source)
         case HubTexts() if Path(source.dataset).exists():
             content = fingerprint(_dataset_files(source), entries[0]["files"])
             if content["digest"] != entries[0]["digest"]:
@@ -230,15 +237,23 @@ def _dataset_files(source: HubTexts) -> list[Path]:
     return sorted(path for path in Path(source.dataset).rglob("*") if path.is_file())
 
 
-def _fix_sae(sae: SaeConfig, known: dict[str, Any]) -> None:
+def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) -> None:
     recorded = known.get(sae.name)
-    files = sae_files(sae.source, sae.format)
-    content = fingerprint(list(files.paths.values()), (recorded or {}).get("files", {}))
-    if files.overrides:
-        content["digest"] = digest_of([content["digest"], json.dumps(files.overrides, sort_keys=True)])
+    seen, where = (recorded or {}).get("files", {}), sae.source
+    content: Entry = {"digest": "", "files": {}}
+    if sae.source is not None:
+        files = sae_files(sae.source, sae.format)
+        content = fingerprint(list(files.paths.values()), seen)
+        if files.overrides:
+            content["digest"] = digest_of([content["digest"], json.dumps(files.overrides, sort_keys=True)])
+    if cache is not None:
+        firings = fingerprint([split.path for split in splits_of(cache.folder / sae.hookpoint)], seen)
+        content["digest"] = digest_of([content["digest"], firings["digest"]])
+        content["files"] |= firings["files"]
+        where = where or str(cache.folder / sae.hookpoint)
     if recorded and recorded["digest"] != content["digest"]:
         raise SaeError(
-            f"SAE '{sae.name}' at '{sae.source}' is not the one that this lake was made with; give the new one "
+            f"SAE '{sae.name}' at '{where}' is not the one that this lake was made with; give the new one "
             "another name in the config, or put the old files back"
         )
     known[sae.name] = content

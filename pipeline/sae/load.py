@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.config import Config, SaeConfig
+from pipeline.corpus.delphi import find_cache
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae import baselines
@@ -56,6 +58,26 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
         hookpoint=coder.hookpoint or hookpoint,
         declared_l0=coder.declared_l0 or files.overrides.get("l0"),
     )
+
+
+def load_sae(sae: SaeConfig) -> SparseCoder:
+    """The SAE of a config. Raises SaeError as `load_sparse_coder` does, and where its weights are not named."""
+    if sae.source is None:
+        raise SaeError(
+            f"SAE '{sae.name}' has no weights here, as its firings are read from a cache; name its folder or file "
+            "(saes.source)"
+        )
+    return load_sparse_coder(sae.source, sae.format)
+
+
+def check_weights(config: Config, what: str) -> None:
+    """Raise SaeError if `what` needs the weights of an SAE whose firings alone are here."""
+    for sae in config.saes:
+        if sae.source is None:
+            raise SaeError(
+                f"{what} needs the weights of SAE '{sae.name}', whose firings alone are here; name them "
+                f"(saes.source), or leave {what} out"
+            )
 
 
 def training_of(source: str) -> Training:
@@ -131,7 +153,12 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _explain(path: Path, formats: Mapping[str, Format]) -> str:
-    """Why what is at a path is no SAE of these formats."""
+    """Why what is at a path is no SAE of these formats: a line, or with the formats' files one for each."""
+    if find_cache(path):
+        return (
+            f"'{path}' is delphi's cache of activations, not an SAE; a corpus source of kind delphi reads it, and "
+            "make config FROM= writes the config"
+        )
     for kind, pattern in _UNREADABLE.items():
         if path.match(pattern) or _files(path, pattern):
             return f"SAE '{path}' is {kind}, whose features do not fire as those of one SAE at one place do"
@@ -139,14 +166,33 @@ def _explain(path: Path, formats: Mapping[str, Format]) -> str:
         several = [file for pattern in each.FILES for file in _files(path, pattern) if "*" in pattern]
         if len(several) > 1:
             return f"'{path}' holds {len(several)} SAEs (format {name}); name one, such as '{several[0].name}'"
-    known = "; ".join(f"{name}: {' and '.join(each.FILES)}" for name, each in formats.items())
     lacking = {
         name: [pattern for pattern in each.FILES if not _files(path, pattern)] for name, each in formats.items()
     }
-    nearest = min(lacking, key=lambda name: len(lacking[name]) / len(formats[name].FILES))
-    if path.is_dir() and (len(formats) == 1 or len(lacking[nearest]) < len(formats[nearest].FILES)):
-        return f"SAE folder '{path}' lacks {' and '.join(lacking[nearest])} (format {nearest})"
-    return f"'{path}' is no SAE of a known format ({known})"
+    share = {name: len(files) / len(formats[name].FILES) for name, files in lacking.items()}
+    nearest = [name for name in lacking if share[name] == min(share.values())]
+    if path.is_dir() and (len(formats) == 1 or min(share.values()) < 1):
+        lacks = " or ".join(f"{' and '.join(lacking[name])} (format {name})" for name in nearest)
+        return f"SAE folder '{path}' lacks {lacks}; in it there is {_listed(path)}"
+    found = f"; in it there is {_listed(path)}" if path.is_dir() else ""
+    lines = [f"'{path}' is no SAE of a known format{found}"]
+    for folder in filter(Path.is_dir, sorted(path.glob("*"))):
+        if names := [name for name, each in formats.items() if _match(folder, each, Source(folder))]:
+            lines.append(f"Its folder '{folder.name}' looks like one ({names[0]}): name that")
+            break
+    width = max(map(len, formats))
+    files = [f"  {name:<{width}}  {', '.join(each.FILES)}" for name, each in formats.items()]
+    return "\n".join([*lines, "The files of each format:", *files])
+
+
+def _listed(folder: Path) -> str:
+    """What is in a folder, some of it by name."""
+    names = sorted(each.name + "/" * each.is_dir() for each in folder.iterdir())
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more if names else "nothing"
+
+
+_NAMED = 6
 
 
 _UNREADABLE = {

@@ -25,10 +25,11 @@ class Prediction(NamedTuple):
         probability: The scorer's probability of yes, or what else it ranks windows by; or None.
         status: As in the table.
         request_id: The request that it came from, or None.
-        values: Predicted activations, for simulation; else None.
+        values: Predicted activations, for simulation; those on a text that the scorer wrote; else None.
         n_choices: Among how many was chosen; None where the answer is yes or no.
         strata: Further strata by which its answer is told, such as `rank 1`.
         text: The text that was judged, where the scorer wrote it; else None.
+        token_ids: Its tokens, if it was read.
         decile: The train decile that its peak reaches; None where the feature does not fire in it.
     """
 
@@ -46,6 +47,7 @@ class Prediction(NamedTuple):
     n_choices: int | None = None
     strata: Sequence[str] | None = None
     text: str | None = None
+    token_ids: Sequence[int] | None = None
     decile: int | None = None
 
 

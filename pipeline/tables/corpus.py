@@ -25,9 +25,9 @@ CORPUS = (
         (
             SAE,
             text("hookpoint", "what it reads in the subject model, as the config names it"),
-            text("format", "layout of its files"),
+            text("format", "layout of its files; `delphi` where only its firings are here, in a cache"),
             text("architecture", "what its files call it: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …"),
-            Column("d_in", pa.int32(), "width of its input"),
+            Column("d_in", pa.int32(), "width of its input; null where its weights are not here"),
             Column("n_features", pa.int32(), "number of its features"),
             Column("k", pa.int32(), "features kept a token; null where a threshold decides"),
             number("threshold_min", "lowest threshold of a feature, 0 for a ReLU; null where k decides"),
@@ -49,11 +49,11 @@ CORPUS = (
     ),
     Table(
         "documents",
-        "One row per document of the corpus, duplicates dropped.",
+        "One row per document of the corpus, duplicates dropped; of delphi's cache, which knows none, per row.",
         (
             DOC_ID,
             text("source", "the text source it comes from"),
-            text("unit", "module, README, topic, file or row that it is a piece of"),
+            text("unit", "module, README, topic, file or row that it is of; a hash of a cache's row"),
             text("text", "its text"),
             Column("token_ids", pa.list_(pa.int32()), "its tokens, without any BOS"),
             count("n_tokens", "number of its tokens", "tokens"),

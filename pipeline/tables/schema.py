@@ -106,7 +106,7 @@ class Table:
 SAE = Column("sae", pa.dictionary(pa.int8(), pa.string()), "the SAE's name in the config")
 FEATURE = Column("feature", pa.int32(), "index of the feature in its SAE, from 0")
 ROLE = Column("role", pa.dictionary(pa.int8(), pa.string()), "`train` (may be shown) or `test` (judges)")
-DOC_ID = Column("doc_id", pa.string(), "hash of the document's text, 32 hex digits")
+DOC_ID = Column("doc_id", pa.string(), "hash of the document's text, 32 hex digits; of a cache's row its number")
 CONTEXT_ID = Column("context_id", pa.int64(), "number of the context in the corpus, from 0")
 SHARD = Column("shard", pa.int32(), "shard of the corpus, from 0")
 GENERATION = Column("generation", pa.int32(), "generation of the corpus: 1 more each time documents were added")

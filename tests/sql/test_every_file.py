@@ -15,7 +15,7 @@ GIVEN = {
     *("first_feature", "end_feature", "asks_model", "n", "sampling", "n_shown", "n_silent"),
     *("share", "n_judging", "fit_tokens", "fit_documents", "explainer", "neuronpedia_creator", "layer", "folder"),
     *("feature", "words", "token", "route", "explainer", "least_score", "most_score", "least_density"),
-    *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile"),
+    *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile", "of_a_way"),
     *("explanation_id", "rater", "features"),
     "is_by_meaning",
     *("questions_per_prompt", "least_explanations", "n_explanations", "least_answers", "n_windows", "has_marks"),

@@ -20,17 +20,22 @@ def explanation(explainer, feature=0, draw=0, status="ok", **changes):
     }
 
 
-def chosen(*rows, **values):
-    database = Database(explaining_explainers=["rule", "default"], **values)
+def chosen(*rows, route="rule", **values):
+    database = Database(explaining_explainers=["rule", "default", "keywords"], **values)
     database.fill("explanations", rows)
+    database.fill("feature_routes", [{"sae": SAE, "feature": 0, "route": route}])
     return {row["feature"]: row["explanation"] for row in database.rows("chosen_explanations")}
 
 
-def test_the_first_explainer_of_the_config_that_has_words_stands_for_a_feature():
-    both = explanation("default"), explanation("rule")
-    assert chosen(*both) == {0: "rule says 0"}
-    assert chosen(explanation("default"), explanation("rule", status="unparsed")) == {0: "default says 0"}
-    assert chosen(*both, explainer="default") == {0: "default says 0"}
+def test_the_explainer_that_the_route_asks_for_stands_for_a_feature():
+    each = [explanation(name) for name in ("keywords", "default", "rule")]
+    assert chosen(*each) == {0: "rule says 0"}
+    assert chosen(*each, route="llm") == {0: "default says 0"}
+    refused = explanation("default", status="refused")
+    assert chosen(each[0], refused, each[2], route="llm") == {0: "keywords says 0"}
+    assert chosen(each[2], route="llm") == {0: "rule says 0"}
+    assert chosen(each[0], explanation("rule", status="unparsed")) == {0: "keywords says 0"}
+    assert chosen(*each, explainer="default") == {0: "default says 0"}
 
 
 def test_the_first_draw_stands_for_a_feature_and_controls_for_none():

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.asking.tools import Tools
+from pipeline.config import Config
 from pipeline.explainers.base import Explanation, Feature
 from pipeline.explainers.prompted import Prompted
+from pipeline.sae.load import check_weights
 
 _SQL = Path(__file__).parent / "changed.sql"
 
@@ -30,3 +32,8 @@ class OutputCentric(Prompted):
 
 
 explainer = OutputCentric("output_centric", has_notes=False)
+
+
+def check(config: Config) -> None:
+    """Raise SaeError if an SAE's weights are not here: what a feature does is told by them alone."""
+    check_weights(config, explainer.name)

@@ -17,9 +17,10 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
-from pipeline.config import ScoringConfig
+from pipeline.config import Config, ScoringConfig
 from pipeline.firings.texts import text_tokens
 from pipeline.llm import Answer, Message, Request
+from pipeline.sae.load import check_weights
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.generation.answers import read_written, same_words
 
@@ -81,16 +82,24 @@ class Generation:
         features = {rows["feature"][0] for rows in explanations}
         found = tools.read(tools.batch.lake, tools.batch.sae, read, features) if read else {}
         for rows in explanations:
-            peaks = iter([float(each[1:].max()) for each in found.get(rows["feature"][0], [])])
+            activations = iter(found.get(rows["feature"][0], []))
             for row, text in zip(rows.iter_rows(named=True), texts, strict=True):
-                peak = next(peaks) if text.status == "ok" else None
-                yield _prediction(row, text, peak, answer)
+                yield _prediction(row, text, next(activations).tolist() if text.status == "ok" else None, answer)
 
 
 scorer = Generation()
 
 
-def _prediction(row: Mapping[str, Any], text: Text, peak: float | None, answer: Answer) -> Prediction:
+def check(config: Config) -> None:
+    """Raise SaeError if an SAE's weights are not here: what it fires on in a text cannot be told without."""
+    check_weights(config, scorer.name)
+
+
+def _prediction(
+    row: Mapping[str, Any], text: Text, activations: Sequence[float] | None, answer: Answer
+) -> Prediction:
+    """A text's prediction; `activations` are the feature's on its tokens, None where it was not read."""
+    peak = None if activations is None else max(activations[1:])
     return Prediction(
         explanation_id=row["explanation_id"],
         feature=row["feature"],
@@ -102,7 +111,9 @@ def _prediction(row: Mapping[str, Any], text: Text, peak: float | None, answer: 
         probability=peak,
         status=text.status,
         request_id=answer.request_id,
+        values=activations,
         text=text.text,
+        token_ids=text.token_ids if text.status == "ok" else None,
         decile=decile_of(peak, row["deciles"]) if peak else None,
     )
 

@@ -234,7 +234,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path, missing):
     folder = write_random_sae(tmp_path / "sae")
     for name in missing:
         (folder / name).unlink()
-    refusal(folder)
+    with pytest.raises(SaeError, match=r"; in it there is (cfg.json|sae.safetensors|nothing)"):
+        load_sparse_coder(folder)
     with pytest.raises(SaeError, match=f"lacks {' and '.join(missing)}"):
         load_sparse_coder(folder, "sparsify")
 

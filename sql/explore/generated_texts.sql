@@ -1,0 +1,19 @@
+-- One row per text that the scorer `generation` had written by explanation $explanation_id of feature $feature of
+-- SAE $sae: whether the feature should fire in it, whether it does, and its activations but for position 0, which
+-- tells nothing; those that should fire first. A text that was not read has no tokens.
+select
+    label,
+    prediction,
+    probability as peak,
+    status,
+    text,
+    coalesce(token_ids, []) as token_ids,
+    [0.0] || values[2:] as activations
+from predictions
+where
+    sae = $sae
+    and feature = $feature
+    and explanation_id = $explanation_id
+    and scorer = 'generation'
+    and text is not null
+order by label desc, peak desc nulls last, text
