@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
+from pipeline.lake.leases import leased
 from pipeline.lake.objects import open_objects
 from pipeline.lake.placing import TEMPORARY_FOLDER, is_left_over, placing, remove, temporary_path
 from pipeline.progress import tell
@@ -222,6 +223,8 @@ class Files:
     def alone(self, table: str, *, waits: bool, **partition: object) -> Iterator[None]:
         """Make a table's partition alone among all processes: the lock is a byte of one file; a kill gives it up.
 
+        In an object store it is made on one machine at a time as well.
+
         Raises LakeError if another run is making it, and this one is not to wait.
         """
         name = " ".join([table, *(f"{key} {value}" for key, value in partition.items())])
@@ -237,7 +240,8 @@ class Files:
                     ) from None
                 tell(f"'{name}' is being made by another run, which is waited for")
                 fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
-            yield
+            with leased(self.objects, name, waits=waits) if self.objects else contextlib.nullcontext():
+                yield
 
     def write(
         self,

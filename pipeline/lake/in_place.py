@@ -25,7 +25,7 @@ class InPlace:
         with TemporaryDirectory() as folder:
             self._objects = Objects(url, Path(folder))
             self._versions = self._objects.published()
-            self._lines = self._objects.lines()
+            self._lines = self._objects.list_keys("lines")
 
     def seen_by(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let a connection read the URLs."""

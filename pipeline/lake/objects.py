@@ -22,7 +22,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -125,7 +125,7 @@ class Objects:
         with self._asking():
             keys = [self._key(f"data/{name}/{version}/{file}") for file in files]
             self.filesystem.put([str(path) for path in paths], keys)
-            self.filesystem.pipe_file(self._key(f"versions/{name}/{version}.json"), manifest.encode())
+        self.put(f"versions/{name}/{version}.json", manifest.encode())
         yield
         self._note(name, version)
         _, found = self._listed.get(_unit(name), (0.0, {}))
@@ -145,8 +145,7 @@ class Objects:
 
     def copy_to(self, name: str, version: str, target: Path) -> None:
         """Have a version of a path as a local file or folder. Raises LakeError if it cannot be had."""
-        with self._asking():
-            manifest = json.loads(self.filesystem.cat_file(self._key(f"versions/{name}/{version}.json")))
+        manifest = json.loads(self.get(f"versions/{name}/{version}.json"))
         sizes = manifest["files"]
         paths = [target / file if manifest["is_folder"] else target for file in sizes]
         for folder in {path.parent for path in paths} | ({target} if manifest["is_folder"] else set()):
@@ -198,8 +197,7 @@ class Objects:
         journal.seek(end)
         data = journal.read()
         if data := data[: data.rfind(b"\n") + 1]:
-            with self._asking():
-                self.filesystem.pipe_file(self._key(f"{stem}{end:012d}.jsonl"), data)
+            self.put(f"{stem}{end:012d}.jsonl", data)
 
     def fetch_lines(self, below: Path, held_seconds: float = 0.0) -> None:
         """Have the lines that others have sealed below a folder as files in it; what was seen holds so long."""
@@ -217,13 +215,44 @@ class Objects:
                     self.filesystem.get_file(self._key(key), str(temporary))
         self._looked[below] = time.monotonic()
 
-    def lines(self) -> Collection[str]:
-        """The keys of all sealed lines."""
-        return self._list("lines")
+    # Objects ------------------------------------------------------------------------------------------
+
+    def list_keys(self, below: str) -> Collection[str]:
+        """The keys of all objects below a path."""
+        return self._list(below)
 
     def url_of(self, key: str) -> str:
         """The URL of an object."""
         return str(self.filesystem.unstrip_protocol(self._key(key)))
+
+    def get(self, key: str) -> bytes:
+        """An object's content; nothing if it is gone."""
+        with self._asking(), contextlib.suppress(FileNotFoundError):
+            return bytes(self.filesystem.cat_file(self._key(key)))
+        return b""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Put an object, in place of what it was."""
+        with self._asking():
+            self.filesystem.pipe_file(self._key(key), content)
+
+    def put_new(self, key: str, content: bytes) -> bool:
+        """Put an object unless there is one; whether it was put, which the store decides."""
+        with self._asking():
+            try:
+                self.filesystem.pipe_file(self._key(key), content, mode="create")
+            except OSError:  # each filesystem has its own for one that is there
+                if not self.filesystem.exists(self._key(key)):
+                    raise
+                return False
+        return True
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove objects; they may be gone."""
+        with self._asking():
+            for key in keys:
+                with contextlib.suppress(FileNotFoundError):
+                    self.filesystem.rm_file(self._key(key))
 
     # Old versions -------------------------------------------------------------------------------------
 
@@ -242,9 +271,7 @@ class Objects:
             stale_since = _published(later[0] if later else version)
             if stale_since < time.time() - _STALE_SECONDS and not (is_last and is_current(self.folder / name)):
                 old.append(key)
-        with self._asking():
-            for key in old:
-                self.filesystem.rm_file(self._key(key))
+        self.remove(old)
         self._listed.clear()
         return [Path(key) for key in old]
 

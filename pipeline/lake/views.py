@@ -55,7 +55,7 @@ class Lake(Files):
                 connection.execute("set enable_progress_bar = false")  # ours go by shard, bucket and request
                 seen = [name for name in TABLES if name in tables and name not in (given or {})]
                 saes = [sae] if sae else list(self.config.sae_names)
-                self._fetch(seen, saes, batch)
+                self.fetch_tables(seen, saes, batch)
                 self._create_views(connection, seen, saes, batch)
                 for name, rows in (given or {}).items():
                     if isinstance(rows, pa.Table | pa.RecordBatchReader):
@@ -156,8 +156,8 @@ class Lake(Files):
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()
 
-    def _fetch(self, tables: Sequence[str], saes: Sequence[str], batch: int | None) -> None:
-        """Have what an object store has of some tables as files."""
+    def fetch_tables(self, tables: Sequence[str], saes: Sequence[str], batch: int | None = None) -> None:
+        """Have what an object store has of some tables as files; of those by batch, all batches or one."""
         for table in (TABLES[name] for name in tables if self.objects is not None):
             if table.partition == "ledger":
                 self.fetched_lines(self.root / table.lines_folder)

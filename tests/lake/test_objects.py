@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pipeline.config import LAKE_VARIABLE, Config
 from pipeline.config.machine import CACHE_VARIABLE
 from pipeline.errors import LakeError
 from pipeline.lake import LEDGER_FOLDER, Lake, objects, open_catalog
+from pipeline.lake.leases import _take
 from pipeline.lake.sources import SOURCES_FILE, fix_sources
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import Answer, Message, Request
@@ -233,6 +236,44 @@ def test_cleaning_keeps_what_a_reader_may_still_see_for_a_day(machine, monkeypat
     assert removed == {"data", "versions"}
     assert texts(machine("b")) == [("new", 200)]
     assert lake.clean() == []
+
+
+def leases() -> list[str]:
+    return [key for key in keys() if "/leases/" in key]
+
+
+def test_a_partition_is_made_on_one_machine_at_a_time(machine, monkeypatch):
+    monkeypatch.setattr("pipeline.lake.leases._LEASE_SECONDS", 0.3)
+    monkeypatch.setattr("pipeline.lake.leases._LOOK_SECONDS", 0.02)
+    a, b = machine("a"), machine("b")
+    with a.alone("scores", waits=False, sae="x", batch=1):
+        with pytest.raises(LakeError, match="another machine is making 'scores sae x batch 1'"):
+            b.alone("scores", waits=False, sae="x", batch=1).__enter__()
+        with b.alone("scores", waits=False, sae="x", batch=2):
+            pass
+    with ThreadPoolExecutor() as threads, ExitStack() as b_holds:
+        b_holds.enter_context(b.alone("scores", waits=False, sae="x", batch=1))
+        order: list[str] = []
+
+        def wait() -> None:
+            with a.alone("scores", waits=True, sae="x", batch=1):
+                order.append("a")
+
+        threads.submit(wait)
+        time.sleep(0.6)  # longer than a lease, which is renewed
+        order.append("b")
+        b_holds.close()
+    assert order == ["b", "a"] and len(leases()) == 2
+
+
+def test_the_lease_of_a_killed_run_ends_and_that_of_the_same_folder_at_once(machine, monkeypatch):
+    a, b = machine("a"), machine("b")
+    for number in (1, 2):  # never renewed, and never given up
+        assert _take(a.objects, "scores", waits=False).endswith(f"/{number:08d}")
+    monkeypatch.setattr("pipeline.lake.leases._LEASE_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.lake.leases._LOOK_SECONDS", 0.02)
+    assert _take(b.objects, "scores", waits=False).endswith("/00000003")
+    assert len(leases()) == 1
 
 
 def test_a_lake_in_a_folder_asks_no_store(make_experiment):
