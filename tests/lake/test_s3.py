@@ -269,8 +269,8 @@ def test_a_second_machine_goes_on_where_the_first_was_killed_and_the_tables_are_
     declare._open_lakes.clear()
     monkeypatch.setenv(LAKE_VARIABLE, "s3://bucket/whole")
     files, _ = open_filesystem("s3://bucket")
-    for kill_at in (12, 60, 110, 150):  # by what is published, with the catalog and the empty files
-        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / f"killed-{kill_at % 4}"))
+    for kill_at in (60, 120):  # by what is published, with the catalog and the empty files
+        monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / f"killed-{kill_at}"))
         worker = run_alone(path, tmp_path / f"history-{kill_at}")
         while worker.poll() is None and len(files.find("bucket/whole/tiny/versions")) < kill_at:
             time.sleep(0.2)
@@ -295,6 +295,7 @@ def run_alone(path: Path, home: Path) -> "subprocess.Popen[str]":
 
 
 def rows(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Every table but the ledger's, which has the times of requests."""
+    """Every table but what has times, or says what was still to be asked when it was made."""
     lake = open_lake(load_config(path))
-    return {name: rows_of(lake, f"from {name} order by all") for name in TABLES if name != "llm_requests"}
+    names = TABLES.keys() - {"llm_requests", "estimate"}
+    return {name: rows_of(lake, f"from {name} order by all") for name in sorted(names)}
