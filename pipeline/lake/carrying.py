@@ -21,7 +21,7 @@ def carry_over(lake: Files) -> None:
                 current = lake.folder(name, sae, part)
                 for generation in reversed(range(lake.generation)):
                     old = lake.folder(name, sae, part, generation)
-                    for path in lake.fetched(old).rglob("*.parquet"):
+                    for path in lake.files_below(old):
                         _link(lake, path, current / path.relative_to(old))
 
 
@@ -34,4 +34,4 @@ def _link(lake: Files, path: Path, target: Path) -> None:
             target.hardlink_to(path)
             return
     with lake.writing(target) as temporary:
-        shutil.copy2(path, temporary)
+        shutil.copy2(lake.fetched(path), temporary)

@@ -152,6 +152,12 @@ class Files:
             self.objects.fetch_lines(folder, held_seconds)
         return folder
 
+    def files_below(self, folder: Path) -> Iterator[Path]:
+        """The Parquet files that are published below a folder; they may still have to be fetched."""
+        if self.objects is None:
+            return folder.rglob("*.parquet")
+        return (self.root / name for name in self.objects.published(folder) if name.endswith(".parquet"))
+
     def is_there(self, path: Path) -> bool:
         """Whether a file or folder of the lake is published; it may still have to be fetched."""
         return path.exists() if self.objects is None else self.objects.has(path)

@@ -5,6 +5,7 @@ An object is put whole or not at all, but cannot be renamed or appended to. So n
     data/<path>/<version>/<file>                        the files of one version of a file or folder of the lake
     versions/<path>/<version>.json                      put after them, which publishes them; their sizes
     lines/<path>@<journal>-<first byte>.jsonl           lines of a journal, sealed behind those that are there
+    leases/<partition>/<number>                         who makes a partition (`leases.py`)
 
 A version's name begins with its number, and the last one counts. What a kill leaves is data that no version names.
 Everything in the pipeline reads and writes the lake's local folder. A file is put here before it is renamed into
@@ -145,7 +146,9 @@ class Objects:
 
     def copy_to(self, name: str, version: str, target: Path) -> None:
         """Have a version of a path as a local file or folder. Raises LakeError if it cannot be had."""
-        manifest = json.loads(self.get(f"versions/{name}/{version}.json"))
+        if not (found := self.get(f"versions/{name}/{version}.json")):
+            raise LakeError(f"'{name}' of lake '{self.url}' was replaced and cleaned away meanwhile; run again")
+        manifest = json.loads(found)
         sizes = manifest["files"]
         paths = [target / file if manifest["is_folder"] else target for file in sizes]
         for folder in {path.parent for path in paths} | ({target} if manifest["is_folder"] else set()):
@@ -241,8 +244,11 @@ class Objects:
         with self._asking():
             try:
                 self.filesystem.pipe_file(self._key(key), content, mode="create")
-            except OSError:  # each filesystem has its own for one that is there
-                if not self.filesystem.exists(self._key(key)):
+            except FileExistsError:
+                return False
+            except OSError as error:
+                said = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")  # as S3 names it
+                if said not in {"PreconditionFailed", "ConditionalRequestConflict"}:
                     raise
                 return False
         return True
@@ -259,16 +265,16 @@ class Objects:
     def clean(self, is_current: Callable[[Path], bool]) -> list[Path]:
         """Remove data that for a day no version has named, been the last, or been of a current path; the keys."""
         keys = [*self._list("versions"), *self._list("data")]  # in this order no version names data which is gone
-        matches = [match for key in keys if (match := _VERSION.fullmatch(key.partition("/")[2]))]
+        found = {key: match.groups() for key in keys if (match := _VERSION.fullmatch(key.partition("/")[2]))}
         versions: dict[str, list[str]] = {}
-        for key, match in zip(keys, matches, strict=True):
+        for key, (name, version) in found.items():
             if key.startswith("versions/"):
-                versions.setdefault(match[1], []).append(match[2])
+                versions.setdefault(name, []).append(version)
         old = []
-        for key, (name, version) in zip(keys, (match.groups() for match in matches), strict=True):
-            later = [each for each in sorted(versions.get(name, ())) if each > version]
+        for key, (name, version) in found.items():
+            later = [each for each in versions.get(name, ()) if each > version]
             is_last = not later and version in versions.get(name, ())
-            stale_since = _published(later[0] if later else version)
+            stale_since = _published(min(later, default=version))
             if stale_since < time.time() - _STALE_SECONDS and not (is_last and is_current(self.folder / name)):
                 old.append(key)
         self.remove(old)

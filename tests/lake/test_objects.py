@@ -15,10 +15,12 @@ from pipeline.config import LAKE_VARIABLE, Config
 from pipeline.config.machine import CACHE_VARIABLE
 from pipeline.errors import LakeError
 from pipeline.lake import LEDGER_FOLDER, Lake, objects, open_catalog
+from pipeline.lake.carrying import carry_over
 from pipeline.lake.leases import _take
 from pipeline.lake.sources import SOURCES_FILE, fix_sources
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import Answer, Message, Request
+from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 
 LAKES = "memory://bucket/lakes"
@@ -294,3 +296,17 @@ def test_the_local_folder_is_named_after_the_url(make_experiment, monkeypatch, t
 def test_a_url_that_cannot_be_opened_is_told(make_experiment, url, words):
     with pytest.raises(LakeError, match=words):
         Lake(make_experiment(machine={"lake": url}), SourceHashes())
+
+
+def test_what_was_bought_before_the_corpus_grew_is_there_on_every_machine(machine):
+    a = machine("a")
+    a.write("examples", TABLES["examples"].schema.empty_table(), sae="hand-set", batch=0)
+    machine("b")
+    grown = Lake(a.config, SourceHashes(generations=("more",)))
+    assert not grown.has("examples", sae="hand-set", batch=0)
+    carry_over(grown)
+    machine("c")
+    assert Lake(a.config, SourceHashes(generations=("more",))).path("examples", sae="hand-set", batch=0).exists()
+    before = keys()
+    carry_over(grown)
+    assert keys() == before

@@ -280,7 +280,8 @@ def test_a_second_machine_goes_on_where_the_first_was_killed_and_the_tables_are_
     worker = run_alone(path, tmp_path / "history")
     output, _ = worker.communicate(timeout=400)
     assert worker.returncode == 0, output
-    assert rows(path) == local
+    # No query of a run reads the shards, so that they are not fetched for one; the catalog has them.
+    assert rows(path) | {"activation_shards": local["activation_shards"]} == local
     with open_catalog("s3://bucket/whole/tiny") as connection:
         for name, expected in local.items():
             assert connection.sql(f"from {name} order by all").pl().to_dicts() == expected, name
