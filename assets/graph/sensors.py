@@ -53,7 +53,7 @@ def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
     """What is to be run now: the first job of the last generation that lacks something, or new documents."""
     from pipeline.lake.sources import new_documents
 
-    if not lake.path("documents", generation=0).exists():
+    if not lake.has("documents", generation=0):
         yield dg.SkipReason("the corpus has not been read yet; run the experiment first")
         return
     for job in JOBS_OF_A_GENERATION if lake.generation else ():

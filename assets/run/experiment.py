@@ -218,7 +218,8 @@ def _behind(config: Config) -> tuple[str, ...]:
     """The tables over all batches that are not there, or older than a batch that another worker has made."""
     tables = [table for table in tables_of(config, JOBS[-1]) if table.unit == "nothing"]
     lake = open_lake(config)
-    scores = (path for sae in config.sae_names for path in lake.folder("scores", sae).rglob("*/*.parquet"))
+    folders = [lake.fetched(lake.folder("scores", sae)) for sae in config.sae_names]
+    scores = (path for folder in folders for path in folder.rglob("*/*.parquet"))
     if not (newest := max((path.stat().st_mtime_ns for path in scores), default=0)):
         return ()
     return tuple(
@@ -248,7 +249,7 @@ def _announce(config: Config, job: str, console: Console) -> None:
 
         tables = [table for table in tables_of(config, job) if not table.is_always_made]
         saes = [sae for sae in config.sae_names if not all(is_there(lake, table, sae) for table in tables)]
-        if saes:
+        if saes and lake.objects is None:  # every shard would be fetched, to count its rows
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
     if job in _ASKING:
         from pipeline.estimate.printing import estimate_sentence

@@ -118,7 +118,10 @@ def open_ledger(lake: Lake, table: str, role: Role, sae: str, batch: int) -> Led
     """The ledger of what a table asks about a batch, to be used as a context manager."""
     size = lake.config.selection.batch_size
     first, last = batch * size, (batch + 1) * size - 1
-    return Ledger(lake.root / LEDGER_FOLDER, table, sae, first, last, prices_of(role))
+    folder = lake.root / LEDGER_FOLDER
+    lake.fetched_lines(folder / table / sae)
+    seal = None if lake.objects is None else lake.objects.seal
+    return Ledger(folder, table, sae, first, last, prices_of(role), seal)
 
 
 class _NoClient:

@@ -1,15 +1,19 @@
 """What an experiment pays: the prices of its models, and its budget, as the config says."""
 
+from functools import partial
 from pathlib import Path
 
 from pipeline.asking.roles import Role, role_of, roles_of
 from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
+from pipeline.lake.objects import open_objects
 from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
 from pipeline.llm.ledger.prices import FREE, Prices, load_prices
 from pipeline.shipped import find
 
 BUDGET_FOLDER = "budget"
+_LOOK_SECONDS = 30.0
+"""So often what other machines have spent is looked at, where the lake is in an object store."""
 
 
 def prices_of(role: Role) -> Prices:
@@ -26,7 +30,11 @@ def open_budget(config: Config, role: Role) -> Budget:
     if limits.usd is not None and prices.of(role.model) is None:
         raise unpriced(role.model)
     in_batch = role.batches is not None and role.batches.batch_unfinished == "batch"
-    return Budget(_folder(config), config.lake_folder / LEDGER_FOLDER, limits, prices, in_batch=in_batch)
+    ledger = config.lake_folder / LEDGER_FOLDER
+    if (objects := open_objects(config)) is None:
+        return Budget(_folder(config), ledger, limits, prices, in_batch=in_batch)
+    look = partial(objects.fetch_lines, ledger, _LOOK_SECONDS)
+    return Budget(_folder(config), ledger, limits, prices, in_batch=in_batch, look=look)
 
 
 def check_prices(config: Config) -> None:

@@ -1,7 +1,8 @@
 """`make sql`: a prompt on a lake's tables, which answers while the pipeline runs.
 
 A statement ends with a semicolon. `tables;` lists the tables, `quit;` leaves. With a statement on the
-command line it prints the answer and leaves. In place of a config it takes a lake's folder: one that was sent.
+command line it prints the answer and leaves. In place of a config it takes a lake's folder, one that was sent,
+or a lake's URL.
 """
 
 import contextlib
@@ -20,7 +21,11 @@ _TABLES = "select view_name as table_name, comment from duckdb_views() where not
 
 def answer_statements(path: str, statement: str | None) -> int:
     """Answer one statement, or without one every statement typed; the exit code. `path`: a config or a lake."""
-    connection = open_catalog(Path(path) if Path(path).is_dir() else load_config(path).lake_folder)
+    if "://" in path or Path(path).is_dir():
+        connection = open_catalog(path)
+    else:
+        config = load_config(path)
+        connection = open_catalog(config.lake_url or config.lake_folder)
     if statement:
         return 0 if answer(connection, statement) else 1
     with contextlib.suppress(ImportError):  # line editing, where the platform has it

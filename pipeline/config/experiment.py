@@ -22,7 +22,7 @@ from pipeline.config.features import (
     ScramblingConfig,
     SelectionConfig,
 )
-from pipeline.config.machine import DEVICE_VARIABLE, MachineConfig, lakes_folder
+from pipeline.config.machine import DEVICE_VARIABLE, MachineConfig
 from pipeline.config.plugin_sections import with_plugins
 from pipeline.config.report import ReportConfig
 from pipeline.config.scoring import ScoringConfig
@@ -96,13 +96,13 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _models_beside_the_lakes(self) -> Self:
-        self.subject._lakes = self.machine.lake
+        self.subject._machine = self.machine
         return self
 
     def in_process(self, role: ExplainingConfig | ScoringConfig) -> LocalConfig:
         """The model of a role whose provider is `local`, found and loaded as a subject model is."""
         model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
-        model._lakes = self.machine.lake
+        model._machine = self.machine
         return model
 
     def with_llm(self, model: str) -> Self:
@@ -150,8 +150,13 @@ class Config(Section):
 
     @property
     def lake_folder(self) -> Path:
-        """The experiment's own folder, absolute."""
-        return lakes_folder(self.machine.lake) / self.name
+        """The experiment's own folder on this machine, absolute."""
+        return self.machine.lakes_folder / self.name
+
+    @property
+    def lake_url(self) -> str | None:
+        """The URL of the experiment's lake; None where it is the folder."""
+        return f"{self.machine.lakes_url}/{self.name}" if self.machine.lakes_url else None
 
     @property
     def device(self) -> str:

@@ -1,6 +1,7 @@
 """The machine: where the lakes are, what computes, how much at once."""
 
 import os
+import re
 from pathlib import Path
 
 from pydantic import Field
@@ -8,17 +9,24 @@ from pydantic import Field
 from pipeline.config.section import Positive, Section
 
 LAKE_VARIABLE = "LATENTLAKE_LAKE"
+CACHE_VARIABLE = "LATENTLAKE_LAKE_CACHE"
 LLM_VARIABLE = "LATENTLAKE_LLM"
 DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 
 class MachineConfig(Section):
-    """Where and how fast; in no stage hash. `LATENTLAKE_LAKE` and `LATENTLAKE_DEVICE` go before it."""
+    """Where and how fast; in no stage hash. `LATENTLAKE_LAKE`, `…_CACHE` and `LATENTLAKE_DEVICE` go before it."""
 
-    lake: Path = Field(
-        Path("lake"),
+    lake: str = Field(
+        "lake",
         description="Folder of all lakes; the experiment's is below it, and so is `models/`, which keeps the "
-        "float32 tensors of GGUF files, read from there after their first use",
+        "float32 tensors of GGUF files, read from there after their first use. Or the URL of a folder in an "
+        "object store, `s3://BUCKET/PATH` ([how](object-storage.md))",
+    )
+    lake_cache: Path | None = Field(
+        None,
+        description="Folder for what this machine has of a lake at a URL, and for `models/`; by default one named "
+        "after the URL in the user's cache",
     )
     device: str = Field("auto", description="`auto` (cuda, else mps, else cpu), `cpu`, `cuda:1`, …")
     batch_tokens: Positive = Field(2048, description="Tokens of one forward pass")
@@ -26,6 +34,18 @@ class MachineConfig(Section):
     memory_limit: str = Field("4GB", description="DuckDB's memory; beyond it queries spill to disk")
 
 
-def lakes_folder(given: Path) -> Path:
-    """The folder of all lakes, absolute: the environment's before the config's."""
-    return Path(os.environ.get(LAKE_VARIABLE) or given).absolute()
+    @property
+    def lakes_url(self) -> str | None:
+        """The URL that all lakes are below, the environment's before the config's; None where it is a folder."""
+        place = str(os.environ.get(LAKE_VARIABLE) or self.lake)
+        return place.rstrip("/") if "://" in place else None
+
+    @property
+    def lakes_folder(self) -> Path:
+        """The folder of all lakes on this machine, absolute: the environment's before the config's."""
+        if (url := self.lakes_url) is None:
+            return Path(os.environ.get(LAKE_VARIABLE) or self.lake).absolute()
+        if given := os.environ.get(CACHE_VARIABLE) or self.lake_cache:
+            return Path(given).absolute()
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return home / "latentlake" / re.sub(r"[^A-Za-z0-9._-]+", "-", url)

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from pipeline.config.machine import lakes_folder
+from pipeline.config.machine import MachineConfig
 from pipeline.config.section import Dtype, Name, Positive, Precision, Section
 from pipeline.errors import ConfigError
 from pipeline.plugins import find_plugin
@@ -32,12 +32,12 @@ class SubjectConfig(Section):
         "which an SAE reads; a model that it cannot compile stops the run. In no version of a table, as only last "
         "digits change",
     )
-    _lakes: Path = PrivateAttr(Path("lake"))
+    _machine: MachineConfig = PrivateAttr(MachineConfig())
 
     @property
     def converted_folder(self) -> Path:
         """Where the safetensors of a GGUF file are kept: `models/` beside the lakes, absolute."""
-        return lakes_folder(self._lakes) / "models"
+        return self._machine.lakes_folder / "models"
 
 
 class LocalConfig(SubjectConfig):

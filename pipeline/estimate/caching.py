@@ -71,7 +71,7 @@ def caching_cost(lake: Lake) -> CachingCost | None:
         for generation in lake.generations("activation_shards")
         for shard in range(config.corpus.shards)
         for sae in config.sae_names
-        if not lake.path("activation_shards", sae=sae, shard=shard, generation=generation).exists()
+        if not lake.has("activation_shards", sae=sae, shard=shard, generation=generation)
     }
     if not missing or config.corpus.cache is not None:
         return None

@@ -116,7 +116,9 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
     size = lake.config.selection.batch_size
-    return replayed_answers(lake.root / LEDGER_FOLDER, table, sae, batch * size, (batch + 1) * size - 1)
+    folder = lake.root / LEDGER_FOLDER
+    lake.fetched_lines(folder / table / sae)
+    return replayed_answers(folder, table, sae, batch * size, (batch + 1) * size - 1)
 
 
 @dataclass

@@ -200,7 +200,8 @@ class Explorer:
         explanation_id = given.get("explanation_id", "")
         if not rater or verdict not in VERDICTS or not explanation_id.isalnum():
             raise HTTPException(400, "a rating needs a name, an explanation and one of the verdicts")
-        await run_in_threadpool(keep_rating, self._catalog.folder, explanation_id, rater, verdict)
+        seal = None if self._catalog.objects is None else self._catalog.objects.seal
+        await run_in_threadpool(keep_rating, self._catalog.folder, explanation_id, rater, verdict, seal)
         return RedirectResponse(f"/readers/next?{urlencode({'rater': rater})}", 303)
 
     def _may_rate(self, request: Request) -> bool:

@@ -19,7 +19,8 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.firings.store import BUCKET_FEATURES
-from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
+from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER, Lake
+from pipeline.lake.objects import open_objects
 from pipeline.lake.views import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.llm.ledger.answers import overlapping_files
 from pipeline.tables import TABLES
@@ -32,6 +33,9 @@ INDEXES = ("feature_index", "explanation_index", "score_index")
 
 _LOOK_SECONDS = 2.0
 """So long what was found of the lake's files holds."""
+
+_LOOK_SECONDS_AT_URL = 30.0
+"""So long where the lake is in an object store: it is listed then, and what is new is fetched."""
 
 _HELD_FACTOR = 20
 """What took a second to ask is held for so many: asking takes at most a twentieth of the time."""
@@ -58,6 +62,8 @@ class Catalog:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.folder = config.lake_folder
+        self.objects = open_objects(config)
+        self._look_seconds = _LOOK_SECONDS if self.objects is None else _LOOK_SECONDS_AT_URL
         self._making = threading.Lock()
         self._made: _Made | None = None
         self._state: State = ()
@@ -116,7 +122,7 @@ class Catalog:
             with self._making:
                 if self._made is None:
                     self._make(self._look())
-        elif time.monotonic() - self._looked > _LOOK_SECONDS and (state := self._look()) != self._state:
+        elif time.monotonic() - self._looked > self._look_seconds and (state := self._look()) != self._state:
             threading.Thread(target=self._make_beside, args=(state,), daemon=True).start()
         assert self._made is not None
         return self._made
@@ -124,6 +130,12 @@ class Catalog:
     def _look(self) -> State:
         """When the catalog and the folders of the tables behind the indexes were last written."""
         self._looked = time.monotonic()
+        if self.objects is not None:
+            from pipeline.lake.sources import open_sources  # which loads torch
+
+            lake = Lake(self.config, open_sources(self.config))
+            lake.fetched(self.folder / CATALOG_FILE)
+            lake.fetch_tables([*TABLES], self.config.sae_names)
         catalog = self.folder / CATALOG_FILE
         if not catalog.is_file():
             raise LakeError(f"no lake at '{self.folder}' yet; 'make run' makes it")

@@ -7,10 +7,10 @@ explanation is shown. It is the one thing that the explorer writes.
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline.asking.windows import Vocabulary
 from pipeline.errors import LakeError
@@ -65,8 +65,17 @@ def next_page(reader: Reader, vocabulary: Vocabulary, rater: str) -> dict[str, A
     }
 
 
-def keep_rating(folder: Path, explanation_id: str, rater: str, verdict: str) -> None:
-    """Append a blind rating to the lines of the lake in a folder, and sync it. Raises LakeError if it cannot."""
+def keep_rating(
+    folder: Path,
+    explanation_id: str,
+    rater: str,
+    verdict: str,
+    seal: Callable[[Path, BinaryIO], None] | None = None,
+) -> None:
+    """Append a blind rating to the lines of the lake in a folder, and sync it; `seal` lets other machines have it.
+
+    Raises LakeError if it cannot.
+    """
     record = {
         "explanation_id": explanation_id,
         "rater": rater,
@@ -84,6 +93,8 @@ def keep_rating(folder: Path, explanation_id: str, rater: str, verdict: str) -> 
                 line = b"\n" + line  # the last write was cut off
             file.write(line)
             os.fsync(file.fileno())
+            if seal is not None:
+                seal(path, file)
     except OSError as error:
         raise LakeError(f"ratings '{path}' cannot be written: {error.strerror}") from None
 

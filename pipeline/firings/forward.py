@@ -92,7 +92,7 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
     missing = {
         generation: saes
         for generation in generations
-        if (saes := [sae for sae in lake.config.saes if not _folder(lake, sae.name, shard, generation).exists()])
+        if (saes := [sae for sae in lake.config.saes if not _is_there(lake, sae.name, shard, generation)])
     }
     n_tokens, seconds, cache = 0, 0.0, lake.config.corpus.cache
     if missing:
@@ -116,6 +116,10 @@ def write_activation_shard(lake: Lake, shard: int) -> Published:
         figures["tokens_per_second"] = round(n_tokens / seconds)
     folder = _folder(lake, lake.config.saes[0].name, shard, generations[-1])
     return Published("activation_shards", folder, n_rows, figures)
+
+
+def _is_there(lake: Lake, sae: str, shard: int, generation: int) -> bool:
+    return lake.has("activation_shards", sae=sae, shard=shard, generation=generation)
 
 
 def _folder(lake: Lake, sae: str, shard: int, generation: int) -> Path:

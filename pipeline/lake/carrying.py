@@ -1,5 +1,6 @@
 """What was bought before documents were added to the corpus is there after it, as the same files."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -20,16 +21,17 @@ def carry_over(lake: Files) -> None:
                 current = lake.folder(name, sae, part)
                 for generation in reversed(range(lake.generation)):
                     old = lake.folder(name, sae, part, generation)
-                    for path in old.rglob("*.parquet"):
+                    for path in lake.files_below(old):
                         _link(lake, path, current / path.relative_to(old))
 
 
 def _link(lake: Files, path: Path, target: Path) -> None:
-    if target.exists():
+    if lake.is_there(target):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        target.hardlink_to(path)
-    except OSError:  # a disk without links
-        with lake.writing(target) as temporary:
-            shutil.copy2(path, temporary)
+    if lake.objects is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # a disk without links
+            target.hardlink_to(path)
+            return
+    with lake.writing(target) as temporary:
+        shutil.copy2(lake.fetched(path), temporary)

@@ -9,10 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,12 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
+from pipeline.lake.leases import leased
+from pipeline.lake.objects import open_objects
+from pipeline.lake.placing import TEMPORARY_FOLDER, is_left_over, placing, remove, temporary_path
 from pipeline.progress import tell
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
@@ -35,9 +34,6 @@ LEDGER_FOLDER = "ledger"
 LOCKS_FILE = "making.lock"
 _ROWS_PER_GROUP = 122_880
 _STALE_SECONDS = 86_400
-_HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
-_OWNED = re.compile(rf"\.{re.escape(_HOST)}\.(\d+)\.\d+\.\d+$")
-"""The end of a temporary name of this host: the process, the thread and the time."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +56,7 @@ class Files:
         self.config = config.in_precision(hashes.dtype) if hashes.dtype else config
         self.hashes = hashes
         self.root = config.lake_folder
+        self.objects = open_objects(config)
         self._versions: dict[int, Versions] = {}
 
     # Where a table lives ------------------------------------------------------------------------------
@@ -107,6 +104,17 @@ class Files:
         generation: int | None = None,
     ) -> Path:
         """The file of a partition, or its folder where it has several; `part` is the plug-in that makes it."""
+        return self.fetched(self._path(table, sae, shard, batch, part, generation))
+
+    def _path(
+        self,
+        table: str,
+        sae: str | None,
+        shard: int | None,
+        batch: int | None,
+        part: str | None,
+        generation: int | None,
+    ) -> Path:
         folder = self.folder(table, sae, part, generation)
         match TABLES[table].partition:
             case "all":
@@ -132,18 +140,49 @@ class Files:
             for part in self.parts(table)
         ]
 
+    def fetched(self, path: Path) -> Path:
+        """The same path, after what an object store has published at or below it is there as files."""
+        if self.objects is not None:
+            self.objects.fetch(path)
+        return path
+
+    def fetched_lines(self, folder: Path, *, held_seconds: float = 0.0) -> Path:
+        """The same folder, after the lines that other machines have sealed below it are there as files."""
+        if self.objects is not None:
+            self.objects.fetch_lines(folder, held_seconds)
+        return folder
+
+    def files_below(self, folder: Path) -> Iterator[Path]:
+        """The Parquet files that are published below a folder; they may still have to be fetched."""
+        if self.objects is None:
+            return folder.rglob("*.parquet")
+        return (self.root / name for name in self.objects.published(folder) if name.endswith(".parquet"))
+
+    def is_there(self, path: Path) -> bool:
+        """Whether a file or folder of the lake is published; it may still have to be fetched."""
+        return path.exists() if self.objects is None else self.objects.has(path)
+
     def has(
-        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+        self,
+        table: str,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+        batch: int | None = None,
+        generation: int | None = None,
     ) -> bool:
-        """Whether the partition is there in the current version, of every generation and by every plug-in."""
-        return all(path.exists() for path in self.paths(table, sae=sae, shard=shard, batch=batch))
+        """Whether the partition is there in the current version, by every plug-in; of every generation or one."""
+        generations = self.generations(table) if generation is None else [generation]
+        return all(
+            self.is_there(self._path(table, sae, shard, batch, part, each))
+            for each in generations
+            for part in self.parts(table)
+        )
 
     def missing_generations(self, table: str, *, sae: str | None = None, shard: int | None = None) -> list[int]:
         """The generations that the partition has not been published of; if it has of all, all of them."""
         all_of_them = self.generations(table)
-        lacking = [
-            each for each in all_of_them if not self.path(table, sae=sae, shard=shard, generation=each).exists()
-        ]
+        lacking = [each for each in all_of_them if not self.has(table, sae=sae, shard=shard, generation=each)]
         return lacking or list(all_of_them)
 
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
@@ -180,33 +219,17 @@ class Files:
 
     @contextlib.contextmanager
     def writing(self, target: Path) -> Iterator[Path]:
-        """A temporary path that becomes `target`, file or folder, by one rename if the body succeeds.
-
-        After a kill at any point `target` is what it was. Into a folder that is already there the files are
-        renamed one by one: its name is a stage hash, so that they hold the rows that it held.
-        """
-        temporary = self._temporary(target.name)
-        try:
+        """A temporary path that becomes `target`, file or folder, whole or not at all, if the body succeeds."""
+        with contextlib.ExitStack() as published, placing(self.root, target) as temporary:
             yield temporary
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.is_dir():
-                kept = {path.name for path in temporary.iterdir()}
-                for path in temporary.iterdir():
-                    path.replace(target / path.name)
-                for path in target.iterdir():
-                    if path.name not in kept:
-                        path.unlink()
-            else:
-                temporary.replace(target)
-        finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary)
-            else:
-                temporary.unlink(missing_ok=True)
+            if self.objects is not None:
+                published.enter_context(self.objects.publishing(target, temporary))
 
     @contextlib.contextmanager
     def alone(self, table: str, *, waits: bool, **partition: object) -> Iterator[None]:
         """Make a table's partition alone among all processes: the lock is a byte of one file; a kill gives it up.
+
+        In an object store it is made on one machine at a time as well.
 
         Raises LakeError if another run is making it, and this one is not to wait.
         """
@@ -223,7 +246,8 @@ class Files:
                     ) from None
                 tell(f"'{name}' is being made by another run, which is waited for")
                 fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
-            yield
+            with leased(self.objects, name, waits=waits) if self.objects else contextlib.nullcontext():
+                yield
 
     def write(
         self,
@@ -244,7 +268,7 @@ class Files:
         if rows.schema.names != declared.schema.names:
             raise LakeError(f"rows for '{table}' have columns {rows.schema.names}, not {declared.schema.names}")
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-        target = self.path(table, sae=sae, shard=shard, batch=batch, part=part, generation=generation)
+        target = self._path(table, sae, shard, batch, part, generation)
         self.ensure_schema_file(table, sae, part, generation)
         n_rows = 0
         with self.writing(target) as temporary, RowGroupWriter(temporary, declared.schema) as writer:
@@ -270,14 +294,14 @@ class Files:
     ) -> None:
         """Put the empty file with the table's schema into its current folder."""
         target = self.folder(table, sae, part, generation) / SCHEMA_FILE
-        if not target.exists():
+        if not target.exists() and not self.fetched(target).exists():
             with self.writing(target) as temporary:
                 pq.write_table(TABLES[table].schema.empty_table(), temporary)
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """A folder on the lake's own disk that is gone afterwards."""
-        folder = self._temporary(name)
+        folder = temporary_path(self.root, name)
         folder.mkdir()
         try:
             yield folder
@@ -287,27 +311,25 @@ class Files:
     @contextlib.contextmanager
     def resumable(self, name: str) -> Iterator[Path]:
         """A folder on the lake's own disk that a killed run finds again by its name; gone after a success."""
-        folder = self.root / ".tmp" / name
+        folder = self.root / TEMPORARY_FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         shutil.rmtree(folder)
 
-    def _temporary(self, name: str) -> Path:
-        folder = self.root / ".tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
-
     def remove_left_over(self) -> list[Path]:
         """Remove the temporary files of processes of this host that were killed; their paths."""
-        dead = [path for path in (self.root / ".tmp").glob("*") if _is_left_over(path)]
+        dead = [path for path in (self.root / TEMPORARY_FOLDER).glob("*") if is_left_over(path)]
         for path in dead:
-            _remove(path)
+            remove(path)
         return dead
 
     # Old versions -------------------------------------------------------------------------------------
 
     def clean(self) -> list[Path]:
-        """Remove version folders that no view points at, and temporary files over a day old; their paths."""
+        """Remove version folders that no view points at, and temporary files over a day old; their paths.
+
+        In an object store also data over a day old that no version names, as a kill leaves it.
+        """
         current = {
             self.folder(name, sae, part, generation)
             for name, table in TABLES.items()
@@ -320,30 +342,17 @@ class Files:
         stale = [
             path
             for folder in (self.root, self.config.subject.converted_folder)
-            for path in (folder / ".tmp").glob("*")
+            for path in (folder / TEMPORARY_FOLDER).glob("*")
             if time.time() - path.stat().st_mtime > _STALE_SECONDS
         ]
         for path in (*old, *stale):
-            _remove(path)
-        return [*old, *stale]
+            remove(path)
 
+        def is_current(path: Path) -> bool:
+            table, *rest = path.relative_to(self.root).parts
+            return table not in TABLES or self.root / table / rest[0] in current
 
-def _is_left_over(path: Path) -> bool:
-    """Whether the process of this host that made a temporary file is gone; its number may be another's by now."""
-    owned = _OWNED.search(path.name)
-    if not owned:
-        return False
-    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
-        return bool(psutil.Process(int(owned[1])).create_time() > path.stat().st_mtime)
-    return True
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder; another process may have done so."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        return [*old, *stale, *(self.objects.clean(is_current) if self.objects else ())]
 
 
 class RowGroupWriter:

@@ -36,7 +36,7 @@ _TEXTS = pa.schema([("source", pa.string()), ("unit", pa.string()), ("text", pa.
 
 def open_sources(config: Config) -> SourceHashes:
     """The hashes that the lake has recorded so far; reads nothing else."""
-    return _hashes(config, _load(config.lake_folder))
+    return _hashes(config, _load(config))
 
 
 def _hashes(config: Config, known: dict[str, Any]) -> SourceHashes:
@@ -60,7 +60,7 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
         SubjectError: The device cannot be used.
     """
     lake = Lake(config, SourceHashes())
-    known = _load(lake.root)
+    known = _load(config)
     before = json.dumps(known, sort_keys=True)
     for source in config.corpus.sources:
         _follow_source(config, source, known)
@@ -97,7 +97,7 @@ def corpus_texts(
     What cannot be read is given to `leave_out`. Raises CorpusError for it if corpus.unreadable is `stop`.
     """
     without = None if config.corpus.unreadable == "stop" else leave_out
-    generations = _generations(config, _load(config.lake_folder))
+    generations = _generations(config, _load(config))
     for source in config.corpus.sources:
         key = _key(source)
         if (entry := generations[generation].get(key)) is None:
@@ -133,7 +133,7 @@ def new_documents(config: Config) -> New:
 
     Raises CorpusError if a recorded file is gone or cannot be listed.
     """
-    known = _load(config.lake_folder)
+    known = _load(config)
     sizes: dict[str, int] = {}
     unasked: list[str] = []
     for source in config.corpus.sources:
@@ -275,7 +275,8 @@ def _copied_texts(config: Config, digest: str) -> Iterator[Text]:
 
 
 def _copy_path(config: Config, digest: str) -> Path:
-    return config.lake_folder / "sources" / f"{digest[:12]}.parquet"
+    path = config.lake_folder / "sources" / f"{digest[:12]}.parquet"
+    return Lake(config, SourceHashes()).fetched(path)
 
 
 def _hub_revision(source: HubTexts) -> str:
@@ -291,8 +292,8 @@ def _hub_revision(source: HubTexts) -> str:
         ) from None
 
 
-def _load(folder: Path) -> dict[str, Any]:
-    path = folder / SOURCES_FILE
+def _load(config: Config) -> dict[str, Any]:
+    path = Lake(config, SourceHashes()).fetched(config.lake_folder / SOURCES_FILE)
     if not path.exists():
         return {"corpus": {}, "saes": {}}
     try:

@@ -7,8 +7,9 @@ whoever opens it says where the lake is (`open_catalog`; a shell of DuckDB's own
 import contextlib
 import glob
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.errors import LakeError
 from pipeline.lake.files import SCHEMA_FILE, Files
+from pipeline.lake.in_place import InPlace
 from pipeline.tables import TABLES, Table
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
 
@@ -52,7 +54,9 @@ class Lake(Files):
             with duckdb.connect(config=settings) as connection:
                 connection.execute("set enable_progress_bar = false")  # ours go by shard, bucket and request
                 seen = [name for name in TABLES if name in tables and name not in (given or {})]
-                self._create_views(connection, seen, [sae] if sae else list(self.config.sae_names), batch)
+                saes = [sae] if sae else list(self.config.sae_names)
+                self.fetch_tables(seen, saes, batch)
+                self._create_views(connection, seen, saes, batch)
                 for name, rows in (given or {}).items():
                     if isinstance(rows, pa.Table | pa.RecordBatchReader):
                         connection.register(name, rows)
@@ -143,12 +147,7 @@ class Lake(Files):
             if table.partition == "ledger":
                 paths = [self._lines(table)]
             else:
-                folders = [
-                    (sae, part, generation)
-                    for sae in (saes if table.is_by_sae else [None])
-                    for part in self.parts(name)
-                    for generation in self.generations(name)
-                ]
+                folders = self._folders(table, saes)
                 for folder in folders:
                     self.ensure_schema_file(name, *folder)
                 paths = [path for folder in folders for path in self._files(table, batch, *folder)]
@@ -156,6 +155,25 @@ class Lake(Files):
             select = _select_lines if table.partition == "ledger" else _select_rows
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()
+
+    def fetch_tables(self, tables: Sequence[str], saes: Sequence[str], batch: int | None = None) -> None:
+        """Have what an object store has of some tables as files; not of shards or one batch, read by path."""
+        by_path = {"sae_shard"} if batch is None else {"sae_shard", "sae_batch"}
+        for table in (TABLES[name] for name in tables if self.objects is not None):
+            if table.partition == "ledger":
+                self.fetched_lines(self.root / table.lines_folder)
+            elif table.partition not in by_path:
+                for folder in self._folders(table, saes):
+                    self.fetched(self.folder(table.name, *folder))
+
+    def _folders(self, table: Table, saes: Sequence[str]) -> list[tuple[str | None, str | None, int]]:
+        """SAE, plug-in and generation of each folder of a table's current version."""
+        return [
+            (sae, part, generation)
+            for sae in (saes if table.is_by_sae else [None])
+            for part in self.parts(table.name)
+            for generation in self.generations(table.name)
+        ]
 
     def _files(
         self, table: Table, batch: int | None, sae: str | None, part: str | None, generation: int
@@ -172,26 +190,54 @@ class Lake(Files):
         """The files of a table's lines, as a glob; an empty one is there, as a view of no file is an error."""
         folder = self.root / table.lines_folder
         empty = folder / "empty.jsonl"
-        if not empty.exists():
+        if not empty.exists() and not self.fetched(empty).exists():
             with self.writing(empty) as temporary:
                 temporary.touch()
         return folder / "**" / "*.jsonl"
 
 
-def open_catalog(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that reads the catalog of the lake in a folder, wherever that was made.
+def open_catalog(place: Path | str) -> duckdb.DuckDBPyConnection:
+    """A connection that reads the catalog of the lake in a folder, wherever that was made, or at a URL.
 
     Raises LakeError if there is none yet.
     """
-    path = folder / CATALOG_FILE
-    if not path.is_file():
-        raise LakeError(f"no lake at '{folder}': it has no {CATALOG_FILE}; 'make run' makes it")
-    connection = duckdb.connect(str(path), read_only=True)
+    if "://" in str(place):
+        return _opened_in_place(str(place))
+    folder = Path(place)
+    connection = duckdb.connect(str(_catalog_of(folder / CATALOG_FILE, place)), read_only=True)
     _look_below(connection, folder)
     here = _quoted(glob.escape(str(folder.absolute())))[1:-1] + "/"
     there = _paths_begin_with(connection)
     is_found = "," not in str(folder.absolute()) if not there else there == here
-    return connection if is_found else _moved(connection, there, here)
+    if is_found:
+        return connection
+
+    def put_right(name: str, text: str) -> str:
+        below = TABLES[name].lines_folder or name
+        return text.replace(f"'{there}{below}/", f"'{here}{below}/")
+
+    moved = duckdb.connect()
+    _move(connection, moved, put_right)
+    return moved
+
+
+def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
+    """A connection that reads the last versions of everything at a URL."""
+    moved = duckdb.connect()
+    lake = InPlace(url)
+    lake.seen_by(moved)
+    with TemporaryDirectory() as folder:
+        catalog = _catalog_of(lake.catalog(CATALOG_FILE, Path(folder)), url)
+        connection = duckdb.connect(str(catalog), read_only=True)
+        before = _paths_begin_with(connection)
+        _move(connection, moved, lambda _, text: lake.view(text, before))
+    return moved
+
+
+def _catalog_of(path: Path, place: Path | str) -> Path:
+    if not path.is_file():
+        raise LakeError(f"no lake at '{place}': it has no {CATALOG_FILE}; 'make run' makes it")
+    return path
 
 
 def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
@@ -201,19 +247,18 @@ def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
     return found[1] if found else ""
 
 
-def _moved(connection: duckdb.DuckDBPyConnection, there: str, here: str) -> duckdb.DuckDBPyConnection:
-    """The macros and views of a catalog in a connection of their own, with the paths of its views put right."""
+def _move(
+    connection: duckdb.DuckDBPyConnection, moved: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]
+) -> None:
+    """Make a catalog's macros and views on another connection, with their paths put right; close the catalog."""
     macros = "select function_name, macro_definition from duckdb_functions() where not internal"
     views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
-    moved = duckdb.connect()
     for name, definition in connection.execute(macros).fetchall():
         moved.execute(f"create macro {name}() as {definition}")
     for name, text, comment in connection.execute(views).fetchall():
-        folder = TABLES[name].lines_folder or name
-        moved.execute(text.replace(f"'{there}{folder}/", f"'{here}{folder}/"))
+        moved.execute(put_right(name, text))
         moved.execute(f"comment on view {name} is {_quoted(comment)}")
     connection.close()
-    return moved
 
 
 def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -222,9 +267,7 @@ def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     A table that the catalog does not have, as the lake is of an earlier version, has no rows but its lines.
     Raises LakeError if there is no lake yet.
     """
-    path = folder / CATALOG_FILE
-    if not path.is_file():
-        raise LakeError(f"no lake at '{folder}': it has no {CATALOG_FILE}; 'make run' makes it")
+    path = _catalog_of(folder / CATALOG_FILE, folder)
     connection.execute(f"attach {_quoted(path)} as lake (read_only)")
     connection.execute("copy from database lake to memory (schema)")
     connection.execute("detach lake")

@@ -118,7 +118,7 @@ def _plant(config: Config, per_kind: int) -> tuple[Path, list[Plant]]:
     plants = draw_plants(corpus, per_kind, config.seed)
     digest = hashlib.sha256(repr(plants).encode()).hexdigest()[:12]
     folder = lake.root / "planted" / digest
-    if not (folder / "sae").exists():
+    if not (lake.fetched(folder) / "sae").exists():
         counts = [corpus.counts[token] for token in range(len(tokenizer))]
         with lake.writing(folder / "model") as temporary:
             write_model(temporary, plants, tokenizer, counts)

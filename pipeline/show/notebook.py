@@ -48,8 +48,8 @@ class OpenLake:
     """A lake, read through its catalog; also while the pipeline runs."""
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
-        self._connection = open_catalog(self.folder)
+        self.folder = folder
+        self._connection = open_catalog(folder)
 
     def sql(self, query: str, **values: Any) -> pl.DataFrame:
         """The rows of a query on the tables; `$name` in it takes `values`."""

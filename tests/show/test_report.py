@@ -45,7 +45,7 @@ def config(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     config = load_config(finished)
     folder = tmp_path_factory.mktemp("reported")
     shutil.copytree(config.lake_folder, folder / config.name)
-    return config.model_copy(update={"machine": config.machine.model_copy(update={"lake": folder})})
+    return config.model_copy(update={"machine": config.machine.model_copy(update={"lake": str(folder)})})
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_lake_without_an_explanation_still_has_its_report(config: Config, tmp_
             if path.name != "schema.parquet":
                 path.unlink()
     shutil.rmtree(tmp_path / config.name / "ledger")
-    bare = config.model_copy(update={"machine": config.machine.model_copy(update={"lake": tmp_path})})
+    bare = config.model_copy(update={"machine": config.machine.model_copy(update={"lake": str(tmp_path)})})
     report = write_report(Lake(bare, open_sources(bare)))
     page = (report.folder / REPORT_FILE).read_text(encoding="utf-8")
     assert "Where the features went" in report.pictures and page.count("Not there: ") >= 5

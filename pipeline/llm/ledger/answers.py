@@ -10,7 +10,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,11 @@ from pipeline.errors import LakeError
 from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.requests import FAILED, Answer, Request
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_RANGE = re.compile(r"(\d+)-(\d+)(?:@.+)?")
+"""The name of a file: its features, and behind a @ what is told of lines that another machine has sealed."""
+
+_SEAL_SECONDS = 30.0
+
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
 _LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values", "batch_id"))
@@ -37,12 +42,22 @@ class Ledger:
         first: The range's first feature.
         last: Its last one, included.
         prices: What models cost, for what is recorded.
+        seal: Puts the file's lines where other machines see them; called now and then, and in the end.
     """
 
     def __init__(
-        self, folder: Path, asset: str, sae: str, first: int, last: int, prices: Prices | None = None
+        self,
+        folder: Path,
+        asset: str,
+        sae: str,
+        first: int,
+        last: int,
+        prices: Prices | None = None,
+        seal: Callable[[Path, BinaryIO], None] | None = None,
     ) -> None:
         self._prices = prices or Prices({})
+        self._seal = seal
+        self._sealed = time.monotonic()
         self.path = folder / asset / sae / f"{first}-{last}.jsonl"
         self.features = range(first, last + 1)
         self._answers: dict[str, Answer] = {}
@@ -78,9 +93,14 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._mutex:
-            if self._file is not None:
-                self._file.close()  # which gives up the lock
-            self._file = None
+            file, self._file = self._file, None
+            if file is None:
+                return
+            try:
+                if self._seal is not None:
+                    self._seal(self.path, file)
+            finally:
+                file.close()  # which gives up the lock
 
     def replay(self, request: Request) -> Answer | None:
         """The answer that is known, unless it is a failure of the transport, which is to be asked again."""
@@ -110,6 +130,9 @@ class Ledger:
                 raise LakeError(f"ledger '{self.path}' cannot be written: {error.strerror}") from None
             self._is_torn = False
             self._answers.update((answer.request_id, answer) for _, answer in paid)
+            if self._seal is not None and time.monotonic() - self._sealed > _SEAL_SECONDS:
+                self._seal(self.path, self._file)
+                self._sealed = time.monotonic()
 
     def _lock(self, file: BinaryIO) -> None:
         try:

@@ -15,7 +15,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -72,16 +72,24 @@ class Budget:
         limits: The most in total.
         prices: What models cost.
         in_batch: All that is asked goes in a provider's batch, at its price.
+        look: Has the lines of other machines in the ledger's folder; called before it is read.
     """
 
     def __init__(
-        self, folder: Path, ledger: Path, limits: Limits, prices: Prices, *, in_batch: bool = False
+        self,
+        folder: Path,
+        ledger: Path,
+        limits: Limits,
+        prices: Prices,
+        *,
+        in_batch: bool = False,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self.limits = limits
         self._in_batch = in_batch
         self._folder = folder
         self._prices = prices
-        self._spent = _Spent(ledger, prices)
+        self._spent = _Spent(ledger, prices, look)
         self._reserved: dict[str, Amount] = {}
         self._file: BinaryIO | None = None
         self._path = folder / f"{os.getpid()}-{threading.get_ident()}-{id(self)}.json"
@@ -227,13 +235,15 @@ def unpriced(model: str) -> ConfigError:
 class _Spent:
     """What the lines of a ledger add up to; lines read once are not read again."""
 
-    def __init__(self, ledger: Path, prices: Prices) -> None:
+    def __init__(self, ledger: Path, prices: Prices, look: Callable[[], None]) -> None:
         self._ledger = ledger
+        self._look = look
         self._prices = prices
         self._read: dict[Path, tuple[int, Amount]] = {}
 
     def update(self) -> Amount:
         """The sum by now."""
+        self._look()
         for path in self._ledger.rglob("*.jsonl"):
             self._update(path)
         total = Amount()

@@ -1,0 +1,57 @@
+"""A lake in an object store, read where it is: the last version of everything that is there at one moment.
+
+Versions are never written over, and those that are replaced stay for a day: until then a reader sees the same
+rows, whatever is published meanwhile.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from pipeline.lake.files import SCHEMA_FILE
+from pipeline.lake.objects import Objects
+
+_FILES = re.compile(r"(, )?'([^']*\.(?:parquet|jsonl))'")
+"""A path or a glob in a view's text, and the comma before it."""
+
+
+class InPlace:
+    """What a lake at a URL has now. Raises LakeError if it cannot be reached."""
+
+    def __init__(self, url: str) -> None:
+        with TemporaryDirectory() as folder:
+            self._objects = Objects(url, Path(folder))
+            self._versions = self._objects.published()
+            self._lines = self._objects.list_keys("lines")
+
+    def seen_by(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let a connection read the URLs."""
+        connection.register_filesystem(self._objects.filesystem)
+
+    def catalog(self, name: str, folder: Path) -> Path:
+        """A copy of the catalog of that name; no file where there is none yet."""
+        if name in self._versions:
+            self._objects.copy_to(name, self._versions[name], folder / name)
+        return folder / name
+
+    def view(self, text: str, before: str) -> str:
+        """A view's text with URLs in place of the paths of the lake, which begin with `before`."""
+
+        def urls(found: re.Match[str]) -> str:
+            quoted = [f"'{self._objects.url_of(key)}'" for key in self._keys(found[2].removeprefix(before))]
+            return (found[1] or "") + ", ".join(quoted) if quoted else ""
+
+        return _FILES.sub(urls, text)
+
+    def _keys(self, path: str) -> Iterator[str]:
+        """The objects of a file, or of all that are below the folder of a glob."""
+        folder, _, files = path.rpartition("/**/")
+        for name, version in self._versions.items():
+            if name == path or (folder and name.startswith(f"{folder}/") and not name.endswith(SCHEMA_FILE)):
+                is_file = name.endswith((".parquet", ".jsonl"))
+                yield f"data/{name}/{version}/{name.rpartition('/')[2] if is_file else files}"
+        if folder:
+            yield from (key for key in self._lines if key.startswith(f"lines/{folder}/"))
