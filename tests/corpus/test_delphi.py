@@ -190,7 +190,7 @@ def test_tokens_of_another_tokenizer_are_refused(cached, tmp_path, tokens, answe
     other = tokens.copy()
     other[0, 5] = 30_000
     write_cache(tmp_path / "latents", other, answers)
-    with pytest.raises(CorpusError, match=r"token 30000 is none of the .*; it was tokenised for another model"):
+    with pytest.raises(CorpusError, match=r"token 30000 is not among the .*; it was tokenised for another model"):
         preflight(cached())
 
 

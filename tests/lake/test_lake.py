@@ -406,7 +406,7 @@ def test_every_parameter_of_a_stages_sql_is_a_key_of_the_config_or_given_by_the_
 
 
 def test_a_parameter_that_is_no_key_is_refused(make_experiment):
-    with pytest.raises(KeyError, match="rules_nothing is no key"):
+    with pytest.raises(KeyError, match="rules_nothing is not a key"):
         config_value(make_experiment(), "rules_nothing")
 
 
