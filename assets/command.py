@@ -90,6 +90,8 @@ def command_line() -> argparse.ArgumentParser:
             words = "only corpus, cache, prepare, pilot or explain_and_score, as one of many workers does"
             command.add_argument("--job", help=words)
             command.add_argument("--nth", type=int, help="of that job only the partition of this number, from 0")
+            words = "on a Ray cluster: ray://HOST:10001, http://HOST:8265, or auto on one of its nodes"
+            command.add_argument("--on", metavar="ADDRESS", help=words)
             command.add_argument("--list", action="store_true", help="print its partitions, and make nothing")
         if name == "sql":
             statement = os.environ.get(STATEMENT_VARIABLE)
@@ -137,7 +139,7 @@ def _run(given: argparse.Namespace) -> int:
 
                 list_partitions(given.config, given.job)
                 return 0
-            return _run_experiment(given.config, given.job, given.nth)
+            return _run_experiment(given.config, given.job, given.nth, given.on)
         case "dev":
             from assets.run.dagster_home import open_ui
 
@@ -198,13 +200,13 @@ def _run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _run_experiment(config: str, job: str | None, nth: int | None) -> int:
+def _run_experiment(config: str, job: str | None, nth: int | None, on: str | None = None) -> int:
     from assets.stopping import catch_signals
 
     catch_signals()
     from assets.run.experiment import Part, run
 
-    return run(config, Part(job, nth) if job else None)
+    return run(config, Part(job, nth) if job else None, on)
 
 
 if __name__ == "__main__":

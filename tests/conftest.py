@@ -28,8 +28,9 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """Dagster's history, which SQLite brings to the disk event by event, need not outlive a loss of power."""
     import sqlalchemy
 
-    def switch_off(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("pragma synchronous = off")
+    def switch_off(connection: object, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("pragma synchronous = off")
 
     sqlalchemy.event.listen(sqlalchemy.Engine, "connect", switch_off)
     yield

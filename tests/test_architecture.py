@@ -24,7 +24,7 @@ MODULES = {
 }
 HEAVY = {
     *("torch", "numba", "transformers", "openai", "duckdb", "polars", "scipy", "matplotlib", "datasets"),
-    "safetensors",
+    *("safetensors", "ray", "dagster_ray", "dagster_postgres"),
 }
 
 

@@ -7,7 +7,7 @@ each makes a part: one partition of one job.
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import dagster as dg
@@ -19,14 +19,14 @@ from assets.graph.build import JOBS, build_definitions
 from assets.graph.declare import BatchKey, open_lake
 from assets.graph.missing import is_there, missing_tables, partition_keys, tables_of
 from assets.graph.schedules import unfinished_batches
-from assets.run.dagster_home import use_dagster_home
+from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
 from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import ConfigError, LakeError
 
-_ASKING = {"pilot", "explain_and_score"}
+ASKING = {"pilot", "explain_and_score"}
 """Jobs that ask language models; what a pilot asks is of the batches that come after it."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -46,8 +46,8 @@ class Part(NamedTuple):
     nth: int | None = None
 
 
-def run(path: str, part: Part | None = None) -> int:
-    """Run the experiment of the config at `path`, or a part of it; the exit code.
+def run(path: str, part: Part | None = None, on: str | None = None) -> int:
+    """Run the experiment of the config at `path`, or a part of it, here or on the Ray cluster `on`; the exit code.
 
     Raises LatentlakeError if its input is wrong, or if a part needs what is not made yet.
     """
@@ -56,6 +56,10 @@ def run(path: str, part: Part | None = None) -> int:
     config = load_config(path)
     if part:
         _check_job(part.job)
+    if on:
+        from assets.run.on_ray import checked_address, materialise_on
+
+        on = checked_address(on)  # before the preflight, which takes longer and writes
     with console.status("preflight: config, corpus, subject model, hookpoints, SAEs"):
         # Of many workers only those who read the corpus take what was added to it.
         lake = open_lake(config, takes_new=not part or part.job == "corpus")
@@ -72,12 +76,16 @@ def run(path: str, part: Part | None = None) -> int:
     if said := oracle_sentence(config):
         console.print(said, style="bold", highlight=False)
     try:
-        if not materialise(config, console, part):
+        if not (materialise_on(on, config, path, console, part) if on else materialise(config, console, part)):
             return 1
     except OperationalError as error:
+        where = f"'{os.environ['DAGSTER_HOME']}'"
+        cure = "make room there, or let DAGSTER_HOME name another folder"
+        if os.environ.get(POSTGRES_VARIABLE):
+            where, cure = "Postgres", "see whether it answers"
         raise LakeError(
-            f"Dagster's history in '{os.environ['DAGSTER_HOME']}' cannot be read or written ({error.orig}); make "
-            "room there, or let DAGSTER_HOME name another folder, and run again to go on"
+            f"Dagster's history in {where} cannot be read or written ({error.orig}); {cure}, and run again to "
+            "go on"
         ) from None
     if part:
         console.print(f"Done in {time.monotonic() - started:.0f} s.", highlight=False)
@@ -125,7 +133,7 @@ def make_report(path: str) -> int:
         job = build_definitions(config).resolve_job_def(REPORT_JOB)
         result = job.execute_in_process(instance=instance, run_config=_QUIET, raise_on_error=False)
     if not result.success:
-        _print_failures(result)
+        print_failures(result.all_events)
         return 1
     console.print(f"report: {escape(str(lake.root / 'report' / 'report.html'))}", highlight=False, soft_wrap=True)
     return 0
@@ -147,8 +155,8 @@ def materialise(
         for step in missing_steps(config, part, jobs):
             raise_if_asked()
             if step.job not in announced:
-                _announce(config, step.job, console)
-                announced |= _ASKING if step.job in _ASKING else {step.job}
+                announce(config, step.job, console)
+                announced |= ASKING if step.job in ASKING else {step.job}
             where = f" {step.partition}" if step.partition else ""
             console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
             with stops_noted():
@@ -161,7 +169,7 @@ def materialise(
                     raise_on_error=False,
                 )
             if not result.success:
-                _print_failures(result)
+                print_failures(result.all_events)
                 return False
     return True
 
@@ -229,7 +237,7 @@ def _behind(config: Config) -> tuple[str, ...]:
     )
 
 
-def _announce(config: Config, job: str, console: Console) -> None:
+def announce(config: Config, job: str, console: Console) -> None:
     """Say what a job costs before it begins. Raises LakeError if the disk is too small for it."""
     lake = open_lake(config)
     if job == "corpus":
@@ -251,18 +259,19 @@ def _announce(config: Config, job: str, console: Console) -> None:
         saes = [sae for sae in config.sae_names if not all(is_there(lake, table, sae) for table in tables)]
         if saes and lake.objects is None:  # every shard would be fetched, to count its rows
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
-    if job in _ASKING:
+    if job in ASKING:
         from pipeline.estimate.printing import estimate_sentence
 
         rows = lake.query("estimates")
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
 
 
-def _print_failures(result: dg.ExecuteInProcessResult) -> None:
-    """The sentence of each failed step or check; a stack trace only for what is a bug of ours."""
-    console = Console(stderr=True)
-    for event in result.all_events:
+def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
+    """The sentence of each failed step or check, a stack trace only for a bug of ours; how many there are."""
+    console, n_failures = Console(stderr=True), 0
+    for event in events:
         if event.is_step_failure:
+            n_failures += 1
             failure = event.step_failure_data
             if failure.user_failure_data and failure.user_failure_data.description:
                 words = failure.user_failure_data.description
@@ -270,12 +279,15 @@ def _print_failures(result: dg.ExecuteInProcessResult) -> None:
                 words = failure.error.to_string() if failure.error else "no reason was given"
             console.print(f"[bold red]error:[/] {event.step_key}:", highlight=False)
             console.print(words, markup=False, highlight=False, soft_wrap=True)
-    for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed:
-            name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
-            words = evaluation.description or "found rows that break it"
-            console.print(f"[bold red]error:[/] the check of {name}:", highlight=False)
-            console.print(words, markup=False, highlight=False)
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed:
+                n_failures += 1
+                name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
+                words = evaluation.description or "found rows that break it"
+                console.print(f"[bold red]error:[/] the check of {name}:", highlight=False)
+                console.print(words, markup=False, highlight=False)
+    return n_failures
 
 
 def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:

@@ -28,10 +28,15 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         host, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
         if host == socket.gethostname() and not _is_there(process):
-            instance.report_run_failed(run, "its process was killed")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            end_run(instance, run, "its process was killed")
             ended.append(run.run_id)
     return ended
+
+
+def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
+    """Report a run as failed, and free the pool slots that it holds."""
+    instance.report_run_failed(run, why)
+    instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _is_there(process: str) -> bool:

@@ -69,6 +69,12 @@ def test_what_is_typed_reaches_the_program_through_make_untouched(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_run_goes_to_a_cluster_where_one_is_named(tmp_path: Path) -> None:
+    done = make(tmp_path, "--dry-run", "run", "CONFIG=mine.yaml", "ON=ray://head:10001")
+    assert done.stdout == f'{tmp_path}/bin/latentlake run mine.yaml --on "ray://head:10001"\n'
+
+
 def test_an_argument_goes_before_what_make_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TEXT_VARIABLE, "from make")
     monkeypatch.setenv(STATEMENT_VARIABLE, "from make")

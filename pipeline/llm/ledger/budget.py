@@ -12,9 +12,8 @@ saying what it used, such as a time-out, though a provider may charge for it.
 
 import fcntl
 import json
-import os
-import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -92,7 +91,7 @@ class Budget:
         self._spent = _Spent(ledger, prices, look)
         self._reserved: dict[str, Amount] = {}
         self._file: BinaryIO | None = None
-        self._path = folder / f"{os.getpid()}-{threading.get_ident()}-{id(self)}.json"
+        self._path = folder / f"{uuid.uuid4()}.json"  # a pid is one of each host
 
     def __enter__(self) -> Self:
         """Open this process's reservation. Raises LakeError if it cannot be."""
@@ -184,17 +183,25 @@ class Budget:
 
     def _write(self) -> None:
         if self._file is not None:
-            amount = Amount(len(self._reserved), sum(each.usd for each in self._reserved.values()))
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(json.dumps(amount._asdict()).encode())
+            self._file.write(json.dumps(self._own()._asdict()).encode())
+
+    def _own(self) -> Amount:
+        """What this process has reserved."""
+        return Amount(len(self._reserved), sum(each.usd for each in self._reserved.values()))
 
     def _all_reserved(self) -> Amount:
-        """What all living processes have reserved; the files of others are cleared away."""
-        total = Amount()
+        """What all living processes have reserved; the files of dead ones are cleared away.
+
+        The own file is not opened again: on network filesystems closing it would give its lock up.
+        """
+        total = self._own()
         for path in self._folder.glob("*-*.json"):
+            if path == self._path:
+                continue
             with suppress(FileNotFoundError), path.open("rb") as file:
-                if path != self._path and _is_free(file):
+                if _is_free(file):
                     path.unlink()
                     continue
                 content = file.read()

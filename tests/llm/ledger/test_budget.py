@@ -234,6 +234,16 @@ def test_what_a_living_process_reserved_is_taken_and_what_a_killed_one_did_is_vo
     assert not list((tmp_path / "budget").glob("*-*.json"))
 
 
+def test_a_process_of_the_same_number_on_another_host_has_a_reservation_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    with budget_of(tmp_path, requests=5) as one, budget_of(tmp_path, requests=5) as other:
+        assert len(one.reserve(questions(4))) == 4
+        assert len(other.reserve(questions(4, 10))) == 1
+        assert len(one.reserve(questions(4, 20))) == 0
+        assert len(list((tmp_path / "budget").glob("*-*.json"))) == 2
+
+
 def test_a_reservation_ends_when_its_answer_is_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "_WAIT_SECONDS", 0.1)
     with budget_of(tmp_path, requests=4) as one, budget_of(tmp_path, requests=4) as other:

@@ -1,0 +1,314 @@
+"""`latentlake run --on ray://…`: the same jobs on a Ray cluster, each partition a Dagster run on a node with room.
+
+dagster-ray starts the runs as Ray jobs (`RayRunLauncher`): one process a partition, which asks for a GPU where the
+job passes texts through a model and the cluster has one, and otherwise for CPUs. The partitions of a job are sent
+together, as many as there is room for; jobs follow each other as they do in one process. A run whose process or
+node died is sent again.
+"""
+
+import json
+import logging
+import os
+import re
+import shlex
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import dagster as dg
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from rich.console import Console
+
+from assets.graph.build import JOBS, build_definitions
+from assets.graph.missing import tables_of
+from assets.run.experiment import ASKING, Part, Step, announce, missing_steps, print_failures
+from assets.run.processes import end_dead_runs, end_run
+from assets.stopping import raise_if_asked, stops_noted
+from pipeline.config import LAKE_VARIABLE, LLM_VARIABLE, Config
+from pipeline.errors import ConfigError, LakeError
+
+CLUSTER_TAG, LAKE_TAG = "latentlake/cluster", "latentlake/lake"
+"""To which cluster a run was sent, and the lake that it writes into."""
+
+MOST_DEATHS = 3
+"""A partition whose process dies this often is not sent again: it may be what kills it, by its memory say."""
+
+_LOOK_AGAIN_SECONDS = 1.0
+_ANSWER_SECONDS = 5.0
+_ADDRESS = re.compile(r"(?:(?P<scheme>ray|https?)://)?(?P<host>[^/:@\s]+):(?P<port>\d+)/?")
+_UNDER_WAY = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+Outcome = Literal["under way", "made", "failed", "died"]
+
+
+class Node(NamedTuple):
+    """What a node of the cluster has in all."""
+
+    cpus: float
+    gpus: float
+
+
+class Need(NamedTuple):
+    """What a run asks of its node; the field names are those of dagster-ray's tag."""
+
+    num_cpus: float
+    num_gpus: float
+
+
+def materialise_on(address: str, config: Config, path: str, console: Console, part: Part | None = None) -> bool:
+    """Make every table that is not there yet, or those of a part, on the cluster at a checked address.
+
+    False if a step failed, which has been said.
+
+    Raises:
+        ConfigError: No node has a CPU, or the cluster's Ray is another than ours.
+        LakeError: The disk is too small, or the cluster does not answer.
+        KeyboardInterrupt: It was stopped, and so were its runs.
+    """
+    with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance)
+        cluster = Cluster(address, instance, config, path, console)
+        announced: set[str] = set()
+        for job in (part.job,) if part else JOBS:
+            sent: set[tuple[str, str | None]] = set()
+            # The tables over all batches are missing only when these are made.
+            while steps := [each for each in missing_steps(config, part, [job]) if each[:2] not in sent]:
+                if job not in announced:
+                    announce(config, job, console)
+                    announced |= ASKING if job in ASKING else {job}
+                sent.update(each[:2] for each in steps)
+                if not cluster.make([_without_those_over_all(config, each) for each in steps]):
+                    return False
+    return True
+
+
+class Cluster:
+    """A Ray cluster as one experiment sees it: runs are sent to it, watched, and sent again if they die."""
+
+    def __init__(
+        self, address: str, instance: dg.DagsterInstance, config: Config, path: str, console: Console
+    ) -> None:
+        from dagster_ray import RayRunLauncher
+
+        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each connection
+        self._address, self._instance, self._config, self._console = address, instance, config, console
+        self._tags = {CLUSTER_TAG: address, LAKE_TAG: str(config.lake_folder)}
+        forwarded = {name: os.environ[name] for name in (LAKE_VARIABLE, LLM_VARIABLE) if os.environ.get(name)}
+        settings = {"LATENTLAKE_CONFIG": path, **forwarded}
+        self._launcher = RayRunLauncher(address, runtime_env={"env_vars": settings})
+        self._launcher.register_instance(instance)
+        self._repository = build_definitions(config).get_repository_def()
+        # Ray runs it in a shell. Relative paths in a config are relative to this folder, as they are here.
+        entry_point = ["cd", shlex.quote(str(Path.cwd())), "&&", "python", "-m", "dagster"]
+        pointer = ModuleCodePointer("assets.definitions", "defs", None)
+        self._origin = ReconstructableRepository(pointer, entry_point=entry_point)
+        try:
+            with self._answers():
+                self._api = self._launcher.client.get_address()
+        except (RuntimeError, ValueError) as error:  # another version of Ray or of Python, no dashboard
+            raise ConfigError(f"the Ray cluster at '{address}' cannot be used: {error}") from None
+        self._left = self._runs_of_before()
+
+    def make(self, steps: Sequence[Step]) -> bool:
+        """Make all steps, as many at a time as there is room for; whether all went well.
+
+        After one has failed no more are sent, and those under way are waited for.
+        """
+        need = what_a_run_needs(self._config, steps[0].job, self.nodes())
+        waiting, under_way = deque(steps), dict[str, Step]()
+        deaths, is_well = Counter[Step](), True
+        try:
+            with stops_noted(), self._answers():
+                while waiting or under_way:
+                    while waiting and len(under_way) < room_for(need, self.nodes()):
+                        step = waiting.popleft()
+                        under_way[self._send(step, need)] = step
+                    time.sleep(_LOOK_AGAIN_SECONDS)
+                    raise_if_asked()
+                    for run_id, step in list(under_way.items()):
+                        outcome, why = self._outcome(run_id)
+                        if outcome == "under way":
+                            continue
+                        del under_way[run_id]
+                        deaths[step] += outcome == "died"
+                        if outcome == "made":
+                            self._tell(step, "made")
+                        elif outcome == "died" and deaths[step] < MOST_DEATHS and is_well:
+                            self._tell(step, "its process died; it is made again")
+                            waiting.appendleft(step)
+                        else:
+                            self._print_failure(run_id, step, why)
+                            is_well = False
+                            waiting.clear()
+        except KeyboardInterrupt:
+            for run_id in under_way:
+                self._launcher.terminate(run_id)
+            raise
+        return is_well
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive now."""
+        from ray.util.state import list_nodes
+
+        with self._answers():
+            alive = [("state", "=", "ALIVE")]
+            # Ray takes what a filter leaves out for missing.
+            found = list_nodes(self._api, filters=alive, limit=10_000, raise_on_missing_output=False)
+        resources = [node.resources_total for node in found]
+        return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
+
+    def _send(self, step: Step, need: Need) -> str:
+        """Send a run, unless a run of before makes the same on the cluster still; its id."""
+        if left := self._left.pop(step[:2], None):
+            return left
+        keys = {dg.AssetKey([self._config.name, table]) for table in step.tables}
+        job = self._repository.get_job(step.job)
+        run = self._instance.create_run_for_job(
+            job,
+            asset_selection=keys,
+            tags={
+                **(job.get_tags_for_partition_key(step.partition, keys) if step.partition else {}),
+                **self._tags,
+                "dagster-ray/config": json.dumps(need._asdict()),
+            },
+            job_code_origin=self._origin.get_reconstructable_job(step.job).get_python_origin(),
+        )
+        self._instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", step.job), run.run_id)
+        self._launcher.launch_run(LaunchRunContext(run, None))
+        self._tell(step, ", ".join(step.tables))
+        return run.run_id
+
+    def _outcome(self, run_id: str) -> tuple[Outcome, str]:
+        """What has become of a run, and why it died. One that died is ended."""
+        if ended := self._ended(run_id):
+            return ended, ""
+        health = self._launcher.check_run_worker_health(self._run(run_id))
+        if health.status == WorkerStatus.RUNNING:
+            return "under way", ""
+        if ended := self._ended(run_id):  # meanwhile
+            return ended, ""
+        end_run(self._instance, self._run(run_id), f"its process died: {health.msg}")
+        return "died", health.msg or "Ray does not know why"
+
+    def _ended(self, run_id: str) -> Outcome | None:
+        run = self._run(run_id)
+        if run.is_success:
+            return "made"
+        return "failed" if run.is_finished else None
+
+    def _print_failure(self, run_id: str, step: Step, why: str) -> None:
+        """What a run said that failed, or Ray of one that died."""
+        events = [entry.dagster_event for entry in self._instance.all_logs(run_id) if entry.dagster_event]
+        if why or not print_failures(events):
+            ends = [event.message or "" for event in events if event.is_job_failure]
+            console = Console(stderr=True)
+            console.print(f"[bold red]error:[/] {step.job} {step.partition or ''}:", highlight=False)
+            console.print(why or "\n".join(ends), markup=False, highlight=False, soft_wrap=True)
+
+    def _run(self, run_id: str) -> dg.DagsterRun:
+        if (run := self._instance.get_run_by_id(run_id)) is None:
+            raise LakeError(f"run '{run_id}' is no more in Dagster's history; run again to go on")
+        return run
+
+    def _runs_of_before(self) -> dict[tuple[str, str | None], str]:
+        """Runs that a command sent which is gone, by what they make. Those that died are ended."""
+        found = self._instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags=self._tags))
+        with self._answers():
+            alive = [run for run in found if self._outcome(run.run_id)[0] == "under way"]
+        return {(run.job_name, run.tags.get("dagster/partition")): run.run_id for run in alive}
+
+    def _tell(self, step: Step, what: str) -> None:
+        where = f" {step.partition}" if step.partition else ""
+        self._console.print(f"[dim]{step.job}{where}:[/] {what}", highlight=False)
+
+    @contextmanager
+    def _answers(self) -> Iterator[None]:
+        """Raise LakeError where the cluster gives no answer."""
+        from ray.util.state.exception import RayStateApiException
+        from requests.exceptions import RequestException
+
+        try:
+            yield
+        except (ConnectionError, RequestException, RayStateApiException) as error:
+            raise LakeError(
+                f"the Ray cluster at '{self._address}' does not answer ({str(error).splitlines()[0]}); run again "
+                "to go on: what it goes on making is waited for"
+            ) from None
+
+
+def checked_address(given: str) -> str:
+    """The address of a cluster, as Ray takes it, where something listens.
+
+    Raises:
+        ConfigError: It is none, or Ray is not installed.
+        LakeError: Nothing listens there.
+    """
+    address = "auto" if given in {"auto", "ray://auto"} else given
+    parts = _ADDRESS.fullmatch(address)
+    if address != "auto" and parts is None:
+        raise ConfigError(
+            f"'{given}' is no address of a Ray cluster; give ray://HOST:10001, http://HOST:8265, or auto on one "
+            "of its nodes"
+        )
+    if not all(map(find_spec, ("ray", "dagster_ray"))):
+        raise ConfigError("to run on a Ray cluster install latentlake[ray], here and on its nodes")
+    if parts:
+        try:
+            socket.create_connection((parts["host"], int(parts["port"])), _ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise LakeError(
+                f"no Ray cluster answers at '{given}' ({error}); start one by `ray start --head`"
+            ) from None
+    return address
+
+
+def what_a_run_needs(config: Config, job: str, nodes: Sequence[Node]) -> Need:
+    """What runs of a job ask for: one GPU where a model computes and there are any; else CPUs.
+
+    A model on CPUs is given all of a node's. Raises ConfigError if there is no node with CPUs.
+    """
+    if not any(node.cpus >= 1 for node in nodes):
+        raise ConfigError("no node of the Ray cluster has a CPU for us; start nodes with --num-cpus")
+    if not _computes(config, job):
+        return Need(1, 0)
+    if config.device != "cpu" and any(node.cpus >= 1 and node.gpus >= 1 for node in nodes):
+        return Need(1, 1)
+    return Need(min(node.cpus for node in nodes if node.cpus >= 1), 0)
+
+
+def room_for(need: Need, nodes: Sequence[Node]) -> int:
+    """How many runs the nodes hold at once; 0 while those that could are gone."""
+    return sum(
+        int(min(node.cpus // need.num_cpus, node.gpus // need.num_gpus if need.num_gpus else node.cpus))
+        for node in nodes
+    )
+
+
+def _computes(config: Config, job: str) -> bool:
+    """Whether a job passes most of its time in a language model in its own process."""
+    from pipeline.asking.roles import role_of, roles_of
+
+    if job in ASKING:
+        return any(role_of(config, name).is_local for name in roles_of(config))
+    return job == "cache"
+
+
+def _without_those_over_all(config: Config, step: Step) -> Step:
+    """A batch without the tables over all batches, which are made once, behind the last."""
+    if step.partition is None:
+        return step
+    over_all = {table.name for table in tables_of(config, step.job) if table.unit == "nothing"}
+    return step._replace(tables=tuple(table for table in step.tables if table not in over_all))

@@ -1,0 +1,231 @@
+"""Two nodes of a Ray cluster on this machine: the tables are those of one process, though workers are killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+from postgres_server import IS_HERE, postgres_server
+from tiny import open_lake, rows_of, write_experiment
+
+from assets.command import run_command
+from assets.graph import declare
+from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
+from assets.run.on_ray import LAKE_TAG
+from pipeline.config import load_config
+
+pytest.importorskip("ray", reason="latentlake[ray] is not installed")
+pytest.importorskip("dagster_ray", reason="latentlake[ray] is not installed")
+Cluster = pytest.importorskip("ray.cluster_utils").Cluster
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("default"),  # Ray's own
+]
+
+ROOT = Path(__file__).parents[2]
+ASKED = {"provider": "oracle", "model": "oracle"}
+ROWS = ("contexts", "activations", "feature_stats", "explanations", "predictions", "scores", "summary")
+JOBS_TO_KILL = ("cache", "explain_and_score")
+
+
+@pytest.fixture(scope="module")
+def history() -> Iterator[dict[str, str]]:
+    """The environment that keeps Dagster's history in Postgres where that can be started, else in SQLite."""
+    with ExitStack() as stack:
+        yield {POSTGRES_VARIABLE: stack.enter_context(postgres_server())} if IS_HERE else {}
+
+
+@pytest.fixture(scope="module")
+def nodes(history: dict[str, str]) -> Iterator[Cluster]:
+    """A cluster whose second node has a GPU, as it says."""
+    before = dict(os.environ)
+    os.environ.update(
+        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # of the nodes
+        PYTHONPATH=str(ROOT),
+        RAY_USAGE_STATS_ENABLED="0",
+        **history,
+    )
+    ports = {"ray_client_server_port": free_port(), "dashboard_port": free_port()}
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True, **ports})
+    try:
+        nodes.add_node(num_cpus=1, num_gpus=1)
+        nodes.wait_for_nodes()
+        yield nodes
+    finally:
+        nodes.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Cluster) -> str:
+    """Its address."""
+    return f"ray://127.0.0.1:{nodes.head_node._ray_params.ray_client_server_port}"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def write(folder: Path, tiny_subject: Path) -> Path:
+    return write_experiment(
+        folder,
+        subject={"model": str(tiny_subject)},
+        corpus={"shards": 2},
+        selection={"batch_size": 4, "batches_per_run": 2},
+        explaining={**ASKED, "controls": 2},
+        scoring={**ASKED, "scorers": ["detection"], "n_questions": 10},
+        machine={"device": "auto"},  # by which shards ask for the GPU that the second node says it has
+    )
+
+
+def rows(path: Path) -> dict[str, list[dict]]:
+    declare._open_lakes.clear()
+    lake = open_lake(load_config(path))
+    return {name: rows_of(lake, f"from {name} order by all") for name in ROWS}
+
+
+def start(path: Path, cluster: str, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "assets.command", "run", str(path), "--on", cluster, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def runs_of(instance: dg.DagsterInstance, path: Path, *statuses: dg.DagsterRunStatus) -> list[dg.DagsterRun]:
+    """The runs of an experiment that a cluster was sent, the first one first; the tests share one history."""
+    tags = {LAKE_TAG: str(load_config(path).lake_folder)}
+    return list(reversed(instance.get_runs(dg.RunsFilter(tags=tags, statuses=statuses))))
+
+
+def kill_one_of_each(path: Path, home: Path, is_over: threading.Event) -> dict[str, str]:
+    """Kill the process of the first run of each of some jobs that has begun; their ids by job."""
+    killed: dict[str, str] = {}
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        while not is_over.wait(0.2):
+            for run in runs_of(instance, path, dg.DagsterRunStatus.STARTED):
+                if run.job_name in JOBS_TO_KILL and run.job_name not in killed:
+                    for process in psutil.process_iter(["cmdline"]):
+                        line = process.info["cmdline"] or []
+                        if line[1:3] == ["-m", "dagster"] and run.run_id in line[-1]:
+                            os.kill(process.pid, signal.SIGKILL)
+                            killed[run.job_name] = run.run_id
+    return killed
+
+
+def test_a_cluster_makes_what_one_process_makes_though_workers_are_killed(
+    cluster: str, tmp_path: Path, tiny_subject: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "dagster"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    use_dagster_home()
+    with dg.DagsterInstance.get():
+        pass  # its tables are made
+    path = write(tmp_path / "b", tiny_subject)
+    process = start(path, cluster)
+    is_over, killed = threading.Event(), dict[str, str]()
+    killer = threading.Thread(target=lambda: killed.update(kill_one_of_each(path, home, is_over)))
+    killer.start()
+    said, _ = process.communicate()
+    is_over.set()
+    killer.join()
+    assert process.returncode == 0, said
+    assert set(killed) == set(JOBS_TO_KILL)
+    assert said.count("its process died; it is made again") == 2
+    lines = [line for file in (tmp_path / "b" / "lake").rglob("*.jsonl") for line in file.read_text().splitlines()]
+    asked = Counter(json.loads(line)["request_id"] for line in lines)
+    assert asked and max(asked.values()) == 1
+    with dg.DagsterInstance.get() as instance:
+        failed = {run.run_id for run in runs_of(instance, path, dg.DagsterRunStatus.FAILURE)}
+    assert failed == set(killed.values())
+    assert len(nodes_of(cluster, "cache")) == 1  # the one with a GPU
+    assert len(nodes_of(cluster, "cache", "prepare", "explain_and_score")) == 2
+
+    alone = write(tmp_path / "a", tiny_subject)
+    assert run_command(["run", str(alone)]) == 0
+    made = rows(path)
+    assert made == rows(alone) and all(made.values())
+
+
+def test_a_failure_is_a_sentence_and_what_a_killed_command_left_on_the_cluster_is_waited_for(
+    cluster: str, tmp_path: Path, tiny_subject: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    path = write(tmp_path, tiny_subject)
+    assert run_command(["run", str(path), "--job", "corpus"]) == 0
+    lake = open_lake(load_config(path))
+    with lake.alone("contexts", waits=False, shard=0):  # as another run would
+        process = start(path, cluster, "--job", "cache")
+        said, _ = process.communicate()
+    assert process.returncode == 1
+    assert f"another run is making 'contexts shard 0' in '{lake.root}'" in said.replace("\n", " ")
+    assert "Traceback" not in said
+
+    with dg.DagsterInstance.get() as instance:
+        before = len(runs_of(instance, path))
+        process = start_until(1, instance, path, cluster)
+        process.kill()
+        process.communicate()
+        process = start(path, cluster, "--job", "cache")
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        statuses = [run.status for run in runs_of(instance, path)[before:]]
+    assert statuses == [dg.DagsterRunStatus.SUCCESS] * 2  # a shard each: none was sent twice
+    assert lake.is_complete("activation_shards")
+
+
+def test_ctrl_c_stops_the_runs_and_what_a_lost_node_made_is_made_elsewhere(
+    nodes: Cluster, cluster: str, tmp_path: Path, tiny_subject: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    path = write(tmp_path, tiny_subject)
+    assert run_command(["run", str(path), "--job", "corpus"]) == 0
+    with dg.DagsterInstance.get() as instance:
+        process = start_until(1, instance, path, cluster)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate()
+        assert process.returncode == 130 and said.endswith("stopped; run again to go on\n")
+        lost = nodes.add_node(num_cpus=1, num_gpus=1)
+        nodes.wait_for_nodes()
+        process = start_until(2, instance, path, cluster)
+        [raylet] = lost.all_processes["raylet"]
+        of_the_node = psutil.Process(raylet.process.pid).children(recursive=True)
+        nodes.remove_node(lost, allow_graceful=False)
+        for each in of_the_node:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()  # all goes with a real one
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        stopped, *others = [run.status for run in runs_of(instance, path)]
+    assert stopped in {dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE}
+    assert sorted(status.value for status in others) == ["FAILURE", "SUCCESS", "SUCCESS"]
+    assert said.count("its process died; it is made again") == 1
+    assert open_lake(load_config(path)).is_complete("activation_shards")
+
+
+def start_until(n_runs: int, instance: dg.DagsterInstance, path: Path, cluster: str) -> "subprocess.Popen[str]":
+    """The command on the shards, so many of whose runs have begun."""
+    process = start(path, cluster, "--job", "cache")
+    while len(runs_of(instance, path, dg.DagsterRunStatus.STARTED)) < n_runs:
+        assert process.poll() is None
+        time.sleep(0.1)
+    return process
+
+
+def nodes_of(cluster: str, *jobs: str) -> set[str | None]:
+    """The nodes on which the runs of some jobs were."""
+    from ray.job_submission import JobSubmissionClient
+
+    found = JobSubmissionClient(cluster).list_jobs()
+    return {each.driver_node_id for each in found if (each.metadata or {}).get("dagster/job") in jobs}
