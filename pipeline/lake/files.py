@@ -185,7 +185,7 @@ class Files:
         After a kill at any point `target` is what it was. Into a folder that is already there the files are
         renamed one by one: its name is a stage hash, so that they hold the rows that it held.
         """
-        temporary = self._temporary(target.name)
+        temporary = temporary_path(self.root, target.name)
         try:
             yield temporary
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -277,7 +277,7 @@ class Files:
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """A folder on the lake's own disk that is gone afterwards."""
-        folder = self._temporary(name)
+        folder = temporary_path(self.root, name)
         folder.mkdir()
         try:
             yield folder
@@ -291,11 +291,6 @@ class Files:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         shutil.rmtree(folder)
-
-    def _temporary(self, name: str) -> Path:
-        folder = self.root / ".tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
 
     def remove_left_over(self) -> list[Path]:
         """Remove the temporary files of processes of this host that were killed; their paths."""
@@ -326,6 +321,13 @@ class Files:
         for path in (*old, *stale):
             _remove(path)
         return [*old, *stale]
+
+
+def temporary_path(root: Path, name: str) -> Path:
+    """A path on the lake's own disk that nobody else has, told by its name to be of this process."""
+    folder = root / ".tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
 
 
 def _is_left_over(path: Path) -> bool:
