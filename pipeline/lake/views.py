@@ -65,7 +65,7 @@ class Lake(Files):
     @contextlib.contextmanager
     def _database(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection with an empty database in memory of its own, which is gone afterwards."""
-        instance = _instance(os.getpid(), self.root, self.config.machine.memory_limit)
+        instance = _instance(os.getpid(), self.root.absolute(), self.config.machine.memory_limit)
         name = f"views_{next(_NUMBERS)}"
         try:
             with instance.cursor() as connection:
