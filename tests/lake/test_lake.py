@@ -259,14 +259,14 @@ def test_a_connection_leaves_nothing_behind_whatever_ends_it(lake):
 
 
 def test_what_is_spilled_lies_in_the_lake_and_is_gone_with_the_process(make_experiment, tmp_path):
-    config = make_experiment(machine={"memory_limit": "100MB"})
+    config = make_experiment(machine={"memory_limit": "30MB"})
     code = """
 from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.tables.versions import SourceHashes
 lake = Lake(load_config(sys.argv[1]), SourceHashes())
 with lake.connect(tables=()) as connection:
-    connection.execute("create temp table big as select range as n, md5(n::varchar) as text from range(3000000)")
+    connection.execute("create temp table big as select range as n, md5(n::varchar) as text from range(1000000)")
     print(len(list((lake.root / ".tmp").glob("duckdb.*/*"))) > 0)
 """
     out, _ = python(code, tmp_path / "tiny.yaml").communicate()
