@@ -17,6 +17,7 @@ hand so that the SAE at `embed_tokens` has firings that can be told from a token
 
 import json
 import random
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -278,8 +279,19 @@ def open_lake(config: Config) -> Lake:
     lake = Lake(config, fix_sources(config))
     for sae in config.sae_names if config.scoring.pilot_features == 0 else ():
         if not lake.has("scorer_rhos", sae=sae):
-            write_scorer_rhos(lake, sae)
+            _write_rhos_of_config(lake, sae)
     return lake
+
+
+def _write_rhos_of_config(lake: Lake, sae: str) -> None:
+    """The rhos of an SAE without a pilot; they depend on the config alone, so that each config's are made once."""
+    key = (sae, lake.config.scoring.model_dump_json(), lake.config.seed)
+    if key not in _RHOS_MADE:
+        write_scorer_rhos(lake, sae)
+        paths = {part: lake.path("scorer_rhos", sae=sae, part=part) for part in lake.parts("scorer_rhos")}
+        _RHOS_MADE[key] = {str(part): pq.read_table(path) for part, path in paths.items()}
+    else:
+        lake.write_parts("scorer_rhos", _RHOS_MADE[key], sae=sae)
 
 
 def stored(lake: Lake, table: str, **partition: Any) -> pl.DataFrame:
@@ -290,9 +302,11 @@ def stored(lake: Lake, table: str, **partition: Any) -> pl.DataFrame:
 
 def rows_of(lake: Lake, sql: str) -> list[dict[str, Any]]:
     """The rows of a select over the lake's views: `rows_of(lake, "from documents")`."""
-    with lake.connect() as connection:
+    with lake.connect(tables=re.findall(r"\w+", sql)) as connection:
         return connection.sql(sql).pl().to_dicts()
 
+
+_RHOS_MADE: dict[tuple[Any, ...], dict[str, pa.Table]] = {}
 
 _READS = {STOP: 1, COLOUR: 2, ALWAYS: 0, ANIMAL: 3}
 """The coordinate of the embedding that each feature reads."""

@@ -35,7 +35,7 @@ from pipeline.tables.compiled import COMPILED, counts_firings
 from pipeline.tables.sql import steps_of
 from pipeline.tables.stages import STAGES
 
-SIZE = Size("tiny", n_tokens=20_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
+SIZE = Size("tiny", n_tokens=12_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
 COUNTED = tuple(name for name in COMPILED if counts_firings(name))
 FROM_TOKENS = ("feature_masses", "heaviest_tokens")
 FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", *FROM_TOKENS)
@@ -184,11 +184,22 @@ def test_statistics_by_bucket_hold_every_feature_in_its_order(lake):
     assert published.n_rows == SIZE.n_features
 
 
-@pytest.mark.parametrize("table", ["feature_stats", "feature_rules", "rule_scores", "example_index"])
-def test_rows_by_bucket_are_those_of_all_features_at_once(lake, monkeypatch, table):
-    monkeypatch.setitem(STAGES, table, replace(STAGES[table], buckets_at_once=1))
-    for each in ("feature_stats", "feature_rules", "rule_scores", "example_index"):
-        make_table(lake, each, sae=SAE)
+MADE_BY_BUCKET = ("feature_stats", "feature_rules", "rule_scores", "example_index")
+
+
+@pytest.fixture(scope="module")
+def by_bucket(lake):
+    """The lake with tables that were made one bucket at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for table in MADE_BY_BUCKET:
+            patch.setitem(STAGES, table, replace(STAGES[table], buckets_at_once=1))
+            make_table(lake, table, sae=SAE)
+    return lake
+
+
+@pytest.mark.parametrize("table", MADE_BY_BUCKET)
+def test_rows_by_bucket_are_those_of_all_features_at_once(by_bucket, table):
+    lake = by_bucket
     with lake.connect(SAE) as connection:
         by_bucket = connection.sql(f"select * exclude (sae) from {table} order by all").fetchall()
         *before, last = STAGES[table].steps

@@ -1,5 +1,6 @@
 """A small real lake whose data half is made, on which every plug-in is run."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -45,18 +46,21 @@ def copied_lake(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 def lake_of(copied_lake: Callable[[], OpenLake]) -> OpenLake:
     """A function that opens a lake with examples and fuzzing pairs, that of an experiment with keys changed.
 
-    All are in one folder: what differs has another version, and what does not is made once.
+    All are in one folder: what differs has another version, and what does not is made once. A lake is opened once.
     """
     from pipeline.make_table import make_table
 
     open_copy = copied_lake()
+    lakes: dict[str, Lake] = {}
 
     def opened(**sections: Any) -> Lake:
-        lake = open_copy(**sections)
-        [sae] = lake.config.sae_names
-        if not lake.has("fuzzing_pairs", sae=sae, batch=0):
-            make_table(lake, "examples", sae=sae, batch=0)
-            make_table(lake, "fuzzing_pairs", sae=sae, batch=0)
-        return lake
+        key = json.dumps(sections)
+        if key not in lakes:
+            lakes[key] = lake = open_copy(**sections)
+            [sae] = lake.config.sae_names
+            if not lake.has("fuzzing_pairs", sae=sae, batch=0):
+                make_table(lake, "examples", sae=sae, batch=0)
+                make_table(lake, "fuzzing_pairs", sae=sae, batch=0)
+        return lakes[key]
 
     return opened

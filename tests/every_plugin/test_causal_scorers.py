@@ -47,8 +47,9 @@ def opened(lake_of: Open, name: str, oracle: dict[str, float], **scoring: Any) -
 def judge(lake_of: Open, name: str, oracle: dict[str, float], **scoring: Any) -> tuple[pl.DataFrame, list[dict]]:
     """The predictions of a scorer, and its scores."""
     lake = opened(lake_of, name, oracle, **scoring)
-    write_predictions(lake, SAE, 0)
-    make_table(lake, "scores", sae=SAE, batch=0)
+    if not lake.has("scores", sae=SAE, batch=0):  # another test may have judged it
+        write_predictions(lake, SAE, 0)
+        make_table(lake, "scores", sae=SAE, batch=0)
     return stored(lake, "predictions", sae=SAE, batch=0), rows_of(lake, f"from scores where scorer = '{name}'")
 
 

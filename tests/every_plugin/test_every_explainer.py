@@ -18,6 +18,7 @@ from pipeline.llm.oracle.brain import Oracle
 from pipeline.llm.oracle.client import GARBLED
 from pipeline.llm.oracle.prompts import plain, shown_texts
 from pipeline.plugins import find_plugins
+from pipeline.tables.versions import inputs_of
 
 SAE = "hand-set"
 Answering = Callable[[Request], Answer]
@@ -50,7 +51,7 @@ def echo(request: Request) -> Answer:
 def explain(lake: Lake, name: str, answering: Answering) -> tuple[list[dict[str, Any]], Model]:
     """The explainer's rows, controls left out, and the model that it asked."""
     model = Model(answering)
-    with lake.connect(SAE, 0) as connection:
+    with lake.connect(SAE, 0, tables=inputs_of(lake.config, "explanations")) as connection:
         rows = explanations_table(Batch(lake, connection, SAE, 0), model.ask, model.ask).to_pylist()
     return [row for row in rows if row["explainer"] == name], model
 

@@ -21,8 +21,9 @@ def valued(lake_of: Any, name: str, settings: dict[str, Any], oracle: dict[str, 
     lake = lake_of(scoring={"scorers": [name], "oracle": oracle, name: settings})
     if not lake.has("explanations", sae=SAE, batch=0):
         write_explanations(lake, SAE, 0)
-    write_predictions(lake, SAE, 0)
-    make_table(lake, "scores", sae=SAE, batch=0)
+    if not lake.has("scores", sae=SAE, batch=0):  # another test may have judged it
+        write_predictions(lake, SAE, 0)
+        make_table(lake, "scores", sae=SAE, batch=0)
     return Judged(
         stored(lake, "predictions", sae=SAE, batch=0), rows_of(lake, f"from scores where scorer = '{name}'")
     )

@@ -132,7 +132,7 @@ def test_files_outside_the_lake_are_out_of_reach_though_a_statement_were_let_thr
     ],
 )
 def test_what_takes_too_long_is_ended(lake: Path, statement: str) -> None:
-    assert answer(lake, statement, seconds=2).error
+    assert answer(lake, statement, seconds=1).error
 
 
 def test_what_takes_too_much_memory_is_ended(lake: Path) -> None:

@@ -229,6 +229,51 @@ def test_every_view_answers_on_a_lake_with_no_row(lake):
     assert not any(lake.is_complete(name) for name in ("documents", "contexts", "activations", "saes"))
 
 
+def test_connections_of_one_process_see_nothing_of_each_other(lake):
+    given = pa.table({"n": [1]})
+    with lake.connect(tables=["tokens"]) as one, lake.connect(given={"tokens": given}, tables=["slots"]) as other:
+        one.execute("create temp table drawn as select 7 as n")
+        other.execute("create temp table drawn as select 8 as n")
+        assert [each.sql("from drawn").fetchall() for each in (one, other)] == [[(7,)], [(8,)]]
+        assert (one.view("tokens").columns[0], other.table("tokens").columns) == ("token_id", ["n"])
+        with pytest.raises(duckdb.CatalogException):
+            one.sql("from slots")
+    with pytest.raises(duckdb.CatalogException), lake.connect(tables=()) as third:
+        third.sql("from drawn")
+
+
+def test_a_connection_leaves_nothing_behind_whatever_ends_it(lake):
+    def fail():
+        with lake.connect(tables=["tokens"]) as connection:
+            connection.begin()
+            connection.execute("create view mine as from tokens")
+            connection.sql("from range(1000000)").to_arrow_reader()
+            raise RuntimeError
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            fail()
+        with lake.connect(tables=()) as connection:
+            databases = connection.sql("from duckdb_databases() where not internal")
+            assert len(databases.fetchall()) == 2  # the process's own, and this connection's
+
+
+def test_what_is_spilled_lies_in_the_lake_and_is_gone_with_the_process(make_experiment, tmp_path):
+    config = make_experiment(machine={"memory_limit": "30MB"})
+    code = """
+from pipeline.config import load_config
+from pipeline.lake import Lake
+from pipeline.tables.versions import SourceHashes
+lake = Lake(load_config(sys.argv[1]), SourceHashes())
+with lake.connect(tables=()) as connection:
+    connection.execute("create temp table big as select range as n, md5(n::varchar) as text from range(1000000)")
+    print(len(list((lake.root / ".tmp").glob("duckdb.*/*"))) > 0)
+"""
+    out, _ = python(code, tmp_path / "tiny.yaml").communicate()
+    assert out.strip() == "True"
+    assert not list((config.lake_folder / ".tmp").iterdir())
+
+
 def test_the_catalog_answers_from_another_folder_and_process(make_experiment, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lake = Lake(make_experiment(machine={"lake": "relative-lake"}), SourceHashes())

@@ -143,12 +143,13 @@ class Database:
 
     def table(self, name: str, **values: Any) -> pa.Table:
         """The rows of `<name>.sql` as Arrow."""
-        text = sql_text(name)
+        return self.connection.sql(sql_text(name), params=self._parameters(name, values)).to_arrow_table()
+
+    def _parameters(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
         known = self.values | values
-        parameters = {
-            key: known[key] if key in known else config_value(CONFIG, key) for key in parameters_of(text)
+        return {
+            key: known[key] if key in known else config_value(CONFIG, key) for key in parameters_of(sql_text(name))
         }
-        return self.connection.sql(text, params=parameters).to_arrow_table()
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """The rows of `<name>.sql`."""
@@ -157,12 +158,13 @@ class Database:
     def make(self, *names: str, **values: Any) -> None:
         """Run SQL files one after the other, each into the table of its name, as the pipeline does."""
         for name in names:
-            rows = self.table(name, **values)
             if name in TABLES:
-                schema = _schema(name)
+                rows, schema = self.table(name, **values), _schema(name)
                 assert rows.schema.names == schema.names
-                rows = rows.cast(schema)
-            self.fill(name, rows)
+                self.fill(name, rows.cast(schema))
+            else:
+                text = f"create or replace temp table {name} as {sql_text(name)}"
+                self.connection.execute(text, self._parameters(name, values))
 
     def make_before(self, name: str, **values: Any) -> None:
         """Run the SQL files that the pipeline runs before this one."""

@@ -133,14 +133,16 @@ class ScoreDatabase:
 
     def table(self, name: str) -> pa.Table:
         """The rows of `<name>.sql`, from the tables as they are."""
-        text = sql_text(name)
-        parameters = set(re.findall(r"\$([a-z_]+)", re.sub(r"--.*", "", text)))
-        return self.connection.sql(text, params={key: self.values[key] for key in parameters}).to_arrow_table()
+        return self.connection.sql(sql_text(name), params=self._parameters(name)).to_arrow_table()
+
+    def _parameters(self, name: str) -> dict[str, Any]:
+        return {key: self.values[key] for key in re.findall(r"\$([a-z_]+)", re.sub(r"--.*", "", sql_text(name)))}
 
     def make(self, *names: str) -> None:
         """Run SQL files one after the other, each into the table of its name."""
         for name in names:
-            self.fill(name, self.table(name))
+            text = f"create or replace temp table {name} as {sql_text(name)}"
+            self.connection.execute(text, self._parameters(name))
 
     def run(self, name: str) -> pa.Table:
         """The table by all of its steps."""
