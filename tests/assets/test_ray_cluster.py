@@ -70,8 +70,8 @@ def nodes(history: dict[str, str]) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def cluster(nodes: Cluster) -> str:
-    """Its address."""
-    return f"ray://127.0.0.1:{nodes.head_node._ray_params.ray_client_server_port}"
+    """Its dashboard's address: Ray gives `ray://` 30 seconds, too few on a busy machine."""
+    return f"http://{nodes.head_node.address_info['webui_url']}"
 
 
 def free_port() -> int:
