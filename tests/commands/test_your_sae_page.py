@@ -14,7 +14,7 @@ from pipeline.commands.config import write_config
 PAGE = (Path(__file__).parents[2] / "docs" / "your-sae.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip().strip("`") for cell in line.strip("|").split("|")]
-    for line in PAGE.partition("## What comes out")[2].partition("**What was run")[0].splitlines()
+    for line in PAGE.partition("## What comes out")[2].partition("**What is tested")[0].splitlines()
     if "`" in line and "FROM=" not in line
 ]
 REPOSITORIES = {"gpt2-small-res-jb": "jbloom/GPT2-Small-SAEs-Reformatted"}

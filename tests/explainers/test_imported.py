@@ -97,7 +97,7 @@ def test_rows_that_are_left_out_are_counted_and_named(
     ("none.csv", None, "no file"),
     ("a.csv", "sae,feature,explanation\nother,1,x\n", r"explains no feature of the SAEs.*no SAE is called other"),
     ("a.csv", "", "it is empty"),
-    ("a.txt", "words", r"is no \.csv"),
+    ("a.txt", "words", r"is not a \.csv"),
     ("a.jsonl.gz", b"no gzip", "cannot be read"),
 ])
 def test_what_explains_nothing_is_refused(

@@ -182,7 +182,7 @@ def test_there_is_no_lm_head(subject):
         ({"model": "./no/such/folder"}, "no folder './no/such/folder'"),
         ({"model": "/no/such/folder"}, "no folder '/no/such/folder'"),
         ({"model": "package:no_such_package"}, "package 'no_such_package' is not installed"),
-        ({"model": "package:yaml"}, "package carries neither a GGUF file nor safetensors"),
+        ({"model": "package:yaml"}, "package contains neither a GGUF file nor safetensors"),
     ],
 )
 def test_a_model_that_is_not_there_is_named(keys, reason):
