@@ -298,6 +298,7 @@ def _print_next_steps(config: Config, path: str, console: Console, seconds: floa
         option += f" LLM={escape(llm)}"
     for line in (
         f"\nDone in {seconds:.0f} s. What next:",
+        f"  {command} explore{option}    the features in a browser: explanations, scores and windows",
         f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',
         f"  {command} dev{option}        the Dagster UI: the graph, its tables, plots and checks",
         f"  {command} run {of}config/mine.yaml   your own model, SAEs and corpus",
