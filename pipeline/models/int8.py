@@ -38,6 +38,9 @@ _LEAST = 1e-12
 _ROWS_AT_ONCE = 8192
 """Rows of a weight that are rounded at once, so that no second copy of a large one is held."""
 
+_VALUES_AT_ONCE = 1 << 18
+"""Values that a CPU rounds at once: a megabyte, which stays in its cache and is not asked of the system anew."""
+
 _MULTIPLE = 16
 """Sizes of a matrix that GPUs multiply in int8 are multiples of 8, and the rows of a product at least 17."""
 _LEAST_ROWS = 32
@@ -65,7 +68,7 @@ class Int8Linear(nn.Module):
                 *(rounded, 1.0, 0, self._packed, self.scale, self._zeros, None),
                 *(1.0, 0, inputs.dtype, "none", [], ""),
             )
-            product = product.mul_(scales)
+            product = product.mul_(scales.to(product.dtype))  # of two dtypes it takes four times as long
         else:
             product = (multiply(rounded, self.weight) * self.scale).mul_(scales).to(inputs.dtype)
         if self.bias is not None:
@@ -101,9 +104,19 @@ def _empty(weight: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Each row [n, width] as int8 of its largest value, and the scales [n, 1] that give it back."""
-    low, high = torch.aminmax(rows, dim=-1, keepdim=True)
-    scales = torch.maximum(high, -low).float().clamp_(min=_LEAST) / _MAX
-    return torch.mul(rows, scales.reciprocal()).round_().to(torch.int8), scales
+    n, width = rows.shape
+    at_once = max(1, _VALUES_AT_ONCE // width) if rows.device.type == "cpu" else max(1, n)
+    rounded = torch.empty(rows.shape, dtype=torch.int8, device=rows.device)
+    scales = torch.empty(n, 1, device=rows.device)
+    values_at_once = torch.empty(min(at_once, n), width, device=rows.device)
+    for start in range(0, n, at_once):
+        part = rows[start : start + at_once]
+        values = values_at_once[: len(part)]
+        values.copy_(part).abs_()  # with `amax` this takes a tenth of the time of `aminmax`
+        scale = torch.amax(values, -1, keepdim=True, out=scales[start : start + at_once])
+        scale.clamp_(min=_LEAST).div_(_MAX)
+        rounded[start : start + at_once] = torch.mul(part, scale.reciprocal(), out=values).round_()
+    return rounded, scales
 
 
 def multiply(rows: Tensor, weight: Tensor) -> Tensor:
