@@ -276,7 +276,7 @@ def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
             if failure.user_failure_data and failure.user_failure_data.description:
                 words = failure.user_failure_data.description
             else:
-                words = failure.error.to_string() if failure.error else "no reason was given"
+                words = failure.error.to_string() if failure.error else "no reason given"
             console.print(f"[bold red]error:[/] {event.step_key}:", highlight=False)
             console.print(words, markup=False, highlight=False, soft_wrap=True)
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
