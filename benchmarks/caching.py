@@ -37,6 +37,7 @@ from pipeline.firings.forward import (
     write_activation_shard,
     write_saes,
 )
+from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.models.load import find_files, loading
@@ -122,16 +123,17 @@ def main() -> None:
 
 
 def _write_corpus(folder: Path) -> Config:
-    """The demo's config with a lake of its own in `folder`, up to contexts and saes."""
+    """The demo's config with a lake of its own in `folder`, up to contexts and what is known of the SAEs."""
     demo = load_config(DEMO)
     corpus = demo.corpus.model_copy(update={"max_tokens": N_SHARDS * SHARD_TOKENS, "shards": N_SHARDS})
-    machine = demo.machine.model_copy(update={"lake": folder, "device": "cpu"})
+    machine = demo.machine.model_copy(update={"lake": str(folder), "device": "cpu"})
     config = demo.model_copy(update={"name": "caching", "corpus": corpus, "machine": machine})
     lake = Lake(config, fix_sources(config))
     write_documents(lake)
     for shard in range(N_SHARDS):
         write_contexts(lake, shard)
     write_saes(lake)
+    write_sae_fit(lake)
     return config
 
 
