@@ -20,6 +20,7 @@ from pipeline.progress import tell
 
 _LEASE_SECONDS = 60.0
 _LOOK_SECONDS = 2.0
+_AGAIN_SECONDS = 0.1
 _FREE = b"free"
 
 
@@ -47,6 +48,7 @@ def _take(objects: Objects, name: str, *, waits: bool) -> str:
         keys = sorted(objects.list_keys(folder))
         held = objects.get(keys[-1]) if keys else _FREE
         if not held:  # another has taken the next one since the listing
+            time.sleep(_AGAIN_SECONDS)
             continue
         is_over = held == seen and time.monotonic() - since > _LEASE_SECONDS
         if held == _FREE or json.loads(held)["owner"] == own or is_over:
