@@ -7,6 +7,9 @@ such a package:
     [project.entry-points."latentlake.scorers"]
     capitals = "my_package.capitals"
 
+The name of a scorer in the config may go on behind an @ with that of a further model (`detection@mini`): the
+plug-in is the same, and asks that one.
+
 Finding lists folders. Of a plug-in only `settings.py`, which imports nothing but pydantic, is imported with the
 config; the rest of it when it is used.
 """
@@ -101,8 +104,9 @@ def find_plugins(kind: Kind) -> dict[str, Plugin]:
 
 
 def find_plugin(kind: Kind, name: str) -> Plugin:
-    """The plug-in of that name. Raises ConfigError with the nearest names."""
+    """The plug-in of that name, which is a scorer's before any @. Raises ConfigError with the nearest names."""
     found = find_plugins(kind)
+    name = name.partition("@")[0] if kind == "scorers" else name
     if name not in found:
         raise ConfigError(f"no {kind[:-1]} is named '{name}'; nearest: {nearest(name, found)}")
     return found[name]

@@ -125,7 +125,7 @@ def _check_plugins(config: Config) -> None:
     for explainer in config.explaining.explainers:
         find_plugin("explainers", explainer).check(config)
     for scorer in config.scoring.scorers:
-        find_plugin("scorers", scorer).check(config)
+        find_plugin("scorers", scorer).check(config.asked_by(scorer))
 
 
 def _check_saes(config: Config) -> None:

@@ -515,11 +515,11 @@ def test_sequential_scoring_goes_on_after_a_stop_between_its_rounds(make: Make, 
 
         ask = BatchAsker.ask
 
-        def stopping(asker: BatchAsker, requests: Any) -> Any:
+        def stopping(asker: BatchAsker, role: str, requests: Any) -> Any:
             rounds.append(len(requests))
             if len(rounds) == 3:  # the first asks for explanations
                 raise KeyboardInterrupt
-            return ask(asker, requests)
+            return ask(asker, role, requests)
 
         config = make(oracle.base_url, "stopped", scoring=SEQUENTIAL)
         lake = open_lake(config)

@@ -1,13 +1,14 @@
 """A batch's requests put to a role, through the batch's ledger."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
-from pipeline.asking.roles import Role
+from pipeline.asking.roles import Role, RoleName, role_of
 from pipeline.asking.spending import open_budget, prices_of
 from pipeline.asking.truth import read_truth
 from pipeline.lake import LEDGER_FOLDER, Given, Lake
@@ -30,28 +31,38 @@ class ToAsk(NamedTuple):
     stand_in: str
     is_certain: bool = True
 
+    def of(self, purpose: str, *, is_certain: bool) -> "ToAsk":
+        """The same, asked for another purpose."""
+        return self._replace(request=replace(self.request, purpose=purpose), is_certain=is_certain)
+
 
 Ask = Callable[[Sequence[ToAsk]], Mapping[str, Answer]]
 """From what is to be asked to the answer that counts, by request_id."""
 
+Asks = Mapping[RoleName, Ask]
+"""Who can be asked, by role."""
+
+Ledgers = Mapping[str, Sequence[RoleName]]
+"""In which roles is asked, by the ledger that keeps the answers; the first is that of the table that is made."""
+
 
 class BatchAsker:
-    """Asks what a table wants to know about a batch; use it as a context manager.
+    """Asks what a table wants to know about a batch, in some roles; use it as a context manager.
 
-    The batch's ledger stays locked while it is open, and the client is opened with the first request that the
+    The batch's ledger stays locked while it is open, and a role's client is opened with the first request that the
     ledger cannot answer, so that without one no model is loaded and no key is needed. `given` are tables of the
     batch that are not written, of which an oracle knows.
     """
 
     def __init__(
-        self, lake: Lake, table: str, role: Role, sae: str, batch: int, given: Given | None = None
+        self, lake: Lake, table: str, names: Sequence[RoleName], sae: str, batch: int, given: Given | None = None
     ) -> None:
-        self._role = role
+        self._roles = {name: role_of(lake.config, name) for name in names}
         self._read_truth = partial(read_truth, lake, sae, batch, given)
-        self._ledger = open_ledger(lake, table, role, sae, batch)
-        self._budget = open_budget(lake.config, role)
+        self._ledger = open_ledger(lake, table, self._roles.values(), sae, batch)
+        self._budgets = {name: open_budget(lake.config, role) for name, role in self._roles.items()}
         self._what = f"{table} of {sae}, batch {batch}"
-        self._client: Client | None = None
+        self._clients: dict[RoleName, Client] = {}
         self._waiting: set[str] = set()
         self._sent: dict[str, Answer] = {}
         self._n_replayed = 0
@@ -60,7 +71,8 @@ class BatchAsker:
         """Lock the ledger. Raises LakeError if another run is at work on the batch."""
         with ExitStack() as stack:
             stack.enter_context(self._ledger)
-            stack.enter_context(self._budget)
+            for budget in self._budgets.values():
+                stack.enter_context(budget)
             self._bar = stack.enter_context(progress(0, self._what, "requests"))
             self._stack = stack.pop_all()
         return self
@@ -74,7 +86,7 @@ class BatchAsker:
     def figures(self) -> dict[str, float | int | str]:
         """What a person wants to know: who answers, requests sent and replayed, tokens of those sent."""
         return {
-            "model": self._role.model,
+            "model": ", ".join(role.model for role in self._roles.values()),
             "requests_sent": len(self._sent),
             "requests_replayed": self._n_replayed,
             "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in self._sent.values()),
@@ -82,8 +94,13 @@ class BatchAsker:
             "completion_tokens": sum(answer.completion_tokens or 0 for answer in self._sent.values()),
         }
 
-    def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """The answer that counts, by request_id; every answer is in the ledger before it is used.
+    @property
+    def asks(self) -> Asks:
+        """Who can be asked, by role."""
+        return {name: partial(self.ask, name) for name in self._roles}
+
+    def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
+        """The answer of a role that counts, by request_id; every answer is in the ledger before it is used.
 
         What is refused, truncated or not usable is asked again as the next draw, up to the role's `max_draws`.
         Raises ConfigError if the endpoint cannot be used as the config says.
@@ -94,18 +111,18 @@ class BatchAsker:
             return by_id[request_id].is_usable(answer)
 
         requests = [each.request for each in to_ask]
-        answers = ask_draws(self._ask_draw, requests, self._role.max_draws, is_usable)
+        answers = ask_draws(partial(self._ask_draw, name), requests, self._roles[name].max_draws, is_usable)
         self._n_replayed += sum(answer.request_id not in self._waiting for answer in answers.values())
         return answers
 
-    def _ask_draw(self, requests: Sequence[Request]) -> dict[str, Answer]:
+    def _ask_draw(self, name: RoleName, requests: Sequence[Request]) -> dict[str, Answer]:
         new = {request.request_id for request in requests if self._ledger.replay(request) is None}
         self._waiting |= new
         self._bar.total = len(self._waiting)
-        if new and self._client is None:
-            self._client = self._role.open_client(self._ledger, self._read_truth)
-        client = self._client or _NoClient()
-        return ask(self._ledger, client, requests, budget=self._budget, on_answer=self._count)
+        if new and name not in self._clients:
+            self._clients[name] = self._roles[name].open_client(self._ledger, self._read_truth)
+        client = self._clients.get(name) or _NoClient()
+        return ask(self._ledger, client, requests, budget=self._budgets[name], on_answer=self._count)
 
     def _count(self, answer: Answer) -> None:
         is_sent = answer.request_id in self._waiting and answer.status != "budget"
@@ -114,14 +131,31 @@ class BatchAsker:
             self._bar.update(1)
 
 
-def open_ledger(lake: Lake, table: str, role: Role, sae: str, batch: int) -> Ledger:
+@contextmanager
+def open_askers(
+    lake: Lake, ledgers: Ledgers, sae: str, batch: int, given: Given | None = None
+) -> Iterator[list[BatchAsker]]:
+    """Whoever can be asked about a batch, ledger by ledger."""
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(BatchAsker(lake, ledger, names, sae, batch, given))
+            for ledger, names in ledgers.items()
+        ]
+
+
+def asks_of(askers: Iterable[BatchAsker]) -> Asks:
+    """Who can be asked, by role, of several ledgers."""
+    return {name: ask for asker in askers for name, ask in asker.asks.items()}
+
+
+def open_ledger(lake: Lake, table: str, roles: Iterable[Role], sae: str, batch: int) -> Ledger:
     """The ledger of what a table asks about a batch, to be used as a context manager."""
     size = lake.config.selection.batch_size
     first, last = batch * size, (batch + 1) * size - 1
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
     seal = None if lake.objects is None else lake.objects.seal
-    return Ledger(folder, table, sae, first, last, prices_of(role), seal)
+    return Ledger(folder, table, sae, first, last, prices_of(*roles), seal)
 
 
 class _NoClient:

@@ -78,10 +78,7 @@ def judge_drafts(
     due = tools.batch.select(SQL, n_judging=n_windows, questions_per_prompt=per_prompt).pl()
 
     def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        own = [
-            each._replace(request=replace(each.request, purpose=purpose), is_certain=is_certain) for each in to_ask
-        ]
-        return dict(judge.ask(own))
+        return dict(judge.ask([each.of(purpose, is_certain=is_certain) for each in to_ask]))
 
     said = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask), per_prompt)}
     verdicts: dict[Draft, list[Verdict]] = {draft: [] for draft in distinct}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.config import (
     ChatEndpointConfig,
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pipeline.llm.local.client import LocalClient
     from pipeline.llm.oracle.brain import Truth
 
-RoleName = Literal["explainer", "scorer", "embedder"]
+RoleName = str
+"""`explainer`, `scorer` or `embedder`; `scorer@mini`: who scores by the model `mini` of `scoring.models`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Role:
     prices: Path
     local_model: LocalConfig
     oracle: OracleConfig
+
+    @property
+    def suffix(self) -> str:
+        """What the names of scorers end with that ask in this role: `@mini`, or nothing."""
+        return "".join(self.name.partition("@")[1:])
 
     @property
     def is_local(self) -> bool:
@@ -132,11 +138,24 @@ class Role:
 
 def roles_of(config: Config) -> tuple[RoleName, ...]:
     """The roles in which an experiment asks."""
-    return ("explainer", "scorer", "embedder") if config.scoring.embedder else ("explainer", "scorer")
+    judge = ("scorer",) if config.explaining.n_judging else ()
+    embedder = ("embedder",) if config.scoring.embedder else ()
+    return tuple(dict.fromkeys(("explainer", *judge, *scorer_roles(config), *embedder)))
+
+
+def scorer_roles(config: Config) -> tuple[RoleName, ...]:
+    """The roles in which an experiment's scorers ask, each once."""
+    return tuple(dict.fromkeys(map(scorer_role, config.scoring.scorers)))
+
+
+def scorer_role(scorer: str) -> RoleName:
+    """The role in which a scorer asks: `scorer`, or `scorer@mini` for `detection@mini`."""
+    return "".join(("scorer", *scorer.partition("@")[1:]))
 
 
 def role_of(config: Config, name: RoleName) -> Role:
     """A role of an experiment; one that embeds is always on a server."""
+    config = config.asked_by(name)
     if name == "embedder":
         return replace(
             role_of(config, "scorer"),
@@ -189,4 +208,11 @@ def check_endpoints(config: Config) -> None:
         try:
             role_of(config, name).open_client()
         except ConfigError as error:
-            raise ConfigError(f"endpoints.{name}: {error}") from None
+            raise ConfigError(f"{_place(config, name)}: {error}") from None
+
+
+def _place(config: Config, name: RoleName) -> str:
+    """The key of the config that says where a role is reached."""
+    model = name.partition("@")[2]
+    has_own = model and config.scoring.models[model].endpoint
+    return f"scoring.models.{model}.endpoint" if has_own else f"endpoints.{name.partition('@')[0]}"

@@ -16,9 +16,11 @@ _LOOK_SECONDS = 30.0
 """So often what other machines have spent is looked at, where the lake is in an object store."""
 
 
-def prices_of(role: Role) -> Prices:
-    """The prices of what a role is asked. Raises ConfigError if the price file cannot be read."""
-    return Prices({role.model: FREE}) if role.is_free else load_prices(find(role.prices))
+def prices_of(*roles: Role) -> Prices:
+    """The prices of what some roles are asked. Raises ConfigError if the price file cannot be read."""
+    free = {role.model: FREE for role in roles if role.is_free}
+    files = {find(role.prices) for role in roles if not role.is_free}
+    return Prices(free).beside(*map(load_prices, files))
 
 
 def open_budget(config: Config, role: Role) -> Budget:

@@ -1,6 +1,5 @@
 """What an explainer or a scorer is given to work with."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask
+from pipeline.asking.batches import Ask, Asks
 from pipeline.asking.roles import Role, RoleName, role_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
@@ -69,12 +68,12 @@ class Tools:
     role: Role
     ask: Ask
     read: ReadTexts = text_activations
-    asks: Mapping[RoleName, Ask] = field(default_factory=dict)
+    asks: Asks = field(default_factory=dict)
 
     @property
     def config(self) -> Config:
-        """The experiment's config."""
-        return self.batch.lake.config
+        """The experiment's config, with the model of the role."""
+        return self.batch.lake.config.asked_by(self.role.name)
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.commands.cost_page import cost_page
 from pipeline.commands.explainers_page import explainers_page
-from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig
+from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, ScorerModelConfig
 from pipeline.errors import ConfigError
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
@@ -108,6 +108,8 @@ def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
     found.insert(3, ("saes (a list)", SaeConfig))
     sources = ("python", PythonTexts), ("text, jsonl or parquet", FileTexts), ("hub", HubTexts)
     found[5:5] = [(f"corpus.sources of kind {kind}", source) for kind, source in sources]
+    after = [title for title, _ in found].index("scoring") + 1
+    found.insert(after, ("scoring.models (by name)", ScorerModelConfig))
     return found
 
 

@@ -34,7 +34,7 @@ from pipeline.config.features import (
 from pipeline.config.file import load_config
 from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, LLM_VARIABLE, MachineConfig
 from pipeline.config.report import ReportConfig
-from pipeline.config.scoring import ScoringConfig
+from pipeline.config.scoring import ScorerModelConfig, ScoringConfig
 from pipeline.config.section import Section
 from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
 
@@ -64,6 +64,7 @@ __all__ = [
     "RulesConfig",
     "SaeConfig",
     "SamplingConfig",
+    "ScorerModelConfig",
     "ScoringConfig",
     "ScoringOracleConfig",
     "ScramblingConfig",

@@ -80,18 +80,20 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _waits_of_batches_are_meant(self) -> Self:
-        if not (self.scoring.provider == "openai" and self.endpoints.scorer.batch):
-            return self
-        if self.scoring.questions_per_prompt is None:
-            raise ValueError(
-                "endpoints.scorer.batch needs scoring.questions_per_prompt: without it, one request is sent "
-                "before all others, and in a batch it may take a day"
-            )
-        if self.scoring.target_half_width is not None and not self.endpoints.scorer.batch_rounds:
-            raise ValueError(
-                "endpoints.scorer.batch with scoring.target_half_width may take a day for each round; set "
-                "endpoints.scorer.batch_rounds: true if that is meant, or scoring.target_half_width: null"
-            )
+        for scorer in self.scoring.scorers:
+            own = self.asked_by(scorer)
+            if not (own.scoring.provider == "openai" and own.endpoints.scorer.batch):
+                continue
+            if own.scoring.questions_per_prompt is None:
+                raise ValueError(
+                    "endpoints.scorer.batch needs scoring.questions_per_prompt: without it, one request is sent "
+                    "before all others, and in a batch it may take a day"
+                )
+            if own.scoring.target_half_width is not None and not own.endpoints.scorer.batch_rounds:
+                raise ValueError(
+                    "endpoints.scorer.batch with scoring.target_half_width may take a day for each round; set "
+                    "endpoints.scorer.batch_rounds: true if that is meant, or scoring.target_half_width: null"
+                )
         return self
 
     @model_validator(mode="after")
@@ -104,6 +106,18 @@ class Config(Section):
         model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
         model._machine = self.machine
         return model
+
+    def asked_by(self, name: str) -> Self:
+        """The same experiment with the model that is asked by a scorer, or in a role, of that name.
+
+        That is the model of `scoring.models` behind its @, if there is one, in the place of the section's own.
+        """
+        model = name.partition("@")[2]
+        if not model:
+            return self
+        endpoint = self.scoring.models[model].endpoint or self.endpoints.scorer
+        endpoints = self.endpoints.model_copy(update={"scorer": endpoint})
+        return self.model_copy(update={"scoring": self.scoring.of(model), "endpoints": endpoints})
 
     def with_llm(self, model: str) -> Self:
         """The same experiment with another model, in int8, in each role whose provider is `local`.
@@ -126,8 +140,10 @@ class Config(Section):
     @property
     def has_auto_precision(self) -> bool:
         """Whether the precision of a model that runs in this process is left to a trial."""
+        roles: list[ExplainingConfig | ScoringConfig] = [self.explaining, self.scoring]
+        roles += map(self.scoring.of, self.scoring.models)
         return self.subject.dtype == "auto" or any(
-            role.provider == "local" and role.dtype == "auto" for role in (self.explaining, self.scoring)
+            role.provider == "local" and role.dtype == "auto" for role in roles
         )
 
     def in_precision(self, dtype: str) -> Self:

@@ -10,12 +10,33 @@ from pipeline.config.asking import (
     REASONING_EFFORT,
     REASONING_TOKENS,
     Provider,
+    ScorerEndpointConfig,
     ScoringOracleConfig,
     name_as_answered,
     name_as_asked,
 )
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import EMBEDDED_MODEL, Dtype, Positive, Precision, Section, Share, Word
+from pipeline.config.section import EMBEDDED_MODEL, Dtype, Name, Positive, Precision, Section, Share, Word
+from pipeline.errors import nearest
+
+
+class ScorerModelConfig(Section):
+    """A further model that scores, and how it is asked; what is left out is as in `scoring`."""
+
+    provider: Provider | None = Field(None, description="As scoring.provider")
+    model: str | None = Field(None, description="As scoring.model")
+    oracle: ScoringOracleConfig | None = Field(None, description="As scoring.oracle")
+    precision: Precision | None = Field(None, description="As scoring.precision")
+    questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
+        None, description="As scoring.questions_per_prompt"
+    )
+    temperature: Annotated[float, Field(ge=0)] | None = Field(None, description="As scoring.temperature")
+    reasoning_tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="As scoring.reasoning_tokens")
+    reasoning_effort: Word | None = Field(None, description="As scoring.reasoning_effort")
+    max_draws: Positive | None = Field(None, description="As scoring.max_draws")
+    endpoint: ScorerEndpointConfig | None = Field(
+        None, description="Where it is reached, as endpoints.scorer; left out, there. In no stage hash"
+    )
 
 
 class ScoringConfig(Section):
@@ -27,7 +48,12 @@ class ScoringConfig(Section):
     dtype: Dtype = Field("auto", description="As explaining.dtype")
     precision: Precision | None = Field(None, description="As explaining.precision")
     scorers: Annotated[tuple[str, ...], known("scorers")] = Field(
-        ("detection", "fuzzing"), description="Who scores, by name; `rule_exact` needs no model and always runs"
+        ("detection", "fuzzing"),
+        description="Who scores, by name; `rule_exact` needs no model and always runs. `detection@mini` is "
+        "detection by the model `mini` of scoring.models, beside or in place of `detection`",
+    )
+    models: dict[Name, ScorerModelConfig] = Field(
+        {}, description="Further models that score, by the name that a scorer has behind its @"
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
         20, description="Questions of each scorer whose answer is yes, at most, and as many whose answer is no"
@@ -108,15 +134,38 @@ class ScoringConfig(Section):
             raise ValueError(f"n_no_questions is above n_questions ({self.n_no_questions} of {self.n_questions})")
         return self
 
+    @model_validator(mode="after")
+    def _models_are_known(self) -> Self:
+        for scorer in self.scorers:
+            _, at, name = scorer.partition("@")
+            if at and name not in self.models:
+                raise ValueError(
+                    f"scorer '{scorer}' names the model '{name}', which scoring.models lacks; "
+                    f"nearest: {nearest(name, self.models)}"
+                )
+        return self
+
+    def of(self, name: str) -> Self:
+        """The section as scorers see it that ask a further model: with that model's keys."""
+        own = {key: value for key, value in self.models[name] if value is not None and key != "endpoint"}
+        section = self.model_copy(update=own)
+        name_as_answered(section, section.provider, section.oracle)
+        return section
+
     @property
     def n_noes(self) -> int:
         """Questions of detection and fuzzing whose answer is no."""
         return self.n_questions if self.n_no_questions is None else self.n_no_questions
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The scorers as plug-ins, each once: `detection` for `detection@mini`."""
+        return tuple(dict.fromkeys(name.partition("@")[0] for name in self.scorers))
+
+    @property
     def embedder(self) -> str | None:
         """The model on a server by which a scorer embeds texts; None where none does."""
-        own: list[Any] = [getattr(self, name, None) for name in self.scorers]
+        own: list[Any] = [getattr(self, name, None) for name in self.kinds]
         return next((each.model for each in own if getattr(each, "asks_role", None) == "embedder"), None)
 
     @property
@@ -127,13 +176,13 @@ class ScoringConfig(Section):
     @property
     def n_windows(self) -> int:
         """How many activating test windows are taken: enough for the questions, and for each scorer."""
-        own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.scorers)
+        own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.kinds)
         return max(self.n_questions, *own)
 
     @property
     def n_neighbour_windows(self) -> int:
         """How many windows of a feature's near neighbours are taken: 0 where no scorer asks about them."""
-        own = (getattr(getattr(self, name, None), "asks_about_neighbours", False) for name in self.scorers)
+        own = (getattr(getattr(self, name, None), "asks_about_neighbours", False) for name in self.kinds)
         return self.n_questions if any(own) else 0
 
     @property

@@ -8,17 +8,18 @@ intervals are widest: where scoring stops by their width, real answers ask for n
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask, ToAsk
-from pipeline.asking.judging import LEDGER
-from pipeline.asking.roles import RoleName
+from pipeline.asking.batches import Asks, ToAsk
+from pipeline.asking.roles import RoleName, scorer_roles
+from pipeline.explainers.write import explaining_ledgers
 from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
 from pipeline.features.steered_texts import rehearsed_texts
 from pipeline.firings.texts import Activations
@@ -33,11 +34,10 @@ from pipeline.pilot.rehearse import (
     rehearse_windows,
 )
 from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
-from pipeline.scorers.write import EMBEDDING_LEDGER, load_scorer
+from pipeline.plugins import find_plugin
+from pipeline.scorers.write import load_scorer, scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
-
-_LEDGERS = ("explanations", LEDGER, THRESHOLDS, "predictions", EMBEDDING_LEDGER)
 
 
 class Counted(NamedTuple):
@@ -85,17 +85,21 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
         made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
     if is_made(lake.config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
-    stand_ins = (_StandIns(_known(lake, ledger, sae, batch)) for ledger in _LEDGERS)
-    explaining, judging, telling, scoring, embedding = stand_ins
-    made["explanations"] = rehearse_explanations(lake, sae, batch, made, explaining.ask, judging.ask)
-    if lake.config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
-        rehearse_controls(lake, sae, batch, made, telling.ask, lake.config.scoring.scorers, is_certain=False)
+    config = lake.config
+    explaining, telling, scoring = (
+        [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
+        for ledgers in (explaining_ledgers(config), {THRESHOLDS: scorer_roles(config)}, scoring_ledgers(config))
+    )
+    made["explanations"] = rehearse_explanations(lake, sae, batch, made, _asks(explaining))
+    scorers = config.scoring.scorers
+    if config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
+        rehearse_controls(lake, sae, batch, made, _asks(telling), scorers, is_certain=False)
     parts = []
-    for name in lake.config.scoring.scorers:
-        if load_scorer(name).role or getattr(getattr(lake.config.scoring, name), "asks_role", None):
+    for name in scorers:
+        settings = getattr(config.scoring, find_plugin("scorers", name).name)
+        if load_scorer(name).role or getattr(settings, "asks_role", None):
             reads = _Reads()
-            asks: dict[RoleName, Ask] = {"embedder": embedding.ask}
-            parts.append(rehearse_predictions(lake, sae, batch, made, scoring.ask, [name], reads.read, asks))
+            parts.append(rehearse_predictions(lake, sae, batch, made, _asks(scoring), [name], reads.read))
             subject_tokens[name] = reads.n_tokens
     predictions = pa.concat_tables(parts) if parts else TABLES["predictions"].schema.empty_table()
     explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
@@ -107,11 +111,14 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     )
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
-    counted = explaining.counted("explainer", ids)
-    counted += [each for asked in (judging, telling, scoring) for each in asked.counted("scorer", ids)]
-    counted += embedding.counted("embedder", ids)
-    rounds = explaining.rounds + judging.rounds + telling.rounds + scoring.rounds
-    return Needs(counted, subject_tokens, rounds)
+    asked = (*explaining, *telling, *scoring)
+    counted = [one for each in asked for one in each.counted(ids)]
+    return Needs(counted, subject_tokens, sum((each.rounds for each in asked), Counter()))
+
+
+def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:
+    """Who can be asked, by role."""
+    return {name: partial(each.ask, name) for each in stand_ins for name in each.names}
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -123,26 +130,30 @@ def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
 
 @dataclass
 class _StandIns:
-    """Answers in place of a client: what is known, else a stand-in; what was asked is kept."""
+    """Answers of some roles in place of clients: what is known, else a stand-in; what was asked is kept."""
 
     known: Mapping[str, Answer]
+    names: Sequence[RoleName]
+    roles: dict[str, RoleName] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     certain: set[str] = field(default_factory=set)
     rounds: Counter[str] = field(default_factory=Counter)
 
-    def ask(self, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """An answer each."""
+    def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
+        """An answer of a role each."""
         new = {each.request.purpose for each in to_ask if not self._is_known(each.request.request_id)}
         self.rounds.update(new)
+        for each in to_ask:
+            self.roles.setdefault(each.request.request_id, name)
         return {each.request.request_id: self._answer(each) for each in to_ask}
 
-    def counted(self, role: RoleName, plain: set[str]) -> list[Counted]:
+    def counted(self, plain: set[str]) -> list[Counted]:
         """What was asked; `plain` are the ids of the requests that are."""
         return [
             Counted(
                 request,
-                role,
+                self.roles[request_id],
                 request_id in self.known,
                 request_id in plain,
                 self.texts[request_id],

@@ -2,18 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask, BatchAsker
+from pipeline.asking.batches import Asks, Ledgers
 from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.write import write_batch
+from pipeline.config import Config
 from pipeline.explainers.base import Explainer, Explanation, Feature, Shown
 from pipeline.explainers.controls import controls
 from pipeline.lake import Lake, Published
@@ -25,22 +24,19 @@ Row = dict[str, Any]
 
 def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
     """Explain the selected features of a batch; figures and errors as `write_batch` has them."""
-    if not lake.config.explaining.n_judging:
-        return write_batch(lake, "explanations", "explainer", sae, batch, explanations_table)
-    with BatchAsker(lake, LEDGER, role_of(lake.config, "scorer"), sae, batch) as judge:
-        rows = partial(explanations_table, ask_judge=judge.ask)
-        published = write_batch(lake, "explanations", "explainer", sae, batch, rows)
-    judging = {f"judging_{name}": figure for name, figure in judge.figures.items()}
-    return replace(published, figures={**published.figures, **judging})
+    return write_batch(lake, explaining_ledgers(lake.config), "explainer", sae, batch, explanations_table)
 
 
-def explanations_table(batch: Batch, ask: Ask, ask_judge: Ask | None = None) -> pa.Table:
-    """The rows of `explanations` for the features that a batch's tables select.
+def explaining_ledgers(config: Config) -> Ledgers:
+    """Who is asked for explanations: the explainer, and the scorer where an explainer chooses by its answers."""
+    judging = {LEDGER: ("scorer",)} if config.explaining.n_judging else {}
+    return {"explanations": ("explainer",), **judging}
 
-    `ask_judge` asks in the role of the scorer, for explainers that choose.
-    """
+
+def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
+    """The rows of `explanations` for the features that a batch's tables select."""
     config = batch.lake.config
-    tools = Tools(batch, role_of(config, "explainer"), ask, asks={"scorer": ask_judge} if ask_judge else {})
+    tools = Tools(batch, role_of(config, "explainer"), asks["explainer"], asks=asks)
     batch.create("batch_features")
     selected = batch.select("explained_features").pl()
     generations = [each for each in selected["generation"].unique() if each is not None]

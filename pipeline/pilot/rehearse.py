@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask
-from pipeline.asking.roles import RoleName
+from pipeline.asking.batches import Asks
 from pipeline.asking.tools import Batch
 from pipeline.explainers.write import explanations_table
 from pipeline.firings.texts import ReadTexts, text_activations
@@ -34,11 +33,11 @@ def rehearse_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Ta
 
 
 def rehearse_explanations(
-    lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], ask: Ask, ask_judge: Ask | None = None
+    lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], asks: Asks
 ) -> pa.Table:
-    """The rows of `explanations`, from the tables before; `ask_judge` asks for explainers that choose."""
+    """The rows of `explanations`, from the tables before."""
     with lake.connect(sae, batch, made) as connection:
-        return explanations_table(Batch(lake, connection, sae, batch), ask, ask_judge)
+        return explanations_table(Batch(lake, connection, sae, batch), asks)
 
 
 def rehearse_controls(
@@ -46,14 +45,14 @@ def rehearse_controls(
     sae: str,
     batch: int,
     made: Mapping[str, pa.Table],
-    ask: Ask,
+    asks: Asks,
     scorers: Sequence[str],
     *,
     is_certain: bool,
 ) -> pa.Table:
     """What some scorers say about controls, from the tables up to the explanations."""
     with lake.connect(sae, batch, made) as connection:
-        return control_answers(Batch(lake, connection, sae, batch), ask, scorers, is_certain=is_certain)
+        return control_answers(Batch(lake, connection, sae, batch), asks, scorers, is_certain=is_certain)
 
 
 def rehearse_predictions(
@@ -61,11 +60,10 @@ def rehearse_predictions(
     sae: str,
     batch: int,
     made: Mapping[str, pa.Table],
-    ask: Ask,
+    asks: Asks,
     scorers: Sequence[str],
     read: ReadTexts = text_activations,
-    asks: Mapping[RoleName, Ask] | None = None,
 ) -> pa.Table:
-    """The rows of `predictions` by some scorers, from the tables before; `asks` asks in other roles."""
+    """The rows of `predictions` by some scorers, from the tables before."""
     with lake.connect(sae, batch, made) as connection:
-        return predictions_table(Batch(lake, connection, sae, batch), ask, scorers, read, asks)
+        return predictions_table(Batch(lake, connection, sae, batch), asks, scorers, read)

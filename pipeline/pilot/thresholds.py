@@ -5,17 +5,16 @@ is its habit, and the same as on silent windows of the right explanation. So the
 ten of these answers reach. It is set on train windows, once per scorer and model, before anything is judged.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask, ToAsk
-from pipeline.asking.roles import role_of
+from pipeline.asking.batches import Ask, Asks, ToAsk
 from pipeline.asking.tools import Batch, Tools
+from pipeline.llm import Answer
 from pipeline.scorers.base import Prediction
-from pipeline.scorers.write import load_scorer
+from pipeline.scorers.write import load_scorer, tools_of
 from pipeline.scorers.yes_no import YesNo
 from pipeline.scorers.yes_no.requests import AT_ONCE
 
@@ -35,14 +34,14 @@ def yes_no_scorers(scorers: Iterable[str]) -> dict[str, YesNo]:
     return {name: scorer for name in scorers if isinstance(scorer := load_scorer(name), YesNo)}
 
 
-def control_answers(batch: Batch, ask: Ask, scorers: Sequence[str], *, is_certain: bool = True) -> pa.Table:
+def control_answers(batch: Batch, asks: Asks, scorers: Sequence[str], *, is_certain: bool = True) -> pa.Table:
     """What the yes-or-no scorers among some say about the controls of a batch's tables, by `ANSWERS`."""
-    tools = Tools(batch, role_of(batch.lake.config, "scorer"), lambda asked: ask(_renamed(asked, is_certain)))
+    asks = {role: _told(ask, LEDGER + role.removeprefix("scorer"), is_certain) for role, ask in asks.items()}
     batch.create("batch_features")
     batch.create("scored_explanations", asks_model=True)
     rows = []
     for name, scorer in yes_no_scorers(scorers).items():
-        for each in _put(scorer, tools):
+        for each in _put(scorer, tools_of(name, batch, asks)):
             rows.append({"scorer": name, "status": each.status, "probability": each.probability})
     return pa.Table.from_pylist(rows, ANSWERS)
 
@@ -60,7 +59,10 @@ def _put(scorer: YesNo, tools: Tools) -> list[Prediction]:
     return scorer.put(questions(per_prompt), tools, per_prompt)
 
 
-def _renamed(to_ask: Sequence[ToAsk], is_certain: bool) -> list[ToAsk]:
-    return [
-        each._replace(request=replace(each.request, purpose=LEDGER), is_certain=is_certain) for each in to_ask
-    ]
+def _told(ask: Ask, purpose: str, is_certain: bool) -> Ask:
+    """The same, for a purpose."""
+
+    def told(to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
+        return ask([each.of(purpose, is_certain=is_certain) for each in to_ask])
+
+    return told

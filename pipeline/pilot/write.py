@@ -16,15 +16,14 @@ once, before any batch is scored, so that a row of every batch depends on its fe
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.asking.batches import Ask, BatchAsker
-from pipeline.asking.judging import LEDGER
-from pipeline.asking.roles import RoleName, role_of
+from pipeline.asking.batches import asks_of, open_askers
+from pipeline.asking.roles import role_of, scorer_role, scorer_roles
+from pipeline.explainers.write import explaining_ledgers
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
@@ -37,7 +36,7 @@ from pipeline.pilot.rehearse import (
 )
 from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, yes_no_scorers
 from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
-from pipeline.scorers.write import EMBEDDING_LEDGER, load_scorer
+from pipeline.scorers.write import load_scorer, scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
@@ -81,12 +80,8 @@ def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
     for batch in dict.fromkeys(drawn["batch"].to_pylist()):
         selected = drawn.filter(pc.equal(drawn["batch"], batch))
         made = {**given, **rehearse_windows(lake, sae, batch, selected)}
-        with ExitStack() as stack:
-            asker = stack.enter_context(_asker(lake, "explanations", "explainer", sae, batch, made))
-            judge = None
-            if lake.config.explaining.n_judging:
-                judge = stack.enter_context(_asker(lake, LEDGER, "scorer", sae, batch, made)).ask
-            made["explanations"] = rehearse_explanations(lake, sae, batch, made, asker.ask, judge)
+        with open_askers(lake, explaining_ledgers(lake.config), sae, batch, made) as askers:
+            made["explanations"] = rehearse_explanations(lake, sae, batch, made, asks_of(askers))
         batches[batch] = made
     return batches
 
@@ -95,8 +90,8 @@ def _control_answers(lake: Lake, sae: str, batches: Mapping[int, Tables], scorer
     """What the scorers say about controls, if the config wants their thresholds from that."""
     parts = [ANSWERS.empty_table()]
     for batch, made in batches.items() if lake.config.scoring.threshold == "controls" else ():
-        with _asker(lake, THRESHOLDS, "scorer", sae, batch, made) as asker:
-            parts.append(rehearse_controls(lake, sae, batch, made, asker.ask, scorers, is_certain=True))
+        with open_askers(lake, {THRESHOLDS: scorer_roles(lake.config)}, sae, batch, made) as askers:
+            parts.append(rehearse_controls(lake, sae, batch, made, asks_of(askers), scorers, is_certain=True))
     return pa.concat_tables(parts)
 
 
@@ -122,19 +117,10 @@ def _pilot_answers(
     parts = [_no_answers()]
     for batch, explained in batches.items():
         made = {**explained, "scorer_rhos": assumed}
-        with ExitStack() as stack:
-            asker = stack.enter_context(_asker(lake, "predictions", "scorer", sae, batch, made))
-            asks: dict[RoleName, Ask] = {}
-            if lake.config.scoring.embedder:
-                embedder = stack.enter_context(_asker(lake, EMBEDDING_LEDGER, "embedder", sae, batch, made))
-                asks["embedder"] = embedder.ask
-            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asker.ask, scorers, asks=asks)
+        with open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers:
+            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asks_of(askers), scorers)
         parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})
     return {table: pa.concat_tables(part[table] for part in parts) for table in _ANSWERS}
-
-
-def _asker(lake: Lake, table: str, role: RoleName, sae: str, batch: int, made: Tables) -> BatchAsker:
-    return BatchAsker(lake, table, role_of(lake.config, role), sae, batch, made)
 
 
 def _no_answers() -> Tables:
@@ -143,8 +129,9 @@ def _no_answers() -> Tables:
 
 def _scorers_table(lake: Lake, scorers: Sequence[str]) -> pa.Table:
     """One row per scorer, with the model that it asks, if any, and whether it asks yes or no."""
-    roles = [load_scorer(scorer).role for scorer in scorers]
-    models = [role and role_of(lake.config, role).model for role in roles]
+    models = [
+        role_of(lake.config, scorer_role(scorer)).model if load_scorer(scorer).role else None for scorer in scorers
+    ]
     asks = yes_no_scorers(scorers)
     columns = {
         "scorer": pa.array(scorers, pa.string()),

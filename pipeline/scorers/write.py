@@ -1,17 +1,18 @@
 """The table `predictions`: every scorer of the config judges a batch's explanations, question by question."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask, BatchAsker
-from pipeline.asking.roles import RoleName, role_of
+from pipeline.asking.batches import Asks, Ledgers, ToAsk
+from pipeline.asking.roles import role_of, scorer_role, scorer_roles
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.write import write_batch
+from pipeline.config import Config
 from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake, Published
+from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction, Scorer, prediction_rows
 from pipeline.tables import TABLES
@@ -25,24 +26,22 @@ EMBEDDING_LEDGER = "embeddings"
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
     """Put the questions of a batch; figures and errors as `write_batch` has them."""
     rows = partial(_whole_table, scorers=lake.config.scoring.scorers)
-    if not lake.config.scoring.embedder:
-        return write_batch(lake, "predictions", "scorer", sae, batch, rows)
-    with BatchAsker(lake, EMBEDDING_LEDGER, role_of(lake.config, "embedder"), sae, batch) as embedder:
-        rows = partial(rows, asks={"embedder": embedder.ask})
-        published = write_batch(lake, "predictions", "scorer", sae, batch, rows)
-    embedding = {f"embedding_{name}": figure for name, figure in embedder.figures.items()}
-    return replace(published, figures={**published.figures, **embedding})
+    return write_batch(lake, scoring_ledgers(lake.config), "scorer", sae, batch, rows)
 
 
-def _whole_table(
-    batch: Batch, ask: Ask, scorers: Sequence[str], asks: Mapping[RoleName, Ask] | None = None
-) -> pa.Table:
+def scoring_ledgers(config: Config) -> Ledgers:
+    """Who is asked for predictions: every model that scores, and the embedder where one is on a server."""
+    embedding = {EMBEDDING_LEDGER: ("embedder",)} if config.scoring.embedder else {}
+    return {"predictions": scorer_roles(config), **embedding}
+
+
+def _whole_table(batch: Batch, asks: Asks, scorers: Sequence[str]) -> pa.Table:
     """The rows of `predictions`; an explanation that no scorer asks about has a row `not_asked` of each.
 
     The intruder asks about the empty explanation alone, and where windows lack there is no question: these rows
     say that the scorers have been there.
     """
-    made = predictions_table(batch, ask, scorers, asks=asks)
+    made = predictions_table(batch, asks, scorers)
     asked = set(made["explanation_id"].to_pylist())
     asks_model = all(load_scorer(name).role is not None for name in scorers)
     batch.create("scored_explanations", asks_model=asks_model)
@@ -57,25 +56,29 @@ def _whole_table(
 
 
 def predictions_table(
-    batch: Batch,
-    ask: Ask,
-    scorers: Sequence[str],
-    read: ReadTexts = text_activations,
-    asks: Mapping[RoleName, Ask] | None = None,
+    batch: Batch, asks: Asks, scorers: Sequence[str], read: ReadTexts = text_activations
 ) -> pa.Table:
-    """The rows of `predictions` by some scorers, for the explanations that a batch's tables hold.
-
-    `asks` asks in other roles than the scorer's, where one of them does.
-    """
-    tools = Tools(batch, role_of(batch.lake.config, "scorer"), ask, read, asks or {})
+    """The rows of `predictions` by some scorers, for the explanations that a batch's tables hold."""
     batch.create("batch_features")
     parts = [TABLES["predictions"].schema.empty_table()]
     for name in scorers:
         scorer = load_scorer(name)
         batch.create("scored_explanations", asks_model=scorer.role is not None)
-        predictions = scorer.predict(scorer.questions(batch), tools)
+        predictions = scorer.predict(scorer.questions(batch), tools_of(name, batch, asks, read))
         parts.append(prediction_rows(batch.sae, name, list(predictions)))
     return pa.concat_tables(parts).sort_by(_ORDER)
+
+
+def tools_of(name: str, batch: Batch, asks: Asks, read: ReadTexts = text_activations) -> Tools:
+    """What the scorer of that name works with: its model, asked for the purpose that has its whole name."""
+    role = role_of(batch.lake.config, scorer_role(name))
+
+    def ask(to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
+        return asks[role.name](
+            [each.of(each.request.purpose + role.suffix, is_certain=each.is_certain) for each in to_ask]
+        )
+
+    return Tools(batch, role, ask if role.suffix else asks[role.name], read, asks)
 
 
 def load_scorer(name: str) -> Scorer:

@@ -97,15 +97,16 @@ def stage_hash(
         known[table, sae, None] = _digest(json.dumps(whole, sort_keys=True))[:12]
         return known[table, sae, None]
     stage = STAGES[table]
+    asked = config.asked_by(part or "")
     texts = {name: sql_text(name) for name in stage.steps}
     parameters = {name for text in texts.values() for name in parameters_of(text)} - _GIVEN
     definition: dict[str, Any] = {
         "table": table,
         "version": stage.version,
         "schema": str(TABLES[table].schema),
-        "science": {place: _at(config, place) for place in stage.science},
+        "science": {place: _at(asked, place) for place in stage.science},
         "parameters": {
-            name: config_value(config, name)
+            name: config_value(asked, name)
             for name in sorted(parameters)
             if name.partition("_")[0] not in _UNHASHED
         },
@@ -124,7 +125,7 @@ def stage_hash(
     if compiled := compiled_sources(stage.steps):
         definition["compiled"] = {module: _digest(text) for module, text in compiled.items()}
     if stage.plugins:
-        versions = plugin_versions(config, stage.plugins)
+        versions = plugin_versions(asked, stage.plugins)
         definition["part"] = part
         definition["plugins"] = versions if part == CONTROLS else versions.get(part or "")
     if table == "documents":
@@ -145,7 +146,7 @@ def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> d
 def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -> dict[str, Any]:
     """What the version of a plug-in covers."""
     plugin, section = find_plugin(kind, name), config.explaining if kind == "explainers" else config.scoring
-    settings = getattr(section, name)
+    settings = getattr(section, plugin.name)
     texts = [sql_text(each) for each in own_queries(plugin)]
     lender = getattr(plugin.settings, "prompts_of", None)  # the explainer whose prompts it asks with
     content = {
@@ -206,10 +207,11 @@ def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...
     if stage.plugins is None:
         return stage.inputs
     plugins = find_plugins(stage.plugins)
-    names = {part} if part in plugins else {*parts_of(config, stage.table)} - {CONTROLS}
+    parts = {*parts_of(config, stage.table)} - {CONTROLS} if part in {None, CONTROLS} else {part}
+    names = {find_plugin(stage.plugins, str(name)).name for name in parts}
     section = config.explaining if stage.plugins == "explainers" else config.scoring
-    names |= {base for name in names if (base := getattr(getattr(section, str(name)), "of", None))}
-    of_plugins = {table for name in names for table in stage.tables_of(plugins[str(name)])}
+    names |= {base for name in names if (base := getattr(getattr(section, name), "of", None))}
+    of_plugins = {table for name in names for table in stage.tables_of(plugins[name])}
     read = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *of_plugins}
     return tuple(table for table in stage.inputs if table in read)
 

@@ -23,7 +23,10 @@ with answers as (
     from predictions
     join explanations using (explanation_id)
     join examples using (example_id)
-    where predictions.scorer = 'graded' and predictions.status = 'ok' and value is not null
+    where
+        split_part(predictions.scorer, '@', 1) = 'graded'
+        and predictions.status = 'ok'
+        and value is not null
 ),
 by_document as (
     select

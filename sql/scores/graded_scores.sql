@@ -24,7 +24,7 @@ with asked as (
     from predictions
     join examples using (example_id)
     left join scorer_rhos on scorer_rhos.sae = examples.sae and scorer_rhos.scorer = predictions.scorer
-    where predictions.scorer = 'graded'
+    where split_part(predictions.scorer, '@', 1) = 'graded'
     window
         by_stratum as (
             partition by
@@ -68,6 +68,7 @@ placed as (
     from grades
     join grades as others
         on others.explanation_id = grades.explanation_id
+        and others.scorer = grades.scorer
         and others.role = grades.role
         and others.weighting = grades.weighting
         and others.fits <> grades.fits

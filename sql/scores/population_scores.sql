@@ -56,7 +56,7 @@ answered as (
         and rate_intervals.role = sample_scores.role
         and rate_intervals.rate = strata.rate
         and sample_scores.is_covered
-    where sample_scores.scorer = 'detection'
+    where split_part(sample_scores.scorer, '@', 1) = 'detection'
 ),
 summed as (
     -- Sums of decimals do not depend on the order of the threads.
@@ -131,7 +131,7 @@ joined as (
         and specificities.scorer = sample_scores.scorer
         and specificities.role = sample_scores.role
         and not specificities.is_activating
-    where sample_scores.scorer = 'detection'
+    where split_part(sample_scores.scorer, '@', 1) = 'detection'
 ),
 hits as (
     select

@@ -41,7 +41,7 @@ asked as (
         ) as strata
     from predictions
     join windows using (example_id)
-    where predictions.scorer = 'simulation'
+    where split_part(predictions.scorer, '@', 1) = 'simulation'
 )
 select
     explanation_id,

@@ -52,7 +52,8 @@ def explain(lake: Lake, name: str, answering: Answering) -> tuple[list[dict[str,
     """The explainer's rows, controls left out, and the model that it asked."""
     model = Model(answering)
     with lake.connect(SAE, 0, tables=inputs_of(lake.config, "explanations")) as connection:
-        rows = explanations_table(Batch(lake, connection, SAE, 0), model.ask, model.ask).to_pylist()
+        asks = {"explainer": model.ask, "scorer": model.ask}
+        rows = explanations_table(Batch(lake, connection, SAE, 0), asks).to_pylist()
     return [row for row in rows if row["explainer"] == name], model
 
 

@@ -110,7 +110,7 @@ def test_where_answers_of_many_have_no_probability_each_question_has_a_prompt(la
         return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
 
     with lake.connect(SAE, 0) as connection:
-        predictions_table(Batch(lake, connection, SAE, 0), ask, [name])
+        predictions_table(Batch(lake, connection, SAE, 0), {"scorer": ask}, [name])
     assert asked[0] is False and all(asked[1:]) and len(asked) > 100
 
 

@@ -23,7 +23,7 @@ def agreements(scores):
     return by(database.rows("scorer_agreements"), "scorer", "other_scorer")
 
 
-def drawn(n=12):
+def drawn(n=12, other=("embedding", "auroc")):
     """Two scorers that agree in part, with ties, about two explanations a feature, and controls that do not."""
     rng = random.Random(1)
     rows, pairs = [], []
@@ -32,16 +32,17 @@ def drawn(n=12):
             likeness = rng.random()
             pairs.append((round(likeness, 1), round(0.5 * likeness + 0.5 * rng.random(), 1)))
             rows.append((feature, explainer, "detection", "balanced_accuracy", pairs[-1][0]))
-            rows.append((feature, explainer, "embedding", "auroc", pairs[-1][1]))
+            rows.append((feature, explainer, *other, pairs[-1][1]))
         rows += [(feature, "other_feature", "detection", "balanced_accuracy", 0.01 * feature),
-                 (feature, "other_feature", "embedding", "auroc", 1 - 0.01 * feature)]
+                 (feature, "other_feature", *other, 1 - 0.01 * feature)]
     return rows, np.array(pairs)
 
 
-def test_correlations_are_those_of_the_explanations_that_both_judged():
-    rows, pairs = drawn()
-    alone = [(99, "default", "detection", "balanced_accuracy", 0.0), (98, "default", "embedding", "auroc", 0.5)]
-    row = agreements([*rows, *alone])["detection", "embedding"]
+@pytest.mark.parametrize("other", [("embedding", "auroc"), ("detection@mini", "balanced_accuracy")])
+def test_correlations_are_those_of_the_explanations_that_both_judged(other):
+    rows, pairs = drawn(other=other)
+    alone = [(99, "default", "detection", "balanced_accuracy", 0.0), (98, "default", *other, 0.5)]
+    row = agreements([*rows, *alone])["detection", other[0]]
     assert (row["n_explanations"], row["n_features"]) == (24, 12)
     assert row["pearson"] == pytest.approx(pearsonr(*pairs.T).statistic)
     assert row["spearman"] == pytest.approx(spearmanr(*pairs.T).statistic)

@@ -42,12 +42,13 @@ class YesNo:
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """Put the questions round by round, until each explanation is told well enough or has none left."""
-        per_prompt = self.per_prompt(tools, lambda: Rounds(tools.batch, self.name, questions, AT_ONCE))
-        told = tools.batch.select("scorer_threshold", scorer=self.name).fetchall()
+        name = self.name + tools.role.suffix
+        per_prompt = self.per_prompt(tools, lambda: Rounds(tools.batch, name, questions, AT_ONCE))
+        told = tools.batch.select("scorer_threshold", scorer=name).fetchall()
         threshold = told[0][0] if told else HALF
         has_strata = "strata" in questions.columns
         strata = dict(questions.select("question_id, strata").fetchall()) if has_strata else {}
-        rounds = Rounds(tools.batch, self.name, questions, per_prompt)
+        rounds = Rounds(tools.batch, name, questions, per_prompt)
         for due in rounds:
             predictions = self.put(due, tools, per_prompt, strata, threshold)
             rounds.record(predictions)
