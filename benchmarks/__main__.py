@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 _PARTS = {
-    *("__init__", "__main__", "borrowed", "figures", "kernels", "oracle", "report", "synthetic"),
+    *("__init__", "__main__", "borrowed", "figures", "kernels", "lean_server", "oracle", "report", "synthetic"),
     *("chromium", "explorer_lake", "pictures"),
 }
 

@@ -108,6 +108,11 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "Requests to a server",
         "100 requests in flight to a local server that answers after a second; both share these two cores.",
     ),
+    "scoring": (
+        "Scoring, apart from the model",
+        "1,000 features of the demo with 200 questions each, 40 a request: windows, prompts, client, ledger, "
+        "log-probabilities, and the SQL of the scores. A server in another process answers at once.",
+    ),
     "faults": (
         "Kills and faults",
         "A server that fails on purpose, and a pipeline that is killed and started again until it is done.",

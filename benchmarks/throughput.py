@@ -7,21 +7,19 @@ answers at once shows where the client's own limit is.
 
 import asyncio
 import json
-import multiprocessing
 import os
-import selectors
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx2
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from benchmarks.figures import Figure, measured, publish
+from benchmarks.lean_server import response, serving
 from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.server.client import OpenAIClient
 
@@ -47,9 +45,9 @@ def main() -> int:
     """Measure and publish."""
     ideal = IN_FLIGHT / LATENCY_SECONDS
     n = round(SECONDS * ideal)
-    with _server(LATENCY_SECONDS) as url:
+    with serving(LATENCY_SECONDS, _complete) as url:
         client, package = _rate(_client, url, n), _rate(_package, url, N_PACKAGE)
-    with _server(0.0) as url:
+    with serving(0.0, _complete) as url:
         at_once = _rate(_client, url, N_AT_ONCE)
     load = os.getloadavg()[1]
     publish(
@@ -152,70 +150,12 @@ def _package(url: str, n: int) -> tuple[float, float]:
     return asyncio.run(send_all()), answered[0]
 
 
-@contextmanager
-def _server(latency_seconds: float) -> Iterator[str]:
-    """The base URL of a server in a process of its own, as lean as can be: it shares the machine."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, latency_seconds), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}/v1"
-    finally:
-        process.terminate()
-        process.join()
+def _complete(_: bytes) -> bytes:
+    """The same completion to every request."""
+    return _COMPLETION
 
 
-class _Answering(asyncio.Protocol):
-    """Answers every POST with the same completion after so many seconds."""
-
-    def __init__(self, latency_seconds: float) -> None:
-        self._latency_seconds = latency_seconds
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._received = transport, b""
-        self._loop = asyncio.get_running_loop()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = self._received[:end].lower()
-            length = int(head[head.index(b"content-length:") + 15 :].split(b"\r\n", 1)[0])
-            if len(self._received) < end + 4 + length:
-                return
-            self._received = self._received[end + 4 + length :]
-            self._loop.call_later(self._latency_seconds, self._transport.write, _COMPLETION)
-
-
-def _serve(port: Any, latency_seconds: float) -> None:
-    async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: _Answering(latency_seconds), "127.0.0.1", 0, backlog=512
-        )
-        port.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    # epoll, the default, waits to the next whole millisecond, which would be later than meant.
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
-        runner.run(serve())
-
-
-def _completion() -> bytes:
-    message = {"role": "assistant", "content": "[1, 0, 0, 1, 1]", "refusal": None}
-    content = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "model-2026",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-        "usage": {"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305},
-    }
-    body = json.dumps(content).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-
-
-_COMPLETION = _completion()
+_COMPLETION = response("[1, 0, 0, 1, 1]")
 
 if __name__ == "__main__":
     sys.exit(main())
