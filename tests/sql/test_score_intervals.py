@@ -57,7 +57,8 @@ def fill_questions(database, questions, n_slots=None):
         select 'x' || rowid as example_id, '{SAE}' as sae, explanation::int as feature, 'test' as role,
             if(label, 'activating', if(stratum = 11, 'same_token', 'random')) as kind,
             if(label, stratum + 1, null)::tinyint as decile,
-            {slots}[stratum + 1] as n_slots, 'd' || document as doc_id
+            {slots}[stratum + 1] as n_slots, 'd' || document as doc_id,
+            null::int as n_document_slots, null::double as reach
         from questions
     """)
 
