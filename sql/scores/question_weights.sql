@@ -2,7 +2,7 @@
 -- window stands for, `weight`, which sum to n_slots over its stratum (`rate`: a decile, or a kind of silent ones).
 -- Windows are taken documents in turn, each document's first in the order of the draw, then the second of each.
 -- So a slot is the likelier taken the fewer its document holds. Where all first f slots of the documents were
--- taken, and of the next those within the share x of the draw, a slot of a document of m was taken with probability
+-- taken, and of the next those within the share x of the draw, a slot of a document of m was taken with the chance
 --   min(m, f + 1 - (1 - x)^(m - f)) / m
 -- (exact for f = 0: the first of m slots lies within x), f and x being those of the last window answered
 -- (`reach`).

@@ -29,13 +29,13 @@ VALUES = {
 
 SAMPLE_STEPS = (
     *("question_answers", "rate_intervals", "balanced_accuracies", "choice_scores", "ranked_scores"),
-    *("sample_scores", "question_weights"),
+    "sample_scores",
 )
-OTHER_STEPS = ("simulated_windows", "simulation_scores", "graded_scores")
+OTHER_STEPS = ("question_weights", "simulated_windows", "simulation_scores", "graded_scores")
 RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
-    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, *OTHER_STEPS, "score_details"),
+    "score_details": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "population_scores", "score_details"),
     "summary": ("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "summary"),
     "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
 }

@@ -52,7 +52,7 @@ def drawn_database(**values):
 
 
 def expected_shares(**values):
-    """By number of questions and property: the share by weights and without, and the weights' least and most sum."""
+    """By number of questions and property: the share by weights and without, the least and most sum of weights."""
     database = drawn_database(**values)
     database.connection.register("of_slots", pa.table({"context_id": np.arange(N_SLOTS)} | PROPERTIES))
     database.connection.execute(f"""
