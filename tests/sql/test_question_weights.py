@@ -10,10 +10,10 @@ import pytest
 
 from .rows import SAE, Database
 
-N_DRAWS = 300
-ASKED = (10, 20, 45)
+N_DRAWS = 150
+ASKED = (20, 45)
 SIZES = np.array([1] * 30 + [2] * 15 + [5] * 8 + [20] * 4)
-"""Slots of each document: more than questions, so that some are left out, but for 45 and more."""
+"""Slots of each document: more documents than 45, so that some are left out."""
 N_SLOTS = int(SIZES.sum())
 PROPERTIES = {
     "crowded": np.repeat(SIZES >= 5, SIZES),
@@ -95,9 +95,9 @@ def test_weights_undo_that_documents_come_in_turn():
         truth = PROPERTIES[name].mean()
         print(f"{asked} questions, {name}: truth {truth:.3f}, by weight {by_weight:.3f}, without {plain:.3f}")
         assert least == pytest.approx(N_SLOTS) and most == pytest.approx(N_SLOTS)
-        assert by_weight == pytest.approx(truth, abs=0.025)
+        assert by_weight == pytest.approx(truth, abs=0.03)
         if name != "regardless":
-            assert abs(plain - truth) > 0.04
+            assert abs(plain - truth) > 0.1
 
 
 def test_silent_windows_drawn_at_random_weigh_alike():
