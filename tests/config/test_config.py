@@ -225,7 +225,7 @@ def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
         (b"name: [1, 2", "is not YAML"),
         (b"name: tiny\n\tseed: 1", "is not YAML"),
         (b"name: tiny\nseed: 1\nname: other", "key 'name' stands there twice (line 3)"),
-        (b"on: true", "unknown key 'on'"),
+        (b"name: tiny\nsubject: {model: x, on: true}", "unknown key 'subject.on'"),
         (b"[" * 600, "nested too deeply"),
         (b"", "holds no keys"),
         (b"- name", "holds no keys"),
