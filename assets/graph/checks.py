@@ -10,10 +10,10 @@ from pipeline.tables import Law
 
 
 def checks_of(config: Config, assets: Mapping[str, TableAsset]) -> list[dg.AssetChecksDefinition]:
-    """One check a law, one for the key of every table, and one for the SAEs' fit; all stop what is downstream."""
+    """Checks of laws, keys and the SAEs' fit, which stop what is downstream, and one of controls, which warns."""
     laws = [_law_check(config, asset, law) for asset in assets.values() for law in asset.table.laws]
     keys = [_key_check(config, asset) for asset in assets.values() if asset.table.is_key_checked]
-    return [*laws, *keys, _fit_check(config)]
+    return [*laws, *keys, _fit_check(config), _controls_check(config)]
 
 
 def _law_check(config: Config, asset: TableAsset, law: Law) -> dg.AssetChecksDefinition:
@@ -65,6 +65,27 @@ def _fit_check(config: Config) -> dg.AssetChecksDefinition:
             misfits = [sae for sae in config.saes if sae.fit == "check" and is_misfit(lake, sae.name)]
             told = [fit_sentence(lake, sae.name) for sae in misfits or config.saes]
         return dg.AssetCheckResult(passed=not misfits, description="\n".join(told))
+
+    return check
+
+
+def _controls_check(config: Config) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=dg.AssetKey([config.name, "summary"]),
+        name="controls_are_at_chance",
+        description="No scorer finds another feature's explanation better than chance.",
+    )
+    def check() -> dg.AssetCheckResult:
+        with failures_for_people():
+            lake = open_lake(config)
+            found = {sae: lake.query("control_verdicts", sae=sae).to_dicts() for sae in config.sae_names}
+        verdicts = [(sae, row["scorer"], row["verdict"]) for sae, rows in found.items() for row in rows]
+        told = [f"{sae}: {verdict} by {scorer}" for sae, scorer, verdict in verdicts]
+        return dg.AssetCheckResult(
+            passed=all(verdict != "above chance" for *_, verdict in verdicts),
+            severity=dg.AssetCheckSeverity.WARN,
+            description="\n".join(told) or "no scorer judged another feature's explanation",
+        )
 
     return check
 

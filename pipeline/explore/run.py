@@ -30,6 +30,7 @@ def _of_sae(catalog: Catalog, row: Row, costs: list[Row], unfinished: list[Row])
         "fits": catalog.held("sae_fits", sae=sae),
         "densities": catalog.held("density_histogram", sae=sae),
         "summary": catalog.held("report_summary", sae=sae),
+        "control_verdicts": catalog.held("control_verdicts", sae=sae),
         "statuses": catalog.held("report_statuses", sae=sae),
         "failures": catalog.held("report_failures", sae=sae),
         "costs": own,

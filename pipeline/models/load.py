@@ -17,6 +17,7 @@ from transformers.utils.hub import cached_file
 
 from pipeline.config import LocalConfig, SubjectConfig
 from pipeline.errors import SubjectError, nearest
+from pipeline.models.allocator import keep_freed_memory
 from pipeline.models.gguf import safetensors_folder
 from pipeline.models.int8 import int8_folder
 from pipeline.models.wheels import MODELS, fetch_parts
@@ -157,6 +158,7 @@ def pick_device(name: str) -> torch.device:
 @contextmanager
 def loading(model: str) -> Iterator[None]:
     """Load from transformers without its progress bars; what it raises becomes one sentence of a SubjectError."""
+    keep_freed_memory()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:

@@ -38,6 +38,8 @@ def print_closing_table(lake: Lake, console: Console) -> None:
         else:
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
+            if verdicts := _control_verdicts(lake.query("control_verdicts", sae=sae)):
+                console.print(verdicts, highlight=False)
             console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
             comparisons = lake.query("report_comparisons", sae=sae)
             if not comparisons.is_empty():
@@ -121,6 +123,15 @@ def _means(rows: pl.DataFrame) -> str:
         said.append(f"correlation by {' and '.join(simulating)}, where it is 0")
     choosing = rows.filter(metric="accuracy").select("scorer", "chance").unique().sort("scorer").iter_rows()
     return "; ".join([*said, *(f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing)])
+
+
+def _control_verdicts(rows: pl.DataFrame) -> str:
+    """What the scores of another feature's explanation say of each scorer; empty where none was a control."""
+    said = [
+        f"{verdict} by {scorer} ({'-' if mean is None else f'{mean:.2f}'})"
+        for scorer, mean, verdict in rows.select("scorer", "mean", "verdict").iter_rows()
+    ]
+    return f"another feature's explanation: {', '.join(said)}" if said else ""
 
 
 def _comparisons(rows: pl.DataFrame, sae: str) -> Table:

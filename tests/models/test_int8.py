@@ -145,6 +145,23 @@ def test_a_layer_multiplies_as_its_numbers_say(n_rows):
     assert layer.weight is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_rows_are_rounded_as_torch_rounds_them(dtype):
+    torch.manual_seed(0)
+    rows = torch.randn(5, 37).to(dtype)
+    rows[1] = 0
+    rows[2, 3] = -300  # the largest magnitude is negative
+    rows[3] = torch.arange(37).to(dtype) - 18.5  # halves go to the even neighbour
+    rows[3, 0] = 127
+    found, scales = int8.round_rows(rows)
+    exact = rows.float()
+    expected = exact.abs().amax(-1, keepdim=True).clamp(min=1e-12) / 127
+    assert torch.equal(scales, expected)
+    assert found.dtype == torch.int8
+    assert torch.equal(found.float(), (exact * expected.reciprocal()).round())
+    assert torch.equal(int8.round_rows(rows[:, ::2])[0], int8.round_rows(rows[:, ::2].clone())[0])
+
+
 def test_where_products_overflow_weights_are_kept_in_seven_bits(folder, monkeypatch):
     exact = first_logits(LocalConfig(model=str(folder), dtype="float32"))
     monkeypatch.setattr(int8, "overflows", lambda: True)

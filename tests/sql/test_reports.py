@@ -65,6 +65,30 @@ def test_reports_of_another_sae_are_empty():
     assert database.rows("report_funnel", sae="other") == []
 
 
+@pytest.mark.parametrize(
+    ("routes", "verdict"),
+    [
+        ([(8, 0.5, 0.46, 0.54), (8, 0.5, 0.46, 0.54)], ("at chance", 16, 0.5, 0.472)),
+        ([(8, 0.4, 0.3, 0.5)], ("at chance", 8, 0.4, 0.3)),  # under chance is no sign that words were not needed
+        ([(8, 0.6, 0.5, 0.7), (24, 0.64, 0.6, 0.68)], ("above chance", 32, 0.63, 0.591)),
+        ([(8, 0.5, 0.3, 0.7)], ("too few to tell", 8, 0.5, 0.3)),
+        ([(8, 0.5, 0.46, 0.54), (2, 0.9, None, None)], ("at chance", 8, 0.5, 0.46)),
+        ([(2, 0.9, None, None)], ("too few to tell", 0, None, None)),
+    ],
+)
+def test_controls_are_at_chance_or_above_it_or_too_few_to_tell(routes, verdict):
+    database = Database()
+    database.fill("summary", [
+        {"sae": SAE, "route": f"r{at}", "explainer": explainer, "scorer": "detection", "chance": 0.5,
+         "n_features": n, "mean": mean, "ci_low": low, "ci_high": high}
+        for explainer in ("other_feature", "default")
+        for at, (n, mean, low, high) in enumerate(routes if explainer == "other_feature" else [(9, 0.9, 0.8, 1.0)])
+    ])
+    [row] = database.rows("control_verdicts")
+    found = (row["verdict"], row["n_features"], row["mean"], row["low"])
+    assert found == pytest.approx(verdict, abs=1e-3) if verdict[2] else found == verdict
+
+
 def test_failures_are_counted_by_reason_and_what_was_answered_is_none():
     database = Database()
     statuses = ["http_error", "http_error", "ok", "too_long", "unparsed"]

@@ -1,0 +1,29 @@
+-- One row per scorer of SAE $sae that judged controls: the mean score of another feature's explanation over the
+-- features of all routes, and what it says. Routes' intervals are combined by MOVER; a route without one (under 3
+-- features) is left out.
+--   above chance     its interval is above chance: the scorer tells the windows apart without the right words
+--   at chance        it is not, and reaches at most 0.1 above
+--   too few to tell  it reaches further, or there is none
+with pooled as (
+    select
+        scorer,
+        chance,
+        sum(n_features) filter (ci_low is not null)::bigint as n,
+        sum(n_features * mean) filter (ci_low is not null) / n as mean_of_all,
+        sqrt(sum(power(n_features * (mean - ci_low), 2))) / n as below,
+        sqrt(sum(power(n_features * (ci_high - mean), 2))) / n as above
+    from summary
+    where sae = $sae and explainer = 'other_feature'
+    group by scorer, chance
+)
+select
+    scorer,
+    coalesce(n, 0) as n_features,
+    mean_of_all as mean,
+    mean_of_all - below as low,
+    mean_of_all + above as high,
+    case
+        when low > chance then 'above chance' when high <= chance + 0.1 then 'at chance' else 'too few to tell'
+    end as verdict
+from pooled
+order by scorer
