@@ -1,7 +1,8 @@
 """How near the activation store comes to a bare forward pass with a bare product: ratios of processor time.
 
 For SAEs of 4,096 and 16,384 features (TopK, JumpReLU, ReLU, about as many firings a token each; made of the demo's
-SAE), in bfloat16 and in float32, on the demo's model and texts, two ways take turns shard by shard in one process:
+SAE), on the demo's model and texts and in the precision that `auto` means here, two ways take turns shard by shard
+in one process:
 
 - the store's own: reading contexts, padding, the truncated pass, encoding, sorting, Parquet;
 - the bare one: the same truncated pass, and one plain `x @ W_enc` in float32 of its tokens, all of it dropped.
@@ -12,6 +13,7 @@ it the usual way: the whole model with its LM head, and latents as dense as the 
 `latents/cache.py`).
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,14 +47,13 @@ from pipeline.models.precision import dtype_of
 from pipeline.sae import RELU, JumpReLU, SparseCoder, TopK
 from pipeline.subject.forward import Subject, load_subject
 
-SHARD_TOKENS = 10_000
-N_SHARDS = 6
+SHARD_TOKENS = 6_000
+N_SHARDS = 5
 """The first is written in a process of its own, for its memory, and warms up; the others are the turns."""
 
-PRECISIONS = ("bfloat16", "float32")
-KINDS = ("topk", "jumprelu", "relu")
 WIDTHS = (4096, 16384)
-USUAL_BATCHES = 2
+ALL = "all_six"
+USUAL_BATCHES = 1
 """Batches of a shard that the usual way reads: its pace is steady, and slow."""
 
 
@@ -83,13 +84,26 @@ def main() -> None:
     """Measure, print, write `results/caching.json`."""
     with tempfile.TemporaryDirectory() as folder:
         config = _write_corpus(Path(folder))
+        dtype = _open(config).config.subject.dtype
         alone = measured(_write_first, config)
-        pairs = {dtype: measured(_take_turns, config, dtype).result for dtype in PRECISIONS}
+        pairs = measured(_take_turns, config).result
         usual = measured(_usual, config).result
-    demo = pairs[PRECISIONS[0]]["topk_4096"]
+    demo, six = pairs["topk_4096"], [pairs[name] for name in pairs if name != ALL]
     figures = [
         Figure(
-            f"caching_ratio_{name}_{dtype}",
+            "caching_ratio",
+            min(pair.ratio("cpu_s") for pair in six),
+            "",
+            target=0.9,
+            better="higher",
+            limit=1.0,
+            note=f"the lowest of six SAEs; torch's threads: {torch.get_num_threads()}; load of the machine over "
+            f"15 minutes: {os.getloadavg()[2]:.1f}",
+        )
+    ]
+    figures += [
+        Figure(
+            f"caching_ratio_{name}",
             pair.ratio("cpu_s"),
             "",
             target=0.9,
@@ -98,8 +112,7 @@ def main() -> None:
             note=f"of pass and product, by CPU-seconds, median of {len(pair.store)} turns "
             f"(by the clock {pair.ratio('wall_s'):.3f})",
         )
-        for dtype, by_name in pairs.items()
-        for name, pair in by_name.items()
+        for name, pair in pairs.items()
     ]
     figures += [
         Figure(
@@ -108,7 +121,7 @@ def main() -> None:
             "1/s",
             better="higher",
             limit=_tokens_per_s(demo.bare),
-            note="contexts to sorted shards, 4,096 features, bfloat16; limit: pass and product",
+            note=f"contexts to sorted shards, TopK of 4,096, {dtype}; limit: pass and product",
         ),
         Figure(
             "usual_tokens_per_s",
@@ -171,15 +184,15 @@ def _coders(coder: SparseCoder, states: torch.Tensor) -> dict[str, SparseCoder]:
     return coders
 
 
-def _take_turns(config: Config, dtype: str) -> dict[str, Pair]:
+def _take_turns(config: Config) -> dict[str, Pair]:
     """Each SAE, and all of them, in both ways; the order changes from turn to turn."""
     lake = _open(config)
-    subject = load_subject(config.subject.model_copy(update={"dtype": dtype}), config.device)
+    subject = load_subject(lake.config.subject, config.device)
     own = open_reader(config, config.saes[0], subject.device)
     warm_up = next(context_batches(lake, 0))
     coders = _coders(own.coder, _states(subject, own, warm_up)[:512])
     readers = {name: Reader(coder, own.hookpoint) for name, coder in coders.items()}
-    sets = {name: {name: reader} for name, reader in readers.items()} | {"all_six": readers}
+    sets = {name: {name: reader} for name, reader in readers.items()} | {ALL: readers}
     pairs = {name: Pair([], []) for name in sets}
     lake = Lake(_with_saes(config, coders), open_sources(config))
     cache_shard(lake, 0, subject, readers)  # compiles what is compiled
@@ -236,7 +249,7 @@ def _usual(config: Config) -> list[Pace]:
     """The usual way, shard by shard."""
     lake = _open(config)
     reader = open_reader(config, config.saes[0], torch.device("cpu"))
-    whole = load_whole(config.subject)
+    whole = load_whole(lake.config.subject)
     _read_whole(whole, reader, [next(context_batches(lake, 0))])
     paces = []
     for shard in range(1, N_SHARDS):

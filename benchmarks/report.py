@@ -24,7 +24,7 @@ for the part of the work that cannot be left out. A value in bold misses its **t
 differ by a fifth and more from run to run; ratios within one run vary less."""
 
 HEADLINES = (
-    ("caching a corpus: speed as a share of the bare forward pass", "caching", "caching_ratio"),
+    ("caching a corpus: speed as a share of the bare forward pass and product", "caching", "caching_ratio"),
     ("a firing on disk", "store", "bytes_per_row"),
     ("CPU time for the statistics of 32,768 features with 31 million firings", "store", "statistics_cpu_s"),
     ("CPU time for their best rules and their routes", "store", "rules_cpu_s"),
@@ -101,7 +101,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "caching": (
         "Caching: from the forward pass to the store",
         "The demo's model and texts, with SAEs of three kinds and two widths made from the demo's. The limit is "
-        "the truncated forward pass over the same batches and one plain `x @ W_enc`.",
+        "the truncated forward pass over the same batches and one plain `x @ W_enc`; `all_six` is one pass "
+        "for all of them beside six products. All of it on a CPU: no figure of a GPU has been measured.",
     ),
     "throughput": (
         "Requests to a server",

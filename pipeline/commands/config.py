@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.config import CorpusConfig
-from pipeline.corpus.delphi import cache_settings, find_cache, splits_of
+from pipeline.corpus.delphi import Folder, cache_settings, find_cache, splits_of
 from pipeline.errors import ConfigError
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
 from pipeline.sae.load import load_sparse_coder, training_of
@@ -154,7 +154,7 @@ def _look_at(source: str) -> _Sae:
     return _Sae(source, hookpoint, coder.n_features, kind, training_of(source))
 
 
-def _look_at_cached(folder: Path) -> _Sae:
+def _look_at_cached(folder: Folder) -> _Sae:
     """The same of an SAE whose firings a cache has, by its files and its `config.json`."""
     splits = splits_of(folder)
     _, length = splits[0].shape

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+from upath import UPath
 
 from pipeline.config.section import Positive, Section
 
@@ -83,13 +84,19 @@ class DelphiRows(Section):
 
     kind: Literal["delphi"]
     path: str = Field(
-        description="Its folder `latents`, in which there is one for each SAE, named as the SAE's hookpoint"
+        description="Its folder `latents`, in which there is one for each SAE, named as the SAE's hookpoint, or "
+        "that folder's URL (`hf://datasets/…`, `s3://…`, any that fsspec knows)"
     )
 
     @property
-    def folder(self) -> Path:
+    def is_remote(self) -> bool:
+        """Whether its path is a URL."""
+        return "://" in self.path
+
+    @property
+    def folder(self) -> Path | UPath:
         """Its folder."""
-        return Path(self.path).expanduser()
+        return UPath(self.path) if self.is_remote else Path(self.path).expanduser()
 
 
 TextSource = Annotated[PythonTexts | FileTexts | HubTexts | DelphiRows, Field(discriminator="kind")]

@@ -6,27 +6,34 @@ A split has the features from START to END, END included:
     activations  [n]: float16
     tokens       [n_rows, length]: int64; every split has all of them
 
-A row is a context. delphi cuts its texts into rows of one length and keeps nothing of where they came from. An
-export of ours has ends of documents, which are shorter: there `lengths` [n_rows] (int64) says how much of each row
-is text, and the rest is padding.
+A row is a context, and locations are in the order of rows. delphi cuts its texts into rows of one length and
+keeps nothing of where they came from. An export of ours has ends of documents, which are shorter: there `lengths`
+[n_rows] (int64) says how much of each row is text, and the rest is padding.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from upath import UPath
 
+from pipeline.corpus.tensors import Array, Stored, TensorFile
 from pipeline.errors import CorpusError
 
-Array = npt.NDArray[Any]
+Folder = Path | UPath
+"""A local folder, or one at a URL; and so a file."""
+
+_MARKS = 256
+"""Firings of a split that are looked at to find those of some rows; at most 2 in 256 are then read in vain."""
 
 _ROWS_AT_ONCE = 4096
 _FIRINGS_AT_ONCE = 1 << 22
@@ -60,65 +67,86 @@ class Located(NamedTuple):
     activation: Array
 
 
-class Split(NamedTuple):
+@dataclass(frozen=True)
+class Split:
     """A file of a cache, with its features from `first` to below `end`."""
 
-    path: Path
+    path: Folder
     first: int
     end: int
 
     @property
     def shape(self) -> tuple[int, int]:
         """Its rows, and their length. Raises CorpusError if it has no tokens, or is damaged."""
-        with self._opened() as file:
-            rows, length = self._slice(file, "tokens", 2).get_shape()
-            return rows, length
+        rows, length = self._stored("tokens", 2).shape
+        return rows, length
+
+    @property
+    def n_firings(self) -> int:
+        """Its firings. Raises CorpusError if locations and activations do not go together."""
+        (n, width), (n_activations,) = self._stored("locations", 2).shape, self._stored("activations", 1).shape
+        if width != 3 or n != n_activations:
+            self._fail(f"locations [{n}, {width}] and activations [{n_activations}] do not go together")
+        return n
 
     def rows(self, first: int = 0, end: int | None = None) -> Iterator[Rows]:
         """Its rows from the first to below `end` (None: all), some at a time.
 
         Raises CorpusError for lengths and tokens that cannot be.
         """
-        with self._opened() as file:
-            tokens, lengths = self._slice(file, "tokens", 2), self._lengths(file)
-            end = len(lengths) if end is None else min(end, len(lengths))
-            for start in range(first, end, _ROWS_AT_ONCE):
-                some = tokens[start : min(start + _ROWS_AT_ONCE, end)].astype(np.int64)
-                if (some < 0).any():
-                    self._fail(f"token {some.min()} is no token id")
-                yield Rows(some, lengths[start : start + len(some)])
+        lengths = self._lengths
+        end = len(lengths) if end is None else min(end, len(lengths))
+        for start in range(first, end, _ROWS_AT_ONCE):
+            [some] = self._read("tokens", (start, min(start + _ROWS_AT_ONCE, end)))
+            some = some.astype(np.int64)
+            if (some < 0).any():
+                self._fail(f"token {some.min()} is no token id")
+            yield Rows(some, lengths[start : start + len(some)])
 
-    def firings(self) -> Iterator[Located]:
-        """Its firings, some at a time. Raises CorpusError for one outside the rows or features, or not above 0."""
-        with self._opened() as file:
-            lengths = self._lengths(file)
-            locations = self._slice(file, "locations", 2)
-            activations = self._slice(file, "activations", 1)
-            (n, width), (n_activations,) = locations.get_shape(), activations.get_shape()
-            if width != 3 or n != n_activations:
-                self._fail(f"locations [{n}, {width}] and activations [{n_activations}] do not go together")
-            for first in range(0, n, _FIRINGS_AT_ONCE):
-                end = min(first + _FIRINGS_AT_ONCE, n)
-                row, position, feature = locations[first:end].astype(np.int64).T
-                found = Located(row, position, feature + self.first, activations[first:end].astype(np.float32))
-                self._check(found, lengths)
-                yield found
+    def firings(self, first: int, end: int) -> Iterator[Located]:
+        """Its firings in rows from the first to below `end`, some at a time.
 
-    def _lengths(self, file: Any) -> Array:
+        Of a file in the order of rows little more than these is read, of another all. Raises CorpusError for one
+        outside the rows or features, or not above 0.
+        """
+        start, behind = self._around(first, end)
+        for at in range(start, behind, _FIRINGS_AT_ONCE):
+            part = (at, min(at + _FIRINGS_AT_ONCE, behind))
+            [located], [activation] = self._read("locations", part), self._read("activations", part)
+            row, position, feature = located.astype(np.int64).T
+            found = Located(row, position, feature + self.first, activation.astype(np.float32))
+            self._check(found)
+            own = (row >= first) & (row < end)
+            yield Located(*(column[own] for column in found))
+
+    def _around(self, first: int, end: int) -> tuple[int, int]:
+        """Where the firings of some rows stand at most: by marks, if these are in the order of rows."""
+        if not (n := self.n_firings):
+            return 0, 0
+        places = sorted({int(place) for place in np.linspace(0, n - 1, min(n, _MARKS))})
+        marks = [int(some[0, 0]) for some in self._read("locations", *((at, at + 1) for at in places))]
+        if marks != sorted(marks):
+            return 0, n
+        before, behind = bisect_left(marks, first) - 1, bisect_left(marks, end)
+        return places[max(before, 0)], places[behind] if behind < len(places) else n
+
+    @cached_property
+    def _lengths(self) -> Array:
         """How many tokens of each row are text: int64 [n_rows]."""
-        n_rows, width = self._slice(file, "tokens", 2).get_shape()
-        if "lengths" not in file.keys():  # noqa: SIM118 (a file of safetensors is no mapping)
+        n_rows, width = self.shape
+        if "lengths" not in self._tensors:
             return np.full(n_rows, width)
-        lengths: Array = self._slice(file, "lengths", 1)[:]
-        if len(lengths) != n_rows or not ((lengths > 0) & (lengths <= width)).all():
+        (n,) = self._stored("lengths", 1).shape
+        [lengths] = self._read("lengths", (0, n))
+        if n != n_rows or not ((lengths > 0) & (lengths <= width)).all():
             self._fail(f"lengths are not {n_rows} numbers from 1 to {width}")
         return lengths
 
-    def _check(self, found: Located, lengths: Array) -> None:
+    def _check(self, found: Located) -> None:
         row, position, feature, activation = found
-        if not ((row >= 0) & (row < len(lengths))).all():
-            self._fail(f"a location is in row {row.max()}, and there are tokens of {len(lengths)} rows")
-        if not ((position >= 0) & (position < lengths[row])).all():
+        if not ((row >= 0) & (row < len(self._lengths))).all():
+            self._fail(f"a location is in row {row.max()}, and there are tokens of {len(self._lengths)} rows")
+        if not ((position >= 0) & (position < self._lengths[row])).all():
             self._fail(f"a location is at position {position.max()}, behind the end of its row's tokens")
         if not ((feature >= self.first) & (feature < self.end)).all():
             self._fail(f"a location is of feature {feature.max()}, which is not among those of the file's name")
@@ -127,50 +155,64 @@ class Split(NamedTuple):
         if not (activation > 0).all():
             self._fail(f"an activation is {activation.min():g}; only features that fire above 0 are read")
 
-    def _slice(self, file: Any, name: str, n_dimensions: int) -> Any:
-        if name not in file.keys():  # noqa: SIM118
+    @cached_property
+    def _file(self) -> TensorFile:
+        return TensorFile(self.path)
+
+    @cached_property
+    def _tensors(self) -> Mapping[str, Stored]:
+        with self._reading():
+            return self._file.tensors
+
+    def _stored(self, name: str, n_dimensions: int) -> Stored:
+        if name not in self._tensors:
             self._fail(f"it has no {name}" + ("; have delphi save its tokens too" if name == "tokens" else ""))
-        found = file.get_slice(name)
-        if found.get_dtype() not in _DTYPES[name]:
-            self._fail(f"{name} are {found.get_dtype()}, not {' or '.join(_DTYPES[name])}")
-        if len(found.get_shape()) != n_dimensions:
-            self._fail(f"{name} have shape {found.get_shape()}")
+        found = self._tensors[name]
+        if found.dtype not in _DTYPES[name]:
+            self._fail(f"{name} are {found.dtype}, not {' or '.join(_DTYPES[name])}")
+        if len(found.shape) != n_dimensions:
+            self._fail(f"{name} have shape {[*found.shape]}")
         return found
 
+    def _read(self, name: str, *parts: tuple[int, int]) -> list[Array]:
+        """Parts of a tensor, each from a row to below another."""
+        with self._reading():
+            return self._file.some_rows(name, parts)
+
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _reading(self) -> Iterator[None]:
         try:
-            with safe_open(self.path, framework="numpy") as file:
-                yield file
-        except (SafetensorError, OSError) as error:
+            yield
+        except (OSError, ValueError) as error:
             words = " ".join(str(error).split())
             raise CorpusError(f"delphi's cache '{self.path}' is damaged or cannot be read: {words}") from None
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str) -> NoReturn:
         raise CorpusError(f"delphi's cache '{self.path}': {reason}")
 
 
 class Cache(NamedTuple):
     """A cache: its folder, and those of its SAEs, which are named as their hookpoints."""
 
-    folder: Path
-    saes: Sequence[Path]
+    folder: Folder
+    saes: Sequence[Folder]
 
 
-def find_cache(path: Path) -> Cache | None:
+def find_cache(path: Folder) -> Cache | None:
     """The cache that a folder is; of a folder in one, that, with this SAE alone. None where it is neither."""
-    if any(_NAME.fullmatch(file.name) for file in path.glob("*.safetensors")):
+    if any(_NAME.fullmatch(file.name) for file in _listed(path, "*.safetensors")):
         return Cache(path.parent, [path])
-    saes = sorted({file.parent for file in path.glob("*/*.safetensors") if _NAME.fullmatch(file.name)})
+    own = [file.parent for file in _listed(path, "*/*.safetensors") if _NAME.fullmatch(file.name)]
+    saes = sorted(set(own), key=str)
     return Cache(path, saes) if saes else None
 
 
-def splits_of(folder: Path) -> list[Split]:
+def splits_of(folder: Folder) -> list[Split]:
     """The splits of an SAE, which hold all its features. Raises CorpusError if they overlap or leave any out."""
     splits = sorted(
         (
             Split(file, int(name[1]), int(name[2]) + 1)
-            for file in folder.glob("*.safetensors")
+            for file in _listed(folder, "*.safetensors")
             if (name := _NAME.fullmatch(file.name))
         ),
         key=lambda split: split.first,
@@ -186,7 +228,7 @@ def splits_of(folder: Path) -> list[Split]:
     return splits
 
 
-def cache_settings(folder: Path) -> dict[str, Any]:
+def cache_settings(folder: Folder) -> dict[str, Any]:
     """What the `config.json` of an SAE's folder says: `model_name` above all. Nothing where there is none.
 
     Raises CorpusError if it is damaged.
@@ -199,29 +241,41 @@ def cache_settings(folder: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def read_rows(path: Path) -> Iterator[Sequence[int]]:
+def read_rows(path: Folder) -> Iterator[Sequence[int]]:
     """The rows of a cache in their order, without padding: those of its first split, as all have the same."""
-    for rows in _first_split(path).rows():
+    for rows in first_split(path).rows():
         for tokens, length in zip(rows.tokens, rows.lengths, strict=True):
             yield tokens[:length].tolist()
 
 
-def rows_digest(path: Path) -> str:
+def rows_digest(path: Folder) -> str:
     """SHA-256 over the rows of a cache."""
     digest = hashlib.sha256()
-    for rows in _first_split(path).rows():
+    for rows in first_split(path).rows():
         digest.update(rows.lengths.tobytes())
         digest.update(rows.tokens[rows.is_text].tobytes())
     return digest.hexdigest()
 
 
-def _first_split(path: Path) -> Split:
+def first_split(path: Folder) -> Split:
+    """The first split of a cache's first SAE. Raises CorpusError if it is no cache."""
     cache = find_cache(path)
     if cache is None or cache.folder != path:
         raise CorpusError(
             f"corpus source '{path}' is no cache of delphi: no folder in it has files such as 0_4095.safetensors"
         )
     return splits_of(cache.saes[0])[0]
+
+
+def _listed(folder: Folder, pattern: str) -> list[Folder]:
+    """The files of a pattern in a folder. Raises CorpusError where a URL cannot be reached."""
+    if isinstance(folder, Path):
+        return [*folder.glob(pattern)]
+    try:
+        return [*folder.glob(pattern)]
+    except Exception as error:  # noqa: BLE001 (each filesystem raises its own kinds)
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise CorpusError(f"delphi's cache '{folder}' cannot be reached ({words})") from None
 
 
 _NAME = re.compile(r"(\d+)_(\d+)\.safetensors")

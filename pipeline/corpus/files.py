@@ -15,6 +15,8 @@ from pipeline.errors import CorpusError
 
 _SUFFIXES = {"text": (".txt", ".md", ".rst"), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+_BEGINNINGS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+"""The first bytes of what is compressed so."""
 
 
 class CorpusFile(NamedTuple):
@@ -41,11 +43,19 @@ class CorpusFile(NamedTuple):
         return io.BufferedReader(self.filesystem.open(self.place, "rb"))
 
     def open_text(self) -> io.BufferedReader:
-        """Its bytes, decompressed. Raises OSError if it cannot be read."""
-        compression = _COMPRESSIONS.get(Path(self.place).suffix.lower())
-        if self.filesystem is None:
-            return io.BufferedReader(pa.input_stream(self.place, compression=compression))
-        return io.BufferedReader(pa.input_stream(pa.PythonFile(self.open(), "r"), compression=compression))
+        """Its bytes, decompressed if its name says so; a .gz that a download has decompressed is read as it is.
+
+        Raises OSError if it cannot be read, or is compressed and its name does not say so.
+        """
+        opened = self.open()
+        start, ending = opened.peek(4), Path(self.place).suffix.lower()
+        found = next((each for each, first in _BEGINNINGS.items() if start.startswith(first)), None)
+        if found and ending not in _COMPRESSIONS:
+            opened.close()
+            raise OSError(f"it is compressed; give it a name that ends in {found}")
+        if ending not in _COMPRESSIONS or (ending == ".gz" and start and not found):
+            return opened
+        return io.BufferedReader(pa.input_stream(pa.PythonFile(opened, "r"), compression=_COMPRESSIONS[ending]))
 
     def stamp(self) -> str:
         """What tells that a file of a filesystem has changed: its size, and its ETag, checksum or time."""

@@ -106,11 +106,21 @@ def _json_lines(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item
                     start, end = end, end + len(line)
                     if file.end is not None and start >= file.end:
                         break
+                    if number == 1 and (what := _no_lines(line)):
+                        yield CorpusError(f"corpus file '{file.place}' is {what}; JSON lines are objects in UTF-8")
+                        break
                     if start >= file.start and line.strip():
                         place = f"corpus file '{file.place}', line {number}"
                         yield _line_text(source, line, f"{file.name}:{number}", place)
         except OSError as error:
             yield _unreadable(file, error)
+
+
+def _no_lines(first: bytes) -> str | None:
+    """What a file is that holds JSON, and no lines of it, by its first line; None if it may be lines."""
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    return "a JSON array" if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[") else None
 
 
 def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:

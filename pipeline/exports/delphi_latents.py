@@ -2,17 +2,20 @@
 
 delphi's own loader reads it, and so does a corpus source of kind `delphi`: activations come back to the last bit.
 A row is a context; shorter ones are padded, and the tensor `lengths`, which delphi passes over, has their lengths.
+As in delphi's own files, locations are in the order of rows. The tokens, which every file has, are read from the
+lake some contexts at a time.
 """
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save
 
-from pipeline.corpus.delphi import Array
+from pipeline.corpus.tensors import Array, Written, write_tensors
 from pipeline.exports import Export, ExportedSae
 from pipeline.exports.delphi import check_hookpoints
 from pipeline.firings.store import BUCKET_FEATURES, bucket_path, n_buckets_of
@@ -20,41 +23,55 @@ from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
 
 _FIRINGS_A_SPLIT = 1 << 24
+_CONTEXTS_AT_ONCE = 1 << 12
 _SMALL = 1 << 16
 """uint16 holds what is below it."""
+
+
+class _Rows(NamedTuple):
+    """The corpus as rows: how long each is, int64 [n_contexts], their width, and the token behind their ends."""
+
+    lengths: Array
+    width: int
+    padding: int
 
 
 def write(export: Export) -> str:
     """Write a folder an SAE; what is in them, in words. Raises ConfigError for two SAEs of one hookpoint."""
     check_hookpoints(export)
     config = export.lake.config
-    rows = _rows(export)
+    lengths = [batch["token_ids"].value_lengths().to_numpy() for batch in _contexts(export)]
+    padding = load_tokenizer(config.subject).eos_token_id or 0
+    rows = _Rows(np.concatenate([np.empty(0, np.int64), *lengths]), config.corpus.context_length, padding)
     for sae in export.saes:
         folder = export.folder / "latents" / sae.hookpoint
         folder.mkdir(parents=True)
         splits = list(_splits(export.lake, sae))
         for buckets in splits:
-            _write_split(export.lake, sae, buckets, rows, folder)
+            _write_split(export, sae, buckets, rows, folder)
         said = {
             "model_name": config.subject.model,
             "dataset_repo": "",
-            "cache_ctx_len": config.corpus.context_length,
-            "n_tokens": int(rows["tokens"].size),
+            "cache_ctx_len": rows.width,
+            "n_tokens": len(rows.lengths) * rows.width,
             "n_splits": len(splits),
         }
         (folder / "config.json").write_text(json.dumps(said), encoding="utf-8")
     return f"every firing of {', '.join(sae.sae for sae in export.saes)}"
 
 
-def _rows(export: Export) -> dict[str, Array]:
-    """Tokens int64 [n_contexts, context_length], and where some are padding, lengths int64 [n_contexts]."""
-    contexts = export.lake.select(export.connection, "context_rows").to_arrow_table()["token_ids"].combine_chunks()
-    lengths = contexts.value_lengths().to_numpy().astype(np.int64)
-    width = export.lake.config.corpus.context_length
-    padding = load_tokenizer(export.lake.config.subject).eos_token_id or 0
-    tokens = np.full((len(lengths), width), padding, np.int64)
-    tokens[np.arange(width) < lengths[:, None]] = contexts.flatten().to_numpy()
-    return {"tokens": tokens} if (lengths == width).all() else {"tokens": tokens, "lengths": lengths}
+def _contexts(export: Export) -> Iterator[pa.RecordBatch]:
+    """The contexts in order, some at a time, with their tokens."""
+    yield from export.lake.select(export.connection, "context_rows").to_arrow_reader(_CONTEXTS_AT_ONCE)
+
+
+def _tokens(export: Export, rows: _Rows) -> Iterator[Array]:
+    """The tokens of all contexts, int64 [n, width], padded, some contexts at a time."""
+    for batch in _contexts(export):
+        lengths = batch["token_ids"].value_lengths().to_numpy()
+        tokens = np.full((len(lengths), rows.width), rows.padding, np.int64)
+        tokens[np.arange(rows.width) < lengths[:, None]] = batch["token_ids"].flatten().to_numpy()
+        yield tokens
 
 
 def _splits(lake: Lake, sae: ExportedSae) -> Iterator[range]:
@@ -69,17 +86,25 @@ def _splits(lake: Lake, sae: ExportedSae) -> Iterator[range]:
     yield range(first, n_buckets_of(sae.n_features))
 
 
-def _write_split(lake: Lake, sae: ExportedSae, buckets: range, rows: dict[str, Array], folder: Path) -> None:
-    paths = [bucket_path(lake, sae.sae, bucket) for bucket in buckets]
+def _write_split(export: Export, sae: ExportedSae, buckets: range, rows: _Rows, folder: Path) -> None:
+    paths = [bucket_path(export.lake, sae.sae, bucket) for bucket in buckets]
     columns = [pq.read_table(path, columns=["feature", "token_index", "activation"]).columns for path in paths]
     feature, token_index, activation = (
         np.concatenate([column.to_numpy() for column in each]) for each in zip(*columns, strict=True)
     )
+    order = np.argsort(token_index, kind="stable")
+    feature, token_index, activation = feature[order], token_index[order], activation[order]
     first, end = buckets.start * BUCKET_FEATURES, min(buckets.stop * BUCKET_FEATURES, sae.n_features)
-    row, position = np.divmod(token_index, lake.config.corpus.context_length)
-    is_small = max(len(rows["tokens"]), end - first) <= _SMALL
-    located = np.stack([row, position, feature - first], axis=1).astype(np.uint16 if is_small else np.uint32)
+    row, position = np.divmod(token_index, rows.width)
+    n, n_rows = len(row), len(rows.lengths)
+    located = np.stack([row, position, feature - first], axis=1)
     half = np.where(activation < _SMALL, activation, 0).astype(np.float16)
     is_exact = bool((half == activation).all())
-    split = {"locations": located, "activations": half if is_exact else activation, **rows}
-    (folder / f"{first}_{end - 1}.safetensors").write_bytes(save(split))
+    split = {
+        "locations": Written(np.uint16 if max(n_rows, end - first) <= _SMALL else np.uint32, (n, 3), [located]),
+        "activations": Written(np.float16 if is_exact else np.float32, (n,), [half if is_exact else activation]),
+        "tokens": Written(np.int64, (n_rows, rows.width), _tokens(export, rows)),
+    }
+    if (rows.lengths < rows.width).any():
+        split["lengths"] = Written(np.int64, (n_rows,), [rows.lengths])
+    write_tensors(folder / f"{first}_{end - 1}.safetensors", split)

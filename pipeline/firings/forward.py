@@ -5,7 +5,7 @@ the store (see `store`), which sorts and writes them beside the next batches.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,9 @@ from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sae
-from pipeline.subject.forward import Hookpoint, Subject, load_subject, move
+from pipeline.subject.forward import Hookpoint, Subject, load_subject
 from pipeline.subject.hookpoints import resolve_hookpoint
+from pipeline.subject.transfers import beside_passes, fetch, move
 from pipeline.tables import TABLES
 
 
@@ -226,15 +227,14 @@ def run_batch(
 ) -> Callable[[], Iterator[tuple[str, Firings]]]:
     """Run the pass; what it returns gives the firings, as `encode_batch` does.
 
-    On a CPU each SAE encodes when the pass is at its hookpoint. A GPU would have to be waited for, as only it
-    knows how many fire; there the tokens are copied, and encoded by whoever wants the firings: another thread than
-    the one that starts the next pass.
+    On a CPU each SAE encodes when the pass is at its hookpoint. A GPU's pass is started and not waited for: the
+    tokens are kept there, and encoded, beside the next pass, by whoever wants the firings.
     """
     positions = torch.arange(batch.token_ids.shape[1])
     is_token = positions < batch.lengths[:, None]  # [n, length]
     token_index = (batch.first_index[:, None] + positions)[is_token]  # [n_tokens]
     places = None if bool(is_token.all()) else move(is_token.view(-1).nonzero().view(-1), subject.device)
-    encoding: dict[str, Callable[[], Iterable[torch.Tensor]]] = {}
+    encoding: dict[str, Callable[[], Sequence[torch.Tensor]]] = {}
 
     def take(hookpoint: Hookpoint, value: torch.Tensor) -> None:
         tokens = value.flatten(0, 1)  # [n * length, d_in], and without the padding [n_tokens, d_in]
@@ -247,15 +247,13 @@ def run_batch(
                 encoding[name] = partial(tuple, encode()) if tokens.is_cpu else encode
 
     subject.run(batch.token_ids, {reader.hookpoint for reader in readers.values()}, take)
+    block = beside_passes(subject.device)
 
     def firings() -> Iterator[tuple[str, Firings]]:
-        for name, encode in encoding.items():
-            tokens, features, activations = encode()
-            found = Firings(
-                features.to(torch.int32).cpu().numpy(),
-                token_index[tokens.cpu()].numpy(),
-                activations.cpu().numpy(),
-            )
+        with block:
+            fetched = {name: fetch(encode()) for name, encode in encoding.items()}
+        for name, (tokens, features, activations) in fetched.items():
+            found = Firings(features.to(torch.int32).numpy(), token_index[tokens].numpy(), activations.numpy())
             if not np.isfinite(found.activation).all():
                 raise SubjectError(
                     f"hookpoint '{readers[name].hookpoint.module}' of '{subject.name}' gave values that are no "

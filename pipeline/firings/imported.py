@@ -2,20 +2,20 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.config import SaeConfig
-from pipeline.corpus.delphi import Array, Split, splits_of
+from pipeline.corpus.delphi import Folder, Split, splits_of
+from pipeline.corpus.tensors import Array
 from pipeline.errors import CorpusError
 from pipeline.firings.store import Firings, shard_buffers
 from pipeline.lake import Lake
 from pipeline.progress import progress
 
 
-def import_shard(lake: Lake, shard: int, saes: Sequence[SaeConfig], cache: Path) -> tuple[int, float]:
+def import_shard(lake: Lake, shard: int, saes: Sequence[SaeConfig], cache: Folder) -> tuple[int, float]:
     """Write the firings of SAEs in a shard's contexts, as a cache has them; tokens and seconds.
 
     A context is the row of its number. Raises CorpusError where a file has other tokens there.
@@ -52,11 +52,8 @@ def _tokens_of(split: Split, first: int, n: int) -> Array:
 
 def _firings_of(split: Split, first: int, n: int, context_length: int) -> Iterator[Firings]:
     """The firings in n rows from the first on."""
-    for found in split.firings():
-        own = (found.row >= first) & (found.row < first + n)
-        if own.any():
+    for found in split.firings(first, first + n):
+        if len(found.row):
             yield Firings(
-                found.feature[own].astype(np.int32),
-                found.row[own] * context_length + found.position[own],
-                found.activation[own],
+                found.feature.astype(np.int32), found.row * context_length + found.position, found.activation
             )

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.compiled.segments import Ints, compiled
-from pipeline.errors import LakeError
+from pipeline.corpus.delphi import splits_of
+from pipeline.errors import CorpusError, LakeError
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
@@ -61,6 +62,7 @@ def write_activations(lake: Lake, sae: str) -> Published:
 
     Raises:
         LakeError: A shard is missing, or two rows are of the same firing.
+        CorpusError: Of the cache that the shards were read from there are firings that none has.
     """
     lake.require("activation_shards", sae=sae)
     files = [
@@ -79,15 +81,31 @@ def write_activations(lake: Lake, sae: str) -> Published:
             first = bucket * BUCKET_FEATURES
             merged = in_order([_read_bucket(file, bucket) for file in files], first, BUCKET_FEATURES)
             if _has_repeats(merged):
-                raise LakeError(f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards, "
-                    "or the cache that they were read from")
+                raise LakeError(
+                    f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards, or the cache that "
+                    "they were read from"
+                )
             with _writer(folder / f"{bucket:05d}.parquet", _schema("activations", merged)) as writer:
                 writer.write_table(_table(sae, merged, writer.schema), row_group_size=_ROWS_A_GROUP)
             n_rows += len(merged.feature)
             bar.update(1)
+        _check_cache_was_read(lake, sae, n_rows)
     size = sum(path.stat().st_size for path in target.glob("*.parquet"))
     figures: dict[str, float | int | str] = {"bytes": size, "bytes_per_row": round(size / max(n_rows, 1), 3)}
     return Published("activations", target, n_rows, figures)
+
+
+def _check_cache_was_read(lake: Lake, sae: str, n_rows: int) -> None:
+    """Each shard reads its rows of a cache where they should stand; together they have to have every firing."""
+    cache = lake.config.corpus.cache
+    if cache is None:
+        return
+    folder = cache.folder / lake.config.sae(sae).hookpoint
+    if n_rows != (n := sum(split.n_firings for split in splits_of(folder))):
+        raise CorpusError(
+            f"delphi's cache '{folder}' has {n:,} firings, of which {n_rows:,} were found: its locations are only "
+            "in part in the order of rows; sort them by row"
+        )
 
 
 def in_order(runs: Sequence[Firings], first_feature: int, n_features: int) -> Firings:

@@ -8,17 +8,18 @@ The texts of the embedded default are copied into the lake, since installing a p
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from upath import UPath
 
 from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.corpus.delphi import rows_digest, splits_of
-from pipeline.corpus.files import source_files
+from pipeline.corpus.delphi import Split, first_split, rows_digest, splits_of
+from pipeline.corpus.files import CorpusFile, source_files
 from pipeline.corpus.readers import read_texts, source_name
 from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
@@ -173,6 +174,8 @@ def _content(lake: Lake, source: TextSource) -> Entry:
     match source:
         case PythonTexts():
             return {"digest": _copy_python_texts(lake, source)}
+        case DelphiRows(is_remote=True):
+            return _splits_content([first_split(source.folder)], {})
         case DelphiRows():
             return {"digest": rows_digest(source.folder)}
         case HubTexts() if not Path(source.dataset).exists():
@@ -247,7 +250,7 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
         if files.overrides:
             content["digest"] = digest_of([content["digest"], json.dumps(files.overrides, sort_keys=True)])
     if cache is not None:
-        firings = fingerprint([split.path for split in splits_of(cache.folder / sae.hookpoint)], seen)
+        firings = _splits_content(splits_of(cache.folder / sae.hookpoint), seen)
         content["digest"] = digest_of([content["digest"], firings["digest"]])
         content["files"] |= firings["files"]
         where = where or str(cache.folder / sae.hookpoint)
@@ -257,6 +260,14 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
             "another name in the config, or put the old files back"
         )
     known[sae.name] = content
+
+
+def _splits_content(splits: Sequence[Split], known: Mapping[str, Any]) -> Entry:
+    """What is recorded of the files of a cache; of those at a URL the stamps alone."""
+    paths = [split.path for split in splits]
+    if remote := [path for path in paths if isinstance(path, UPath)]:
+        return stamps([CorpusFile(path.path, path.name, path.fs) for path in remote])
+    return fingerprint([path for path in paths if isinstance(path, Path)], known)
 
 
 def _copy_python_texts(lake: Lake, source: PythonTexts) -> str:

@@ -18,6 +18,7 @@ from pipeline.models.causal import load_base
 from pipeline.models.load import pick_device
 from pipeline.sae.coder import Side
 from pipeline.subject.compiling import compiled_layers, running_compiled
+from pipeline.subject.transfers import move
 
 
 class Hookpoint(NamedTuple):
@@ -75,13 +76,6 @@ class Subject:
         read: dict[Hookpoint, Tensor] = {}
         self.run(token_ids, hookpoints, lambda hookpoint, value: read.update({hookpoint: value.clone()}))
         return read
-
-
-def move(indices: Tensor, device: torch.device) -> Tensor:
-    """Indices on a device; onto a GPU without waiting for what it is at."""
-    if device.type != "cuda":
-        return indices.to(device)
-    return indices.pin_memory().to(device, non_blocking=True)
 
 
 def load_subject(subject: SubjectConfig, device: str) -> Subject:

@@ -374,6 +374,28 @@ def test_compressed_files_are_read(tmp_path, ending):
     assert texts_of(files(tmp_path, "jsonl")) == ["é", "b"]
 
 
+def test_a_gz_that_a_download_has_decompressed_is_read(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_text('{"text": "one"}\n')
+    assert texts_of(files(tmp_path, "jsonl")) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (compressed('{"text": "x"}\n', ".gz"), "it is compressed; give it a name that ends in .gz"),
+        (compressed('{"text": "x"}\n', ".zst"), "it is compressed; give it a name that ends in .zst"),
+        ('{"text": "x"}\n'.encode("utf-16"), "is UTF-16; JSON lines are objects in UTF-8"),
+        (b'\xef\xbb\xbf[\n {"text": "x"},\n {"text": "y"}\n]\n', "is a JSON array; JSON lines are objects"),
+    ],
+)
+def test_a_file_that_holds_no_json_lines_is_named_once_for_what_it_is(tmp_path, content, reason):
+    (tmp_path / "a.jsonl").write_bytes(content)
+    left_out: list[CorpusError] = []
+    assert list(read_texts(files(tmp_path, "jsonl"), left_out.append)) == []
+    [error] = left_out
+    assert "a.jsonl'" in str(error) and reason in str(error)
+
+
 def test_endings_are_known_in_any_case_and_byte_order_marks_are_no_text(tmp_path):
     (tmp_path / "a.TXT").write_bytes("\ufeffOne é".encode())
     (tmp_path / "b.Md").write_bytes("Two é".encode("utf-16"))
@@ -389,7 +411,7 @@ def bad_files(folder: Path) -> Path:
     (folder / "b.txt").write_bytes(b"half \xff\xfe no UTF-8")
     whole = compressed("a text", ".gz")
     (folder / "c.txt.gz").write_bytes(whole[:-6])
-    (folder / "d.txt.gz").write_text("no gzip")
+    (folder / "d.txt.gz").write_bytes(b"\x1f\x8bno gzip")
     (folder / "e.txt.zst").write_text("no zstd")
     return folder
 

@@ -1,21 +1,26 @@
 """delphi's cache in the place of texts and a forward pass: its rows, its firings, and what is refused."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import fsspec
 import numpy as np
 import pytest
 from delphi_cache import ROW, rows_of_tokens, write_cache
+from fsspec.implementations.local import LocalFileSystem
 from runs import materialise_all
 from safetensors.numpy import load_file, save_file
 from tiny import COLOUR, NEVER, STOP, hand_set_entry, open_lake, rows_of, write_hand_set_sae, write_random_sae
 
 from assets.graph import declare
-from pipeline.config import Config
+from pipeline.config import Config, DelphiRows
+from pipeline.corpus import delphi
 from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.corpus.tensors import TensorFile
 from pipeline.errors import ConfigError, CorpusError, SaeError
 from pipeline.exports import Export, delphi_latents, exported_sae
 from pipeline.features.logits import write_feature_logits
@@ -78,6 +83,81 @@ def test_every_row_is_a_document_and_every_firing_comes_as_delphi_has_it(cached,
     }
     assert {(row["feature"], row["context_id"], row["position"]): row["activation"] for row in found} == expected
     assert len(found) == len(expected) > 500
+
+
+def everything_expected(tokens: np.ndarray, answers: Any) -> list[tuple[int, int, int]]:
+    return sorted(
+        (feature, row, position)
+        for row, line in enumerate(tokens.tolist())
+        for position, token in enumerate(line)
+        for feature in answers
+        if token in answers[feature]
+    )
+
+
+def everything_found(lake: Lake) -> list[tuple[int, int, int]]:
+    rows = rows_of(lake, "select feature, context_id, position from activations")
+    return sorted((row["feature"], row["context_id"], row["position"]) for row in rows)
+
+
+def test_a_shard_reads_its_own_part_of_a_cache_at_a_url(cached, tmp_path, tokens, answers, monkeypatch):
+    write_cache(tmp_path / "latents", tokens, answers)
+    fsspec.filesystem("memory").put(str(tmp_path / "latents"), "/bucket/latents", recursive=True)
+    read: list[int] = []
+    some_rows = TensorFile.some_rows
+
+    def recorded(self: TensorFile, name: str, parts: Any) -> Any:
+        found = some_rows(self, name, parts)
+        read.append(sum(len(each) for each in found) if name == "activations" else 0)
+        return found
+
+    monkeypatch.setattr(TensorFile, "some_rows", recorded)
+    source = {"kind": "delphi", "path": "memory://bucket/latents"}
+    config = cached(corpus={"sources": [source], "shards": 4})
+    preflight(config)
+    lake = cache_all(config)
+    expected = everything_expected(tokens, answers)
+    assert everything_found(lake) == expected
+    assert len(expected) <= sum(read) < 1.1 * len(expected)
+    name = "/bucket/latents/embed_tokens/2_4.safetensors"
+    fsspec.filesystem("memory").pipe(name, fsspec.filesystem("memory").cat(name) + b"0")
+    with pytest.raises(SaeError, match="is not the one that this lake"):
+        open_lake(config)
+
+
+def test_locations_in_another_order_are_all_found_or_the_run_stops(cached, tmp_path, tokens, answers, monkeypatch):
+    config = cached()
+    path = tmp_path / "latents" / "embed_tokens" / "2_4.safetensors"
+    tensors = load_file(path)
+    columns = ("locations", "activations")
+    save_file({**tensors, **{name: tensors[name][::-1].copy() for name in columns}}, path)
+    assert everything_found(cache_all(config)) == everything_expected(tokens, answers)
+    monkeypatch.setattr(delphi, "_MARKS", 5)
+    for name in columns:
+        tensors[name][[1, -2]] = tensors[name][[-2, 1]]  # neither is looked at
+    save_file(tensors, path)
+    other = cached(name="other", corpus={**config.corpus.model_dump(mode="json"), "shards": 4})
+    with pytest.raises(CorpusError, match="were found: its locations are only in part in the order of rows"):
+        cache_all(other)
+
+
+@pytest.mark.parametrize("url", ["hf://datasets/owner/name/latents", "hf://owner/name@v1/latents"])
+def test_a_cache_on_the_hub_is_read_by_the_hubs_filesystem(url, tmp_path, tokens, answers, monkeypatch):
+    write_cache(tmp_path / "latents", tokens, answers)
+
+    class Hub(LocalFileSystem):
+        """The hub's names, with files here."""
+
+        protocol, cachable = "hf", False
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            name = path.removeprefix("hf://").removeprefix(f"{tmp_path}/")
+            return f"{tmp_path}/{name.removeprefix('datasets/owner/name/').removeprefix('owner/name@v1/')}"
+
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "hf", Hub)
+    source = DelphiRows(kind="delphi", path=url)
+    assert [list(row) for row in delphi.read_rows(source.folder)] == tokens.tolist()
 
 
 def test_equal_rows_are_kept_and_share_a_role(cached, tmp_path, tokens, answers):
@@ -145,7 +225,8 @@ def put(name: str, value: Any, *place: int) -> Change:
     (changed("activations", lambda each: each.astype(np.float64)), "activations are F64, not F16 or F32"),
     (changed("locations", lambda each: each.astype(np.uint8)), "locations are U8, not U16 or U32 or I64"),
     (changed("locations", lambda each: each[:-1]), "do not go together"),
-    (changed("tokens", lambda each: each[:-1]), "a location is in row 59, and there are tokens of 59 rows"),
+    (changed("tokens", lambda each: each[:-1]), "has other tokens than the first file of"),
+    (put("locations", 60, 0, 0), "a location is in row 60, and there are tokens of 60 rows"),
     (put("locations", 64, 0, 1), "a location is at position 64, behind the end of its row's tokens"),
     (put("locations", 3, 0, 2), "a location is of feature 5, which is not among those of the file's name"),
     (put("activations", np.inf, 0), "too large for float16"),
