@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from benchmarks.figures import Figure
 from benchmarks.synthetic import SAE, Size, open_synthetic
 from pipeline.compiled.counting import Counts
-from pipeline.compiled.drawing import Draws, silent_draws
+from pipeline.compiled.drawing import by_side, silent_draws
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import (
     Floats,
@@ -117,9 +117,8 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
     strengths = order_strengths(starts, activation, at, ROUNDED_BITS, heuristics.top_share)
     strong_cut = heuristics.strong_share * strengths.largest_train.astype(np.float64)
     _make_steps(inputs)
-    draws = Draws(inputs)
-    active_starts, active = draws.by_side("active_slots")
-    lot_starts, lots = draws.by_side("silent_lots", "lot")
+    active_starts, active = by_side(inputs, "active_slots")
+    lot_starts, lots = by_side(inputs, "silent_lots", "lot")
     drawn = lots["slot"], lot_starts, active["slot"], active_starts, len(places.slot_is_train)
     ordered = starts, activation, at
     return {

@@ -1,13 +1,17 @@
 """A whole run killed at random moments and begun again until it ends: what is lost, halved or left over?
 
 `latentlake run` with the oracle, from the corpus to the summary, in a process of its own. SIGKILL goes to all
-of its processes, or to one of them, at moments that are drawn by the seed. In the end the tables have to be those
+of its processes, or to one of them, at moments that are drawn by the seed: amid the work, and now and then in
+start-up. In the end the tables have to be those
 of a run that was left alone, row for row, but for the times and attempts of requests.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -27,10 +31,26 @@ SCALES = ("small", "large")
 
 REPOSITORY = Path(__file__).parent.parent
 _KILLS = {"small": 10, "large": 100}
-_MOST_SECONDS = {"small": 12.0, "large": 45.0}
-"""A life that is to be killed is so long at most: some end in start-up, most amid the work."""
+_MOST_SECONDS = {"small": 8.0, "large": 45.0}
+"""A life that is to be killed works so long at most: longer than its longest step, so that there is progress."""
+
+_IN_START_UP = 0.15
+_START_UP_SECONDS = 8.0
+"""So many lives are killed in start-up, within so many seconds of it."""
+
+_LOOK_SECONDS = 0.1
+_A_STEP = re.compile(rb"^(?:corpus|cache|prepare|pilot|explain_and_score)\b.*:", re.MULTILINE)
+"""What a run prints when its work begins."""
 _OF_THE_ATTEMPT = ("attempts", "duration_ms", "requested_at", "n_attempts")
 """Columns of requests that say how it went, and not what was said."""
+
+
+class Moment(NamedTuple):
+    """When a life ends: so many seconds behind its start, or behind the beginning of its work."""
+
+    seconds: float
+    in_start_up: bool
+    spares_parent: bool
 
 
 class Outcome(NamedTuple):
@@ -47,19 +67,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--kills", type=int, default=None, help="so many instead of the scale's")
+    words = "where lakes are kept, so that a benchmark that was stopped goes on behind its last whole run"
+    parser.add_argument("--folder", type=Path, default=None, help=words)
     given = parser.parse_args()
     scale = given.scale
     kills = given.kills or _KILLS[scale]
-    outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        config = write_config(folder, scale)
-        started = time.monotonic()
-        assert _live(config, folder / "quiet", None) == 0, (folder / "quiet" / "log").read_text(encoding="utf-8")
-        quiet_s = time.monotonic() - started
+        folder = (given.folder or Path(name)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "kept.json"
+        if not kept.exists():
+            started = time.monotonic()
+            config = write_config(folder, scale)
+            code = _live(config, folder / "quiet", None)
+            assert code == 0, (folder / "quiet" / "log").read_text(encoding="utf-8")
+            kept.write_text(json.dumps([str(config), time.monotonic() - started, []]), encoding="utf-8")
+        config_path, quiet_s, found = json.loads(kept.read_text(encoding="utf-8"))
+        outcomes = [Outcome(*each) for each in found]
         while (left := kills - sum(outcome.kills for outcome in outcomes)) > 0:
             seed = len(outcomes)
-            outcomes.append(_run_with_kills(config, folder, seed, left, _MOST_SECONDS[scale]))
+            outcomes.append(_run_with_kills(Path(config_path), folder, seed, left, _MOST_SECONDS[scale]))
+            kept.write_text(json.dumps([config_path, quiet_s, outcomes]), encoding="utf-8")
             print(outcomes[-1], flush=True)
     done = sum(outcome.kills for outcome in outcomes)
     note = f"{len(outcomes)} runs of {quiet_s:.0f} s"
@@ -103,10 +131,14 @@ def _run_with_kills(config: Path, folder: Path, seed: int, most_kills: int, most
     """One lake from nothing to its end, killed on the way, compared with the quiet one."""
     draw = random.Random(seed)
     home = folder / "killed"
+    shutil.rmtree(home, ignore_errors=True)
     kills, failed = 0, []
     while True:
-        kill_after = draw.uniform(1, most_seconds) if kills < most_kills else None
-        code = _live(config, home, kill_after, spares_parent=draw.random() < 0.25)
+        in_start_up = draw.random() < _IN_START_UP
+        seconds = draw.uniform(0, _START_UP_SECONDS if in_start_up else most_seconds)
+        spares_parent = draw.random() < 0.25
+        moment = Moment(seconds, in_start_up, spares_parent) if kills < most_kills else None
+        code = _live(config, home, moment)
         if code == 0:
             break
         if code is None:
@@ -120,30 +152,34 @@ def _run_with_kills(config: Path, folder: Path, seed: int, most_kills: int, most
     return Outcome(kills, failed, differ, left)
 
 
-def _live(config: Path, home: Path, kill_after: float | None, spares_parent: bool = False) -> int | None:
-    """Run it in `home`; the exit code, or None if it was killed after so many seconds.
+def _live(config: Path, home: Path, moment: Moment | None) -> int | None:
+    """Run it in `home`; the exit code, or None if it was killed at a moment.
 
-    Where the parent is spared, one of its children is killed, if it has any.
+    Where the parent is spared, one of its children is killed, if it has any, and it goes on for as long again.
     """
     home.mkdir(exist_ok=True)
     own = {"LATENTLAKE_LAKE": str(home / "lake"), "DAGSTER_HOME": str(home / "dagster")}
     code = "import sys; from assets.command import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "run", str(config)]
     with (home / "log").open("ab") as log:
+        begins = log.tell()
         process = subprocess.Popen(
             command, cwd=REPOSITORY, env={**os.environ, **own}, stdout=log, stderr=log, start_new_session=True
         )
-        try:
-            return process.wait(kill_after)
-        except subprocess.TimeoutExpired:
-            pass
+        if moment and not moment.in_start_up:
+            while process.poll() is None and not _A_STEP.search((home / "log").read_bytes()[begins:]):
+                time.sleep(_LOOK_SECONDS)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(moment and moment.seconds)
+        assert moment
         children = psutil.Process(process.pid).children(recursive=True)
-        if spares_parent and children:
+        if moment.spares_parent and children:
             children[0].kill()
-            process.wait()
-        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moment.seconds)
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
     return None
 
 

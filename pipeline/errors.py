@@ -13,6 +13,7 @@ Every message is one sentence for a person: what is wrong, with which file or va
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 
@@ -48,6 +49,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 )
+_TORN = re.compile(r"magic bytes|too small to be a Parquet file")
 _ROOM = (
     "free some, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE); what is done is kept: run "
     "again to go on"
@@ -80,8 +82,12 @@ def sentence_of(error: BaseException) -> str | None:
             return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
         case OSError() | duckdb.Error() if "No space left" in words:  # Arrow reading rows: no errno
             return f"the disk is full ({words}); {_ROOM}"
+        case duckdb.InvalidInputException() if _TORN.search(words):
+            return f"a file of the lake is damaged ({words}); delete it, and run again: it is made anew"
         case duckdb.IOException() | duckdb.FatalException():
             return f"DuckDB: {words}"
+        case RuntimeError() if words.startswith("cannot cache function"):
+            return "what numba compiles can be kept nowhere; let NUMBA_CACHE_DIR name a folder that can be written"
         case RuntimeError() if words == "Query interrupted":  # how DuckDB ends at Ctrl-C
             return "stopped; run again to go on"
         case _:

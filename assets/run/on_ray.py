@@ -14,16 +14,15 @@ import shlex
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import dagster as dg
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from rich.console import Console
 
 from assets.graph.build import JOBS, build_definitions
@@ -33,6 +32,7 @@ from assets.run.processes import end_dead_runs, end_run
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LAKE_VARIABLE, LLM_VARIABLE, Config
 from pipeline.errors import ConfigError, LakeError
+from pipeline.progress import tell
 
 CLUSTER_TAG, LAKE_TAG = "latentlake/cluster", "latentlake/lake"
 """To which cluster a run was sent, and the lake that it writes into."""
@@ -42,6 +42,9 @@ MOST_DEATHS = 3
 
 _LOOK_AGAIN_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
+_PATIENCE_SECONDS = 120.0
+"""So long a cluster that does not answer is asked again: its head may be starting, or be busy. A busy one lets a
+question at `ray://` wait for half a minute or more."""
 _ADDRESS = re.compile(r"(?:(?P<scheme>ray|https?)://)?(?P<host>[^/:@\s]+):(?P<port>\d+)/?")
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -52,6 +55,7 @@ _UNDER_WAY = [
 
 
 Outcome = Literal["under way", "made", "failed", "died"]
+Answer = TypeVar("Answer")
 
 
 class Node(NamedTuple):
@@ -105,7 +109,7 @@ class Cluster:
 
         logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each connection
         self._address, self._instance, self._config, self._console = address, instance, config, console
-        self._tags = {CLUSTER_TAG: address, LAKE_TAG: str(config.lake_folder)}
+        self._tags = {CLUSTER_TAG: address, LAKE_TAG: config.lake_url or str(config.lake_folder)}
         forwarded = {name: os.environ[name] for name in (LAKE_VARIABLE, LLM_VARIABLE) if os.environ.get(name)}
         settings = {"LATENTLAKE_CONFIG": path, **forwarded}
         self._launcher = RayRunLauncher(address, runtime_env={"env_vars": settings})
@@ -116,8 +120,7 @@ class Cluster:
         pointer = ModuleCodePointer("assets.definitions", "defs", None)
         self._origin = ReconstructableRepository(pointer, entry_point=entry_point)
         try:
-            with self._answers():
-                self._api = self._launcher.client.get_address()
+            self._api = self._ask(lambda: self._launcher.client.get_address())
         except (RuntimeError, ValueError) as error:  # another version of Ray or of Python, no dashboard
             raise ConfigError(f"the Ray cluster at '{address}' cannot be used: {error}") from None
         self._left = self._runs_of_before()
@@ -131,7 +134,7 @@ class Cluster:
         waiting, under_way = deque(steps), dict[str, Step]()
         deaths, is_well = Counter[Step](), True
         try:
-            with stops_noted(), self._answers():
+            with stops_noted():
                 while waiting or under_way:
                     while waiting and len(under_way) < room_for(need, self.nodes()):
                         step = waiting.popleft()
@@ -163,10 +166,11 @@ class Cluster:
         """The nodes that are alive now."""
         from ray.util.state import list_nodes
 
-        with self._answers():
-            alive = [("state", "=", "ALIVE")]
-            # Ray takes what a filter leaves out for missing.
-            found = list_nodes(self._api, filters=alive, limit=10_000, raise_on_missing_output=False)
+        alive = [("state", "=", "ALIVE")]
+        # Ray takes what a filter leaves out for missing.
+        found = self._ask(
+            lambda: list_nodes(self._api, filters=alive, limit=10_000, raise_on_missing_output=False)
+        )
         resources = [node.resources_total for node in found]
         return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
 
@@ -187,7 +191,7 @@ class Cluster:
             job_code_origin=self._origin.get_reconstructable_job(step.job).get_python_origin(),
         )
         self._instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", step.job), run.run_id)
-        self._launcher.launch_run(LaunchRunContext(run, None))
+        self._ask(lambda: self._launch(run))
         self._tell(step, ", ".join(step.tables))
         return run.run_id
 
@@ -195,13 +199,27 @@ class Cluster:
         """What has become of a run, and why it died. One that died is ended."""
         if ended := self._ended(run_id):
             return ended, ""
-        health = self._launcher.check_run_worker_health(self._run(run_id))
+        health = self._ask(lambda: self._health(run_id))
         if health.status == WorkerStatus.RUNNING:
             return "under way", ""
         if ended := self._ended(run_id):  # meanwhile
             return ended, ""
         end_run(self._instance, self._run(run_id), f"its process died: {health.msg}")
         return "died", health.msg or "Ray does not know why"
+
+    def _launch(self, run: dg.DagsterRun) -> None:
+        try:
+            self._launcher.launch_run(LaunchRunContext(run, None))
+        except RuntimeError as error:
+            if "already exists" not in str(error):  # sent, and the answer was lost
+                raise
+
+    def _health(self, run_id: str) -> CheckRunHealthResult:
+        """What Ray says of a run's process. Raises ConnectionError if it says nothing of it."""
+        health: CheckRunHealthResult = self._launcher.check_run_worker_health(self._run(run_id))
+        if health.status == WorkerStatus.UNKNOWN and "status code 404" not in (health.msg or ""):
+            raise ConnectionError(health.msg)
+        return health
 
     def _ended(self, run_id: str) -> Outcome | None:
         run = self._run(run_id)
@@ -226,27 +244,44 @@ class Cluster:
     def _runs_of_before(self) -> dict[tuple[str, str | None], str]:
         """Runs that a command sent which is gone, by what they make. Those that died are ended."""
         found = self._instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags=self._tags))
-        with self._answers():
-            alive = [run for run in found if self._outcome(run.run_id)[0] == "under way"]
+        alive = [run for run in found if self._outcome(run.run_id)[0] == "under way"]
         return {(run.job_name, run.tags.get("dagster/partition")): run.run_id for run in alive}
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        from ray.util.state.exception import RayStateApiException
+        from requests.exceptions import RequestException
+
+        return ask(self._address, question, RequestException, RayStateApiException)
 
     def _tell(self, step: Step, what: str) -> None:
         where = f" {step.partition}" if step.partition else ""
         self._console.print(f"[dim]{step.job}{where}:[/] {what}", highlight=False)
 
-    @contextmanager
-    def _answers(self) -> Iterator[None]:
-        """Raise LakeError where the cluster gives no answer."""
-        from ray.util.state.exception import RayStateApiException
-        from requests.exceptions import RequestException
 
+def ask(address: str, question: Callable[[], Answer], *silences: type[Exception]) -> Answer:
+    """What the cluster at an address answers; while it does not it is asked again for two minutes, which is told.
+
+    `silences` are raised by a question, beside Python's own, where nobody answers: the head starts, is busy or
+    gone. Raises LakeError if it does not answer in that time.
+    """
+    kinds: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *silences)
+    end: float | None = None
+    while True:
         try:
-            yield
-        except (ConnectionError, RequestException, RayStateApiException) as error:
-            raise LakeError(
-                f"the Ray cluster at '{self._address}' does not answer ({str(error).splitlines()[0]}); run again "
-                "to go on: what it goes on making is waited for"
-            ) from None
+            return question()
+        except kinds as error:
+            # The last line, as Ray sends stack traces.
+            *_, why = [type(error).__name__, *filter(None, map(str.strip, str(error).splitlines()))]
+            if end is None:
+                end = time.monotonic() + _PATIENCE_SECONDS
+                tell(f"the Ray cluster at '{address}' does not answer ({why}); it is asked again for two minutes")
+            if time.monotonic() >= end:
+                raise LakeError(
+                    f"no Ray cluster answers at '{address}' ({why}); start one by `ray start --head`, or where it "
+                    "is up run again to go on: what it goes on making is waited for"
+                ) from None
+        time.sleep(_LOOK_AGAIN_SECONDS)
+        raise_if_asked()
 
 
 def checked_address(given: str) -> str:
@@ -266,12 +301,11 @@ def checked_address(given: str) -> str:
     if not all(map(find_spec, ("ray", "dagster_ray"))):
         raise ConfigError("to run on a Ray cluster install latentlake[ray], here and on its nodes")
     if parts:
+        host, port = parts["host"], int(parts["port"])
         try:
-            socket.create_connection((parts["host"], int(parts["port"])), _ANSWER_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise LakeError(
-                f"no Ray cluster answers at '{given}' ({error}); start one by `ray start --head`"
-            ) from None
+            ask(given, lambda: socket.create_connection((host, port), _ANSWER_SECONDS).close())
+        except (OSError, OverflowError) as error:  # no such host, or no way to it
+            raise LakeError(f"no Ray cluster can be at '{given}': {error}") from None
     return address
 
 

@@ -1,7 +1,7 @@
 """What an experiment pays: the prices of its models, and its budget, as the config says."""
 
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from pipeline.asking.roles import Role, role_of, roles_of
 from pipeline.config import Config
@@ -12,6 +12,9 @@ from pipeline.llm.ledger.prices import FREE, Prices, load_prices
 from pipeline.shipped import find
 
 BUDGET_FOLDER = "budget"
+_WANTED = f"{BUDGET_FOLDER}/wanted.json"
+"""What the last run that stopped for want of budget would have asked next."""
+
 _LOOK_SECONDS = 30.0
 """So often what other machines have spent is looked at, where the lake is in an object store."""
 
@@ -32,11 +35,13 @@ def open_budget(config: Config, role: Role) -> Budget:
     if limits.usd is not None and prices.of(role.model) is None:
         raise unpriced(role.model)
     in_batch = role.batches is not None and role.batches.batch_unfinished == "batch"
-    ledger = config.lake_folder / LEDGER_FOLDER
+    folder, ledger = config.lake_folder / BUDGET_FOLDER, config.lake_folder / LEDGER_FOLDER
     if (objects := open_objects(config)) is None:
-        return Budget(_folder(config), ledger, limits, prices, in_batch=in_batch)
+        note: Callable[[bytes], object] = (config.lake_folder / _WANTED).write_bytes
+        return Budget(folder, ledger, limits, prices, in_batch=in_batch, note=note)
     look = partial(objects.fetch_lines, ledger, _LOOK_SECONDS)
-    return Budget(_folder(config), ledger, limits, prices, in_batch=in_batch, look=look)
+    note = partial(objects.put, _WANTED)
+    return Budget(folder, ledger, limits, prices, in_batch=in_batch, look=look, note=note)
 
 
 def check_prices(config: Config) -> None:
@@ -52,7 +57,7 @@ def limits_of(config: Config) -> Limits:
 
 def spent_budget(config: Config) -> str | None:
     """A sentence that the budget is spent and what to raise; None while a run could go on."""
-    if not is_spent(_folder(config), limits_of(config)):
+    if not is_spent(_wanted(config), limits_of(config)):
         return None
     return (
         f"{budget_sentence(config)} The next request does not fit. What is done is kept: raise the budget in the "
@@ -65,6 +70,8 @@ def budget_sentence(config: Config) -> str:
     limits = limits_of(config)
     if limits == Limits():
         return "Budget: no limit is set (budget.max_usd, budget.max_requests)."
+    if (objects := open_objects(config)) is not None:
+        objects.fetch_lines(config.lake_folder / LEDGER_FOLDER)
     with open_budget(config, role_of(config, "scorer")) as budget:
         spent = budget.spent()
     figures = []
@@ -75,5 +82,9 @@ def budget_sentence(config: Config) -> str:
     return f"Budget: {' and '.join(figures)}."
 
 
-def _folder(config: Config) -> Path:
-    return config.lake_folder / BUDGET_FOLDER
+def _wanted(config: Config) -> bytes:
+    """What was noted; nothing if no run stopped for want of budget."""
+    if (objects := open_objects(config)) is not None:
+        return objects.get(_WANTED)
+    path = config.lake_folder / _WANTED
+    return path.read_bytes() if path.exists() else b""

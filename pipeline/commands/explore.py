@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import socket
 
 from rich.console import Console
 
@@ -14,6 +15,7 @@ PORT = 3001
 def serve_explorer(path: str) -> None:
     """Serve the experiment of the config at `path` until Ctrl-C. Raises LatentlakeError without the `ui` extra."""
     config = load_config(path)
+    _check_port()
     try:
         import uvicorn
 
@@ -27,3 +29,15 @@ def serve_explorer(path: str) -> None:
     app = create_app(config, token)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False, server_header=False)
+
+
+def _check_port() -> None:
+    """Raise LatentlakeError if the port is taken, before its address is given out."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", PORT))
+        except OSError as error:
+            raise LatentlakeError(
+                f"port {PORT} cannot be had ({error.strerror}); end what listens there, such as another explorer"
+            ) from None

@@ -1,10 +1,9 @@
-"""Draws of slots for a bucket's features: for each SQL file that ranks and draws, a method that gives its rows.
+"""Draws of slots for a bucket's features: for each SQL file that ranks and draws, a function that gives its rows.
 
 DuckDB draws every lot, by its hash; its windows over the slots of each feature and role took most of the time of
-the example index (`benchmarks/store.py`). A test compares each method with its file.
+the example index (`benchmarks/store.py`). A test compares each function with its file.
 """
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,75 +19,80 @@ _DECILES = 10
 Columns = dict[str, npt.NDArray[Any]]
 
 
-class Draws:
-    """The draws for some features that follow each other; a method gives the rows of the SQL file of its name.
+class Active:
+    """The slots that features which follow each other fire in, by side, in the order of the corpus.
 
-    A side is a feature and a role, 2 feature + is_train.
+    A side is a feature and a role, 2 feature + is_train. (No inputs are kept here: they keep this object, and what
+    holds each other stays in memory, bucket after bucket, until Python looks for such circles.)
+
+    Attributes:
+        starts: [n_sides + 1], the first row of each side.
+        rows: The columns of `active_slots`, each [n].
     """
 
     def __init__(self, inputs: Inputs) -> None:
-        self._inputs = inputs
-        self._first_side, self._n_sides = 2 * inputs.features.start, 2 * len(inputs.features)
-        self._places = inputs.places
-        self._sampling = inputs.lake.config.sampling
+        self.starts, self.rows = by_side(inputs, "active_slots")
 
-    def kept_slots(self) -> pa.Table:
-        """`sql/compiled/kept_slots.sql`."""
-        starts, rows = self._active
-        lot, peak = rows["lot"], rows["peak"]
-        n_side = np.diff(starts)
-        by_lot = order_segments(lot, starts)
-        rank = np.empty(len(lot), np.int64)
-        by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, equal ones by lot
-        rank[by_peak] = _count_from(1, n_side)
-        decile = _DECILES - (rank - 1) * _DECILES // np.repeat(n_side, n_side)
-        # A cell is a side and a decile; the slots of one are drawn in the order of their lots.
-        cell = np.repeat(np.arange(len(n_side)), n_side) * (_DECILES + 1) + decile
-        n_cell = np.bincount(cell)
-        by_cell = np.argsort(_small(cell[by_lot]), kind="stable")
-        decile_draw = np.empty(len(lot), np.int64)
-        decile_draw[by_cell] = _count_from(1, n_cell)
-        is_top = (rows["side"] % 2 == 1) & (rank <= self._sampling.top)
-        is_kept = (decile_draw <= self._sampling.draws_per_decile) | is_top[by_lot]
-        n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
-        kept = by_lot[is_kept]
-        return pa.table(
-            {
-                **{name: rows[name][kept] for name in ("side", "slot", "peak")},
-                "decile": decile[kept].astype(np.int8),
-                "rank": rank[kept].astype(np.int32),
-                "draw": _count_from(1, n_kept).astype(np.int32),
-                "n_slots": n_cell[cell[kept]].astype(np.int32),
-            }
-        )
 
-    def silent_slots(self) -> pa.Table:
-        """`sql/compiled/silent_slots.sql`."""
-        starts, rows = self.by_side("silent_lots", "lot")
-        active_starts, active = self._active
-        is_train, slot = self._places.slot_is_train, rows["slot"]
-        draw = silent_draws(slot, starts, active["slot"], active_starts, len(is_train))
-        kept = np.flatnonzero((draw > 0) & (draw <= self._sampling.silent_draws))
-        side = rows["side"][kept]
-        n_slots = np.bincount(is_train, minlength=2)[side % 2] - np.diff(active_starts)[side - self._first_side]
-        counts = {"draw": draw[kept].astype(np.int32), "n_slots": n_slots.astype(np.int32)}
-        return pa.table({"side": side, "slot": slot[kept], **counts})
+def kept_slots(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/kept_slots.sql`."""
+    active, sampling = inputs.shared(Active), inputs.lake.config.sampling
+    starts, rows = active.starts, active.rows
+    lot, peak = rows["lot"], rows["peak"]
+    n_side = np.diff(starts)
+    by_lot = order_segments(lot, starts)
+    rank = np.empty(len(lot), np.int64)
+    by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, equal ones by lot
+    rank[by_peak] = _count_from(1, n_side)
+    decile = _DECILES - (rank - 1) * _DECILES // np.repeat(n_side, n_side)
+    # A cell is a side and a decile; the slots of one are drawn in the order of their lots.
+    cell = np.repeat(np.arange(len(n_side)), n_side) * (_DECILES + 1) + decile
+    n_cell = np.bincount(cell)
+    by_cell = np.argsort(_small(cell[by_lot]), kind="stable")
+    decile_draw = np.empty(len(lot), np.int64)
+    decile_draw[by_cell] = _count_from(1, n_cell)
+    is_top = (rows["side"] % 2 == 1) & (rank <= sampling.top)
+    is_kept = (decile_draw <= sampling.draws_per_decile) | is_top[by_lot]
+    n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
+    kept = by_lot[is_kept]
+    return pa.table(
+        {
+            **{name: rows[name][kept] for name in ("side", "slot", "peak")},
+            "decile": decile[kept].astype(np.int8),
+            "rank": rank[kept].astype(np.int32),
+            "draw": _count_from(1, n_kept).astype(np.int32),
+            "n_slots": n_cell[cell[kept]].astype(np.int32),
+        }
+    )
 
-    @cached_property
-    def _active(self) -> tuple[Ints, Columns]:
-        return self.by_side("active_slots")
 
-    def by_side(self, table: str, *then: str) -> tuple[Ints, Columns]:
-        """The first row of each of the bucket's sides, and a table's rows by side and by other columns.
+def silent_slots(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/silent_slots.sql`."""
+    starts, rows = by_side(inputs, "silent_lots", "lot")
+    active, is_train, slot = inputs.shared(Active), inputs.places.slot_is_train, rows["slot"]
+    draw = silent_draws(slot, starts, active.rows["slot"], active.starts, len(is_train))
+    kept = np.flatnonzero((draw > 0) & (draw <= inputs.lake.config.sampling.silent_draws))
+    side = rows["side"][kept]
+    n_slots = np.bincount(is_train, minlength=2)[side % 2] - np.diff(active.starts)[side - _first_side(inputs)]
+    counts = {"draw": draw[kept].astype(np.int32), "n_slots": n_slots.astype(np.int32)}
+    return pa.table({"side": side, "slot": slot[kept], **counts})
 
-        Rows that these do not tell apart stay in their order: active slots in that of the corpus.
-        """
-        columns = self._inputs.table(table)
-        rows = {name: columns[name].to_numpy() for name in columns.schema.names}
-        side = rows["side"] - self._first_side
-        order = np.lexsort([_small(keys) for keys in (*(rows[name] for name in then), side)])
-        starts = np.concatenate([[0], np.cumsum(np.bincount(side, minlength=self._n_sides))])
-        return starts, {name: values[order] for name, values in rows.items()}
+
+def by_side(inputs: Inputs, table: str, *then: str) -> tuple[Ints, Columns]:
+    """The first row of each side of the features, and a table's rows by side and by other columns.
+
+    Rows that these do not tell apart stay in their order: active slots in that of the corpus.
+    """
+    columns = inputs.table(table)
+    rows = {name: columns[name].to_numpy() for name in columns.schema.names}
+    side = rows["side"] - _first_side(inputs)
+    order = np.lexsort([_small(keys) for keys in (*(rows[name] for name in then), side)])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(side, minlength=2 * len(inputs.features)))])
+    return starts, {name: values[order] for name, values in rows.items()}
+
+
+def _first_side(inputs: Inputs) -> int:
+    return 2 * inputs.features.start
 
 
 def _count_from(first: int, lengths: Ints) -> Ints:

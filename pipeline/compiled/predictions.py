@@ -331,9 +331,10 @@ def sum_predictions(
                     if place >= len(at):
                         break
                     position = np.int64(at[place].position)
-                    if position == 0 or position != place % context_length or position < step:
+                    if position == 0 or position >= below:
                         continue
-                    if position >= below or seen[place] == mark:
+                    # Of its own tokens each place is listed once, and holds a token.
+                    if kind > 0 and (position != place % context_length or position < step or seen[place] == mark):
                         continue
                     # 4. Whether each clause holds there.
                     if kind > 0 and rules.names_token[rule]:
@@ -348,7 +349,8 @@ def sum_predictions(
                             is_there |= standing.class_bits[token_before] & rules.before_bits[rule] > 0
                         if is_there == rules.is_excluded[rule]:
                             continue
-                    seen[place] = mark
+                    if kind > 0:
+                        seen[place] = mark
                     document = standing.context_document[place // context_length]
                     if counts[document, 0] + counts[document, 1] == 0:
                         touched[n_touched] = document

@@ -118,7 +118,7 @@ class EndpointsConfig(Section):
 class BudgetConfig(Section):
     """What may be asked and spent in total, over all runs; what the ledger holds counts. In no stage hash."""
 
-    max_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+    max_usd: Annotated[float, Field(ge=0)] | None = Field(
         None, description="Stop before more than this is spent, by the price file; null: no limit"
     )
     max_requests: Annotated[int, Field(ge=0)] | None = Field(

@@ -53,6 +53,7 @@ class FileTexts(_Rows):
 
     kind: Literal["text", "jsonl", "parquet"]
     path: str = Field(
+        min_length=1,
         description="A file, a folder (searched below), a glob pattern, or the URL of one "
         "(`s3://bucket/*.jsonl.zst`, `hf://datasets/…`, any that fsspec knows)"
     )
@@ -122,7 +123,9 @@ class CorpusConfig(Section):
         1_000_000, description="Longer texts are cut at blank lines or line ends into documents of one unit"
     )
     max_tokens: Positive | None = Field(None, description="Stop reading after this many tokens")
-    shards: Positive = Field(4, description="Parts into which the contexts are divided; a worker takes one")
+    shards: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        4, description="Parts into which the contexts are divided; a worker takes one"
+    )
     test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5, description="Share of units whose documents judge (`test`) and are never shown (`train`)"
     )

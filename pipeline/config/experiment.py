@@ -41,7 +41,7 @@ else:
 class Config(Section):
     """One experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")] = Field(
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=100)] = Field(
         description="Its folder in the lake, and the first part of its Dagster asset keys"
     )
     seed: int = Field(0, description="Part of every hash by which something is drawn")
@@ -63,9 +63,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sae_names_differ(self) -> Self:
-        names = [sae.name for sae in self.saes]
-        if len(set(names)) < len(names):
-            raise ValueError("two SAEs have the same name")
+        names = [sae.name.lower() for sae in self.saes]  # some disks know no other
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two SAEs have the same name, '{name}'; upper and lower case count as one")
         return self
 
     @model_validator(mode="after")

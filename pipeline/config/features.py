@@ -10,6 +10,9 @@ Route = Literal["dead", "dense", "positional", "unigram", "previous_token", "too
 PostFilter = Literal["unigram", "previous_token", "positional"]
 
 
+MOST_PRIORITY = 1_000_000_000
+
+
 class HeuristicsConfig(Section):
     """Thresholds of the statistics that need no LLM."""
 
@@ -126,6 +129,6 @@ class SelectionConfig(Section):
         description="Explain and score batches again that were scored before documents were added to the corpus; "
         "they are left alone otherwise, until they are materialised one by one",
     )
-    priority: int = Field(
+    priority: Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY)] = Field(
         0, description="Batches with a higher one come first; a `features` file can give its own"
     )

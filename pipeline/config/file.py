@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config.corpus import DelphiRows, FileTexts, HubTexts, PythonTexts
 from pipeline.config.experiment import Config
 from pipeline.config.machine import LLM_VARIABLE
+from pipeline.config.yaml_text import parse_yaml
 from pipeline.errors import ConfigError, nearest
 from pipeline.shipped import find
 
@@ -34,7 +35,7 @@ def _values(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in extended:
         raise ConfigError(f"config file '{path}' extends itself; name another file in `extends`")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         by = f" (named by extends in '{extended[-1]}')" if extended else ""
         raise ConfigError(f"no config file '{path}'{by}; config/demo.yaml is one to copy") from None
@@ -58,6 +59,15 @@ def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_WANTED = {
+    "tuple_type": "it is a list; write [a, b], or each below it behind a dash",
+    "model_type": "it is a section; write its keys below it",
+    "model_attributes_type": "it is a section; write its keys below it",
+    "union_tag_not_found": "key 'kind' is missing",
+}
+"""What pydantic says in words of Python, by its own name for it."""
+
+
 def _first_problem(error: ValidationError) -> str:
     """The first problem in words: where, what, and for an unknown key the nearest known one."""
     problem = error.errors()[0]
@@ -75,7 +85,7 @@ def _first_problem(error: ValidationError) -> str:
     given = problem["input"]
     if given is None:
         return f"key '{where}' is empty; write its value behind the colon"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _WANTED.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"'{where}': {message[0].lower()}{message[1:]}{shown}"
 

@@ -3,8 +3,9 @@
 import os
 import re
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.section import Positive, Section
 
@@ -19,6 +20,7 @@ class MachineConfig(Section):
 
     lake: str = Field(
         "lake",
+        min_length=1,
         description="Folder of all lakes; the experiment's is below it, and so is `models/`, which keeps the "
         "float32 tensors of GGUF files, read from there after their first use. Or the URL of a folder in an "
         "object store, `s3://BUCKET/PATH` ([how](object-storage.md))",
@@ -33,6 +35,15 @@ class MachineConfig(Section):
     flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
     memory_limit: str = Field("4GB", description="DuckDB's memory; beyond it queries spill to disk")
 
+    @model_validator(mode="after")
+    def _lake_is_written_out(self) -> Self:
+        for place in filter(None, (self.lake, str(self.lake_cache or ""))):
+            if "$" in place:
+                raise ValueError(
+                    f"'{place}' holds a '$', and environment variables are not filled in; write the path out, "
+                    f"begin it with ~, or set {LAKE_VARIABLE}"
+                )
+        return self
 
     @property
     def lakes_url(self) -> str | None:
@@ -44,8 +55,8 @@ class MachineConfig(Section):
     def lakes_folder(self) -> Path:
         """The folder of all lakes on this machine, absolute: the environment's before the config's."""
         if (url := self.lakes_url) is None:
-            return Path(os.environ.get(LAKE_VARIABLE) or self.lake).absolute()
+            return Path(os.environ.get(LAKE_VARIABLE) or self.lake).expanduser().absolute()
         if given := os.environ.get(CACHE_VARIABLE) or self.lake_cache:
-            return Path(given).absolute()
+            return Path(given).expanduser().absolute()
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return home / "latentlake" / re.sub(r"[^A-Za-z0-9._-]+", "-", url)

@@ -146,15 +146,30 @@ def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[It
                         raise CorpusError(f"corpus file '{file.place}' has no column '{column}'; nearest: {known}")
                 number = 0
                 for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
-                    for row in batch.to_pylist():
+                    for row in _rows_of(batch):
                         number += 1
                         place = f"corpus file '{file.place}', row {number}"
-                        yield _row_text(source, row, source.path, f"{file.name}:{number}", place)
+                        if isinstance(row, UnicodeDecodeError):
+                            yield CorpusError(f"{place} is not UTF-8 text: {row}")
+                        else:
+                            yield _row_text(source, row, source.path, f"{file.name}:{number}", place)
         except CorpusError as error:
             yield error
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             words = " ".join(str(error).split())
             yield CorpusError(f"corpus file '{file.place}' is no readable Parquet file: {words}")
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
+    """The rows of a batch; of one with a text that is no UTF-8, which no writer of Parquet checks, the error."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for number in range(batch.num_rows):
+            try:
+                yield batch.slice(number, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:
+                yield error
 
 
 def _unreadable(file: CorpusFile, error: OSError) -> CorpusError:

@@ -34,6 +34,7 @@ HOW = (
 _SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
 _WORDS = ("explanation", "description", "annotation")
 _DELPHI = re.compile(r"(?P<name>.+)_latent(?P<feature>\d+)\.txt")
+_WHOLE = re.compile(r"([+-]?\d{1,18})(\.0*)?")
 _NAME = re.compile(r"(?P<name>.+)/(?P<feature>\w+)")
 
 
@@ -97,10 +98,13 @@ def find_saes(saes: Sequence[SaeConfig], entry: Entry) -> list[SaeConfig]:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number, as a number or spelled; None for anything else."""
+    """A whole number, as a number or spelled, `3.0` too; None for anything else, such as `9_123`."""
+    if isinstance(value, str):
+        return int(found[1]) if (found := _WHOLE.fullmatch(value.strip())) else None
+    if isinstance(value, bool):
+        return None
     try:
-        number = int(value)
-        return number if isinstance(value, str) or number == value else None
+        return int(value) if int(value) == value else None
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -125,14 +129,14 @@ def _read_file(path: Path, key: str) -> Iterator[Entry]:
                 yield _entry(place, row)
     except FileNotFoundError:
         raise ConfigError(f"{key}: no file '{path}'") from None
-    except (OSError, ValueError, EOFError, csv.Error, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, EOFError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
         raise ConfigError(f"{key}: '{path}' cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _entry(place: str, row: dict[str, Any]) -> Entry:
     """A row by the names of its columns, whatever their case."""
     values = {name.lower(): value for name, value in row.items()}
-    words = next((str(values[name]) for name in _WORDS if values.get(name)), None)
+    words = next((said for name in _WORDS if isinstance(said := values.get(name), str) and said), None)
     rest = values.get("priority"), words, tuple(row)
     if "feature" in values and ("sae" in values or "hookpoint" in values):
         by: Literal["sae", "hookpoint"] = "sae" if "sae" in values else "hookpoint"
@@ -168,8 +172,13 @@ def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+    lowered = [name.lower() for name in reader.fieldnames]
+    if twice := next((name for name in lowered if name and lowered.count(name) > 1), None):
+        raise ValueError(f"the column '{twice}' stands there twice")
     for row in reader:
-        yield f"line {reader.line_num}", {name: value for name, value in row.items() if name is not None}
+        values = {name: value and value.strip() for name, value in row.items() if name is not None}
+        yield f"line {reader.line_num}", values
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.config import Config, SelectionConfig
+from pipeline.config.features import MOST_PRIORITY
 from pipeline.errors import ConfigError, nearest
 from pipeline.features.lists import HOW, Entry, find_saes, read_entries, whole
 from pipeline.tables import TABLES
@@ -91,7 +92,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
         priority = whole(entry.priority) if entry.priority else config.selection.priority
         if not known or feature is None:
             odd_rows.append(f"{entry.place} ({entry.feature if saes else ' or '.join(entry.names)})")
-        elif priority is None:
+        elif priority is None or abs(priority) > MOST_PRIORITY:
             odd_rows.append(f"{entry.place} (priority {entry.priority})")
         else:
             for sae in known:

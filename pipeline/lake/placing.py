@@ -14,8 +14,8 @@ import psutil
 
 TEMPORARY_FOLDER = ".tmp"
 _HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
-_OWNED = re.compile(rf"\.{re.escape(_HOST)}\.(\d+)\.\d+\.\d+$")
-"""The end of a temporary name of this host: the process, the thread and the time."""
+_OWNED = re.compile(rf"\.{re.escape(_HOST)}\.(\d+)\.\d+\.\d+(?:\.wal)?$")
+"""The end of a temporary name of this host: process, thread, time; DuckDB keeps a log beside a database."""
 
 
 def temporary_path(root: Path, name: str) -> Path:

@@ -311,6 +311,8 @@ def _load(config: Config) -> dict[str, Any]:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LakeError(f"'{path}' is not JSON ({error}); restore it, or begin a new lake") from None
+    if not isinstance(known, dict) or not {"corpus", "saes"} <= known.keys():
+        raise LakeError(f"'{path}' does not say what the lake was made from; restore it, or begin a new lake")
     return known
 
 

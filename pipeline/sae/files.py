@@ -55,6 +55,9 @@ class Tensors:
         if len(sizes) != len(shape) or not all(fits):
             wanted = ", ".join("any" if want is None else str(want) for want in shape)
             self.fail(f"{found} has shape {list(sizes)}, not [{wanted}]")
+        if shape and not tensor.is_floating_point():  # a k alone may be a whole number
+            kind = str(tensor.dtype).removeprefix("torch.")
+            self.fail(f"{found} holds numbers of the kind {kind}; write it in floating point")
         tensor = tensor.to(torch.float32)
         if not math.isfinite(tensor.sum().item()) and not bool(tensor.isfinite().all()):
             self.fail(f"tensor '{found}' holds values that are no numbers")
@@ -111,6 +114,8 @@ class SaeFiles:
             ) from None
         except _DAMAGES as error:
             reason = str(error).partition("\n")[0]
+            if _is_pointer(path):
+                reason = "it is a pointer of Git LFS, without the weights; fetch them by `git lfs pull`"
             kind = path.suffix.removeprefix(".") or "weights"
             raise SaeError(f"SAE file '{path}' is damaged or no {kind} file: {reason}") from None
 
@@ -139,13 +144,18 @@ class SaeFiles:
 def _read_config(path: Path) -> dict[str, Any]:
     kind = "YAML" if path.suffix == ".yaml" else "JSON"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         config = yaml.safe_load(text) if kind == "YAML" else json.loads(text)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SaeError(f"SAE file '{path}' is not {kind}: {str(error).partition(chr(10))[0]}") from None
     if not isinstance(config, dict):
         raise SaeError(f"SAE file '{path}' holds no {kind} object")
     return config
+
+
+def _is_pointer(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(40).startswith(b"version https://git-lfs")
 
 
 _DAMAGES = (

@@ -72,6 +72,19 @@ EXAMPLES = (
             ),
             Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
             Column(
+                "n_document_slots",
+                pa.int32(),
+                "candidate slots of its document, of its role and kind; null where train or without draw",
+                "slots",
+            ),
+            Column(
+                "reach",
+                pa.float64(),
+                "how far its stratum was looked through when it was taken, documents in turn: 0.3 where 3 in 10 "
+                "of its slots were seen for each document's first, 1.3 for its second; null where train, "
+                "without draw, or not taken by documents",
+            ),
+            Column(
                 "neighbour",
                 pa.int32(),
                 "the near neighbour of whose strongest windows it is, for the scorer `neighbours`; such a window "

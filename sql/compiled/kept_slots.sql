@@ -1,7 +1,7 @@
 -- One row per activating slot that a draw may take: the strongest train slots, and the first of each role and
 -- decile in hash order.
 -- decile: 10 - floor(10 (rank - 1) / n), so 10 holds the strongest peaks; ties fall by hash.
--- Rows made by pipeline/compiled/drawing.py: Draws.kept_slots
+-- Rows made by pipeline/compiled/drawing.py: kept_slots
 with ranked as (
     select
         *,

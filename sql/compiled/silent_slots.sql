@@ -1,6 +1,6 @@
 -- One row per feature and drawn candidate slot in which it does not fire.
 -- Of the slots that the lots draw, those where the feature fires fall away, and those drawn before.
--- Rows made by pipeline/compiled/drawing.py: Draws.silent_slots
+-- Rows made by pipeline/compiled/drawing.py: silent_slots
 with active_counts as (
     select side, count(*) as n_active_slots from active_slots group by side
 ),

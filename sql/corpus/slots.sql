@@ -21,17 +21,18 @@ doubled as (
         doc_id,
         role,
         place,
-        hash(run_hash, lead(run_hash, n_tokens) over (partition by doc_id order by place))
-    from doubled
-    where n_tokens < $sampling_copied_run_tokens
+        case when follows is not null then hash(run_hash, follows) end
+    from (
+        select *, lead(run_hash, n_tokens) over (partition by doc_id order by place) as follows
+        from doubled
+        where n_tokens < $sampling_copied_run_tokens
+    )
 ),
 runs as (
     -- A run that would pass its document's end is none.
-    select doubled.doc_id, doubled.role, doubled.place, doubled.run_hash
+    select doc_id, role, place, run_hash
     from doubled
-    join documents using (doc_id)
-    where doubled.n_tokens = $sampling_copied_run_tokens
-        and doubled.place + $sampling_copied_run_tokens <= documents.n_tokens
+    where n_tokens = $sampling_copied_run_tokens and run_hash is not null
 ),
 train_runs as (
     select run_hash from runs where role = 'train'

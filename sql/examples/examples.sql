@@ -14,6 +14,8 @@ select
     taken_slots.draw,
     taken_slots.places,
     taken_slots.n_slots,
+    taken_slots.n_document_slots,
+    taken_slots.reach,
     taken_slots.neighbour,
     taken_slots.neighbour_rank,
     taken_slots.cosine,

@@ -33,7 +33,16 @@ in_stratum as (
         row_number() over (partition by feature, role, kind, decile order by place_in_document, draw)
             as place_in_stratum,
         row_number() over (partition by feature, role, kind order by draw) as place_by_draw,
-        row_number() over (partition by feature, role, kind, rank <= $sampling_top order by draw) as place_in_top
+        row_number() over (partition by feature, role, kind, rank <= $sampling_top order by draw) as place_in_top,
+        count(*) over (partition by feature, role, kind, doc_id) as n_document_slots,
+        -- The last slot of its place in the stratum ends the round that takes these.
+        if(
+            lead(draw) over (partition by feature, role, kind, decile, place_in_document order by draw) is null,
+            place_in_document,
+            place_in_document - 1
+            + (row_number() over (partition by feature, role, kind, decile order by draw) - 0.5)
+            / count(*) over (partition by feature, role, kind, decile)
+        ) as reach
     from spread
 ),
 placed as (
@@ -142,6 +151,9 @@ select
     places,
     doc_id,
     n_slots,
+    if(role = 'test' and place is not null, n_document_slots, null) as n_document_slots,
+    if(role = 'test' and place is not null and (kind = 'activating' or $scoring_silent = 'strata'), reach, null)
+        as reach,
     neighbour,
     neighbour_rank,
     cosine

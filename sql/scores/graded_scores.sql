@@ -1,7 +1,7 @@
 -- One row per explanation, role and weighting whose windows were graded: how the feature's activations order
 -- windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are left out.
--- weighting: `sample`, each window weighs 1; `population`, it weighs n_slots / answered windows of its decile or
--- silent kind. Its activation a is that of its peak, 0 where it is silent. auroc (responsiveness): the chance that
+-- weighting: `sample`, each window weighs 1; `population`, as many slots as it stands for (`question_weights`).
+-- Its activation a is that of its peak, 0 where it is silent. auroc (responsiveness): the chance that
 -- a window of grade 2 has a larger one than a window of grade 0, ties one half. average_precision (purity): over
 -- the thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
 -- The sample's interval is DeLong's on the logit scale: the variance is sum (v - auroc)^2 / n^2 over each grade, v
@@ -19,17 +19,17 @@ with asked as (
         coalesce(examples.peak, 0)::double as activation,
         predictions.values[1] as grade,
         coalesce(predictions.status = 'ok' and grade is not null, false) as is_scored,
-        examples.n_slots / sum(is_scored::int) over by_stratum as weight,
+        question_weights.weight,
         coalesce(scorer_rhos.rho, $scoring_rho::double) as rho
     from predictions
     join examples using (example_id)
+    left join question_weights
+        on question_weights.explanation_id = predictions.explanation_id
+        and question_weights.scorer = predictions.scorer
+        and question_weights.role = predictions.role
+        and question_weights.question_id = predictions.question_id
     left join scorer_rhos on scorer_rhos.sae = examples.sae and scorer_rhos.scorer = predictions.scorer
     where split_part(predictions.scorer, '@', 1) = 'graded'
-    window
-        by_stratum as (
-            partition by
-                predictions.explanation_id, predictions.scorer, predictions.role, examples.kind, examples.decile
-        )
 ),
 grades as (
     select

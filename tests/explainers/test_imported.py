@@ -79,15 +79,16 @@ def test_rows_that_are_left_out_are_counted_and_named(
     config_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("sae,feature,explanation\ndeep,3,a\ndeep,64,b\ndepp,3,c\ndeep,4,\ndeep,3,d\n")
+    long = "x" * 6000
+    path.write_text(f"sae,feature,explanation\ndeep,3,a\ndeep,64,b\ndepp,3,c\ndeep,4,\ndeep,3,d\ndeep,5,{long}\n")
     config = config_of(path)
     with caplog.at_level(logging.WARNING):
         imported.check(config)
     assert words(config) == {("deep", 3): "a"}
     [record] = caplog.records
     for part in (
-        "4 rows", "line 3 (no feature 64)", "line 4 (no SAE is called depp)", "line 5 (no words)",
-        "line 6 (feature 3 again)",
+        "5 rows", "line 3 (no feature 64)", "line 4 (no SAE is called depp)", "line 5 (no words)",
+        "line 6 (feature 3 again)", "line 7 (6,000 characters, over 5,000)",
     ):  # fmt: skip
         assert part in record.getMessage()
 
@@ -99,6 +100,7 @@ def test_rows_that_are_left_out_are_counted_and_named(
     ("a.csv", "", "it is empty"),
     ("a.txt", "words", r"is not a \.csv"),
     ("a.jsonl.gz", b"no gzip", "cannot be read"),
+    ("a.json", '[{"sae": "deep", "feature": 3, "explanation": NaN}]', "no words"),
 ])
 def test_what_explains_nothing_is_refused(
     config_of: Any, tmp_path: Path, name: str | None, content: str | bytes | None, says: str

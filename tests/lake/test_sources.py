@@ -158,6 +158,9 @@ def test_a_torn_record_of_the_sources_is_named(make_experiment):
     path.write_text(path.read_text()[:50])
     with pytest.raises(LakeError, match=r"sources\.json' is not JSON"):
         open_sources(config)
+    path.write_text("[]")
+    with pytest.raises(LakeError, match=r"sources\.json' does not say what the lake was made from"):
+        open_sources(config)
 
 
 def test_before_the_first_run_nothing_is_known_and_nothing_is_written(make_experiment):

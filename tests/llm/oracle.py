@@ -30,6 +30,7 @@ Fault = Literal[
     "truncate",  # finish_reason length
     "empty",  # content ""
     "garble",  # HTTP 200, a body that breaks off
+    "raw",  # HTTP 200, the text as it is, which is no completion
     "not_an_object",  # HTTP 200, JSON of another shape
     "error_inside",  # HTTP 200 with an error in it (OpenRouter)
     "finish_error",  # finish_reason error after some text, no other word
@@ -194,6 +195,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.send(reply.status, {"error": error}, {k: v for k, v in headers.items() if v})
             case "garble":
                 return self.send(200, json.dumps(completion(body, reply))[:-20])
+            case "raw":
+                return self.send(200, reply.text)
             case "not_an_object":
                 return self.send(200, ["Yes"])
             case "error_inside":

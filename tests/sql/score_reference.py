@@ -31,11 +31,11 @@ SAMPLE_STEPS = (
     *("question_answers", "rate_intervals", "balanced_accuracies", "choice_scores", "ranked_scores"),
     "sample_scores",
 )
-OTHER_STEPS = ("simulated_windows", "simulation_scores", "graded_scores")
+OTHER_STEPS = ("question_weights", "simulated_windows", "simulation_scores", "graded_scores")
 RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
-    "score_details": (*SAMPLE_STEPS, "population_scores", *RULE_STEPS, *OTHER_STEPS, "score_details"),
+    "score_details": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "population_scores", "score_details"),
     "summary": ("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "summary"),
     "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
 }
@@ -58,7 +58,8 @@ INPUTS = {
     "examples": pa.schema([
         ("example_id", _text), ("sae", _text), ("feature", pa.int32()), ("context_id", pa.int64()),
         ("start", pa.int32()), ("peak", pa.float32()), ("role", _text), ("kind", _text), ("decile", pa.int8()),
-        ("rank", pa.int32()), ("draw", pa.int32()), ("n_slots", pa.int32()), ("doc_id", _text),
+        ("rank", pa.int32()), ("draw", pa.int32()), ("n_slots", pa.int32()),
+        ("n_document_slots", pa.int32()), ("reach", pa.float64()), ("doc_id", _text),
         ("token_ids", _ints), ("activations", pa.list_(pa.float32())),
     ]),
     "example_index": pa.schema([

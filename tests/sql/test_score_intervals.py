@@ -51,13 +51,14 @@ def fill_questions(database, questions, n_slots=None):
         select 'e' || explanation as explanation_id, 'detection' as scorer, 'test' as role,
             'q' || rowid as question_id, 'x' || rowid as example_id, label, prediction,
             if(isnan(probability), null, probability) as probability, 'ok' as status,
-            null::int as n_choices, null::varchar[] as strata
+            null::int as n_choices, null::varchar[] as strata, null::double[] as "values"
         from questions;
         create or replace temp table examples as
         select 'x' || rowid as example_id, '{SAE}' as sae, explanation::int as feature, 'test' as role,
             if(label, 'activating', if(stratum = 11, 'same_token', 'random')) as kind,
             if(label, stratum + 1, null)::tinyint as decile,
-            {slots}[stratum + 1] as n_slots, 'd' || document as doc_id
+            {slots}[stratum + 1] as n_slots, 'd' || document as doc_id,
+            null::int as n_document_slots, null::double as reach
         from questions
     """)
 
@@ -190,7 +191,7 @@ def simulated_population():
     database = ScoreDatabase()
     fill_questions(database, stratified(np.random.default_rng(9)), N_SLOTS)
     fill_index(database.connection)
-    database.make(*SAMPLE_STEPS, "population_scores")
+    database.make(*SAMPLE_STEPS, "question_weights", "population_scores")
     return database.connection.sql("from population_scores where precision is not null").to_arrow_table()
 
 

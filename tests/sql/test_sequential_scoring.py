@@ -54,7 +54,8 @@ class Scoring:
                     if(side = 0, 'activating', if(place % 2 = 0, 'random', 'same_token')) as kind,
                     if(side = 0, place % 10 + 1, null)::tinyint as decile,
                     if(side = 0, 100, if(place % 2 = 0, 18000, 2000)) as n_slots,
-                    concat_ws(' ', explanation, side, document) as doc_id
+                    concat_ws(' ', explanation, side, document) as doc_id,
+                    null::int as n_document_slots, null::double as reach
                 from truths
         """)
         self.database.make("questions")
@@ -274,7 +275,7 @@ def test_figures_for_the_population_stay_right_after_an_early_end():
     scoring = Scoring(right, scoring_target_half_width=TARGET)
     rows = scoring.end()
     assert np.mean([row["n_scored"] for row in rows]) < 80
-    scoring.database.make("choice_scores", "ranked_scores", "sample_scores")
+    scoring.database.make("choice_scores", "ranked_scores", "sample_scores", "question_weights")
     fill_index(scoring.database.connection)
     rows = scoring.database.rows("population_scores")
     recall = np.mean([row["recall"] for row in rows])

@@ -59,11 +59,12 @@ STEPS = {
     ),
     "scores": (
         "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores rule_exact "
-        "simulated_windows simulation_scores graded_scores scores"
+        "simulated_windows simulation_scores question_weights graded_scores scores"
     ),
     "score_details": (
         "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores "
-        "population_scores rule_exact simulated_windows simulation_scores graded_scores score_details"
+        "question_weights population_scores rule_exact simulated_windows simulation_scores graded_scores "
+        "score_details"
     ),
     "summary": "headline_scores explaining_requests question_answers answer_correlations summary",
     "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
@@ -72,8 +73,8 @@ STEPS = {
 """The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
 order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
 `feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
-since: `headline_scores`, `choice_scores`, `feature_cofirings`, `neighbour_slots`, and the place of a batch's
-features by draw; and rules of what stands before a token."""
+since: `headline_scores`, `choice_scores`, `question_weights`, `feature_cofirings`, `neighbour_slots`, and the
+place of a batch's features by draw; and rules of what stands before a token."""
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from pipeline.features.lists import find_saes, read_entries, whole
 
 _KEY = "explaining.imported.path"
 _SHOWN_ROWS = 10
+_LONGEST = 5000
+"""Characters: what is longer is no explanation, and would be paid for with every question about it."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +87,8 @@ def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) 
             odd_rows.append(f"{entry.place} (no feature {entry.feature})")
         elif not text:
             odd_rows.append(f"{entry.place} (no words)")
+        elif len(text) > _LONGEST:
+            odd_rows.append(f"{entry.place} ({len(text):,} characters, over {_LONGEST:,})")
         else:
             new = [name for name in known if (name, feature) not in words]
             words.update({(name, feature): text for name in new})

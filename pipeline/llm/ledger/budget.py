@@ -28,8 +28,6 @@ _TOKENS_A_MESSAGE = 8
 _TOKENS_A_CHAT = 64
 """What chat templates add: role marks to each message; to the chat a BOS, and for some models a date."""
 
-_WANTED_FILE = "wanted.json"
-
 _WAIT_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.05
 """What others have reserved mostly turns out too high: so long, and so often, a process waits for it to end."""
@@ -72,6 +70,7 @@ class Budget:
         prices: What models cost.
         in_batch: All that is asked goes in a provider's batch, at its price.
         look: Has the lines of other machines in the ledger's folder; called before it is read.
+        note: Keeps what `is_spent` is to read: the smallest amount that did not fit.
     """
 
     def __init__(
@@ -83,11 +82,13 @@ class Budget:
         *,
         in_batch: bool = False,
         look: Callable[[], None] = lambda: None,
+        note: Callable[[bytes], object] = lambda wanted: None,
     ) -> None:
         self.limits = limits
         self._in_batch = in_batch
         self._folder = folder
         self._prices = prices
+        self._note = note
         self._spent = _Spent(ledger, prices, look)
         self._reserved: dict[str, Amount] = {}
         self._file: BinaryIO | None = None
@@ -151,7 +152,7 @@ class Budget:
             if fitting or not requests:
                 return fitting, False
             least = min(bounds, key=lambda bound: bound.usd)
-            _note(self._folder, total.plus(least))
+            self._note(json.dumps(total.plus(least)._asdict()).encode())
         return [], reserved != Amount() and self.limits.allow(spent.plus(least))
 
     def settle(self, request_ids: Iterable[str]) -> None:
@@ -217,18 +218,13 @@ def most_usd(price: Price, messages: Iterable[Message], max_tokens: int) -> floa
     return dearest.usd(prompt_tokens, max_tokens)
 
 
-def is_spent(folder: Path, limits: Limits) -> bool:
+def is_spent(noted: bytes, limits: Limits) -> bool:
     """Whether the last run that stopped for want of budget would stop again: its limits were not raised since."""
     try:
-        wanted = Amount(**json.loads((folder / _WANTED_FILE).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+        wanted = Amount(**json.loads(noted))
+    except (ValueError, TypeError):  # nothing was noted, or not whole
         return False
     return not limits.allow(wanted)
-
-
-def _note(folder: Path, wanted: Amount) -> None:
-    """Write down the smallest amount that did not fit."""
-    (folder / _WANTED_FILE).write_text(json.dumps(wanted._asdict()), encoding="utf-8")
 
 
 def unpriced(model: str) -> ConfigError:

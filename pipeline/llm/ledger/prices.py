@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.config.yaml_text import parse_yaml
 from pipeline.errors import ConfigError, nearest
 
 
@@ -77,7 +78,7 @@ class Prices:
 def load_prices(path: Path) -> Prices:
     """Read a price file. Raises ConfigError, one sentence for the first thing that is wrong."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise ConfigError(
             f"no price file '{path}'; set budget.prices to one, config/prices.yaml is one to copy"

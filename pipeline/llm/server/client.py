@@ -130,7 +130,7 @@ class OpenAIClient:
                         continue
                     answer, last = await self._send(client, request, can)
                     await deliver(answer)
-                    self.stopping.if_all_are_refused(last.outcome, request)
+                    self.stopping.if_none_is_answered(last.outcome, request)
                     self.stopping.if_only_thought(last.outcome, request)
 
             async with asyncio.TaskGroup() as group:

@@ -89,7 +89,7 @@ class EmbeddingsClient(OpenAIClient):
                 self._at_once = 1
             half = len(group) // 2
             return [*await self._embed(client, group[:half]), *await self._embed(client, group[half:])]
-        self.stopping.if_all_are_refused(last.outcome, whole)
+        self.stopping.if_none_is_answered(last.outcome, whole)
         return _shared_out(group, answer)
 
 

@@ -20,10 +20,17 @@ _OVERLOADED = frozenset({429, 503, 529})
 
 _TOO_LONG = frozenset({"length", "max_tokens", "model_length"})
 _NO_ROOM = re.compile(
-    r"context[_ ](length|size|window)|exceed_context|(context|prompt|input) (is )?too long", re.IGNORECASE
+    r"context[_ ](length|size|window)|exceed_context|(context|prompt|input) (is )?too long|token count exceeds"
+    r"|`max_new_tokens` must be|reduce the length",
+    re.IGNORECASE,
 )
 """What servers say of a request that the model cannot read as a whole: OpenAI, OpenRouter, vLLM, SGLang,
-llama.cpp, Mistral, Anthropic. Others say it by HTTP 413."""
+llama.cpp, Mistral, Anthropic, Gemini, text-generation-inference. Others say it by HTTP 413."""
+_NO_CREDIT = frozenset({402, "402", "insufficient_quota"})
+"""The HTTP status, or the code or type of an error, that says it."""
+_ROUNDING, _LEAST_LOGPROB = 0.01, -1e9
+"""Log-probabilities are not above 0; what is below the least is as good as impossible."""
+_MOST_TOKENS = 10**9
 _FILTERED = frozenset({"content_filter", "content_filtered", "safety", "prohibited_content"})
 _NO_END = frozenset(
     {"error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error"}
@@ -100,7 +107,8 @@ def read(request: Request, response: Response, content: Any) -> Answer | Failure
     if not 200 <= response.status < 300:
         return read_status(request, response, content)
     if content is None:
-        return Failure("the server's answer was not JSON", passes=True)
+        begins = " ".join(response.body[:80].decode(errors="replace").split())
+        return Failure(f"the server's answer was not JSON but begins: {begins}", passes=True)
     return _read_completion(request, content)
 
 
@@ -119,9 +127,8 @@ def shows_thinking(content: Any) -> bool:
     """Whether a completion's model has thought: by the tokens counted, or by thoughts in or beside its text."""
     message = _dict(_choice(content).get("message"))
     told = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
-    return (
-        bool(usage_of(content).reasoning_tokens) or any(told) or has_thoughts(_text(message.get("content")) or "")
-    )
+    has_thought = any(told) or any(part.get("type") == "thinking" for part in _parts(message))
+    return bool(usage_of(content).reasoning_tokens) or has_thought or has_thoughts(_written_text(message) or "")
 
 
 def is_cut_thought(answer: Answer, content: Any) -> bool:
@@ -165,8 +172,12 @@ def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | Non
 
 def read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
     """What an error response says."""
+    if isinstance(content, list) and content:  # Gemini puts its error into a list
+        content = content[0]
     status, inner = response.status, _dict(_dict(content).get("error"))
     said = _error_message(content) or response.body.decode(errors="replace")
+    if location := response.headers.get("location"):
+        said = f"it redirects to {location}"
     code = inner.get("code")
     if code == "content_filter" or (status == 403 and "flagged" in said):
         # Azure's filter, OpenRouter's moderation: the input was refused, and would be again.
@@ -181,7 +192,7 @@ def read_status(request: Request, response: Response, content: Any) -> Answer | 
         overloaded=status in _OVERLOADED,
         http_status=status,
         retry_after_seconds=retry_after_seconds(response.headers.get("retry-after")),
-        is_out_of_credit=status == 402 or code == "insufficient_quota",
+        is_out_of_credit=_says_no_credit(status, inner),
     )
 
 
@@ -191,7 +202,7 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
         return Failure("the server's answer was not a JSON object", passes=True)
     choice = _choice(content)
     message = _dict(choice.get("message"))
-    text, refusal = _text(message.get("content")), _text(message.get("refusal"))
+    text, refusal = _written_text(message), _text(message.get("refusal"))
     finish_reason = _text(choice.get("finish_reason"))
     end = (finish_reason or "").lower()
     # OpenRouter passes an upstream failure on as HTTP 200 with an error inside, beside or in a choice.
@@ -206,6 +217,7 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
             is_too_long=isinstance(code, int) and _is_too_long(code, said or ""),
             overloaded=code in _OVERLOADED,
             finish_reason=finish_reason,
+            is_out_of_credit=_says_no_credit(None, _dict(error)),
         )
     probabilities, mass, values = _told(request, content)
     has_text = bool(text and text.strip()) or request.blank is not None
@@ -265,21 +277,35 @@ def _alternatives(entry: Any) -> list[tuple[str, float]]:
     listed = _dict(entry).get("top_logprobs")
     found = {}
     for each in [entry, *(listed if isinstance(listed, list) else [])]:
-        token, logprob = _dict(each).get("token"), _dict(each).get("logprob")
-        if isinstance(token, str) and isinstance(logprob, int | float):
-            found[token] = float(logprob)
+        token, logprob = _dict(each).get("token"), _logprob(_dict(each).get("logprob"))
+        if isinstance(token, str) and logprob is not None:
+            found[token] = logprob
     return list(found.items()) if len(found) > 1 else []
 
 
 def _prompt_token(entry: Any) -> list[tuple[str, float]]:
     """The alternatives in the place of a token of the prompt, the token itself first, as vLLM tells them."""
-    told = [(_dict(each).get("decoded_token"), _dict(each).get("logprob")) for each in _dict(entry).values()]
-    return [(_text(token) or "", float(each)) for token, each in told if isinstance(each, int | float)]
+    listed = [_dict(each) for each in _dict(entry).values()]
+    told = [(_text(each.get("decoded_token")) or "", _logprob(each.get("logprob"))) for each in listed]
+    return [(token, logprob) for token, logprob in told if logprob is not None]
+
+
+def _logprob(value: Any) -> float | None:
+    """A log-probability; None for what is none: no number, or one above 0 by more than its rounding."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
+        return None
+    return min(float(max(value, _LEAST_LOGPROB)), 0.0)
 
 
 def _is_too_long(status: int, said: str) -> bool:
     """Whether an HTTP status and the words with it say that a request is longer than what the model reads."""
     return status == 413 or (status in {400, 422} and _NO_ROOM.search(said) is not None)
+
+
+def _says_no_credit(status: int | None, error: dict[str, Any]) -> bool:
+    """Whether an HTTP status, or the code or type of an error, says that the account has nothing left."""
+    said = (status, error.get("code"), error.get("type"))
+    return any(each in _NO_CREDIT for each in said if isinstance(each, int | str))
 
 
 def _passes(status: int) -> bool:
@@ -311,5 +337,24 @@ def _text(value: Any) -> str | None:
     return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a message that comes in parts (Mistral); none where it is one text."""
+    content = message.get("content")
+    return [_dict(part) for part in content] if isinstance(content, list) else []
+
+
+def _written_text(message: dict[str, Any]) -> str | None:
+    """What a message says: its text, or that of its parts that are no thoughts."""
+    texts = [_text(part.get("text")) or "" for part in _parts(message) if part.get("type") == "text"]
+    return "".join(texts) if texts else _text(message.get("content"))
+
+
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    """A number of tokens, written as a number or in digits; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        count = int(value)
+    except (ValueError, OverflowError):
+        return None
+    return count if 0 <= count <= _MOST_TOKENS else None

@@ -12,7 +12,7 @@ from pipeline.llm.server.capabilities import names_parameter
 from pipeline.llm.server.reading import Failure
 from pipeline.llm.server.redaction import Redaction, short
 
-_REFUSED_AT_MOST = 20
+_UNANSWERED_AT_MOST = 20
 """Of an endpoint that answered nothing yet, not even a probe."""
 _ONLY_THOUGHT_AT_MOST = 5
 """In a row."""
@@ -30,12 +30,12 @@ class Stopping:
         """Attempts in a row for which there was no connection."""
         self._n_only_thought = 0
         """Answers in a row that hold no text because thinking took all tokens."""
-        self._n_refused: int | None = 0
-        """Requests that the endpoint refused as they are, before it answered any; None once it did."""
+        self._n_unanswered: int | None = 0
+        """Requests that failed for good before the endpoint answered any; None once it did."""
 
     def was_answered(self) -> None:
         """The endpoint has answered something."""
-        self._n_refused = None
+        self._n_unanswered = None
 
     def count_connection(self, failure: Failure | None) -> None:
         """Count an attempt for which there was no connection; another one ends the row."""
@@ -43,6 +43,11 @@ class Stopping:
 
     def if_hopeless(self, failure: Failure, request: Request, attempts: int, served: Sequence[str]) -> None:
         """Raise ConfigError where no other request can succeed; `served` are the models that it lists."""
+        if 300 <= (failure.http_status or 0) < 400:
+            raise ConfigError(
+                f"{self._url}: {short(self._redaction(failure.error))}; set base_url to the address that "
+                "answers: a redirect is not followed, as it would carry the key along"
+            )
         if failure.http_status == 401 or (failure.http_status == 403 and not names_parameter(failure.error)):
             cure = (
                 f"put a valid key into environment variable '{self._api_key_env}'"
@@ -50,12 +55,13 @@ class Stopping:
                 else "name the environment variable that holds its key (api_key_env)"
             )
             raise ConfigError(
-                f"{self._url} refuses the API key for model '{request.model}' (HTTP {failure.http_status}); {cure}"
+                f"{self._url} refuses the API key for model '{request.model}' "
+                f"({short(self._redaction(failure.error))}); {cure}"
             )
         if failure.is_out_of_credit:
             raise ConfigError(
-                f"{self._url} says that the account has no credit left (HTTP {failure.http_status}); add some and "
-                "run again: what was answered is kept"
+                f"{self._url} says that the account has no credit left ({short(self._redaction(failure.error))}); "
+                "add some and run again: what was answered is kept"
             )
         if failure.http_status == 404:
             serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
@@ -69,17 +75,17 @@ class Stopping:
                 "server or correct base_url, and run again: what was answered is kept"
             )
 
-    def if_all_are_refused(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError where the probe and all requests were refused: not for what one of them holds."""
+    def if_none_is_answered(self, outcome: Answer | Failure, request: Request) -> None:
+        """Raise ConfigError where the probe and all requests failed: not for what one of them holds."""
         if isinstance(outcome, Answer):
             self.was_answered()
-        elif self._n_refused is not None and not outcome.passes:
-            self._n_refused += 1
-            if self._n_refused >= _REFUSED_AT_MOST:
+        elif self._n_unanswered is not None:
+            self._n_unanswered += 1
+            if self._n_unanswered >= _UNANSWERED_AT_MOST:
                 raise ConfigError(
-                    f"{self._url} refused the first {self._n_refused} requests for model '{request.model}' "
-                    f"({short(self._redaction(outcome.error))}); correct the model's name or what it is asked, "
-                    "and run again"
+                    f"{self._url} answered none of the first {self._n_unanswered} requests for model "
+                    f"'{request.model}' ({short(self._redaction(outcome.error))}); see whether base_url (it "
+                    "mostly ends in /v1), the model's name and what it is asked are right, and run again"
                 )
 
     def if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:

@@ -33,7 +33,8 @@ def echo(body):
 
 
 def budget_of(folder, requests=None, usd=None, prices=PRICES):
-    return Budget(folder / "budget", folder / "ledger", Limits(requests, usd), prices)
+    noted = folder / "noted"
+    return Budget(folder / "budget", folder / "ledger", Limits(requests, usd), prices, note=noted.write_bytes)
 
 
 def open_ledger(folder, first=0):
@@ -168,16 +169,16 @@ def test_a_limit_in_dollars_wants_a_price_before_anything_is_sent(tmp_path):
 
 
 def test_it_is_spent_until_the_limit_that_stopped_it_is_raised(tmp_path):
-    folder = tmp_path / "budget"
-    assert not is_spent(folder, Limits(5))
+    noted = tmp_path / "noted"
+    assert not is_spent(b"", Limits(5))
     with Oracle(echo) as oracle:
         asked(tmp_path, oracle, questions(), requests=5, usd=1e6)
-        assert is_spent(folder, Limits(5, 1e6))
-        assert is_spent(folder, Limits(5, 2e6))
-        assert not is_spent(folder, Limits(6, 1e6))
-        assert not is_spent(folder, Limits())
+        assert is_spent(noted.read_bytes(), Limits(5, 1e6))
+        assert is_spent(noted.read_bytes(), Limits(5, 2e6))
+        assert not is_spent(noted.read_bytes(), Limits(6, 1e6))
+        assert not is_spent(noted.read_bytes(), Limits())
         asked(tmp_path, oracle, questions(), requests=12, usd=1e6)
-    assert not is_spent(folder, Limits(12, 1e6))
+    assert not is_spent(noted.read_bytes(), Limits(12, 1e6))
 
 
 # Several processes ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import socketserver
 import threading
 import time
@@ -383,6 +384,8 @@ def test_another_client_error_is_not_tried_again():
 
 @pytest.mark.parametrize("status, code, message", [
     (400, "context_length_exceeded", "Your input exceeds the limit."),
+    (400, None, "The input token count exceeds the maximum number of tokens allowed (32768)."),
+    (422, None, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096."),
     (400, None, "This model's maximum context length is 512 tokens. However, you requested 710 tokens."),
     (400, None, "request (710 tokens) exceeds the available context size (512 tokens)"),
     (400, None, "prompt is too long: 200001 tokens > 200000 maximum"),
@@ -401,15 +404,18 @@ def test_a_request_that_is_longer_than_the_model_reads_is_not_asked_again(tmp_pa
 # What the user has to change ---------------------------------------------------------------------------
 
 
-def test_an_endpoint_that_refuses_whatever_it_is_asked_stops_the_run():
-    def refuse(body):
-        return Reply(fault="status", status=400, message="no such model")
-
-    with Oracle(refuse, probed=refuse) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
-        with pytest.raises(ConfigError, match=r"refused the first 20 requests .* \(HTTP 400: no such model\)"):
+@pytest.mark.parametrize("fault, said, attempts", [
+    (Reply(fault="status", status=400, message="no such model"), "HTTP 400: no such model", 1),
+    (Reply(fault="status", status=500, message="CUDA error"), "HTTP 500: CUDA error", 2),
+    (Reply("<html>Open WebUI", fault="raw"), "the server's answer was not JSON but begins: <html>Open WebUI", 2),
+    (Reply(fault="empty"), "the server's answer was empty", 2),
+])  # fmt: skip
+def test_an_endpoint_that_answers_nothing_stops_the_run(fault, said, attempts):
+    with Oracle(lambda body: fault, probed=lambda body: fault) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=4, max_attempts=2)
+        with pytest.raises(ConfigError, match=rf"answered none of the first 20 requests .* \({re.escape(said)}\)"):
             answers_of(client, [question(number) for number in range(100)])
-        assert 20 <= oracle.n_requests <= 24
+        assert 20 * attempts <= oracle.n_requests <= 24 * attempts
 
 
 def test_an_endpoint_that_answers_a_probe_may_refuse_any_number_of_requests():

@@ -278,6 +278,9 @@ def test_an_unknown_activation_is_refused(tmp_path):
         (b"", "is not JSON"),
         (b"[4]", "no JSON object"),
         (b"\xff\xfe{}", "is not JSON"),
+        (b"[" * 3000, "is not JSON"),
+        (b'{"k": Infinity}', "its config has a value of another kind"),
+        (b'{"activation": ["topk"], "k": 4}', "its config has a value of another kind"),
     ],
 )
 def test_a_config_that_is_no_json_object_is_refused(tmp_path, content, reason):
@@ -294,6 +297,25 @@ class Trap:
 
     def __reduce__(self):
         return open, (self.path, "w")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path):
+    folder = write_random_sae(tmp_path / "sae")
+    (folder / "cfg.json").write_bytes(b"\xef\xbb\xbf" + (folder / "cfg.json").read_bytes())
+    assert load_sparse_coder(folder).n_features == 64
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path, dtype):
+    folder = write_random_sae(tmp_path / "sae")
+    rewrite(folder, encoder=torch.ones(64, WIDTH).to(dtype))
+    assert f"encoder.weight holds numbers of the kind {str(dtype)[6:]}" in refusal(folder)
+
+
+def test_a_pointer_of_git_lfs_says_how_to_fetch_the_weights(tmp_path):
+    folder = write_random_sae(tmp_path / "sae")
+    (folder / "sae.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 123\n")
+    assert "git lfs pull" in refusal(folder)
 
 
 def test_a_pickle_in_place_of_the_weights_is_never_run(tmp_path):

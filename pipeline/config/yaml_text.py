@@ -1,0 +1,28 @@
+"""YAML as people mean it: a key stands once, and keys are words (`on`, `5`), never truth values or numbers."""
+
+from typing import Any
+
+import yaml
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says. Raises yaml.YAMLError if it is none, or names a key of a section twice."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
+    except RecursionError:
+        raise yaml.YAMLError("its sections are nested too deeply") from None
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """YAML's own loader takes the last of two equal keys, and says nothing."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                place = f"line {key.start_mark.line + 1}"
+                raise yaml.YAMLError(f"key '{key.value}' stands there twice ({place}); keep one of them")
+            seen.add(key.value)
+            key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
