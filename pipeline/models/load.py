@@ -158,11 +158,11 @@ def pick_device(name: str) -> torch.device:
 @contextmanager
 def loading(model: str) -> Iterator[None]:
     """Load from transformers without its progress bars; what it raises becomes one sentence of a SubjectError."""
-    keep_freed_memory()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         yield
+        keep_freed_memory()  # from now on: what loading frees goes back
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, struct.error) as error:
         reason = " ".join(str(error).split())[:300]
         raise SubjectError(
