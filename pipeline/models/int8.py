@@ -31,8 +31,8 @@ from pipeline.models.gguf import packed_tensors
 from pipeline.models.hub import tell_download
 
 METHOD = "latentlake_int8"
-_MAX = 127
-_LEAST = 1e-12
+LARGEST = 127
+LEAST = 1e-12
 """Largest value of a row below which it is all zeros."""
 
 _ROWS_AT_ONCE = 8192
@@ -106,7 +106,7 @@ def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
         return round_on_cpu(rows)
     values = rows.float()
-    scales = values.abs().amax(-1, keepdim=True).clamp_(min=_LEAST) / _MAX
+    scales = values.abs().amax(-1, keepdim=True).clamp_(min=LEAST) / LARGEST
     return (values * scales.reciprocal()).round_().to(torch.int8), scales
 
 
@@ -123,7 +123,7 @@ def multiply(rows: Tensor, weight: Tensor) -> Tensor:
 @cache
 def overflows() -> bool:
     """Whether this CPU's int8 products overflow: without VNNI it adds pairs of products in 16 bits."""
-    rows = torch.full((_LEAST_ROWS, 64), _MAX, dtype=torch.int8)
+    rows = torch.full((_LEAST_ROWS, 64), LARGEST, dtype=torch.int8)
     return not torch.equal(torch._int_mm(rows, rows.t()), rows.int() @ rows.int().t())
 
 
