@@ -31,7 +31,9 @@ class MachineConfig(Section):
         "after the URL in the user's cache",
     )
     device: str = Field("auto", description="`auto` (cuda, else mps, else cpu), `cpu`, `cuda:1`, …")
-    batch_tokens: Positive = Field(2048, description="Tokens of one forward pass")
+    batch_tokens: Positive | None = Field(
+        None, description="Tokens of one forward pass; left out, 2,048 on a CPU and 16,384 on a GPU"
+    )
     flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
     memory_limit: str = Field("4GB", description="DuckDB's memory; beyond it queries spill to disk")
 

@@ -16,7 +16,7 @@ from pipeline.errors import LakeError
 from pipeline.firings.forward import ContextBatch, Reader, encode_batch, open_reader, pad_contexts
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
-from pipeline.subject.forward import Subject, load_subject
+from pipeline.subject.forward import Subject, load_subject, pass_tokens
 
 BYTES_A_FIRING = 3
 COPIES = 2
@@ -130,7 +130,7 @@ def _measure(config: Config, subject: Subject, readers: Mapping[str, Reader]) ->
 def _first_batches(config: Config) -> Iterator[ContextBatch]:
     """The corpus's first texts as batches of whole contexts; what is shorter only where all texts are."""
     length = config.corpus.context_length
-    n_contexts = max(1, config.machine.batch_tokens // length)
+    n_contexts = max(1, pass_tokens(config) // length)
     contexts: list[tuple[int, list[int]]] = []
     short: list[list[int]] = []
     n_batches = 0
