@@ -10,6 +10,7 @@ from typing import NoReturn
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from pipeline.config import load_config
 from pipeline.errors import ConfigError, LakeError
 
 POSTGRES_VARIABLE = "LATENTLAKE_DAGSTER_POSTGRES"
@@ -71,7 +72,8 @@ def _check_postgres(url: str) -> None:
 
 
 def open_ui(config: str) -> NoReturn:
-    """Become `dagster dev` on an experiment; it ends with Ctrl-C."""
+    """Become `dagster dev` on an experiment; it ends with Ctrl-C. Raises ConfigError for a faulty config."""
+    load_config(config)
     use_dagster_home()
     os.environ["LATENTLAKE_CONFIG"] = config
     # Dagster would tell users to type `dg dev`, a command that this project has no use for.
