@@ -29,6 +29,8 @@ _COMMANDS = {
     "cookbook": "write docs/cookbook.md with the answers of a lake (in a checkout)",
 }
 
+_PORTS = {"dev": 3000, "explore": 3001}
+
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
 WHERE_VARIABLE = "LATENTLAKE_WHERE"
 FROM_VARIABLE, NAME_VARIABLE = "LATENTLAKE_FROM", "LATENTLAKE_AS"
@@ -93,6 +95,8 @@ def command_line() -> argparse.ArgumentParser:
             words = "run on a Ray cluster: ray://HOST:10001, http://HOST:8265, or auto on one of its nodes"
             command.add_argument("--on", metavar="ADDRESS", help=words)
             command.add_argument("--list", action="store_true", help="print the partitions of the job and stop")
+        if name in _PORTS:
+            command.add_argument("--port", type=int, default=_PORTS[name], help=f"default: {_PORTS[name]}")
         if name == "sql":
             statement = os.environ.get(STATEMENT_VARIABLE)
             command.add_argument("statement", nargs="?", default=statement, help="default: opens a prompt")
@@ -146,7 +150,7 @@ def _run(given: argparse.Namespace) -> int:
         case "dev":
             from assets.run.dagster_home import open_ui
 
-            open_ui(given.config)
+            open_ui(given.config, given.port)
         case "estimate":
             from pipeline.commands.estimate import print_estimates
 
@@ -166,7 +170,7 @@ def _run(given: argparse.Namespace) -> int:
         case "explore":
             from pipeline.commands.explore import serve_explorer
 
-            serve_explorer(given.config)
+            serve_explorer(given.config, given.port)
         case "clean":
             from pipeline.commands.clean import clean_lake
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def take_graph(config: str, page: Page, folder: Path) -> None:
         page.look_like(3000, 2400, scale=1.5)  # so that the names can be read
         page.open(f"{address}/asset-groups?expanded={groups},global@global:report")
         time.sleep(_DRAWING_SECONDS)
-        take(page, folder / "tables.png", within=page.evaluate(_DRAWN))
+        take(page, folder / "tables.png", within=tuple(page.evaluate(_DRAWN)))
 
 
 @contextmanager
@@ -122,11 +122,11 @@ def serving_dagster(config: str) -> Iterator[str]:
             server.wait()
 
 
-def take(page: Page, path: Path, within: Sequence[float] | None = None) -> None:
+def take(page: Page, path: Path, within: tuple[float, float, float, float] | None = None) -> None:
     """Write a small PNG of what the window shows, or of a part of it (left, top, right, bottom); say how large."""
     page.picture(path)
     with Image.open(path) as picture:
-        part = picture.crop((*map(int, within),)) if within else picture
+        part = picture.crop(within) if within else picture
         part.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB")
 
