@@ -16,7 +16,7 @@ DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 
 class MachineConfig(Section):
-    """Where and how fast; in no stage hash. `LATENTLAKE_LAKE`, `…_CACHE` and `LATENTLAKE_DEVICE` go before it."""
+    """Paths, device, memory; in no stage hash. `LATENTLAKE_LAKE`, `…_CACHE`, `LATENTLAKE_DEVICE` override it."""
 
     lake: str = Field(
         "lake",
