@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.borrowed import borrowed_lake
@@ -22,7 +22,7 @@ from pipeline.errors import LatentlakeError
 from pipeline.explainers.answers import parse_explanation, read_explanation
 from pipeline.explainers.base import Feature
 from pipeline.explainers.default import explain_request, own_texts
-from pipeline.explainers.echoes import is_echo
+from pipeline.explainers.echoes import names_nothing, repeats_run
 from pipeline.explainers.write import read_features
 from pipeline.llm import Answer
 from pipeline.llm.local.client import LocalClient
@@ -79,18 +79,19 @@ def figures(
     """The share of echoes, whatever else is wrong with an answer, and what the answers come to."""
     windows = [[vocabulary.text(window.token_ids) for window in each.shown] for each in features]
     pairs = list(zip(answers, windows, strict=True))
-    n_echoed = sum(_is_echo(answer.text or "", shown) for answer, shown in pairs)
+    words = [parse_explanation(answer.text or "") or answer.text or "" for answer in answers]
+    n_echoed, n_empty = (
+        sum(finds(each, own_texts(), shown) for each, shown in zip(words, windows, strict=True))
+        for finds in (repeats_run, names_nothing)
+    )
     statuses = Counter(read_explanation(answer, own_texts(), shown).status for answer, shown in pairs)
     told = ", ".join(f"{n} {status}" for status, n in statuses.most_common())
     n = len(answers)
     return [
         Figure("echoed_share", n_echoed / n, "", 0.05, note=f"{n_echoed} of {n} {by}"),
+        Figure("names_nothing_share", n_empty / n, "", note="all its words are the prompt's; an echo as well"),
         Figure("explained_share", statuses["ok"] / n, "", better="higher", note=told),
     ]
-
-
-def _is_echo(text: str, windows: Iterable[str]) -> bool:
-    return is_echo(parse_explanation(text) or text, own_texts(), windows)
 
 
 if __name__ == "__main__":

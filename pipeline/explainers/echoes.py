@@ -18,6 +18,7 @@ says nothing about the feature, so it gets the status `echoed`, decided anew fro
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import tee
 
 RUN_WORDS = 3
 """Two of the prompt ("marked tokens") in a longer explanation may well tell what a feature is about."""
@@ -42,22 +43,34 @@ _QUOTED = re.compile(r"""(["'`])(?![<>\s]*\1).+?\1""")
 
 
 def is_echo(explanation: str, own: Iterable[str], windows: Iterable[str]) -> bool:
-    """Whether an explanation repeats a run of the prompt's own words that is of no window shown, or names nothing.
+    """Whether an explanation repeats a run of the prompt's own, or names nothing.
 
     Args:
         explanation: What the model said after the mark.
         own: The prompt's own texts, without the windows: instructions, worked examples.
-        windows: The windows shown, without marks; read only where a run is the prompt's own.
+        windows: The windows shown, without marks; read only where words of the prompt's own are found.
     """
-    own, size = list(own), min(RUN_WORDS, max(2, len(content_words(explanation))))
+    own = list(own)
+    once, again = tee(windows)
+    return repeats_run(explanation, own, once) or names_nothing(explanation, own, again)
+
+
+def repeats_run(explanation: str, own: Iterable[str], windows: Iterable[str]) -> bool:
+    """Whether a run of the explanation is the prompt's own and of no window; arguments as those of `is_echo`."""
+    size = min(RUN_WORDS, max(2, len(content_words(explanation))))
     copied = _runs(explanation, size)
     copied &= {run for text in own for run in _runs(text, size)}
-    words = set() if _QUOTED.search(explanation) else _singular(explanation)
-    names_nothing = bool(words) and words <= {word for text in own for word in _singular(text)}
-    for window in windows if copied or names_nothing else ():
+    for window in windows if copied else ():
         copied -= _runs(window, size)
-        names_nothing &= not words & _singular(window)
-    return bool(copied) or names_nothing
+    return bool(copied)
+
+
+def names_nothing(explanation: str, own: Iterable[str], windows: Iterable[str]) -> bool:
+    """Whether it quotes nothing and all its words are the prompt's own and of no window; as `is_echo`."""
+    words = _singular(explanation)
+    if not words or _QUOTED.search(explanation) or not words <= {word for text in own for word in _singular(text)}:
+        return False
+    return not any(words & _singular(window) for window in windows)
 
 
 def content_words(text: str) -> list[str]:
