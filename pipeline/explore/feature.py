@@ -147,9 +147,7 @@ def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
 def _written(
     reader: Reader, own: dict[str, Any], chosen: Row, vocabulary: Vocabulary, largest: float
 ) -> list[Windows]:
-    """The texts that were written by an explanation: those that the feature should fire in, then near misses."""
-    if "generation" not in {score["scorer"] for score in chosen["scores"]}:
-        return []
+    """The texts that a scorer had written by an explanation: those in which the feature should fire come first."""
     rows = reader.rows("generated_texts", **own, explanation_id=chosen["explanation_id"])
     largest = max([largest, *(row["peak"] or 0.0 for row in rows)])
     groups = []
