@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.corpus.documents import bos_prefix
+from pipeline.corpus.contexts import bos_prefix
 from pipeline.features.weights import of_weights
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.firings.store import FiringBuffer

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Config
-from pipeline.corpus.documents import bos_prefix
+from pipeline.corpus.contexts import bos_prefix
 from pipeline.errors import CorpusError
 from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.documents import bos_prefix
+from pipeline.corpus.contexts import bos_prefix
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
