@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from pipeline.config.asking import BudgetConfig, EndpointsConfig
+from pipeline.config.asking import BudgetConfig, EndpointsConfig, RoleConfig
 from pipeline.config.corpus import CorpusConfig, SamplingConfig
 from pipeline.config.explaining import ExplainingConfig
 from pipeline.config.features import (
@@ -102,7 +102,7 @@ class Config(Section):
         self.subject._machine = self.machine
         return self
 
-    def in_process(self, role: ExplainingConfig | ScoringConfig) -> LocalConfig:
+    def in_process(self, role: RoleConfig) -> LocalConfig:
         """The model of a role whose provider is `local`, found and loaded as a subject model is."""
         model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
         model._machine = self.machine
@@ -141,7 +141,7 @@ class Config(Section):
     @property
     def has_auto_precision(self) -> bool:
         """Whether the precision of a model that runs in this process is left to a trial."""
-        roles: list[ExplainingConfig | ScoringConfig] = [self.explaining, self.scoring]
+        roles: list[RoleConfig] = [self.explaining, self.scoring]
         roles += map(self.scoring.of, self.scoring.models)
         return self.subject.dtype == "auto" or any(
             role.provider == "local" and role.dtype == "auto" for role in roles
