@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.lake import Lake
-from pipeline.lake.files import SCHEMA_FILE
+from pipeline.lake.paths import SCHEMA_FILE
 
 _READ = ("explanations", "predictions", "scores")
 """The tables of a batch that tell whether it is done."""

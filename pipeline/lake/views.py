@@ -22,8 +22,9 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import LakeError
-from pipeline.lake.files import SCHEMA_FILE, Files
+from pipeline.lake.files import Files
 from pipeline.lake.in_place import InPlace
+from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.placing import temporary_path
 from pipeline.tables import TABLES, Table
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
