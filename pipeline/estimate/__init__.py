@@ -1,6 +1,7 @@
 """The estimate: requests, tokens, dollars and time of the next run, before anything is sent."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ def write_estimate(lake: Lake, sae: str) -> Published:
     """
     table = estimate(lake, sae)
     published = lake.write("estimate", table, sae=sae)
-    return Published("estimate", published.path, published.n_rows, _figures(pl.DataFrame(table)))
+    return replace(published, figures=_figures(pl.DataFrame(table)))
 
 
 def estimate(lake: Lake, sae: str) -> pa.Table:

@@ -12,6 +12,7 @@ where g = (d + 2) 2^-24 |a'| |b'| bounds the float32 sums (Higham 2002, section 
 of two neighbouring numbers of the dtype at 1, in which p is stored.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -68,7 +69,7 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
         "median_nearest_cosine": round(float(first.median()), 3) if len(first) else 0.0,
         "features_with_a_copy_above_0.9": int((first > 0.9).sum()),
     }
-    return Published("feature_neighbours", published.path, published.n_rows, figures)
+    return replace(published, figures=figures)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ changes a token; a killed run goes on with the feature it was at.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -76,7 +77,7 @@ def write_steered_texts(lake: Lake, sae: str, batch: int) -> Published:
         published = lake.write(TABLE, rows, sae=sae, batch=batch)
     statuses = [status for feature in features for status in {row["status"] for row in known[feature]}]
     figures = {status: statuses.count(status) for status in sorted(set(statuses))}
-    return Published(TABLE, published.path, published.n_rows, {"features_steered": len(missing), **figures})
+    return replace(published, figures={"features_steered": len(missing), **figures})
 
 
 def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = None) -> list[int]:
