@@ -5,13 +5,14 @@ import math
 import pickle
 import re
 import struct
+import sys
 import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 import torch
@@ -139,6 +140,23 @@ class SaeFiles:
         """The last match of a pattern in the path of the weights."""
         matches = list(re.finditer(pattern, self.weights_path))
         return matches[-1] if matches else None
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value of a config is a number, and neither a truth value nor infinite."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def text_in(config: Mapping[str, Any], key: str) -> str | None:
+    """The text that a config holds under a key; None where it holds none."""
+    value = config.get(key)
+    return value if isinstance(value, str) else None
+
+
+def object_in(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object that a config holds under a key; an empty one where it holds none."""
+    value = config.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _read_config(path: Path) -> dict[str, Any]:
