@@ -1,11 +1,10 @@
-"""Documents are cut into context windows, each with the model's BOS token in front if the config asks for it."""
+"""Documents are cut into context windows."""
 
 from dataclasses import replace
 
-from pipeline.errors import CorpusError
+from pipeline.corpus.tokenising import bos_prefix
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
-from pipeline.models.load import load_tokenizer
 
 
 def write_contexts(lake: Lake, shard: int) -> Published:
@@ -20,20 +19,8 @@ def write_contexts(lake: Lake, shard: int) -> Published:
             shard=shard,
             generation=generation,
             given={"documents": [lake.path("documents", generation=generation)]},
-            bos_token_id=bos_prefix(lake),
+            bos_token_id=bos_prefix(lake.config),
         )
         for generation in lake.missing_generations("contexts", shard=shard)
     ]
     return replace(published[-1], n_rows=sum(each.n_rows for each in published))
-
-
-def bos_prefix(lake: Lake) -> list[int]:
-    """What each context begins with: the BOS token id if the config asks for it, else nothing."""
-    if not lake.config.corpus.prepend_bos:
-        return []
-    bos = load_tokenizer(lake.config.subject).bos_token_id
-    if bos is None:
-        raise CorpusError(
-            f"corpus.prepend_bos is set, but the tokenizer of '{lake.config.subject.model}' has no BOS token"
-        )
-    return [bos]

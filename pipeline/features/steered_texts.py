@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Config
-from pipeline.corpus.contexts import bos_prefix
+from pipeline.corpus.tokenising import bos_prefix
 from pipeline.errors import CorpusError
 from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
@@ -231,8 +231,8 @@ def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
     held_out, continued = _prompt_rows(lake, sae)
     own_prompts = {}
     if "ablate" in settings.modes:
-        rows = read_rows(lake, "ablation_prompts", sae=sae, batch=batch, bos_token_id=bos_prefix(lake)).to_pylist()
-        for feature, some in groupby(rows, itemgetter("feature")):
+        rows = read_rows(lake, "ablation_prompts", sae=sae, batch=batch, bos_token_id=bos_prefix(config))
+        for feature, some in groupby(rows.to_pylist(), itemgetter("feature")):
             own_prompts[feature] = _prompts(config, list(some))
     token_bytes = lake.query("vocabulary")["bytes"].to_list()
     held_out_ids = torch.tensor([row["token_ids"] for row in held_out])

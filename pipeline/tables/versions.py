@@ -8,7 +8,7 @@ Equal hash, equal table; a change anywhere upstream makes a new folder and leave
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from pipeline.tables.compiled import compiled_sources
 from pipeline.tables.sql import config_value, parameters_of, sql_text, tables_read
 from pipeline.tables.stages import STAGES, Stage, own_queries
 
-_GIVEN = frozenset(
+GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
         *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "n_judging"),
@@ -30,6 +30,8 @@ _GIVEN = frozenset(
         *("least_answers", "n_windows", "has_marks"),
     }
 )
+"""Parameters of SQL that are given by code, and are no keys of the config."""
+
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
 
 
@@ -96,20 +98,23 @@ def stage_hash(
         whole = {str(each): stage_hash(config, table, hashes, sae, known, each) for each in parts}
         known[table, sae, None] = _digest(json.dumps(whole, sort_keys=True))[:12]
         return known[table, sae, None]
-    stage = STAGES[table]
-    asked = config.asked_by(part or "")
+    definition = _definition(config, STAGES[table], hashes, sae, known, part)
+    known[table, sae, part] = _digest(json.dumps(definition, sort_keys=True))[:12]
+    return known[table, sae, part]
+
+
+def _definition(
+    config: Config, stage: Stage, hashes: SourceHashes, sae: str | None, known: Versions, part: str | None
+) -> dict[str, Any]:
+    """What the version of a table, or of a plug-in's part of one, covers."""
+    table, asked = stage.table, config.asked_by(part or "")
     texts = {name: sql_text(name) for name in stage.steps}
-    parameters = {name for text in texts.values() for name in parameters_of(text)} - _GIVEN
     definition: dict[str, Any] = {
         "table": table,
         "version": stage.version,
         "schema": str(TABLES[table].schema),
         "science": {place: _at(asked, place) for place in stage.science},
-        "parameters": {
-            name: config_value(asked, name)
-            for name in sorted(parameters)
-            if name.partition("_")[0] not in _UNHASHED
-        },
+        "parameters": _parameters(asked, texts.values()),
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {
             name: _input_hashes(config, table, name, hashes, sae, known, part)
@@ -133,8 +138,7 @@ def stage_hash(
     if table == "saes" and sae is not None:
         own = config.sae(sae)
         definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]
-    known[table, sae, part] = _digest(json.dumps(definition, sort_keys=True))[:12]
-    return known[table, sae, part]
+    return definition
 
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
@@ -180,10 +184,10 @@ def _judge(config: Config) -> dict[str, Any]:
     }
 
 
-def _parameters(config: Config, texts: Sequence[str]) -> dict[str, Any]:
-    """The values of the config that SQL texts name."""
-    names = {name for text in texts for name in parameters_of(text)} - _GIVEN
-    return {name: config_value(config, name) for name in sorted(names)}
+def _parameters(config: Config, texts: Iterable[str]) -> dict[str, Any]:
+    """The values of the config that SQL texts name, but for those that change no row."""
+    names = {name for text in texts for name in parameters_of(text)} - GIVEN
+    return {name: config_value(config, name) for name in sorted(names) if name.partition("_")[0] not in _UNHASHED}
 
 
 def inputs_of(config: Config, table: str) -> tuple[str, ...]:

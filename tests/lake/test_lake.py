@@ -447,7 +447,7 @@ def test_every_table_has_a_stage_and_inputs_come_first():
 def test_every_parameter_of_a_stages_sql_is_a_key_of_the_config_or_given_by_the_run(make_experiment, table):
     config = make_experiment()
     for name in STAGES[table].steps:
-        for parameter in set(parameters_of(sql_text(name))) - versions._GIVEN:
+        for parameter in set(parameters_of(sql_text(name))) - versions.GIVEN:
             config_value(config, parameter)
 
 
