@@ -74,7 +74,7 @@ class TableAsset:
         return asset
 
     def partition(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> dict[str, Any]:
-        """The keyword by which the function is told its partition."""
+        """The partition, as the keywords of the function."""
         match self.table.unit:
             case "nothing":
                 return {}

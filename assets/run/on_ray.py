@@ -259,9 +259,9 @@ class Cluster:
 
 
 def ask(address: str, question: Callable[[], Answer], *silences: type[Exception]) -> Answer:
-    """What the cluster at an address answers; while it does not it is asked again for two minutes, which is told.
+    """What the cluster at an address answers; while it does not, it is asked again for two minutes.
 
-    `silences` are raised by a question, beside Python's own, where nobody answers: the head starts, is busy or
+    `silences` are the exceptions, beside Python's own, that mean that it does not: its head is starting, busy or
     gone. Raises LakeError if it does not answer in that time.
     """
     kinds: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *silences)
@@ -288,7 +288,7 @@ def checked_address(given: str) -> str:
     """The address of a cluster, as Ray takes it, where something listens.
 
     Raises:
-        ConfigError: It is none, or Ray is not installed.
+        ConfigError: It is no address, or Ray is not installed.
         LakeError: Nothing listens there.
     """
     address = "auto" if given in {"auto", "ray://auto"} else given

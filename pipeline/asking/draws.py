@@ -1,4 +1,4 @@
-"""Asking again what was answered to no use: the next draw of the same request."""
+"""Asking again where an answer cannot be used: the next draw of the same request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -20,7 +20,7 @@ _LOOK_SECONDS = 30.0
 
 
 def prices_of(*roles: Role) -> Prices:
-    """The prices of what some roles are asked. Raises ConfigError if the price file cannot be read."""
+    """The prices of some roles' models. Raises ConfigError if the price file cannot be read."""
     free = {role.model: FREE for role in roles if role.is_free}
     files = {find(role.prices) for role in roles if not role.is_free}
     return Prices(free).beside(*map(load_prices, files))

@@ -1,4 +1,4 @@
-"""Who answers, where it is reached, and what may be spent on it."""
+"""Who answers requests, at which endpoints, and what may be spent on it."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,7 +14,7 @@ class OracleConfig(Section):
     """How the oracle fails, where it is the provider; by hash, the same way each time."""
 
     refusal_rate: Share = Field(0.0, description="Share of requests that it refuses")
-    garbled_rate: Share = Field(0.0, description="Share of requests to which it says what cannot be read")
+    garbled_rate: Share = Field(0.0, description="Share of requests to which its answer cannot be read")
 
     @property
     def model(self) -> str:
@@ -91,7 +91,7 @@ class RoleConfig(Section):
 
     @property
     def asked_model(self) -> str:
-        """Who is asked, as requests have it: a model in int8 answers otherwise than in floats."""
+        """The model's name in requests; it says int8, since a model answers differently in int8 than in floats."""
         return f"{self.model} (int8)" if (self.provider, self.precision) == ("local", "int8") else self.model
 
 
@@ -141,7 +141,7 @@ class ScorerEndpointConfig(ChatEndpointConfig):
 
 
 class EndpointsConfig(Section):
-    """Where who is asked is reached, for provider `openai`; in no stage hash."""
+    """Where each role's model is reached, for provider `openai`; in no stage hash."""
 
     explainer: ChatEndpointConfig = Field(ChatEndpointConfig(), description=EndpointConfig.__doc__)
     scorer: ScorerEndpointConfig = Field(ScorerEndpointConfig(), description=EndpointConfig.__doc__)

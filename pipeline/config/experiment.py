@@ -1,7 +1,7 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
-Sections are science, part of the stage hashes (see `stages`), so that another value makes another table;
-but for `endpoints`, `selection`, `budget`, `report` and `machine`, which only say what is done first, where and
+Sections are science, part of the stage hashes (see `versions`), so that another value makes another table;
+except `endpoints`, `selection`, `budget`, `report` and `machine`, which only say what is done first, where and
 how fast, and what is shown.
 Unknown keys are refused with the nearest known one.
 """
@@ -109,9 +109,9 @@ class Config(Section):
         return model
 
     def asked_by(self, name: str) -> Self:
-        """The same experiment with the model that is asked by a scorer, or in a role, of that name.
+        """The same experiment as a scorer or a role of that name sees it.
 
-        That is the model of `scoring.models` behind its @, if there is one, in the place of the section's own.
+        Behind an @ it names a model of `scoring.models`, whose keys take the place of the section's own.
         """
         model = name.partition("@")[2]
         if not model:

@@ -153,5 +153,5 @@ class ScoringConfig(RoleConfig):
 
     @property
     def z(self) -> float:
-        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
+        """The standard normal quantile at (1 + confidence) / 2, from which every interval has its width."""
         return NormalDist().inv_cdf((1 + self.confidence) / 2)

@@ -6,7 +6,7 @@ import yaml
 
 
 def parse_yaml(text: str) -> Any:
-    """What a YAML text says. Raises yaml.YAMLError if it is none, or names a key of a section twice."""
+    """The value of a YAML text. Raises yaml.YAMLError if it is not YAML, or names a key of a section twice."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
     except RecursionError:

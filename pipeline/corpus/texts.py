@@ -19,8 +19,8 @@ class Text(NamedTuple):
         unit: The unit that it is of.
         text: Its words; of a chat what its turns say; nothing where it comes as tokens.
         turns: The turns, if it is a chat.
-        token_ids: Its tokens, if it comes as such.
-        row: Its number in a cache whose firings name it by that; None elsewhere.
+        token_ids: Its tokens, if it comes tokenised.
+        row: Its number in a cache, whose firings refer to it by that; None elsewhere.
     """
 
     source: str

@@ -20,11 +20,11 @@ def tokenise(
 ) -> Iterator[tuple[Text, list[int]]]:
     """Texts with the subject model's token ids for them, without BOS, in their order.
 
-    A chat and what came as tokens get their words by these. A chat that the template does not
-    accept is given to `leave_out`.
+    The words of a chat, and of a text that came as tokens, are those of its tokens. A chat that the template does
+    not accept is given to `leave_out`.
 
     Raises:
-        CorpusError: The model has no chat template, or has no such token: what came as tokens is another model's.
+        CorpusError: The model has no chat template, or lacks a token of a text that came as tokens.
     """
     tokenizer = load_tokenizer(config.subject)
     iterator = iter(texts)

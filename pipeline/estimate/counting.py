@@ -1,4 +1,4 @@
-"""Counting the requests of a batch: the code that would send them runs, and nobody is asked.
+"""Counting the requests of a batch: the code that would send them runs, and nothing is sent.
 
 Examples, explanations and predictions are made as in a run, and not written; scorers that ask nobody are left
 out, and of forward passes of the subject model only the tokens are counted. What the ledger holds is answered from

@@ -160,7 +160,7 @@ def _model(config: Config) -> str:
 
 
 def _missing_model(config: Config) -> str:
-    """Why the model of embeddings is not at hand, as far as can be told without loading anything."""
+    """Why the model of embeddings is not at hand, as far as that is known without loading anything."""
     if config.scoring.embedding.asks_role:  # type: ignore[attr-defined]  # a plug-in's section
         return "scoring.embedding asks a server, and a search pays for nothing: it takes a model in this process"
     package = _model(config).removeprefix("package:")

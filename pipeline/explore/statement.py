@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
 
 def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
-    """Run one select on the lake in a folder; what is wrong with it is told, not raised."""
+    """Run one select on the lake in a folder; what is wrong with it is part of the result, and not raised."""
     if not (folder / "catalog.duckdb").is_file():
         return Result(error=f"no lake at '{folder}' yet; 'make run' makes it")
     if len(statement) > MOST_CHARACTERS:

@@ -76,7 +76,7 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
 def nearest(directions: Tensor, n_neighbours: int = N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
-    A row of zeros has no direction: it has no neighbours, and is nobody's. `dtype`, that of the first products,
+    A row of zeros has no direction: it has no neighbours, and is none. `dtype`, that of the first products,
     changes how long it takes and never the result; left out, it is the one that is faster here.
     """
     search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))

@@ -1,4 +1,4 @@
-"""What comes of an SAE's weights is empty where the config has only its firings, from a cache."""
+"""Tables made from an SAE's weights: without rows for an SAE of which only the firings are here, from a cache."""
 
 import logging
 from collections.abc import Callable

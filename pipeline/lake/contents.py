@@ -21,7 +21,7 @@ _BYTES_AT_ONCE = 1 << 20
 
 
 class Look(NamedTuple):
-    """A source's files beside those that are recorded, as a listing tells them.
+    """How a source's files differ from those that are recorded, by a listing.
 
     Attributes:
         added: Files that are not recorded.
@@ -82,7 +82,7 @@ def files_to_read(source: FileTexts, entries: Sequence[Entry], entry: Entry) -> 
 
 
 def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
-    """Hold a source's files against its entries, by their sizes and times; nothing is read."""
+    """Compare a source's files with its entries, by sizes and times; nothing is read."""
     files, known = source_files(source), recorded_files(entries)
     longer, touched = [], []
     for file in files if not source.is_remote else ():
@@ -99,7 +99,7 @@ def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
 
 
 def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> Entry | None:
-    """Hold a source's files to its entries; the entry of what was added behind them, if it is to be read.
+    """Check a source's files against its entries; the entry of what was added to them, if that is to be read.
 
     A touched file's time is updated, and where all files lie in another folder now, their places.
 

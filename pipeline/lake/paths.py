@@ -110,13 +110,13 @@ class Paths:
         ]
 
     def fetched(self, path: Path) -> Path:
-        """The same path, after what an object store has published at or below it is there as files."""
+        """The same path, after what an object store has published at or below it was fetched."""
         if self.objects is not None:
             self.objects.fetch(path)
         return path
 
     def fetched_lines(self, folder: Path, *, held_seconds: float = 0.0) -> Path:
-        """The same folder, after the lines that other machines have sealed below it are there as files."""
+        """The same folder, after the lines that other machines have sealed below it were fetched."""
         if self.objects is not None:
             self.objects.fetch_lines(folder, held_seconds)
         return folder

@@ -116,7 +116,7 @@ def corpus_texts(
 
 
 class New(NamedTuple):
-    """What stands behind the recorded documents, as far as a listing tells.
+    """What was added to the recorded documents, as far as a listing shows.
 
     Attributes:
         names: Files and sources that have something new.
@@ -189,7 +189,7 @@ def _content(lake: Lake, source: TextSource) -> Entry:
 
 
 def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: bool) -> Entry | None:
-    """Hold a source to its entries; the entry of what was added behind them, if it is to be taken."""
+    """Check a source against its entries; the entry of what was added to it, if that is to be taken."""
     match source:
         case PythonTexts():
             if not _copy_path(lake.config, entries[0]["digest"]).exists():

@@ -1,4 +1,4 @@
-"""A rule of a user's, scored on every token of the train and of the test documents."""
+"""A user's own rule, scored on every token of the train and of the test documents."""
 
 import polars as pl
 import pyarrow as pa

@@ -189,7 +189,7 @@ def _statuses(rows: pl.DataFrame) -> str:
 
 
 def word_on_small_models(lake: Lake) -> str | None:
-    """What to expect of the embedded model, where it may be asked; None where another answers, or nobody."""
+    """What to expect of the embedded model, where it may be asked; None where another answers, or none."""
     roles = [role_of(lake.config, name) for name in roles_of(lake.config)]
     small = [role.name for role in roles if role.model == EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:

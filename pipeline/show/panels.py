@@ -67,7 +67,7 @@ def panels_of(
 
 
 def number_of(explainer: str, labels: Labels) -> int:
-    """The place of an explainer in the config, by which it has its colour; a control's is behind them."""
+    """An explainer's place in the config, which decides its colour; controls come after all explainers."""
     return list(labels).index(explainer) if explainer in labels else len(labels) + (explainer != "empty")
 
 

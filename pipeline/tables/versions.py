@@ -64,7 +64,7 @@ CONTROLS = "controls"
 
 
 def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
-    """Who makes the rows of a table, each in files and a version of its own: the config's plug-ins, or nobody."""
+    """The plug-ins that make a table's rows, each in files and a version of its own; (None,) where none do."""
     match STAGES[table].plugins if table in STAGES else None:
         case "explainers":
             return (*config.explaining.explainers, CONTROLS)

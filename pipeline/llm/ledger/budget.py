@@ -293,7 +293,7 @@ class _Spent:
 
 
 def _is_free(file: BinaryIO) -> bool:
-    """Whether nobody holds a lock on a file: whoever did has died."""
+    """Whether no process holds the lock on a file: the one that did has died."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

@@ -1,4 +1,4 @@
-"""The oracle as whoever answers: no server, no key, no cost."""
+"""The oracle as a client: no server, no key, no cost."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -51,7 +51,7 @@ LIST_SECONDS = 5.0
 
 
 class OpenAIClient:
-    """Asks an endpoint, several requests at a time; one of another kind than chats has these three otherwise.
+    """Asks an endpoint, several requests at a time; a client for other requests than chats overrides these three.
 
     Attributes:
         path: Where requests go, below the address.
@@ -68,7 +68,7 @@ class OpenAIClient:
         api_key_header: The header that carries the key; None: `Authorization`, behind the word Bearer.
 
     Raises:
-        ConfigError: The environment variable is not set, or the address is none.
+        ConfigError: The environment variable is not set, or the address is invalid.
     """
 
     path = "/chat/completions"
@@ -294,7 +294,7 @@ class OpenAIClient:
 def _address(base_url: str) -> tuple[str, dict[str, str]]:
     """The address that paths are put behind, and the query that goes behind these.
 
-    Raises ConfigError if it is none.
+    Raises ConfigError if it is no address.
     """
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
