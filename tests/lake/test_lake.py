@@ -435,22 +435,6 @@ def with_what_follows(table: str) -> set[str]:
     return found
 
 
-def test_every_table_has_a_stage_and_inputs_come_first():
-    assert set(STAGES) == {name for name, table in TABLES.items() if table.partition != "ledger"}
-    done: set[str] = set()
-    for stage in STAGES.values():
-        assert set(stage.inputs) <= done
-        done.add(stage.table)
-
-
-@pytest.mark.parametrize("table", STAGES)
-def test_every_parameter_of_a_stages_sql_is_a_key_of_the_config_or_given_by_the_run(make_experiment, table):
-    config = make_experiment()
-    for name in STAGES[table].steps:
-        for parameter in set(parameters_of(sql_text(name))) - versions.GIVEN:
-            config_value(config, parameter)
-
-
 def test_a_parameter_that_is_no_key_is_refused(make_experiment):
     with pytest.raises(KeyError, match="rules_nothing is not a key"):
         config_value(make_experiment(), "rules_nothing")
