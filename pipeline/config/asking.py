@@ -14,7 +14,7 @@ class OracleConfig(Section):
     """How the oracle fails, where it is the provider; by hash, the same way each time."""
 
     refusal_rate: Share = Field(0.0, description="Share of requests that it refuses")
-    garbled_rate: Share = Field(0.0, description="Share of requests to which its answer cannot be read")
+    garbled_rate: Share = Field(0.0, description="Share of requests that it answers with something unreadable")
 
     @property
     def model(self) -> str:
@@ -42,7 +42,7 @@ class RoleConfig(Section):
     provider: Provider = Field(
         "local",
         description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
-        "model, but known rules that read the truth off the tables, to rehearse a run without paying",
+        "model, but the right answers from the tables, to rehearse a run without paying",
     )
     model: str = Field(
         EMBEDDED_MODEL,
@@ -59,8 +59,8 @@ class RoleConfig(Section):
     temperature: float = Field(0.0, ge=0, description="0 always takes the likeliest token")
     reasoning_tokens: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Room for thinking, in tokens, added to the longest answer; a model that is given some is "
-        "sent no stop, and its first token is not taken for its answer",
+        description="Room for thinking, in tokens, added to the longest answer; a model that has some is sent "
+        "no stop sequence, and its first token is not taken as its answer",
     )
     reasoning_effort: Word | None = Field(
         None,
@@ -69,9 +69,8 @@ class RoleConfig(Section):
     )
     max_draws: Positive = Field(
         1,
-        description="A request whose answer is refused, truncated, unparsed or echoed is sent again, up to so "
-        "many times; the first answer that can be used counts. At temperature 0 most servers answer the same "
-        "again",
+        description="A request whose answer is refused, truncated, unparsed or echoed is sent again, up to this "
+        "many times; the first usable answer counts. At temperature 0 most servers answer the same again",
     )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
@@ -141,7 +140,7 @@ class ScorerEndpointConfig(ChatEndpointConfig):
 
 
 class EndpointsConfig(Section):
-    """Where each role's model is reached, for provider `openai`; in no stage hash."""
+    """Servers of the models, for provider `openai`; in no stage hash."""
 
     explainer: ChatEndpointConfig = Field(ChatEndpointConfig(), description=EndpointConfig.__doc__)
     scorer: ScorerEndpointConfig = Field(ScorerEndpointConfig(), description=EndpointConfig.__doc__)
