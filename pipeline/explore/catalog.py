@@ -20,8 +20,8 @@ from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.firings.store import BUCKET_FEATURES
 from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER, Lake
+from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.lake.objects import open_objects
-from pipeline.lake.views import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.llm.ledger.answers import overlapping_files
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read

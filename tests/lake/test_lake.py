@@ -18,7 +18,8 @@ from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_
 from pipeline.commands.sql import answer_statements
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
-from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog, views
+from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
+from pipeline.lake.selects import quoted
 from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
@@ -402,7 +403,7 @@ def refreshed_by_absolute_paths(lake):
     with duckdb.connect(str(lake.root / CATALOG_FILE)) as connection:
         lake._create_views(connection, tuple(TABLES), list(lake.config.sae_names))
         for name, table in TABLES.items():
-            connection.execute(f"comment on view {name} is {views._quoted(table.row)}")
+            connection.execute(f"comment on view {name} is {quoted(table.row)}")
     return lake.root / CATALOG_FILE
 
 
