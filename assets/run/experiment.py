@@ -130,12 +130,11 @@ def _check_job(job: str) -> None:
 
 def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
-    from pipeline.lake import Lake
-    from pipeline.lake.sources import open_sources
+    from pipeline.lake.sources import recorded_lake
 
     console = Console()
     config = load_config(path)
-    Lake(config, open_sources(config)).require("summary")  # before the preflight, which takes longer and writes
+    recorded_lake(config).require("summary")  # before the preflight, which takes longer and writes
     lake = open_lake(config)
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:

@@ -5,8 +5,7 @@ from rich.table import Table
 
 from pipeline.config import load_config
 from pipeline.errors import RuleError
-from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 from pipeline.rules.score import score_rule
 from pipeline.show.terminal import printable, with_interval
 
@@ -31,7 +30,7 @@ def print_rule(path: str, sae: str, feature: str, rule: str) -> None:
         missing = "no rule" if feature.isdecimal() else f"no feature '{feature}'" if feature else "no feature"
         raise RuleError(f"{missing}; {_HOW}")
     sae = sae or config.sae_names[0]
-    lake = Lake(config, open_sources(config))
+    lake = recorded_lake(config)
     words_of_rule, scores = score_rule(lake, sae, int(feature), rule)
     table = Table("every token of", *scores["role"])
     for name, words in _COUNTS.items():

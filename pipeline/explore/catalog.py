@@ -19,7 +19,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.firings.store import BUCKET_FEATURES
-from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER, Lake
+from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
 from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.lake.objects import open_objects
 from pipeline.llm.ledger.answers import overlapping_files
@@ -131,9 +131,9 @@ class Catalog:
         """When the catalog and the folders of the tables behind the indexes were last written."""
         self._looked = time.monotonic()
         if self.objects is not None:
-            from pipeline.lake.sources import open_sources  # which loads torch
+            from pipeline.lake.sources import recorded_lake  # which loads torch
 
-            lake = Lake(self.config, open_sources(self.config))
+            lake = recorded_lake(self.config)
             lake.fetched(self.folder / CATALOG_FILE)
             lake.fetch_tables([*TABLES], self.config.sae_names)
         catalog = self.folder / CATALOG_FILE
