@@ -152,7 +152,7 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
     plugin, section = find_plugin(kind, name), config.explaining if kind == "explainers" else config.scoring
     settings = getattr(section, plugin.name)
     texts = [sql_text(each) for each in own_queries(plugin)]
-    lender = getattr(plugin.settings, "prompts_of", None)  # the explainer whose prompts it asks with
+    lender = getattr(plugin.settings, "prompts_of", None)  # the plug-in whose prompts it asks with
     content = {
         "files": [plugin.digest, find_plugin(kind, lender).digest if lender else ""],
         "shared": shared_digest(kind),
