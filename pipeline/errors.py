@@ -57,7 +57,7 @@ _ROOM = (
 
 
 def faults() -> tuple[type[BaseException], ...]:
-    """What to catch and give to `sentence_of`, which knows a user's or a machine's fault from a bug of ours."""
+    """What to catch and give to `sentence_of`, which tells a user's or a machine's fault from a bug of ours."""
     import duckdb
 
     return LatentlakeError, OSError, duckdb.Error, RuntimeError

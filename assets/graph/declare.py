@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Write = Callable[..., "Published | list[Published]"]
 
 AFTER_BATCHES = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-"""What is of all batches is made again after one of them was, though others are missing: where a person has
+"""A table over all batches is made again after one of them was, though others are missing, where a person has
 switched the automation sensor on."""
 
 

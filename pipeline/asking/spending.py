@@ -16,7 +16,7 @@ _WANTED = f"{BUDGET_FOLDER}/wanted.json"
 """What the last run that stopped for want of budget would have asked next."""
 
 _LOOK_SECONDS = 30.0
-"""So often what other machines have spent is looked at, where the lake is in an object store."""
+"""How often the spending of other machines is looked up, where the lake is in an object store."""
 
 
 def prices_of(*roles: Role) -> Prices:

@@ -32,5 +32,5 @@ class Text(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is said in it."""
+        """Whether it has neither words nor tokens."""
         return not self.token_ids and not self.text.strip()

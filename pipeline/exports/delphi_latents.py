@@ -29,7 +29,7 @@ _SMALL = 1 << 16
 
 
 class _Rows(NamedTuple):
-    """The corpus as rows: how long each is, int64 [n_contexts], their width, and the token behind their ends."""
+    """The corpus as rows: how long each is, int64 [n_contexts], their width, and the token that pads them."""
 
     lengths: Array
     width: int

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 def of_weights(write: Callable[[Lake, str], Published]) -> Callable[[Lake, str], Published]:
-    """Let `write_<table>` write no row for an SAE without weights, and say so."""
+    """Make `write_<table>` write no row for an SAE without weights, and log that."""
     table = write.__name__.removeprefix("write_")
 
     @wraps(write)

@@ -110,7 +110,7 @@ def view_texts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, sae: str, number: int) -> None:
-    """Let a view be, on one connection, the file alone that each of its globs has for an SAE's batch or bucket.
+    """Restrict a view, on one connection, to the file that each of its globs has for an SAE's batch or bucket.
 
     `text` creates the view of the whole table, as it stands in the catalog of the lake in `folder`. To open every
     file of a table for the sake of one feature takes longer than to read it.
@@ -125,7 +125,7 @@ def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, 
 
 
 def create_requests_view(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
-    """Let `llm_requests` on a connection be the requests of some of the ledger's files alone."""
+    """Restrict `llm_requests`, on one connection, to the requests in some of the ledger's files."""
     files = f"[{', '.join(quoted(path) for path in paths)}]"
     select = select_lines(TABLES["llm_requests"], files)
     connection.execute(f"create or replace temp view llm_requests as {select}")

@@ -137,7 +137,7 @@ def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> E
 
 
 def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of whole lines behind a recorded end; None while there are none.
+    """The record of whole lines that follow a recorded end; None while there are none.
 
     Raises ValueError if what stands before is another, or goes on in its last line.
     """
@@ -158,7 +158,7 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
-    """Let the entries name a source's files where they are now, if all of them lie in another folder."""
+    """Update the places of a source's files in its entries, if all of them lie in another folder now."""
     known, files = recorded_files(entries), source_files(source)
     if source.is_remote or any(_place(file) in known for file in files):
         return
@@ -171,7 +171,7 @@ def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
 
 
 def _place(file: CorpusFile) -> str:
-    """By what a file is recorded: its URL, or its absolute path."""
+    """The place under which a file is recorded: its URL, or its absolute path."""
     return file.place if file.filesystem is not None else str(Path(file.place).absolute())
 
 

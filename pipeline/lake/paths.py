@@ -36,7 +36,7 @@ class Paths:
 
     @property
     def generation(self) -> int:
-        """The last generation of the corpus: 0 until documents are added behind the first ones."""
+        """The last generation of the corpus: 0 until documents are added to the first ones."""
         return len(self.hashes.generations)
 
     def generations(self, table: str) -> range:

@@ -135,7 +135,7 @@ class New(NamedTuple):
 
 
 def new_documents(config: Config) -> New:
-    """Whether there are documents behind the recorded ones: by names, sizes and times of files; nothing is read.
+    """Whether documents were added to the recorded ones, by names, sizes and times of files; nothing is read.
 
     Raises CorpusError if a recorded file is gone or cannot be listed.
     """
@@ -167,7 +167,7 @@ def _generations(config: Config, known: dict[str, Any]) -> list[dict[str, Entry]
 
 
 def _waiting(config: Config, known: dict[str, Any]) -> list[str]:
-    """The keys of sources that are not recorded and stand behind all that are."""
+    """The keys of sources that are not recorded, and are named after all that are."""
     keys = [_key(source) for source in config.corpus.sources]
     known_keys = {key for each in _generations(config, known) for key in each}
     recorded = [number for number, key in enumerate(keys) if key in known_keys]
@@ -215,7 +215,7 @@ def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: b
 
 
 def _follow_source(config: Config, source: TextSource, known: dict[str, Any]) -> None:
-    """Let what is recorded of files that the config names by another path now be recorded of them."""
+    """Keep what is recorded of files that the config now names by another path."""
     generations = (known["corpus"], *known.get("later", ()))
     keys = {_key(each) for each in config.corpus.sources}
     key = _key(source)

@@ -171,7 +171,7 @@ class Lake(Files):
         connection.commit()
 
     def fetch_tables(self, tables: Sequence[str], saes: Sequence[str], batch: int | None = None) -> None:
-        """Have what an object store has of some tables as files; not of shards or one batch, read by path."""
+        """Fetch what an object store has of some tables; not of shards or one batch, which are read by path."""
         by_path = {"sae_shard"} if batch is None else {"sae_shard", "sae_batch"}
         for table in (TABLES[name] for name in tables if self.objects is not None):
             if table.partition == "ledger":

@@ -166,7 +166,7 @@ def _around_messages(
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a request.
+    """The outcome of a request.
 
     Attributes:
         request_id: The request's.

@@ -121,12 +121,12 @@ class SaeFiles:
             raise SaeError(f"SAE file '{path}' is damaged or no {kind} file: {reason}") from None
 
     def config(self, name: str) -> dict[str, Any]:
-        """What a JSON or YAML file says; nothing, where it may be left out and is. Raises SaeError if damaged."""
+        """The object in a JSON or YAML file; an empty one if it was left out. Raises SaeError if it is damaged."""
         path = self.paths.get(name)
         return {} if path is None else _read_config(path)
 
     def config_nearby(self, name: str) -> dict[str, Any]:
-        """What a JSON file beside the SAE says, by its path from the folder; nothing where it is not there."""
+        """The object in a JSON file near the SAE, by its path from the folder; an empty one if there is none."""
         path = self.folder / name
         return _read_config(path) if path.is_file() else {}
 

@@ -21,7 +21,7 @@ _SHOWN = 4
 """Explanations of each end of the ranking."""
 _INDENT = " " * 8
 _LINES = 2
-"""Of a window that are printed at most."""
+"""Lines of a window that are printed at most."""
 
 
 def print_closing_table(lake: Lake, console: Console) -> None:

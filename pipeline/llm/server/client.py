@@ -292,7 +292,7 @@ class OpenAIClient:
 
 
 def _address(base_url: str) -> tuple[str, dict[str, str]]:
-    """The address that paths are put behind, and the query that goes behind these.
+    """The address to which paths are added, and the query that follows them.
 
     Raises ConfigError if it is no address.
     """
@@ -318,7 +318,7 @@ def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | open
 
 
 class _Attempt(NamedTuple):
-    """What came of sending a request once: an answer or a failure, and the JSON that it was read from."""
+    """The outcome of sending a request once: an answer or a failure, and the JSON that it was read from."""
 
     outcome: Answer | Failure
     content: Any = None

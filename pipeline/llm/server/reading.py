@@ -89,7 +89,7 @@ class Usage(NamedTuple):
     reasoning_tokens: int | None = None
 
     def plus(self, other: "Usage") -> "Usage":
-        """Both together; what one of them does not know is left to the other."""
+        """Both together; where one of them has no figure, the other's."""
         pairs = zip(self, other, strict=True)
         return Usage(*(b if a is None else a if b is None else a + b for a, b in pairs))
 
