@@ -24,16 +24,16 @@ class OracleConfig(Section):
 
 
 class ExplainingOracleConfig(OracleConfig):
-    """How the oracle errs and fails as an explainer; by hash, the same way each time."""
+    """How often the oracle errs and fails as an explainer; by hash, so the same each time."""
 
     wrong_rate: Share = Field(0.0, description="Share of answers that are another feature's explanation")
 
 
 class ScoringOracleConfig(OracleConfig):
-    """How the oracle errs and fails as a scorer; by hash, the same way each time."""
+    """How often the oracle errs and fails as a scorer; by hash, so the same each time."""
 
-    false_positive_rate: Share = Field(0.1, description="Share of texts to which it says yes where no is right")
-    false_negative_rate: Share = Field(0.1, description="Share of texts to which it says no where yes is right")
+    false_positive_rate: Share = Field(0.1, description="Share of texts for which it says yes where no is right")
+    false_negative_rate: Share = Field(0.1, description="Share of texts for which it says no where yes is right")
 
 
 class RoleConfig(Section):
@@ -54,7 +54,7 @@ class RoleConfig(Section):
     precision: Precision | None = Field(
         None,
         description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.8 GB for 1.5B "
-        "parameters); what is not weights is in its dtype",
+        "parameters); what is not weights is in its dtype. Faster on a CPU; on a GPU it only saves memory",
     )
     temperature: float = Field(0.0, ge=0, description="0 always takes the likeliest token")
     reasoning_tokens: Annotated[int, Field(ge=0)] = Field(
@@ -95,11 +95,11 @@ class RoleConfig(Section):
 
 
 class EndpointConfig(Section):
-    """Where a model is reached; in no stage hash."""
+    """The server of a model; in no stage hash."""
 
     base_url: str | None = Field(
         None,
-        description="Of an OpenAI-compatible server, with a query where it wants one (Azure: `?api-version=…`); "
+        description="Address of an OpenAI-compatible server, with any query (Azure: `?api-version=…`); "
         "left out, OpenAI's own",
     )
     api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
@@ -109,30 +109,30 @@ class EndpointConfig(Section):
     max_concurrent: Positive = Field(
         16, description="Requests in flight at most; fewer while the server is overloaded"
     )
-    timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, an attempt")
+    timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, per attempt")
     max_attempts: Positive = Field(
-        5, description="Attempts at a request before it is `http_error`, which the next run asks again"
+        5, description="Attempts at a request before it is `http_error`; the next run asks again"
     )
 
 
 class ChatEndpointConfig(EndpointConfig):
-    """Where a model that writes answers is reached; in no stage hash."""
+    """The server of the explainer; in no stage hash."""
 
     batch: bool = Field(
         False,
         description="Ask by the server's batch API (OpenAI's `/files` and `/batches`): half the price, and "
         "answers within a day; see docs/servers.md",
     )
-    batch_poll_seconds: float = Field(60, gt=0, description="Time between two looks at a batch")
+    batch_poll_seconds: float = Field(60, gt=0, description="Time between two checks of a batch")
     batch_unfinished: Literal["batch", "ordinary"] = Field(
         "batch",
-        description="How what a batch left unanswered (it expired, say) is asked for: in a new `batch`, or by "
-        "`ordinary` requests, at the full price",
+        description="How requests that a batch left unanswered (it expired, say) are sent again: in a new "
+        "`batch`, or as `ordinary` requests at the full price",
     )
 
 
 class ScorerEndpointConfig(ChatEndpointConfig):
-    """Where the scorer's model is reached; in no stage hash."""
+    """The server of the scorer; in no stage hash."""
 
     batch_rounds: bool = Field(
         False, description="With `batch` and scoring.target_half_width: let each round wait for a batch of its own"

@@ -18,7 +18,7 @@ class ExplainingConfig(RoleConfig):
 
     explainers: Annotated[tuple[str, ...], Field(min_length=1), known("explainers")] = Field(
         ("default", "rule"),
-        description="Who explains, by name; controls are made of the first that explains a feature. `default` "
+        description="Explainers by name; controls are made from the first that explains a feature. `default` "
         "asks an LLM, `rule` needs none",
     )
     oracle: ExplainingOracleConfig = Field(ExplainingOracleConfig(), description=ExplainingOracleConfig.__doc__)
@@ -37,7 +37,7 @@ class ExplainingConfig(RoleConfig):
         True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
     )
     controls: Annotated[int, Field(ge=0)] = Field(
-        8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
+        8, description="Features per batch that get controls: an empty explanation, and another feature's"
     )
 
     def of(self, explainer: str) -> Self:

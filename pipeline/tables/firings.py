@@ -14,7 +14,7 @@ _FIRING = (
 FIRINGS = (
     Table(
         "activation_shards",
-        "One row per firing in one shard, as the forward pass left it: one row group a feature bucket.",
+        "One row per firing in one shard, as the forward pass wrote it; one row group per bucket of features.",
         _FIRING,
         ("sae", "feature", "token_index"),
         "sae_shard",
@@ -26,7 +26,7 @@ FIRINGS = (
     ),
     Table(
         "activations",
-        "One row per firing of a feature on a token, sorted by (feature, token_index); one file a bucket.",
+        "One row per firing of a feature on a token, sorted by (feature, token_index); a file per bucket.",
         _FIRING,
         ("sae", "feature", "token_index"),
         "sae",
