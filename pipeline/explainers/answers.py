@@ -10,6 +10,7 @@ from pipeline.llm import Answer
 from pipeline.llm.texts import final_text
 
 _MARK = re.compile(r"\[EXPLANATION\]\s*:?", re.IGNORECASE)
+_MARKED = re.compile(r"""["'`]?<<([^<>]*[^<>\s])>>["'`]?""")
 _LONGEST = 1000
 
 
@@ -33,10 +34,11 @@ def read_explanation(answer: Answer, own: Iterable[str], windows: Iterable[str])
 def parse_explanation(text: str) -> str | None:
     """What stands after the last [EXPLANATION]: up to the end of its paragraph; None if there is nothing.
 
-    Only what the model says in the end counts, not what it thinks before.
+    Only what the model says in the end counts, not what it thinks before. What it marks, as the prompt marks
+    tokens, is quoted.
     """
     parts = _MARK.split(final_text(text) or "")
     if len(parts) < 2:
         return None
-    words = parts[-1].strip().split("\n\n")[0]
+    words = _MARKED.sub(r'"\1"', parts[-1].strip().split("\n\n")[0])
     return one_line(" ".join(words.split()))[:_LONGEST] or None

@@ -7,9 +7,12 @@ says nothing about the feature, so it gets the status `echoed`, decided anew fro
   markup and line ends part words and are otherwise passed over.
 - A content word is a word that is not in `FUNCTION_WORDS`.
 - A run is three content words that follow one another in one text, whatever function words, punctuation or line
-  ends stand between them. No run goes from one text into the next: from one message to another, from before the
-  windows to behind them, or from one window to another. A longer copied run holds runs of three.
-- An explanation is an echo if a run of it stands in the prompt's own text and in no window.
+  ends stand between them; of an explanation that has only two, these two. No run goes from one text into the next:
+  from one message to another, from before the windows to behind them, or from one window to another. A longer
+  copied run holds runs of three.
+- An explanation is an echo if a run of it stands in the prompt's own text and in no window. It is one as well if
+  it names nothing: it quotes nothing, and all its content words are the prompt's own, in whatever order, and stand
+  in no window (`the tokens are always the same one`).
 """
 
 import re
@@ -17,7 +20,7 @@ import unicodedata
 from collections.abc import Iterable
 
 RUN_WORDS = 3
-"""Two content words of the prompt ("marked tokens") may well tell what a feature is about."""
+"""Two of the prompt ("marked tokens") in a longer explanation may well tell what a feature is about."""
 
 # Articles and determiners; pronouns; prepositions; conjunctions; auxiliary and modal verbs; particles.
 _FUNCTION_WORDS = """
@@ -34,21 +37,27 @@ not don't doesn't isn't aren't it's there here just only also too very
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+_QUOTED = re.compile(r"""(["'`])(?![<>\s]*\1).+?\1""")
+"""Something between quotes; the prompt's marks, << and >>, are nothing."""
 
 
 def is_echo(explanation: str, own: Iterable[str], windows: Iterable[str]) -> bool:
-    """Whether three content words in a row of the explanation are the prompt's own and of no window shown.
+    """Whether an explanation repeats a run of the prompt's own words that is of no window shown, or names nothing.
 
     Args:
         explanation: What the model said after the mark.
         own: The prompt's own texts, without the windows: instructions, worked examples.
         windows: The windows shown, without marks; read only where a run is the prompt's own.
     """
-    copied = _runs(explanation)
-    copied &= {run for text in own for run in _runs(text)}
-    for window in windows if copied else ():
-        copied -= _runs(window)
-    return bool(copied)
+    own, size = list(own), min(RUN_WORDS, max(2, len(content_words(explanation))))
+    copied = _runs(explanation, size)
+    copied &= {run for text in own for run in _runs(text, size)}
+    words = set() if _QUOTED.search(explanation) else _singular(explanation)
+    names_nothing = bool(words) and words <= {word for text in own for word in _singular(text)}
+    for window in windows if copied or names_nothing else ():
+        copied -= _runs(window, size)
+        names_nothing &= not words & _singular(window)
+    return bool(copied) or names_nothing
 
 
 def content_words(text: str) -> list[str]:
@@ -57,6 +66,11 @@ def content_words(text: str) -> list[str]:
     return [word for word in words if word not in FUNCTION_WORDS]
 
 
-def _runs(text: str) -> set[tuple[str, ...]]:
+def _runs(text: str, size: int) -> set[tuple[str, ...]]:
     words = content_words(text)
-    return {tuple(words[start : start + RUN_WORDS]) for start in range(len(words) - RUN_WORDS + 1)}
+    return {tuple(words[start : start + size]) for start in range(len(words) - size + 1)}
+
+
+def _singular(text: str) -> set[str]:
+    """The content words of a text without an s at their ends, so that `tokens` is `token`."""
+    return {word.removesuffix("s") for word in content_words(text)}

@@ -6,6 +6,9 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
 from pipeline.explainers.base import Shown
 
+LABELS = ("Example", "Other")
+"""What numbered windows are called."""
+
 
 def example_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary) -> list[str]:
     """One numbered line a window; tokens above a share of the largest shown activation are marked.

@@ -13,7 +13,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
 from pipeline.explainers.answers import Read, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
-from pipeline.explainers.examples import example_lines, silent_lines
+from pipeline.explainers.examples import LABELS, example_lines, silent_lines
 from pipeline.llm import Answer, Message, Request
 from pipeline.plugins import find_plugin
 
@@ -121,7 +121,7 @@ class Prompted:
         prompts = [self._prompt("system"), self._prompt("user")]
         if self.has_notes:
             prompts += map(load_prompt, sorted(_NOTES.glob("*.txt")))
-        return [text for prompt in prompts for text in prompt.own_texts]
+        return [*(text for prompt in prompts for text in prompt.own_texts), *LABELS]
 
     def _prompt(self, name: str) -> Prompt:
         plugin = find_plugin("explainers", self.name)

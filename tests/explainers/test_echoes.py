@@ -5,6 +5,7 @@ import pytest
 from pipeline.explainers.answers import parse_explanation
 from pipeline.explainers.default import own_texts
 from pipeline.explainers.echoes import content_words, is_echo
+from pipeline.plugins import find_plugin
 
 INSTRUCTIONS = (
     "You are a meticulous researcher who finds out what a feature of a language model responds to.\n"
@@ -26,6 +27,7 @@ WINDOWS = ["def __eq__(self, other):\n    return self.key", " see the documentat
     "[EXPLANATION]: **What the MARKED tokens, or what stands around them** have in common",
     "[EXPLANATION]: `the end` of a _comparative_adjective_",
     "[EXPLANATION]: ends; the end, comparative: adjective!",
+    "[EXPLANATION]: comparative adjectives, at their end",
     "[EXPLANATION]: \uff45\uff4e\uff44 of a COMPARATIVE adjective",
     "[EXPLANATION]: the 2nd token, at the end of 3 comparative (adjective",
     "[EXPLANATION]: 形容词的词尾, end of a comparative adjective",
@@ -38,7 +40,7 @@ def test_three_content_words_of_the_prompt_in_a_row_are_an_echo(answer):
 
 @pytest.mark.parametrize("explanation", [
     "the end of a comparative clause",
-    "comparative adjectives, at their end",
+    "comparative adjectives, at the end of a clause",
     "the token 'self' in methods that compare",
     "what stands around the tokens of comparisons",
     "all of the above and none of it",
@@ -63,8 +65,9 @@ def test_the_prompts_words_that_stand_in_a_window_are_the_windows():
 
 
 def test_a_run_ends_with_its_text():
-    assert not is_echo("end of a comparative adjective", ["the end of a comparative", "adjective"], [])
-    assert is_echo("end of a comparative adjective", OWN, ["the end of a comparative", "adjective"])
+    explanation = "end of a comparative adjective phrase"
+    assert not is_echo(explanation, ["the end of a comparative", "adjective"], [])
+    assert is_echo(explanation, OWN, ["the end of a comparative", "adjective"])
 
 
 def test_windows_are_not_read_where_nothing_is_the_prompts_own():
@@ -79,7 +82,7 @@ def test_windows_are_not_read_where_nothing_is_the_prompts_own():
 def test_languages_are_compared_by_their_own_words():
     own = ["Nenne das gemeinsame Merkmal aller markierten Wörter."]
     assert is_echo("das gemeinsame Merkmal ALLER", own, [])
-    assert not is_echo("das gemeinsame aller Wörter", own, [])
+    assert not is_echo("das gemeinsame aller Städte", own, [])
     cyrillic = ["Опишите общее свойство отмеченных слов"]
     assert is_echo("общее СВОЙСТВО отмеченных", cyrillic, [])
 
@@ -110,7 +113,7 @@ def test_what_an_explanation_may_say_is_no_echo_of_the_prompt_that_is_sent(expla
 def test_the_prompt_that_is_sent_is_an_echo_of_itself_line_by_line():
     for text in own_texts():
         for line in text.splitlines():
-            assert is_echo(line, own_texts(), []) == (len(content_words(line)) >= 3)
+            assert is_echo(line, own_texts(), []) is bool(content_words(line))
     assert is_echo(" ".join(own_texts()), own_texts(), [])
 
 
@@ -126,3 +129,38 @@ def test_the_prompt_that_is_sent_is_an_echo_of_itself_line_by_line():
 ])
 def test_what_a_model_of_1_5b_says_to_our_prompt_is_no_echo_unless_it_repeats_it(answer, is_one):
     assert is_echo(answer, own_texts(), []) is is_one
+
+
+# What the model of 1.5B said of forty features in twenty examples each, default and contrastive.
+@pytest.mark.parametrize(("answer", "name", "is_one"), [
+    ("The feature is not active in any of these.", "contrastive", True),
+    ("The feature is not active in any of these examples.", "contrastive", True),
+    ("The feature is not active in the examples where the tokens are not between << and >>.", "contrastive", True),
+    ('The common token in all examples is "<<>>".', "default", True),
+    ('The common token in all examples is "<<".', "default", True),
+    ("The tokens are always the same one.", "default", True),
+    ("The tokens << are>> always the same one, which is \"are\".", "default", False),
+    ("The tokens <<,>> are always the same one.", "default", False),
+    ("These tokens are always the same one, which is `of`.", "default", False),
+    ("The tokens in these texts are URLs, which are always the same one.", "default", False),
+])
+def test_an_explanation_that_names_nothing_is_an_echo(answer, name, is_one):
+    own = find_plugin("explainers", name).load().explainer.own_texts()
+    words = parse_explanation(f"[EXPLANATION]: {answer}")
+    assert words is not None
+    assert is_echo(words, own, ["no word of them"]) is is_one
+
+
+def test_the_prompts_words_name_something_where_a_window_has_one_of_them():
+    assert is_echo("examples in texts", own_texts(), ["of no kind"])
+    assert not is_echo("examples in texts", own_texts(), ["for example, see below"])
+
+
+@pytest.mark.parametrize(("answer", "words"), [
+    ("The tokens <<lines>> are the same", 'The tokens "lines" are the same'),
+    ("always << are>>", 'always " are"'),
+    ('the word "<<merge>>", `<<,>>`', 'the word "merge", ","'),
+    ("is <<>> or << or a >> b", "is < <> > or < < or a > > b"),
+])
+def test_what_is_marked_in_an_answer_is_quoted(answer, words):
+    assert parse_explanation(f"[EXPLANATION]: {answer}") == words
