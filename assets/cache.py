@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @table_asset
 def contexts(lake: "Lake", shard: int) -> "Published":
-    from pipeline.corpus.documents import write_contexts
+    from pipeline.corpus.contexts import write_contexts
 
     return write_contexts(lake, shard)
 

@@ -24,7 +24,7 @@ def documents(lake: "Lake") -> "Published":
 
 @table_asset
 def tokens(lake: "Lake") -> "Published":
-    from pipeline.corpus.documents import write_tokens
+    from pipeline.corpus.tokens import write_tokens
 
     return write_tokens(lake)
 

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM in a run: a stop that is not lost.
 
-What a signal's handler raises is dropped while an object is destroyed, and is a RuntimeError in a query of
-DuckDB's; and Dagster puts handlers of its own in place of ours, which may forget. So Python itself notes the
-signal (`signal.set_wakeup_fd`), whoever handles it. The note is looked for before each table and after each step.
+What a signal's handler raises is lost while an object is destroyed, and becomes a RuntimeError within a query of
+DuckDB; and Dagster puts handlers of its own in place of ours, which may lose it. So Python itself notes the signal
+(`signal.set_wakeup_fd`), whoever handles it. The note is looked for before each table and after each step.
 """
 
 import select

@@ -18,7 +18,7 @@ from pipeline.errors import LakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
-from pipeline.lake.sources import SOURCES_FILE, open_sources
+from pipeline.lake.sources import SOURCES_FILE, recorded_lake
 from pipeline.llm.oracle.brain import Oracle, Rates
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
@@ -53,7 +53,7 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
         LakeError: There is no demo, or it was made by other code.
     """
     config = load_config(DEMO)
-    demo = Lake(config, open_sources(config))
+    demo = recorded_lake(config)
     sae = config.sae_names[0]
     if not all(demo.is_complete(table, sae) for table in _BORROWED):
         raise LakeError(f"'{demo.root}' is not complete, or was made by other code; {_NO_DEMO}")

@@ -29,7 +29,8 @@ from transformers import AutoModelForCausalLM
 from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, measured, publish
 from pipeline.config import Config, SubjectConfig, load_config
-from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
 from pipeline.firings.forward import (
     ContextBatch,
     Reader,

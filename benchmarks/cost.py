@@ -14,8 +14,7 @@ from pipeline.errors import LakeError
 from pipeline.estimate.counting import Counted, count_requests
 from pipeline.estimate.tokens import TokenCounter, own_counter
 from pipeline.features.selection import select_features
-from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 from pipeline.models.load import load_tokenizer
 from pipeline.plugins import find_plugins
 from pipeline.tables.stages import STAGES
@@ -90,7 +89,7 @@ def _measure_explainer(config: Config, name: str) -> list[Figure]:
 
 def _counted(config: Config) -> tuple[list[Counted], TokenCounter]:
     """The requests about features of route `llm` and their own explanations, and how their tokens are counted."""
-    lake, sae = Lake(config, open_sources(config)), config.sae_names[0]
+    lake, sae = recorded_lake(config), config.sae_names[0]
     lake.require(*STAGES["estimate"].inputs, sae=sae)
     counted = [each for each in count_requests(lake, sae, 0, select_features(lake, sae)).requests if each.is_plain]
     return counted, own_counter(load_tokenizer(config.in_process(config.scoring)))

@@ -26,8 +26,7 @@ from pipeline.config import Config, load_config
 from pipeline.explore.app import create_app
 from pipeline.explore.catalog import Catalog
 from pipeline.explore.search import Search, features_page
-from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 from pipeline.show.report import REPORT_FILE, write_report
 from pipeline.tables import TABLES
 
@@ -80,7 +79,7 @@ def take_report(config: Config, page: Page, folder: Path) -> None:
     """The report from its top on, which is written if it is not there."""
     path = config.lake_folder / "report" / REPORT_FILE
     if not path.is_file():
-        write_report(Lake(config, open_sources(config)))
+        write_report(recorded_lake(config))
     page.look_like(*_SIZE)
     page.open(path.absolute().as_uri())
     take(page, folder / "report.png")

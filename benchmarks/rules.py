@@ -17,7 +17,7 @@ from benchmarks.figures import Figure, publish
 from pipeline.config import load_config
 from pipeline.config.features import RulesConfig
 from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 from pipeline.make_table import read_rows
 from pipeline.rules.score import RULE_SCHEMA
 from pipeline.tables import TABLES
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rules", description=__doc__)
     parser.add_argument("config", nargs="?", default="config/demo.yaml")
     config = load_config(parser.parse_args().config)
-    lake = Lake(config, open_sources(config))
+    lake = recorded_lake(config)
     figures = [figure for sae in config.sae_names for figure in measure(lake, sae)]
     publish("rules" if config.name == "demo" else f"rules_{config.name}", figures)
 

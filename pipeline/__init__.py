@@ -2,7 +2,7 @@
 
 The way of the data, with the module that makes each table:
 
-    documents, slots       corpus/documents.py       texts, split into train and test, cut into slots
+    documents, slots       corpus/                   texts, split into train and test, cut into slots
     activation_shards      firings/forward.py        one forward pass a shard of the corpus, encoded by every SAE
     activations            firings/store.py          which feature fires where, sorted by feature
     feature_stats          sql/features/, compiled/  what is counted of every feature

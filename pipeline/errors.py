@@ -57,14 +57,14 @@ _ROOM = (
 
 
 def faults() -> tuple[type[BaseException], ...]:
-    """What to catch where `sentence_of` is to tell a user's or a machine's fault from a bug of ours."""
+    """What to catch and give to `sentence_of`, which tells a user's or a machine's fault from a bug of ours."""
     import duckdb
 
     return LatentlakeError, OSError, duckdb.Error, RuntimeError
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """What to tell a person of an error that is no bug of ours: bad input, a full disk, a disk that fails, a stop.
+    """The sentence for an error that is no bug of ours: bad input, a full disk, a disk that fails, a stop.
 
     None for everything else, which is to be raised again.
     """

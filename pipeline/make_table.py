@@ -96,7 +96,7 @@ def open_rows(
 
 
 def needed_steps(name: str, given: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """The steps of a SQL file whose rows are made: those before it, but for what compiled code reads as arrays."""
+    """The steps that run for a SQL file: it and those before it, except what compiled code reads as arrays."""
     steps = steps_of(name, given={*given, *(STAGES[name].given if name in STAGES else ())})
     needed = {name}
     for step in reversed(steps):

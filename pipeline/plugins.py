@@ -74,7 +74,19 @@ class Plugin:
 
     @cached_property
     def settings(self) -> Any:
-        """Its section of the config, the class `Settings` of its `settings.py`; nothing else of it is imported."""
+        """Its section of the config, the class `Settings` of its `settings.py`; nothing else of it is imported.
+
+        What the class may declare beside its keys, as a class variable or a property:
+
+            prompts_of             the plug-in of its kind whose prompts it asks with; part of its version
+            content                a hash of the files that its keys name; part of its version
+            of                     the explainer that an explainer is built on
+            n_judging              train windows of each answer that judge an explainer's drafts
+            n_silent               silent train windows that an explainer is shown
+            n_windows              activating test windows that a scorer needs
+            asks_about_neighbours  whether a scorer asks about windows of a feature's near neighbours
+            asks_role              `embedder` for a scorer whose `model` embeds texts on a server
+        """
         name = f"{self.module}.settings"
         spec = importlib.util.spec_from_file_location(name, self.path / _SETTINGS)
         if spec is None or spec.loader is None or not (self.path / _SETTINGS).is_file():

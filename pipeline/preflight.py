@@ -11,7 +11,7 @@ from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfi
 from pipeline.corpus.delphi import cache_settings, splits_of
 from pipeline.corpus.files import source_files
 from pipeline.corpus.readers import read_texts, source_name
-from pipeline.corpus.tokenising import tokenise
+from pipeline.corpus.tokenising import bos_prefix, tokenise
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
@@ -60,11 +60,8 @@ def preflight(config: Config, *, takes_new: bool = False) -> Lake:
     _check_corpus(config)
     pick_device(config.device)
     _check_saes(config)
-    tokenizer = load_tokenizer(config.subject)
-    if config.corpus.prepend_bos and tokenizer.bos_token_id is None:
-        raise CorpusError(
-            f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token"
-        )
+    load_tokenizer(config.subject)
+    bos_prefix(config)
     lake = Lake(config, fix_sources(config, takes_new=takes_new))
     lake.remove_left_over()
     lake.refresh_catalog()

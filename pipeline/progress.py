@@ -16,7 +16,7 @@ class Bar(Protocol):
     total: float | None
 
     def update(self, n: float = 1) -> object:
-        """So many units more are done."""
+        """Count `n` more units as done."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -67,5 +67,5 @@ class _Lines:
 
 
 def tell(sentence: str) -> None:
-    """Say something to whoever watches a run, between its bars."""
+    """Print a sentence between the progress bars."""
     tqdm.write(sentence, file=sys.stderr)

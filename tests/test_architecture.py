@@ -15,6 +15,7 @@ from pipeline.commands.explainers_page import explainers_page
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, relations_read, sql_files, sql_text
 from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import GIVEN
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -140,12 +141,8 @@ def test_a_stage_parameter_is_a_key_of_the_config_or_given_by_its_partition(name
     from pipeline.config import load_config
 
     config = load_config(ROOT / "config" / "demo.yaml")
-    given = {"sae", "shard", "batch", "first_feature", "end_feature", "scorer", "asks_model", "bos_token_id"}
-    given |= {"quota_routes", "quota_sizes", "sampling", "n_shown", "n_silent", "fit_tokens", "fit_documents"}
-    given |= {"share", "questions_per_prompt", "least_explanations"}
-    given |= {"least_answers", "n_windows", "has_marks"}
     for parameter in parameters_of(sql_text(name)):
-        if parameter not in given:
+        if parameter not in GIVEN:
             config_value(config, parameter)
 
 

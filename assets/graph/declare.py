@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Write = Callable[..., "Published | list[Published]"]
 
 AFTER_BATCHES = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-"""What is of all batches is made again after one of them was, though others are missing: where a person has
+"""A table over all batches is made again after one of them was, though others are missing, where a person has
 switched the automation sensor on."""
 
 
@@ -74,7 +74,7 @@ class TableAsset:
         return asset
 
     def partition(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> dict[str, Any]:
-        """The keyword by which the function is told its partition."""
+        """The partition, as the keywords of the function."""
         match self.table.unit:
             case "nothing":
                 return {}

@@ -75,10 +75,9 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
 def unfinished_batches(config: Config) -> list[BatchKey]:
     """Batches with a selected feature that is not done, those of higher priority first."""
     from pipeline.asking import unfinished
-    from pipeline.lake import Lake
-    from pipeline.lake.sources import open_sources
+    from pipeline.lake.sources import recorded_lake
 
-    return [BatchKey(*each) for each in unfinished.unfinished_batches(Lake(config, open_sources(config)))]
+    return [BatchKey(*each) for each in unfinished.unfinished_batches(recorded_lake(config))]
 
 
 def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.DagsterRunStatus]) -> set[str]:

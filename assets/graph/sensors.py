@@ -40,11 +40,10 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
         description="Take documents that were added to the corpus, cache them, and update all statistics.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Requests:
-        from pipeline.lake import Lake
-        from pipeline.lake.sources import open_sources
+        from pipeline.lake.sources import recorded_lake
 
         with failures_for_people():
-            yield from list(_next(Lake(config, open_sources(config)), context.instance))
+            yield from list(_next(recorded_lake(config), context.instance))
 
     return sensor
 

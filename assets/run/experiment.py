@@ -8,7 +8,7 @@ each makes a part: one partition of one job.
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
 from rich.console import Console
@@ -25,6 +25,9 @@ from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LLM_VARIABLE, Config, load_config
 from pipeline.errors import ConfigError, LakeError
+
+if TYPE_CHECKING:
+    from pipeline.lake import Lake
 
 ASKING = {"pilot", "explain_and_score"}
 """Jobs that ask language models; what a pilot asks is of the batches that come after it."""
@@ -90,9 +93,16 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
     if part:
         console.print(f"Done in {time.monotonic() - started:.0f} s.", highlight=False)
         return 0
+    _print_end(lake, path, console, started)
+    return 0
+
+
+def _print_end(lake: "Lake", path: str, console: Console, started: float) -> None:
+    """Print what a whole run found, what is left as it was, and what comes next."""
     from pipeline.asking.spending import spent_budget
     from pipeline.show.closing import print_closing_table
 
+    config = lake.config
     print_closing_table(lake, console)
     if stale := lake.query("stale_batches").height:
         console.print(
@@ -104,7 +114,6 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
     stopped = spent_budget(config) if unfinished_batches(config) else None
     if stopped:
         console.print(f"\n[bold]Stopped:[/] {escape(stopped)}", highlight=False)
-    return 0
 
 
 def list_partitions(path: str, job: str) -> None:
@@ -121,12 +130,11 @@ def _check_job(job: str) -> None:
 
 def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
-    from pipeline.lake import Lake
-    from pipeline.lake.sources import open_sources
+    from pipeline.lake.sources import recorded_lake
 
     console = Console()
     config = load_config(path)
-    Lake(config, open_sources(config)).require("summary")  # before the preflight, which takes longer and writes
+    recorded_lake(config).require("summary")  # before the preflight, which takes longer and writes
     lake = open_lake(config)
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:

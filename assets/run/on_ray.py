@@ -43,7 +43,7 @@ MOST_DEATHS = 3
 _LOOK_AGAIN_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
 _PATIENCE_SECONDS = 120.0
-"""So long a cluster that does not answer is asked again: its head may be starting, or be busy. A busy one lets a
+"""How long a cluster that does not answer is asked again: its head may be starting, or be busy. A busy one lets a
 question at `ray://` wait for half a minute or more."""
 _ADDRESS = re.compile(r"(?:(?P<scheme>ray|https?)://)?(?P<host>[^/:@\s]+):(?P<port>\d+)/?")
 _UNDER_WAY = [
@@ -259,9 +259,9 @@ class Cluster:
 
 
 def ask(address: str, question: Callable[[], Answer], *silences: type[Exception]) -> Answer:
-    """What the cluster at an address answers; while it does not it is asked again for two minutes, which is told.
+    """What the cluster at an address answers; while it does not, it is asked again for two minutes.
 
-    `silences` are raised by a question, beside Python's own, where nobody answers: the head starts, is busy or
+    `silences` are the exceptions, beside Python's own, that mean that it does not: its head is starting, busy or
     gone. Raises LakeError if it does not answer in that time.
     """
     kinds: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *silences)
@@ -288,7 +288,7 @@ def checked_address(given: str) -> str:
     """The address of a cluster, as Ray takes it, where something listens.
 
     Raises:
-        ConfigError: It is none, or Ray is not installed.
+        ConfigError: It is no address, or Ray is not installed.
         LakeError: Nothing listens there.
     """
     address = "auto" if given in {"auto", "ray://auto"} else given
@@ -341,7 +341,7 @@ def _computes(config: Config, job: str) -> bool:
 
 
 def _without_those_over_all(config: Config, step: Step) -> Step:
-    """A batch without the tables over all batches, which are made once, behind the last."""
+    """A batch without the tables over all batches, which are made once, after the last."""
     if step.partition is None:
         return step
     over_all = {table.name for table in tables_of(config, step.job) if table.unit == "nothing"}

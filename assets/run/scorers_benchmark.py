@@ -20,7 +20,6 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
     Raises LatentlakeError if its input is wrong.
     """
     from pipeline.asking.roles import oracle_sentence
-    from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
     from pipeline.features.steered_texts import write_steered_texts
     from pipeline.make_table import make_table
     from pipeline.planting.experiment import plant_experiment, write_planted_explanations
@@ -37,7 +36,7 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
         return 1
     for table in ("examples", "fuzzing_pairs"):
         make_table(lake, table, sae=sae, batch=0)
-    if is_made(lake.config, STEERED_TEXTS):
+    if is_made(lake.config, "steered_texts"):
         write_steered_texts(lake, sae, 0)
     explanations = write_planted_explanations(lake, sae, planted.plants)
     write_predictions(lake, sae, 0)

@@ -1,4 +1,4 @@
-"""Asking again what was answered to no use: the next draw of the same request."""
+"""Asking again where an answer cannot be used: the next draw of the same request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ def ask_draws(
     max_draws: int,
     is_usable: IsUsable,
 ) -> dict[str, Answer]:
-    """The answer that counts, by the request_id of the request given: its `request_id` says of which draw.
+    """The answer that counts, by the request_id of the request given; its own `request_id` is that of the draw.
 
     The first usable answer by draw counts; if none of `max_draws` is usable, the first. A failure counts at
     once, so that the next run asks that draw again before it goes on, and so does what is too long for every

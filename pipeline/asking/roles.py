@@ -36,7 +36,7 @@ class Role:
         provider: Who answers: a model in this process, one on a server, or the oracle.
         model: Its name.
         temperature: With which it writes.
-        max_draws: How often an answer of no use is asked for again.
+        max_draws: Draws of a request, at most, until an answer can be used.
         endpoint: Where it is reached, where it runs on a server.
         device: Where it runs in this process.
         prices: The price file.
@@ -57,7 +57,7 @@ class Role:
 
     @property
     def suffix(self) -> str:
-        """What the names of scorers end with that ask in this role: `@mini`, or nothing."""
+        """How the names of scorers that ask in this role end: `@mini`, or nothing."""
         return "".join(self.name.partition("@")[1:])
 
     @property
@@ -67,7 +67,7 @@ class Role:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether no model answers, but the oracle."""
+        """Whether the oracle answers, and no model."""
         return self.provider == "oracle"
 
     @property
@@ -85,11 +85,11 @@ class Role:
     def open_client(
         self, ledger: "Ledger | None" = None, read_truth: "Callable[[], Truth] | None" = None
     ) -> Client:
-        """Whoever answers; nothing is sent yet. Raises ConfigError without its key.
+        """The client that answers; nothing is sent yet. Raises ConfigError if its key is not set.
 
         Args:
             ledger: Where probes go, and beside which a provider's batches are noted.
-            read_truth: From where an oracle has what it knows; without it, it knows nothing.
+            read_truth: Reads what an oracle is to know; left out, it knows nothing.
         """
         if self.is_local:
             return self.local_client()
@@ -191,7 +191,7 @@ def find_local_models(config: Config) -> None:
 
 
 def oracle_sentence(config: Config) -> str | None:
-    """A sentence that answers are no model's, and whose; None where models answer."""
+    """A sentence that says in which roles an oracle answers; None where only models do."""
     oracles = [role for role in map(partial(role_of, config), roles_of(config)) if role.is_oracle]
     if not oracles:
         return None
@@ -200,7 +200,7 @@ def oracle_sentence(config: Config) -> str | None:
 
 
 def check_endpoints(config: Config) -> None:
-    """Raise ConfigError if an endpoint's address is none or its key is not set, unless max_requests is 0.
+    """Raise ConfigError if an endpoint's address is invalid or its key is not set, unless max_requests is 0.
 
     Raises SubjectError if a role's model in this process is not there.
     """

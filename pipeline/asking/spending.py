@@ -16,11 +16,11 @@ _WANTED = f"{BUDGET_FOLDER}/wanted.json"
 """What the last run that stopped for want of budget would have asked next."""
 
 _LOOK_SECONDS = 30.0
-"""So often what other machines have spent is looked at, where the lake is in an object store."""
+"""How often the spending of other machines is looked up, where the lake is in an object store."""
 
 
 def prices_of(*roles: Role) -> Prices:
-    """The prices of what some roles are asked. Raises ConfigError if the price file cannot be read."""
+    """The prices of some roles' models. Raises ConfigError if the price file cannot be read."""
     free = {role.model: FREE for role in roles if role.is_free}
     files = {find(role.prices) for role in roles if not role.is_free}
     return Prices(free).beside(*map(load_prices, files))

@@ -1,4 +1,4 @@
-"""Which batches of features are unfinished: what the tables say, of thousands of batches, every few minutes.
+"""Which batches of features are unfinished, by their tables: asked of thousands of batches every few minutes.
 
 A batch has a dozen small files, and opening one costs DuckDB a third of a millisecond. So a process keeps what it
 found of a batch for as long as the batch's files are those that it read.
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.lake import Lake
-from pipeline.lake.files import SCHEMA_FILE
+from pipeline.lake.paths import SCHEMA_FILE
 
 _READ = ("explanations", "predictions", "scores")
 """The tables of a batch that tell whether it is done."""

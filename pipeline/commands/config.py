@@ -155,7 +155,7 @@ def _look_at(source: str) -> _Sae:
 
 
 def _look_at_cached(folder: Folder) -> _Sae:
-    """The same of an SAE whose firings a cache has, by its files and its `config.json`."""
+    """The same for an SAE whose firings are in a cache, from its files and its `config.json`."""
     splits = splits_of(folder)
     _, length = splits[0].shape
     training = training_in(cache_settings(folder), "the cache's config.json", model="model_name")

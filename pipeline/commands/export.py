@@ -12,7 +12,7 @@ from pipeline.config import load_config
 from pipeline.errors import ConfigError, nearest
 from pipeline.exports import Export, ExportedSae, exported_sae
 from pipeline.lake import Lake, whole_folder
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.show.run_card import write_run_card
 
@@ -59,7 +59,7 @@ def write_export(
     folder = Path(out).absolute() if out else config.lake_folder / "exports" / plugin.name
     if folder.exists() and not (folder / _MARK).is_file():
         raise ConfigError(f"'{folder}' is there and is no export; name another folder with OUT=")
-    lake = Lake(config, open_sources(config))
+    lake = recorded_lake(config)
     lake.require("feature_stats", "feature_routes")
     with whole_folder(folder) as temporary:
         said = _write(lake, plugin.load().write, temporary, chosen, explainer, Path(graph) if graph else None)

@@ -5,10 +5,9 @@ from rich.table import Table
 
 from pipeline.config import load_config
 from pipeline.errors import RuleError
-from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 from pipeline.rules.score import score_rule
-from pipeline.show.terminal import printable
+from pipeline.show.terminal import printable, with_interval
 
 _HOW = "write make rule SAE=layers.9 FEATURE=12 RULE=\"token is ' stop' and previous is ' don'\""
 
@@ -31,24 +30,17 @@ def print_rule(path: str, sae: str, feature: str, rule: str) -> None:
         missing = "no rule" if feature.isdecimal() else f"no feature '{feature}'" if feature else "no feature"
         raise RuleError(f"{missing}; {_HOW}")
     sae = sae or config.sae_names[0]
-    lake = Lake(config, open_sources(config))
+    lake = recorded_lake(config)
     words_of_rule, scores = score_rule(lake, sae, int(feature), rule)
     table = Table("documents", *scores["role"])
     for name, words in _COUNTS.items():
         table.add_row(words, *(f"{n:,}" for n in scores[name]))
     for name, words in _FIGURES.items():
-        table.add_row(words, *(_bounded(row, name) for row in scores.iter_rows(named=True)))
+        bounded = scores.select(name, f"{name}_low", f"{name}_high").iter_rows()
+        table.add_row(words, *(with_interval(*row) for row in bounded))
     table.add_row("F1 of always firing", *(f"{f1:.2f}" for f1 in scores["always_f1"]))
     console = Console()
     console.print(f"feature {feature} of {sae}: {printable(words_of_rule)}", markup=False, soft_wrap=True)
     console.print(table)
     for reason in filter(None, scores["reason"]):
         console.print(reason)
-
-
-def _bounded(row: dict[str, float | None], name: str) -> str:
-    """A figure with its interval, as far as they can be told."""
-    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"

@@ -1,28 +1,13 @@
-"""Who answers, where it is reached, and what may be spent on it."""
+"""Who answers requests, at which endpoints, and what may be spent on it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.config.section import Positive, Precision, Section, Share
+from pipeline.config.section import EMBEDDED_MODEL, Dtype, Positive, Precision, Section, Share, Word
 
 Provider = Literal["local", "openai", "oracle"]
-
-MAX_DRAWS = (
-    "A request whose answer is refused, truncated, unparsed or echoed is sent again, up to this many times; the "
-    "first usable answer counts. At temperature 0 most servers answer the same again"
-)
-
-REASONING_TOKENS = (
-    "Room for thinking, in tokens, added to the longest answer; a model that has some is sent no stop sequence, "
-    "and its first token is not taken as its answer"
-)
-
-REASONING_EFFORT = (
-    "How much the model is to think, in the server's words (OpenAI: `minimal`, `low`, …; `none` is not to); "
-    "left out where the server refuses it"
-)
 
 
 class OracleConfig(Section):
@@ -51,15 +36,62 @@ class ScoringOracleConfig(OracleConfig):
     false_negative_rate: Share = Field(0.1, description="Share of texts for which it says no where yes is right")
 
 
-def name_as_asked(provider: Provider, model: str, precision: Precision | None) -> str:
-    """Who is asked, as requests have it: a model in int8 answers otherwise than in floats."""
-    return f"{model} (int8)" if (provider, precision) == ("local", "int8") else model
+class RoleConfig(Section):
+    """A model that explains or scores, and how it is asked."""
 
+    provider: Provider = Field(
+        "local",
+        description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
+        "model, but the right answers from the tables, to rehearse a run without paying",
+    )
+    model: str = Field(
+        EMBEDDED_MODEL,
+        description="The server's name for it; for `local` as subject.model; an oracle has its own name, whatever "
+        "this says",
+    )
+    oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
+    dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
+    precision: Precision | None = Field(
+        None,
+        description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.8 GB for 1.5B "
+        "parameters); what is not weights is in its dtype. Faster on a CPU; on a GPU it only saves memory",
+    )
+    temperature: float = Field(0.0, ge=0, description="0 always takes the likeliest token")
+    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Room for thinking, in tokens, added to the longest answer; a model that has some is sent "
+        "no stop sequence, and its first token is not taken as its answer",
+    )
+    reasoning_effort: Word | None = Field(
+        None,
+        description="How much the model is to think, in the server's words (OpenAI: `minimal`, `low`, …; `none` "
+        "is not to); left out where the server refuses it",
+    )
+    max_draws: Positive = Field(
+        1,
+        description="A request whose answer is refused, truncated, unparsed or echoed is sent again, up to this "
+        "many times; the first usable answer counts. At temperature 0 most servers answer the same again",
+    )
+    max_features: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Features of a batch, drawn by hash, about which this model is asked; explainers and scorers "
+        "without a model take all of them; null: no limit",
+    )
 
-def name_as_answered(section: Section, provider: Provider, oracle: OracleConfig) -> None:
-    """Make a section's model the oracle's name where that answers: requests, versions and tables hold it."""
-    if provider == "oracle":
-        object.__setattr__(section, "model", oracle.model)  # frozen for all others
+    @model_validator(mode="after")
+    def _an_oracle_is_called_one(self) -> Self:
+        return self.named_as_answered()
+
+    def named_as_answered(self) -> Self:
+        """Give an oracle's name to the model where one answers: requests, versions and tables hold it."""
+        if self.provider == "oracle":
+            object.__setattr__(self, "model", self.oracle.model)  # frozen for all others
+        return self
+
+    @property
+    def asked_model(self) -> str:
+        """The model's name in requests; it says int8, since a model answers differently in int8 than in floats."""
+        return f"{self.model} (int8)" if (self.provider, self.precision) == ("local", "int8") else self.model
 
 
 class EndpointConfig(Section):

@@ -1,7 +1,7 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
-Sections are science, part of the stage hashes (see `stages`), so that another value makes another table;
-but for `endpoints`, `selection`, `budget`, `report` and `machine`, which only say what is done first, where and
+Sections are science, part of the stage hashes (see `versions`), so that another value makes another table;
+except `endpoints`, `selection`, `budget`, `report` and `machine`, which only say what is done first, where and
 how fast, and what is shown.
 Unknown keys are refused with the nearest known one.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from pipeline.config.asking import BudgetConfig, EndpointsConfig
+from pipeline.config.asking import BudgetConfig, EndpointsConfig, RoleConfig
 from pipeline.config.corpus import CorpusConfig, SamplingConfig
 from pipeline.config.explaining import ExplainingConfig
 from pipeline.config.features import (
@@ -102,16 +102,16 @@ class Config(Section):
         self.subject._machine = self.machine
         return self
 
-    def in_process(self, role: ExplainingConfig | ScoringConfig) -> LocalConfig:
+    def in_process(self, role: RoleConfig) -> LocalConfig:
         """The model of a role whose provider is `local`, found and loaded as a subject model is."""
         model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
         model._machine = self.machine
         return model
 
     def asked_by(self, name: str) -> Self:
-        """The same experiment with the model that is asked by a scorer, or in a role, of that name.
+        """The same experiment as a scorer or a role of that name sees it.
 
-        That is the model of `scoring.models` behind its @, if there is one, in the place of the section's own.
+        Behind an @ it names a model of `scoring.models`, whose keys take the place of the section's own.
         """
         model = name.partition("@")[2]
         if not model:
@@ -141,7 +141,7 @@ class Config(Section):
     @property
     def has_auto_precision(self) -> bool:
         """Whether the precision of a model that runs in this process is left to a trial."""
-        roles: list[ExplainingConfig | ScoringConfig] = [self.explaining, self.scoring]
+        roles: list[RoleConfig] = [self.explaining, self.scoring]
         roles += map(self.scoring.of, self.scoring.models)
         return self.subject.dtype == "auto" or any(
             role.provider == "local" and role.dtype == "auto" for role in roles

@@ -2,26 +2,18 @@
 
 from typing import Annotated, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline.config.asking import (
-    MAX_DRAWS,
-    REASONING_EFFORT,
-    REASONING_TOKENS,
-    ExplainingOracleConfig,
-    Provider,
-    name_as_answered,
-    name_as_asked,
-)
+from pipeline.config.asking import ExplainingOracleConfig, RoleConfig
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import EMBEDDED_MODEL, Dtype, Positive, Precision, Section, Share, Word
+from pipeline.config.section import Positive, Share
 from pipeline.showing import Sampling
 
 JUDGE = "detection"
 """The scorer by whose questions about train windows an explainer chooses among several explanations."""
 
 
-class ExplainingConfig(Section):
+class ExplainingConfig(RoleConfig):
     """How features are explained."""
 
     explainers: Annotated[tuple[str, ...], Field(min_length=1), known("explainers")] = Field(
@@ -29,23 +21,7 @@ class ExplainingConfig(Section):
         description="Explainers by name; controls are made from the first that explains a feature. `default` "
         "asks an LLM, `rule` needs none",
     )
-    provider: Provider = Field(
-        "local",
-        description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
-        "model, but the right answers from the tables, to rehearse a run without paying",
-    )
-    model: str = Field(
-        EMBEDDED_MODEL,
-        description="The explainer: the server's name for it; for `local` as subject.model; an oracle has its own "
-        "name, whatever this says",
-    )
     oracle: ExplainingOracleConfig = Field(ExplainingOracleConfig(), description=ExplainingOracleConfig.__doc__)
-    dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
-    precision: Precision | None = Field(
-        None,
-        description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.8 GB for 1.5B "
-        "parameters); what is not weights is in its dtype. Faster on a CPU; on a GPU it only saves memory",
-    )
     sampling: Sampling = Field(
         "deciles",
         description="Which train examples it is shown (post): some of each decile, the strongest, a draw from the "
@@ -56,27 +32,13 @@ class ExplainingConfig(Section):
         0.3, description="Tokens above this share of the largest activation shown are marked (Bills et al.)"
     )
     show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
-    temperature: float = Field(0.0, ge=0, description="Of the explainer; 0 always takes the likeliest token")
     max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")
-    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=REASONING_TOKENS)
-    reasoning_effort: Word | None = Field(None, description=REASONING_EFFORT)
-    max_draws: Positive = Field(1, description=MAX_DRAWS)
     one_line: bool = Field(
         True, description="The answer ends with its first line, as the prompt asks; false lets a model think aloud"
-    )
-    max_features: Annotated[int, Field(ge=0)] | None = Field(
-        None,
-        description="Features of a batch, drawn by hash, about which the explainer's model is asked; explainers "
-        "without a model explain all; null: no limit",
     )
     controls: Annotated[int, Field(ge=0)] = Field(
         8, description="Features per batch that get controls: an empty explanation, and another feature's"
     )
-
-    @model_validator(mode="after")
-    def _an_oracle_is_called_one(self) -> Self:
-        name_as_answered(self, self.provider, self.oracle)
-        return self
 
     def of(self, explainer: str) -> Self:
         """The section as an explainer sees it: with the keys of its own settings that the section has too."""
@@ -92,11 +54,6 @@ class ExplainingConfig(Section):
     def _shows_as(self, explainer: str) -> str:
         """The explainer whose windows it is shown: the one that it is built on (`of`), or itself."""
         return getattr(getattr(self, explainer, None), "of", explainer)
-
-    @property
-    def asked_model(self) -> str:
-        """Who is asked, as requests have it."""
-        return name_as_asked(self.provider, self.model, self.precision)
 
     @property
     def n_judging(self) -> int:

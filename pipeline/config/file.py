@@ -65,7 +65,7 @@ _WANTED = {
     "model_attributes_type": "it is a section; write its keys below it",
     "union_tag_not_found": "key 'kind' is missing",
 }
-"""What pydantic says in words of Python, by its own name for it."""
+"""Messages for what pydantic words in terms of Python, by its error types."""
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -5,18 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.asking import (
-    MAX_DRAWS,
-    REASONING_EFFORT,
-    REASONING_TOKENS,
-    Provider,
-    ScorerEndpointConfig,
-    ScoringOracleConfig,
-    name_as_answered,
-    name_as_asked,
-)
+from pipeline.config.asking import Provider, RoleConfig, ScorerEndpointConfig, ScoringOracleConfig
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import EMBEDDED_MODEL, Dtype, Name, Positive, Precision, Section, Share, Word
+from pipeline.config.section import Name, Positive, Precision, Section, Share, Word
 from pipeline.errors import nearest
 
 
@@ -39,14 +30,10 @@ class ScorerModelConfig(Section):
     )
 
 
-class ScoringConfig(Section):
+class ScoringConfig(RoleConfig):
     """How explanations are scored."""
 
-    provider: Provider = Field("local", description="As explaining.provider")
-    model: str = Field(EMBEDDED_MODEL, description="The scorer, as explaining.model")
     oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
-    dtype: Dtype = Field("auto", description="As explaining.dtype")
-    precision: Precision | None = Field(None, description="As explaining.precision")
     scorers: Annotated[tuple[str, ...], known("scorers")] = Field(
         ("detection", "fuzzing"),
         description="Scorers by name; `rule_exact` needs no model and always runs. `detection@mini` is "
@@ -93,15 +80,6 @@ class ScoringConfig(Section):
         False,
         description="Score every draw of an explainer that chooses among several, not only the chosen one",
     )
-    max_features: Annotated[int, Field(ge=0)] | None = Field(
-        None,
-        description="Features of a batch, drawn by hash, about which the scorer's model is asked; scorers without "
-        "a model judge all; null: no limit",
-    )
-    temperature: float = Field(0.0, ge=0, description="Of the scorer")
-    reasoning_tokens: Annotated[int, Field(ge=0)] = Field(0, description=REASONING_TOKENS)
-    reasoning_effort: Word | None = Field(None, description=REASONING_EFFORT)
-    max_draws: Positive = Field(1, description=MAX_DRAWS)
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
     rho: Share = Field(
         0.1,
@@ -124,11 +102,6 @@ class ScoringConfig(Section):
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
 
     @model_validator(mode="after")
-    def _an_oracle_is_called_one(self) -> Self:
-        name_as_answered(self, self.provider, self.oracle)
-        return self
-
-    @model_validator(mode="after")
     def _no_more_of_no(self) -> Self:
         if self.n_no_questions is not None and self.n_no_questions > self.n_questions:
             raise ValueError(f"n_no_questions is above n_questions ({self.n_no_questions} of {self.n_questions})")
@@ -148,9 +121,7 @@ class ScoringConfig(Section):
     def of(self, name: str) -> Self:
         """The section as scorers see it that ask a further model: with that model's keys."""
         own = {key: value for key, value in self.models[name] if value is not None and key != "endpoint"}
-        section = self.model_copy(update=own)
-        name_as_answered(section, section.provider, section.oracle)
-        return section
+        return self.model_copy(update=own).named_as_answered()
 
     @property
     def n_noes(self) -> int:
@@ -169,11 +140,6 @@ class ScoringConfig(Section):
         return next((each.model for each in own if getattr(each, "asks_role", None) == "embedder"), None)
 
     @property
-    def asked_model(self) -> str:
-        """Who is asked, as requests have it."""
-        return name_as_asked(self.provider, self.model, self.precision)
-
-    @property
     def n_windows(self) -> int:
         """How many activating test windows are taken: enough for the questions, and for each scorer."""
         own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.kinds)
@@ -187,5 +153,5 @@ class ScoringConfig(Section):
 
     @property
     def z(self) -> float:
-        """The standard normal quantile at (1 + confidence) / 2, by which every interval is as wide as it is."""
+        """The standard normal quantile at (1 + confidence) / 2, from which every interval has its width."""
         return NormalDist().inv_cdf((1 + self.confidence) / 2)

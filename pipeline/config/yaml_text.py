@@ -6,7 +6,7 @@ import yaml
 
 
 def parse_yaml(text: str) -> Any:
-    """What a YAML text says. Raises yaml.YAMLError if it is none, or names a key of a section twice."""
+    """The value of a YAML text. Raises yaml.YAMLError if it is not YAML, or names a key of a section twice."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
     except RecursionError:
@@ -15,7 +15,7 @@ def parse_yaml(text: str) -> Any:
 
 class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """YAML's own loader takes the last of two equal keys, and says nothing."""
+        """Refuse a key that stands there twice, of which YAML's own loader silently takes the last."""
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":

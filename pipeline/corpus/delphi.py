@@ -30,7 +30,7 @@ from pipeline.corpus.tensors import Array, Stored, TensorFile
 from pipeline.errors import CorpusError
 
 Folder = Path | UPath
-"""A local folder, or one at a URL; and so a file."""
+"""A folder or a file, local or at a URL."""
 
 _MARKS = 256
 """Firings of a split that are looked at to find those of some rows; at most 2 in 256 are then read in vain."""
@@ -199,7 +199,7 @@ class Cache(NamedTuple):
 
 
 def find_cache(path: Folder) -> Cache | None:
-    """The cache that a folder is; of a folder in one, that, with this SAE alone. None where it is neither."""
+    """The cache in a folder; for the folder of one of its SAEs, with that SAE alone; None where it is neither."""
     if any(_NAME.fullmatch(file.name) for file in _listed(path, "*.safetensors")):
         return Cache(path.parent, [path])
     own = [file.parent for file in _listed(path, "*/*.safetensors") if _NAME.fullmatch(file.name)]

@@ -1,4 +1,4 @@
-"""From texts to documents, tokens, contexts and slots."""
+"""Texts become documents: read, tokenised, cut where they are long, and counted where they are left out."""
 
 import hashlib
 import logging
@@ -21,7 +21,6 @@ from pipeline.lake import SCHEMA_FILE, Lake, Published, RowGroupWriter
 from pipeline.lake.sources import corpus_texts
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
-from pipeline.models.token_bytes import token_bytes
 from pipeline.progress import progress
 
 T = TypeVar("T")
@@ -186,55 +185,6 @@ class _Filled:
         self.n_unreadable += 1
         if len(self.named) < _NAMED:
             self.named.append(str(error))
-
-
-def write_tokens(lake: Lake) -> Published:
-    """Write the vocabulary with each token's own bytes, by the tokenizer's own rules."""
-    tokenizer = load_tokenizer(lake.config.subject)
-    special = set(tokenizer.all_special_ids)
-    spell = token_bytes(tokenizer)
-    n_tokens = len(tokenizer)
-    spelled = [spell(token_id) for token_id in range(n_tokens)]
-    table = pa.table(
-        {
-            "token_id": range(n_tokens),
-            "text": [each.decode("utf-8", errors="backslashreplace") for each in spelled],
-            "bytes": spelled,
-            "is_special": [token_id in special for token_id in range(n_tokens)],
-        }
-    )
-    return lake.write("tokens", table)
-
-
-def write_contexts(lake: Lake, shard: int) -> Published:
-    """Cut a shard's documents into context windows; ends of documents are kept.
-
-    Each generation's go into a file of its own; those that are there stay, unless all are.
-    """
-    lake.require("documents")
-    published = [
-        make_table(
-            *(lake, "contexts"),
-            shard=shard,
-            generation=generation,
-            given={"documents": [lake.path("documents", generation=generation)]},
-            bos_token_id=bos_prefix(lake),
-        )
-        for generation in lake.missing_generations("contexts", shard=shard)
-    ]
-    return replace(published[-1], n_rows=sum(each.n_rows for each in published))
-
-
-def bos_prefix(lake: Lake) -> list[int]:
-    """What each context begins with: the BOS token id if the config asks for it, else nothing."""
-    if not lake.config.corpus.prepend_bos:
-        return []
-    bos = load_tokenizer(lake.config.subject).bos_token_id
-    if bos is None:
-        raise CorpusError(
-            f"corpus.prepend_bos is set, but the tokenizer of '{lake.config.subject.model}' has no BOS token"
-        )
-    return [bos]
 
 
 def _pieces(texts: _Filled, config: Config) -> Iterator[Piece]:

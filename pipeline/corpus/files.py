@@ -58,12 +58,12 @@ class CorpusFile(NamedTuple):
         return io.BufferedReader(pa.input_stream(pa.PythonFile(opened, "r"), compression=_COMPRESSIONS[ending]))
 
     def stamp(self) -> str:
-        """What tells that a file of a filesystem has changed: its size, and its ETag, checksum or time."""
+        """What changes with the content of a file at a URL: its size, and its ETag, checksum or time."""
         return f"{self.filesystem.ukey(self.place)} {self.filesystem.size(self.place)}"
 
 
 def source_files(source: FileTexts, among: Collection[str] = ()) -> list[CorpusFile]:
-    """Its files, sorted; named from the folder that those `among` them are in, or where none are given, all.
+    """A source's files, sorted; named from the folder that all of them, or those `among` them, are in.
 
     Raises CorpusError if there are none.
     """
@@ -115,7 +115,7 @@ def _remote_files(source: FileTexts, among: Collection[str]) -> list[CorpusFile]
 
 
 def is_appended_to(source: FileTexts, place: str) -> bool:
-    """Whether a file of the source can be read on from where it ended: lines, local and not compressed."""
+    """Whether a file may grow, and be read on from where it ended: lines, local and not compressed."""
     return source.kind == "jsonl" and not source.is_remote and Path(place).suffix.lower() not in _COMPRESSIONS
 
 
@@ -126,7 +126,7 @@ def _nothing(source: FileTexts, is_folder: bool) -> CorpusError:
 
 
 def _is_of(source: FileTexts, place: str) -> bool:
-    """Whether the end of a file's name tells that it is of the source's kind; that of a compression does not."""
+    """Whether a file's suffix is of its source's kind; that of a compression does not count."""
     path = Path(place)
     if path.suffix.lower() in _COMPRESSIONS:
         path = path.with_suffix("")

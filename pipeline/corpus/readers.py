@@ -1,7 +1,7 @@
 """Texts from every kind of source, streamed; nothing that grows with the corpus is held.
 
 What cannot be read (a damaged file, a line that is no JSON, bytes that are no UTF-8) comes as a CorpusError among
-the texts, so that whoever reads can go on with the next.
+the texts, so that a reader can go on with the next.
 """
 
 import codecs
@@ -23,7 +23,7 @@ from pipeline.errors import CorpusError, nearest
 
 _ROWS_AT_ONCE = 256
 _LEFT_OUT_AT_FIRST = 100
-"""So many texts that cannot be read, before any that can, are a slip of the config."""
+"""This many unreadable texts before the first readable one are a mistake in the config."""
 
 Item = Text | CorpusError
 
@@ -35,8 +35,8 @@ def read_texts(
 ) -> Iterator[Text]:
     """The texts of a source in its own order; of some of its files, or of parts of these, where they are given.
 
-    What is no text is given to `leave_out`, and left out. Raises CorpusError, naming file and row, where there is
-    nobody to be given to, or where the first hundred are no texts.
+    What is no text is left out, and `leave_out` is called with the reason. Without one it is raised, a CorpusError
+    that names file and row; so is the hundredth if there was no text before it.
     """
     if isinstance(source, PythonTexts):
         yield from python_texts()
@@ -117,7 +117,7 @@ def _json_lines(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item
 
 
 def _no_lines(first: bytes) -> str | None:
-    """What a file is that holds JSON, and no lines of it, by its first line; None if it may be lines."""
+    """What a file is, by its first line, if it cannot be JSON lines; None if it may be."""
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "UTF-16"
     return "a JSON array" if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[") else None
@@ -207,7 +207,7 @@ def _open_dataset(source: HubTexts) -> Any:
 
 
 def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit: str, place: str) -> Item:
-    """A row's text, chat or tokens, and its unit; a CorpusError where a field is missing or is no such thing."""
+    """A row's text, chat or tokens, and its unit; a CorpusError where a field is missing or of another kind."""
     field = source.read_field
     if field not in row:
         return CorpusError(f"{place} has no '{field}'; nearest: {nearest(field, row)}")

@@ -1,4 +1,4 @@
-"""Files of safetensors by parts: what is asked for is read, from a local file or by ranges of bytes from a URL.
+"""Parts of safetensors files: only what is wanted is read, from a local file or by ranges of bytes from a URL.
 
 A file is the header's length (8 bytes, little-endian), the header (JSON: each tensor's dtype, shape and place),
 and the tensors one after the other.

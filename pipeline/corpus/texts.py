@@ -19,8 +19,8 @@ class Text(NamedTuple):
         unit: The unit that it is of.
         text: Its words; of a chat what its turns say; nothing where it comes as tokens.
         turns: The turns, if it is a chat.
-        token_ids: Its tokens, if it comes as such.
-        row: Its number in a cache whose firings name it by that; None elsewhere.
+        token_ids: Its tokens, if it comes tokenised.
+        row: Its number in a cache, whose firings refer to it by that; None elsewhere.
     """
 
     source: str
@@ -32,5 +32,5 @@ class Text(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is said in it."""
+        """Whether it has neither words nor tokens."""
         return not self.token_ids and not self.text.strip()

@@ -20,11 +20,11 @@ def tokenise(
 ) -> Iterator[tuple[Text, list[int]]]:
     """Texts with the subject model's token ids for them, without BOS, in their order.
 
-    A chat and what came as tokens get their words by these. A chat that the template takes not is given to
-    `leave_out`.
+    The words of a chat, and of a text that came as tokens, are those of its tokens. A chat that the template does
+    not accept is given to `leave_out`.
 
     Raises:
-        CorpusError: The model has no chat template, or has no such token: what came as tokens is another model's.
+        CorpusError: The model has no chat template, or lacks a token of a text that came as tokens.
     """
     tokenizer = load_tokenizer(config.subject)
     iterator = iter(texts)
@@ -41,6 +41,21 @@ def tokenise(
                     leave_out(CorpusError(f"chat {text.unit} of '{text.source}': the chat template says: {error}"))
             else:
                 yield text, next(encoded)
+
+
+def bos_prefix(config: Config) -> list[int]:
+    """What each context begins with: the BOS token id if the config asks for it, else nothing.
+
+    Raises CorpusError if the tokenizer has no such token.
+    """
+    if not config.corpus.prepend_bos:
+        return []
+    bos = load_tokenizer(config.subject).bos_token_id
+    if bos is None:
+        raise CorpusError(
+            f"corpus.prepend_bos is set, but the tokenizer of '{config.subject.model}' has no BOS token"
+        )
+    return [bos]
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """The estimate: requests, tokens, dollars and time of the next run, before anything is sent."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ from pipeline.asking.spending import prices_of
 from pipeline.estimate.counting import Counted, Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
-from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
 from pipeline.lake import Lake, Published
 from pipeline.llm import Message
 from pipeline.llm.ledger.prices import Prices
@@ -34,7 +34,7 @@ def write_estimate(lake: Lake, sae: str) -> Published:
     """
     table = estimate(lake, sae)
     published = lake.write("estimate", table, sae=sae)
-    return Published("estimate", published.path, published.n_rows, _figures(pl.DataFrame(table)))
+    return replace(published, figures=_figures(pl.DataFrame(table)))
 
 
 def estimate(lake: Lake, sae: str) -> pa.Table:
@@ -50,7 +50,7 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
         needs = count_requests(lake, sae, batch, selected)
-        own = [_row_of_subject(lake, sae, batch, needs)] if STEERED_TEXTS in needs.subject_tokens else []
+        own = [_row_of_subject(lake, sae, batch, needs)] if "steered_texts" in needs.subject_tokens else []
         rows += [*own, *_rows(sae, batch, needs, askers)]
     return pa.Table.from_pylist(rows, TABLES["estimate"].schema)
 
@@ -92,13 +92,13 @@ def _asker(lake: Lake, role: Role) -> _Asker:
 
 
 def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
-    """The row of what the subject model writes, which nobody is asked for."""
+    """The row of the texts that the subject model continues, for which no request is sent."""
     counts = ("n_features", "n_llm_features", "requests", "known_requests", "prompt_tokens", "cached_tokens")
     amounts = ("completion_tokens", "max_completion_tokens", "cost_usd", "max_cost_usd")
     return {
-        **{"sae": sae, "batch": batch, "purpose": STEERED_TEXTS, "model": lake.config.subject.model},
+        **{"sae": sae, "batch": batch, "purpose": "steered_texts", "model": lake.config.subject.model},
         **dict.fromkeys((*counts, *amounts), 0),
-        "subject_tokens": needs.subject_tokens[STEERED_TEXTS],
+        "subject_tokens": needs.subject_tokens["steered_texts"],
         "tokens_by": "its own tokenizer",
     }
 

@@ -1,4 +1,4 @@
-"""Counting the requests of a batch: the code that would send them runs, and nobody is asked.
+"""Counting the requests of a batch: the code that would send them runs, and nothing is sent.
 
 Examples, explanations and predictions are made as in a run, and not written; scorers that ask nobody are left
 out, and of forward passes of the subject model only the tokens are counted. What the ledger holds is answered from
@@ -20,7 +20,6 @@ import pyarrow as pa
 from pipeline.asking.batches import Asks, ToAsk
 from pipeline.asking.roles import RoleName, scorer_roles
 from pipeline.explainers.write import explaining_ledgers
-from pipeline.features.steered_texts import TABLE as STEERED_TEXTS
 from pipeline.features.steered_texts import rehearsed_texts
 from pipeline.firings.texts import Activations
 from pipeline.lake import LEDGER_FOLDER, Lake
@@ -81,8 +80,8 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     """
     made = rehearse_windows(lake, sae, batch, selected)
     subject_tokens = {}
-    if is_made(lake.config, STEERED_TEXTS):
-        made[STEERED_TEXTS], subject_tokens[STEERED_TEXTS] = rehearsed_texts(lake, sae, batch, selected)
+    if is_made(lake.config, "steered_texts"):
+        made["steered_texts"], subject_tokens["steered_texts"] = rehearsed_texts(lake, sae, batch, selected)
     if is_made(lake.config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
     config = lake.config

@@ -60,7 +60,7 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
 
 
 def waits_sentence(rows: pl.DataFrame) -> str | None:
-    """How often a run waits for a provider's batch; None where it is asked for none."""
+    """How often a run waits for a provider's batch; None where it sends none."""
     waits = rows["batch_waits"].sum()
     if not waits:
         return None

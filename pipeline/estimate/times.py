@@ -17,7 +17,7 @@ from pipeline.models.load import load_tokenizer
 _SAMPLE_CHARACTERS = 200_000
 
 _TRIAL_SECONDS = 0.06
-"""What `machine_trial` takes there."""
+"""How long `machine_trial` takes on that machine."""
 _SECONDS_A_MILLION_FIRINGS = 0.8
 _SECONDS_AN_SAE = 15.0
 """Whatever its size: tables opened and written, machine code made or loaded, the unembedding read."""

@@ -91,7 +91,7 @@ class Explorer:
         )
 
     def _near(self, search: Search, *, is_from_elsewhere: bool) -> tuple[Found | None, str]:
-        """What is like the words of a search by meaning, or why that is not told."""
+        """What a search by meaning found, or why there was no search."""
         if not search.is_by_meaning:
             return None, ""
         if is_from_elsewhere:

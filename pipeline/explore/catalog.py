@@ -19,9 +19,9 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.firings.store import BUCKET_FEATURES
-from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER, Lake
+from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
+from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.lake.objects import open_objects
-from pipeline.lake.views import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.llm.ledger.answers import overlapping_files
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
@@ -32,13 +32,13 @@ INDEXES = ("feature_index", "explanation_index", "score_index")
 """SQL files whose rows are kept in memory."""
 
 _LOOK_SECONDS = 2.0
-"""So long what was found of the lake's files holds."""
+"""How long what was found of the lake's files is taken to hold."""
 
 _LOOK_SECONDS_AT_URL = 30.0
-"""So long where the lake is in an object store: it is listed then, and what is new is fetched."""
+"""The same where the lake is in an object store, which is listed then, and what is new fetched."""
 
 _HELD_FACTOR = 20
-"""What took a second to ask is held for so many: asking takes at most a twentieth of the time."""
+"""How many times as long as a query took its rows are kept: querying takes at most a twentieth of the time."""
 
 
 class _Made(NamedTuple):
@@ -53,7 +53,7 @@ State = tuple[tuple[str, int], ...]
 
 
 class Catalog:
-    """What the pages know of one experiment's lake; may be asked from several threads.
+    """One experiment's lake, as the pages read it; may be used from several threads.
 
     Args:
         config: The experiment.
@@ -131,9 +131,9 @@ class Catalog:
         """When the catalog and the folders of the tables behind the indexes were last written."""
         self._looked = time.monotonic()
         if self.objects is not None:
-            from pipeline.lake.sources import open_sources  # which loads torch
+            from pipeline.lake.sources import recorded_lake  # which loads torch
 
-            lake = Lake(self.config, open_sources(self.config))
+            lake = recorded_lake(self.config)
             lake.fetched(self.folder / CATALOG_FILE)
             lake.fetch_tables([*TABLES], self.config.sae_names)
         catalog = self.folder / CATALOG_FILE
@@ -199,7 +199,7 @@ class Reader:
         return self._cursor.execute(before + text, known)
 
     def give(self, name: str, rows: pa.Table) -> None:
-        """Let queries of this page see rows beside the lake's tables."""
+        """Make rows visible to this page's queries, beside the lake's tables."""
         self._cursor.register(name, rows)
         self._given.add(name)
 
@@ -209,7 +209,7 @@ class Reader:
         return found.order("sae, feature").fetchall()
 
     def list_only(self, features: Sequence[tuple[str, int]]) -> None:
-        """Let `feature_index` hold some features alone."""
+        """Restrict `feature_index` to some features."""
         saes, numbers = zip(*features, strict=True)
         wanted = pa.table({"sae": saes, "feature": pa.array(numbers, pa.int32())})
         every = self._cursor.table("feature_index")
@@ -225,7 +225,7 @@ class Reader:
         return len(self._config.sae_names)
 
     def narrow_requests(self, sae: str, feature: int) -> None:
-        """Let `llm_requests` be the ledger's files that hold a feature: the whole may be gigabytes."""
+        """Restrict `llm_requests` to the ledger's files that hold a feature: the whole may be gigabytes."""
         folder = self._config.lake_folder / LEDGER_FOLDER
         files = [
             path
@@ -236,7 +236,7 @@ class Reader:
         create_requests_view(self._cursor, files or [folder / "empty.jsonl"])
 
     def narrow(self, sae: str, feature: int) -> None:
-        """Let the tables of many files be those of one feature's batch and bucket."""
+        """Restrict the tables of many files to one feature's batch and bucket."""
         batch, bucket = feature // self._config.selection.batch_size, feature // BUCKET_FEATURES
         of_batch = [(name, batch) for name in ("examples", "predictions", "steered_texts")]
         for name, number in (*of_batch, ("activations", bucket)):

@@ -137,7 +137,7 @@ def feature_page(
 
 
 def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
-    """Windows of the index, as examples where they were drawn as such: of these scorers said something."""
+    """Windows of the index; of those that were drawn as examples, the examples, which scorers have judged."""
     examples = {(row["context_id"], row["start"]): row for row in drawn}
     return [
         examples.get((row["context_id"], row["start"]), row) | {"n_of_kind": row["n_of_kind"]} for row in indexed
@@ -147,9 +147,7 @@ def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
 def _written(
     reader: Reader, own: dict[str, Any], chosen: Row, vocabulary: Vocabulary, largest: float
 ) -> list[Windows]:
-    """The texts that were written by an explanation: those that the feature should fire in, then near misses."""
-    if "generation" not in {score["scorer"] for score in chosen["scores"]}:
-        return []
+    """The texts that a scorer had written by an explanation: those in which the feature should fire come first."""
     rows = reader.rows("generated_texts", **own, explanation_id=chosen["explanation_id"])
     largest = max([largest, *(row["peak"] or 0.0 for row in rows)])
     groups = []
@@ -219,5 +217,5 @@ def _groups(
 
 
 def _test_first(rows: Iterable[Row]) -> list[Row]:
-    """Windows of test documents before the others: of these scorers said something."""
+    """Windows of test documents first, as scorers judge no others."""
     return sorted(rows, key=lambda row: str(row["role"]) == "train")

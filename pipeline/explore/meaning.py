@@ -25,10 +25,10 @@ Embed = Callable[[Sequence[str]], Any]
 """Embeddings of texts, [n_texts, width]."""
 
 _TEXTS_AT_ONCE = 512
-"""So many are embedded and kept together; a search waits for as many at most."""
+"""How many are embedded and kept together, and so how many a search waits for at most."""
 
 _FOUND = 2000
-"""So many explanations are taken as alike."""
+"""How many explanations a search finds at most."""
 
 NEAR_MEANINGS = pa.schema([("explanation", pa.string()), ("similarity", pa.float32())])
 """What is like the words that are searched for: a text of explanations, and the cosine, -1 to 1."""
@@ -160,7 +160,7 @@ def _model(config: Config) -> str:
 
 
 def _missing_model(config: Config) -> str:
-    """Why the model of embeddings is not at hand, as far as can be told without loading anything."""
+    """Why the model of embeddings is not at hand, as far as that is known without loading anything."""
     if config.scoring.embedding.asks_role:  # type: ignore[attr-defined]  # a plug-in's section
         return "scoring.embedding asks a server, and a search pays for nothing: it takes a model in this process"
     package = _model(config).removeprefix("package:")

@@ -88,7 +88,7 @@ class Search:
         return replace(self, **changes)
 
     def address(self) -> str:
-        """The address of this search; what is as it is by default is left out."""
+        """The address of this search, without what has its default value."""
         changed, default = asdict(self), asdict(Search())
         parts = {name: value for name, value in changed.items() if value != default[name]}
         if "explained" in parts:

@@ -13,14 +13,14 @@ from pipeline.explore.statement_process import LATE
 from pipeline.tables.sql import sql_text
 
 SECONDS = 10
-"""So long a statement may run."""
+"""How long a statement may run."""
 
 ROWS = 500
 MOST_CHARACTERS = 20_000
 _COLUMNS, _CELL_CHARACTERS = 60, 300
 _MEMORY_BYTES = 3 << 30
 _START_SECONDS = 30
-"""So long the process may take to start, on a busy machine."""
+"""How long the process may take to start, on a busy machine."""
 _AT_ONCE = threading.BoundedSemaphore(2)
 SCRIPT = Path(__file__).with_name("statement_process.py")
 
@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
 
 def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
-    """Run one select on the lake in a folder; what is wrong with it is told, not raised."""
+    """Run one select on the lake in a folder; what is wrong with it is part of the result, and not raised."""
     if not (folder / "catalog.duckdb").is_file():
         return Result(error=f"no lake at '{folder}' yet; 'make run' makes it")
     if len(statement) > MOST_CHARACTERS:

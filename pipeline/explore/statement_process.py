@@ -17,7 +17,6 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,24 +103,19 @@ def _check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     if len(found) != 1:
         raise _RefusedError(f"one statement at a time, please: here are {len(found)}")
     [(parsed,)] = connection.execute("select json_serialize_sql($text)", {"text": statement}).fetchall()
-    tree = json.loads(parsed)
+    tree = json.loads(parsed, object_hook=_read_only)
     if tree["error"] or found[0].type is not duckdb.StatementType.SELECT:
         raise _RefusedError("only a select can be run here: nothing is written, set, attached or installed")
-    for node in _nodes(tree):
-        if "cte_map" in node and node["type"] not in _QUERIES:
-            raise _RefusedError("only a select can be run here, and nothing in its 'with' may write")
-        if node.get("type") == "TABLE_FUNCTION":
-            name = node["function"]["function_name"]
-            if name not in _TABLE_FUNCTIONS:
-                raise _RefusedError(f"the table function '{name}' cannot be used here; the lake's tables can")
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a parsed statement."""
-    if isinstance(tree, dict):
-        yield tree
-    for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _nodes(child)
+def _read_only(node: dict[str, Any]) -> dict[str, Any]:
+    """An object of a parsed statement as it is. Raises _RefusedError if it writes, or calls what may."""
+    if "cte_map" in node and node["type"] not in _QUERIES:
+        raise _RefusedError("only a select can be run here, and nothing in its 'with' may write")
+    if node.get("type") == "TABLE_FUNCTION" and node["function"]["function_name"] not in _TABLE_FUNCTIONS:
+        name = node["function"]["function_name"]
+        raise _RefusedError(f"the table function '{name}' cannot be used here; the lake's tables can")
+    return node
 
 
 def _text(value: Any, longest: int) -> str | None:

@@ -99,7 +99,7 @@ class Export:
 
 
 def exported_sae(config: Config, sae: SaeConfig) -> ExportedSae:
-    """An SAE by the names that others have for it: of its aliases, or made of ours."""
+    """An SAE by its names in other programs: from its aliases, or made from ours."""
     place = re.search(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])", sae.hookpoint)
     layer = int(place[0]) if place else None
     for alias in sae.aliases:

@@ -29,7 +29,7 @@ _SMALL = 1 << 16
 
 
 class _Rows(NamedTuple):
-    """The corpus as rows: how long each is, int64 [n_contexts], their width, and the token behind their ends."""
+    """The corpus as rows: how long each is, int64 [n_contexts], their width, and the token that pads them."""
 
     lengths: Array
     width: int
@@ -75,7 +75,7 @@ def _tokens(export: Export, rows: _Rows) -> Iterator[Array]:
 
 
 def _splits(lake: Lake, sae: ExportedSae) -> Iterator[range]:
-    """The buckets of an SAE, so many at a time that their firings fit into memory."""
+    """The buckets of an SAE, as many at a time as fit into memory with their firings."""
     first = n_firings = 0
     for bucket in range(n_buckets_of(sae.n_features)):
         n_own = pq.read_metadata(bucket_path(lake, sae.sae, bucket)).num_rows

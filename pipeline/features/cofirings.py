@@ -7,6 +7,8 @@ on one; the tokens are all of the corpus, or as many by hash as hold `heuristics
 memory (8 bytes a firing) and time. Every row says of how many tokens its counts are.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,7 +47,7 @@ def write_feature_cofirings(lake: Lake, sae: str) -> Published:
     }
     published = lake.write("feature_cofirings", pa.table(columns), sae=sae)
     figures: dict[str, float | int | str] = {"tokens_counted": len(token_index), "firings_counted": len(token)}
-    return Published("feature_cofirings", published.path, published.n_rows, figures)
+    return replace(published, figures=figures)
 
 
 def _n_rows(lake: Lake, sae: str, bucket: int) -> int:

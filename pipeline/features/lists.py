@@ -86,7 +86,7 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
 
 
 def find_saes(saes: Sequence[SaeConfig], entry: Entry) -> list[SaeConfig]:
-    """Those of the SAEs that a row means: several where it names a hookpoint that they share."""
+    """The SAEs that a row names: several where it names a hookpoint that they share."""
     for name in entry.names:
         if entry.by == "hookpoint":
             found = [sae for sae in saes if sae.hookpoint == name]

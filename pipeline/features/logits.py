@@ -7,6 +7,7 @@ division, a positive factor that depends on the context. What later layers make 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import polars as pl
@@ -61,7 +62,7 @@ def write_feature_logits(lake: Lake, sae: str) -> Published:
     names = [[sae] * len(decoder), range(len(decoder)), [path] * len(decoder)]
     rows = pa.table([*map(pa.array, names), *columns], TABLES["feature_logits"].schema.names)
     published = lake.write("feature_logits", rows, sae=sae)
-    return Published("feature_logits", published.path, published.n_rows, figures)
+    return replace(published, figures=figures)
 
 
 @torch.inference_mode()

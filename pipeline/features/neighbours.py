@@ -12,6 +12,7 @@ where g = (d + 2) 2^-24 |a'| |b'| bounds the float32 sums (Higham 2002, section 
 of two neighbouring numbers of the dtype at 1, in which p is stored.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -68,14 +69,14 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
         "median_nearest_cosine": round(float(first.median()), 3) if len(first) else 0.0,
         "features_with_a_copy_above_0.9": int((first > 0.9).sum()),
     }
-    return Published("feature_neighbours", published.path, published.n_rows, figures)
+    return replace(published, figures=figures)
 
 
 @torch.inference_mode()
 def nearest(directions: Tensor, n_neighbours: int = N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
-    A row of zeros has no direction: it has no neighbours, and is nobody's. `dtype`, that of the first products,
+    A row of zeros has no direction: it has no neighbours, and is none. `dtype`, that of the first products,
     changes how long it takes and never the result; left out, it is the one that is faster here.
     """
     search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.corpus.documents import bos_prefix
+from pipeline.corpus.tokenising import bos_prefix
 from pipeline.features.weights import of_weights
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.firings.store import FiringBuffer
@@ -29,7 +29,7 @@ def write_scrambled_contexts(lake: Lake, sae: str) -> Published:
     """Verify an SAE's unigram candidates among random tokens. Raises LakeError if an input is not complete."""
     table = "scrambled_contexts"
     lake.require(*STAGES[table].inputs, sae=sae)
-    texts = read_rows(lake, "scrambled_texts", sae=sae, bos_token_id=bos_prefix(lake)).sort_by("context_id")
+    texts = read_rows(lake, "scrambled_texts", sae=sae, bos_token_id=bos_prefix(lake.config)).sort_by("context_id")
     with lake.resumable(f"{table}-{lake.folder(table, sae).name}-{sae}") as folder:
         _write_firings(lake, sae, texts, folder)
         files = [lake.folder("activation_shards", sae) / SCHEMA_FILE, *sorted(folder.glob("*/*.parquet"))]

@@ -11,6 +11,7 @@ changes a token; a killed run goes on with the feature it was at.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Config
-from pipeline.corpus.documents import bos_prefix
+from pipeline.corpus.tokenising import bos_prefix
 from pipeline.errors import CorpusError
 from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
@@ -76,7 +77,7 @@ def write_steered_texts(lake: Lake, sae: str, batch: int) -> Published:
         published = lake.write(TABLE, rows, sae=sae, batch=batch)
     statuses = [status for feature in features for status in {row["status"] for row in known[feature]}]
     figures = {status: statuses.count(status) for status in sorted(set(statuses))}
-    return Published(TABLE, published.path, published.n_rows, {"features_steered": len(missing), **figures})
+    return replace(published, figures={"features_steered": len(missing), **figures})
 
 
 def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = None) -> list[int]:
@@ -230,8 +231,8 @@ def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
     held_out, continued = _prompt_rows(lake, sae)
     own_prompts = {}
     if "ablate" in settings.modes:
-        rows = read_rows(lake, "ablation_prompts", sae=sae, batch=batch, bos_token_id=bos_prefix(lake)).to_pylist()
-        for feature, some in groupby(rows, itemgetter("feature")):
+        rows = read_rows(lake, "ablation_prompts", sae=sae, batch=batch, bos_token_id=bos_prefix(config))
+        for feature, some in groupby(rows.to_pylist(), itemgetter("feature")):
             own_prompts[feature] = _prompts(config, list(some))
     token_bytes = lake.query("vocabulary")["bytes"].to_list()
     held_out_ids = torch.tensor([row["token_ids"] for row in held_out])

@@ -13,6 +13,7 @@ tokens a pass.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -59,7 +60,7 @@ def write_token_changes(lake: Lake, sae: str, batch: int) -> Published:
             n_measured = len(settings)
             rows = pa.concat_tables([rows, _measured(lake, sae, settings)]).sort_by("feature")
     published = lake.write(table, rows, sae=sae, batch=batch)
-    return Published(table, published.path, published.n_rows, {"features_measured": n_measured})
+    return replace(published, figures={"features_measured": n_measured})
 
 
 def _measured(lake: Lake, sae: str, settings: Sequence[Setting]) -> pa.Table:

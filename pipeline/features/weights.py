@@ -1,4 +1,4 @@
-"""What comes of an SAE's weights is empty where the config has only its firings, from a cache."""
+"""Tables made from an SAE's weights: without rows for an SAE of which only the firings are here, from a cache."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 def of_weights(write: Callable[[Lake, str], Published]) -> Callable[[Lake, str], Published]:
-    """Let `write_<table>` write no row for an SAE without weights, and say so."""
+    """Make `write_<table>` write no row for an SAE without weights, and log that."""
     table = write.__name__.removeprefix("write_")
 
     @wraps(write)

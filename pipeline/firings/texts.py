@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.documents import bos_prefix
+from pipeline.corpus.tokenising import bos_prefix
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
@@ -23,7 +23,7 @@ def text_tokens(lake: Lake, text: str, max_tokens: int) -> list[int]:
     A control token that is spelled in it is read as ordinary characters.
     """
     token_ids = load_tokenizer(lake.config.subject)(text, add_special_tokens=False).input_ids
-    return [*bos_prefix(lake), *token_ids][: min(max_tokens, lake.config.corpus.context_length)]
+    return [*bos_prefix(lake.config), *token_ids][: min(max_tokens, lake.config.corpus.context_length)]
 
 
 def text_activations(

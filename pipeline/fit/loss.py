@@ -36,7 +36,7 @@ class Loss(NamedTuple):
         loss: Of the model as it is.
         loss_spliced: With the reconstruction.
         loss_ablated: With zeros.
-        n_loss_tokens: How many next tokens are told.
+        n_loss_tokens: How many next tokens were predicted.
         loss_reason: Why there is no loss_recovered.
     """
 

@@ -1,4 +1,4 @@
-"""How well an SAE reconstructs what it is given, as its files say or otherwise.
+"""How well an SAE reconstructs its input, read as its files say or in other ways.
 
 A wrong place, scale or orientation of the weights crashes nothing, and features still look plausible; only the
 reconstruction tells.
@@ -48,7 +48,7 @@ class Figures(NamedTuple):
 def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisation = "own") -> Figures:
     """The figures of a coder on inputs x [n_tokens, d_in], which should be reconstructed as y [n_tokens, d_out].
 
-    y is x itself, but for a transcoder.
+    y is x itself, except for a transcoder.
     """
     norms = y.norm(dim=1)
     kept = norms <= _SINK_NORMS * norms.median() if len(y) else norms.bool()
@@ -73,7 +73,7 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisati
 
 
 def with_weights(coder: SparseCoder, weights: Weights) -> SparseCoder | None:
-    """The coder with its weights read otherwise; None where that cannot be."""
+    """The coder with its weights read in another way; None where that is impossible."""
     match weights:
         case "own":
             return coder

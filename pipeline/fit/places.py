@@ -19,7 +19,7 @@ from pipeline.subject.hookpoints import (
 
 
 class Place(NamedTuple):
-    """What is read, and what should come out: the same, but for a transcoder; `name` says it in the config."""
+    """What is read, and what should come out (the same, except for a transcoder); `name` is that in the config."""
 
     name: str
     reads: Hookpoint

@@ -48,7 +48,7 @@ def declared_l0(coder: SparseCoder) -> float | None:
 def check_fit(lake: Lake, saes: Iterable[SaeConfig]) -> None:
     """Raise SaeError for the first SAE that does not fit, and LakeError if that has not been measured.
 
-    Of an SAE that the config accepts nothing is asked.
+    An SAE with `fit: accept` is not checked.
     """
     for sae in saes:
         if sae.fit == "check":
@@ -92,14 +92,14 @@ def _is_declared(l0: float, declared: float | None) -> bool:
 
 
 def _loss(own: dict[str, Any]) -> str:
-    """The share of the model's loss that is recovered, or why that is not told."""
+    """The share of the model's loss that is recovered, or why it was not measured."""
     if own["loss_recovered"] is None:
         return f"; loss recovered not told: {own['loss_reason']}"
     return f", {own['loss_recovered']:.0%} of the loss recovered"
 
 
 def _figure(row: dict[str, Any], own: dict[str, Any]) -> str:
-    """What is otherwise in a row than in the config's own, and its FVU."""
+    """In what a row that was tried differs from the config's own, and its FVU."""
     words = {
         "hookpoint": row["hookpoint"],
         "prepend_bos": "with BOS" if row["prepend_bos"] else "without BOS",

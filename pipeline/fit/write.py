@@ -36,7 +36,7 @@ _DOCUMENTS, _TOKENS = 16, 129
 """Documents tried, and tokens read of each: 2,048 without the first of each."""
 
 _LOSS_TOKENS = 33
-"""Tokens read of each document for the loss: 496 whose next token is told. Of the demo's SAE these say 0.96
+"""Tokens read of each document for the loss: 496 whose next token is predicted. Of the demo's SAE these say 0.96
 recovered, and four times as many 0.95; three passes to the model's end cost more than all that is read before."""
 
 _SCREENED = 4

@@ -1,7 +1,11 @@
 """The lake: where tables live, how they are written and read, and what they were made from."""
 
-from pipeline.lake.files import LEDGER_FOLDER, SCHEMA_FILE, Published, RowGroupWriter, is_writable, whole_folder
-from pipeline.lake.views import CATALOG_FILE, Given, Lake, open_catalog
+from pipeline.lake.catalog import CATALOG_FILE, open_catalog
+from pipeline.lake.files import Published
+from pipeline.lake.paths import LEDGER_FOLDER, SCHEMA_FILE
+from pipeline.lake.placing import is_writable, whole_folder
+from pipeline.lake.row_groups import RowGroupWriter
+from pipeline.lake.views import Given, Lake
 
 __all__ = [
     "CATALOG_FILE",

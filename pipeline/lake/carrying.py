@@ -9,7 +9,7 @@ from pipeline.tables import TABLES
 
 
 def carry_over(lake: Files) -> None:
-    """Let batches that were made of an earlier generation be there in the current versions, as the same files.
+    """Take batches that were made of an earlier generation into the current versions, as the same files.
 
     So what was paid for is seen, and no batch is made again because documents were added. With them go the
     scorers' rhos. What a batch's rows were made of is in their column `generation`.

@@ -21,7 +21,7 @@ _BYTES_AT_ONCE = 1 << 20
 
 
 class Look(NamedTuple):
-    """A source's files beside those that are recorded, as a listing tells them.
+    """How a source's files differ from those that are recorded, by a listing.
 
     Attributes:
         added: Files that are not recorded.
@@ -82,7 +82,7 @@ def files_to_read(source: FileTexts, entries: Sequence[Entry], entry: Entry) -> 
 
 
 def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
-    """Hold a source's files against its entries, by their sizes and times; nothing is read."""
+    """Compare a source's files with its entries, by sizes and times; nothing is read."""
     files, known = source_files(source), recorded_files(entries)
     longer, touched = [], []
     for file in files if not source.is_remote else ():
@@ -99,7 +99,7 @@ def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
 
 
 def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> Entry | None:
-    """Hold a source's files to its entries; the entry of what was added behind them, if it is to be read.
+    """Check a source's files against its entries; the entry of what was added to them, if that is to be read.
 
     A touched file's time is updated, and where all files lie in another folder now, their places.
 
@@ -137,7 +137,7 @@ def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> E
 
 
 def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of whole lines behind a recorded end; None while there are none.
+    """The record of whole lines that follow a recorded end; None while there are none.
 
     Raises ValueError if what stands before is another, or goes on in its last line.
     """
@@ -158,7 +158,7 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
-    """Let the entries name a source's files where they are now, if all of them lie in another folder."""
+    """Update the places of a source's files in its entries, if all of them lie in another folder now."""
     known, files = recorded_files(entries), source_files(source)
     if source.is_remote or any(_place(file) in known for file in files):
         return
@@ -171,7 +171,7 @@ def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
 
 
 def _place(file: CorpusFile) -> str:
-    """By what a file is recorded: its URL, or its absolute path."""
+    """The place under which a file is recorded: its URL, or its absolute path."""
     return file.place if file.filesystem is not None else str(Path(file.place).absolute())
 
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from pipeline.lake.files import SCHEMA_FILE
 from pipeline.lake.objects import Objects
+from pipeline.lake.paths import SCHEMA_FILE
 
 _FILES = re.compile(r"(, )?'([^']*\.(?:parquet|jsonl))'")
 """A path or a glob in a view's text, and the comma before it."""

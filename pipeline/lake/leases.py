@@ -3,7 +3,7 @@
 The leases of a name are numbered objects, and whoever puts the next number first has it, which the store decides.
 It may be put when the last one has been given up, is of this same folder (then its process is dead, as a lock on
 the local disk is taken before), or has not been renewed for as long as a lease lasts, by the clock of who looks.
-Who stands still for longer can lose it: then two make the same rows, and one of the two is published last, whole.
+A process that stalls for longer can lose it; then two make the same rows, and the later version counts, whole.
 """
 
 import json

@@ -35,7 +35,7 @@ from pipeline.tables import TABLES
 
 _NOTES = ".fetched"
 _LOOK_SECONDS = 2.0
-"""So long what was found by listing holds."""
+"""How long what was found by listing is taken to hold."""
 
 _STALE_SECONDS = 86_400
 _LINES = sorted({table.lines_folder for table in TABLES.values() if table.lines_folder})
@@ -133,7 +133,7 @@ class Objects:
         found[name] = version
 
     def fetch(self, path: Path) -> None:
-        """Have the last version of everything that is published at or below a path in the local folder.
+        """Fetch the last version of everything that is published at or below a path into the local folder.
 
         Raises LakeError if it cannot be had.
         """
@@ -145,7 +145,7 @@ class Objects:
                 self._note(name, version)
 
     def copy_to(self, name: str, version: str, target: Path) -> None:
-        """Have a version of a path as a local file or folder. Raises LakeError if it cannot be had."""
+        """Copy a version of a path to a local file or folder. Raises LakeError if it cannot be had."""
         if not (found := self.get(f"versions/{name}/{version}.json")):
             raise LakeError(f"'{name}' of lake '{self.url}' was replaced and cleaned away meanwhile; run again")
         manifest = json.loads(found)
@@ -181,7 +181,7 @@ class Objects:
         self._seal(path, journal, self._list(f"lines/{self._name(path.parent)}"))
 
     def seal_left_over(self) -> None:
-        """Put the lines that a kill has left in the local journals, but for those that a process is writing."""
+        """Put the lines that a kill has left in the local journals, except those that a process is writing."""
         journals = [path for folder in _LINES for path in (self.folder / folder).rglob("*.jsonl")]
         sealed = self._list("lines")
         for path in journals:
@@ -203,7 +203,7 @@ class Objects:
             self.put(f"{stem}{end:012d}.jsonl", data)
 
     def fetch_lines(self, below: Path, held_seconds: float = 0.0) -> None:
-        """Have the lines that others have sealed below a folder as files in it; what was seen holds so long."""
+        """Fetch the lines that others have sealed below a folder, unless that was done within `held_seconds`."""
         if time.monotonic() - self._looked.get(below, -math.inf) < held_seconds:
             return
         marks: dict[Path, str | None] = {}
@@ -318,7 +318,7 @@ def _published(version: str) -> float:
 
 
 def _mark_of(journal: BinaryIO) -> str | None:
-    """By what a journal is told from others of its name: a hash of its first line; None while it has none."""
+    """What identifies a journal among others of its name: a hash of its first line; None while it has none."""
     journal.seek(0)
     line = b""
     while b"\n" not in line:

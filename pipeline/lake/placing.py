@@ -68,3 +68,26 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """An empty folder that becomes `target` if the body succeeds, in place of what was there; else it is gone."""
+    temporary = target.parent / f".{target.name}.{os.getpid()}"
+    old = temporary.with_name(f"{temporary.name}.old")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if target.exists():
+            target.replace(old)
+        temporary.replace(target)
+    finally:
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or in its nearest parent that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

@@ -40,6 +40,11 @@ def open_sources(config: Config) -> SourceHashes:
     return _hashes(config, _load(config))
 
 
+def recorded_lake(config: Config) -> Lake:
+    """The lake of an experiment as its last run has left it; nothing is checked."""
+    return Lake(config, open_sources(config))
+
+
 def _hashes(config: Config, known: dict[str, Any]) -> SourceHashes:
     first, *later = _generations(config, known)
     others = {key for each in later for key in each} | set(_waiting(config, known))
@@ -116,7 +121,7 @@ def corpus_texts(
 
 
 class New(NamedTuple):
-    """What stands behind the recorded documents, as far as a listing tells.
+    """What was added to the recorded documents, as far as a listing shows.
 
     Attributes:
         names: Files and sources that have something new.
@@ -130,7 +135,7 @@ class New(NamedTuple):
 
 
 def new_documents(config: Config) -> New:
-    """Whether there are documents behind the recorded ones: by names, sizes and times of files; nothing is read.
+    """Whether documents were added to the recorded ones, by names, sizes and times of files; nothing is read.
 
     Raises CorpusError if a recorded file is gone or cannot be listed.
     """
@@ -162,7 +167,7 @@ def _generations(config: Config, known: dict[str, Any]) -> list[dict[str, Entry]
 
 
 def _waiting(config: Config, known: dict[str, Any]) -> list[str]:
-    """The keys of sources that are not recorded and stand behind all that are."""
+    """The keys of sources that are not recorded, and are named after all that are."""
     keys = [_key(source) for source in config.corpus.sources]
     known_keys = {key for each in _generations(config, known) for key in each}
     recorded = [number for number, key in enumerate(keys) if key in known_keys]
@@ -189,7 +194,7 @@ def _content(lake: Lake, source: TextSource) -> Entry:
 
 
 def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: bool) -> Entry | None:
-    """Hold a source to its entries; the entry of what was added behind them, if it is to be taken."""
+    """Check a source against its entries; the entry of what was added to it, if that is to be taken."""
     match source:
         case PythonTexts():
             if not _copy_path(lake.config, entries[0]["digest"]).exists():
@@ -210,7 +215,7 @@ def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: b
 
 
 def _follow_source(config: Config, source: TextSource, known: dict[str, Any]) -> None:
-    """Let what is recorded of files that the config names by another path now be recorded of them."""
+    """Keep what is recorded of files that the config now names by another path."""
     generations = (known["corpus"], *known.get("later", ()))
     keys = {_key(each) for each in config.corpus.sources}
     key = _key(source)

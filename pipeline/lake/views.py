@@ -9,26 +9,23 @@ import contextlib
 import glob
 import itertools
 import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import LakeError
-from pipeline.lake.files import SCHEMA_FILE, Files
-from pipeline.lake.in_place import InPlace
+from pipeline.lake.catalog import CATALOG_FILE
+from pipeline.lake.files import Files
+from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.placing import temporary_path
+from pipeline.lake.selects import look_below, quoted, select_lines, select_rows
 from pipeline.tables import TABLES, Table
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
-
-CATALOG_FILE = "catalog.duckdb"
 
 _NUMBERS = itertools.count()
 """Of this process's databases in memory."""
@@ -102,7 +99,7 @@ class Lake(Files):
     ) -> int:
         """Write the rows of `<name>.sql` to a file as they come, as DuckDB's `copy` does; how many there were."""
         text = sql_text(name)
-        statement = f"copy ({text}\n) to {_quoted(target)} ({how})"
+        statement = f"copy ({text}\n) to {quoted(target)} ({how})"
         (n_rows,) = connection.execute(statement, self._parameters(text, values)).fetchall()[0]
         return int(n_rows)
 
@@ -140,11 +137,11 @@ class Lake(Files):
         with self.writing(target) as temporary, contextlib.ExitStack() as log_removed:
             log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left by a full disk
             with duckdb.connect(str(temporary)) as connection:
-                _look_below(connection, self.root)
+                look_below(connection, self.root)
                 are_below = "," not in str(self.root)
                 self._create_views(connection, tuple(TABLES), list(self.config.sae_names), are_below=are_below)
                 for name, table in TABLES.items():
-                    connection.execute(f"comment on view {name} is {_quoted(table.row)}")
+                    connection.execute(f"comment on view {name} is {quoted(table.row)}")
         return target
 
     def _create_views(
@@ -156,7 +153,6 @@ class Lake(Files):
         are_below: bool = False,
     ) -> None:
         """A view of each of some tables; `are_below`: by paths below the lake."""
-        # DDL takes no parameters, so these few statements are put together here and nowhere else.
         connection.begin()
         lake = Path() if are_below else Path(glob.escape(str(self.root)))  # a [ in its name is no pattern
         connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
@@ -169,13 +165,13 @@ class Lake(Files):
                 for folder in folders:
                     self.ensure_schema_file(name, *folder)
                 paths = [path for folder in folders for path in self._files(table, batch, *folder)]
-            files = f"[{', '.join(_quoted(lake / path.relative_to(self.root)) for path in paths)}]"
-            select = _select_lines if table.partition == "ledger" else _select_rows
+            files = f"[{', '.join(quoted(lake / path.relative_to(self.root)) for path in paths)}]"
+            select = select_lines if table.partition == "ledger" else select_rows
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()
 
     def fetch_tables(self, tables: Sequence[str], saes: Sequence[str], batch: int | None = None) -> None:
-        """Have what an object store has of some tables as files; not of shards or one batch, read by path."""
+        """Fetch what an object store has of some tables; not of shards or one batch, which are read by path."""
         by_path = {"sae_shard"} if batch is None else {"sae_shard", "sae_batch"}
         for table in (TABLES[name] for name in tables if self.objects is not None):
             if table.partition == "ledger":
@@ -229,164 +225,3 @@ def _instance(_process: int, root: Path, memory_limit: str) -> duckdb.DuckDBPyCo
             "enable_external_file_cache": False,  # it would hold files in memory between connections
         }
     )
-
-
-def open_catalog(place: Path | str) -> duckdb.DuckDBPyConnection:
-    """A connection that reads the catalog of the lake in a folder, wherever that was made, or at a URL.
-
-    Raises LakeError if there is none yet.
-    """
-    if "://" in str(place):
-        return _opened_in_place(str(place))
-    folder = Path(place)
-    connection = duckdb.connect(str(_catalog_of(folder / CATALOG_FILE, place)), read_only=True)
-    _look_below(connection, folder)
-    here = _quoted(glob.escape(str(folder.absolute())))[1:-1] + "/"
-    there = _paths_begin_with(connection)
-    is_found = "," not in str(folder.absolute()) if not there else there == here
-    if is_found:
-        return connection
-
-    def put_right(name: str, text: str) -> str:
-        below = TABLES[name].lines_folder or name
-        return text.replace(f"'{there}{below}/", f"'{here}{below}/")
-
-    moved = duckdb.connect()
-    _move(connection, moved, put_right)
-    return moved
-
-
-def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
-    """A connection that reads the last versions of everything at a URL."""
-    moved = duckdb.connect()
-    lake = InPlace(url)
-    lake.seen_by(moved)
-    with TemporaryDirectory() as folder:
-        catalog = _catalog_of(lake.catalog(CATALOG_FILE, Path(folder)), url)
-        connection = duckdb.connect(str(catalog), read_only=True)
-        before = _paths_begin_with(connection)
-        _move(connection, moved, lambda _, text: lake.view(text, before))
-    return moved
-
-
-def _catalog_of(path: Path, place: Path | str) -> Path:
-    if not path.is_file():
-        raise LakeError(f"no lake at '{place}': it has no {CATALOG_FILE}; 'make run' makes it")
-    return path
-
-
-def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
-    """What stands before the paths below the lake in a catalog's views: nothing, or where the lake was made."""
-    [(text,)] = connection.execute("select sql from duckdb_views() where view_name = 'saes'").fetchall()
-    found = re.search(r"'((?:[^']|'')*)saes/", text)
-    return found[1] if found else ""
-
-
-def _move(
-    connection: duckdb.DuckDBPyConnection, moved: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]
-) -> None:
-    """Make a catalog's macros and views on another connection, with their paths put right; close the catalog."""
-    macros = "select function_name, macro_definition from duckdb_functions() where not internal"
-    views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
-    for name, definition in connection.execute(macros).fetchall():
-        moved.execute(f"create macro {name}() as {definition}")
-    for name, text, comment in connection.execute(views).fetchall():
-        moved.execute(put_right(name, text))
-        moved.execute(f"comment on view {name} is {_quoted(comment)}")
-    connection.close()
-
-
-def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Give a database in memory the views of the lake in a folder, whose catalog is not held open.
-
-    A table that the catalog does not have, as the lake is of an earlier version, has no rows but its lines.
-    Raises LakeError if there is no lake yet.
-    """
-    path = _catalog_of(folder / CATALOG_FILE, folder)
-    connection.execute(f"attach {_quoted(path)} as lake (read_only)")
-    connection.execute("copy from database lake to memory (schema)")
-    connection.execute("detach lake")
-    _look_below(connection, folder)
-    known = {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}
-    for name in TABLES.keys() - known:
-        lines = folder / TABLES[name].lines_folder
-        if TABLES[name].partition == "ledger" and any(lines.glob("*.jsonl")):
-            files = f"[{_quoted(Path(TABLES[name].lines_folder) / '*.jsonl')}]"
-            connection.execute(f"create view {name} as {_select_lines(TABLES[name], files)}")
-            continue
-        connection.register("no_rows", TABLES[name].schema.empty_table())
-        connection.execute(f"create table {name} as from no_rows")
-        connection.unregister("no_rows")
-
-
-def view_texts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """The statement that creates each view of a database, by name."""
-    return dict(connection.execute("select view_name, sql from duckdb_views() where not internal").fetchall())
-
-
-def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, sae: str, number: int) -> None:
-    """Let a view be, on one connection, the file alone that each of its globs has for an SAE's batch or bucket.
-
-    `text` creates the view of the whole table, as it stands in the catalog of the lake in `folder`. To open every
-    file of a table for the sake of one feature takes longer than to read it.
-    """
-
-    def only(found: re.Match[str]) -> str:
-        path = f"{found[1]}/{sae}/{number:05d}.parquet"
-        return f", {_quoted(path)}" if (folder / path).exists() else ""
-
-    narrowed = re.sub(r", '([^']*)/\*\*/\*\.parquet'", only, text)
-    connection.execute(narrowed.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW", 1))
-
-
-def create_requests_view(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
-    """Let `llm_requests` on a connection be the requests of some of the ledger's files alone."""
-    files = f"[{', '.join(_quoted(path) for path in paths)}]"
-    select = _select_lines(TABLES["llm_requests"], files)
-    connection.execute(f"create or replace temp view llm_requests as {select}")
-
-
-def _look_below(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Let a connection and its cursors find paths below a lake's folder.
-
-    DuckDB cuts the setting at commas, so that a lake with one in its path has a catalog of absolute paths.
-    """
-    connection.execute(f"set global file_search_path = {_quoted(folder.absolute())}")
-
-
-def _select_rows(table: Table, files: str) -> str:
-    """A select of a table's Parquet files, with the columns that are computed."""
-    columns = [column.name for column in table.columns]
-    columns += [f"{each.expression} as {each.name}" for each in table.derived]
-    return f"select {', '.join(columns)} from read_parquet({files})"
-
-
-def _select_lines(table: Table, files: str) -> str:
-    """A select of JSON lines; a torn one falls away. Of the ledger's: the last of each request, failures last."""
-    names = ", ".join(column.name for column in table.columns)
-    types = ", ".join(f"{column.name}: '{_sql_type(column.type)}'" for column in table.columns)
-    return (
-        f"select {names} from read_json({files}, format = 'newline_delimited', ignore_errors = true, "
-        f"columns = {{{types}}}) where {table.key[0]} is not null {_LAST_LINES.get(table.name, '')}"
-    )
-
-
-_LAST_LINES = {
-    "llm_requests": "qualify row_number() over (partition by request_id "
-    "order by status in ('http_error', 'budget'), requested_at desc) = 1",
-}
-"""Which lines of a table count, where not all do."""
-
-
-def _quoted(value: Path | str) -> str:
-    """A SQL string."""
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    """The DuckDB type of an Arrow type, for reading JSON."""
-    if pa.types.is_list(kind):
-        return f"{_sql_type(kind.value_type)}[]"
-    if pa.types.is_struct(kind):
-        return "struct(" + ", ".join(f"{field.name} {_sql_type(field.type)}" for field in kind) + ")"
-    return {"string": "varchar", "int64": "bigint", "double": "double", "bool": "boolean"}[str(kind)]

@@ -39,7 +39,7 @@ def value_places(pieces: Sequence[str]) -> dict[str, Place]:
 
 
 def blank_places(pieces: Sequence[str], blank: str, n: int) -> list[Place] | None:
-    """Where the last n blanks are: each behind the white space with which the blank begins. None if fewer are."""
+    """Where the last n blanks are: each after the white space that begins the blank; None if there are fewer."""
     begins = [match.start() for match in re.finditer(re.escape(blank), "".join(pieces))][-n:]
     ends = list(accumulate(map(len, pieces)))
     n_white = len(blank) - len(blank.lstrip())
@@ -78,6 +78,6 @@ def expected_value(masses: Mapping[str, float]) -> float | None:
 
 
 def _place(pieces: Sequence[str], ends: Sequence[int], at: int) -> Place:
-    """The place of a value that begins at this character; behind the last one if nothing stands there."""
+    """The place of a value that begins at this character; after the last token if there is none."""
     token = bisect_right(ends, at)
     return Place(token, pieces[token][: at - ends[token] + len(pieces[token])] if token < len(pieces) else "")

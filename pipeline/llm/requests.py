@@ -104,7 +104,7 @@ class Request:
 
     @cached_property
     def request_id(self) -> str:
-        """SHA-256 of what the model is asked (not of what for), 32 hex digits."""
+        """SHA-256 of what the model is asked, 32 hex digits; what the answer is for does not count."""
         schema = None if self.schema is None else _canonical(self.schema)
         before, after = _around_messages(
             self.model,
@@ -166,7 +166,7 @@ def _around_messages(
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a request.
+    """The outcome of a request.
 
     Attributes:
         request_id: The request's.

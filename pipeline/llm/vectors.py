@@ -1,4 +1,4 @@
-"""Texts' vectors: how one is asked for, and how an answer holds one.
+"""Embeddings of texts: how a request asks for one, and how an answer holds it.
 
 A vector is kept as text: of length 1, in float16, 2 bytes a number, base64.
 """

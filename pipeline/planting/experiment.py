@@ -39,8 +39,9 @@ def plant_experiment(
 ) -> Planted:
     """Draw plants from the embedded corpus, and make the model and the experiment that has them.
 
-    It is named `<name>_scorers` and lies beside the given one. Who scores, where and at what price is the given
-    config's; of the scorers (None: every one that is found) those are asked that can run.
+    It is named `<name>_scorers` and lies beside the given one. The scoring's models,
+    endpoints and prices are the given config's; of the scorers (None: every one that is found) those that can run
+    are asked.
 
     Raises LatentlakeError if the corpus or the tokenizer of the embedded default cannot be read, or a scorer is
     not known.
@@ -106,7 +107,7 @@ def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) ->
 
 
 def _plant(config: Config, per_kind: int) -> tuple[Path, list[Plant]]:
-    """Draw the plants, and save the model and the SAE that have them unless they are there; where, and they."""
+    """Draw the plants, and save the model and the SAE that have them unless they are there; folder and plants."""
     lake = Lake(config, fix_sources(config))
     with lake.scratch("corpus") as scratch:
         read_documents(config, scratch / "read.parquet", config.corpus.max_tokens)

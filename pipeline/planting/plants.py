@@ -85,7 +85,7 @@ class Corpus:
 
 
 def draw_plants(corpus: Corpus, per_kind: int, seed: int) -> list[Plant]:
-    """So many plants of each kind, kind after kind. Fewer where the corpus has no more."""
+    """`per_kind` plants of each kind, kind after kind; fewer where the corpus has no more."""
     draw = _Draw(corpus, seed)
     plants = []
     for kind, found in draw.candidates().items():

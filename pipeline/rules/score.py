@@ -1,4 +1,4 @@
-"""A rule of a user's, scored on every token of the train and of the test documents."""
+"""A user's own rule, scored on every token of the train and of the test documents."""
 
 import polars as pl
 import pyarrow as pa
@@ -22,7 +22,7 @@ RULE_SCHEMA = pa.schema(
         ("position_below", pa.int32()),
     ]
 )
-"""What a rule names: of the relations `mined_rules` and `proved_rules`, where rules are handed in."""
+"""The columns of a rule in the relations `mined_rules` and `proved_rules`, where rules are given."""
 
 
 def score_rule(lake: Lake, sae: str, feature: int, text: str) -> tuple[str, pl.DataFrame]:

@@ -87,7 +87,7 @@ def _random(source: str, values: Mapping[str, str], like: SparseCoder) -> Sparse
 
 
 def _directions(draw: str, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """Random rows of length 1; which, a hash says."""
+    """Random rows of length 1, drawn by hash."""
     key = int.from_bytes(hashlib.sha256(draw.encode()).digest()[:16])
     rows = np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape), dtype=np.float32)
     return torch.nn.functional.normalize(torch.from_numpy(rows), dim=1)

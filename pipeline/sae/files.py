@@ -5,13 +5,14 @@ import math
 import pickle
 import re
 import struct
+import sys
 import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 import torch
@@ -120,12 +121,12 @@ class SaeFiles:
             raise SaeError(f"SAE file '{path}' is damaged or no {kind} file: {reason}") from None
 
     def config(self, name: str) -> dict[str, Any]:
-        """What a JSON or YAML file says; nothing, where it may be left out and is. Raises SaeError if damaged."""
+        """The object in a JSON or YAML file; an empty one if it was left out. Raises SaeError if it is damaged."""
         path = self.paths.get(name)
         return {} if path is None else _read_config(path)
 
     def config_nearby(self, name: str) -> dict[str, Any]:
-        """What a JSON file beside the SAE says, by its path from the folder; nothing where it is not there."""
+        """The object in a JSON file near the SAE, by its path from the folder; an empty one if there is none."""
         path = self.folder / name
         return _read_config(path) if path.is_file() else {}
 
@@ -139,6 +140,23 @@ class SaeFiles:
         """The last match of a pattern in the path of the weights."""
         matches = list(re.finditer(pattern, self.weights_path))
         return matches[-1] if matches else None
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value of a config is a number, and neither a truth value nor infinite."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def text_in(config: Mapping[str, Any], key: str) -> str | None:
+    """The text that a config holds under a key; None where it holds none."""
+    value = config.get(key)
+    return value if isinstance(value, str) else None
+
+
+def object_in(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object that a config holds under a key; an empty one where it holds none."""
+    value = config.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _read_config(path: Path) -> dict[str, Any]:

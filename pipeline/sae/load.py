@@ -1,9 +1,9 @@
 """Find a sparse autoencoder's files, tell their format by names and contents, and load them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from pipeline.config import Config, SaeConfig
 from pipeline.corpus.delphi import find_cache
@@ -14,8 +14,6 @@ from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.sources import Source, fetch
 from pipeline.sae.training import Training, complete
-
-_Read = TypeVar("_Read")
 
 
 class Format(Protocol):
@@ -52,7 +50,7 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     if str(path).startswith(baselines.PREFIX):
         return baselines.load_baseline(str(path), load_sparse_coder)
     name, files = _find_files(str(path), format, hookpoint)
-    coder = _read_by(name, _formats()[name].load, files)
+    coder = _formats()[name].load(files)
     return replace(
         coder,
         format=name,
@@ -92,16 +90,7 @@ def training_of(source: str) -> Training:
         return Training() if like is None else training_of(like)
     name, files = _find_files(source, None, None)
     trained_on = getattr(_formats()[name], "trained_on", None)
-    return complete(Training() if trained_on is None else _read_by(name, trained_on, files), files)
-
-
-def _read_by(name: str, read: Callable[[SaeFiles], _Read], files: SaeFiles) -> _Read:
-    """What a format reads. Raises SaeError also where a config has a list for an object, or infinity for k."""
-    try:
-        return read(files)
-    except (TypeError, AttributeError, ValueError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        files.fail(f"its config has a value of another kind than those of format {name} ({reason})")
+    return complete(Training() if trained_on is None else trained_on(files), files)
 
 
 def sae_files(source: str, format: str | None = None) -> SaeFiles:

@@ -14,7 +14,7 @@ SAELENS_LOADER = "SAELens' loader of this format"
 
 
 class Fact(NamedTuple, Generic[T]):
-    """A value with where it is from.
+    """A value and its origin.
 
     Attributes:
         value: What is so.

@@ -15,13 +15,13 @@ from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config.section import EMBEDDED_MODEL
 from pipeline.fit.verdict import fit_sentence, is_misfit
 from pipeline.lake import Lake
-from pipeline.show.terminal import printable
+from pipeline.show.terminal import printable, with_interval
 
 _SHOWN = 4
 """Explanations of each end of the ranking."""
 _INDENT = " " * 8
 _LINES = 2
-"""Of a window that are printed at most."""
+"""Lines of a window that are printed at most."""
 
 
 def print_closing_table(lake: Lake, console: Console) -> None:
@@ -108,7 +108,7 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             row["explainer"],
             row["route"],
             f"{row['n_features']:,}",
-            _with_interval(row["mean"], row["ci_low"], row["ci_high"]),
+            with_interval(row["mean"], row["ci_low"], row["ci_high"]),
             "" if row["same_token_auroc"] is None else f"{row['same_token_auroc']:.2f}",
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
         )
@@ -172,7 +172,7 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
         text.append(f"{sae}: the {ends} explanations by {scorer} (shrunken score; raw, interval)\n", style="bold")
         for row in part.iter_rows(named=True):
             exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f} on every test token"
-            raw = _with_interval(row["value"], row["low"], row["high"])
+            raw = with_interval(row["value"], row["low"], row["high"])
             text.append(f"{row['feature']:>7} {row['explainer']:<8} {row['shrunken']:.2f}; {raw}{exact}\n")
             text.append(_lines(printable(row["explanation"]), width, 1), style="italic")
             if row["token_ids"]:
@@ -189,7 +189,7 @@ def _statuses(rows: pl.DataFrame) -> str:
 
 
 def word_on_small_models(lake: Lake) -> str | None:
-    """What to expect of the embedded model, where it may be asked; None where another answers, or nobody."""
+    """What to expect of the embedded model, where it may be asked; None where another answers, or none."""
     roles = [role_of(lake.config, name) for name in roles_of(lake.config)]
     small = [role.name for role in roles if role.model == EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:
@@ -222,12 +222,6 @@ def _failures(rows: pl.DataFrame, sae: str) -> Text:
         line = f"{n_requests:>7,} {purpose}: {printable(error or 'no reason given')}\n"
         text.append(line, style="not bold red")
     return text
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"
 
 
 def _quoted(text: str) -> str:

@@ -15,8 +15,8 @@ from pipeline.config import Config
 from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
 from pipeline.firings.texts import text_tokens
-from pipeline.lake import CATALOG_FILE, Lake, open_catalog
-from pipeline.lake.sources import open_sources
+from pipeline.lake import CATALOG_FILE, open_catalog
+from pipeline.lake.sources import recorded_lake
 from pipeline.models.load import load_tokenizer
 from pipeline.show.terminal import printable
 from pipeline.subject.forward import load_subject
@@ -121,7 +121,7 @@ class TextReader:
     """The subject model with the SAEs of an experiment, loaded once, to read texts with."""
 
     def __init__(self, config: Config) -> None:
-        self._lake = Lake(config, open_sources(config))
+        self._lake = recorded_lake(config)
         self._context_length = config.corpus.context_length
         self._tokenizer = load_tokenizer(config.subject)
         self._subject = load_subject(config.subject, config.device)

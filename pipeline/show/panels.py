@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Labels = Mapping[str, str]
-"""What an explainer is called in a figure, by its name, in the config's order; controls go by their names."""
+"""The label of each explainer in figures, by its name, in the config's order; controls keep their names."""
 
 INK = "#010203"
 COLOURS = ("#3d85d1", "#d9822b", "#2f9e77", "#9a6fd0", "#d05a6e", "#8f8a2f", "#3aa3b5")
@@ -67,7 +67,7 @@ def panels_of(
 
 
 def number_of(explainer: str, labels: Labels) -> int:
-    """The place of an explainer in the config, by which it has its colour; a control's is behind them."""
+    """An explainer's place in the config, which decides its colour; controls come after all explainers."""
     return list(labels).index(explainer) if explainer in labels else len(labels) + (explainer != "empty")
 
 

@@ -1,4 +1,4 @@
-"""Rows of the tables as text: samples for the Dagster UI.
+"""Rows, texts and figures as a terminal, Markdown and the Dagster UI show them.
 
 Token text is untrusted wherever it is rendered: control characters are spelled, markup is escaped.
 """
@@ -44,6 +44,13 @@ def escaped(text: str) -> str:
     for mark in "\\`*_[]|!":
         found = found.replace(mark, f"&#{ord(mark)};")
     return found
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A figure with its interval, where there is one: `0.81 (0.75-0.86)`."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"
 
 
 def _markdown_cell(value: Any) -> str:

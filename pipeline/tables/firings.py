@@ -4,16 +4,18 @@ import pyarrow as pa
 
 from pipeline.tables.schema import FEATURE, SAE, Column, Derived, Table
 
+_FIRING = (
+    SAE,
+    FEATURE,
+    Column("token_index", pa.int64(), "context_id x context_length + position"),
+    Column("activation", pa.float32(), "strength, above 0, of 11 significant bits"),
+)
+
 FIRINGS = (
     Table(
         "activation_shards",
         "One row per firing in one shard, as the forward pass wrote it; one row group per bucket of features.",
-        (
-            SAE,
-            FEATURE,
-            Column("token_index", pa.int64(), "context_id x context_length + position"),
-            Column("activation", pa.float32(), "strength, above 0, of 11 significant bits"),
-        ),
+        _FIRING,
         ("sae", "feature", "token_index"),
         "sae_shard",
         group="cache",
@@ -25,12 +27,7 @@ FIRINGS = (
     Table(
         "activations",
         "One row per firing of a feature on a token, sorted by (feature, token_index); a file per bucket.",
-        (
-            SAE,
-            FEATURE,
-            Column("token_index", pa.int64(), "context_id x context_length + position"),
-            Column("activation", pa.float32(), "strength, above 0, of 11 significant bits"),
-        ),
+        _FIRING,
         ("sae", "feature", "token_index"),
         "sae",
         derived=(

@@ -139,7 +139,7 @@ def flag(name: str, meaning: str) -> Column:
 
 
 def type_name(kind: pa.DataType) -> str:
-    """A short name for a type: dictionaries are strings to whoever reads them."""
+    """A short name for a type: a dictionary of strings reads as a string."""
     if pa.types.is_dictionary(kind):
         return "string"
     if pa.types.is_list(kind):

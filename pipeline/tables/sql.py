@@ -1,7 +1,7 @@
-"""The SQL files: their texts, their parameters, and what each reads, which tells what has to run before it.
+"""The SQL files: their texts, their parameters, and what each reads, which decides what runs before it.
 
 A name that a file reads is a declared table, an input; or another SQL file, a step that runs before it; or a
-relation that code hands in (`given`). DuckDB's own parser tells the names; it is imported when one is asked for.
+relation that code hands in (`given`). DuckDB's own parser finds the names; it is imported at first use.
 """
 
 import json

@@ -8,7 +8,7 @@ Equal hash, equal table; a change anywhere upstream makes a new folder and leave
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from pipeline.tables.compiled import compiled_sources
 from pipeline.tables.sql import config_value, parameters_of, sql_text, tables_read
 from pipeline.tables.stages import STAGES, Stage, own_queries
 
-_GIVEN = frozenset(
+GIVEN = frozenset(
     {
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
         *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "n_judging"),
@@ -30,6 +30,8 @@ _GIVEN = frozenset(
         *("least_answers", "n_windows", "has_marks"),
     }
 )
+"""Parameters of SQL that are given by code, and are no keys of the config."""
+
 _UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
 
 
@@ -62,7 +64,7 @@ CONTROLS = "controls"
 
 
 def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
-    """Who makes the rows of a table, each in files and a version of its own: the config's plug-ins, or nobody."""
+    """The plug-ins that make a table's rows, each in files and a version of its own; (None,) where none do."""
     match STAGES[table].plugins if table in STAGES else None:
         case "explainers":
             return (*config.explaining.explainers, CONTROLS)
@@ -96,20 +98,23 @@ def stage_hash(
         whole = {str(each): stage_hash(config, table, hashes, sae, known, each) for each in parts}
         known[table, sae, None] = _digest(json.dumps(whole, sort_keys=True))[:12]
         return known[table, sae, None]
-    stage = STAGES[table]
-    asked = config.asked_by(part or "")
+    definition = _definition(config, STAGES[table], hashes, sae, known, part)
+    known[table, sae, part] = _digest(json.dumps(definition, sort_keys=True))[:12]
+    return known[table, sae, part]
+
+
+def _definition(
+    config: Config, stage: Stage, hashes: SourceHashes, sae: str | None, known: Versions, part: str | None
+) -> dict[str, Any]:
+    """What the version of a table, or of a plug-in's part of one, covers."""
+    table, asked = stage.table, config.asked_by(part or "")
     texts = {name: sql_text(name) for name in stage.steps}
-    parameters = {name for text in texts.values() for name in parameters_of(text)} - _GIVEN
     definition: dict[str, Any] = {
         "table": table,
         "version": stage.version,
         "schema": str(TABLES[table].schema),
         "science": {place: _at(asked, place) for place in stage.science},
-        "parameters": {
-            name: config_value(asked, name)
-            for name in sorted(parameters)
-            if name.partition("_")[0] not in _UNHASHED
-        },
+        "parameters": _parameters(asked, texts.values()),
         "sql": {name: _digest(text) for name, text in texts.items()},
         "inputs": {
             name: _input_hashes(config, table, name, hashes, sae, known, part)
@@ -133,8 +138,7 @@ def stage_hash(
     if table == "saes" and sae is not None:
         own = config.sae(sae)
         definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]
-    known[table, sae, part] = _digest(json.dumps(definition, sort_keys=True))[:12]
-    return known[table, sae, part]
+    return definition
 
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
@@ -148,7 +152,7 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
     plugin, section = find_plugin(kind, name), config.explaining if kind == "explainers" else config.scoring
     settings = getattr(section, plugin.name)
     texts = [sql_text(each) for each in own_queries(plugin)]
-    lender = getattr(plugin.settings, "prompts_of", None)  # the explainer whose prompts it asks with
+    lender = getattr(plugin.settings, "prompts_of", None)  # the plug-in whose prompts it asks with
     content = {
         "files": [plugin.digest, find_plugin(kind, lender).digest if lender else ""],
         "shared": shared_digest(kind),
@@ -180,10 +184,10 @@ def _judge(config: Config) -> dict[str, Any]:
     }
 
 
-def _parameters(config: Config, texts: Sequence[str]) -> dict[str, Any]:
-    """The values of the config that SQL texts name."""
-    names = {name for text in texts for name in parameters_of(text)} - _GIVEN
-    return {name: config_value(config, name) for name in sorted(names)}
+def _parameters(config: Config, texts: Iterable[str]) -> dict[str, Any]:
+    """The values of the config that SQL texts name, but for those that change no row."""
+    names = {name for text in texts for name in parameters_of(text)} - GIVEN
+    return {name: config_value(config, name) for name in sorted(names) if name.partition("_")[0] not in _UNHASHED}
 
 
 def inputs_of(config: Config, table: str) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
 from assets.command import run_command
 from assets.graph import declare
 from pipeline.config import load_config
-from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 
 pytestmark = pytest.mark.whole
 
@@ -81,7 +80,7 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(
     assert first.stdout.index("caching: ") < first.stdout.index("cache 00000")
     assert "asking: at most " in first.stdout and "Stopped" not in first.stdout
     config = load_config(path)
-    lake = Lake(config, open_sources(config))
+    lake = recorded_lake(config)
     assert all(lake.is_complete(table) for table in ("activations", "feature_routes", "example_index"))
     stamp = lake.path("activations", sae="hand-set").stat().st_mtime_ns
     second = run_here(path)
@@ -131,7 +130,7 @@ def test_a_run_with_the_oracle_rehearses_everything_and_says_so(
     assert "0.00 USD (at most 0.00)" in words and f" {ANIMAL} default " in words
     assert "Stopped" not in words
     config = load_config(path)
-    lake = Lake(config, open_sources(config))
+    lake = recorded_lake(config)
     models = rows_of(lake, "select distinct purpose, model, resolved_model, status, cost_usd from llm_requests")
     by_purpose = {row["purpose"]: row["model"] for row in models}
     assert by_purpose == {"explain": "oracle", "detection": name, "fuzzing": name}

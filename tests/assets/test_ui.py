@@ -20,8 +20,7 @@ from tiny import hand_set_entry, rows_of, write_experiment
 
 from benchmarks.chromium import Page, open_browser
 from pipeline.config import load_config
-from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240
@@ -131,7 +130,7 @@ def ended_run(url: str, job: str) -> dict[str, Any] | None:
 def assert_is_scored(experiment: Path) -> list[dict[str, Any]]:
     """The rows of `scores`, which are there, and their summary."""
     config = load_config(experiment)
-    lake = Lake(config, open_sources(config))
+    lake = recorded_lake(config)
     scored = rows_of(lake, "from scores")
     assert {row["scorer"] for row in scored} >= {"detection", "fuzzing"}
     assert rows_of(lake, "from summary")

@@ -16,11 +16,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from assets.command import run_command
 from pipeline.config import FileTexts, HubTexts
 from pipeline.corpus import slots
-from pipeline.corpus.documents import Piece, _cut, write_contexts, write_documents, write_tokens
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import Piece, _cut, write_documents
 from pipeline.corpus.files import source_files
 from pipeline.corpus.readers import read_texts
 from pipeline.corpus.slots import write_slots
 from pipeline.corpus.texts import Text
+from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import CorpusError
 from pipeline.make_table import make_table
 from pipeline.models.token_bytes import token_bytes

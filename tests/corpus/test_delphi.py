@@ -19,7 +19,8 @@ from tiny import COLOUR, NEVER, STOP, hand_set_entry, open_lake, rows_of, write_
 from assets.graph import declare
 from pipeline.config import Config, DelphiRows
 from pipeline.corpus import delphi
-from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tensors import TensorFile
 from pipeline.errors import ConfigError, CorpusError, SaeError
 from pipeline.exports import Export, delphi_latents, exported_sae

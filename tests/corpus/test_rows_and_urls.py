@@ -12,7 +12,8 @@ from tiny import corpus_texts, open_lake, rows_of
 from transformers import AutoTokenizer
 
 from pipeline.config import FileTexts
-from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
 from pipeline.corpus.files import source_files
 from pipeline.corpus.readers import read_texts
 from pipeline.errors import CorpusError

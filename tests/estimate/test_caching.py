@@ -6,7 +6,8 @@ import pytest
 from tiny import CONTEXT_LENGTH, rows_of, write_corpus
 
 from pipeline.config import Config
-from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError
 from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time
 from pipeline.firings.forward import write_activation_shard, write_saes

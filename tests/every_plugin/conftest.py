@@ -43,6 +43,29 @@ def copied_lake(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 @pytest.fixture(scope="session")
+def score() -> Callable[[Lake], None]:
+    """A function that makes a lake's first batch up to its scores, after a pilot that needs few answers."""
+    from pipeline.explainers.write import write_explanations
+    from pipeline.make_table import make_table
+    from pipeline.pilot import write
+    from pipeline.scorers.write import write_predictions
+
+    def scored(lake: Lake) -> None:
+        [sae] = lake.config.sae_names
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(write, "LEAST_EXPLANATIONS", 4)
+            patch.setattr(write, "LEAST_ANSWERS", 6)
+            write.write_scorer_rhos(lake, sae)
+        make_table(lake, "examples", sae=sae, batch=0)
+        make_table(lake, "fuzzing_pairs", sae=sae, batch=0)
+        write_explanations(lake, sae, 0)
+        write_predictions(lake, sae, 0)
+        make_table(lake, "scores", sae=sae, batch=0)
+
+    return scored
+
+
+@pytest.fixture(scope="session")
 def lake_of(copied_lake: Callable[[], OpenLake]) -> OpenLake:
     """A function that opens a lake with examples and fuzzing pairs, that of an experiment with keys changed.
 

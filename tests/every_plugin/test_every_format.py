@@ -1,15 +1,20 @@
 """What every SAE format has to do: known by its files, loaded in float32, refused in one sentence if damaged."""
 
+import json
 import shutil
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from sae_layouts import LAYOUTS, Weights, fired, random_inputs, random_weights, same_firings
 
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae import load_sparse_coder, sae_files
+from pipeline.sae.load import training_of
 
 N_FEATURES, WIDTH, K = 48, 32, 5
 
@@ -84,6 +89,23 @@ def test_what_is_missing_or_damaged_is_refused_in_one_sentence(
         numbers = getattr(weights, place).clone()
         numbers[3] = float("nan")
         refuses(LAYOUTS[name].write(tmp_path / f"nan {place}", weights._replace(**{place: numbers})), name)
+
+
+@each_format
+def test_a_config_with_a_value_of_another_kind_is_read_or_refused(
+    name: str, weights: Weights, tmp_path: Path
+) -> None:
+    path = LAYOUTS[name].write(tmp_path / "layers.1", weights)
+    for file in sae_files(str(path)).paths.values():
+        if file.suffix in {".json", ".yaml"}:
+            said = yaml.safe_load(file.read_text(encoding="utf-8"))
+            for key, odd in product(said, (True, ["x"], {"x": 1}, "x", float("inf"))):
+                file.write_text(json.dumps({**said, key: odd}), encoding="utf-8")  # YAML is JSON, too
+                with suppress(SaeError):
+                    coder = load_sparse_coder(path)
+                    assert coder.hookpoint is None or isinstance(coder.hookpoint, str), (key, odd)
+                    assert coder.declared_l0 is None or coder.declared_l0 > 0, (key, odd)
+                training_of(str(path))
 
 
 def optional_files(name: str) -> tuple[str, ...]:

@@ -1,23 +1,19 @@
 """A scorer that says yes too often, whatever it is asked: its controls tell from where on it means yes."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tiny import rows_of
 
-from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.oracle.client import OracleClient
 from pipeline.llm.oracle.judges import chance
-from pipeline.make_table import make_table
-from pipeline.pilot import write
-from pipeline.scorers.write import write_predictions
 
 pytestmark = pytest.mark.whole
 
-SAE = "hand-set"
 SCORERS = ["detection", "fuzzing"]
 
 
@@ -35,23 +31,16 @@ ANSWERED = OracleClient._answered
 
 
 @pytest.fixture(scope="module")
-def scored(copied_lake: Any) -> dict[str, Lake]:
+def scored(copied_lake: Any, score: Callable[[Lake], None]) -> dict[str, Lake]:
     """The lakes of two experiments, which differ in their threshold alone, scored by the same answers."""
     open_copy, lakes = copied_lake(), {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "LEAST_ANSWERS", 6)
         patch.setattr(OracleClient, "_answered", answer_too_willingly)
         for threshold in ("half", "controls"):
             rates = {"false_positive_rate": 0.02, "false_negative_rate": 0.02}
             scoring = {"scorers": SCORERS, "threshold": threshold, "pilot_features": 3, "oracle": rates}
-            lake = open_copy(scoring={**scoring, "questions_per_prompt": 1})
-            lakes[threshold] = lake
-            write.write_scorer_rhos(lake, SAE)
-            for table in ("examples", "fuzzing_pairs"):
-                make_table(lake, table, sae=SAE, batch=0)
-            write_explanations(lake, SAE, 0)
-            write_predictions(lake, SAE, 0)
-            make_table(lake, "scores", sae=SAE, batch=0)
+            lakes[threshold] = lake = open_copy(scoring={**scoring, "questions_per_prompt": 1})
+            score(lake)
     return lakes
 
 

@@ -1,6 +1,7 @@
 """Two models that score by the same scorers: both are counted, asked and told of, and their scores compared."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,11 +10,8 @@ from tiny import rows_of
 from pipeline.asking.roles import role_of
 from pipeline.asking.spending import open_budget
 from pipeline.estimate import estimate
-from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
-from pipeline.pilot import write
-from pipeline.scorers.write import write_predictions
 
 pytestmark = pytest.mark.whole
 
@@ -24,7 +22,7 @@ WORSE = {"false_positive_rate": 0.35, "false_negative_rate": 0.35}
 
 
 @pytest.fixture(scope="module")
-def run(copied_lake: Any) -> tuple[Lake, dict[str, int]]:
+def run(copied_lake: Any, score: Callable[[Lake], None]) -> tuple[Lake, dict[str, int]]:
     """A scored lake, and the requests that its estimate counted before, by purpose."""
     lake: Lake = copied_lake()(
         explaining={"explainers": ["keywords", "default"], "controls": 3},
@@ -34,15 +32,7 @@ def run(copied_lake: Any) -> tuple[Lake, dict[str, int]]:
         },
     )
     counted = {row["purpose"]: row["requests"] for row in estimate(lake, SAE).to_pylist()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "LEAST_EXPLANATIONS", 4)
-        patch.setattr(write, "LEAST_ANSWERS", 6)
-        write.write_scorer_rhos(lake, SAE)
-    for table in ("examples", "fuzzing_pairs"):
-        make_table(lake, table, sae=SAE, batch=0)
-    write_explanations(lake, SAE, 0)
-    write_predictions(lake, SAE, 0)
-    make_table(lake, "scores", sae=SAE, batch=0)
+    score(lake)
     make_table(lake, "scorer_agreements")
     return lake, counted
 

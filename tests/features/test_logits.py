@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from pipeline.config import SubjectConfig
-from pipeline.corpus.documents import write_tokens
+from pipeline.corpus.tokens import write_tokens
 from pipeline.features import logits
 from pipeline.features.logits import extreme_logits, write_feature_logits
 from pipeline.firings.forward import write_saes

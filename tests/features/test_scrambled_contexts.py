@@ -4,7 +4,9 @@ import polars as pl
 import pytest
 from tiny import ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, write_random_sae
 
-from pipeline.corpus.documents import write_contexts, write_documents, write_tokens
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
+from pipeline.corpus.tokens import write_tokens
 from pipeline.features import scrambled_contexts
 from pipeline.features.scrambled_contexts import write_scrambled_contexts
 from pipeline.firings.forward import encode_batch, write_activation_shard, write_saes

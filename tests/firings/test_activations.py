@@ -29,7 +29,9 @@ from tiny import (
 )
 
 from pipeline.config import Config, load_config
-from pipeline.corpus.documents import write_contexts, write_documents, write_tokens
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
+from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations

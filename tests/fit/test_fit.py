@@ -25,7 +25,8 @@ from assets.graph import declare
 from assets.graph.build import build_definitions
 from assets.run.experiment import missing_steps
 from pipeline.config import Config
-from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError, SaeError
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.fit import write

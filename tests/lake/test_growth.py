@@ -9,7 +9,8 @@ from tiny import corpus_texts as tiny_texts
 from tiny import open_lake, rows_of, stored, write_corpus
 
 from pipeline.config import Config
-from pipeline.corpus.documents import write_contexts, write_documents
+from pipeline.corpus.contexts import write_contexts
+from pipeline.corpus.documents import write_documents
 from pipeline.errors import CorpusError
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import write_activations

@@ -18,7 +18,8 @@ from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_
 from pipeline.commands.sql import answer_statements
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
-from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog, views
+from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
+from pipeline.lake.selects import quoted
 from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
@@ -402,7 +403,7 @@ def refreshed_by_absolute_paths(lake):
     with duckdb.connect(str(lake.root / CATALOG_FILE)) as connection:
         lake._create_views(connection, tuple(TABLES), list(lake.config.sae_names))
         for name, table in TABLES.items():
-            connection.execute(f"comment on view {name} is {views._quoted(table.row)}")
+            connection.execute(f"comment on view {name} is {quoted(table.row)}")
     return lake.root / CATALOG_FILE
 
 
@@ -433,22 +434,6 @@ def with_what_follows(table: str) -> set[str]:
         if found & set(stage.inputs):
             found.add(stage.table)
     return found
-
-
-def test_every_table_has_a_stage_and_inputs_come_first():
-    assert set(STAGES) == {name for name, table in TABLES.items() if table.partition != "ledger"}
-    done: set[str] = set()
-    for stage in STAGES.values():
-        assert set(stage.inputs) <= done
-        done.add(stage.table)
-
-
-@pytest.mark.parametrize("table", STAGES)
-def test_every_parameter_of_a_stages_sql_is_a_key_of_the_config_or_given_by_the_run(make_experiment, table):
-    config = make_experiment()
-    for name in STAGES[table].steps:
-        for parameter in set(parameters_of(sql_text(name))) - versions._GIVEN:
-            config_value(config, parameter)
 
 
 def test_a_parameter_that_is_no_key_is_refused(make_experiment):

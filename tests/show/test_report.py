@@ -16,7 +16,7 @@ from assets.graph import declare
 from assets.graph.build import build_definitions
 from pipeline.config import Config, load_config
 from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
+from pipeline.lake.sources import recorded_lake
 from pipeline.show.figures import FIGURES, draw, inline
 from pipeline.show.report import REPORT_FILE, _page, explainer_labels, write_report
 from pipeline.show.run_card import card_markdown, run_card
@@ -50,7 +50,7 @@ def config(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def lake(config: Config) -> Lake:
-    return Lake(config, open_sources(config))
+    return recorded_lake(config)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_lake_without_an_explanation_still_has_its_report(config: Config, tmp_
                 path.unlink()
     shutil.rmtree(tmp_path / config.name / "ledger")
     bare = config.model_copy(update={"machine": config.machine.model_copy(update={"lake": str(tmp_path)})})
-    report = write_report(Lake(bare, open_sources(bare)))
+    report = write_report(recorded_lake(bare))
     page = (report.folder / REPORT_FILE).read_text(encoding="utf-8")
     assert "Where the features went" in report.pictures and page.count("No data: ") >= 5
 

@@ -4,21 +4,18 @@ import re
 
 import pytest
 
-from pipeline.tables import TABLES
+from pipeline.tables import TABLES, versions
 from pipeline.tables.sql import config_value, parameters_of, sql_files, sql_text
 
 from .rows import CONFIG, Database, steps_before
 
 FILES = sorted(sql_files())
 GIVEN = {
-    *("sae", "shard", "bos_token_id", "quota_routes", "quota_sizes", "batch", "model", "scorer"),
-    *("first_feature", "end_feature", "asks_model", "n", "sampling", "n_shown", "n_silent"),
-    *("share", "n_judging", "fit_tokens", "fit_documents", "explainer", "neuronpedia_creator", "layer", "folder"),
-    *("feature", "words", "token", "route", "explainer", "least_score", "most_score", "least_density"),
+    *versions.GIVEN,
+    *("model", "n", "explainer", "neuronpedia_creator", "layer", "folder"),
+    *("feature", "words", "token", "route", "least_score", "most_score", "least_density"),
     *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile", "of_a_way"),
-    *("explanation_id", "rater", "features"),
-    "is_by_meaning",
-    *("questions_per_prompt", "least_explanations", "n_explanations", "least_answers", "n_windows", "has_marks"),
+    *("explanation_id", "rater", "features", "is_by_meaning", "n_explanations"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 

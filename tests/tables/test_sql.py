@@ -70,11 +70,7 @@ STEPS = {
     "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
     "scorer_agreements": "headline_scores scorer_agreements",
 }
-"""The steps of every stage that has any, as they were kept by hand before they were read off the SQL. But for the
-order of steps that do not read each other; and for `feature_stats`, which takes its tokens from the table
-`feature_tokens`, and `examples`, where `silent_strata` holds two files that nothing else read; and for what came
-since: `headline_scores`, `choice_scores`, `question_weights`, `feature_cofirings`, `neighbour_slots`, and the
-place of a batch's features by draw; and rules of what stands before a token."""
+"""The steps of every stage that has any, in their order: a SQL file that reads another shows here."""
 
 
 @pytest.fixture

@@ -228,7 +228,7 @@ def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
 
 
 def _keep(answers: dict[str, Answer], answer: Answer) -> None:
-    """Let an answer take the place of an earlier one, but a failure never that of an answer that was paid for."""
+    """Put an answer in the place of an earlier one, but never a failure in that of an answer that was paid for."""
     known = answers.get(answer.request_id)
     if known is None or (known.status in FAILED, answer.requested_at) >= (
         answer.status in FAILED,
@@ -252,7 +252,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _sync_folders(folder: Path) -> None:
-    """Have the disk know a new file's name, which syncing the file alone does not."""
+    """Sync the name of a new file to the disk, which syncing the file alone does not."""
     for each in (folder, folder.parent, folder.parent.parent):
         handle = os.open(each, os.O_RDONLY)
         try:

@@ -30,10 +30,10 @@ _TOKENS_A_CHAT = 64
 
 _WAIT_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.05
-"""What others have reserved mostly turns out too high: so long, and so often, a process waits for it to end."""
+"""How long, and how often, a process waits for the reservations of others to end, as most turn out too high."""
 
 _TOLERANCE_USD = 1e-9
-"""So that a sum of prices which is the limit but for rounding is not above it."""
+"""A sum of prices that is above the limit by rounding alone is within it."""
 
 
 class Limits(NamedTuple):
@@ -120,7 +120,7 @@ class Budget:
         return self.limits != Limits()
 
     def reserve(self, requests: Sequence[Request]) -> list[Request]:
-        """Those of the requests, in their order, that fit into what is left; they count as spent from now on.
+        """The requests, in their order, that fit into what is left; they count as spent from now on.
 
         Raises ConfigError if there is a limit in USD and no price for a model.
         """
@@ -293,7 +293,7 @@ class _Spent:
 
 
 def _is_free(file: BinaryIO) -> bool:
-    """Whether nobody holds a lock on a file: whoever did has died."""
+    """Whether no process holds the lock on a file: the one that did has died."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

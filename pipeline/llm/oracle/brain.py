@@ -113,7 +113,7 @@ class Oracle:
         truth: What it knows.
         rates: How often it errs, by the feature that an explanation names; None where it names none.
         omission_rate: The chance that it leaves a text of a prompt of several out.
-        wrong_rate: The chance that it tells another feature's explanation.
+        wrong_rate: The chance that it gives another feature's explanation.
     """
 
     truth: Truth
@@ -122,7 +122,7 @@ class Oracle:
     wrong_rate: float = 0.0
 
     def answer(self, prompt: str, draw: int = 0) -> str:
-        """What it says to a prompt, the text of the chat's last message, when it is asked again so often."""
+        """Its answer to a prompt, the text of the chat's last message, in a draw."""
         if simulated := read_simulation(prompt):
             values = self.simulate(simulated)
             return json.dumps({str(place + 1): value for place, value in enumerate(values)})

@@ -1,4 +1,4 @@
-"""The oracle as whoever answers: no server, no key, no cost."""
+"""The oracle as a client: no server, no key, no cost."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ _AT_ONCE = 256
 """Answers handed over together: the ledger syncs once for them."""
 
 GARBLED = "It all depends on how one looks at it."
-"""What can be read as no answer to anything."""
+"""A text that cannot be read as an answer to anything."""
 
 
 class OracleClient:

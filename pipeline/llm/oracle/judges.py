@@ -31,7 +31,7 @@ class Said(NamedTuple):
     is_excluded: bool = False
 
     def fits(self, word: str, previous: str) -> bool:
-        """Whether a word behind another is what is said."""
+        """Whether a word that follows another is what is named."""
         is_word = word in self.words if self.words else bool(self.before)
         return is_word and (not self.before or (previous in self.before) != self.is_excluded)
 

@@ -20,7 +20,7 @@ from pipeline.llm.server.pacing import LONGEST_RETRY_AFTER_SECONDS, back_off_sec
 from pipeline.llm.server.redaction import short
 
 METADATA_KEY = "latentlake"
-"""Of a batch's metadata; its value is the journal's key."""
+"""The key in a batch's metadata whose value is the journal's key."""
 
 LISTED_AFTER_SECONDS = 60.0
 """A batch may be missing for so long in the list of a provider that has created it."""
@@ -112,7 +112,7 @@ class Calls:
             raise self._sentence(error, f"look up batch {batch_id}") from None
 
     async def lines(self, file_ids: Iterable[str | None]) -> AsyncIterator[bytes]:
-        """The lines of a batch's files, of one that breaks off from its start again; none of one that is gone."""
+        """The lines of a batch's files; one that breaks off is read anew, one that is gone is skipped."""
         for file_id in filter(None, file_ids):
             attempts = 0
             while True:

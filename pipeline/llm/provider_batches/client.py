@@ -37,7 +37,7 @@ _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _RECORDED_AT_ONCE = 500
 """Answers of a file that the ledger takes in one write."""
 _REFUSED_AT_LEAST = 20
-"""Of a batch that is refused as a whole, and not for what one of its requests holds."""
+"""With this many requests, all refused, a batch is refused as a whole, and not for what one of them holds."""
 _NO_ROOM = "token_limit_exceeded"
 """OpenAI's word for more tokens in unfinished batches than an organisation may have."""
 

@@ -15,7 +15,7 @@ from pipeline.llm.server.reading import Failure, Response, json_of, read
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
-"""Of one file."""
+"""Requests and bytes of one file, at most."""
 
 
 class Part(NamedTuple):

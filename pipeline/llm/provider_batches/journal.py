@@ -81,7 +81,7 @@ class Journal:
             yield from path.read_text(encoding="utf-8", errors="replace").split("\n")
 
     def _append(self, record: dict[str, Any]) -> None:
-        """Append a line behind whatever a kill has left, and return when the disk has it."""
+        """Append a line after whatever a kill has left, and return when the disk has it."""
         data = f"\n{json.dumps(record)}\n".encode()
         try:
             with self.path.open("ab", buffering=0) as file:

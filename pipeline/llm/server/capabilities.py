@@ -192,7 +192,7 @@ def came_back(can: Capabilities, form: Form, content: Any) -> Capabilities:
 
 
 def gives_probabilities(request: Request, can: Capabilities) -> bool:
-    """Whether what a request wants beside its text is asked for."""
+    """Whether a request is sent in a form whose answer gives the probabilities, or values, that it wants."""
     if request.blank:
         return can.prompt_logprobs
     return bool(request.choices and can.top_logprobs and not (request.thinks or can.thinks))

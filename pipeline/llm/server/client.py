@@ -51,7 +51,7 @@ LIST_SECONDS = 5.0
 
 
 class OpenAIClient:
-    """Asks an endpoint, several requests at a time; one of another kind than chats has these three otherwise.
+    """Asks an endpoint, several requests at a time; a client for other requests than chats overrides these three.
 
     Attributes:
         path: Where requests go, below the address.
@@ -68,7 +68,7 @@ class OpenAIClient:
         api_key_header: The header that carries the key; None: `Authorization`, behind the word Bearer.
 
     Raises:
-        ConfigError: The environment variable is not set, or the address is none.
+        ConfigError: The environment variable is not set, or the address is invalid.
     """
 
     path = "/chat/completions"
@@ -292,9 +292,9 @@ class OpenAIClient:
 
 
 def _address(base_url: str) -> tuple[str, dict[str, str]]:
-    """The address that paths are put behind, and the query that goes behind these.
+    """The address to which paths are added, and the query that follows them.
 
-    Raises ConfigError if it is none.
+    Raises ConfigError if it is no address.
     """
     parts = urllib.parse.urlsplit(base_url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -318,7 +318,7 @@ def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | open
 
 
 class _Attempt(NamedTuple):
-    """What came of sending a request once: an answer or a failure, and the JSON that it was read from."""
+    """The outcome of sending a request once: an answer or a failure, and the JSON that it was read from."""
 
     outcome: Answer | Failure
     content: Any = None

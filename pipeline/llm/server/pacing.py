@@ -69,7 +69,7 @@ class Pace:
                 n_free -= 1
 
     def close_for(self, seconds: float) -> None:
-        """Send nothing for so long: the endpoint has asked for it."""
+        """Send nothing for this long, as the endpoint has asked."""
         until = time.monotonic() + min(seconds, LONGEST_RETRY_AFTER_SECONDS)
         self._closed_until = max(self._closed_until, until)
 

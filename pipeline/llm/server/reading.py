@@ -60,7 +60,7 @@ class Failure:
         http_status: Of the response, where there was one.
         retry_after_seconds: How long the endpoint asks everybody to wait.
         is_out_of_credit: The account has nothing left to spend.
-        finish_reason: The server's word for why the model stopped, where it told one.
+        finish_reason: The server's word for why the model stopped, where it gave one.
         is_too_long: The request is longer than what the model reads, and will be again.
     """
 
@@ -76,7 +76,7 @@ class Failure:
 
     @property
     def status(self) -> Status:
-        """Of the answer that there is none."""
+        """The status of the answer that stands for it."""
         return "too_long" if self.is_too_long else "http_error"
 
 
@@ -89,7 +89,7 @@ class Usage(NamedTuple):
     reasoning_tokens: int | None = None
 
     def plus(self, other: "Usage") -> "Usage":
-        """Both together; what one of them does not know is left to the other."""
+        """Both together; where one of them has no figure, the other's."""
         pairs = zip(self, other, strict=True)
         return Usage(*(b if a is None else a if b is None else a + b for a, b in pairs))
 
@@ -149,7 +149,7 @@ def first_token(content: Any) -> list[tuple[str, float]]:
 
 
 def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
-    """How probable each choice is at the token of each key's value, by key; without the keys that are not told."""
+    """How probable each choice is at the token of each key's value, without keys of which it says nothing."""
     written = _written(content)
     pieces = [_text(_dict(entry).get("token")) or "" for entry in written]
     places = value_places(pieces)
@@ -267,7 +267,7 @@ def _told(request: Request, content: Any) -> _Told:
 
 
 def _written(content: Any) -> list[Any]:
-    """What a completion tells of each token that was written."""
+    """What a completion says of each token that was written."""
     tokens = _dict(_choice(content).get("logprobs")).get("content")
     return tokens if isinstance(tokens, list) else []
 
@@ -291,7 +291,7 @@ def _prompt_token(entry: Any) -> list[tuple[str, float]]:
 
 
 def _logprob(value: Any) -> float | None:
-    """A log-probability; None for what is none: no number, or one above 0 by more than its rounding."""
+    """A log-probability; None for anything else, such as a number above 0 by more than rounding."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
         return None
     return min(float(max(value, _LEAST_LOGPROB)), 0.0)
@@ -309,7 +309,7 @@ def _says_no_credit(status: int | None, error: dict[str, Any]) -> bool:
 
 
 def _passes(status: int) -> bool:
-    """Whether what an HTTP status tells of may pass."""
+    """Whether the cause of an HTTP status may pass by itself."""
     return status in _RETRIED or status >= 500
 
 
@@ -350,7 +350,7 @@ def _written_text(message: dict[str, Any]) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens, written as a number or in digits; None for what is none."""
+    """A number of tokens, as a number or in digits; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

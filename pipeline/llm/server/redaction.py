@@ -1,4 +1,4 @@
-"""A key out of every text that a server sends: whole or in part, as it is or as it was encoded on the way."""
+"""Takes the key out of every text that a server sends: whole or in part, plain or as it was encoded on the way."""
 
 import base64
 import json

@@ -13,7 +13,7 @@ from pipeline.llm.server.reading import Failure
 from pipeline.llm.server.redaction import Redaction, short
 
 _UNANSWERED_AT_MOST = 20
-"""Of an endpoint that answered nothing yet, not even a probe."""
+"""Failures in a row of an endpoint that has answered nothing yet, not even a probe."""
 _ONLY_THOUGHT_AT_MOST = 5
 """In a row."""
 

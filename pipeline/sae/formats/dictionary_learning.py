@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_gate
-from pipeline.sae.files import SaeFiles, Tensors
+from pipeline.sae.files import SaeFiles, Tensors, object_in
 from pipeline.sae.training import Training, training_in
 
 FILES = ("ae.pt",)
@@ -41,7 +41,7 @@ def load(files: SaeFiles) -> SparseCoder:
     if not isinstance(trainer, dict):
         files.fail("config.json has no object 'trainer'")
     tensors = files.tensors("ae.pt")
-    name = trainer.get("dict_class") or _class_of(tensors)
+    name = str(trainer.get("dict_class") or _class_of(tensors))
     if name not in _CLASSES:
         files.fail(f"config.json has dict_class '{name}', which is none of {', '.join(_CLASSES)}")
     encoder, decoder = _matrices(tensors)
@@ -76,8 +76,8 @@ def load(files: SaeFiles) -> SparseCoder:
 def trained_on(files: SaeFiles) -> Training:
     """The model and the contexts of config.json; its tokenizer begins them, or not, with a BOS by itself."""
     config = files.config("config.json")
-    trainer, buffer = (part if isinstance(part := config.get(key), dict) else {} for key in ("trainer", "buffer"))
-    return training_in({**buffer, **trainer}, "config.json", model="lm_name", context_length="ctx_len")
+    trained = {**object_in(config, "buffer"), **object_in(config, "trainer")}
+    return training_in(trained, "config.json", model="lm_name", context_length="ctx_len")
 
 
 def _class_of(tensors: Tensors) -> str:
@@ -105,7 +105,7 @@ def _top_k(tensors: Tensors, declared: Any, n_features: int) -> TopK:
     k = declared if stored is None else int(stored.item())
     if not isinstance(k, int) or not 0 < k <= n_features:
         tensors.fail(f"k is {k!r}, not a number from 1 to {n_features}")
-    if declared not in {None, k}:
+    if declared not in (None, k):  # it may be a list
         tensors.fail(f"k is {k}, but its config.json says {declared}")
     return TopK(k)
 

@@ -6,7 +6,7 @@ absent, names the place; else the path does. Read from SAELens 6.54's loader and
 """
 
 from pipeline.sae.coder import JumpReLU, SparseCoder
-from pipeline.sae.files import SaeFiles
+from pipeline.sae.files import SaeFiles, is_number, text_in
 from pipeline.sae.hub_names import hub_name
 from pipeline.sae.places import side_of
 from pipeline.sae.training import SAELENS_LOADER, Fact, Training, training_in
@@ -33,9 +33,9 @@ def load(files: SaeFiles) -> SparseCoder:
         files.fail(f"config.json has architecture '{architecture}', not 'jump_relu'")
     encoder = tensors.take("w_enc", None, None)  # [d_in, n]
     d_in, n_features = encoder.shape
-    place = config.get("hf_hook_point_in") or _place(files)
+    place = text_in(config, "hf_hook_point_in") or _place(files)
     to = config.get("hf_hook_point_out")
-    transcodes = to not in {None, place} or files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
+    transcodes = to not in (None, place) or files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
     decoder = tensors.take("w_dec", n_features, None if transcodes else d_in)
     d_out = decoder.shape[1]
     skip = tensors.take_if_there("affine_skip_connection", d_in, d_out)
@@ -53,7 +53,7 @@ def load(files: SaeFiles) -> SparseCoder:
         skip=None if skip is None else skip.T.contiguous(),
         transcodes=transcodes,
         architecture=architecture,
-        declared_l0=l0 if isinstance(l0, int | float) else None,
+        declared_l0=l0 if is_number(l0) else None,
     )
 
 

@@ -5,12 +5,13 @@ one jump_relu_threshold. Inputs are scaled to the norm sqrt(d_in) on average: s 
 Folded in, as SAELens does it: encoder and threshold times s, decoder and its bias by s. Read from SAELens 6.54.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from pipeline.sae.coder import JumpReLU, SparseCoder
-from pipeline.sae.files import SaeFiles
+from pipeline.sae.files import SaeFiles, is_number, object_in, text_in
 from pipeline.sae.hub_names import model_in
 from pipeline.sae.places import side_of
 from pipeline.sae.training import SAELENS_LOADER, Fact, Training
@@ -27,8 +28,9 @@ def load(files: SaeFiles) -> SparseCoder:
         if config.get(key, size) != size:
             tensors.fail(f"its {key} is {size}, but its hyperparams.json says {config[key]}")
     threshold = _number(files, config, "jump_relu_threshold")
-    scale = d_in**0.5 / _number(files, config.get("dataset_average_activation_norm"), "in")
-    place = config.get("hook_point_in")
+    scale = d_in**0.5 / _number(files, object_in(config, "dataset_average_activation_norm"), "in")
+    l0 = config.get("top_k")
+    place = text_in(config, "hook_point_in")
     return SparseCoder(
         hookpoint=place,
         reads=side_of(place),
@@ -39,7 +41,7 @@ def load(files: SaeFiles) -> SparseCoder:
         decoder_bias=tensors.take("decoder.bias", d_in) / scale,
         architecture="jumprelu",
         folded=f"the factor of its inputs' norm, {scale:.6g}",
-        declared_l0=config.get("top_k"),
+        declared_l0=l0 if is_number(l0) else None,
     )
 
 
@@ -50,9 +52,9 @@ def trained_on(files: SaeFiles) -> Training:
     return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
-def _number(files: SaeFiles, config: Any, key: str) -> float:
-    value = config.get(key) if isinstance(config, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+def _number(files: SaeFiles, config: Mapping[str, Any], key: str) -> float:
+    value = config.get(key)
+    if not is_number(value) or value <= 0:
         within = "" if key == "jump_relu_threshold" else "dataset_average_activation_norm."
         files.fail(f"hyperparams.json has {within}{key} {value!r}, not a number above 0")
     return float(value)

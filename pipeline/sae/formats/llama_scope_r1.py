@@ -6,7 +6,7 @@ do not hold; SAELens' registry does. Read from SAELens 6.54's loader.
 """
 
 from pipeline.sae.coder import JumpReLU, SparseCoder
-from pipeline.sae.files import SaeFiles
+from pipeline.sae.files import SaeFiles, is_number, text_in
 from pipeline.sae.places import side_of
 from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
@@ -31,8 +31,10 @@ def load(files: SaeFiles) -> SparseCoder:
             "its inputs are scaled by a factor that its files do not hold; name it as saelens://RELEASE/ID, or "
             "write norm_scaling_factor into its config.json"
         )
+    if factor is not None and (not is_number(factor) or factor <= 0):
+        files.fail(f"config.json has norm_scaling_factor {factor!r}, not a number above 0")
     scale = float(factor or 1)
-    place = config.get("hook_point_in")
+    place = text_in(config, "hook_point_in")
     return SparseCoder(
         hookpoint=place,
         reads=side_of(place),

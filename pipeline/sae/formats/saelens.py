@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, Normalisation, SparseCoder, TopK, fold_gate
-from pipeline.sae.files import SaeFiles, Tensors
+from pipeline.sae.files import SaeFiles, Tensors, is_number, object_in, text_in
 from pipeline.sae.places import side_of
 from pipeline.sae.training import Fact, Training, training_in
 
@@ -57,7 +57,7 @@ class _Weights(NamedTuple):
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a folder of SAELens, float32. Raises SaeError if it cannot be read or does not fit."""
     config = _modern({**files.config("cfg.json"), **files.overrides})
-    architecture = config.get("architecture")
+    architecture = str(config.get("architecture"))
     if architecture in _REFUSED:
         files.fail(f"architecture '{architecture}' cannot be read: {_REFUSED[architecture]}")
     if architecture not in _KNOWN:
@@ -67,7 +67,7 @@ def load(files: SaeFiles) -> SparseCoder:
     weights = _read_weights(config, tensors)
     transcodes = architecture in _TRANSCODERS
     subtracts = config.get("apply_b_dec_to_input", True) and not transcodes
-    place = config.get("hook_name")
+    place = text_in(config, "hook_name")
     return SparseCoder(
         hookpoint=place,
         reads=side_of(place),
@@ -80,7 +80,7 @@ def load(files: SaeFiles) -> SparseCoder:
         decoder_bias=weights.decoder_bias,
         skip=tensors.take_if_there("W_skip", weights.decoder.shape[1], weights.encoder.shape[1]),
         transcodes=transcodes,
-        architecture=str(architecture),
+        architecture=architecture,
         folded=weights.folded,
         declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
     )
@@ -129,19 +129,18 @@ def _read_weights(config: dict[str, Any], tensors: Tensors) -> _Weights:
 
 def _modern(config: dict[str, Any]) -> dict[str, Any]:
     """A config by the names and defaults of 6.0, with what its metadata says of the place beside the rest."""
-    metadata = config.get("metadata") if isinstance(config.get("metadata"), dict) else {}
-    config = {**config, **{key: value for key, value in (metadata or {}).items() if key not in config}}
+    config = {**object_in(config, "metadata"), **config}
     version = str(config.get("sae_lens_version") or "0")
     major = version.partition(".")[0]
     if major.isdecimal() and int(major) >= 6:
         return config
     renamed = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
     config = {renamed.get(key, key): value for key, value in config.items()}
-    function, arguments = config.get("activation_fn", "relu"), config.get("activation_fn_kwargs") or {}
+    function, arguments = config.get("activation_fn", "relu"), object_in(config, "activation_fn_kwargs")
     config.setdefault("architecture", "standard")
     if function == "topk" and arguments.get("k") is not None:
         config |= {"architecture": "topk", "k": arguments["k"]}
-    elif function not in {"relu", "topk"}:
+    elif function not in ("relu", "topk"):  # it may be a list
         config["architecture"] = f"{config['architecture']} with activation_fn {function}"
     normalisation = config.get("normalize_activations")
     if isinstance(normalisation, bool):
@@ -153,7 +152,7 @@ def _activation(config: dict[str, Any], tensors: Tensors, n_features: int) -> Ac
     match config["architecture"]:
         case "topk":
             k = config.get("k")
-            if isinstance(k, bool) or not isinstance(k, int | float) or k != int(k) or not 0 < k <= n_features:
+            if not is_number(k) or k != int(k) or not 0 < k <= n_features:
                 tensors.fail(f"its cfg.json has k {k!r}, not a number from 1 to {n_features}")
             return TopK(int(k))
         case "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder":
@@ -170,12 +169,12 @@ def _activation(config: dict[str, Any], tensors: Tensors, n_features: int) -> Ac
 
 
 def _normalisation(files: SaeFiles, config: dict[str, Any]) -> Normalisation:
-    name = config.get("normalize_activations") or "none"
+    name = str(config.get("normalize_activations") or "none")
     if name == "covariance_whitening":
         files.fail("normalize_activations is covariance_whitening, whose matrix its files do not hold")
     if name == "expected_average_only_in":
         factor = config.get("norm_scaling_factor")
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or not factor > 0:
+        if not is_number(factor) or factor <= 0:
             files.fail(
                 "normalize_activations is expected_average_only_in, whose factor its files do not hold; write "
                 "norm_scaling_factor into its cfg.json, or name it as saelens://RELEASE/ID where that has it"
@@ -183,7 +182,7 @@ def _normalisation(files: SaeFiles, config: dict[str, Any]) -> Normalisation:
         name = "none"  # since the factor is multiplied into the weights
     if name not in _NORMALISATIONS:
         files.fail(f"normalize_activations is '{name}', which is none of {', '.join(_NORMALISATIONS)}")
-    centres = (config.get("model_from_pretrained_kwargs") or {}).get("center_writing_weights", False)
+    centres = object_in(config, "model_from_pretrained_kwargs").get("center_writing_weights", False)
     if not centres or not any(each in str(config.get("hook_name")) for each in _CENTRED) or name == "layer_norm":
         return _NORMALISATIONS[name]
     if name != "none":

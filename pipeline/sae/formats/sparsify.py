@@ -6,7 +6,7 @@ W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtrac
 """
 
 from pipeline.sae.coder import GroupMax, SparseCoder, TopK
-from pipeline.sae.files import SaeFiles
+from pipeline.sae.files import SaeFiles, is_number
 from pipeline.sae.training import Training, training_in
 
 FILES = ("cfg.json", "sae.safetensors")
@@ -50,11 +50,11 @@ def trained_on(files: SaeFiles) -> Training:
 def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
     config = files.config("cfg.json")
     name, k = config.get("activation", "topk"), config.get("k")
-    if name not in {"topk", "groupmax"}:
+    if name not in ("topk", "groupmax"):  # it may be a list
         files.fail(f"cfg.json has activation '{name}', not 'topk' or 'groupmax'")
     if config.get("signed", False):
         files.fail("cfg.json has signed true: features that fire below 0, which latentlake has no place for")
-    if isinstance(k, bool) or not isinstance(k, int | float) or k != int(k) or not 0 < k <= n_features:
+    if not is_number(k) or k != int(k) or not 0 < k <= n_features:
         files.fail(f"cfg.json has k {k!r}, not a number from 1 to {n_features}")
     if name == "topk":
         return TopK(int(k))

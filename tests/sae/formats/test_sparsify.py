@@ -279,8 +279,8 @@ def test_an_unknown_activation_is_refused(tmp_path):
         (b"[4]", "no JSON object"),
         (b"\xff\xfe{}", "is not JSON"),
         (b"[" * 3000, "is not JSON"),
-        (b'{"k": Infinity}', "its config has a value of another kind"),
-        (b'{"activation": ["topk"], "k": 4}', "its config has a value of another kind"),
+        (b'{"k": Infinity}', "has k inf, not a number from 1 to 64"),
+        (b'{"activation": ["topk"], "k": 4}', "has activation '['topk']', not 'topk' or 'groupmax'"),
     ],
 )
 def test_a_config_that_is_no_json_object_is_refused(tmp_path, content, reason):

@@ -1,0 +1,26 @@
+"""Documents are cut into context windows."""
+
+from dataclasses import replace
+
+from pipeline.corpus.tokenising import bos_prefix
+from pipeline.lake import Lake, Published
+from pipeline.make_table import make_table
+
+
+def write_contexts(lake: Lake, shard: int) -> Published:
+    """Cut a shard's documents into context windows; ends of documents are kept.
+
+    Each generation's go into a file of its own; those that are there stay, unless all are.
+    """
+    lake.require("documents")
+    published = [
+        make_table(
+            *(lake, "contexts"),
+            shard=shard,
+            generation=generation,
+            given={"documents": [lake.path("documents", generation=generation)]},
+            bos_token_id=bos_prefix(lake.config),
+        )
+        for generation in lake.missing_generations("contexts", shard=shard)
+    ]
+    return replace(published[-1], n_rows=sum(each.n_rows for each in published))

@@ -1,0 +1,185 @@
+"""Where the tables of a lake live, and which of them are there.
+
+A table's files are `<table>/<stage_hash>/<partition>.parquet`, next to one empty file with the schema so that a
+view never fails.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.errors import LakeError
+from pipeline.lake.objects import open_objects
+from pipeline.tables import TABLES
+from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
+
+SCHEMA_FILE = "schema.parquet"
+LEDGER_FOLDER = "ledger"
+
+
+class Paths:
+    """The paths of one experiment's tables. `hashes` is what they were made from (see `sources.fix_sources`).
+
+    Its `config` is the given one with `auto` precisions as the lake has fixed them.
+    """
+
+    def __init__(self, config: Config, hashes: SourceHashes) -> None:
+        self.config = config.in_precision(hashes.dtype) if hashes.dtype else config
+        self.hashes = hashes
+        self.root = config.lake_folder
+        self.objects = open_objects(config)
+        self._versions: dict[int, Versions] = {}
+
+    def parts(self, table: str) -> tuple[str | None, ...]:
+        """The plug-ins that make a table, each in files of its own; (None,) for all other tables."""
+        return parts_of(self.config, table)
+
+    @property
+    def generation(self) -> int:
+        """The last generation of the corpus: 0 until documents are added to the first ones."""
+        return len(self.hashes.generations)
+
+    def generations(self, table: str) -> range:
+        """The generations of the corpus that a table has files of."""
+        match TABLES[table].generations:
+            case "first":
+                return range(1)
+            case "each":
+                return range(self.generation + 1)
+            case "last":
+                return range(self.generation, self.generation + 1)
+
+    def folder(
+        self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
+    ) -> Path:
+        """The folder of a table's current version; for a table of SAEs or plug-ins, of one of them.
+
+        Without a generation it is that of the last one that the table has files of.
+        """
+        if generation is None:
+            generation = self.generations(table)[-1]
+        own = sae if TABLES[table].is_by_sae else None
+        known = self._versions.setdefault(generation, {})
+        return self.root / table / stage_hash(self.config, table, self.hashes.at(generation), own, known, part)
+
+    def path(
+        self,
+        table: str,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+        batch: int | None = None,
+        part: str | None = None,
+        generation: int | None = None,
+    ) -> Path:
+        """The file of a partition, or its folder where it has several; `part` is the plug-in that makes it."""
+        return self.fetched(self._path(table, sae, shard, batch, part, generation))
+
+    def _path(
+        self,
+        table: str,
+        sae: str | None,
+        shard: int | None,
+        batch: int | None,
+        part: str | None,
+        generation: int | None,
+    ) -> Path:
+        folder = self.folder(table, sae, part, generation)
+        match TABLES[table].partition:
+            case "all":
+                return folder / "all.parquet"
+            case "shard":
+                return folder / f"{shard:05d}.parquet"
+            case "sae_shard":
+                return folder / f"{sae}" / f"{shard:05d}"
+            case "sae":
+                return folder / (f"{sae}" if TABLES[table].is_folder else f"{sae}.parquet")
+            case "sae_batch":
+                return folder / f"{sae}" / f"{batch:05d}.parquet"
+            case "ledger":
+                return self.root / TABLES[table].lines_folder
+
+    def paths(
+        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+    ) -> list[Path]:
+        """The files or folders of a partition: one of each generation and plug-in that it has any of."""
+        return [
+            self.path(table, sae=sae, shard=shard, batch=batch, part=part, generation=generation)
+            for generation in self.generations(table)
+            for part in self.parts(table)
+        ]
+
+    def fetched(self, path: Path) -> Path:
+        """The same path, after what an object store has published at or below it was fetched."""
+        if self.objects is not None:
+            self.objects.fetch(path)
+        return path
+
+    def fetched_lines(self, folder: Path, *, held_seconds: float = 0.0) -> Path:
+        """The same folder, after the lines that other machines have sealed below it were fetched."""
+        if self.objects is not None:
+            self.objects.fetch_lines(folder, held_seconds)
+        return folder
+
+    def files_below(self, folder: Path) -> Iterator[Path]:
+        """The Parquet files that are published below a folder; they may still have to be fetched."""
+        if self.objects is None:
+            return folder.rglob("*.parquet")
+        return (self.root / name for name in self.objects.published(folder) if name.endswith(".parquet"))
+
+    def is_there(self, path: Path) -> bool:
+        """Whether a file or folder of the lake is published; it may still have to be fetched."""
+        return path.exists() if self.objects is None else self.objects.has(path)
+
+    def has(
+        self,
+        table: str,
+        *,
+        sae: str | None = None,
+        shard: int | None = None,
+        batch: int | None = None,
+        generation: int | None = None,
+    ) -> bool:
+        """Whether the partition is there in the current version, by every plug-in; of every generation or one."""
+        generations = self.generations(table) if generation is None else [generation]
+        return all(
+            self.is_there(self._path(table, sae, shard, batch, part, each))
+            for each in generations
+            for part in self.parts(table)
+        )
+
+    def missing_generations(self, table: str, *, sae: str | None = None, shard: int | None = None) -> list[int]:
+        """The generations that the partition has not been published of; if it has of all, all of them."""
+        all_of_them = self.generations(table)
+        lacking = [each for each in all_of_them if not self.has(table, sae=sae, shard=shard, generation=each)]
+        return lacking or list(all_of_them)
+
+    def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
+        """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""
+        saes = [sae] if sae else list(self.config.sae_names)
+        shards = list(range(self.config.corpus.shards))
+        match TABLES[table].partition:
+            case "all":
+                return self.has(table)
+            case "shard":
+                return all(self.has(table, shard=shard) for shard in shards)
+            case "sae_shard":
+                return all(self.has(table, sae=each, shard=shard) for each in saes for shard in shards)
+            case "sae":
+                return all(self.has(table, sae=each) for each in saes)
+            case "sae_batch":
+                batches = range(self.config.n_batches) if batch is None else [batch]
+                return all(self.has(table, sae=each, batch=number) for each in saes for number in batches)
+            case "ledger":
+                return True
+
+    def require(self, *tables: str, sae: str | None = None, batch: int | None = None) -> None:
+        """Raise LakeError, saying what to materialise, unless these tables are complete."""
+        for table in tables:
+            if not self.is_complete(table, sae, batch):
+                of = f" of SAE '{sae}'" if sae and TABLES[table].is_by_sae else ""
+                of += f", batch {batch}" if batch is not None and TABLES[table].partition == "sae_batch" else ""
+                raise LakeError(
+                    f"table '{table}'{of} is not complete in '{self.root}'; materialise "
+                    f"'{self.config.name}/{table}' first, as make run does"
+                )
