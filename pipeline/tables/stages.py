@@ -183,6 +183,7 @@ STAGES: dict[str, Stage] = {
             given=("drafts",),
             queries=("explained_features", "shown_examples", "batch_neighbours", "vocabulary"),
             plugins="explainers",
+            version=2,
         ),
         Stage(
             "scorer_rhos",
