@@ -1,6 +1,7 @@
 """The oracle as a chat server on this machine that counts tokens, and those that a prefix cache would hold.
 
-It is no language model, and what is measured with it says nothing about one (`pipeline.llm.oracle`).
+It is no language model, and what is measured with it says nothing about one (`pipeline.llm.oracle`). Tokens are
+counted as by a server: each of the control tokens that the chat template writes is one.
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from typing import Any, Self
 
 from transformers import PreTrainedTokenizerBase
 
+from pipeline.llm import Message
+from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.oracle.brain import Oracle
 
 CACHE_BLOCK_TOKENS = 16
@@ -54,7 +57,7 @@ class OracleServer:
         """The answer to a chat completion, with its token counts."""
         text = self.oracle.answer(body["messages"][-1]["content"])
         with self._mutex:  # fast tokenizers are not for several threads at once
-            n_prompt, n_cached = self._count(body["messages"])
+            n_prompt, n_cached = self._count([Message(**each) for each in body["messages"]])
             n_completion = len(self.tokenizer(text, add_special_tokens=False).input_ids)
         return {
             "model": body["model"],
@@ -66,12 +69,9 @@ class OracleServer:
             },
         }
 
-    def _count(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, int]:
+    def _count(self, messages: Sequence[Message]) -> tuple[int, int]:
         """Tokens of a prompt, and those at its beginning that an earlier prompt began with, in whole blocks."""
-        chat = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-        )
-        ids = self.tokenizer(str(chat), add_special_tokens=False).input_ids
+        [ids] = encode_chats(self.tokenizer, [messages])
         n_cached = 0
         seen, digest = True, hashlib.sha256()
         # As in vLLM the last token is always computed.

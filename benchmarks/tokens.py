@@ -24,7 +24,7 @@ DELPHI_TOKENS = 36_600
 """Measured with delphi on the same SAE: explanation, detection and fuzzing at 100 questions each, 5 a prompt."""
 
 
-_NUMBERED = re.compile(r"^\d+\. (.*)$", re.MULTILINE)
+_NUMBERED = re.compile(r"^\d+\t(.*(?:\n+ .*)*)$", re.MULTILINE)
 """A window in a prompt of several."""
 
 

@@ -1,8 +1,8 @@
-"""How a window of tokens is written into a prompt: on one line, with some tokens marked.
+"""How a window of tokens is written into a prompt: with its line ends, some tokens marked.
 
-Text from the corpus is untrusted: line ends are spelled out, so that it cannot add a line that looks like
-another example, and its own << and >> are pulled apart, so that it cannot open or close a mark. Two texts are
-never spelled alike.
+Text from the corpus is untrusted: its further lines begin with a space or are empty, so that it cannot add a line
+that looks like another example, and its own << and >> are pulled apart, so that it cannot open or close a mark.
+Two texts are never spelled alike. A line end as it is takes fewer tokens than one that is spelled out.
 """
 
 import re
@@ -40,10 +40,11 @@ class Vocabulary:
     def render(
         self, token_ids: Sequence[int], marked: Collection[int] = (), notes: Sequence[str] | None = None
     ) -> str:
-        """A window as one line of text; runs of marked places stand between << and >>.
+        """A window as text; runs of marked places stand between << and >>.
 
-        A mark reaches over whole characters, also where its token is a part of one. Bytes of a character that the
-        window cuts off are spelled \\udcXX.
+        Behind a line end stands a space, or another one; in a mark it is spelled \\n. A mark reaches over whole
+        characters, also where its token is a part of one. Bytes of a character that the window cuts off are
+        spelled \\udcXX.
 
         Args:
             token_ids: The window's tokens.
@@ -55,15 +56,16 @@ class Vocabulary:
         pieces: list[str] = []
         end = 0
         for mark in _marks(tokens, window, marked, notes):
-            pieces.append(_spelled(window[end : mark.start]))
+            pieces.append(_spelled(window[end : mark.start], kept="\n"))
             pieces.append(_marked(_spelled(window[mark.start : mark.end]), mark.note))
             end = mark.end
-        pieces.append(_spelled(window[end:]))
+        pieces.append(_spelled(window[end:], kept="\n"))
         filled = [piece for piece in pieces if piece]
-        return "".join(_apart(left, right) for left, right in zip(["", *filled], filled, strict=False))
+        text = "".join(_apart(left, right) for left, right in zip(["", *filled], filled, strict=False))
+        return re.sub(r"\n(?!\n)", "\n ", text)
 
     def pieces(self, token_ids: Sequence[int]) -> Iterator[tuple[str, range]]:
-        """A window token by token: each one's text as `render` spells it, and its places.
+        """A window token by token: each one's text as `render` spells it in a mark, and its places.
 
         Tokens that spell one character together are one piece.
         """
@@ -82,7 +84,7 @@ class Vocabulary:
 
     def listed(self, token_ids: Iterable[int]) -> str:
         """Some tokens in quotes, one after another; a quote in a token has a backslash before it."""
-        return ", ".join('"' + self.render([each]).replace('"', '\\"') + '"' for each in token_ids)
+        return ", ".join('"' + _spelled(self._bytes[each]).replace('"', '\\"') + '"' for each in token_ids)
 
 
 def _marks(
@@ -124,14 +126,14 @@ def _apart(left: str, right: str) -> str:
     return f" {right}" if touch else right
 
 
-def _spelled(piece: bytes) -> str:
-    """Whole characters of a window on one line, without marks of their own; no other bytes are spelled so.
+def _spelled(piece: bytes, kept: str = "") -> str:
+    """Whole characters of a window on one line but for those kept, without marks of their own; no other bytes so.
 
     A backslash that would read as an escape is doubled, and a space more stands between two angles than was there.
     """
     text = piece.decode("utf-8", "surrogateescape")
     text = re.sub(r"\\(?=(.))", lambda found: "\\" * (1 + _reads_as_escape(found[1])), text, flags=re.DOTALL)
-    text = "".join(map(_visible, text))
+    text = "".join(each if each in kept else _visible(each) for each in text)
     return re.sub(r"<(?= *<)", "< ", re.sub(r">(?= *>)", "> ", text))
 
 
@@ -145,6 +147,11 @@ def _visible(character: str) -> str:
     if character.isprintable() or character in _SHOWN:
         return character
     return character.encode("unicode_escape").decode()
+
+
+def numbered(texts: Iterable[str]) -> str:
+    """Windows one after another, each behind its number and a TAB, which no window holds."""
+    return "\n".join(f"{number}\t{text}" for number, text in enumerate(texts, start=1))
 
 
 def load_vocabulary(lake: Lake) -> Vocabulary:

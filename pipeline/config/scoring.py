@@ -66,9 +66,9 @@ class ScoringConfig(RoleConfig):
         20, description="Questions of each answer in the first round (with fewer, stopping would bias the score)"
     )
     round_questions: Positive = Field(
-        2,
-        description="Questions of each answer in a further round, at least; it has as many as the target is "
-        "expected to need",
+        1,
+        description="Questions of each answer in a further round, at least; it has as many as make the interval "
+        "narrow at the rates so far",
     )
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,

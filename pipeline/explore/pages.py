@@ -83,8 +83,8 @@ def _marked_spaces(token: str) -> Markup:
 
 
 def _as_typed(text: str) -> Markup:
-    """A text with its line ends, for a box in which it is edited; other control characters are spelled."""
-    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
+    """A text with its line ends and tabs, as it was typed or sent; other control characters are spelled."""
+    return Markup("\n").join(escape("\t".join(map(printable, line.split("\t")))) for line in text.splitlines())
 
 
 def _count(value: int | None) -> str:

@@ -108,7 +108,7 @@ EXAMPLES = (
             SAE,
             FEATURE,
             text("example_id", "the window that is marked rightly"),
-            Column("draw", pa.int32(), "place in which it is taken, from 1"),
+            Column("draw", pa.int32(), "place in which the pair is taken, from 1; dropped ones come last"),
             Column("marked", pa.list_(pa.int32()), "places that are marked in both windows"),
             text("partner_id", "the window that is marked wrongly; null where none was found: a pair dropped"),
             Column("try", pa.int32(), "number of the try at which it was found; 20 at most"),

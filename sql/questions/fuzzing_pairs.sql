@@ -2,15 +2,29 @@
 -- and wrong. Marked are the places above a share of the window's peak; its partner is another window of the
 -- feature in which none of them fires. Windows are tried in an order, 20 at most: those nearest to the right one's
 -- length first, so that length tells nothing; for every other pair those that hold a top token of the feature at
--- one of the places; then by hash. Where none of them will do, partner_id is null and the pair is dropped, so that
--- right and wrong marks have the same numbers and places.
-with windows as (
-    select examples.*, feature_stats.top_tokens
+-- one of the places; then in one order by hash, documents in turn, in which each right one begins a place further
+-- on, so that wrong marks stand in as many documents as there are. Where none of them will do, partner_id is null
+-- and the pair is dropped, so that right and wrong marks have the same numbers and places. Pairs are taken in the
+-- order of their right windows, those first whose wrong one is the first in its document.
+with hashed as (
+    select
+        examples.*,
+        feature_stats.top_tokens,
+        hash($seed::bigint, $sae, examples.feature::int, examples.example_id, 'fuzzing') as hash,
+        row_number() over (partition by examples.feature, examples.doc_id order by hash, examples.example_id)
+            as place_in_document
     from examples
     join feature_stats using (feature)
     where
         examples.role = 'test'
         and examples.draw <= if(examples.kind = 'activating', 1, 2) * $scoring_n_questions
+),
+windows as (
+    select
+        *,
+        row_number() over (partition by feature order by place_in_document, hash, example_id) as number,
+        count(*) over (partition by feature) as n_windows
+    from hashed
 ),
 rights as (
     select
@@ -25,6 +39,7 @@ pairs as (
         rights.feature,
         rights.example_id,
         windows.example_id as partner_id,
+        windows.doc_id,
         rights.marked[-1] < len(windows.token_ids)
         and list_max(list_transform(rights.marked, lambda p: windows.activations[p + 1])) = 0 as is_silent_there,
         row_number() over (
@@ -35,27 +50,41 @@ pairs as (
                     list_transform(rights.marked, lambda p: windows.token_ids[p + 1]),
                     list_transform(windows.top_tokens, lambda t: t.token_id)
                 ) desc,
-                hash($seed::bigint, $sae, rights.feature::int, rights.example_id, windows.example_id, 'fuzzing'),
-                windows.example_id
+                (windows.number + windows.n_windows - rights.draw) % windows.n_windows
         ) as try
     from rights
     join windows on windows.feature = rights.feature and windows.example_id <> rights.example_id
 ),
 found as (
     -- A window may serve several right ones; it is taken with different marks then.
-    select feature, example_id, arg_min(partner_id, try) as partner_id, min(try) as try
+    select feature, example_id, partner_id, doc_id, try
     from pairs
     where try <= 20 and is_silent_there
-    group by feature, example_id
+    qualify row_number() over (partition by feature, example_id order by try) = 1
+),
+joined as (
+    select
+        rights.feature,
+        rights.example_id,
+        rights.draw,
+        rights.marked,
+        found.partner_id,
+        found.try,
+        if(
+            found.partner_id is null,
+            null,
+            row_number() over (partition by rights.feature, found.doc_id order by rights.draw)
+        ) as place_in_document
+    from rights
+    left join found using (feature, example_id)
 )
 select
     $sae as sae,
-    rights.feature,
-    rights.example_id,
-    rights.draw,
-    rights.marked,
-    found.partner_id,
-    found.try
-from rights
-left join found using (feature, example_id)
-order by rights.feature, rights.draw
+    feature,
+    example_id,
+    row_number() over (partition by feature order by place_in_document nulls last, draw)::int as draw,
+    marked,
+    partner_id,
+    try
+from joined
+order by feature, draw

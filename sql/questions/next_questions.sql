@@ -6,15 +6,21 @@
 -- promised). An explanation that could not come to min_coverage if all that is left were answered stops as well:
 -- its score is null.
 -- A round takes as many positives as negatives while both last, those that come first. The first takes
--- min_questions of each, or all without a target_half_width; a further one as many as the width can be expected to
--- want at the rates so far, and at least round_questions. With n questions of each answer and rates p, pulled to
--- 1/2 by z^2 / 2 answers of either kind (Agresti and Coull 1998):
---   n (h / target)^2 - n, h = z / 2 sqrt(sum of p (1 - p) / (n + z^2))
--- Two stages (Stein 1945) overshoot the width by fewer questions than steps of one size, in fewer rounds. Their
--- sizes come from the answers alone, not from rho: where a pilot has raised it, the same rounds come first.
+-- min_questions of each, or all without a target_half_width; a further one as many as make the interval narrow if
+-- the rates p so far are the last ones, and at least round_questions. With n of each answer it reaches
+--   z / 2 sqrt(n S + z^2 / 2) / (n + z^2), S = sum of p (1 - p)
+-- to either side (of two Wilson intervals by MOVER), which is solved for n and multiplied by the design effect so
+-- far: two stages (Stein 1945) overshoot by fewer questions than steps of one size, in fewer rounds. That design
+-- effect is by the config's rho: where a pilot has raised it, the same rounds come first.
 -- Positives and negatives are spread evenly over a round's prompts; within a prompt they stand in the order of a
 -- hash.
-with wants as (
+with design_effects as (
+    select explanation_id, scorer, avg(1 + (m - 1) * $scoring_rho::double) as design_effect
+    from rate_intervals
+    where rate in ('recall', 'specificity')
+    group by explanation_id, scorer
+),
+wants as (
     -- Null where nothing was asked yet.
     select
         explanation_id,
@@ -23,12 +29,13 @@ with wants as (
         n_scored,
         n_unscored,
         $scoring_z::double * $scoring_z::double as zz,
-        (n_positive * recall + zz / 2) / (n_positive + zz) as p1,
-        (n_negative * specificity + zz / 2) / (n_negative + zz) as p2,
-        zz / 4 * (p1 * (1 - p1) / (n_positive + zz) + p2 * (1 - p2) / (n_negative + zz)) as square,
-        n_scored / 2 * (square / power($scoring_target_half_width::double, 2) - 1) as n_more,
-        greatest($scoring_round_questions, ceil(coalesce(n_more, $scoring_min_questions))) as n_wanted
+        4 * power($scoring_target_half_width::double, 2) / zz as square,
+        recall * (1 - recall) + specificity * (1 - specificity) as s,
+        (s + sqrt(s * s + 2 * square * zz * (1 - 2 * s))) / (2 * square) - zz as n_effective,
+        ceil(n_effective * design_effect - least(n_positive, n_negative)) as n_more,
+        greatest($scoring_round_questions, coalesce(n_more, $scoring_min_questions)) as n_wanted
     from balanced_accuracies
+    left join design_effects using (explanation_id, scorer)
 ),
 unasked as (
     select

@@ -63,6 +63,7 @@ select
     rate,
     n,
     n_right,
+    m,
     n_effective,
     value,
     if(value is null, null, greatest(0, (value + zz / 2 - half) / (1 + zz))) as low,

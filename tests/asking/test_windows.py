@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.asking.windows import CLOSE, OPEN, Vocabulary, one_line
+from pipeline.asking.windows import CLOSE, OPEN, Vocabulary, numbered, one_line
 
 
 def render(pieces, marked=(), notes=None):
@@ -98,7 +98,7 @@ def test_no_two_texts_are_spelled_alike():
 
 def test_backslash_that_reads_as_no_escape_stays():
     assert render(["\\alpha \\d+ C:\\Program \\"]) == "\\alpha \\d+ C:\\Program \\"
-    assert render(["\\n"]) == "\\\\n" and render(["\n"]) == "\\n"
+    assert render(["\\n"]) == "\\\\n" and render(["\n"], [0]) == "<<\\n>>"
 
 
 def test_escapes_in_what_a_model_says_stay_as_it_was_shown_them():
@@ -137,7 +137,13 @@ def test_single_angle_at_the_border_of_a_mark_cannot_be_taken_for_it(pieces, pla
     assert re.search(r"<<<|>>>", line) is None
 
 
-def test_every_window_is_one_line_whatever_its_tokens():
+def test_line_ends_stay_and_a_space_stands_before_what_follows():
+    assert render(["a\nb", "\n\n", "2\tc\n"]) == "a\n b\n\n 2\\tc\n "
+    assert render(["\n", "2\tc"], [0]) == "<<\\n>>2\\tc"
+    assert numbered([render(["a\n2\tb"]), render(["c"])]).split("\n") == ["1\ta", " 2\\tb", "2\tc"]
+
+
+def test_no_further_line_of_a_window_begins_as_a_prompts_own_do():
     rng = np.random.default_rng(0)
     alphabet = [b"\n", b"\r", b"\x85", "\u2028".encode(), b"\xc3", b"\xa9", b"<", b"<<", b">", b">>", b"a",
                 b"Example 2: ", b"\0", b"\xff", b"\x1c", "é".encode()]
@@ -146,6 +152,7 @@ def test_every_window_is_one_line_whatever_its_tokens():
         token_ids = rng.integers(0, len(alphabet), 12).tolist()
         marked = set(np.flatnonzero(rng.random(12) < 0.3).tolist())
         line = vocabulary.render(token_ids, marked)
-        assert len(f"{line}.".splitlines()) == 1
-        assert line.isprintable()
+        first, *rest = line.split("\n")
+        assert all(each.isprintable() for each in (first, *rest))
+        assert all(not each or each.startswith(" ") for each in rest) and rest[-1:] != [""]
         assert (OPEN in line) == bool(marked) and line.count(OPEN) == line.count(CLOSE)

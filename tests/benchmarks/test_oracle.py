@@ -21,7 +21,7 @@ SYSTEM = "You judge whether texts contain what an explanation describes. " * 4
 
 def ask(server, explanation):
     """The usage that the server tells of a question about an explanation, and the prompt."""
-    texts = "\n".join(f"{number}. the cat {number}" for number in range(1, 10))
+    texts = "\n".join(f"{number}\tthe cat {number}" for number in range(1, 10))
     prompt = f"Explanation: {explanation}\n\n{texts}\n\nJSON object for texts 1 to 9:"
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}]
     sent = urllib.request.Request(

@@ -40,7 +40,7 @@ def test_own_settings_go_before_those_of_the_section():
     seen = explaining.of("default")
     assert (seen.sampling, seen.n_examples, seen.marked_share) == ("top", 10, 0.6)
     assert explaining.of("token_pairs") == explaining
-    strict = request("default", default=own).messages[-1].content.splitlines()[1]
+    strict = request("default", default=own).messages[-1].content.splitlines()[2]
     assert strict == "Example 2:  don't stop<< stop>> {text} > >"
 
 

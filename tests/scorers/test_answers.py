@@ -37,6 +37,7 @@ from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_o
     '<think>{"1": ?}</think>{"1": true, "2": false, "3": true}',
     '{"1": true, "2": false, "3": true} that is [1, 0, 1]',
     "1. Yes\n2. No\n3. Yes",
+    "1\ttrue\n2\tfalse\n3\ttrue",
     "1: true\n2: false\n3: true\n",
     "Text 1: yes\nText 2: no\nText 3: yes",
     "- **1**: Yes\n- **2**: No\n- **3**: Yes",

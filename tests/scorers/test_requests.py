@@ -85,4 +85,4 @@ def test_detection_shows_no_marks_and_text_adds_no_line():
     content = score("detection", QUESTIONS, per_prompt=5).messages[-1].content
     assert "<<" not in content
     texts = content.split("\n\n")[1].splitlines()
-    assert [line.split(".")[0] for line in texts] == ["1", "2", "3"]
+    assert [line.partition("\t")[0] for line in texts if line[:1] != " "] == ["1", "2", "3"]

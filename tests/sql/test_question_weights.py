@@ -4,11 +4,14 @@ Each feature is one draw from the same silent slots, through the pipeline's own 
 expected figure.
 """
 
+from collections import defaultdict
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from .rows import SAE, Database
+from .score_reference import fill_index
 
 N_DRAWS = 150
 ASKED = (20, 45)
@@ -103,3 +106,55 @@ def test_weights_undo_that_documents_come_in_turn():
 def test_silent_windows_drawn_at_random_weigh_alike():
     for by_weight, plain, _, _ in expected_shares(scoring_silent="random").values():
         assert by_weight == pytest.approx(plain)
+
+
+CHANCES = {"level": np.full(len(SIZES), 0.8), "by size": 0.95 - 0.35 * (SIZES - 1) / 19}
+"""By document, how likely the answers about it are right."""
+
+
+def right_answers(rng, chance, rho):
+    """Right or wrong [N_DRAWS, N_SLOTS]: those about a document go together by rho."""
+    strength = 1 / rho - 1
+    of_document = rng.beta(chance * strength, (1 - chance) * strength, (N_DRAWS, len(SIZES)))
+    return rng.random((N_DRAWS, N_SLOTS)) < np.repeat(of_document, SIZES, axis=1)
+
+
+def test_intervals_hold_at_these_weights():
+    rng = np.random.default_rng(3)
+    database = drawn_database()
+    answers = np.stack([right_answers(rng, chance, 0.1) for chance in CHANCES.values()])
+    number, feature, slot = (each.ravel() for each in np.indices(answers.shape))
+    given = {"number": number, "feature": feature, "context_id": slot, "is_right": answers.ravel()}
+    database.connection.register("given", pa.table(given))
+    database.connection.execute(f"""
+        create or replace temp table examples as
+            select *, '{SAE}' as sae, concat_ws(' ', feature, context_id) as example_id from taken_slots;
+        create or replace temp table predictions as
+            select concat_ws(' ', number, asked, feature) as explanation_id, 'detection' as scorer, 'test' as role,
+                concat_ws(' ', number, asked, example_id) as question_id, example_id, false as label,
+                not is_right as prediction, 'ok' as status, null::double as probability, null::int as n_choices,
+                null::varchar[] as strata, null::double[] as "values", feature
+            from given
+            join examples using (feature, context_id)
+            cross join (select unnest({list(ASKED)}) as asked)
+            where draw <= asked;
+        create or replace temp table explanations as
+            select distinct explanation_id, '{SAE}' as sae, feature, 'default' as explainer from predictions
+    """)
+    database.connection.unregister("given")
+    fill_index(database.connection)
+    database.make(
+        *("question_answers", "rate_intervals", "balanced_accuracies", "choice_scores", "ranked_scores"),
+        *("sample_scores", "question_weights"),
+    )
+    truths = [1 - (chance * SIZES).sum() / N_SLOTS for chance in CHANCES.values()]
+    held = defaultdict(list)
+    for row in database.rows("population_scores"):
+        number, asked, _ = map(int, row["explanation_id"].split())
+        low, high = row["false_positive_rate_low"], row["false_positive_rate_high"]
+        held[number, asked].append(low <= truths[number] <= high)
+    shares = {point: round(np.mean(each), 3) for point, each in held.items()}
+    print(shares)
+    assert len(shares) == len(CHANCES) * len(ASKED) and {len(each) for each in held.values()} == {N_DRAWS}
+    assert 0.93 <= np.mean(list(shares.values())) <= 0.98
+    assert min(shares.values()) >= 0.88

@@ -145,10 +145,26 @@ def test_same_wrong_question_is_asked_once():
 
 
 def test_pair_is_dropped_after_twenty_windows_that_fire_there():
-    # 200 windows fire on the place and one does not: it is among the 20 tries of one right window in ten.
-    windows = [window(f"a{i}", [0, 1.0], i) for i in range(1, 201)] + [silent("s", 2)]
-    found = fuzzing(windows, scoring_n_questions=200)
-    assert 5 <= sum(found.values()) <= 40 and found["s", (1,)] is False
+    # 200 windows fire on the place and one does not: it is among the tries of the twenty rights before it.
+    database = database_of([*(window(f"a{i}", [0, 1.0], i) for i in range(1, 201)), silent("s", 2)])
+    database.make("fuzzing_pairs", scoring_n_questions=200)
+    rows = database.read("fuzzing_pairs")
+    tries = [row["try"] for row in rows if row["partner_id"] == "s"]
+    assert 20 <= len(tries) <= 40 and max(tries) == 20
+    assert [row["partner_id"] for row in rows] == len(tries) * ["s"] + (200 - len(tries)) * [None]
+
+
+def test_wrong_marks_stand_in_many_documents_and_the_first_ones_in_distinct_ones():
+    # Right windows fire on a place each, so that any other window may be wrong.
+    rights = [window(f"a{i}", np.eye(16)[i].tolist(), i + 1) | {"doc_id": "a"} for i in range(16)]
+    rest = [silent(f"s{i}", 16, i + 1) | {"doc_id": f"d{i % 12}"} for i in range(32)]
+    database = database_of(rights + rest, scoring_n_questions=16)
+    database.make("fuzzing_pairs")
+    rows = database.read("fuzzing_pairs")
+    document = {row["example_id"]: row["doc_id"] for row in rights + rest}
+    wrong = [document[row["partner_id"]] for row in sorted(rows, key=lambda row: row["draw"])]
+    n = len(set(wrong))
+    assert n >= 12 and len(set(wrong[:n])) == n, "sixteen drawn of thirteen at random are some nine"
 
 
 # Many random features -----------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from .score_reference import fill_index
 
 ANSWERED = ("question_answers", "rate_intervals", "balanced_accuracies")
 RATES = ((0.5, 0.5), (0.6, 0.6), (0.7, 0.8), (0.9, 0.6), (0.8, 0.8), (0.95, 0.9), (0.95, 0.98), (0.99, 0.995))
-N_EXPLANATIONS = 300
+N_EXPLANATIONS = (150, 150, 150, 150, 1000, 150, 150, 150)
+"""Of each; more where the bias is largest, 0.009 in 20,000 of them."""
 N_QUESTIONS = 60
 TARGET = 0.1
 
@@ -23,7 +24,8 @@ class Scoring:
     """Explanations with n questions of each answer, the scorer's answers known beforehand, in a database.
 
     `right[e, side, n]` says whether explanation e's n-th question of a side (0: yes, 1: no) is answered rightly,
-    `document[side, n]` which document of the side it is about, `ok` (like right) whether it is answered at all.
+    `document[side, n]` (or `[e, side, n]`) which document of the side it is about, `ok` (like right) whether it is
+    answered at all.
     """
 
     def __init__(self, right, document=None, ok=None, **values):
@@ -34,7 +36,7 @@ class Scoring:
         explanation, side, place = (each.ravel() for each in np.indices(right.shape))
         self._put("truths", {
             "explanation": explanation, "side": side, "place": place, "right": right.ravel(), "ok": ok.ravel(),
-            "document": document[side, place],
+            "document": np.broadcast_to(document, right.shape).ravel(),
         })
         self.database.connection.execute(f"""
             create or replace temp table scored_explanations as
@@ -128,24 +130,34 @@ def test_a_round_takes_what_is_left_of_the_shorter_side():
     assert [len(each) for each in scoring.rounds()] == [40, 44]
 
 
-def test_a_further_round_has_what_the_width_wants_at_the_rates_so_far_and_two_at_least():
-    # 40 of 80 right: p (1 - p) = 1/4, h = z / 2 sqrt(2 / 4 / (20 + z^2)); 20 (h / 0.1)^2 - 20 = 20.3
-    first, second, *_ = Scoring(always(0.5), scoring_target_half_width=TARGET).rounds()
-    assert (len(first), len(second)) == (40, 2 * 21)
-    h = 1.959964 / 2 * np.sqrt(0.5 / (20 + 1.959964**2))
-    assert np.ceil(20 * ((h / TARGET) ** 2 - 1)) == 21
+def test_a_further_round_makes_the_interval_narrow_if_the_rates_stay_and_has_one_at_least():
+    # 20 of 40 right, S = 1/2: z / 2 sqrt(n / 2 + z^2 / 2) / (n + z^2) is 0.1 at n = 44.2.
+    first, second, *more = Scoring(always(0.5), scoring_target_half_width=TARGET).rounds()
+    assert (len(first), len(second), more) == (40, 2 * 25, [])
+    zz = 1.959964**2
+    half = [np.sqrt(zz * (n / 2 + zz / 2)) / 2 / (n + zz) for n in (44, 45)]
+    assert half[0] > TARGET > half[1]
     rounds = list(Scoring(always(0.5), scoring_target_half_width=0.1418).rounds())
-    assert [len(each) for each in rounds] == [40, 4]
+    assert [len(each) for each in rounds] == [40, 2]
+
+
+def test_a_further_round_is_longer_where_documents_are_asked_about_twice():
+    # Two questions a document: n / (1 + 0.1) is 44.2 at n = 48.7.
+    twice = np.tile(np.arange(N_QUESTIONS) // 2, (2, 1))
+    first, second, *_ = Scoring(always(0.5), twice, scoring_target_half_width=TARGET).rounds()
+    assert (len(first), len(second)) == (40, 2 * 29)
 
 
 def test_rounds_are_the_same_where_a_pilot_has_raised_rho():
     right = np.random.default_rng(1).random((8, 2, N_QUESTIONS)) < 0.7
     pairs = np.tile(np.arange(N_QUESTIONS) // 2, (2, 1))
     ends = []
-    for rho in (0.1, 0.4):
-        scoring = Scoring(right, pairs, scoring_target_half_width=TARGET, scoring_rho=rho)
+    for rho in (None, 0.4):
+        scoring = Scoring(right, pairs, scoring_target_half_width=TARGET)
+        scoring.database.fill("scorer_rhos", [{"sae": SAE, "scorer": "detection", "rho": rho}])
         asked = [{(row["explanation_id"], row["question_id"]) for row in each} for each in scoring.rounds()]
         ends.append(asked)
+    assert sum(map(len, ends[0])) < sum(map(len, ends[1]))
     for low, high in zip(*ends, strict=False):
         of_low = {explanation for explanation, _ in low}
         assert low == {each for each in high if each[0] in of_low}
@@ -154,7 +166,7 @@ def test_rounds_are_the_same_where_a_pilot_has_raised_rho():
 def test_each_explanation_ends_for_itself_once_its_interval_is_narrow():
     right = np.concatenate([always(1.0), always(0.75), always(0.5)])
     rows = Scoring(right, scoring_target_half_width=TARGET).end()
-    assert [row["n_scored"] for row in rows] == [40, 72, 92]
+    assert [row["n_scored"] for row in rows] == [40, 70, 90]
     halves = [(row["balanced_accuracy_high"] - row["balanced_accuracy_low"]) / 2 for row in rows]
     assert max(halves) <= TARGET
     # One question of each answer fewer would not have been enough: it goes on while the interval is wider.
@@ -220,49 +232,50 @@ def test_rounds_end_whatever_fails():
 
 
 @cache
-def simulated(kind):
-    """By point of the grid: share of intervals that hold the true value, bias, mean number of questions.
+def simulated():
+    """By kind and point of the grid: share of intervals that hold the true value, bias, its error, mean questions.
 
-    Bias is the mean difference to the share right of all the questions that might have been asked: that share has
-    none, and goes with the score, so that the difference varies less than the score's own distance to the truth.
+    Bias is the mean difference to the share right of as many first questions as are asked on average: that share
+    has none, and goes with the score, so that the difference varies less than the score's distance to the truth.
     """
     rng = np.random.default_rng(8)
     rates = np.repeat(np.array(RATES), N_EXPLANATIONS, axis=0)
     shape = (len(rates), 2, N_QUESTIONS)
-    if kind == "simple":
-        document = np.tile(np.arange(N_QUESTIONS), (2, 1))
-        chance = np.broadcast_to(rates[:, :, None], shape)
-    else:
-        # Distinct documents first: question n is about document n of 24, and then about the same ones again.
-        document = np.tile(np.arange(N_QUESTIONS) % 24, (2, 1))
-        strength = 1 / 0.1 - 1
-        by_document = rng.beta(rates * strength, (1 - rates) * strength, (24, *rates.shape))
-        chance = np.moveaxis(by_document, 0, 2)[:, :, document[0]]
-    right = rng.random(shape) < chance
-    rows = Scoring(right, document, scoring_target_half_width=TARGET).end()
-    point = np.arange(len(rows)) // N_EXPLANATIONS
-    truth = rates.mean(axis=1)
+    alone = np.broadcast_to(np.arange(N_QUESTIONS), shape)
+    # Distinct documents first: question n is about document n of 24, and then about the same ones again.
+    strength = 1 / 0.1 - 1
+    by_document = np.moveaxis(rng.beta(rates * strength, (1 - rates) * strength, (24, *rates.shape)), 0, 2)
+    chance = np.concatenate([np.broadcast_to(rates[:, :, None], shape), by_document[:, :, alone[0, 0] % 24]])
+    right = rng.random(chance.shape) < chance
+    rows = Scoring(right, np.concatenate([alone, alone % 24]), scoring_target_half_width=TARGET).end()
     value, low, high, n = (
         np.array([row[name] for row in rows])
         for name in ("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high", "n_scored")
     )
+    truth = np.tile(rates.mean(axis=1), 2)
     holds = (low - 1e-9 <= truth) & (truth <= high + 1e-9)
-    each = [point == number for number in range(len(RATES))]
-    lean = value - right.mean(axis=(1, 2))
-    return [(holds[at].mean(), lean[at].mean(), n[at].mean()) for at in each]
+    point = np.repeat(np.arange(2 * len(RATES)), 2 * N_EXPLANATIONS)
+    each = [point == number for number in range(2 * len(RATES))]
+    lean = [value[at] - right[at][:, :, : round(n[at].mean() / 2)].mean(axis=(1, 2)) for at in each]
+    points = [
+        (holds[at].mean(), by_one.mean(), by_one.std() / np.sqrt(len(by_one)), n[at].mean())
+        for at, by_one in zip(each, lean, strict=True)
+    ]
+    return {"simple": points[: len(RATES)], "clustered": points[len(RATES) :]}
 
 
 @pytest.mark.parametrize("kind", ["simple", "clustered"])
 def test_interval_holds_and_hardly_leans_although_its_width_ends_the_questions(kind):
-    points = simulated(kind)
+    points = simulated()[kind]
     print(f"\n{kind}: rates, coverage, bias, mean number of questions")
-    for rates, (coverage, bias, n) in zip(RATES, points, strict=True):
+    for rates, (coverage, bias, _, n) in zip(RATES, points, strict=True):
         print(f"  {rates!s:16} {100 * coverage:5.1f} %  {bias:+.4f}  {n:5.1f}")
-    coverages, biases, n = (np.array(each) for each in zip(*points, strict=True))
+    coverages, biases, errors, n = (np.array(each) for each in zip(*points, strict=True))
     print(f"  mean             {100 * coverages.mean():5.1f} %  largest {abs(biases).max():.4f}  {n.mean():5.1f}")
     assert 0.93 <= coverages.mean() <= 0.97
     assert coverages.min() >= 0.88
-    assert abs(biases).max() <= 0.010
+    assert (abs(biases) <= 0.010 + 2 * errors).all()
+    assert abs(biases[np.argmax(N_EXPLANATIONS)]) <= 0.010
     assert n.min() >= 40 and n[-1] < n[0] < 2 * N_QUESTIONS + 1, "easy ones are asked less"
 
 
@@ -271,7 +284,7 @@ def test_figures_for_the_population_stay_right_after_an_early_end():
     deciles, silent = np.linspace(0.5, 1.0, 10), np.array([0.95, 0.6])
     place = np.arange(N_QUESTIONS)
     chance = np.stack([deciles[place % 10], silent[place % 2]])
-    right = rng.random((1500, 2, N_QUESTIONS)) < chance
+    right = rng.random((1000, 2, N_QUESTIONS)) < chance
     scoring = Scoring(right, scoring_target_half_width=TARGET)
     rows = scoring.end()
     assert np.mean([row["n_scored"] for row in rows]) < 80

@@ -7,16 +7,20 @@ from typing import NamedTuple
 
 from pipeline.llm.requests import Message
 
-_EXAMPLE = re.compile(r"^(?:Example \d+|Likelier next tokens): (.*)$", re.MULTILINE)
+_WINDOW = r"(.*(?:\n+ .*)*)"
+"""Its further lines are empty or begin with a space."""
+_EXAMPLE = re.compile(rf"^(?:Example \d+|Likelier next tokens): {_WINDOW}$", re.MULTILINE)
 _PAIRS = re.compile(r"^Example \d+\n((?:.*\t\d+(?:\n|\Z))+)", re.MULTILINE)
 _PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
 _CONTAINS = re.compile(r"\AText: (.*?)\n\nDoes this text contain the following: (.*)\?\Z", re.DOTALL)
 """Detection's question about one text."""
-_CHOICE = re.compile(r"\A(1\. .*)\n\nNumber of the text that does not belong, 1 to \d+:\Z", re.DOTALL)
-_TEXT = re.compile(r"^(?:Text:|\d+\.) (.*)$", re.MULTILINE)
+_CHOICE = re.compile(r"\A(1\t.*)\n\nNumber of the text that does not belong, 1 to \d+:\Z", re.DOTALL)
+_TEXT = re.compile(rf"^(?:Text: |\d+\t){_WINDOW}$", re.MULTILINE)
 _TOKENS = re.compile(r"\AExplanation: (.*?)\n\nTokens:\n(.*)\n\nJSON object for tokens 1 to \d+:\Z", re.DOTALL)
 _GRADES = "JSON object of grades for texts 1 to "
+_SPACE = r"\\n|\s"
+"""White space; a line end that is marked is spelled out."""
 _STRENGTH = re.compile(r" \(\d+\)(?=\s*>>)")
 
 
@@ -88,12 +92,12 @@ def read_odd(prompt: str) -> list[str] | None:
 def shown_texts(prompt: str) -> list[str]:
     """What an explainer's prompt shows of its feature, as `plain` text: firing windows, promoted tokens.
 
-    A window is on a line, or a token and its activation are.
+    A window has lines of its own, or a token and its activation are on a line.
     """
     pairs = ["".join(_PAIR.findall(text)) for text in _PAIRS.findall(prompt)]
-    return [*map(plain, _EXAMPLE.findall(prompt)), *(re.sub(r"\s", "", text) for text in pairs)]
+    return [*map(plain, _EXAMPLE.findall(prompt)), *(re.sub(_SPACE, "", text) for text in pairs)]
 
 
 def plain(text: str) -> str:
     """A window's text without marks, the strengths in them, and white space, some of which keeps marks apart."""
-    return re.sub(r"<<|>>|\s", "", _STRENGTH.sub("", text))
+    return re.sub(rf"<<|>>|{_SPACE}", "", _STRENGTH.sub("", text))

@@ -16,7 +16,7 @@ from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
-from pipeline.asking.windows import one_line
+from pipeline.asking.windows import numbered, one_line
 from pipeline.llm import Answer, Message, Request
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, keys_of, numbers_schema, parse_numbers
@@ -53,9 +53,9 @@ scorer = Graded()
 
 def _request(part: pl.DataFrame, tools: Tools) -> Request:
     scoring, n = tools.config.scoring, part.height
-    texts = [f"{number}. {tools.vocabulary.render(ids)}" for number, ids in enumerate(part["token_ids"], start=1)]
+    texts = numbered(map(tools.vocabulary.render, part["token_ids"]))
     user = load_prompt(_FOLDER / "user.txt").render(
-        explanation=one_line(part["explanation"][0]), texts="\n".join(texts), n=str(n)
+        explanation=one_line(part["explanation"][0]), texts=texts, n=str(n)
     )
     return Request(
         purpose="graded",

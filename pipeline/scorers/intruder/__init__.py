@@ -15,7 +15,7 @@ from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
-from pipeline.asking.windows import Vocabulary
+from pipeline.asking.windows import Vocabulary, numbered
 from pipeline.config import ScoringConfig
 from pipeline.llm import Answer, Message, Request
 from pipeline.scorers.base import Prediction
@@ -51,8 +51,7 @@ def choice_request(
 ) -> Request:
     """The request that puts a question: a row of `questions.sql`, its windows in their order."""
     texts = [vocabulary.render(each["token_ids"], each["marked"]) for each in question["windows"]]
-    numbered = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1))
-    user = load_prompt(_FOLDER / "user.txt").render(texts=numbered, n=str(len(texts)))
+    user = load_prompt(_FOLDER / "user.txt").render(texts=numbered(texts), n=str(len(texts)))
     return Request(
         purpose="intruder",
         sae=sae,

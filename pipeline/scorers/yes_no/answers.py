@@ -15,7 +15,7 @@ from pipeline.llm.texts import final_text
 
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _OBJECT = re.compile(r"\{[^{}]*\}")
-_LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*[.:)=-][^\w\n]+(\w+)[^\w\n]*$", re.MULTILINE)
+_LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*(?:[.:)=-][^\w\n]+|\t)(\w+)[^\w\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]+")
 _AROUND = frozenset({"json", "answer", "answers"})
 """Words beside which a list of one is an answer and no footnote."""

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.tools import Tools
-from pipeline.asking.windows import Vocabulary, one_line
+from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Message, Request
 from pipeline.plugins import find_plugin
@@ -83,9 +83,8 @@ def score_request(
         question = load_prompt(own if own.is_file() else _FOLDER / "one.txt")
         user = question.render(explanation=words, text=texts[0])
     else:
-        numbered = "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1))
         system = load_prompt(folder / "many.txt").render()
-        user = load_prompt(_FOLDER / "many.txt").render(explanation=words, texts=numbered, n=str(n))
+        user = load_prompt(_FOLDER / "many.txt").render(explanation=words, texts=numbered(texts), n=str(n))
     return Request(
         purpose=scorer,
         sae=sae,
