@@ -45,7 +45,7 @@ class Question(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """A request and the questions that it puts about an explanation, without their tokens."""
+    """A request and the questions that it puts about an explanation."""
 
     request: Request
     explanation_id: str
@@ -59,11 +59,8 @@ def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) ->
     questions = map(Question._make, due.select(Question._fields).iter_rows())
     for (explanation_id, _, feature, words), rows in groupby(zip(about, questions, strict=True), itemgetter(0)):
         put = [question for _, question in rows]
-        request = score_request(
-            scoring, sae, feature, scorer, words, put, vocabulary, is_one=per_prompt == 1
-        )
-        # A round's prompts are kept until all are answered, and what is kept costs the garbage collector time.
-        yield Prompt(request, explanation_id, [question._replace(token_ids=()) for question in put])
+        request = score_request(scoring, sae, feature, scorer, words, put, vocabulary, is_one=per_prompt == 1)
+        yield Prompt(request, explanation_id, put)
 
 
 def score_request(
