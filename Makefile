@@ -60,10 +60,10 @@ test-all: test                      ## Also those that need a Chromium, S3, Ray,
 	test ! -e $(RAY)/stamp || OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest -n 0 -m "ray or postgres or s3"
 
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
-	$(LATENTLAKE) dev $(CONFIG)
+	$(LATENTLAKE) dev $(CONFIG) $(if $(PORT),--port $(PORT))
 
 explore: setup                      ## Look at the features on http://localhost:3001
-	@$(LATENTLAKE) explore $(CONFIG)
+	@$(LATENTLAKE) explore $(CONFIG) $(if $(PORT),--port $(PORT))
 
 sql: setup                          ## A SQL prompt on the lake; make sql Q="from feature_routes limit 5"
 	@$(LATENTLAKE) sql $(CONFIG)

@@ -11,23 +11,25 @@ from pipeline.errors import ConfigError, faults, sentence_of
 _DEMO = "config/demo.yaml"
 
 _COMMANDS = {
-    "demo": "run the main job on the embedded default",
-    "run": "run an experiment; a killed run goes on where it was",
-    "estimate": "what a run would take, send and cost",
+    "demo": "run the demo: a small model, its SAE and texts that come with the packages",
+    "run": "run an experiment; a run that was stopped resumes where it was",
+    "estimate": "print what a run would take: disk, time, requests, tokens and dollars",
     "dev": "open the Dagster UI on http://localhost:3000",
-    "explore": "look at the features in a browser, on http://localhost:3001",
-    "sql": "a SQL prompt on the lake, or the answer to one statement",
-    "fires": "which features fire on a text",
-    "rule": "how well a rule says when a feature fires",
-    "clean": "remove table versions that no view points at",
-    "config": "write an experiment's file from an SAE's own files",
-    "report": "the figures of an experiment in one HTML file",
-    "site": "the explorer's pages of some features as files, for any web host",
-    "export": "write what the lake knows in the files of another program",
-    "benchmark-scorers": "which scorers tell right explanations of planted features from faulty ones",
-    "docs": "write the generated references of a checkout",
-    "cookbook": "write the cookbook of a checkout, with answers of a lake",
+    "explore": "show the features in a browser, on http://localhost:3001",
+    "sql": "open a SQL prompt on the tables, or run one statement",
+    "fires": "print which features fire on a text",
+    "rule": "score how well a rule predicts where a feature fires",
+    "clean": "delete old versions of tables from the lake",
+    "config": "write an experiment's config file for an SAE",
+    "report": "write all figures with intervals into one HTML file",
+    "site": "write the explorer's pages of some features as files for any web host",
+    "export": "write explanations and scores as files for another program",
+    "benchmark-scorers": "measure which scorers tell right explanations of planted features from faulty ones",
+    "docs": "write the generated pages of docs/ (in a checkout)",
+    "cookbook": "write docs/cookbook.md with the answers of a lake (in a checkout)",
 }
+
+_PORTS = {"dev": 3000, "explore": 3001}
 
 TEXT_VARIABLE, STATEMENT_VARIABLE = "LATENTLAKE_TEXT", "LATENTLAKE_STATEMENT"
 WHERE_VARIABLE = "LATENTLAKE_WHERE"
@@ -82,47 +84,52 @@ def command_line() -> argparse.ArgumentParser:
     for name, words in _COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
         if name == "export":
-            command.add_argument("to", help="to which program: neuronpedia, parquet, …")
+            command.add_argument("to", help="neuronpedia, circuit-tracer, delphi, eleuther, parquet or csv")
         if name not in {"demo", "docs", "config"}:
             default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
-            command.add_argument("config", nargs="?", default=default, help=f"the experiment's file ({default})")
+            command.add_argument("config", nargs="?", default=default, help=f"config file (default: {default})")
         if name == "run":
-            words = "only corpus, cache, prepare, pilot or explain_and_score, as one of many workers does"
+            words = "run one job only: corpus, cache, prepare, pilot or explain_and_score (for many workers)"
             command.add_argument("--job", help=words)
-            command.add_argument("--nth", type=int, help="of that job only the partition of this number, from 0")
-            words = "on a Ray cluster: ray://HOST:10001, http://HOST:8265, or auto on one of its nodes"
+            command.add_argument("--nth", type=int, help="run only this partition of the job, counted from 0")
+            words = "run on a Ray cluster: ray://HOST:10001, http://HOST:8265, or auto on one of its nodes"
             command.add_argument("--on", metavar="ADDRESS", help=words)
-            command.add_argument("--list", action="store_true", help="print its partitions, and make nothing")
+            command.add_argument("--list", action="store_true", help="print the partitions of the job and stop")
+        if name in _PORTS:
+            command.add_argument("--port", type=int, default=_PORTS[name], help=f"default: {_PORTS[name]}")
         if name == "sql":
             statement = os.environ.get(STATEMENT_VARIABLE)
-            command.add_argument("statement", nargs="?", default=statement, help="left out: a prompt")
+            command.add_argument("statement", nargs="?", default=statement, help="default: opens a prompt")
         if name == "config":
-            words = f"a folder, a file, hf://OWNER/REPO/PATH or saelens://RELEASE/ID (left out: {FROM_VARIABLE})"
+            words = f"a folder, a file, hf://OWNER/REPO/PATH or saelens://RELEASE/ID (default: ${FROM_VARIABLE})"
             command.add_argument("sources", nargs="*", metavar="FROM", help=words)
             given = os.environ.get(NAME_VARIABLE) or None
-            command.add_argument("--name", default=given, help="of the experiment and its file in config/")
+            words = "name of the experiment and of its file in config/ (default: made of FROM)"
+            command.add_argument("--name", default=given, help=words)
         if name == "export":
-            command.add_argument("--out", help="the folder (exports/NAME in the lake)")
-            command.add_argument("--explainer", help="whose explanations (the first in the config)")
-            command.add_argument("--sae", action="append", default=[], help="one of the SAEs (all)")
-            command.add_argument("--graph", help="a file of an attribution graph, to label")
+            command.add_argument("--out", help="the folder to write (default: exports/NAME in the lake)")
+            command.add_argument("--explainer", help="whose explanations (default: by each feature's route)")
+            words = "an SAE by name; may be repeated (default: all)"
+            command.add_argument("--sae", action="append", default=[], help=words)
+            words = "circuit-tracer: an attribution graph's file, whose nodes get the labels"
+            command.add_argument("--graph", help=words)
         if name == "site":
-            command.add_argument("--out", help="the folder (site in the lake)")
-            words = "a SQL condition, as \"route = 'llm' and value > 0.7\" (features with an explanation)"
+            command.add_argument("--out", help="the folder to write (default: site in the lake)")
+            words = "a SQL condition such as \"route = 'llm' and value > 0.7\" (default: explained features)"
             command.add_argument("--where", default=os.environ.get(WHERE_VARIABLE) or None, help=words)
         if name == "benchmark-scorers":
-            words = "planted features of each of the five kinds (30); seven explanations of each are judged"
+            words = "planted features of each of five kinds (default: 30); seven explanations of each are judged"
             command.add_argument("--per-kind", type=int, default=30, help=words)
-            words = "questions of each answer about an explanation, at most (10)"
+            words = "questions about an explanation in one prompt, at most (default: 10)"
             command.add_argument("--n-questions", type=int, default=10, help=words)
-            command.add_argument("--scorers", nargs="+", help="by name; left out: every one that is found")
+            command.add_argument("--scorers", nargs="+", help="names of scorers (default: all)")
         if name == "fires":
             text = os.environ.get(TEXT_VARIABLE)
-            command.add_argument("text", nargs="?", default=text, help=f"left out: that of {TEXT_VARIABLE}")
+            command.add_argument("text", nargs="?", default=text, help=f"the text (default: ${TEXT_VARIABLE})")
         if name == "rule":
             for part, variable in RULE_VARIABLES.items():
                 given = os.environ.get(variable, "")
-                command.add_argument(part, nargs="?", default=given, help=f"left out: that of {variable}")
+                command.add_argument(part, nargs="?", default=given, help=f"(default: ${variable})")
     return parser
 
 
@@ -143,7 +150,7 @@ def _run(given: argparse.Namespace) -> int:
         case "dev":
             from assets.run.dagster_home import open_ui
 
-            open_ui(given.config)
+            open_ui(given.config, given.port)
         case "estimate":
             from pipeline.commands.estimate import print_estimates
 
@@ -163,7 +170,7 @@ def _run(given: argparse.Namespace) -> int:
         case "explore":
             from pipeline.commands.explore import serve_explorer
 
-            serve_explorer(given.config)
+            serve_explorer(given.config, given.port)
         case "clean":
             from pipeline.commands.clean import clean_lake
 

@@ -42,7 +42,7 @@ from pipeline.firings.forward import (
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.lake.sources import fix_sources, open_sources
-from pipeline.models.load import find_files, loading
+from pipeline.models.load import find_files, loading, pick_device
 from pipeline.models.precision import dtype_of
 from pipeline.sae import RELU, JumpReLU, SparseCoder, TopK
 from pipeline.subject.forward import Subject, load_subject
@@ -83,11 +83,11 @@ class Pair(NamedTuple):
 def main() -> None:
     """Measure, print, write `results/caching.json`."""
     with tempfile.TemporaryDirectory() as folder:
-        config = _write_corpus(Path(folder))
+        config = write_corpus(Path(folder), "cpu", SHARD_TOKENS)
         dtype = _open(config).config.subject.dtype
         alone = measured(_write_first, config)
-        pairs = measured(_take_turns, config).result
-        usual = measured(_usual, config).result
+        pairs = measured(take_turns, config).result
+        usual = measured(usual_paces, config).result
     demo, six = pairs["topk_4096"], [pairs[name] for name in pairs if name != ALL]
     figures = [
         Figure(
@@ -117,15 +117,15 @@ def main() -> None:
     figures += [
         Figure(
             "caching_tokens_per_s",
-            _tokens_per_s(demo.store),
+            tokens_per_s(demo.store),
             "1/s",
             better="higher",
-            limit=_tokens_per_s(demo.bare),
+            limit=tokens_per_s(demo.bare),
             note=f"contexts to sorted shards, TopK of 4,096, {dtype}; limit: pass and product",
         ),
         Figure(
             "usual_tokens_per_s",
-            _tokens_per_s(usual),
+            tokens_per_s(usual),
             "1/s",
             better="higher",
             note="whole model, dense latents, non-zeros of them; nothing written",
@@ -135,11 +135,11 @@ def main() -> None:
     publish("caching", figures)
 
 
-def _write_corpus(folder: Path) -> Config:
+def write_corpus(folder: Path, device: str, shard_tokens: int) -> Config:
     """The demo's config with a lake of its own in `folder`, up to contexts and what is known of the SAEs."""
     demo = load_config(DEMO)
-    corpus = demo.corpus.model_copy(update={"max_tokens": N_SHARDS * SHARD_TOKENS, "shards": N_SHARDS})
-    machine = demo.machine.model_copy(update={"lake": str(folder), "device": "cpu"})
+    corpus = demo.corpus.model_copy(update={"max_tokens": N_SHARDS * shard_tokens, "shards": N_SHARDS})
+    machine = demo.machine.model_copy(update={"lake": str(folder), "device": device})
     config = demo.model_copy(update={"name": "caching", "corpus": corpus, "machine": machine})
     lake = Lake(config, fix_sources(config))
     write_documents(lake)
@@ -158,11 +158,13 @@ def _write_first(config: Config) -> None:
     write_activation_shard(_open(config), 0)
 
 
-def _coders(coder: SparseCoder, states: torch.Tensor) -> dict[str, SparseCoder]:
+def coders_of(
+    coder: SparseCoder, states: torch.Tensor, widths: Sequence[int] = WIDTHS
+) -> dict[str, SparseCoder]:
     """An SAE of each kind and width, made of a TopK one: wider by noisy copies, with about as many firings."""
     coders: dict[str, SparseCoder] = {}
     torch.manual_seed(0)
-    for width in WIDTHS:
+    for width in widths:
         times = width // coder.n_features
         encoder = coder.encoder.repeat(times, 1)
         encoder[coder.n_features :] += 0.02 * torch.randn_like(encoder[coder.n_features :])
@@ -184,21 +186,28 @@ def _coders(coder: SparseCoder, states: torch.Tensor) -> dict[str, SparseCoder]:
     return coders
 
 
-def _take_turns(config: Config) -> dict[str, Pair]:
-    """Each SAE, and all of them, in both ways; the order changes from turn to turn."""
+def take_turns(config: Config) -> dict[str, Pair]:
+    """Each of six SAEs, and all of them, on the demo's subject model."""
     lake = _open(config)
     subject = load_subject(lake.config.subject, config.device)
     own = open_reader(config, config.saes[0], subject.device)
-    warm_up = next(context_batches(lake, 0))
-    coders = _coders(own.coder, _states(subject, own, warm_up)[:512])
+    states = read_states(subject, own, next(context_batches(lake, 0)))
+    return turns_of(config, subject, own, coders_of(own.coder, states[:512]))
+
+
+def turns_of(
+    config: Config, subject: Subject, own: Reader, coders: Mapping[str, SparseCoder], n_turns: int = N_SHARDS - 1
+) -> dict[str, Pair]:
+    """Each SAE, and all of them, at the place of `own` in both ways; the order changes from turn to turn."""
     readers = {name: Reader(coder, own.hookpoint) for name, coder in coders.items()}
     sets = {name: {name: reader} for name, reader in readers.items()} | {ALL: readers}
     pairs = {name: Pair([], []) for name in sets}
     lake = Lake(_with_saes(config, coders), open_sources(config))
+    warm_up = next(context_batches(lake, 0))
     cache_shard(lake, 0, subject, readers)  # compiles what is compiled
     weights = {name: reader.coder.encoder.T.contiguous() for name, reader in readers.items()}
     _read_bare(subject, own, list(weights.values()), [warm_up])
-    for shard in range(1, N_SHARDS):
+    for shard in range(1, n_turns + 1):
         batches = list(context_batches(lake, shard))
         for name, some in sets.items():
             products = [weights[each] for each in some]
@@ -223,15 +232,17 @@ def _with_saes(config: Config, coders: Mapping[str, SparseCoder]) -> Config:
 def _timed(batches: Sequence[ContextBatch], work: Callable[[], object]) -> Pace:
     wall, cpu = time.perf_counter(), time.process_time()
     work()
+    if torch.cuda.is_available():  # what it has started is done
+        torch.cuda.synchronize()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Pace(sum(batch.n_tokens for batch in batches), wall, cpu)
 
 
-def _states(subject: Subject, reader: Reader, batch: ContextBatch) -> torch.Tensor:
+def read_states(subject: Subject, reader: Reader, batch: ContextBatch) -> torch.Tensor:
     """What the SAE reads, float32 [n_tokens, d_in], padding left out."""
     states = subject.read(batch.token_ids, [reader.hookpoint])[reader.hookpoint]
     is_token = torch.arange(states.shape[1]) < batch.lengths[:, None]
-    return states[is_token].float()
+    return states[is_token.to(states.device)].float()
 
 
 @torch.inference_mode()
@@ -240,16 +251,17 @@ def _read_bare(
 ) -> None:
     """The truncated pass and a product of its tokens with each of weights [d_in, n_features]."""
     for batch in batches:
-        states = _states(subject, reader, batch)
+        states = read_states(subject, reader, batch)
         for each in weights:
             states @ each
 
 
-def _usual(config: Config) -> list[Pace]:
+def usual_paces(config: Config) -> list[Pace]:
     """The usual way, shard by shard."""
     lake = _open(config)
-    reader = open_reader(config, config.saes[0], torch.device("cpu"))
-    whole = load_whole(lake.config.subject)
+    device = pick_device(config.device)
+    reader = open_reader(config, config.saes[0], device)
+    whole = load_whole(lake.config.subject, device)
     _read_whole(whole, reader, [next(context_batches(lake, 0))])
     paces = []
     for shard in range(1, N_SHARDS):
@@ -258,14 +270,14 @@ def _usual(config: Config) -> list[Pace]:
     return paces
 
 
-def load_whole(subject: SubjectConfig) -> Any:
+def load_whole(subject: SubjectConfig, device: torch.device) -> Any:
     """The model with all its layers and its LM head, in the dtype that the subject has."""
     location = find_files(subject)
     with loading(subject.model):
         model = AutoModelForCausalLM.from_pretrained(
-            location.name, dtype=dtype_of(subject.dtype, torch.device("cpu")), **location.arguments
+            location.name, dtype=dtype_of(subject.dtype, device), **location.arguments
         )
-    return model.eval()
+    return model.eval().to(device)
 
 
 @torch.inference_mode()
@@ -279,9 +291,9 @@ def _read_whole(model: Any, reader: Reader, batches: Sequence[ContextBatch]) -> 
     hook = model.base_model.get_submodule(reader.hookpoint.module).register_forward_hook(keep)
     try:
         for batch in batches:
-            model(input_ids=batch.token_ids, use_cache=False)
+            model(input_ids=batch.token_ids.to(model.device), use_cache=False)
             tokens, features, activations = reader.coder.encode(states.pop().flatten(0, 1))
-            latents = torch.zeros(batch.token_ids.numel(), reader.coder.n_features)
+            latents = torch.zeros(batch.token_ids.numel(), reader.coder.n_features, device=model.device)
             latents[tokens, features] = activations
             latents = latents.view(*batch.token_ids.shape, -1)
             latents.abs().gt(1e-5).nonzero()
@@ -290,7 +302,8 @@ def _read_whole(model: Any, reader: Reader, batches: Sequence[ContextBatch]) -> 
         hook.remove()
 
 
-def _tokens_per_s(paces: Sequence[Pace]) -> float:
+def tokens_per_s(paces: Sequence[Pace]) -> float:
+    """By the clock, the median of some."""
     return median(pace.n_tokens / pace.wall_s for pace in paces)
 
 

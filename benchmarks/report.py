@@ -66,6 +66,13 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
         _STEPS,
     ),
     "store_large": (_STEPS,),
+    "gpu": (
+        Grid(
+            "model, kind and features",
+            {"{row}_ratio": "share of the bare speed", "{row}_tokens_per_s": "tokens/s"},
+            has_notes=False,
+        ),
+    ),
     "rules": (Grid("rules", {"{row}_f1_0.7": "F1 0.7 (%)", "{row}_f1_0.8": "F1 0.8 (%)"}),),
     "calibration": (
         Grid(
@@ -110,7 +117,15 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "Caching: from the forward pass to the store",
         "The demo's model and texts, with SAEs of three kinds and two widths made from the demo's. The limit is "
         "the truncated forward pass over the same batches and one plain `x @ W_enc`; `all_six` is one pass "
-        "for all of them beside six products. All of it on a CPU: no figure of a GPU has been measured.",
+        "for all of them beside six products. All of it on a CPU.",
+    ),
+    "gpu": (
+        "Caching on a GPU",
+        "The same by the clock, in shards of 60,000 tokens: `small` is the demo's model, `8b` half the layers of "
+        "a model in the shape of Llama 3.1 8B with random weights, and SAEs of 32,768 and 131,072 features that "
+        "fire about 64 times a token; products with encoders are in float32. A GPU reads the small model faster "
+        "than one core writes what fires, and waits for it. Of the large one it waits for the last firings of a "
+        "shard. Since then the firings of several SAEs are written side by side.",
     ),
     "throughput": (
         "Requests to a server",
@@ -146,6 +161,16 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "local_model_large": (
         "A larger local model, in int8",
         "Qwen2.5-Coder-1.5B-Instruct on the CPU: `make bench SCALE=large ONLY=local_model`.",
+    ),
+    "local_model_gpu": (
+        "The local model on a GPU",
+        "SmolLM2-135M, as on a CPU: `python -m benchmarks.local_model --device cuda`. Forty questions at a time, "
+        "which is few for a GPU.",
+    ),
+    "local_model_large_gpu": (
+        "A larger local model on a GPU",
+        "Qwen2.5-Coder-1.5B-Instruct. In int8 its weights are unpacked layer by layer; how fast that is has not "
+        "been measured.",
     ),
     "wordings": (
         "How detection's question is worded",

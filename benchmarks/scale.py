@@ -1,9 +1,9 @@
 """What 1.5 million features on 10 billion tokens take: the schedule of a large run, simulated from measured costs.
 
-Nothing of that size is run here. What one firing, one feature and one request cost the pipeline's own code is read
-from the results of the other benchmarks; what a GPU and a server of language models do is assumed, and said so
-beside every figure. Workers take the tasks that are ready in the order of the graph: shards of the corpus on GPUs,
-SAEs and batches on machines with CPUs, batches' requests at endpoints.
+Nothing of that size is run here. What one firing, one feature and one request cost the pipeline's own code,
+and how fast a GPU reads and encodes, is read from the results of the other benchmarks; what a server of language
+models does is assumed, and said so beside every figure. Workers take the tasks that are ready in the order of the
+graph: shards of the corpus on GPUs, SAEs and batches on machines with CPUs, batches' requests at endpoints.
 
     python -m benchmarks.scale      # after make bench ONLY=store; writes docs/scale.md
 """
@@ -15,9 +15,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 from benchmarks.figures import RESULTS, Figure, publish
+from benchmarks.gpu import KINDS, LARGE, LARGE_WIDTHS, PASS_PARAMETERS
 from benchmarks.synthetic import SIZES
 from pipeline.firings.store import BUCKET_FEATURES
 
@@ -69,12 +71,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Assumed:
-    """What cannot be measured without the hardware: published peaks, and usual shares of them.
+    """What depends on the run, or on machines that were not there to be measured.
 
     Attributes:
         parameters: Of the subject model, up to its deepest SAE; 2 operations each a token.
         d_in: Width of its residual stream; an SAE's encoder has d_in x features parameters.
-        gpu_operations: A second, of one GPU (an H100's dense bfloat16 peak), and the share that is reached.
         endpoint_prompt_tokens, endpoint_answer_tokens: A second, of one endpoint at full load (70B, four GPUs).
         start_s: To load model and SAEs, once a worker and shard.
         llm_share: Of features, those of route llm; the demo has 58 %.
@@ -83,7 +84,6 @@ class Assumed:
 
     parameters: float = 8e9
     d_in: int = 4_096
-    gpu_operations: float = 0.4 * 989e12
     endpoint_prompt_tokens: float = 10_000.0
     endpoint_answer_tokens: float = 2_000.0
     start_s: float = 60.0
@@ -94,7 +94,7 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured: CPU seconds and bytes of the pipeline's own code.
+    """What was measured: CPU seconds and bytes of the pipeline's own code, and the speed of a GPU.
 
     Attributes:
         write_s, prepare_s: A firing: into sorted shards; merged, counted, mined for rules, indexed.
@@ -103,6 +103,9 @@ class Costs:
         bytes_per_firing: On disk.
         bucket_bytes: Of memory a firing of a mean bucket, in compiled passes; what DuckDB does keeps
             to `machine.memory_limit`.
+        pass_rate, encode_rate: Operations a second of one GPU in the model's forward pass, and in the products
+            with an SAE's encoder.
+        cached_share: Of the speed of pass and product, what caching comes to.
     """
 
     write_s: float
@@ -111,6 +114,9 @@ class Costs:
     request_s: float
     bytes_per_firing: float
     bucket_bytes: float
+    pass_rate: float
+    encode_rate: float
+    cached_share: float
 
 
 class Task(NamedTuple):
@@ -153,10 +159,11 @@ def schedule(tasks: Sequence[Task], workers: Mapping[str, int]) -> list[Done]:
 
 def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
     """The run's tasks in the order of the graph: shards for all SAEs, SAEs, and batches in turn over the SAEs."""
-    operations = 2 * (assumed.parameters + run.saes * assumed.d_in * run.features)
+    token_s = 2 * assumed.parameters / costs.pass_rate
+    token_s += 2 * run.saes * assumed.d_in * run.features / costs.encode_rate
     shard_tokens = run.tokens / run.shards
     written = costs.write_s * shard_tokens * run.firings_per_token * run.saes
-    caching = assumed.start_s + max(shard_tokens * operations / assumed.gpu_operations, written)
+    caching = assumed.start_s + max(shard_tokens * token_s / costs.cached_share, written)
     shards = [Task(f"shard {number}", "gpu", caching) for number in range(run.shards)]
     every_shard = tuple(task.name for task in shards)
     saes = [
@@ -176,8 +183,9 @@ def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
 
 
 def measured_costs() -> Costs:
-    """The costs from the results of the benchmarks of the store and the client."""
-    store, client = _values("store"), _values("throughput")
+    """The costs from the results of the benchmarks of the store, the client and a GPU."""
+    store, client, gpu = _values("store"), _values("throughput"), _values("gpu")
+    pass_rate, encode_rate = _gpu_rates(_values("gpu", "limit"))
     steps = ("statistics", "rules", "rule_scores", "index", "cofirings")
     return Costs(
         write_s=store["write_cpu_s"] / store["rows"],
@@ -186,12 +194,29 @@ def measured_costs() -> Costs:
         request_s=client["client_cpu_ms_per_request"] / 1000,
         bytes_per_firing=store["bytes_per_row"],
         bucket_bytes=(store["statistics_peak_gib"] - _MAPPED_GIB) * GIB / (store["rows"] / _BUCKETS),
+        pass_rate=pass_rate,
+        encode_rate=encode_rate,
+        cached_share=mean(gpu[f"8b_{kind}_{max(LARGE_WIDTHS)}_ratio"] for kind in KINDS),
     )
 
 
-def _values(name: str) -> dict[str, float]:
+def _gpu_rates(bare: Mapping[str, float]) -> tuple[float, float]:
+    """Operations a second in the pass and in the product, from the tokens a second of both, by SAE.
+
+    A token takes a + b * width seconds: two widths tell a and b.
+    """
+    narrow, wide = sorted(LARGE_WIDTHS)
+    narrow_s, wide_s = (
+        mean(1 / bare[f"8b_{kind}_{width}_tokens_per_s"] for kind in KINDS) for width in (narrow, wide)
+    )
+    feature_s = (wide_s - narrow_s) / (wide - narrow)
+    pass_s = narrow_s - feature_s * narrow
+    return 2 * PASS_PARAMETERS / pass_s, 2 * LARGE.hidden_size / feature_s
+
+
+def _values(name: str, which: str = "value") -> dict[str, float]:
     content = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return {figure["name"]: figure["value"] for figure in content["figures"]}
+    return {figure["name"]: figure[which] for figure in content["figures"]}
 
 
 class Outcome(NamedTuple):
@@ -251,7 +276,8 @@ def main() -> int:
     try:
         costs, assumed = measured_costs(), Assumed()
     except (FileNotFoundError, KeyError) as missing:
-        print(f"no measured costs ({missing}); first: make bench ONLY=store", file=sys.stderr)
+        needed = "make bench ONLY=store, ONLY=throughput, and on a GPU ONLY=gpu"
+        print(f"no measured costs ({missing}); first: {needed}", file=sys.stderr)
         return 1
     outcomes = {tokens: simulate(Run(tokens), costs, assumed) for tokens in SIZES_OF_CORPUS}
     publish("scale", [figure for tokens, outcome in outcomes.items() for figure in _figures(tokens, outcome)])
@@ -281,13 +307,23 @@ def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str
         bucket_bytes=f"{costs.bucket_bytes:.0f}",
         prompt_tokens=f"{outcomes[run.tokens].prompt_tokens / 1e9:.1f}",
         client_cpu_h=f"{outcomes[run.tokens].client_cpu_h:.1f}",
+        pass_rate=f"{costs.pass_rate / 1e12:.0f}",
+        encode_rate=f"{costs.encode_rate / 1e12:.0f}",
+        cached_share=f"{costs.cached_share:.0%}",
+        encoders_share=f"{_encoders_share(run, costs, assumed):.0%}",
     )
+
+
+def _encoders_share(run: Run, costs: Costs, assumed: Assumed) -> float:
+    """Of a token's time on a GPU, that of the SAEs' encoders."""
+    encode_s = run.saes * assumed.d_in * run.features / costs.encode_rate
+    return encode_s / (encode_s + assumed.parameters / costs.pass_rate)
 
 
 def _figures(tokens: int, outcome: Outcome) -> list[Figure]:
     name = f"{tokens // 1_000_000}m"
     return [
-        Figure(f"{name}_hours", outcome.hours, "h", note="by the clock, GPU and endpoint costs assumed"),
+        Figure(f"{name}_hours", outcome.hours, "h", note="by the clock, endpoint costs assumed"),
         *(
             Figure(f"{name}_{kind}_busy", share, "", better="higher", note="share of the time at work")
             for kind, share in outcome.busy.items()

@@ -26,11 +26,11 @@ JOBS: tuple[Group, ...] = get_args(Group)
 """One job a group: assets of different partitions cannot share one."""
 
 _DESCRIPTIONS = {
-    "corpus": "Read the corpus, cut it into contexts, and check that each SAE fits its place.",
+    "corpus": "Read the corpus, cut it into contexts, and check that each SAE fits its hookpoint.",
     "cache": "Run the subject model and its SAEs over one shard of the corpus, and keep what fired where.",
     "prepare": "Statistics, rules, routes and examples of all features of one SAE; no LLM is asked.",
     "pilot": "Have a few features of one SAE scored, to learn how much answers about one document agree.",
-    "explain_and_score": "Explain and score one batch of one SAE's features; here the LLM is asked, and paid.",
+    "explain_and_score": "Explain and score a batch of features of one SAE; this asks the LLM and costs money.",
     REPORT_JOB: "Write the report: the experiment's figures in one HTML file.",
 }
 

@@ -54,7 +54,7 @@ def _fit_check(config: Config) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=dg.AssetKey([config.name, "sae_fit"]),
         name="every_sae_fits",
-        description="Every SAE fits its place in the subject model, or the config accepts that it does not.",
+        description="Every SAE fits its hookpoint, or the config accepts that it does not (saes.fit).",
         blocking=True,
     )
     def check() -> dg.AssetCheckResult:

@@ -10,6 +10,7 @@ from typing import NoReturn
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from pipeline.config import load_config
 from pipeline.errors import ConfigError, LakeError
 
 POSTGRES_VARIABLE = "LATENTLAKE_DAGSTER_POSTGRES"
@@ -70,10 +71,12 @@ def _check_postgres(url: str) -> None:
         raise LakeError(f"the Postgres of {POSTGRES_VARIABLE} does not answer: {why}") from None
 
 
-def open_ui(config: str) -> NoReturn:
-    """Become `dagster dev` on an experiment; it ends with Ctrl-C."""
+def open_ui(config: str, port: int) -> NoReturn:
+    """Become `dagster dev` on an experiment; it ends with Ctrl-C. Raises ConfigError for a faulty config."""
+    load_config(config)
     use_dagster_home()
     os.environ["LATENTLAKE_CONFIG"] = config
     # Dagster would tell users to type `dg dev`, a command that this project has no use for.
     quiet = "ignore:Function `dev_command` is superseded"
-    os.execv(sys.executable, [sys.executable, "-W", quiet, "-m", "dagster", "dev", "-m", "assets.definitions"])
+    command = ["-W", quiet, "-m", "dagster", "dev", "-m", "assets.definitions", "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, *command])

@@ -18,7 +18,7 @@ from pipeline.corpus.delphi import Folder, cache_settings, find_cache, splits_of
 from pipeline.errors import ConfigError
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
 from pipeline.sae.load import load_sparse_coder, training_of
-from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX
+from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX, split_hub
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
 
@@ -234,8 +234,8 @@ def _parts(source: str) -> list[str]:
     for ending in _WEIGHTS:
         source = source.removesuffix(ending)
     if source.startswith(HUB_PREFIX):
-        _, repository, *path = source.removeprefix(HUB_PREFIX).split("/")
-        return [repository.partition("@")[0], *filter(None, path)]
+        repository, _, path = split_hub(source)
+        return [repository.partition("/")[2], *filter(None, path.split("/"))]
     if source.startswith(REGISTRY_PREFIX):
         return source.removeprefix(REGISTRY_PREFIX).split("/")
     return list(Path(source).expanduser().absolute().parts[-3:])

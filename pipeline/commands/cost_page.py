@@ -15,61 +15,59 @@ MODELS = {"GPT-4o mini": "gpt-4o-mini", "Claude 3.5 Sonnet": "claude-3-5-sonnet"
 
 PAGE = """# What it costs
 
-Tokens and dollars of explaining and scoring, per million features, beside the post's own table. For your
+The tokens and dollars of explaining and scoring, per million features, next to the post's own table. For your
 experiment, `make estimate CONFIG=…` counts the requests and prices them before anything is sent.
 
 ## The post's table
 
-Juang et al., July 2024: one call each, per million features. Dollars by our price file, the post's own in
-brackets.
+Juang et al., July 2024, one call per feature. The dollars are by our price file; the post's own are in brackets.
 
 {post}
 
-## Ours, one call each
+## latentlake, one call per feature
 
-Tokens of the prompts about batch 0 of the demo SAE, by the demo's tokenizer ({date}), on the same prices. The
-calls are as in the post: one explanation from 20 examples, and one prompt of 5 questions, or of 50.
+The tokens of the prompts about batch 0 of the demo SAE, by the demo's tokenizer ({date}), at the same prices. The
+calls are like the post's: one explanation from 20 examples, and one prompt of 5 questions, or of 50.
 
 {calls}
 
-## Ours, a feature from end to end
+## latentlake, all calls about a feature
 
-One explanation, and 50 detection and 50 fuzzing questions (25 of each answer): the tokens of all calls about
-it.
+One explanation, and 50 detection and 50 fuzzing questions (25 with each answer).
 
 {features}
 
-## Every explainer, a feature
+## Every explainer
 
-All requests of an explainer about a feature with its default settings, from 20 examples where it shows any; where
-it chooses among several explanations, with the questions that judge them, 5 a call. Tokens and dollars are at most
-(`make estimate` counts at least, too). What is scored on test documents comes on top.
+All requests of an explainer about a feature, with its default settings and 20 examples where it shows any. An
+explainer that chooses among several explanations also asks the questions that judge them, 5 per call. Tokens and
+dollars are the most it may take (`make estimate` also counts the least). Scoring on test documents comes on top.
 
 {explainers}
 
-These figures leave out what routing saves (features that a rule explains, or that never fire, or fire
-everywhere, are not asked about), prefix caches (`cached` in the price file), and the controls of a few features a
-batch.
+These figures leave out three things: what routing saves (no LLM is asked about features that a rule explains, that
+never fire or that fire everywhere), prefix caches (`cached` in the price file), and the controls of a few features
+per batch.
 
 ## Prices and budgets
 
-- `config/prices.yaml` (or the file that `budget.prices` names) holds what models cost, per million prompt,
-  cached and completion tokens. Edit it. An answer is priced when it is recorded (`llm_requests.cost_usd`,
-  null without a price) and keeps that price; a later edit changes estimates and what comes after. Answers of
+- `config/prices.yaml` (or the file that `budget.prices` names) holds the prices of models per million prompt,
+  cached and completion tokens. Edit it. An answer is priced when it is recorded (`llm_requests.cost_usd`, null
+  without a price) and keeps that price; later edits change only estimates and new answers. Answers of
   `provider: local` and `oracle` are free.
-- `budget: {{max_usd: 5, max_requests: 1000}}` caps the experiment in total, over all runs: what the ledger
-  holds counts. `max_usd` with a model that has no price is an error before anything is sent.
-- A request is reserved before it is sent, at the most it can cost: each byte of its prompt a token, and its
-  answer as long as `max_tokens` and `reasoning_tokens` allow. Once an answer is recorded, what was reserved in
-  excess is free again, so a run comes within one request's bound of `max_usd`, and to the last request of
-  `max_requests`. Several processes share the budget; the reservation of one that died is void.
-- What does not fit has status `budget` in the tables and is not in the ledger. The run ends well and says
-  what to raise, the schedule waits, and what is done is kept; once the budget is raised, the next run asks
-  for the rest.
-- A request that failed without reporting what it used (a time-out) is not counted, though a provider may charge
-  for it; an answer whose server reports no usage counts at its bound. Failed attempts whose server reports their
-  usage count with the answer after them; as one attempt is reserved, these, and a model that writes more than
-  `max_tokens` and `reasoning_tokens`, can pass the cap by what is in flight.
+- `budget: {{max_usd: 5, max_requests: 1000}}` caps the whole experiment, over all its runs: everything in the
+  ledger counts. If `max_usd` is set and a model has no price, the run stops before anything is sent.
+- Before a request is sent, the most that it can cost is reserved: one token for each byte of its prompt, and an
+  answer as long as `max_tokens` and `reasoning_tokens` allow. When the answer is recorded, the excess is released.
+  So a run gets within one such reservation of `max_usd`, and uses `max_requests` to the last request. Several
+  processes share the budget; the reservation of a process that died is void.
+- A request that does not fit has status `budget` in the tables and is not in the ledger. The run ends cleanly,
+  keeps what is done and says what to raise; the schedule waits. Once the budget is raised, the next run asks for
+  the rest.
+- A request that failed without reporting its usage (a time-out, for example) is not counted, though a provider
+  may charge for it. An answer whose server reports no usage counts at its reservation. Failed attempts that report
+  their usage count with the answer that follows. Only one attempt is reserved, so such attempts, and a model that
+  writes more than `max_tokens` and `reasoning_tokens`, can exceed the cap by what is in flight.
 
 (Made by `make docs` from `config/prices.yaml` and `benchmarks/results/cost.json`; `make demo` and then `make bench
 ONLY=cost` measure the latter anew.)
@@ -88,7 +86,7 @@ class Call(NamedTuple):
 
 POST = (
     Call("explanation", 963, 30, post_usd=(160, 3_400)),
-    Call("detection or fuzzing, 5 examples a call", 778, 12, post_usd=(125, 2_540)),
+    Call("detection or fuzzing, 5 examples per call", 778, 12, post_usd=(125, 2_540)),
     Call("simulation", 24_075, 1_598, post_usd=(4_700, 96_000)),
 )
 """Juang et al. 2024: tokens a call, and dollars per million features at one call each."""
@@ -103,12 +101,12 @@ def cost_page() -> str:
     explanation = _call(measured, "explain", "explanation, 20 examples")
     asked = {
         n: [
-            _call(measured, f"{scorer}_{n}", f"{scorer}, {n} questions a call")
+            _call(measured, f"{scorer}_{n}", f"{scorer}, {n} questions per call")
             for scorer in ("detection", "fuzzing")
         ]
         for n in (5, 50)
     }
-    features = [_together(f"{n} questions a call", [explanation, *calls]) for n, calls in asked.items()]
+    features = [_together(f"{n} questions per call", [explanation, *calls]) for n, calls in asked.items()]
     return PAGE.format(
         post=_table(POST, prices),
         date=content["date"],

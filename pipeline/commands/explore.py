@@ -9,13 +9,11 @@ from rich.console import Console
 from pipeline.config import load_config
 from pipeline.errors import LatentlakeError
 
-PORT = 3001
 
-
-def serve_explorer(path: str) -> None:
+def serve_explorer(path: str, port: int) -> None:
     """Serve the experiment of the config at `path` until Ctrl-C. Raises LatentlakeError without the `ui` extra."""
     config = load_config(path)
-    _check_port()
+    _check_port(port)
     try:
         import uvicorn
 
@@ -23,21 +21,22 @@ def serve_explorer(path: str) -> None:
     except ModuleNotFoundError as error:
         raise LatentlakeError(f"the explorer needs '{error.name}': pip install 'latentlake[ui]'") from None
     token = secrets.token_urlsafe(16)
-    address = f"http://localhost:{PORT}"
+    address = f"http://localhost:{port}"
     Console().print(f"{config.name}: {address} (Ctrl-C ends it)", highlight=False)
     Console().print(f"to rate explanations: {address}/readers?token={token}", highlight=False, soft_wrap=True)
     app = create_app(config, token)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False, server_header=False)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, server_header=False)
 
 
-def _check_port() -> None:
+def _check_port(port: int) -> None:
     """Raise LatentlakeError if the port is taken, before its address is given out."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("127.0.0.1", PORT))
+            trial.bind(("127.0.0.1", port))
         except OSError as error:
             raise LatentlakeError(
-                f"port {PORT} cannot be had ({error.strerror}); end what listens there, such as another explorer"
+                f"port {port} is not free ({error.strerror}); end what listens there, such as another explorer, "
+                "or name another port: make explore PORT=3002 (--port 3002)"
             ) from None

@@ -14,9 +14,9 @@ _HOW = "write make rule SAE=layers.9 FEATURE=12 RULE=\"token is ' stop' and prev
 
 _COUNTS = {
     "n_tokens": "tokens",
-    "n_fired": "it fires on",
-    "n_predicted": "the rule says so of",
-    "n_right": "of these, right",
+    "n_fired": "the feature fires on",
+    "n_predicted": "the rule matches",
+    "n_right": "both",
 }
 _FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
@@ -33,12 +33,12 @@ def print_rule(path: str, sae: str, feature: str, rule: str) -> None:
     sae = sae or config.sae_names[0]
     lake = Lake(config, open_sources(config))
     words_of_rule, scores = score_rule(lake, sae, int(feature), rule)
-    table = Table("every token of", *scores["role"])
+    table = Table("documents", *scores["role"])
     for name, words in _COUNTS.items():
         table.add_row(words, *(f"{n:,}" for n in scores[name]))
     for name, words in _FIGURES.items():
         table.add_row(words, *(_bounded(row, name) for row in scores.iter_rows(named=True)))
-    table.add_row("F1 of always", *(f"{f1:.2f}" for f1 in scores["always_f1"]))
+    table.add_row("F1 of always firing", *(f"{f1:.2f}" for f1 in scores["always_f1"]))
     console = Console()
     console.print(f"feature {feature} of {sae}: {printable(words_of_rule)}", markup=False, soft_wrap=True)
     console.print(table)

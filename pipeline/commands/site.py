@@ -22,6 +22,6 @@ def write_pages_of(path: str, out: str | None, where: str | None) -> Path:
     except ModuleNotFoundError as error:
         raise LatentlakeError(f"a site needs '{error.name}': pip install 'latentlake[ui]'") from None
     site = write_site(config, Path(out).absolute() if out else config.lake_folder / "site", where)
-    size = f"{site.n_bytes / 1e6:,.1f} MB, {site.n_bytes / site.n_features / 1e3:,.0f} kB a feature"
+    size = f"{site.n_bytes / 1e6:,.1f} MB, {site.n_bytes / site.n_features / 1e3:,.0f} kB per feature"
     print(f"{site.n_features:,} features in {site.n_files:,} files ({size}): {site.folder}/index.html")
     return site.folder

@@ -10,13 +10,13 @@ from pipeline.config.section import Positive, Precision, Section, Share
 Provider = Literal["local", "openai", "oracle"]
 
 MAX_DRAWS = (
-    "A request whose answer is refused, truncated, unparsed or echoed is sent again, up to so many times; the "
-    "first answer that can be used counts. At temperature 0 most servers answer the same again"
+    "A request whose answer is refused, truncated, unparsed or echoed is sent again, up to this many times; the "
+    "first usable answer counts. At temperature 0 most servers answer the same again"
 )
 
 REASONING_TOKENS = (
-    "Room for thinking, in tokens, added to the longest answer; a model that is given some is sent no stop, and "
-    "its first token is not taken for its answer"
+    "Room for thinking, in tokens, added to the longest answer; a model that has some is sent no stop sequence, "
+    "and its first token is not taken as its answer"
 )
 
 REASONING_EFFORT = (
@@ -29,7 +29,7 @@ class OracleConfig(Section):
     """How the oracle fails, where it is the provider; by hash, the same way each time."""
 
     refusal_rate: Share = Field(0.0, description="Share of requests that it refuses")
-    garbled_rate: Share = Field(0.0, description="Share of requests to which it says what cannot be read")
+    garbled_rate: Share = Field(0.0, description="Share of requests that it answers with something unreadable")
 
     @property
     def model(self) -> str:
@@ -39,16 +39,16 @@ class OracleConfig(Section):
 
 
 class ExplainingOracleConfig(OracleConfig):
-    """How the oracle errs and fails as an explainer; by hash, the same way each time."""
+    """How often the oracle errs and fails as an explainer; by hash, so the same each time."""
 
     wrong_rate: Share = Field(0.0, description="Share of answers that are another feature's explanation")
 
 
 class ScoringOracleConfig(OracleConfig):
-    """How the oracle errs and fails as a scorer; by hash, the same way each time."""
+    """How often the oracle errs and fails as a scorer; by hash, so the same each time."""
 
-    false_positive_rate: Share = Field(0.1, description="Share of texts to which it says yes where no is right")
-    false_negative_rate: Share = Field(0.1, description="Share of texts to which it says no where yes is right")
+    false_positive_rate: Share = Field(0.1, description="Share of texts for which it says yes where no is right")
+    false_negative_rate: Share = Field(0.1, description="Share of texts for which it says no where yes is right")
 
 
 def name_as_asked(provider: Provider, model: str, precision: Precision | None) -> str:
@@ -63,11 +63,11 @@ def name_as_answered(section: Section, provider: Provider, oracle: OracleConfig)
 
 
 class EndpointConfig(Section):
-    """Where a model is reached; in no stage hash."""
+    """The server of a model; in no stage hash."""
 
     base_url: str | None = Field(
         None,
-        description="Of an OpenAI-compatible server, with a query where it wants one (Azure: `?api-version=…`); "
+        description="Address of an OpenAI-compatible server, with any query (Azure: `?api-version=…`); "
         "left out, OpenAI's own",
     )
     api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
@@ -77,30 +77,30 @@ class EndpointConfig(Section):
     max_concurrent: Positive = Field(
         16, description="Requests in flight at most; fewer while the server is overloaded"
     )
-    timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, an attempt")
+    timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, per attempt")
     max_attempts: Positive = Field(
-        5, description="Attempts at a request before it is `http_error`, which the next run asks again"
+        5, description="Attempts at a request before it is `http_error`; the next run asks again"
     )
 
 
 class ChatEndpointConfig(EndpointConfig):
-    """Where a model that writes answers is reached; in no stage hash."""
+    """The server of the explainer; in no stage hash."""
 
     batch: bool = Field(
         False,
         description="Ask by the server's batch API (OpenAI's `/files` and `/batches`): half the price, and "
         "answers within a day; see docs/servers.md",
     )
-    batch_poll_seconds: float = Field(60, gt=0, description="Time between two looks at a batch")
+    batch_poll_seconds: float = Field(60, gt=0, description="Time between two checks of a batch")
     batch_unfinished: Literal["batch", "ordinary"] = Field(
         "batch",
-        description="How what a batch left unanswered (it expired, say) is asked for: in a new `batch`, or by "
-        "`ordinary` requests, at the full price",
+        description="How requests that a batch left unanswered (it expired, say) are sent again: in a new "
+        "`batch`, or as `ordinary` requests at the full price",
     )
 
 
 class ScorerEndpointConfig(ChatEndpointConfig):
-    """Where the scorer's model is reached; in no stage hash."""
+    """The server of the scorer; in no stage hash."""
 
     batch_rounds: bool = Field(
         False, description="With `batch` and scoring.target_half_width: let each round wait for a batch of its own"
@@ -108,7 +108,7 @@ class ScorerEndpointConfig(ChatEndpointConfig):
 
 
 class EndpointsConfig(Section):
-    """Where who is asked is reached, for provider `openai`; in no stage hash."""
+    """Servers of the models, for provider `openai`; in no stage hash."""
 
     explainer: ChatEndpointConfig = Field(ChatEndpointConfig(), description=EndpointConfig.__doc__)
     scorer: ScorerEndpointConfig = Field(ScorerEndpointConfig(), description=EndpointConfig.__doc__)

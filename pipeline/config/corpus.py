@@ -10,7 +10,7 @@ from pipeline.config.section import Positive, Section
 
 
 class PythonTexts(Section):
-    """The texts that every Python installation carries: the embedded default."""
+    """The texts that come with every Python installation: the default."""
 
     kind: Literal["python"]
 
@@ -127,7 +127,7 @@ class CorpusConfig(Section):
         4, description="Parts into which the contexts are divided; a worker takes one"
     )
     test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="Share of units whose documents judge (`test`) and are never shown (`train`)"
+        0.5, description="Share of units whose documents are used to score (`test`), and never shown (`train`)"
     )
 
     @model_validator(mode="after")
@@ -171,11 +171,11 @@ class SamplingConfig(Section):
         description="A test slot is no candidate if it touches a run of this many tokens that also stands in "
         "a train document (a power of two)",
     )
-    top: Positive = Field(200, description="Strongest train slots kept a feature (post: top 200)")
+    top: Positive = Field(200, description="Strongest train slots kept per feature (post: top 200)")
     draws_per_decile: Annotated[int, Field(ge=1, lt=1_000_000)] = Field(
-        25, description="Activating slots kept a feature, role and decile, by hash order"
+        25, description="Activating slots kept per feature, role and decile, by hash order"
     )
-    silent_candidates: Positive = Field(96, description="Slots drawn a feature and role to look for silent ones")
+    silent_candidates: Positive = Field(96, description="Slots drawn per feature and role, to find silent ones")
     silent_draws: Positive = Field(50, description="Silent slots kept of them")
 
     @model_validator(mode="after")

@@ -26,13 +26,13 @@ class ExplainingConfig(Section):
 
     explainers: Annotated[tuple[str, ...], Field(min_length=1), known("explainers")] = Field(
         ("default", "rule"),
-        description="Who explains, by name; controls are made of the first that explains a feature. `default` "
+        description="Explainers by name; controls are made from the first that explains a feature. `default` "
         "asks an LLM, `rule` needs none",
     )
     provider: Provider = Field(
         "local",
         description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
-        "model, but known rules that read the truth off the tables, to rehearse a run without paying",
+        "model, but the right answers from the tables, to rehearse a run without paying",
     )
     model: str = Field(
         EMBEDDED_MODEL,
@@ -44,7 +44,7 @@ class ExplainingConfig(Section):
     precision: Precision | None = Field(
         None,
         description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.8 GB for 1.5B "
-        "parameters); what is not weights is in its dtype",
+        "parameters); what is not weights is in its dtype. Faster on a CPU; on a GPU it only saves memory",
     )
     sampling: Sampling = Field(
         "deciles",
@@ -70,7 +70,7 @@ class ExplainingConfig(Section):
         "without a model explain all; null: no limit",
     )
     controls: Annotated[int, Field(ge=0)] = Field(
-        8, description="Features a batch whose scores get controls: an empty and another feature's explanation"
+        8, description="Features per batch that get controls: an empty explanation, and another feature's"
     )
 
     @model_validator(mode="after")

@@ -28,25 +28,25 @@ class HeuristicsConfig(Section):
         "precision 0.30 with no minimum, 0.97 at 100, on planted features)",
     )
     positional_information_nats: float = Field(
-        0.05, description="The post's cut on raw mutual information with the position (Voita et al. 2023)"
+        0.05, description="The post's threshold on raw mutual information with the position (Voita et al. 2023)"
     )
-    cofiring_features: Positive = Field(20, description="Features listed a feature that fire on the same tokens")
+    cofiring_features: Positive = Field(20, description="Features listed per feature that fire on the same tokens")
     cofiring_firings: Positive = Field(
-        32_000_000, description="Firings that co-firings are counted over: on all tokens, or on so many by hash"
+        32_000_000, description="Firings over which co-firings are counted: all, or this many on drawn tokens"
     )
-    top_tokens: Positive = Field(10, description="Tokens listed a feature")
+    top_tokens: Positive = Field(10, description="Tokens listed per feature")
     strong_share: Share = Field(
         0.3, description="A firing is strong above this share of the feature's largest train activation"
     )
 
 
 class ScramblingConfig(Section):
-    """Unigram candidates, verified among random tokens (post: 19 from the vocabulary, twice a token)."""
+    """Unigram candidates, verified among random tokens (post: 19 from the vocabulary, twice per token)."""
 
     n_fillers: Annotated[int, Field(ge=1, le=500)] = Field(
         19, description="Random tokens around the token, which stands at a random place but never first (post: 19)"
     )
-    repeats: Positive = Field(2, description="Texts a token (post: twice)")
+    repeats: Positive = Field(2, description="Texts per token (post: two)")
     fillers: Literal["vocabulary", "corpus"] = Field(
         "vocabulary",
         description="Where they are drawn from: every token of the vocabulary alike (post), or by their frequency "
@@ -62,18 +62,18 @@ class RulesConfig(Section):
     """Rules of tokens and of the tokens before them, chosen on train documents for their F1."""
 
     max_tokens: tuple[Positive, ...] = Field((1, 5, 20, 50), description="Size limits of the sets, ascending")
-    min_support: Positive = Field(3, description="Firings of the feature on a token before it can be in a set")
+    min_support: Positive = Field(3, description="Firings of the feature on a token that it needs to be in a set")
     discount: float = Field(0.5, ge=0, description="Taken off that count while choosing, against chance")
     rounds: Positive = Field(4, description="Rounds of Dinkelbach's iteration (three converge)")
     chosen_max_tokens: Positive = Field(20, description="Largest set that can be the feature's chosen rule")
     parsimony: Share = Field(
-        0.02, description="The chosen rule is the one that names least within this much of the best train F1"
+        0.02, description="The chosen rule is the smallest whose train F1 is within this much of the best"
     )
     token_cost: float = Field(
-        1.0, ge=0, description="Hits that each token, class or position that a rule names has to bring"
+        1.0, ge=0, description="Hits that each token, class or position in a rule has to add"
     )
     windows: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
-        (1, 3), description="Tokens before a firing that are looked at, ascending from 1, the previous one"
+        (1, 3), description="How many tokens before a firing are considered; ascending from 1, the previous one"
     )
     min_firings: Positive = Field(30, description="Train firings below which rules ignore the tokens before")
     min_f1: Share = Field(0.2, description="Train F1 that a rule with a clause on these has to reach")
@@ -88,7 +88,7 @@ class RulesConfig(Section):
 
 
 class RoutingConfig(Section):
-    """Where each feature goes; the first that applies, in this order."""
+    """Where each feature goes: the first route that applies, in this order."""
 
     dense: Share = Field(0.1, description="`dense`: fires on more than this share of all tokens")
     positional: float = Field(
@@ -99,7 +99,7 @@ class RoutingConfig(Section):
     rule_f1: Share = Field(0.8, description="`rule`: train F1 of the chosen rule at least this")
     rule_gain: Share = Field(0.1, description="`rule`: and at least this much above the F1 of always firing")
     post_filters: tuple[PostFilter, ...] = Field(
-        (), description="The post's own cuts that route too: unigram, previous_token, positional (raw)"
+        (), description="Thresholds of the post that also decide routes: unigram, previous_token, positional (raw)"
     )
 
 
@@ -110,7 +110,7 @@ def _default_quotas() -> dict[Route, int]:
 class SelectionConfig(Section):
     """Which features go on to be explained. In no stage hash: it can change between runs."""
 
-    batch_size: Positive = Field(1024, description="Feature ids of a batch: what an LLM worker takes")
+    batch_size: Positive = Field(1024, description="Features per batch, by number: what an LLM worker takes")
     quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
         default_factory=_default_quotas,
         description="Features of each batch and route, drawn by hash; null: no limit, every route",
@@ -122,13 +122,13 @@ class SelectionConfig(Section):
         None, description="SQL condition over feature_stats and feature_routes, such as `density > 0.001`"
     )
     batches_per_run: Positive = Field(
-        1, description="Batches of each SAE that `make run` explains; the schedule goes on with the others"
+        1, description="Batches of each SAE that `make run` explains; the schedule takes the others"
     )
     remake_stale: bool = Field(
         False,
         description="Explain and score batches again that were scored before documents were added to the corpus; "
-        "they are left alone otherwise, until they are materialised one by one",
+        "otherwise they stay as they are until they are materialised one by one",
     )
     priority: Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY)] = Field(
-        0, description="Batches with a higher one come first; a `features` file can give its own"
+        0, description="Batches with a higher priority come first; a `features` file can set its own"
     )

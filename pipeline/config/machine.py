@@ -16,7 +16,7 @@ DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
 
 
 class MachineConfig(Section):
-    """Where and how fast; in no stage hash. `LATENTLAKE_LAKE`, `…_CACHE` and `LATENTLAKE_DEVICE` go before it."""
+    """Paths, device, memory; in no stage hash. `LATENTLAKE_LAKE`, `…_CACHE`, `LATENTLAKE_DEVICE` override it."""
 
     lake: str = Field(
         "lake",
@@ -31,7 +31,9 @@ class MachineConfig(Section):
         "after the URL in the user's cache",
     )
     device: str = Field("auto", description="`auto` (cuda, else mps, else cpu), `cpu`, `cuda:1`, …")
-    batch_tokens: Positive = Field(2048, description="Tokens of one forward pass")
+    batch_tokens: Positive | None = Field(
+        None, description="Tokens of one forward pass; left out, 2,048 on a CPU and 16,384 on a GPU"
+    )
     flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
     memory_limit: str = Field("4GB", description="DuckDB's memory; beyond it queries spill to disk")
 

@@ -21,7 +21,7 @@ from pipeline.errors import nearest
 
 
 class ScorerModelConfig(Section):
-    """A further model that scores, and how it is asked; what is left out is as in `scoring`."""
+    """A further model that scores, and how it is asked; a key that is left out is as in `scoring`."""
 
     provider: Provider | None = Field(None, description="As scoring.provider")
     model: str | None = Field(None, description="As scoring.model")
@@ -35,7 +35,7 @@ class ScorerModelConfig(Section):
     reasoning_effort: Word | None = Field(None, description="As scoring.reasoning_effort")
     max_draws: Positive | None = Field(None, description="As scoring.max_draws")
     endpoint: ScorerEndpointConfig | None = Field(
-        None, description="Where it is reached, as endpoints.scorer; left out, there. In no stage hash"
+        None, description="Its server, as endpoints.scorer (the default). In no stage hash"
     )
 
 
@@ -49,14 +49,14 @@ class ScoringConfig(Section):
     precision: Precision | None = Field(None, description="As explaining.precision")
     scorers: Annotated[tuple[str, ...], known("scorers")] = Field(
         ("detection", "fuzzing"),
-        description="Who scores, by name; `rule_exact` needs no model and always runs. `detection@mini` is "
+        description="Scorers by name; `rule_exact` needs no model and always runs. `detection@mini` is "
         "detection by the model `mini` of scoring.models, beside or in place of `detection`",
     )
     models: dict[Name, ScorerModelConfig] = Field(
-        {}, description="Further models that score, by the name that a scorer has behind its @"
+        {}, description="Further models that score, by the name after a scorer's @"
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
-        20, description="Questions of each scorer whose answer is yes, at most, and as many whose answer is no"
+        20, description="Questions per scorer and explanation with the answer yes, at most, and as many with no"
     )
     n_no_questions: Annotated[int, Field(ge=2, le=200)] | None = Field(
         None,
@@ -71,27 +71,27 @@ class ScoringConfig(Section):
     )
     target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         None,
-        description="Sequential scoring: ask in rounds, and no more once the interval of the balanced accuracy "
-        "reaches no further than this to either side (stopping on it keeps 93 to 95 % coverage, simulated); "
+        description="Sequential scoring: ask in rounds, and stop once the interval of the balanced accuracy "
+        "reaches no further than this to either side (stopping on it keeps 93 to 95% coverage, simulated); "
         "null: ask all n_questions",
     )
     min_questions: Annotated[int, Field(ge=20)] = Field(
-        20, description="Questions of each answer in the first round (fewer, and stopping would bias the score)"
+        20, description="Questions of each answer in the first round (with fewer, stopping would bias the score)"
     )
     round_questions: Positive = Field(
         2,
-        description="Questions of each answer in a further round, at least; it has as many as the width can be "
-        "expected to want",
+        description="Questions of each answer in a further round, at least; it has as many as the target is "
+        "expected to need",
     )
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,
-        description="Questions a prompt (post: 5). null: 40 where a server gives a probability for each answer of "
-        "many, as its first answer shows; else, and for a model in this process, 1. "
+        description="Questions per prompt (post: 5). null: 40 where a server gives a probability for each of many "
+        "answers, as its first answer shows; else, and for a model in this process, 1. "
         "`python -m benchmarks.calibration` shows what more cost and save",
     )
     all_draws: bool = Field(
         False,
-        description="Score every draw of an explainer that chooses among several, not the chosen one alone",
+        description="Score every draw of an explainer that chooses among several, not only the chosen one",
     )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
@@ -117,8 +117,8 @@ class ScoringConfig(Section):
     threshold: Literal["half", "controls"] = Field(
         "half",
         description="The probability from which a yes-or-no answer counts as yes. `controls`: for a model "
-        "that says yes too often, what one in ten of its answers about controls reach (never under 0.5), told "
-        "once by the pilot from train windows, 10 questions a feature more (table `scorer_rhos`)",
+        "that says yes too often, what one in ten of its answers about controls reach (never under 0.5), measured "
+        "once by the pilot on train windows, with 10 more questions per feature (table `scorer_rhos`)",
     )
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")

@@ -28,7 +28,7 @@ class SubjectConfig(Section):
     )
     compile: bool = Field(
         False,
-        description="Have torch compile the model's layers for the pass over the corpus, but for those within "
+        description="Have torch compile the model's layers for the pass over the corpus, except those inside "
         "which an SAE reads; a model that it cannot compile stops the run. In no version of a table, as only last "
         "digits change",
     )
@@ -55,7 +55,7 @@ class SaeConfig(Section):
         description="Folder or file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID` "
         "where sae-lens is installed, or `baseline://…` ([formats](sae-formats.md)); `config/demo-sae/layers.9` "
         "ships with latentlake. Only where the firings come from a cache (corpus source `delphi`) it may be left "
-        "out; what the weights would tell is empty then",
+        "out; tables that need the weights are empty then",
     )
     hookpoint: str = Field(
         description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "
@@ -69,8 +69,8 @@ class SaeConfig(Section):
     )
     fit: Literal["check", "accept"] = Field(
         "check",
-        description="`check`: nothing is cached for an SAE that does not reconstruct what it reads, or another "
-        "place better (table `sae_fit`); `accept`: go on all the same",
+        description="`check`: nothing is cached for an SAE that does not reconstruct what it reads, or "
+        "reconstructs another place better (table `sae_fit`); `accept`: continue regardless",
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
     aliases: tuple[str, ...] = Field(

@@ -2,21 +2,25 @@
 
 Bytes are tokens x firings a token x 3, for each SAE, twice: a shard's own file stays beside the sorted store.
 Firings a token (k for a TopK SAE) and speed are measured: a few batches of the corpus's first texts go through
-the subject model and its SAEs, on this machine.
+the subject model and its SAEs on this machine, and their firings are written. Of the two, which go side by side,
+the slower one counts: on a GPU that is often the writing.
 """
 
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import LakeError
 from pipeline.firings.forward import ContextBatch, Reader, encode_batch, open_reader, pad_contexts
+from pipeline.firings.store import FiringBuffer
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
-from pipeline.subject.forward import Subject, load_subject
+from pipeline.subject.forward import Subject, load_subject, pass_tokens
 
 BYTES_A_FIRING = 3
 COPIES = 2
@@ -31,7 +35,7 @@ class CachingCost(NamedTuple):
         n_tokens: Tokens of the corpus in shards that are not cached yet; None where it is not known.
         is_exact: Whether the corpus has been read; before that, `n_tokens` is corpus.max_tokens.
         firings_a_token: Of all SAEs together, as measured.
-        tokens_per_second: Of the forward pass with all SAEs, as measured.
+        tokens_per_second: Of the forward pass with all SAEs, or of writing what fires, as measured.
         free_bytes: Free on the lake's disk.
     """
 
@@ -117,20 +121,32 @@ def in_time(seconds: float) -> str:
 def _measure(config: Config, subject: Subject, readers: Mapping[str, Reader]) -> tuple[float, float]:
     """Firings a token, of all SAEs together, and tokens a second."""
     n_firings = n_tokens = 0
-    started = time.monotonic()
-    for number, batch in enumerate(_first_batches(config)):
-        if number == 1:  # the first has warmed up
-            n_firings = n_tokens = 0
+    read_s = written_s = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        buffers = {
+            name: FiringBuffer(Path(folder) / name, name, reader.coder.n_features)
+            for name, reader in readers.items()
+        }
+        for number, batch in enumerate(_first_batches(config)):
+            if number == 1:  # the first has warmed up
+                n_firings = n_tokens = 0
+                read_s = written_s = 0.0
             started = time.monotonic()
-        n_firings += sum(len(firings.feature) for _, firings in encode_batch(batch, subject, readers))
-        n_tokens += batch.n_tokens
-    return n_firings / n_tokens, n_tokens / max(time.monotonic() - started, 1e-9)
+            found = [*encode_batch(batch, subject, readers)]
+            read = time.monotonic()
+            for name, firings in found:
+                buffers[name].add(firings)
+                buffers[name].flush()
+            read_s, written_s = read_s + read - started, written_s + time.monotonic() - read
+            n_firings += sum(len(firings.feature) for _, firings in found)
+            n_tokens += batch.n_tokens
+    return n_firings / n_tokens, n_tokens / max(read_s, written_s, 1e-9)
 
 
 def _first_batches(config: Config) -> Iterator[ContextBatch]:
     """The corpus's first texts as batches of whole contexts; what is shorter only where all texts are."""
     length = config.corpus.context_length
-    n_contexts = max(1, config.machine.batch_tokens // length)
+    n_contexts = max(1, pass_tokens(config) // length)
     contexts: list[tuple[int, list[int]]] = []
     short: list[list[int]] = []
     n_batches = 0

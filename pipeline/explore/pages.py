@@ -4,6 +4,7 @@ Everything that a template shows is escaped, and text from corpora, models and r
 characters, line ends and marks of direction spelled: `{{ … }}` does both without being told.
 """
 
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class Pages:
             "money": _money,
             "as_typed": _as_typed,
             "spelled": _marked_escapes,
+            "token": _marked_spaces,
         }
         self._environment.globals |= {
             "experiment": experiment,
@@ -75,6 +77,11 @@ def _marked_escapes(text: str) -> Markup:
     )
 
 
+def _marked_spaces(token: str) -> Markup:
+    """A token whose spaces at both ends stand in `<i class="space">`, to tell ' of' from 'of'."""
+    return Markup(re.sub(r"^ +| +$", r'<i class="space">\g<0></i>', str(_marked_escapes(token))))
+
+
 def _as_typed(text: str) -> Markup:
     """A text with its line ends, for a box in which it is edited; other control characters are spelled."""
     return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
@@ -93,11 +100,11 @@ def _percent(share: float | None) -> str:
     if share is None:
         return _NONE
     if share == 0:
-        return "0 %"
+        return "0%"
     digits = 0
     while digits < 6 and abs(share) * 100 * 10**digits < 10:
         digits += 1
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}%"
 
 
 def _money(usd: float | None) -> str:

@@ -17,7 +17,7 @@ from pipeline.firings.store import FiringBuffer
 from pipeline.lake import SCHEMA_FILE, Lake, Published
 from pipeline.make_table import make_table, read_rows
 from pipeline.progress import progress
-from pipeline.subject.forward import load_subject
+from pipeline.subject.forward import load_subject, pass_tokens
 from pipeline.tables.stages import STAGES
 
 PIECE_TOKENS = 1 << 17
@@ -43,7 +43,7 @@ def _write_firings(lake: Lake, sae: str, texts: pa.Table, folder: Path) -> None:
         return
     length = len(texts["token_ids"][0])
     piece_rows = max(1, PIECE_TOKENS // length)
-    batch_rows = max(1, lake.config.machine.batch_tokens // length)
+    batch_rows = max(1, pass_tokens(lake.config) // length)
     subject = load_subject(lake.config.subject, lake.config.device)
     readers = {sae: open_reader(lake.config, lake.config.sae(sae), subject.device)}
     with progress(texts.num_rows, f"scrambled contexts of {sae}", "texts") as bar:

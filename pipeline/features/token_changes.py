@@ -26,7 +26,7 @@ from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.progress import progress
 from pipeline.subject.editing import run_edited
-from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
 from pipeline.subject.unembedding import load_unembedding
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -73,7 +73,7 @@ def _measured(lake: Lake, sae: str, settings: Sequence[Setting]) -> pa.Table:
     token_ids = torch.tensor(texts["token_ids"].to_list()).reshape(texts.height, -1)
     subject = load_subject(config.subject, config.device)
     reader = open_reader(config, config.sae(sae), subject.device)
-    changes = hidden_changes(subject, reader, token_ids, settings, config.machine.batch_tokens, sae)
+    changes = hidden_changes(subject, reader, token_ids, settings, pass_tokens(config), sae)
     vocabulary = lake.query("token_texts")["text"]
     unembedding = load_unembedding(config.subject, config.device)
     plain = unembedding._replace(gain=torch.ones_like(unembedding.gain), centres=False)  # the norm is behind us

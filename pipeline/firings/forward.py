@@ -4,6 +4,7 @@ One pass serves all SAEs, as deep as the deepest hookpoint. Nothing dense leaves
 the store (see `store`), which sorts and writes them beside the next batches.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +25,7 @@ from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sae
-from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.subject.transfers import beside_passes, fetch, move
 from pipeline.tables import TABLES
@@ -153,25 +154,32 @@ def cache_shard(
         n_tokens = n_pending = 0
         contexts = lake.path("contexts", shard=shard, generation=generation)
         total = lake.query("shard_tokens", shard=shard, given={"contexts": [contexts]}).item()
-        # One thread owns the buffers, so that a device does not wait while firings are sorted and written.
+        # One thread owns the buffers, and others sort and write what they hold: a device waits for neither.
         with (
             progress(total, f"activations, shard {shard}", "tokens") as bar,
-            ThreadPoolExecutor(1, thread_name_prefix="firings") as writer,
+            ThreadPoolExecutor(_n_writers(), thread_name_prefix="shards") as writers,
+            ThreadPoolExecutor(1, thread_name_prefix="firings") as taker,
         ):
-            flushed: list[Future[None]] = []
+            flushed: Future[list[Future[None]]] = taker.submit(list)
             adding: list[Future[None]] = []
             for batch in context_batches(lake, shard, generation):
-                adding.append(writer.submit(_add, run_batch(batch, subject, readers), buffers))
+                adding.append(taker.submit(_add, run_batch(batch, subject, readers), buffers))
                 _wait(adding[:-_BATCHES_AHEAD][-1:])
                 n_tokens += batch.n_tokens
                 n_pending += batch.n_tokens
                 if n_pending >= lake.config.machine.flush_tokens:
-                    _wait(flushed)  # so that no more than two buffers are in memory
-                    flushed = adding + [writer.submit(buffer.flush) for buffer in buffers.values()]
-                    n_pending, adding = 0, []
+                    _wait(flushed.result())  # so that no more than two buffers are in memory
+                    flushed = taker.submit(_flush, buffers, writers)
+                    n_pending = 0
                 bar.update(batch.n_tokens)
-            _wait(flushed + adding + [writer.submit(buffer.flush) for buffer in buffers.values()])
+            _wait([*adding, *flushed.result()])
+            _wait(_flush(buffers, writers))
     return n_tokens, time.monotonic() - start
+
+
+def _n_writers() -> int:
+    """Threads that write SAEs' files side by side; of a few cores the pass takes all but one."""
+    return max(1, (os.cpu_count() or 1) // 4)
 
 
 def _add(firings: Callable[[], Iterator[tuple[str, Firings]]], buffers: Mapping[str, FiringBuffer]) -> None:
@@ -180,9 +188,14 @@ def _add(firings: Callable[[], Iterator[tuple[str, Firings]]], buffers: Mapping[
         buffers[name].add(found)
 
 
-def _wait(flushed: Sequence["Future[None]"]) -> None:
-    """Wait until firings are taken and buffers written. Raises what one of these steps has raised."""
-    for each in flushed:
+def _flush(buffers: Mapping[str, FiringBuffer], writers: ThreadPoolExecutor) -> list["Future[None]"]:
+    """Have written what is in the buffers, which are empty then."""
+    return [writers.submit(buffer.hand_over()) for buffer in buffers.values()]
+
+
+def _wait(steps: Sequence["Future[None]"]) -> None:
+    """Wait until firings are taken or buffers written. Raises what one of these steps has raised."""
+    for each in steps:
         each.result()
 
 
@@ -265,12 +278,13 @@ def run_batch(
 
 
 def context_batches(lake: Lake, shard: int, generation: int = 0) -> Iterator[ContextBatch]:
-    """A shard's contexts in batches of about batch_tokens, of like length within each thousand contexts."""
+    """A shard's contexts in batches of about `pass_tokens`, of like length within each thousand contexts."""
+    at_once = pass_tokens(lake.config)
     file = pq.ParquetFile(lake.path("contexts", shard=shard, generation=generation))
     for rows in file.iter_batches(1024, columns=["context_id", "token_ids"]):
         contexts = list(zip(rows["context_id"].to_pylist(), rows["token_ids"].to_pylist(), strict=True))
         contexts.sort(key=lambda context: (-len(context[1]), context[0]))
         while contexts:
-            n_contexts = max(1, lake.config.machine.batch_tokens // len(contexts[0][1]))
+            n_contexts = max(1, at_once // len(contexts[0][1]))
             yield pad_contexts(contexts[:n_contexts], lake.config.corpus.context_length)
             contexts = contexts[n_contexts:]

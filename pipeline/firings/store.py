@@ -7,8 +7,9 @@ corpus. Sorted so, a row takes about three bytes: the feature costs nothing, the
 difference, the activation a float32 of a float16's precision.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,16 +158,22 @@ class FiringBuffer:
 
     def flush(self) -> None:
         """Write what is pending as one file, with one row group a bucket, empty ones included."""
-        firings = in_order(self._pending, 0, self._n_features)
+        self.hand_over()()
+
+    def hand_over(self) -> Callable[[], None]:
+        """Give up what is pending: what is returned writes it, in any thread, as `flush` does."""
+        pending, path = self._pending, self.folder / f"{self._n_files:05d}.parquet"
+        self._pending, self._n_files = [], self._n_files + 1
+        return partial(self._write, pending, path)
+
+    def _write(self, pending: Sequence[Firings], path: Path) -> None:
+        firings = in_order(pending, 0, self._n_features)
         firsts = np.arange(n_buckets_of(self._n_features) + 1, dtype=np.int32) * BUCKET_FEATURES
         edges = np.searchsorted(firings.feature, firsts)
-        path = self.folder / f"{self._n_files:05d}.parquet"
         with _writer(path, _schema("activation_shards", firings)) as writer:
             for start, end in pairwise(edges.tolist()):
                 part = firings.rows(slice(start, end))
                 writer.write_table(_table(self._sae, part, writer.schema), row_group_size=max(end - start, 1))
-        self._pending = []
-        self._n_files += 1
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sae
-from pipeline.subject.forward import Hookpoint, Subject, load_subject
+from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
 from pipeline.tables import TABLES
 
 _DOCUMENTS, _TOKENS = 16, 129
@@ -105,7 +105,7 @@ class _Sample:
         """What hookpoints give for the tokens, with or without a BOS before: float32 [n_tokens, width] each."""
         prefix = [self.bos] if prepend_bos and self.bos is not None else []
         contexts = [(number, [*prefix, *token_ids]) for number, token_ids in enumerate(self.contexts)]
-        at_once = max(1, self.config.machine.batch_tokens // _TOKENS)
+        at_once = max(1, pass_tokens(self.config) // _TOKENS)
         parts: list[dict[Hookpoint, Tensor]] = []
         for first in range(0, len(contexts), at_once):
             batch = pad_contexts(contexts[first : first + at_once], _TOKENS + 1)

@@ -1,8 +1,10 @@
 """A causal language model with int8 weights: a quarter of float32's memory, and several times its speed.
 
-Of every linear layer and embedding the rows (output channels) are kept as int8 with a scale each. What a layer
-reads is rounded to int8 as well, with a scale a token, so that the product is one of integers, and exact: by
-torch's oneDNN kernel on a CPU, `torch._int_mm` elsewhere. Norms, attention and the rest stay in the model's dtype.
+Of every linear layer and embedding the rows (output channels) are kept as int8 with a scale each. On a CPU what a
+layer reads is rounded to int8 as well, with a scale a token, so that the product is one of integers, and exact,
+by torch's oneDNN kernel. On a GPU that rounding takes longer than the product (an H100 read a third of the tokens
+that it reads in bfloat16): there a layer's weights are unpacked when it is used. Norms, attention and the rest
+stay in the model's dtype.
 
 A model is converted once, tensor by tensor, and kept beside the lakes. transformers does the loading, with a
 quantizer of ours registered.
@@ -39,8 +41,7 @@ _ROWS_AT_ONCE = 8192
 """Rows of a weight that are rounded at once, so that no second copy of a large one is held."""
 
 _MULTIPLE = 16
-"""Sizes of a matrix that GPUs multiply in int8 are multiples of 8, and the rows of a product at least 17."""
-_LEAST_ROWS = 32
+"""Matrices whose sizes are no multiples of it stay as they are: kernels for integers want that."""
 
 
 class Int8Linear(nn.Module):
@@ -56,7 +57,9 @@ class Int8Linear(nn.Module):
         self.register_parameter("bias", linear.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The product with inputs [..., n_in], each rounded to 8 bits, in their dtype [..., n_out]."""
+        """The product with inputs [..., n_in], on a CPU each rounded to 8 bits, in their dtype [..., n_out]."""
+        if inputs.device.type != "cpu":
+            return nn.functional.linear(inputs, self.unpacked(inputs.dtype), self.bias)
         rows = inputs.reshape(-1, inputs.shape[-1])
         rounded, scales = round_rows(rows)
         product: Tensor
@@ -67,10 +70,14 @@ class Int8Linear(nn.Module):
             )
             product = product.mul_(scales.to(product.dtype))  # of two dtypes it takes four times as long
         else:
-            product = (multiply(rounded, self.weight) * self.scale).mul_(scales).to(inputs.dtype)
+            product = (torch._int_mm(rounded, self.weight.t()) * self.scale).mul_(scales).to(inputs.dtype)
         if self.bias is not None:
             product += self.bias
         return product.view(*inputs.shape[:-1], -1)
+
+    def unpacked(self, dtype: torch.dtype) -> Tensor:
+        """The weights that the integers stand for [n_out, n_in]."""
+        return (self.weight * self.scale[:, None]).to(dtype)
 
     def pack(self) -> None:
         """Lay the weights out as the CPU's kernel reads them, in place of how they are kept."""
@@ -101,29 +108,15 @@ def _empty(weight: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Each row [n, width] as int8 of its largest value, and the scales [n, 1] that give it back."""
-    if rows.device.type == "cpu":
-        from pipeline.models.rounding import round_on_cpu  # numba takes a while to import
+    from pipeline.models.rounding import round_on_cpu  # numba takes a while to import
 
-        return round_on_cpu(rows)
-    values = rows.float()
-    scales = values.abs().amax(-1, keepdim=True).clamp_(min=LEAST) / LARGEST
-    return (values * scales.reciprocal()).round_().to(torch.int8), scales
-
-
-def multiply(rows: Tensor, weight: Tensor) -> Tensor:
-    """The product [n, n_out] of int8 rows [n, n_in] and weights [n_out, n_in]; where it can be, exact in int32."""
-    n = len(rows)
-    if rows.device.type not in {"cpu", "cuda"}:  # Apple's GPUs multiply no integers
-        return rows.float() @ weight.float().t()
-    if rows.is_cuda and n < _LEAST_ROWS:
-        rows = nn.functional.pad(rows, (0, 0, 0, _LEAST_ROWS - n))
-    return torch._int_mm(rows, weight.t())[:n]
+    return round_on_cpu(rows)
 
 
 @cache
 def overflows() -> bool:
     """Whether this CPU's int8 products overflow: without VNNI it adds pairs of products in 16 bits."""
-    rows = torch.full((_LEAST_ROWS, 64), LARGEST, dtype=torch.int8)
+    rows = torch.full((32, 64), LARGEST, dtype=torch.int8)
     return not torch.equal(torch._int_mm(rows, rows.t()), rows.int() @ rows.int().t())
 
 
@@ -310,7 +303,7 @@ def _scale_of(weight: str) -> str:
 
 
 def _can_be_int8(module: nn.Module) -> bool:
-    """Whether it is a plain layer of a size that every device multiplies; a subclass may do more than its base."""
+    """Whether it is a plain layer of such sizes; a subclass may do more than its base."""
     if type(module) not in {nn.Linear, nn.Embedding}:
         return False
     return all(size % _MULTIPLE == 0 for size in module.weight.shape)  # type: ignore[union-attr]

@@ -30,7 +30,7 @@ def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, st
     lines = [
         f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "
         f"features, at most {2 * lake.config.scoring.n_questions} questions about each. A cell is the share of "
-        "pairs in which the better explanation scores higher (a tie counts one half), with its 95 % interval; "
+        "pairs in which the better explanation scores higher (a tie counts one half), with its 95% interval; "
         "0.50 is chance. `all` takes every pair of unequal worth, the other columns the true explanation against "
         "one fault.",
         "",

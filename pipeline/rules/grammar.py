@@ -272,8 +272,8 @@ class _Parser:
     def _wrong(self, expected: str, back: int = 0) -> RuleError:
         self._next -= back
         word = self._peek()
-        found = "it ends" if word is None else f"it says {word.said}"
-        return _error(self._text, self._place, f"{found} where {expected} should stand")
+        found = "it ends here" if word is None else f"found {word.said}"
+        return _error(self._text, self._place, f"{found}, expected {expected}")
 
 
 def _error(text: str, place: int, words: str) -> RuleError:

@@ -182,18 +182,26 @@ def _explain(path: Path, formats: Mapping[str, Format]) -> str:
     }
     share = {name: len(files) / len(formats[name].FILES) for name, files in lacking.items()}
     nearest = [name for name in lacking if share[name] == min(share.values())]
-    if path.is_dir() and (len(formats) == 1 or min(share.values()) < 1):
+    inside = _folder_inside(path, formats)
+    if path.is_dir() and not inside and (len(formats) == 1 or min(share.values()) < 1):
         lacks = " or ".join(f"{' and '.join(lacking[name])} (format {name})" for name in nearest)
         return f"SAE folder '{path}' lacks {lacks}; in it there is {_listed(path)}"
     found = f"; in it there is {_listed(path)}" if path.is_dir() else ""
     lines = [f"'{path}' is no SAE of a known format{found}"]
-    for folder in filter(Path.is_dir, sorted(path.glob("*"))):
-        if names := [name for name, each in formats.items() if _match(folder, each, Source(folder))]:
-            lines.append(f"Its folder '{folder.name}' looks like one ({names[0]}): name that")
-            break
+    if inside:
+        lines.append(f"Its folder '{inside[0]}' looks like one ({inside[1]}): name that")
     width = max(map(len, formats))
     files = [f"  {name:<{width}}  {', '.join(each.FILES)}" for name, each in formats.items()]
     return "\n".join([*lines, "The files of each format:", *files])
+
+
+def _folder_inside(path: Path, formats: Mapping[str, Format]) -> tuple[str, str] | None:
+    """The first folder in a folder that holds an SAE, by name, and its format."""
+    for folder in filter(Path.is_dir, sorted(path.glob("*"))):
+        for name, each in formats.items():
+            if _match(folder, each, Source(folder)):
+                return folder.name, name
+    return None
 
 
 def _listed(folder: Path) -> str:

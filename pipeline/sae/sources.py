@@ -50,7 +50,7 @@ def fetch(source: str, beside: Sequence[str] = ()) -> Source:
         fetched = _download(source, repository, None, path, beside)
         return replace(fetched, overrides=overrides, model=model)
     if source.startswith(HUB_PREFIX):
-        return _download(source, *_split_hub(source), beside)
+        return _download(source, *split_hub(source), beside)
     return Source(find(source))
 
 
@@ -72,7 +72,7 @@ def _download(source: str, repository: str, revision: str | None, path: str, bes
     return Source(root / path, root.name)
 
 
-def _split_hub(source: str) -> tuple[str, str | None, str]:
+def split_hub(source: str) -> tuple[str, str | None, str]:
     """Repository, revision and path of `hf://OWNER/REPO[@REVISION]/PATH`."""
     owner, _, rest = source.removeprefix(HUB_PREFIX).partition("/")
     name, _, path = rest.partition("/")

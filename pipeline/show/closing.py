@@ -140,7 +140,7 @@ def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("scorer", no_wrap=True)
     table.add_column("explainers", overflow="fold")
-    for name in ("n", "difference", "better", "tokens a feature"):
+    for name in ("n", "difference", "better", "tokens per feature"):
         table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
@@ -195,8 +195,8 @@ def word_on_small_models(lake: Lake) -> str | None:
     if not small or lake.config.budget.max_requests == 0:
         return None
     return (
-        f"The embedded model was asked as {' and '.join(small)}. It is too small for that: expect answers that "
-        "are no explanations, and scores at chance. Name a larger model in the config."
+        f"The small built-in model was asked as {' and '.join(small)}. It is too small for that: "
+        "expect no usable explanations, and scores at chance. Name a larger model in the config."
     )
 
 

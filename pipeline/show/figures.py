@@ -216,7 +216,7 @@ def _costs(rows: pl.DataFrame, _labels: Labels) -> "Figure":
     axes.set_yticks(places, names)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("tokens a feature")
+    axes.set_xlabel("tokens per feature")
     axes.margins(x=0.2)
     draw_legend(figure)
     return figure
@@ -232,10 +232,10 @@ FIGURES = (
     ),
     FigureOf(
         "report_explainers",
-        "Scores by explainer and sampling, beside the controls",
+        "Scores by explainer and sampling, with the controls",
         "A dot is the mean over features (their number in brackets) with its interval (Student's; none under 3 "
-        "features). The bar behind it is the middle 80 % of features. Controls are grey: an explanation that "
-        "does not beat another feature's says nothing. The dotted line is chance.",
+        "features). The bar behind it is the middle 80% of features. Controls are grey: an explanation that "
+        "does not score above another feature's is worth nothing. The dotted line is chance.",
         "no explanation has a score yet",
         _explainers,
     ),
@@ -250,7 +250,7 @@ FIGURES = (
     FigureOf(
         "report_scorer_pairs",
         "Scorers against each other",
-        "A dot is an explanation that both scorers judged (detection against fuzzing, and against simulation if "
+        "A dot is an explanation that both scorers judged (detection and fuzzing, for example, or simulation if "
         "it was run); r is Pearson's over features, with Fisher's interval. Controls are left out.",
         "no explanation was judged by two scorers yet",
         _pairs,
@@ -268,7 +268,7 @@ FIGURES = (
         "Right answers about a feature's neighbours, by their distance",
         "How often the scorer is right that a feature is silent in a window of its neighbour, by the neighbour's "
         "rank. Means over features with their intervals.",
-        "the scorer neighbours has no answers yet",
+        "the scorer `neighbours` has no answers",
         _neighbours,
     ),
     FigureOf(
@@ -281,15 +281,15 @@ FIGURES = (
     FigureOf(
         "report_independence",
         "Context-independent features, at several thresholds",
-        "The share of unigram candidates that, placed among random tokens, still fire in at least that share of "
-        "the texts, with its interval.",
+        "The share of unigram candidates that still fire in at least that share of texts of random tokens "
+        "around one of their own, with its interval.",
         "no unigram candidate was verified among random tokens",
         _independence,
     ),
     FigureOf(
         "method_costs",
         "Tokens, time and price by method",
-        "The average of a feature, over all requests about it. Time and price are in the numbers below; the price "
+        "The mean per feature, over all requests about it. Time and price are in the numbers below; the price "
         "is per million features, at the prices when the answers were recorded (0 for models in this process).",
         "no model was asked, or none that reports tokens",
         _costs,

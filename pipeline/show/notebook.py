@@ -18,6 +18,7 @@ from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, Lake, open_catalog
 from pipeline.lake.sources import open_sources
 from pipeline.models.load import load_tokenizer
+from pipeline.show.terminal import printable
 from pipeline.subject.forward import load_subject
 from pipeline.tables.sql import sql_text
 
@@ -42,6 +43,32 @@ class FeatureCard(NamedTuple):
         """Share of its scrambled contexts in which it fires on the token; None where it was not verified."""
         n_active, n_contexts = (int(self.scrambled[name].sum()) for name in ("n_active", "n_contexts"))
         return n_active / n_contexts if n_contexts else None
+
+    def __repr__(self) -> str:
+        """The feature in a few lines, as a prompt shows it: the parts have the rest."""
+        own, route = self.statistics, self.route
+        lines = [f"feature {own['feature']} of {own['sae']}"]
+        if route:
+            lines[0] += f": route {route['route']} ({route['reason']})"
+        largest = "" if own["max_activation"] is None else f", at most {own['max_activation']:.1f}"
+        lines.append(f"fires on {own['density']:.2%} of the tokens{largest}: {_in_quotes(own['top_tokens'])}")
+        if self.logits:
+            lines += [f"{name}: {_in_quotes(self.logits[name])}" for name in ("promoted", "suppressed")]
+        for each in self.explanations.filter(pl.col("is_chosen")).iter_rows(named=True):
+            scores = self.scores.filter(explanation_id=each["explanation_id"]).iter_rows(named=True)
+            figures = ", ".join(f"{score['scorer']} {_figure_of(score)}" for score in scores)
+            lines.append(f"{each['explainer']} ({figures or 'no score'}): {each['explanation'] or each['status']}")
+        return "\n".join([*map(printable, lines), f"fields: {', '.join(self._fields)}"])
+
+
+def _in_quotes(tokens: list[dict[str, Any]] | None) -> str:
+    return ", ".join(f"'{token['text']}'" for token in tokens or ())
+
+
+def _figure_of(score: dict[str, Any]) -> str:
+    """The figure by which a scorer is read: the first that there is."""
+    names = ("balanced_accuracy", "auroc", "correlation", "accuracy")
+    return next((f"{score[name]:.2f}" for name in names if score[name] is not None), "-")
 
 
 class OpenLake:

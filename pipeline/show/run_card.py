@@ -128,9 +128,10 @@ def _asked_lines(card: dict[str, Any]) -> list[str]:
 
 
 def _citation(card: dict[str, Any]) -> str:
-    saes = ", ".join(f"{sae['sae']} ({(sae['weights_hash'] or '')[:12]})" for sae in card["saes"])
+    saes = "SAEs " if len(card["saes"]) > 1 else "SAE "
+    saes += ", ".join(f"{sae['sae']} ({(sae['weights_hash'] or '')[:12]})" for sae in card["saes"])
     named = f"experiment '{card['experiment']}' (config {card['config_sha256'][:12]})"
-    read = f"{card['subject']['model']}, SAEs {saes}, corpus {card['corpus']['sha256'][:12]}"
+    read = f"{card['subject']['model']}, {saes}, corpus {card['corpus']['sha256'][:12]}"
     return f"latentlake {card['versions']['latentlake']}, {named}: {read}."
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import SubjectConfig
+from pipeline.config import Config, SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.models.causal import load_base
 from pipeline.models.load import pick_device
@@ -76,6 +76,16 @@ class Subject:
         read: dict[Hookpoint, Tensor] = {}
         self.run(token_ids, hookpoints, lambda hookpoint, value: read.update({hookpoint: value.clone()}))
         return read
+
+
+_CPU_TOKENS, _GPU_TOKENS = 2048, 16_384
+"""Tokens of a forward pass: what stays in a CPU's cache, and what keeps a GPU busy."""
+
+
+def pass_tokens(config: Config) -> int:
+    """Tokens of one forward pass of the subject model, as the config has it or as suits the device."""
+    on_gpu = pick_device(config.device).type == "cuda"
+    return config.machine.batch_tokens or (_GPU_TOKENS if on_gpu else _CPU_TOKENS)
 
 
 def load_subject(subject: SubjectConfig, device: str) -> Subject:

@@ -25,11 +25,11 @@ CORPUS = (
         (
             SAE,
             text("hookpoint", "what it reads in the subject model, as the config names it"),
-            text("format", "layout of its files; `delphi` where only its firings are here, in a cache"),
+            text("format", "format of its files; `delphi` where only its firings are here, in a cache"),
             text("architecture", "what its files call it: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …"),
             Column("d_in", pa.int32(), "width of its input; null where its weights are not here"),
             Column("n_features", pa.int32(), "number of its features"),
-            Column("k", pa.int32(), "features kept a token; null where a threshold decides"),
+            Column("k", pa.int32(), "features kept per token; null where a threshold decides"),
             number("threshold_min", "lowest threshold of a feature, 0 for a ReLU; null where k decides"),
             number("threshold_max", "highest threshold of a feature"),
             text(
@@ -37,7 +37,7 @@ CORPUS = (
                 "what is done to its input: `none`, `centred`, `layer_norm` or `constant_norm_rescale`",
             ),
             text("folded", "what was multiplied into its weights when they were loaded; null where nothing was"),
-            number("declared_l0", "firings a token as its files or their folder declare; null where they do not"),
+            number("declared_l0", "firings per token that its files or folder declare; null where they do not"),
             text("source", "where its files come from"),
             text("revision", "commit of its files on the hub; null where they are local"),
             text("weights_hash", "SHA-256 over its files"),
@@ -49,11 +49,11 @@ CORPUS = (
     ),
     Table(
         "documents",
-        "One row per document of the corpus, duplicates dropped; of delphi's cache, which knows none, per row.",
+        "One row per document of the corpus, without duplicates; for delphi's cache, one per row of it.",
         (
             DOC_ID,
             text("source", "the text source it comes from"),
-            text("unit", "module, README, topic, file or row that it is of; a hash of a cache's row"),
+            text("unit", "module, README, topic, file or row that it comes from; for a row of a cache its hash"),
             text("text", "its text"),
             Column("token_ids", pa.list_(pa.int32()), "its tokens, without any BOS"),
             count("n_tokens", "number of its tokens", "tokens"),
@@ -72,7 +72,7 @@ CORPUS = (
         "One row per token of the subject model's vocabulary.",
         (
             Column("token_id", pa.int32(), "its id"),
-            text("text", "its text; bytes that are no text on their own are written \\xNN"),
+            text("text", "its text; bytes that are not text on their own are written \\xNN"),
             Column("bytes", pa.binary(), "its bytes, which join across tokens into UTF-8"),
             flag("is_special", "whether it is a control token (BOS, EOS, …)"),
         ),
@@ -82,7 +82,7 @@ CORPUS = (
     ),
     Table(
         "contexts",
-        "One row per context window; a document's contexts are consecutive, none holds two documents.",
+        "One row per context window. A document's contexts are consecutive, and no context spans two documents.",
         (
             CONTEXT_ID,
             DOC_ID,
@@ -96,7 +96,7 @@ CORPUS = (
     ),
     Table(
         "slots",
-        "One row per slot: a piece of a context from position 1 on, the same for every feature.",
+        "One row per slot: a fixed piece of a context, after position 0, the same for every feature.",
         (
             CONTEXT_ID,
             Column("start", pa.int32(), "position of its first token in the context"),
@@ -113,7 +113,7 @@ CORPUS = (
     ),
     Table(
         "train_words",
-        "One row per token and per word of the train documents, in letters of one case.",
+        "One row per token and per word of the train documents, in lower case.",
         (
             text("kind", "`token`: without its spaces; `word`: letters, then letters, digits and _"),
             text("word", "the token or word"),
@@ -125,10 +125,10 @@ CORPUS = (
     ),
     Table(
         "sae_fit",
-        "One row per SAE, and place and way in which it was tried on some tokens: how well it reconstructs them.",
+        "One row per SAE, hookpoint and way of reading it that was tried: how well it reconstructs some tokens.",
         (
             SAE,
-            text("hookpoint", "the place: the config's own, or another, by its short address"),
+            text("hookpoint", "the hookpoint: the config's own, or another that was tried"),
             flag("is_centred", "whether each token's mean over the width was subtracted first"),
             text(
                 "normalisation",
@@ -152,7 +152,7 @@ CORPUS = (
                 "(norms above 10 medians); a quarter of them for what is far from fitting",
                 "tokens",
             ),
-            flag("is_configured", "whether this is how the config has it read"),
+            flag("is_configured", "whether this is how the config reads it"),
             flag("fits", "FVU under 1 and within 0.02 of the lowest, L0 within a factor of 3 of the declared one"),
             number(
                 "loss_recovered",
@@ -166,9 +166,9 @@ CORPUS = (
                 "module returns); position 0 and BOS stay",
                 "nats a token",
             ),
-            number("loss_ablated", "the same with zeros there", "nats a token"),
+            number("loss_ablated", "the same with zeros in its place", "nats a token"),
             count("n_loss_tokens", "tokens whose loss that is", "tokens"),
-            text("loss_reason", "why the config's own place has no loss_recovered"),
+            text("loss_reason", "why the configured hookpoint has no loss_recovered"),
         ),
         ("sae", "hookpoint", "is_centred", "normalisation", "weights", "prepend_bos"),
         "sae",

@@ -25,7 +25,7 @@ from pipeline.tables.schema import (
 EXAMPLES = (
     Table(
         "example_index",
-        "One row per candidate slot of a feature that a draw may take as an example.",
+        "One row per feature and slot that may be drawn as an example.",
         (
             SAE,
             FEATURE,
@@ -46,7 +46,7 @@ EXAMPLES = (
     ),
     Table(
         "examples",
-        "One row per window that an LLM may read: a slot with its tokens and the feature's activation on each.",
+        "One row per example: a window of tokens with the feature's activation on each.",
         (
             text("example_id", "hash of (sae, feature, context, start)"),
             SAE,
@@ -103,7 +103,7 @@ EXAMPLES = (
     ),
     Table(
         "fuzzing_pairs",
-        "One row per activating test window that fuzzing may mark, with the window marked wrongly alike.",
+        "One row per activating test window that fuzzing marks rightly, and the one it marks wrongly alike.",
         (
             SAE,
             FEATURE,
@@ -119,7 +119,7 @@ EXAMPLES = (
     ),
     Table(
         "steered_texts",
-        "One row per feature, way of changing it and text: what the subject model goes on to write then.",
+        "One row per feature, way of changing it and prompt: how the subject model continues the prompt.",
         (
             SAE,
             FEATURE,
@@ -149,7 +149,7 @@ EXAMPLES = (
     ),
     Table(
         "token_changes",
-        "One row per feature that was set on texts: the tokens whose logits that raises and lowers most.",
+        "One row per feature that was set to a value on texts: the tokens whose logits rise and fall most.",
         (
             SAE,
             FEATURE,

@@ -27,7 +27,7 @@ PURPOSE = text(
 EXPLANATIONS = (
     Table(
         "estimate",
-        "One row per SAE, batch that the next run takes, and purpose: what the run would send, and its price.",
+        "One row per SAE, batch of the next run, and purpose: what the run would send, and its price.",
         (
             SAE,
             Column("batch", pa.int32(), "batch of feature ids"),
@@ -40,7 +40,7 @@ EXPLANATIONS = (
             count("n_llm_features", "of these, features of route `llm`", "features"),
             count("requests", "requests to be sent; at most, where scoring or an explainer's search ends early"),
             count("least_requests", "of these, those that are sent wherever a search ends"),
-            count("known_requests", "requests that the ledger holds the answers of"),
+            count("known_requests", "requests whose answers are in the ledger already"),
             count("prompt_tokens", "tokens of the prompts to be sent", "tokens"),
             count("cached_tokens", "of these, from a prefix cache, by the share of the last answers", "tokens"),
             count("completion_tokens", "tokens of the answers as expected", "tokens"),
@@ -70,15 +70,15 @@ EXPLANATIONS = (
     ),
     Table(
         "explanations",
-        "One row per feature, explainer and draw.",
+        "One row per feature, explainer and draw: an explanation in words, or why there is none.",
         (
             EXPLANATION_ID,
             SAE,
             FEATURE,
             EXPLAINER,
-            Column("draw", pa.int32(), "0; further explanations of the same explainer count on"),
-            text("explanation", "the words; null unless the status is `ok`"),
-            Column("example_ids", pa.list_(pa.string()), "what it was shown; all train"),
+            Column("draw", pa.int32(), "0, and counting up for further explanations of the same explainer"),
+            text("explanation", "the explanation; null unless the status is `ok`"),
+            Column("example_ids", pa.list_(pa.string()), "the examples that it was shown; all train"),
             text(
                 "status",
                 f"{STATUS.meaning}; `no_input`: what its explainer shows is not there; `not_asked`: none of the "
@@ -123,7 +123,7 @@ EXPLANATIONS = (
             count("duration_ms", "time until the answer", "ms"),
             text("requested_at", "when, UTC"),
             count("draw", "number of the draw, where the same is asked several times"),
-            text("error", "why there is no answer, or none that can be used; null where there is one"),
+            text("error", "why there is no usable answer; null where there is one"),
             text("batch_id", "the provider's batch that it came in, at that price; null where it came by itself"),
         ),
         ("request_id",),

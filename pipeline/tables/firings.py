@@ -7,7 +7,7 @@ from pipeline.tables.schema import FEATURE, SAE, Column, Derived, Table
 FIRINGS = (
     Table(
         "activation_shards",
-        "One row per firing in one shard, as the forward pass left it: one row group a feature bucket.",
+        "One row per firing in one shard, as the forward pass wrote it; one row group per bucket of features.",
         (
             SAE,
             FEATURE,
@@ -24,7 +24,7 @@ FIRINGS = (
     ),
     Table(
         "activations",
-        "One row per firing of a feature on a token, sorted by (feature, token_index); one file a bucket.",
+        "One row per firing of a feature on a token, sorted by (feature, token_index); a file per bucket.",
         (
             SAE,
             FEATURE,

@@ -105,11 +105,11 @@ class Table:
 
 SAE = Column("sae", pa.dictionary(pa.int8(), pa.string()), "the SAE's name in the config")
 FEATURE = Column("feature", pa.int32(), "index of the feature in its SAE, from 0")
-ROLE = Column("role", pa.dictionary(pa.int8(), pa.string()), "`train` (may be shown) or `test` (judges)")
-DOC_ID = Column("doc_id", pa.string(), "hash of the document's text, 32 hex digits; of a cache's row its number")
-CONTEXT_ID = Column("context_id", pa.int64(), "number of the context in the corpus, from 0")
+ROLE = Column("role", pa.dictionary(pa.int8(), pa.string()), "`train` (may be shown) or `test` (used to score)")
+DOC_ID = Column("doc_id", pa.string(), "hash of its text, 32 hex digits; for a row of a cache its number")
+CONTEXT_ID = Column("context_id", pa.int64(), "the context's number in the corpus, from 0")
 SHARD = Column("shard", pa.int32(), "shard of the corpus, from 0")
-GENERATION = Column("generation", pa.int32(), "generation of the corpus: 1 more each time documents were added")
+GENERATION = Column("generation", pa.int32(), "generation of the corpus: one more each time documents are added")
 
 
 def text(name: str, meaning: str) -> Column:
@@ -157,7 +157,7 @@ EXPLAINER = text(
 SCORER = text("scorer", "its name in the config (`detection`, `embedding`, …), or `rule_exact`")
 STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `too_long`, `http_error` or `budget`")
 REQUEST_ID = text("request_id", "the request that it came from; null where none was sent")
-TEXT_ROLE = text("role", "role of the documents that judge")
+TEXT_ROLE = text("role", "role of the documents that it is scored on: `test`")
 
 LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
 """A token and its logit, of lists of tokens."""

@@ -24,7 +24,7 @@ from pipeline.tables.schema import (
 SCORES = (
     Table(
         "scorer_rhos",
-        "One row per scorer of an SAE, from a pilot: how far right answers about one document go together, and "
+        "One row per SAE and scorer, from a pilot: how far answers about one document are correlated, and "
         "what is taken for a yes.",
         (
             SAE,
@@ -50,7 +50,7 @@ SCORES = (
     ),
     Table(
         "predictions",
-        "One row per question put to a scorer.",
+        "One row per question to a scorer: the right answer and the scorer's.",
         (
             EXPLANATION_ID,
             SAE,
@@ -96,7 +96,7 @@ SCORES = (
     ),
     Table(
         "scores",
-        "One row per explanation, scorer and role.",
+        "One row per explanation, scorer and role: how well the explanation predicts where the feature fires.",
         (
             EXPLANATION_ID,
             SAE,
@@ -136,7 +136,7 @@ SCORES = (
     ),
     Table(
         "score_details",
-        "One row per explanation, scorer, role, metric, stratum and weighting.",
+        "One row per explanation, scorer, role, metric, stratum and weighting: the scores in detail.",
         (
             EXPLANATION_ID,
             SAE,
@@ -158,7 +158,7 @@ SCORES = (
     ),
     Table(
         "summary",
-        "One row per SAE, route, explainer and scorer.",
+        "One row per SAE, route, explainer and scorer: mean scores with intervals, and what they cost.",
         (
             SAE,
             text("route", "route of the features"),
@@ -212,10 +212,10 @@ SCORES = (
     ),
     Table(
         "ratings",
-        "One row per judgement of an explanation by a reader; of several by one reader the last counts.",
+        "One row per rating of an explanation by a reader. The last of one reader counts.",
         (
             EXPLANATION_ID,
-            text("rater", "the reader's name, as it was typed"),
+            text("rater", "the reader's name, as typed"),
             text("verdict", "`fits`, `too_broad`, `too_narrow`, `wrong` or `unreadable`"),
             flag("is_blind", "whether explainer, feature and scores were hidden"),
             text("rated_at", "when, UTC"),
@@ -227,12 +227,12 @@ SCORES = (
     ),
     Table(
         "explainer_comparisons",
-        "One row per SAE, scorer and two explainers of the same features, in both orders.",
+        "One row per SAE, scorer and pair of explainers, on the features that both explained; in both orders.",
         (
             SAE,
             SCORER,
             text("explainer_a", "an explainer, or a control"),
-            text("explainer_b", "the one that it is held against"),
+            text("explainer_b", "the one that it is compared with"),
             text("metric", "what is compared, as in `summary`"),
             count("n_features", "features that both explained and that have both scores", "features"),
             number("mean_a", "mean of A's scores over them"),

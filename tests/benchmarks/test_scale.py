@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.scale import Assumed, Costs, Run, Task, schedule, simulate
+from benchmarks.gpu import LARGE, LARGE_WIDTHS, PASS_PARAMETERS
+from benchmarks.scale import Assumed, Costs, Run, Task, _gpu_rates, schedule, simulate
 
 COSTS = Costs(
-    write_s=1e-7, prepare_s=5e-7, example_s=0.01, request_s=0.001, bytes_per_firing=3.0, bucket_bytes=300.0
-)
+    write_s=1e-7, prepare_s=5e-7, example_s=0.01, request_s=0.001, bytes_per_firing=3.0, bucket_bytes=300.0,
+    pass_rate=4e14, encode_rate=5e13, cached_share=0.8,
+)  # fmt: skip
 
 
 def test_workers_take_tasks_side_by_side_and_each_waits_for_what_it_comes_after() -> None:
@@ -47,3 +49,14 @@ def test_more_workers_make_no_run_longer(kind: str) -> None:
     run = Run(10_000_000, saes=4, features=4_096, shards=40, gpus=2, machines=2, endpoints=2)
     fewer = simulate(run, COSTS, Assumed()).hours
     assert simulate(replace(run, **{kind: 4}), COSTS, Assumed()).hours <= fewer
+
+
+def test_the_speeds_of_pass_and_product_are_told_from_two_widths() -> None:
+    pass_s, feature_s = 1e-5, 1.5e-10
+    bare = {
+        f"8b_{kind}_{width}_tokens_per_s": 1 / (pass_s + feature_s * width)
+        for kind in ("topk", "jumprelu", "relu")
+        for width in LARGE_WIDTHS
+    }
+    expected = (2 * PASS_PARAMETERS / pass_s, 2 * LARGE.hidden_size / feature_s)
+    assert _gpu_rates(bare) == pytest.approx(expected)

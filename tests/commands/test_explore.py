@@ -5,16 +5,15 @@ import socket
 import pytest
 from tiny import write_experiment
 
-from pipeline.commands import explore
+from pipeline.commands.explore import serve_explorer
 from pipeline.errors import LatentlakeError
 
 
-def test_a_port_that_is_taken_is_said_before_an_address_is_given_out(tmp_path, tiny_subject, monkeypatch, capsys):
+def test_a_port_that_is_taken_is_said_before_an_address_is_given_out(tmp_path, tiny_subject, capsys):
     path = write_experiment(tmp_path, subject={"model": str(tiny_subject)})
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        monkeypatch.setattr(explore, "PORT", other.getsockname()[1])
         with pytest.raises(LatentlakeError, match="such as another explorer"):
-            explore.serve_explorer(str(path))
+            serve_explorer(str(path), other.getsockname()[1])
     assert capsys.readouterr().out == ""

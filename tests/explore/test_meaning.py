@@ -34,14 +34,14 @@ def search(config: Config, embedder: LastToken | None, query: str) -> str:
     browser = TestClient(app, base_url="http://localhost:3001")
     for _ in range(200):
         page = browser.get(f"/features?by=meaning&{query}").text
-        if "being loaded" not in page and "still being embedded" not in page:
+        if "Loading the embedding model" not in page and "still being embedded" not in page:
             return page
         time.sleep(0.1)
     raise AssertionError("the meanings are never there")
 
 
-def likenesses(page: str) -> list[float]:
-    return [float(each) for each in re.findall(r"likeness (-?\d\.\d\d)", page)]
+def similarities(page: str) -> list[float]:
+    return [float(each) for each in re.findall(r"similarity (-?\d\.\d\d)", page)]
 
 
 def test_the_nearest_comes_first_and_each_explanation_is_read_once(config: Config) -> None:
@@ -49,11 +49,11 @@ def test_the_nearest_comes_first_and_each_explanation_is_read_once(config: Confi
     page = search(config, embedder, "words=t700&explainer=keywords")
     shown = [int(each.split("t")[-1]) for each in re.findall(r'<a class="explanation"[^>]*>([^<]*)</a>', page)]
     assert len(shown) == N_FEATURES and shown == sorted(shown, key=lambda number: abs(number - 700))
-    assert likenesses(page) == sorted(likenesses(page), reverse=True) and "Nearest in meaning first" in page
+    assert similarities(page) == sorted(similarities(page), reverse=True) and "Nearest in meaning first" in page
     read = [text for text in embedder.texts if text not in {"", "t700"}]
     assert len(read) == len(set(read)) > 2 * N_FEATURES
     again = LastToken()
-    assert likenesses(search(config, again, "words=t700&explainer=keywords")) == likenesses(page)
+    assert similarities(search(config, again, "words=t700&explainer=keywords")) == similarities(page)
     assert set(again.texts) == {"", "t700"}  # what the lake keeps is not read again
 
 
@@ -61,7 +61,7 @@ def test_a_search_by_meaning_keeps_filters_and_order(config: Config) -> None:
     page = search(config, LastToken(), "words=t700&route=rule&sort=score")
     assert set(re.findall(r'<span class="route (\w+)">', page)) == {"rule"}
     scores = re.findall(r'<span class="number">(\d\.\d\d)</span>', page)
-    assert scores == sorted(scores, reverse=True) and likenesses(page)
+    assert scores == sorted(scores, reverse=True) and similarities(page)
 
 
 @pytest.mark.parametrize(
@@ -86,5 +86,5 @@ def test_without_the_model_words_are_searched_and_it_is_said_why(
 
 @pytest.mark.embedded
 def test_the_pinned_model_finds_like_words(config: Config) -> None:
-    found = likenesses(search(config, None, "words=the+token+t12"))
+    found = similarities(search(config, None, "words=the+token+t12"))
     assert len(found) == N_FEATURES and -1 <= min(found) < max(found) <= 1

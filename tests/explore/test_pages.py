@@ -62,13 +62,13 @@ def test_what_is_hostile_is_spelled(browser: TestClient) -> None:
 def test_texts_that_were_written_are_shaded_where_the_feature_fires_and_judged(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8").text
     written = page[page.index('<h2 id="written">') : page.index('<h2 id="changed">')]
-    assert "3, by the explanation of default" in written
+    assert "3, from the explanation by default" in written
     fires, misses = written.split("Near misses, in which it should be silent")
     assert re.findall(r"</span> (right|wrong|repeated)</span>", fires) == ["right", "wrong", "repeated"]
     assert re.findall(r"</span> (right|wrong)</span>", misses) == ["wrong", "right", "right"]
     assert len(re.findall(r'class="t a\d+', written)) == 2  # one token of each of the two in which it fires
     assert "not read" in fires and "&#34;onmouseover=" in fires
-    changed = page[page.index('<h2 id="changed">') : page.index('<h2 id="rules">')]
+    changed = page[page.index('<h2 id="changed">') : page.index("<aside")]
     assert [changed.count(each) for each in ("Raised by 40.0", "Set to 0", "<tr><td>")] == [1, 1, 6]
 
 
@@ -99,7 +99,7 @@ def test_the_list_is_filtered_sorted_and_has_an_address_for_each_search(browser:
 
 def test_a_token_is_found_as_it_is_clicked(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8").text
-    [address] = re.findall(r'<a class="token" href="([^"]+)"> t\d+', page)[:1]
+    [address] = re.findall(r'<a class="token" href="([^"]+)"><i class="space"> </i>t\d+', page)[:1]
     assert 8 in rows_of_list(browser.get(address.replace("&amp;", "&")).text)
 
 

@@ -20,7 +20,7 @@ def read(browser: TestClient, **parameters: str) -> str:
     """The page of a text, once the model is there."""
     for _ in range(600):
         page = browser.get("/text", params=parameters).text
-        if "being loaded" not in page:
+        if "Loading the subject model" not in page:
             return page
         assert 'http-equiv="refresh"' in page
         time.sleep(0.1)

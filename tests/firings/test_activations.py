@@ -362,10 +362,10 @@ def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_exper
 def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monkeypatch):
     lake = write_corpus_tables(make_experiment(machine={"flush_tokens": 64, "batch_tokens": 64}))
 
-    def fill_the_disk(self):
+    def fill_the_disk(self, pending, path):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pipeline.firings.store.FiringBuffer.flush", fill_the_disk)
+    monkeypatch.setattr("pipeline.firings.store.FiringBuffer._write", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write_activation_shard(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)

@@ -140,6 +140,8 @@ def test_a_layer_multiplies_as_its_numbers_say(n_rows):
     unpacked = layer(inputs)
     assert torch.allclose(unpacked.view(-1, 48).double(), expected, atol=1e-4)
     assert torch.allclose(unpacked, linear(inputs), atol=0.05)
+    exact = inputs.double() @ (layer.weight.double() * layer.scale[:, None]).T
+    assert torch.allclose(inputs @ layer.unpacked(torch.float32).T, exact.float(), atol=1e-5)  # as on a GPU
     layer.pack()
     assert torch.allclose(layer(inputs), unpacked, atol=1e-4)
     assert layer.weight is None

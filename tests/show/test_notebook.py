@@ -50,6 +50,8 @@ def test_a_lake_answers_sql_tells_a_feature_and_what_fires_in_words(make_experim
     assert card.route["route"] == "rule"
     assert card.logits["path"] == "residual"
     assert (len(card.logits["promoted"]), len(card.logits["suppressed"])) == (10, 10)
+    assert repr(card).startswith(f"feature {STOP} of hand-set: route rule (")
+    assert "rule_exact 1.00): the token is ' stop'" in repr(card) and repr(card).count("\n") < 12
     assert card.scrambled_share == 1.0  # it reads the embedding, where no context matters
     assert lake.feature("hand-set", ALWAYS).scrambled_share is None  # no unigram candidate
     assert set(card.explanations["explainer"]) >= {"rule"}

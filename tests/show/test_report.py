@@ -94,7 +94,7 @@ def test_every_figure_is_there_with_its_files_or_says_what_is_missing(text: str,
     for figure in FIGURES:
         section = text[text.index(f'<section id="{figure.name}">') :].partition("</section>")[0]
         assert ("<svg" in section) == (figure.name in there) == (figure.title in made)
-        assert (f"Not there: {figure.missing}" in section) != (figure.name in there)
+        assert (f"No data: {figure.missing}" in section) != (figure.name in there)
     assert "an oracle" in text  # what its scores are worth is said
 
 
@@ -108,7 +108,7 @@ def test_a_lake_without_an_explanation_still_has_its_report(config: Config, tmp_
     bare = config.model_copy(update={"machine": config.machine.model_copy(update={"lake": str(tmp_path)})})
     report = write_report(Lake(bare, open_sources(bare)))
     page = (report.folder / REPORT_FILE).read_text(encoding="utf-8")
-    assert "Where the features went" in report.pictures and page.count("Not there: ") >= 5
+    assert "Where the features went" in report.pictures and page.count("No data: ") >= 5
 
 
 def test_hostile_text_is_shown_and_not_run(lake: Lake) -> None:

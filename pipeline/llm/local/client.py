@@ -8,7 +8,7 @@ written out token by token.
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.config import LocalConfig
 from pipeline.llm.local.blanks import blank_places_of, read_blanks
@@ -17,13 +17,19 @@ from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import Group, group_by_prefix
 from pipeline.llm.local.writing import Row, choose, fill_keys, write
 from pipeline.llm.requests import Answer, Request
-from pipeline.models.load import load_tokenizer, locate, pick_device
+from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, the shared ones counted for every row: it bounds the key/value cache (190 MB here)."""
 
 INT8_BATCH_TOKENS = 2048
 """And on a CPU those of a larger model in int8: what a batch of 1.5B parameters takes beside 1.8 GB of weights."""
+
+GPU_CACHE_BYTES = 1 << 30
+"""On a GPU a batch has as many tokens as this key/value cache holds in 16 bits, of a large model as above."""
+
+PASS_COST, GPU_PASS_COST = 32, 2048
+"""Tokens that are read in the time that a pass takes beside its own: on a GPU, which is slow to start, many."""
 
 _MEASURED_ROWS, _MEASURED_TOKENS, _MEASURED_STEPS = 4, 256, 4
 """Of the batch by which speed is measured."""
@@ -81,7 +87,7 @@ class LocalClient:
                 yield [self._too_long(request, len(prompts[place]), n_needed, model.max_length)]
         for answer, is_blank in ((self._answer_group, False), (self._fill_group, True)):
             some = [place for place in fitting if (requests[place].blank is not None) == is_blank]
-            for group in group_by_prefix([prompts[place] for place in some]):
+            for group in group_by_prefix([prompts[place] for place in some], self._pass_cost):
                 places = Group(tuple(some[place] for place in group.places), group.n_shared)
                 yield from answer(model, requests, prompts, places)
 
@@ -89,7 +95,7 @@ class LocalClient:
         """What it takes to answer these requests, each as long as it may be; only the tokenizer is loaded."""
         prompts = encode_chats(load_tokenizer(self.subject), [request.messages for request in requests])
         read_tokens = steps = 0
-        for group in group_by_prefix(prompts):
+        for group in group_by_prefix(prompts, self._pass_cost):
             read_tokens += group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places)
             for places in _batches(group.places, requests, prompts, self._batch_tokens):
                 steps += max(requests[place].most_written for place in places)
@@ -110,9 +116,17 @@ class LocalClient:
         return Speed(sum(map(len, suffixes)) / (read - started), _MEASURED_STEPS / (end - read))
 
     @property
+    def _pass_cost(self) -> int:
+        return GPU_PASS_COST if pick_device(self._device).type == "cuda" else PASS_COST
+
+    @property
     def _batch_tokens(self) -> int:
-        is_large = self.subject.precision == "int8" and pick_device(self._device).type == "cpu"
-        return INT8_BATCH_TOKENS if is_large else BATCH_TOKENS
+        match pick_device(self._device).type:
+            case "cuda":
+                return max(BATCH_TOKENS, GPU_CACHE_BYTES // _cache_bytes(load_subject_config(self.subject)))
+            case "cpu" if self.subject.precision == "int8":
+                return INT8_BATCH_TOKENS
+        return BATCH_TOKENS
 
     def _answer_group(
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
@@ -197,6 +211,14 @@ def _batches(
         batch.append(place)
         longest = max(longest, length)
     yield batch
+
+
+def _cache_bytes(config: Any) -> int:
+    """What the keys and values of a token take in 16 bits, by a model's transformers config."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(2 * 2 * text.num_hidden_layers * heads * width)
 
 
 def _now() -> str:

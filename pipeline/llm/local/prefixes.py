@@ -6,9 +6,6 @@ from typing import NamedTuple
 _WINDOW = 256
 """Prompts that are divided at once, and so a group's size at most: the search takes its square of steps."""
 
-_GROUP_TOKENS = 32
-"""What a group costs beside its tokens, in tokens: two passes of the model instead of one longer one."""
-
 
 class Group(NamedTuple):
     """Prompts, by their places in the list, and the number of tokens with which all of them begin."""
@@ -17,22 +14,23 @@ class Group(NamedTuple):
     n_shared: int
 
 
-def group_by_prefix(prompts: Sequence[Sequence[int]]) -> list[Group]:
-    """Divide prompts (token ids) so that few tokens are computed; every place is in exactly one group.
+def group_by_prefix(prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Group]:
+    """Divide prompts (token ids) so that little is computed; every place is in exactly one group.
 
     In lexicographic order, prompts that share a prefix stand together. Of all ways to cut that order into
-    runs, the one with the least sum over runs of: shared tokens + the tokens of each after those + a constant.
+    runs, the one with the least sum over runs of: shared tokens + the tokens of each after those + `pass_cost`,
+    the tokens that could be read in the time that a pass of the model takes beside them.
     The last token of a prompt never counts as shared, so that each has one whose logits are computed. A
     prompt alone shares nothing. Within a group the shorter prompts come first.
     """
     order = sorted(range(len(prompts)), key=lambda place: tuple(prompts[place]))
     groups: list[Group] = []
     for start in range(0, len(order), _WINDOW):
-        groups += _cut(order[start : start + _WINDOW], prompts)
+        groups += _cut(order[start : start + _WINDOW], prompts, pass_cost)
     return groups
 
 
-def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[Group]:
+def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Group]:
     """The cheapest cut of sorted prompts into runs, by dynamic programming over where the last run begins."""
     n = len(order)
     lengths = [len(prompts[place]) for place in order]
@@ -49,7 +47,7 @@ def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[Group]:
             elif first < end - 2:
                 prefix = min(prefix, shared[first + 1], lengths[first] - 1)
             size = end - first
-            run = prefix + tokens - size * prefix + _GROUP_TOKENS
+            run = prefix + tokens - size * prefix + pass_cost
             if cost[first] + run < cost[end]:
                 cost[end], begin[end], run_shares[end] = cost[first] + run, first, prefix
     groups = []

@@ -3,7 +3,7 @@
 A row's randomness depends on its request alone, so that it repeats in any batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -36,28 +36,37 @@ def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
     Where the choices have under LEAST_MASS together there are none, and the text is what would be written.
     """
-    for row, logits in zip(rows, batch.logits, strict=True):
-        if not row.request.is_choice:
-            continue
-        masses = _masses(model, row.request, logits)
+    places = [place for place, row in enumerate(rows) if row.request.is_choice]
+    logits = batch.logits if len(places) == len(rows) else batch.logits[places]
+    likeliest_tokens = logits.argmax(dim=-1).tolist()
+    all_masses = _masses(model, [rows[place].request for place in places], logits)
+    for place, masses, token in zip(places, all_masses, likeliest_tokens, strict=True):
+        row = rows[place]
         row.choice_mass = sum(masses.values())
         row.probabilities = choice_probabilities(masses)
         likeliest = max(masses, key=masses.__getitem__)
-        row.text = likeliest if row.probabilities else model.decode([int(logits.argmax())])
+        row.text = likeliest if row.probabilities else model.decode([token])
         row.status = "ok"
 
 
-def _masses(model: LocalModel, request: Request, logits: Tensor) -> dict[str, float]:
-    """How probable the tokens that stand for each choice are."""
-    choices = request.choices or ()
-    try:
-        token_ids = model.choice_token_ids(choices)
-    except ValueError as error:
-        raise ConfigError(f"model '{request.model}': {error}") from None
-    logprobs = logits.log_softmax(dim=0)
-    return {
-        choice: float(logprobs[list(ids)].exp().sum()) for choice, ids in zip(choices, token_ids, strict=True)
-    }
+def _masses(model: LocalModel, requests: Sequence[Request], logits: Tensor) -> list[dict[str, float]]:
+    """How probable the tokens that stand for each choice are, by request; logits float32 [n_requests, n_tokens].
+
+    They are read from the device once for all requests that have the same choices, as those of a batch mostly do.
+    """
+    probabilities = logits.softmax(dim=-1)
+    masses: list[dict[str, float]] = [{} for _ in requests]
+    for choices in dict.fromkeys(request.choices or () for request in requests):
+        places = [place for place, request in enumerate(requests) if (request.choices or ()) == choices]
+        try:
+            token_ids = model.choice_token_ids(choices)
+        except ValueError as error:
+            raise ConfigError(f"model '{requests[places[0]].model}': {error}") from None
+        own = probabilities[places]
+        read = torch.stack([own[:, list(ids)].sum(dim=-1) for ids in token_ids], dim=-1).tolist()
+        for place, sums in zip(places, read, strict=True):
+            masses[place] = dict(zip(choices, sums, strict=True))
+    return masses
 
 
 def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
@@ -75,9 +84,10 @@ def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
             open_rows, masses = [open_rows[place] for place in going], [masses[place] for place in going]
             written = [written[place] for place in going]
         batch.extend(written)
-        for place, (row, logits) in enumerate(zip(open_rows, batch.logits, strict=True)):
+        found_masses = _masses(model, [row.request for row in open_rows], batch.logits)
+        for place, (row, found) in enumerate(zip(open_rows, found_masses, strict=True)):
             row.written += written[place]
-            keys, found = row.request.keys, _masses(model, row.request, logits)
+            keys = row.request.keys
             masses[place][keys[number]] = found
             key = f'"{keys[number]}":'
             value = model.tokens(f"{key} {max(found, key=found.__getitem__)}")
@@ -105,10 +115,7 @@ def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
     open_rows = [rows[place] for place in places]
     generators = {row.request.request_id: _generator(row.request) for row in open_rows}
     while True:
-        tokens = [
-            _draw(logits, row.request.temperature, generators[row.request.request_id])
-            for logits, row in zip(batch.logits, open_rows, strict=True)
-        ]
+        tokens = _draw(batch.logits, open_rows, generators)
         going = []
         for place, (row, token) in enumerate(zip(open_rows, tokens, strict=True)):
             if token in model.end_ids:
@@ -143,12 +150,15 @@ def _before_stop(text: str, stops: Sequence[str]) -> str:
     return text[: min(ends)] if ends else text
 
 
-def _draw(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
-    """The next token: the most probable at temperature 0, else drawn."""
-    if temperature == 0:
-        return int(logits.argmax())
-    probabilities = (logits.cpu() / temperature).softmax(dim=0)
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Generator]) -> list[int]:
+    """The next token of each row: the most probable at temperature 0, else drawn by the row's own generator."""
+    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    for place, row in enumerate(rows):
+        if row.request.temperature > 0:
+            probabilities = (logits[place].cpu() / row.request.temperature).softmax(dim=0)
+            drawn = torch.multinomial(probabilities, 1, generator=generators[row.request.request_id])
+            tokens[place] = int(drawn)
+    return tokens
 
 
 def _generator(request: Request) -> torch.Generator:
