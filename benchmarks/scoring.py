@@ -30,12 +30,13 @@ _SCORING = {
     **{"provider": "openai", "model": "any", "scorers": ("detection", "fuzzing"), "pilot_features": 0},
     **{"n_questions": N_QUESTIONS, "questions_per_prompt": 40, "max_features": None},
 }
+_BUDGET = {"max_requests": None}
 
 
 def main() -> int:
     """Measure and publish; 1 if there is no demo to measure on."""
     try:
-        with borrowed_lake(N_FEATURES, explaining=_EXPLAINING, scoring=_SCORING) as lake:
+        with borrowed_lake(N_FEATURES, explaining=_EXPLAINING, scoring=_SCORING, budget=_BUDGET) as lake:
             figures = _figures(lake)
     except LatentlakeError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -17,6 +17,10 @@ OPEN, CLOSE = "<<", ">>"
 _SHOWN = frozenset("\u200c\u200d\u200e\u200f\u061c")
 """Joiners and marks of direction: not printable by themselves, but how Persian, Hindi or emoji are spelled."""
 
+_NOT_PLAIN = re.compile(r"[^ -~]")
+_BACKSLASH = re.compile(r"\\(?=(.))", re.DOTALL)
+_OPENING, _CLOSING = re.compile(r"<(?= *<)"), re.compile(r">(?= *>)")
+
 
 class _Mark(NamedTuple):
     """A marked stretch of a window, in bytes, and what to write before it closes."""
@@ -132,9 +136,9 @@ def _spelled(piece: bytes, kept: str = "") -> str:
     A backslash that would read as an escape is doubled, and a space more stands between two angles than was there.
     """
     text = piece.decode("utf-8", "surrogateescape")
-    text = re.sub(r"\\(?=(.))", lambda found: "\\" * (1 + _reads_as_escape(found[1])), text, flags=re.DOTALL)
-    text = "".join(each if each in kept else _visible(each) for each in text)
-    return re.sub(r"<(?= *<)", "< ", re.sub(r">(?= *>)", "> ", text))
+    text = _BACKSLASH.sub(lambda found: "\\" * (1 + _reads_as_escape(found[1])), text)
+    text = kept.join(map(_visible, text.split(kept))) if kept else _visible(text)
+    return _OPENING.sub("< ", _CLOSING.sub("> ", text))
 
 
 def _reads_as_escape(after: str) -> bool:
@@ -142,8 +146,13 @@ def _reads_as_escape(after: str) -> bool:
     return after in "\\nrtxuU" or _visible(after) != after
 
 
-def _visible(character: str) -> str:
-    """A character as it stands in a prompt: line ends and control characters are spelled out."""
+def _visible(text: str) -> str:
+    """A text as it stands in a prompt: line ends and control characters are spelled out."""
+    return _NOT_PLAIN.sub(_spelled_out, text)
+
+
+def _spelled_out(found: re.Match[str]) -> str:
+    character = found[0]
     if character.isprintable() or character in _SHOWN:
         return character
     return character.encode("unicode_escape").decode()
@@ -162,4 +171,4 @@ def load_vocabulary(lake: Lake) -> Vocabulary:
 
 def one_line(text: str) -> str:
     """What a model said, without line ends or marks; its backslashes stay: it writes escapes as it was shown."""
-    return re.sub(r"<(?=<)", "< ", re.sub(r">(?=>)", "> ", "".join(map(_visible, text))))
+    return re.sub(r"<(?=<)", "< ", re.sub(r">(?=>)", "> ", _visible(text)))

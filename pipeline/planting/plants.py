@@ -162,7 +162,7 @@ class _Draw:
             words = [each for each, _ in before.most_common(12) if _ANY_WORD.fullmatch(corpus.texts[each])]
             first, second = [*words, -1, -1][:2]
             both = before[first] + before[second]
-            is_fit = second >= 0 and both >= 50 and 0.15 <= both / corpus.counts[token] <= 0.8
+            is_fit = second >= 0 and both >= 40 and 0.1 <= both / corpus.counts[token] <= 0.8
             if is_fit and before[second] >= 0.15 * both and len(corpus.documents[token]) >= _DOCUMENTS.start:
                 broad = corpus.quoted([token])
                 true = f"{broad} after {_or([corpus.texts[first], corpus.texts[second]])}"

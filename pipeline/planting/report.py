@@ -24,7 +24,8 @@ def planted_shares(lake: Lake, explanations: pa.Table) -> pl.DataFrame:
 def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, str]) -> str:
     """The whole result as Markdown."""
     shares = planted_shares(lake, explanations)
-    costs = lake.query("planted_costs", n_explanations=explanations.num_rows)
+    [sae] = lake.config.sae_names
+    costs = lake.query("planted_costs", sae=sae, n_explanations=explanations.num_rows)
     model = {row["purpose"]: row for row in costs.iter_rows(named=True)}
     lines = [
         f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "

@@ -77,5 +77,7 @@ class Scorer(Protocol):
 
 def prediction_rows(sae: str, scorer: str, predictions: Sequence[Prediction]) -> pa.Table:
     """Predictions as rows of the table."""
+    given = {name: [each[place] for each in predictions] for place, name in enumerate(Prediction._fields)}
     own = {"sae": sae, "scorer": scorer, "role": "test"}
-    return pa.Table.from_pylist([{**each._asdict(), **own} for each in predictions], TABLES["predictions"].schema)
+    columns = given | {name: [value] * len(predictions) for name, value in own.items()}
+    return pa.table(columns, TABLES["predictions"].schema)

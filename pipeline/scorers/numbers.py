@@ -1,6 +1,7 @@
 """Whole numbers by number: the schema of a JSON object of them, and the parser of an answer that should be one."""
 
 import json
+from functools import cache
 from typing import Any
 
 from pipeline.llm.texts import final_text
@@ -11,6 +12,7 @@ TOKENS_AROUND = 64
 """And what may stand around the whole answer."""
 
 
+@cache
 def keys_of(n: int) -> tuple[str, ...]:
     """The keys of n answers: 1 to n."""
     return tuple(str(number) for number in range(1, n + 1))

@@ -9,7 +9,22 @@
 with hashed as (
     select
         examples.*,
-        feature_stats.top_tokens,
+        len(examples.token_ids) as n_tokens,
+        -- Behind a window's end nothing is silent.
+        array_to_string(
+            list_transform(
+                range($sampling_slot_tokens), lambda p: (coalesce(examples.activations[p + 1], 1) > 0)::int
+            ),
+            ''
+        )::bit as fires,
+        list_transform(feature_stats.top_tokens, lambda t: t.token_id) as top_ids,
+        array_to_string(
+            list_transform(
+                range($sampling_slot_tokens),
+                lambda p: coalesce(list_contains(top_ids, examples.token_ids[p + 1]), false)::int
+            ),
+            ''
+        )::bit as is_top,
         hash($seed::bigint, $sae, examples.feature::int, examples.example_id, 'fuzzing') as hash,
         row_number() over (partition by examples.feature, examples.doc_id order by hash, examples.example_id)
             as place_in_document
@@ -29,38 +44,40 @@ windows as (
 rights as (
     select
         *,
-        list_filter(range(len(activations)), lambda p: activations[p + 1] > $explaining_marked_share * peak)::int[]
-            as marked
+        list_filter(range(n_tokens), lambda p: activations[p + 1] > $explaining_marked_share * peak)::int[]
+            as marked,
+        array_to_string(
+            list_transform(range($sampling_slot_tokens), lambda p: list_contains(marked, p)::int), ''
+        )::bit as is_marked
     from windows
     where kind = 'activating'
 ),
-pairs as (
+tried as (
     select
         rights.feature,
         rights.example_id,
-        windows.example_id as partner_id,
-        windows.doc_id,
-        rights.marked[-1] < len(windows.token_ids)
-        and list_max(list_transform(rights.marked, lambda p: windows.activations[p + 1])) = 0 as is_silent_there,
-        row_number() over (
-            partition by rights.feature, rights.example_id
-            order by
-                abs(len(windows.token_ids) - len(rights.token_ids)),
-                rights.draw % 2 = 0 and list_has_any(
-                    list_transform(rights.marked, lambda p: windows.token_ids[p + 1]),
-                    list_transform(windows.top_tokens, lambda t: t.token_id)
-                ) desc,
+        arg_min(
+            {
+                'partner_id': windows.example_id,
+                'doc_id': windows.doc_id,
+                'is_silent': bit_count(rights.is_marked & windows.fires) = 0
+            },
+            (
+                abs(windows.n_tokens - rights.n_tokens),
+                rights.draw % 2 = 1 or bit_count(rights.is_marked & windows.is_top) = 0,
                 (windows.number + windows.n_windows - rights.draw) % windows.n_windows
-        ) as try
+            ),
+            20
+        ) as tries
     from rights
     join windows on windows.feature = rights.feature and windows.example_id <> rights.example_id
+    where len(rights.marked) > 0
+    group by rights.feature, rights.example_id
 ),
 found as (
     -- A window may serve several right ones; it is taken with different marks then.
-    select feature, example_id, partner_id, doc_id, try
-    from pairs
-    where try <= 20 and is_silent_there
-    qualify row_number() over (partition by feature, example_id order by try) = 1
+    select *, list_position(list_transform(tries, lambda t: t['is_silent']), true) as try
+    from tried
 ),
 joined as (
     select
@@ -68,12 +85,14 @@ joined as (
         rights.example_id,
         rights.draw,
         rights.marked,
-        found.partner_id,
+        found.tries[found.try]['partner_id'] as partner_id,
         found.try,
         if(
-            found.partner_id is null,
+            found.try is null,
             null,
-            row_number() over (partition by rights.feature, found.doc_id order by rights.draw)
+            row_number() over (
+                partition by rights.feature, found.tries[found.try]['doc_id'] order by rights.draw
+            )
         ) as place_in_document
     from rights
     left join found using (feature, example_id)

@@ -1,4 +1,4 @@
--- One row per purpose: what its requests took, an explanation.
+-- One row per purpose: what its requests about the planted SAE took, an explanation.
 select
     purpose,
     count(*) / $n_explanations::int as requests,
@@ -7,5 +7,6 @@ select
     sum(cost_usd) / $n_explanations::int as cost_usd,
     any_value(model) as model
 from llm_requests
+where sae = $sae
 group by purpose
 order by purpose

@@ -123,3 +123,15 @@ def test_the_page_of_the_benchmark_begins_with_a_row_a_scorer_over_all_kinds() -
     _, _, detection, fuzzing = overview(pl.DataFrame(rows))
     assert detection.startswith("| detection | 30 | 0.80 (0.60-0.90) | not applicable |")
     assert fuzzing.startswith("| fuzzing | 0 | not applicable | 0.80 (0.60-0.90) |")
+
+
+def test_what_earlier_plants_cost_does_not_count() -> None:
+    database = Database()
+    requests = [
+        {"request_id": f"{sae} {number}", "sae": sae, "purpose": "detection", "model": "any", "prompt_tokens": 10}
+        for sae in (SAE, "earlier")
+        for number in range(6)
+    ]
+    database.fill("llm_requests", requests)
+    [row] = database.rows("planted_costs", n_explanations=2)
+    assert (row["requests"], row["prompt_tokens"]) == (3, 30)

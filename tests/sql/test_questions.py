@@ -109,6 +109,10 @@ def test_right_window_without_partner_is_dropped():
     assert found == {("b", (2,)): True, ("a", (2,)): False}
 
 
+def test_a_window_without_marks_is_dropped():
+    assert fuzzing([window("a", [0, 1.0]), silent("s", 2)], explaining_marked_share=1.0) == {}
+
+
 def test_windows_that_are_taken_for_other_scorers_are_nobodys_partner():
     windows = [window("a", [0, 1.0, 0]), window("b", [1.0, 0, 0], draw=9), silent("s", 3, draw=10)]
     assert fuzzing([*windows, silent("n", 3, draw=None)], scoring_n_questions=4) == {}

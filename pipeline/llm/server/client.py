@@ -8,6 +8,7 @@ name, address) stops the run; the rest is one row's failure.
 """
 
 import asyncio
+import gc
 import os
 import ssl
 import time
@@ -112,9 +113,15 @@ class OpenAIClient:
         Raises:
             ConfigError: The endpoint refuses the key, does not know the model, or is not there.
         """
-        if requests:
+        if not requests:
+            return
+        # The thousand objects of each response would have Python go over all that is in memory again and again.
+        gc.freeze()
+        try:
             with Arrivals(lambda deliver: self.ask_all(requests, deliver)) as arrivals:
                 yield from arrivals
+        finally:
+            gc.unfreeze()
 
     async def ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Deliver an answer a request."""

@@ -6,7 +6,10 @@ that its answer has to keep where a server knows schemas, and the parser (`answe
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,15 +53,14 @@ class Prompt(NamedTuple):
 
 
 def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) -> Iterator[Prompt]:
-    """The prompts of a round, in the order of its questions (the rows of `next_questions`)."""
-    for _, prompt in due.group_by("explanation_id", "prompt", maintain_order=True):
-        rows = prompt.to_dicts()
-        first = rows[0]
-        put = [Question(**{name: row[name] for name in Question._fields}) for row in rows]
-        scoring, sae, words = tools.config.scoring, tools.batch.sae, first["explanation"]
-        about = sae, first["feature"], scorer, words
-        request = score_request(scoring, *about, put, tools.vocabulary, is_one=per_prompt == 1)
-        yield Prompt(request, first["explanation_id"], put)
+    """The prompts of a round, in the order of its questions: the rows of `next_questions`, prompt by prompt."""
+    scoring, sae, vocabulary = tools.config.scoring, tools.batch.sae, tools.vocabulary
+    about = due.select("explanation_id", "prompt", "feature", "explanation").iter_rows()
+    questions = map(Question._make, due.select(Question._fields).iter_rows())
+    for (explanation_id, _, feature, words), rows in groupby(zip(about, questions, strict=True), itemgetter(0)):
+        put = [question for _, question in rows]
+        request = score_request(scoring, sae, feature, scorer, words, put, vocabulary, is_one=per_prompt == 1)
+        yield Prompt(request, explanation_id, put)
 
 
 def score_request(
@@ -101,7 +103,8 @@ def score_request(
     )
 
 
-def answer_schema(n: int) -> dict[str, Any]:
+@cache
+def answer_schema(n: int) -> Mapping[str, Any]:
     """The JSON schema of n answers by number; strict mode wants every key required and no other allowed."""
     return {
         "type": "object",
