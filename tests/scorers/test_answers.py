@@ -181,7 +181,7 @@ def test_probability_of_yes_is_among_yes_and_no(probabilities, expected):
     ("[EXPLANATION]: the token\nstop", "the token stop"),
     ("[EXPLANATION]: the token stop\n\nExample 1 shows it.", "the token stop"),
     ('[EXPLANATION]: the token " stop"  after\tdon\'t', 'the token " stop" after don\'t'),
-    ("[EXPLANATION]: the <<stop>> token", "the "stop" token"),
+    ("[EXPLANATION]: the <<stop>> token", 'the "stop" token'),
     ("[EXPLANATION]: stop \x1b[31m", "stop \\x1b[31m"),
     ("<think>\n[EXPLANATION]: draft\n</think>\n\n**[EXPLANATION]:** the token", "the token"),
     ("I think of [EXPLANATION]: draft\n</think>\n[EXPLANATION]: the token", "the token"),
