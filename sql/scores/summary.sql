@@ -2,7 +2,9 @@
 -- accuracy; by AUROC for a scorer that says neither yes nor no; by accuracy for one that chooses among several, by
 -- correlation for one that predicts activations.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
--- null under 3 features. The table student_quantiles holds t by the number of features.
+-- null under 3 features. The table student_quantiles holds t by the number of features. The variance of a score
+-- is taken to be no less than its own interval says, ((high - low) / (2 z))²: scores of a few features that happen
+-- to be alike do not make a mean certain.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
 -- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
@@ -26,6 +28,8 @@ by_feature as (
         sum(chance::decimal(38, 15))::double / count(chance) as chance,
         sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as all_wrong,
         sum(all_right::decimal(38, 15))::double / count(all_right) as all_right,
+        sum(power((high - low) / (2 * $scoring_z::double), 2)::decimal(38, 15))::double / count(high - low)
+            as own_variance,
         sum(n_scored) as n_scored,
         sum(n_scored + n_unscored) as n_asked
     from asked
@@ -57,11 +61,16 @@ spread as (
         explainer,
         scorer,
         sqrt(
-            sum(power(by_feature.value - averaged.mean, 2)::decimal(38, 15))::double
-            / (any_value(averaged.n_features) - 1) / any_value(averaged.n_features)
+            greatest(
+                sum(power(by_feature.value - averaged.mean, 2)::decimal(38, 15))::double
+                / (any_value(averaged.n_features) - 1),
+                sum(own_variance::decimal(38, 15))::double / any_value(averaged.n_features)
+            )
+            / any_value(averaged.n_features)
         ) as error
     from by_feature
     join averaged using (sae, route, explainer, scorer)
+    where by_feature.value is not null
     group by sae, route, explainer, scorer
 ),
 named_requests as (

@@ -1,6 +1,7 @@
 """Scores: figures of hand-made answers, edge cases first, and agreement with formulas written independently."""
 
 import random
+from statistics import NormalDist
 
 import pytest
 
@@ -567,13 +568,14 @@ def test_perfect_rule_keeps_an_interval_by_its_documents():
 # The summary --------------------------------------------------------------------------------------------
 
 
-def summary(values, requests=(), predictions=(), confidence=0.95):
+def summary(values, requests=(), predictions=(), confidence=0.95, half_width=None):
     database = ScoreDatabase(confidence=confidence)
     features = range(len(values))
     database.fill("scores", [
         {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "scorer": "detection",
          "role": "test", "balanced_accuracy": values[i], "n_scored": 30, "n_unscored": 10,
-         "balanced_accuracy_all_wrong": 0.4, "balanced_accuracy_all_right": 0.8}
+         "balanced_accuracy_all_wrong": 0.4, "balanced_accuracy_all_right": 0.8,
+         **({"ci_low": values[i] - half_width, "ci_high": values[i] + half_width} if half_width else {})}
         for i in features
     ])
     database.fill("explanations", [
@@ -600,6 +602,14 @@ def test_mean_has_the_interval_of_student(n, confidence):
     t = (row["mean"] - row["ci_low"]) / error
     assert t == pytest.approx((row["ci_high"] - row["mean"]) / error)
     assert t == pytest.approx(t_of(confidence, n - 1), rel=1e-7)
+
+
+def test_scores_that_happen_to_be_alike_make_no_mean_certain():
+    row = summary([0.55, 0.55, 0.55], half_width=0.15)
+    error = 0.15 / NormalDist().inv_cdf(0.975) / 3**0.5
+    assert row["ci_high"] - row["mean"] == pytest.approx(t_of(0.95, 2) * error)
+    row = summary([0.3, 0.5, 0.7], half_width=0.15)  # they differ by more
+    assert row["ci_high"] - row["mean"] == pytest.approx(t_of(0.95, 2) * 0.2 / 3**0.5)
 
 
 def test_features_without_a_score_count_in_coverage_alone():
