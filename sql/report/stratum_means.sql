@@ -1,7 +1,15 @@
 -- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows, as the mean over
--- features with Student's interval, null under 3 features.
+-- features with Student's interval, null under 3 features; the variance of a share is no less than its own interval
+-- says, as in summary.
 with by_feature as (
-    select sae, scorer, explainer, stratum, feature, avg(value) as value
+    select
+        sae,
+        scorer,
+        explainer,
+        stratum,
+        feature,
+        avg(value) as value,
+        avg(power((ci_high - ci_low) / (2 * $scoring_z::double), 2)) as own_variance
     from score_details
     where role = 'test' and metric = 'accuracy' and weighting = 'sample' and value is not null
     group by sae, scorer, explainer, stratum, feature
@@ -14,7 +22,7 @@ averaged as (
         stratum,
         count(*) as n_features,
         avg(value) as mean,
-        sqrt(var_samp(value) / count(*)) as error
+        sqrt(greatest(var_samp(value), avg(own_variance)) / count(*)) as error
     from by_feature
     group by sae, scorer, explainer, stratum
 ),
