@@ -138,7 +138,7 @@ def test_where_nothing_is_known_of_promoted_tokens_nobody_is_asked_what_they_say
 def test_output_centric_shows_no_window():
     feature = FEATURE._replace(suppressed=[0])
     text = request("output_centric", feature).messages[1].content
-    assert text.splitlines()[:2] == ['Likelier next tokens: " stop"', 'Less likely next tokens: "I"']
+    assert text.splitlines()[:2] == ['Likelier: " stop"', 'Less likely: "I"']
     assert "Example" not in text and "<<" not in text
 
 
@@ -161,7 +161,7 @@ def test_output_centric_shows_what_changes_where_it_is_told_to():
     said, other = load_explainer("output_centric").explain([FEATURE, FEATURE._replace(feature=8)], Tools())
     assert sorted([(said.feature, said.status), (other.feature, other.status)]) == [(7, "ok"), (8, "no_input")]
     lines = asked[0].request.messages[1].content.splitlines()
-    assert lines[:2] == ['Likelier next tokens: " now"', 'Less likely next tokens: " > >"']
+    assert lines[:2] == ['Likelier: " now"', 'Less likely: " > >"']
 
 
 def test_the_version_of_an_explainer_that_chooses_follows_its_base_and_its_judge():

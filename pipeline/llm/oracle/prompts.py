@@ -9,7 +9,7 @@ from pipeline.llm.requests import Message
 
 _WINDOW = r"(.*(?:\n+ .*)*)"
 """Its further lines are empty or begin with a space."""
-_EXAMPLE = re.compile(rf"^(?:Example \d+|Likelier next tokens): {_WINDOW}$", re.MULTILINE)
+_EXAMPLE = re.compile(rf"^(?:Example \d+|Likelier(?: next tokens)?): {_WINDOW}$", re.MULTILINE)
 _PAIRS = re.compile(r"^Example \d+\n((?:.*\t\d+(?:\n|\Z))+)", re.MULTILINE)
 _PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
