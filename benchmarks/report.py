@@ -56,6 +56,7 @@ class Grid(NamedTuple):
     has_notes: bool = True
 
 
+_RULES = Grid("rules", {"{row}_f1_0.7": "F1 0.7 (%)", "{row}_f1_0.8": "F1 0.8 (%)"})
 _STEPS = Grid("step", {"{row}_cpu_s": "CPU s", "{row}_peak_gib": "peak GiB"})
 GRIDS: Mapping[str, Sequence[Grid]] = {
     "store": (
@@ -73,7 +74,8 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
             has_notes=False,
         ),
     ),
-    "rules": (Grid("rules", {"{row}_f1_0.7": "F1 0.7 (%)", "{row}_f1_0.8": "F1 0.8 (%)"}),),
+    "rules": (_RULES,),
+    "rules_testbed": (_RULES,),
     "calibration": (
         Grid(
             "questions a prompt",
@@ -107,6 +109,11 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "F1 on the test documents; one with fewer than 10 test firings does not. Rules are mined on a quarter, a "
         "half and all of the train documents; then on all of them with token sets alone, and one kind more a row. "
         "`python -m benchmarks.rules` measures it.",
+    ),
+    "rules_testbed": (
+        "What rules reach, on a larger corpus",
+        "The same on 690 texts of public-domain English (the Bible, the Jargon File, The Devil's Dictionary), for "
+        "an SAE of the residual stream and one of the MLP's output: `python -m benchmarks.rules CONFIG`.",
     ),
     "neighbours": ("Decoder neighbours: 32,768 features", "Exact, by cosine."),
     "neighbours_large": (
