@@ -132,7 +132,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "a model in the shape of Llama 3.1 8B with random weights, and SAEs of 32,768 and 131,072 features that "
         "fire about 64 times a token; products with encoders are in float32. A GPU reads the small model faster "
         "than one core writes what fires, and waits for it. Of the large one it waits for the last firings of a "
-        "shard. Since then the firings of several SAEs are written side by side.",
+        "shard. Firings of several SAEs are written side by side, which these figures do not show yet.",
     ),
     "throughput": (
         "Requests to a server",
