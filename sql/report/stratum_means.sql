@@ -1,6 +1,6 @@
 -- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows, as the mean over
--- features with Student's interval, null under 3 features; the variance of a share is no less than its own interval
--- says, as in summary.
+-- features with Student's interval, null under 3 features. As in summary, the variance of a share is no less than
+-- its own interval says.
 with by_feature as (
     select
         sae,
