@@ -12,6 +12,8 @@ TOKENS_A_NUMBER = 10
 TOKENS_AROUND = 64
 """And what may stand around the whole answer."""
 _LAST_COMMA = re.compile(r",\s*\}$")
+_BARE_KEY = re.compile(r"([{,]\s*)(\d+)(?=\s*:)")
+_BARE_WORD = re.compile(r"(:\s*)([A-Za-z]+)(?=\s*[,}])")
 
 
 @cache
@@ -33,10 +35,12 @@ def numbers_schema(n: int, largest: int) -> dict[str, Any]:
 def json_pairs(text: str) -> Any:
     """The keys and values of a JSON object in their order, a key that stands there twice both times.
 
-    A comma behind the last is let pass: the keys still say which answers there are. Raises ValueError or
-    RecursionError for what is no JSON.
+    As some models write it, a comma may stand behind the last, numbers without quotes as keys, and words as values
+    (`{1: True, 2: No,}`), which are texts then: which answers there are, and what they say, is as clear. Raises
+    ValueError or RecursionError for what is no such object.
     """
-    return json.loads(_LAST_COMMA.sub("}", text), object_pairs_hook=list)
+    quoted = _BARE_WORD.sub(r'\1"\2"', _BARE_KEY.sub(r'\1"\2"', _LAST_COMMA.sub("}", text)))
+    return json.loads(quoted, object_pairs_hook=list)
 
 
 def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:

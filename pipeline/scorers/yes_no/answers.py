@@ -49,9 +49,11 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float = HALF
         said = probability >= threshold if probability is not None else parse_one(text)
         return Said([probability], None if said is None else [said])
     values = parse_many(text, n)
-    by_number = answer.probabilities or {}  # of an object; a list and lines have no keys
     if values is None:
         return Said(None, None)
+    # Of the object that is the answer; beside a list, keys that have one stand in a thought or a draft.
+    is_object = any(map(_object_values, _OBJECT.findall(final_text(text) or "")))
+    by_number = answer.probabilities or {} if is_object else {}
     probabilities = [by_number.get(str(number)) for number in range(1, n + 1)]
     if threshold != HALF:
         values = [
