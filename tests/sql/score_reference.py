@@ -24,7 +24,8 @@ VALUES = {
     "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
     "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0,
     "end_feature": 1 << 20,
-    "scoring_simulation_n_top": 5, "scoring_simulation_n_drawn": 5,
+    "scoring_population_scorers": ["detection"], "scoring_grade_scorers": ["graded"],
+    "scoring_activation_scorers": ["simulation"],
 }
 
 SAMPLE_STEPS = (
