@@ -3,21 +3,19 @@
 To an explainer's prompt it answers with the feature whose windows it was shown, to a question of yes or no with
 what is true of each text. It judges by the best that it has: what it knows of the text, where the explanation
 names a feature; else what the explanation's quoted words say (`judges.literal`); else by the texts' likeness
-(`judges.alike`). How it answers what else a plug-in asks is in that plug-in's folder, in `oracle.py`.
+(`judges.alike`). What it answers to prompts of another form is in their plug-ins' folders (`asking.rehearsing`).
 """
 
-import importlib
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import NamedTuple
 
 from pipeline.llm.oracle.judges import alike, chance, is_literal, literal, literal_tokens
 from pipeline.llm.oracle.prompts import Simulated, plain, read_question, shown_texts
-from pipeline.plugins import find_plugins
 
 _NAMED = re.compile(r"\bfeature (\d+)\b")
 
@@ -124,9 +122,6 @@ class Oracle:
 
     def answer(self, prompt: str, draw: int = 0) -> str:
         """Its answer to a prompt, the text of the chat's last message, in a draw."""
-        for answer in _answers_of_plugins():
-            if (said := answer(prompt, self)) is not None:
-                return said
         asked = read_question(prompt)
         if asked is None:
             is_wrong = chance(prompt, str(draw), "wrong") < self.wrong_rate
@@ -186,17 +181,6 @@ class Oracle:
             says != (chance(about, text, "error") < (rates.false_negative if says else rates.false_positive))
             for says, text in zip(by_words, texts, strict=True)
         ]
-
-
-@cache
-def _answers_of_plugins() -> tuple[Callable[[str, Oracle], str | None], ...]:
-    """The function `answer` of each plug-in with an `oracle.py`: the answer to a prompt of its own, else None."""
-    plugins = [plugin for kind in ("explainers", "scorers") for plugin in find_plugins(kind).values()]
-    return tuple(
-        importlib.import_module(f"{plugin.module}.oracle").answer
-        for plugin in plugins
-        if (plugin.path / "oracle.py").is_file()
-    )
 
 
 def _words(feature: int, tokens: Sequence[str]) -> str:
