@@ -1,5 +1,6 @@
--- One row per explanation, role and weighting whose windows were graded: how the feature's activations order
--- windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are left out.
+-- One row per explanation, scorer, role and weighting whose windows were graded (by grade_scorers): how the
+-- feature's activations order windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are
+-- left out.
 -- weighting: `sample`, each window weighs 1; `population`, as many slots as it stands for (`question_weights`).
 -- Its activation a is that of its peak, 0 where it is silent. auroc (responsiveness): the chance that
 -- a window of grade 2 has a larger one than a window of grade 0, ties one half. average_precision (purity): over
@@ -29,7 +30,7 @@ with asked as (
         and question_weights.role = predictions.role
         and question_weights.question_id = predictions.question_id
     left join scorer_rhos on scorer_rhos.sae = examples.sae and scorer_rhos.scorer = predictions.scorer
-    where split_part(predictions.scorer, '@', 1) = 'graded'
+    where list_contains($scoring_grade_scorers::text[], predictions.scorer)
 ),
 grades as (
     select
