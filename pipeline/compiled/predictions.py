@@ -31,8 +31,7 @@ class Rules(NamedTuple):
     Attributes:
         feature: [n_rules], ascending.
         token_starts, token_ids: The tokens of each rule: its first one, [n_rules + 1]; int32 [n].
-        token_bits: uint8 [n_rules], the class that it names, as a bit.
-        names_token: [n_rules], whether it has a clause on the token.
+        token_bits: uint8 [n_rules], the class that it names, as a bit; 0 where it names none.
         before_starts, before_ids, before_bits: Likewise what stands before.
         n_before: [n_rules], tokens before that are looked at; 0: it has no clause on them.
         is_excluded: [n_rules].
@@ -43,7 +42,6 @@ class Rules(NamedTuple):
     token_starts: Ints
     token_ids: Numbers
     token_bits: Bits
-    names_token: npt.NDArray[np.bool_]
     before_starts: Ints
     before_ids: Numbers
     before_bits: Bits
@@ -83,6 +81,22 @@ class Standing(NamedTuple):
     document_tokens: Ints
     class_bits: Bits
 
+
+class Tally(NamedTuple):
+    """What is counted of one rule, by document; nothing has to be cleared but the documents with a count.
+
+    Attributes:
+        counts: [n_documents, 3], on how many tokens its feature FIRES, on how many it SAYS so, on how many BOTH.
+        documents: [n_documents], those with a count, in the order in which they were met.
+        n: [1], how many these are.
+    """
+
+    counts: Ints
+    documents: Ints
+    n: Ints
+
+
+FIRES, SAYS, BOTH = 0, 1, 2
 
 SUMS = (
     *("n_fired_documents", "n_predicted_documents", "n_either_documents", "n_fired", "n_predicted", "n_right"),
@@ -178,8 +192,7 @@ def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
         feature=rows["feature"].to_numpy().astype(np.int64),
         token_starts=token_starts,
         token_ids=token_ids,
-        token_bits=token_bits,
-        names_token=(np.diff(token_starts) > 0) | (token_bits > 0),
+        token_bits=np.where(np.diff(token_starts) > 0, 0, token_bits).astype(np.uint8),
         before_starts=before_starts,
         before_ids=before_ids,
         before_bits=before_bits,
@@ -233,18 +246,25 @@ def place_tokens(at: Placed, context_length: int, starts: Ints, places: Numbers)
 
 
 @compiled
-def says_so(rule: int, place: int, rules: Rules, standing: Standing, at: Placed) -> bool:
-    """Whether a rule that names no token says so at a place that is not at position 0."""
+def says_so(
+    rule: int, place: int, rules: Rules, standing: Standing, at: Placed, is_before: npt.NDArray[np.bool_]
+) -> bool:
+    """Whether a rule says so at a place that holds a token, one of its own where it names any.
+
+    is_before: [n_tokens], those that the rule names before.
+    """
     position = np.int64(at[place].position)
-    if position >= rules.position_below[rule]:
+    if position == 0 or position >= rules.position_below[rule]:
         return False
-    if rules.names_token[rule] and not standing.class_bits[at[place].token_id] & rules.token_bits[rule]:
+    bits = rules.token_bits[rule]
+    if bits and not standing.class_bits[at[place].token_id] & bits:
         return False
     if rules.n_before[rule] == 0:
         return True
     is_there = False
     for back in range(1, min(rules.n_before[rule], position) + 1):
-        is_there |= standing.class_bits[at[place - back].token_id] & rules.before_bits[rule] > 0
+        token = at[place - back].token_id
+        is_there |= is_before[token] or standing.class_bits[token] & rules.before_bits[rule] > 0
     return bool(is_there != rules.is_excluded[rule])
 
 
@@ -252,9 +272,9 @@ def says_so(rule: int, place: int, rules: Rules, standing: Standing, at: Placed)
 def predicted_by_document(rule: int, rules: Rules, standing: Standing, at: Placed, context_length: int) -> Ints:
     """On how many tokens of each document, position 0 left out, a rule says so that names none, [n_documents]."""
     counts = np.zeros(len(standing.document_role), np.int64)
+    is_before = np.zeros(len(standing.class_bits), np.bool_)
     for place in range(len(at)):
-        position = at[place].position
-        if position > 0 and position == place % context_length and says_so(rule, place, rules, standing, at):
+        if at[place].position == place % context_length and says_so(rule, place, rules, standing, at, is_before):
             counts[standing.context_document[place // context_length]] += 1
     return counts
 
@@ -279,106 +299,115 @@ def sum_predictions(
     bucket's firings; sums: [n_rules, n_roles, SUMS], zeros for these rules.
     """
     n_documents = len(standing.document_role)
-    n_tokens = len(standing.class_bits)
+    tally = Tally(np.zeros((n_documents, 3), np.int64), np.empty(n_documents, np.int64), np.zeros(1, np.int64))
     # A mark is the number of the rule that set it, from 1, so that nothing has to be cleared.
     fires, seen = np.zeros(len(at), np.int32), np.zeros(len(at), np.int32)
-    is_before = np.zeros(n_tokens, np.int32)
-    counts = np.zeros((n_documents, 3), np.int64)  # fired, predicted, right
-    touched = np.empty(n_documents, np.int64)
+    is_before = np.zeros(len(standing.class_bits), np.bool_)
+    places = np.empty(len(at), np.int32)
     for rule in range(first, end):
-        mark, n_touched = np.int32(rule - first + 1), 0
+        mark, form = np.int32(rule - first + 1), forms.of_rule[rule]
+        before = rules.before_ids[rules.before_starts[rule] : rules.before_starts[rule + 1]]
+        is_before[before] = True
         # 1. Where its feature fires.
         feature = feature_of[rule - first]
-        for row in range(firing_starts[feature], firing_starts[feature + 1]):
-            place = token_index[row]
-            if at[place].position == 0:
-                continue
-            fires[place] = mark
-            document = standing.context_document[place // context_length]
-            if counts[document, 0] + counts[document, 1] == 0:
-                touched[n_touched] = document
-                n_touched += 1
-            counts[document, 0] += 1
-            counts[document, 2] += forms.of_rule[rule] >= 0 and says_so(rule, place, rules, standing, at)
-        # 2. What it names, or what its form says of every document.
-        tokens = rules.token_ids[rules.token_starts[rule] : rules.token_starts[rule + 1]]
-        before = rules.before_ids[rules.before_starts[rule] : rules.before_starts[rule + 1]]
-        for token in before:
-            is_before[token] = mark
-        n_before, below = rules.n_before[rule], rules.position_below[rule]
-        if forms.of_rule[rule] >= 0:
+        for place in token_index[firing_starts[feature] : firing_starts[feature + 1]]:
+            if at[place].position > 0:
+                fires[place] = mark
+                document = standing.context_document[place // context_length]
+                count(tally, document, FIRES, 1)
+                if form >= 0 and says_so(rule, place, rules, standing, at, is_before):
+                    count(tally, document, BOTH, 1)
+        # 2. Where it says so: what its form says of every document, or a look at each place in question.
+        if form >= 0:
             for document in range(n_documents):
-                n_predicted = forms.n_predicted[forms.of_rule[rule], document]
-                if n_predicted and counts[document, 0] == 0:
-                    touched[n_touched] = document
-                    n_touched += 1
-                counts[document, 1] = n_predicted
-        # 3. The places to look at: of its tokens, behind what has to stand before, or all; none by a form.
-        if len(tokens) or forms.of_rule[rule] >= 0:
-            kind, looked = 0, tokens
-        elif len(before) and not rules.is_excluded[rule]:
-            kind, looked = 1, before
+                if forms.n_predicted[form, document]:
+                    count(tally, document, SAYS, forms.n_predicted[form, document])
         else:
-            kind, looked = 2, np.zeros(1, np.int32)
-        for token in looked:
-            low, high = standing.starts[token], standing.starts[token + 1]
-            if kind == 2:
-                low, high = 0, len(at)
-            for number in range(low, high):
-                found = number if kind == 2 else standing.place[number]
-                for step in range(1, n_before + 1) if kind == 1 else range(0, 1):
-                    place = found + step
-                    if place >= len(at):
-                        break
-                    position = np.int64(at[place].position)
-                    if position == 0 or position >= below:
-                        continue
-                    # Of its own tokens each place is listed once, and holds a token.
-                    if kind > 0 and (position != place % context_length or position < step or seen[place] == mark):
-                        continue
-                    # 4. Whether each clause holds there.
-                    if kind > 0 and rules.names_token[rule]:
-                        bits = standing.class_bits[at[place].token_id]
-                        if not bits & rules.token_bits[rule]:
-                            continue
-                    if n_before > 0 and kind != 1:
-                        is_there = False
-                        for back in range(1, min(n_before, position) + 1):
-                            token_before = at[place - back].token_id
-                            is_there |= is_before[token_before] == mark
-                            is_there |= standing.class_bits[token_before] & rules.before_bits[rule] > 0
-                        if is_there == rules.is_excluded[rule]:
-                            continue
-                    if kind > 0:
-                        seen[place] = mark
+            n_places = list_places(rule, mark, rules, standing, at, context_length, seen, places)
+            for place in places[:n_places]:
+                if says_so(rule, place, rules, standing, at, is_before):
                     document = standing.context_document[place // context_length]
-                    if counts[document, 0] + counts[document, 1] == 0:
-                        touched[n_touched] = document
-                        n_touched += 1
-                    counts[document, 1] += 1
-                    counts[document, 2] += fires[place] == mark
-        # 5. What is summed over its documents, as SUMS names it.
-        for number in range(n_touched):
-            document = touched[number]
-            fired, predicted, right = counts[document]
-            counts[document] = 0
-            n_own = standing.document_tokens[document]
-            own = sums[rule, standing.document_role[document]]
-            wrong, either, silent = predicted - right, fired + predicted, n_own - fired
-            own[0] += fired > 0
-            own[1] += predicted > 0
-            own[2] += 1
-            own[3] += fired
-            own[4] += predicted
-            own[5] += right
-            own[6] += right * right
-            own[7] += right * fired
-            own[8] += fired * fired
-            own[9] += right * predicted
-            own[10] += predicted * predicted
-            own[11] += right * either
-            own[12] += either * either
-            own[13] += wrong * wrong
-            own[14] += wrong * silent
-            own[15] += silent * silent
-            own[16] += n_own * n_own
+                    count(tally, document, SAYS, 1)
+                    if fires[place] == mark:
+                        count(tally, document, BOTH, 1)
+        is_before[before] = False
+        add_up(tally, standing, sums[rule])
+
+
+@compiled
+def count(tally: Tally, document: int, column: int, n: int) -> None:
+    """Count n tokens of a document."""
+    if tally.counts[document, FIRES] + tally.counts[document, SAYS] == 0:
+        tally.documents[tally.n[0]] = document
+        tally.n[0] += 1
+    tally.counts[document, column] += n
+
+
+@compiled
+def list_places(
+    rule: int,
+    mark: int,
+    rules: Rules,
+    standing: Standing,
+    at: Placed,
+    context_length: int,
+    seen: Numbers,
+    places: Numbers,
+) -> int:
+    """List, each once, the places where a rule that names tokens may say so; how many they are.
+
+    seen: [n_places], the mark of the rule that listed a place last; places: [n_places], to be filled.
+    """
+    tokens = rules.token_ids[rules.token_starts[rule] : rules.token_starts[rule + 1]]
+    before = rules.before_ids[rules.before_starts[rule] : rules.before_starts[rule + 1]]
+    n = 0
+    if len(tokens):  # where one of its tokens stands
+        for token in tokens:
+            for place in standing.place[standing.starts[token] : standing.starts[token + 1]]:
+                places[n] = place
+                n += 1
+    elif rules.is_excluded[rule]:  # anywhere
+        for place in range(len(at)):
+            if at[place].position == place % context_length:
+                places[n] = place
+                n += 1
+    else:  # behind a token that has to stand before
+        for token in before:
+            for earlier in standing.place[standing.starts[token] : standing.starts[token + 1]]:
+                for place in range(earlier + 1, min(earlier + rules.n_before[rule] + 1, len(at))):
+                    position = at[place].position
+                    is_token = position == place % context_length and position >= place - earlier
+                    if is_token and seen[place] != mark:
+                        seen[place] = mark
+                        places[n] = place
+                        n += 1
+    return n
+
+
+@compiled
+def add_up(tally: Tally, standing: Standing, sums: Ints) -> None:
+    """Add what was counted of a rule to its SUMS by role, [n_roles, SUMS], and forget it."""
+    for document in tally.documents[: tally.n[0]]:
+        fired, predicted, right = tally.counts[document]
+        n_tokens = standing.document_tokens[document]
+        wrong, either, silent = predicted - right, fired + predicted, n_tokens - fired
+        own = sums[standing.document_role[document]]
+        own[0] += fired > 0
+        own[1] += predicted > 0
+        own[2] += 1
+        own[3] += fired
+        own[4] += predicted
+        own[5] += right
+        own[6] += right * right
+        own[7] += right * fired
+        own[8] += fired * fired
+        own[9] += right * predicted
+        own[10] += predicted * predicted
+        own[11] += right * either
+        own[12] += either * either
+        own[13] += wrong * wrong
+        own[14] += wrong * silent
+        own[15] += silent * silent
+        own[16] += n_tokens * n_tokens
+        tally.counts[document] = 0
+    tally.n[0] = 0
