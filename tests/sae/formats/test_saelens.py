@@ -127,6 +127,8 @@ def test_a_scaling_factor_of_ones_is_nothing_and_another_scales_the_decoder(fold
         ({"architecture": "topk", "k": N + 1}, "k 41, not a number from 1 to 40"),
         ({"architecture": "batchtopk"}, "no tensor 'topk_threshold'"),
         ({"architecture": "gated"}, "no tensor 'b_gate'"),
+        ({"architecture": "jumprelu_skip_transcoder"}, "no tensor 'W_skip'"),
+        ({"hook_head_index": 3}, "it reads head 3 alone"),
         ({"normalize_activations": "tanh"}, "normalize_activations is 'tanh'"),
         ({"d_in": WIDTH + 1}, "its cfg.json says d_in 25"),
         ({"d_sae": N - 1}, "its cfg.json says d_sae 39"),
