@@ -139,6 +139,7 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
     if major.isdecimal() and int(major) >= 6:
         return config
     renamed = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
+    renamed["hook_point_head_index"] = "hook_head_index"
     config = {renamed.get(key, key): value for key, value in config.items()}
     function, arguments = config.get("activation_fn", "relu"), object_in(config, "activation_fn_kwargs")
     config.setdefault("architecture", "standard")

@@ -140,9 +140,12 @@ def test_what_cannot_be_read_is_refused_by_name(folder, changes, reason):
         load_sparse_coder(folder)
 
 
-def test_an_old_activation_that_is_no_relu_is_refused(folder):
+def test_an_old_activation_that_is_no_relu_and_an_old_head_are_refused(folder):
     write_json(folder / "cfg.json", {**OLD, "activation_fn_str": "tanh-relu"})
     with pytest.raises(SaeError, match="standard with activation_fn tanh-relu"):
+        load_sparse_coder(folder)
+    write_json(folder / "cfg.json", {**OLD, "hook_point_head_index": 7})
+    with pytest.raises(SaeError, match="it reads head 7 alone"):
         load_sparse_coder(folder)
 
 
