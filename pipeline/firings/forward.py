@@ -27,7 +27,7 @@ from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sae
 from pipeline.subject.contexts import ContextBatch, pad_contexts
 from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
-from pipeline.subject.hookpoints import resolve_hookpoint
+from pipeline.subject.hookpoints import resolve_hookpoint, written_hookpoint
 from pipeline.subject.transfers import beside_passes, fetch, move
 from pipeline.tables import TABLES
 
@@ -134,16 +134,19 @@ _BATCHES_AHEAD = 4
 
 
 class Reader(NamedTuple):
-    """An SAE at its place in the subject model."""
+    """An SAE at its place in the subject model; `writes` is where its directions belong, if not there."""
 
     coder: SparseCoder
     hookpoint: Hookpoint
+    writes: Hookpoint | None = None
 
 
 def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
     """An SAE of the config, loaded onto a device, at its place."""
     coder = load_sae(sae).to(device)
-    return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
+    hookpoint = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
+    writes = written_hookpoint(config.subject, sae.hookpoint, coder.reads, transcodes=coder.transcodes)
+    return Reader(coder, hookpoint, writes)
 
 
 def cache_shard(

@@ -153,6 +153,17 @@ def test_several_saes_of_one_model_share_a_config(folder, tiny_subject):
     preflight(with_few_texts(config, folder))
 
 
+def test_a_folder_of_saes_stands_for_all_of_them(folder, tiny_subject):
+    (folder / "run").mkdir()
+    write_json(folder / "run" / "config.json", {"model": str(tiny_subject)})
+    for place in ("layers.1", "layers.2.mlp"):
+        LAYOUTS["sparsify"].write(folder / "run" / place, wide_weights())
+    saes = load_config(write_config(["run"], "all")).saes
+    assert [(sae.source, sae.hookpoint) for sae in saes] == [
+        ("run/layers.1", "layers.1"), ("run/layers.2.mlp", "layers.2.mlp")
+    ]  # fmt: skip
+
+
 def test_saes_at_one_place_are_named_by_what_differs_in_their_paths(folder, tiny_subject):
     for run, length in (("a", 128), ("b", 64)):
         (folder / run).mkdir()

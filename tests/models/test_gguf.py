@@ -110,7 +110,7 @@ def test_the_tokenizer_is_that_of_the_file_and_a_log_has_one_line_of_the_convers
     "first_use",
     [
         lambda subject: hookpoint_widths(subject, [Hookpoint("layers.0")]),
-        lambda subject: path_to_logits(subject, "layers.0", WIDTH),
+        lambda subject: path_to_logits(subject, Hookpoint("layers.0"), WIDTH),
         lambda subject: load_unembedding(subject, "cpu"),
     ],
     ids=["hookpoint widths", "path to logits", "unembedding"],
