@@ -84,7 +84,8 @@ def command_line() -> argparse.ArgumentParser:
     for name, words in _COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
         if name == "export":
-            command.add_argument("to", help="neuronpedia, circuit-tracer, delphi, eleuther, parquet or csv")
+            names = "neuronpedia, circuit-tracer, delphi, delphi-latents, eleuther, parquet or csv"
+            command.add_argument("to", help=names)
         if name not in {"demo", "docs", "config"}:
             default = os.environ.get("LATENTLAKE_CONFIG", _DEMO)
             command.add_argument("config", nargs="?", default=default, help=f"config file (default: {default})")
