@@ -25,6 +25,7 @@ from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sae
+from pipeline.subject.contexts import ContextBatch, pad_contexts
 from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.subject.transfers import beside_passes, fetch, move
@@ -197,32 +198,6 @@ def _wait(steps: Sequence["Future[None]"]) -> None:
     """Wait until firings are taken or buffers written. Raises what one of these steps has raised."""
     for each in steps:
         each.result()
-
-
-class ContextBatch(NamedTuple):
-    """Contexts padded at the end to one length: token_ids int64 [n, length], lengths and first_index [n]."""
-
-    token_ids: torch.Tensor
-    lengths: torch.Tensor
-    first_index: torch.Tensor
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens without the padding."""
-        return int(self.lengths.sum())
-
-
-def pad_contexts(contexts: Sequence[tuple[int, Sequence[int]]], context_length: int) -> ContextBatch:
-    """A batch of (context_id, token_ids)."""
-    width = max(len(token_ids) for _, token_ids in contexts)
-    padded = torch.zeros((len(contexts), width), dtype=torch.long)
-    for row, (_, token_ids) in enumerate(contexts):
-        padded[row, : len(token_ids)] = torch.tensor(token_ids)
-    return ContextBatch(
-        padded,
-        torch.tensor([len(token_ids) for _, token_ids in contexts]),
-        torch.tensor([context_id for context_id, _ in contexts]) * context_length,
-    )
 
 
 def encode_batch(

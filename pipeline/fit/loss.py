@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.firings.forward import pad_contexts
 from pipeline.fit.places import Place
 from pipeline.sae import SparseCoder
+from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.editing import editing
 from pipeline.subject.hookpoints import parse_address
 
