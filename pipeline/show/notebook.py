@@ -5,6 +5,7 @@ lake.sql("select route, count(*) from feature_routes group by route")
 lake.feature("layers.9", 41).scores
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,6 +99,13 @@ class OpenLake:
             *(self._rows_of(table, sae, feature) for table in tables),
         )
 
+    def told(self, explainers: Sequence[str]) -> pl.DataFrame:
+        """What is known of each feature in words (`told_features.sql`), by the explainers of the config."""
+        values = {"explaining_explainers": list(explainers)}
+        places = sql_text("explanation_places")
+        self._connection.execute(f"create or replace temp table explanation_places as {places}", values)
+        return self.sql(sql_text("told_features"))
+
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:
         own = (duckdb.ColumnExpression("sae") == duckdb.ConstantExpression(sae)) & (
             duckdb.ColumnExpression("feature") == duckdb.ConstantExpression(feature)
@@ -183,5 +191,4 @@ def _told(config: Config) -> pl.DataFrame:
     if not (config.lake_folder / CATALOG_FILE).is_file():
         names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
         return pl.DataFrame(schema=names)
-    explainers = list(config.explaining.explainers)
-    return open_lake(config.lake_folder).sql(sql_text("told_features"), explaining_explainers=explainers)
+    return open_lake(config.lake_folder).told(config.explaining.explainers)
