@@ -7,15 +7,16 @@ joined, and each pair tested. A test compares the two.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import Placed
-from pipeline.compiled.segments import Ints, compiled
+from pipeline.compiled.segments import Function, Ints, compiled
 from pipeline.firings.buckets import mapped, read_features
 
 Bits = npt.NDArray[np.uint8]
@@ -104,6 +105,11 @@ SUMS = (
     *("either_either", "wrong_wrong", "wrong_silent", "silent_silent", "tokens_tokens"),
 )
 """What is summed over the documents of a role, as in `rule_sums.sql`."""
+
+
+def _inlined(function: Function) -> Function:
+    """A compiled step, put into its loop: a call would count references to every array that it is given."""
+    return cast(Function, numba.njit(cache=True, nogil=True, forceinline=True)(function))
 
 
 def rule_sums(inputs: Inputs) -> pa.Table:
@@ -245,7 +251,7 @@ def place_tokens(at: Placed, context_length: int, starts: Ints, places: Numbers)
             free[token] += 1
 
 
-@compiled
+@_inlined
 def says_so(
     rule: int, place: int, rules: Rules, standing: Standing, at: Placed, is_before: npt.NDArray[np.bool_]
 ) -> bool:
@@ -334,7 +340,7 @@ def sum_predictions(
         add_up(tally, standing, sums[rule])
 
 
-@compiled
+@_inlined
 def count(tally: Tally, document: int, column: int, n: int) -> None:
     """Count n tokens of a document."""
     if tally.counts[document, FIRES] + tally.counts[document, SAYS] == 0:
@@ -346,7 +352,7 @@ def count(tally: Tally, document: int, column: int, n: int) -> None:
 @compiled
 def list_places(
     rule: int,
-    mark: int,
+    mark: np.int32,
     rules: Rules,
     standing: Standing,
     at: Placed,
