@@ -84,6 +84,12 @@ class Vocabulary:
         text = "".join(_apart(left, right) for left, right in zip(["", *filled], filled, strict=False))
         return re.sub(r"\n(?!\n)", "\n ", text)
 
+    def marked_texts(self, token_ids: Sequence[int], marked: Collection[int]) -> list[str]:
+        """What stands in the marks of `render`, from left to right, as it is spelled there."""
+        tokens = [self._bytes[token_id] for token_id in token_ids]
+        window = b"".join(tokens)
+        return [_spelled(window[mark.start : mark.end]) for mark in _marks(tokens, window, marked, None)]
+
     def pieces(self, token_ids: Sequence[int]) -> Iterator[tuple[str, range]]:
         """A window token by token: each one's text as `render` spells it in a mark, and its places.
 
@@ -103,8 +109,8 @@ class Vocabulary:
                 first, start = place + 1, end
 
     def listed(self, token_ids: Iterable[int]) -> str:
-        """Some tokens in quotes, one after another; a quote in a token has a backslash before it."""
-        return ", ".join('"' + _spelled(self._bytes[each]).replace('"', '\\"') + '"' for each in token_ids)
+        """Some tokens in quotes, one after another."""
+        return quoted(_spelled(self._bytes[each]) for each in token_ids)
 
 
 def _marks(
@@ -174,6 +180,11 @@ def _spelled_out(found: re.Match[str]) -> str:
     if character.isprintable() or character in _SHOWN:
         return character
     return character.encode("unicode_escape").decode()
+
+
+def quoted(texts: Iterable[str]) -> str:
+    """Texts as a window spells them, in quotes, one after another; a quote in a text has a backslash before it."""
+    return ", ".join('"' + text.replace('"', '\\"') + '"' for text in texts)
 
 
 def numbered(texts: Iterable[str]) -> str:
