@@ -35,8 +35,12 @@ HEADLINES = (
     ("100 requests in flight: share of the ideal throughput", "throughput", "throughput_ratio"),
     ("the client's CPU time for a request", "throughput", "client_cpu_ms_per_request"),
     ("prompt tokens of a feature: one explanation, 193 questions", "tokens", "prompt_tokens_per_feature"),
-    ("killed 50 times: tables that differ from a run without kills", "faults", "tables_that_differ"),
-    ("killed 50 times: recorded requests that were sent again", "faults", "asked_although_recorded"),
+    ("killed 50 times amid requests: recorded requests that were sent again", "faults", "asked_although_recorded"),
+    (
+        "whole runs killed 100 times: tables that differ from a run without kills",
+        "kills_large",
+        "graph_tables_that_differ",
+    ),
 )
 """What the page begins with: words, result and figure."""
 
@@ -146,6 +150,17 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "faults": (
         "Kills and faults",
         "A server that fails on purpose, and a pipeline that is killed and started again until it is done.",
+    ),
+    "kills_large": (
+        "Whole runs that are killed",
+        "The demo from the corpus to the summary, scored by an oracle. SIGKILL hits all of its processes or one "
+        "of them; it is started again until it ends, and compared with a run that was left alone: every table row "
+        "for row, but for the times and attempts of requests.",
+    ),
+    "full_disks": (
+        "Full disks",
+        "The same on a small file system that is filled amid the work. A run ends with a sentence that says so, "
+        "and goes on once there is room.",
     ),
     "explorer": (
         "The explorer",

@@ -19,6 +19,13 @@ _SHOWN_ROWS = 10
 _SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
 
+_DRAWING = """
+    select distinct function_name from duckdb_functions()
+    where stability = 'VOLATILE'
+        and list_contains(json_serialize_sql($select) ->> '$..function_name', function_name)
+"""
+"""The functions in a select that give something else each time."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +42,8 @@ class FeatureList(NamedTuple):
 def check_selection(config: Config) -> None:
     """Try the config's list and condition on a row of nulls; a list's rows that name no feature are logged.
 
-    Raises ConfigError if the condition does not work, or no row of the list names a feature.
+    Raises ConfigError if the condition does not work or draws anew at each run, or no row of the list names a
+    feature.
     """
     listed = read_feature_list(config)
     if listed and listed.odd_rows:
@@ -44,6 +52,12 @@ def check_selection(config: Config) -> None:
         for name in ("feature_stats", "feature_routes"):
             connection.from_arrow(pa.Table.from_pylist([{}], TABLES[name].schema)).create_view(name)
         create_wanted_features(connection, config.selection, listed)
+        where = config.selection.where
+        for (function,) in connection.execute(_DRAWING, {"select": f"select 1 where {where}"}).fetchall():
+            raise ConfigError(
+                f"selection.where '{where}': {function}() gives something else at each run; draw by a hash, as in "
+                "hash(feature) % 10 = 0"
+            )
 
 
 def create_wanted_features(

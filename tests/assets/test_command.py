@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from assets.command import FROM_VARIABLE, STATEMENT_VARIABLE, TEXT_VARIABLE, command_line, run_command
+from assets.command import commands, run_command
 from assets.run.dagster_home import use_dagster_home
 from pipeline.errors import LakeError
 
@@ -20,15 +21,16 @@ second line"""
 SHOW = f"""#!{sys.executable}
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from assets.command import command_line
-given = command_line().parse_args(sys.argv[1:])
-if given.command == "demo":
+from assets.command import commands
+command = sys.argv[1]
+if command == "demo":
     from pipeline.config import load_config
     config = load_config({str(ROOT)!r} + "/config/demo.yaml")
     print(config.explaining.model, config.scoring.precision)
     sys.exit()
-own = {{"fires": "text", "sql": "statement", "rule": "rule", "site": "where"}}.get(given.command)
-sys.stdout.write(getattr(given, own) if own else os.environ[{FROM_VARIABLE!r}])
+given = commands.commands[command].make_context(command, sys.argv[2:]).params
+own = {{"fires": "text", "sql": "statement", "rule": "rule", "site": "where"}}.get(command)
+sys.stdout.write(given[own] if own else os.environ["LATENTLAKE_FROM"])
 """
 
 
@@ -76,15 +78,26 @@ def test_make_run_goes_to_a_cluster_where_one_is_named(tmp_path: Path) -> None:
 
 
 def test_an_argument_goes_before_what_make_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TEXT_VARIABLE, "from make")
-    monkeypatch.setenv(STATEMENT_VARIABLE, "from make")
-    read = command_line().parse_args
-    assert read(["fires", "mine.yaml", "typed"]).text == "typed"
-    assert read(["fires", "mine.yaml"]).text == "from make"
-    assert read(["sql", "mine.yaml", "typed"]).statement == "typed"
-    assert read(["sql"]).config == "config/demo.yaml"
+    monkeypatch.setenv("LATENTLAKE_TEXT", "from make")
+    monkeypatch.setenv("LATENTLAKE_STATEMENT", "from make")
+    assert read("fires", "mine.yaml", "- typed")["text"] == "- typed"
+    assert read("fires", "mine.yaml")["text"] == "from make"
+    assert read("sql", "mine.yaml", "typed")["statement"] == "typed"
+    assert read("sql")["config"] == "config/demo.yaml"
     monkeypatch.setenv("LATENTLAKE_CONFIG", "mine.yaml")
-    assert command_line().parse_args(["sql"]).config == "mine.yaml"
+    assert read("sql")["config"] == "mine.yaml"
+
+
+def read(command: str, *arguments: str) -> dict[str, Any]:
+    """What a command is given."""
+    return commands.commands[command].make_context(command, list(arguments)).params
+
+
+def test_a_command_line_that_is_wrong_says_what_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["estimates"]) == 2
+    assert "No such command 'estimates'. Did you mean 'estimate'?" in capsys.readouterr().err
+    assert run_command(["run", "--help"]) == 0
+    assert "run one job only" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["run", "estimate", "sql", "fires", "rule", "clean"])
@@ -92,7 +105,7 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(TEXT_VARIABLE, "some text")
+    monkeypatch.setenv("LATENTLAKE_TEXT", "some text")
     assert run_command([command, "[none].yaml"]) == 2
     assert capsys.readouterr().err.startswith("error: no config file '[none].yaml'")
     assert list(tmp_path.iterdir()) == []
@@ -114,7 +127,13 @@ def test_a_command_begins_at_once_so_that_ctrl_c_finds_it_ready() -> None:
 
 
 def test_output_that_is_cut_by_head_ends_quietly() -> None:
-    code = "from assets import command; command._run = lambda given: print(1000000 * 'row '); command.main()"
+    code = "; ".join(
+        (
+            "from assets.command import commands, main",
+            "commands.commands['sql'].callback = lambda **given: print(1000000 * 'row ')",
+            "main()",
+        )
+    )
     line = f'"{sys.executable}" -c "{code}" sql | head -c 3'
     done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("row", "")

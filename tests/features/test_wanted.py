@@ -127,6 +127,13 @@ def test_odd_rows_are_logged_once_before_the_run(listing, caplog):
     assert "1 row names no feature: line 3 (64)" in record.getMessage()
 
 
+@pytest.mark.parametrize("where", ["random() < 0.1", "sae in (select sae from feature_stats where RANDOM() < 1)"])
+def test_a_condition_that_draws_anew_is_refused(make_experiment, where):
+    with pytest.raises(ConfigError, match=r"random\(\) gives something else .* hash\(feature\) % 10 = 0"):
+        check_selection(make_experiment(selection={"where": where}))
+    check_selection(make_experiment(selection={"where": "hash(feature) % 10 = 0"}))
+
+
 @pytest.mark.parametrize("where, says", [
     ("densty > 0.001", "density"), ("density >", "syntax"), ("route = 7 and density > 'x'", "x"),
 ])
