@@ -115,8 +115,8 @@ def _token_ids(rule: Rule, named: Named | None, ids: dict[str, list[int]], n_tok
             raise _error(rule.text, place, f"the vocabulary has no token #{token}, only #0 to #{n_tokens - 1}")
         if not known:
             near = _nearest(str(token), ids)
-            found = f"; nearest: {near}" if near else ": several tokens spell it, if any do"
-            raise _error(rule.text, place, f"no token is {token!r}{found}")
+            told = f"; nearest: {near}" if near else ": several tokens spell it, if any do"
+            raise _error(rule.text, place, f"no token is {token!r}{told}")
         if len(known) > 1:
             numbers = ", ".join(f"#{each}" for each in known[:5])
             raise _error(rule.text, place, f"several tokens are {token!r}; say which by number: {numbers}")
