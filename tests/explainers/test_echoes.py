@@ -135,6 +135,7 @@ def test_what_a_model_of_1_5b_says_to_our_prompt_is_no_echo_unless_it_repeats_it
 @pytest.mark.parametrize(("answer", "name", "is_one"), [
     ("The highlighted tokens are in the texts with highlights.", "contrastive", True),
     ("Nothing in the similar texts is always the same.", "contrastive", True),
+    ('The highlighted token " of" is always the same one, which is "of".', "contrastive", False),
     ('The highlighted tokens "1", "0", "2", "5" are all numbers.', "contrastive", False),
     ('The highlighted tokens "f", " F", "k" are all the same token, which is "f".', "contrastive", False),
     ('The common token in all examples is "<<>>".', "default", True),
