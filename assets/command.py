@@ -232,7 +232,7 @@ def site(config: str, out: str | None, where: str | None) -> None:
 
 
 @commands.command()
-@click.argument("to", help="neuronpedia, circuit-tracer, delphi, eleuther, parquet or csv")
+@click.argument("to", help="neuronpedia, circuit-tracer, delphi, delphi-latents, eleuther, parquet or csv")
 @_config
 @click.option("--out", help="the folder to write (default: exports/NAME in the lake)")
 @click.option("--explainer", help="whose explanations (default: by each feature's route)")

@@ -32,7 +32,6 @@ from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.firings.forward import (
-    ContextBatch,
     Reader,
     cache_shard,
     context_batches,
@@ -46,6 +45,7 @@ from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.models.load import find_files, loading, pick_device
 from pipeline.models.precision import dtype_of
 from pipeline.sae import RELU, JumpReLU, SparseCoder, TopK
+from pipeline.subject.contexts import ContextBatch
 from pipeline.subject.forward import Subject, load_subject
 
 SHARD_TOKENS = 6_000

@@ -21,7 +21,7 @@ from pipeline.config import ExplainingConfig, LocalConfig
 from pipeline.errors import LatentlakeError
 from pipeline.explainers.answers import parse_explanation, read_explanation
 from pipeline.explainers.base import Feature
-from pipeline.explainers.default import explain_request, own_texts
+from pipeline.explainers.default import explainer
 from pipeline.explainers.echoes import names_nothing, repeats_run
 from pipeline.explainers.write import read_features
 from pipeline.llm import Answer
@@ -66,9 +66,7 @@ def ask(
     features: Sequence[Feature], explaining: ExplainingConfig, vocabulary: Vocabulary, model: LocalConfig
 ) -> list[Answer]:
     """An answer a feature, in their order."""
-    requests = [
-        explain_request(explaining, "benchmark", each.feature, each.shown, vocabulary) for each in features
-    ]
+    requests = [explainer.request(explaining, "benchmark", each, vocabulary) for each in features]
     found = {answer.request_id: answer for some in LocalClient(model, "cpu").answer(requests) for answer in some}
     return [found[request.request_id] for request in requests]
 
@@ -81,10 +79,10 @@ def figures(
     pairs = list(zip(answers, windows, strict=True))
     words = [parse_explanation(answer.text or "") or answer.text or "" for answer in answers]
     n_echoed, n_empty = (
-        sum(finds(each, own_texts(), shown) for each, shown in zip(words, windows, strict=True))
+        sum(finds(each, explainer.own_texts(), shown) for each, shown in zip(words, windows, strict=True))
         for finds in (repeats_run, names_nothing)
     )
-    statuses = Counter(read_explanation(answer, own_texts(), shown).status for answer, shown in pairs)
+    statuses = Counter(read_explanation(answer, explainer.own_texts(), shown).status for answer, shown in pairs)
     told = ", ".join(f"{n} {status}" for status, n in statuses.most_common())
     n = len(answers)
     return [

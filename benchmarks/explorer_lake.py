@@ -192,7 +192,7 @@ _OF_SCORER = """
         if(is_simulated, null, share(feature, slot)) as probability,
         if(is_simulated, list_transform(range(32), lambda place: (place % 9 = 4)::int * 7 + place / 10), null)
             as values,
-        if(slot = 41, 'unparsed', 'ok') as status, null as request_id
+        if(slot = 41, 'unparsed', 'ok') as status, if($part = 'detection', feature || '-1', null) as request_id
     from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
         range(1, 80, 2) as slots (slot)
     where is_asked(feature)
@@ -371,7 +371,7 @@ def write_config(folder: Path, n_features: int) -> Path:
                 "sources": [{"kind": "text", "path": "none"}], "context_length": CONTEXT_LENGTH, "shards": 1
             },
             "selection": {"batch_size": BATCH},
-            "explaining": {"explainers": ["rule", "keywords", "default"], "model": "none"},
+            "explaining": {"explainers": ["default", "keywords", "rule"], "model": "none"},
             "scoring": {"scorers": ["detection", "fuzzing", "simulation", "generation"], "model": "none"},
             "machine": {"lake": str(folder / "lake")},
         }),

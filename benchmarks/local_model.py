@@ -27,8 +27,8 @@ from benchmarks.figures import Figure, measured, publish
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config, load_config
 from pipeline.corpus.python_texts import python_texts
-from pipeline.explainers.base import Shown
-from pipeline.explainers.default import explain_request
+from pipeline.explainers.base import Feature, Shown
+from pipeline.explainers.default import explainer
 from pipeline.llm import Answer, Request
 from pipeline.llm.local.client import PASS_COST, LocalClient
 from pipeline.llm.local.model import LocalModel, load_local_model
@@ -260,7 +260,7 @@ def _take_turns(config: Config, device: str) -> tuple[list[Turn], Written]:
         for _ in range(N_WRITTEN)
     ]
     requests = [
-        explain_request(config.explaining, "benchmark", number, some, vocabulary)
+        explainer.request(config.explaining, "benchmark", Feature(number, "llm", None, True, some), vocabulary)
         for number, some in enumerate(shown)
     ]
     return turns[1:], _write_both(model, usual, client, requests)  # the first turn warms up

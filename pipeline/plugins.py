@@ -84,6 +84,10 @@ class Plugin:
             n_judging              train windows of each answer that judge an explainer's drafts
             n_silent               silent train windows that an explainer is shown
             n_windows              activating test windows that a scorer needs
+            scored_as              what of a scorer's answers is scored beside whether they are right: `population`
+                                   where it asks yes or no about windows drawn from all candidate slots, so that
+                                   figures hold for all of these; `grades` where it gives such windows 0, 1 or 2;
+                                   `activations` where it gives a value to each token
             asks_about_neighbours  whether a scorer asks about windows of a feature's near neighbours
             asks_role              `embedder` for a scorer whose `model` embeds texts on a server
         """

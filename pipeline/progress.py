@@ -1,7 +1,9 @@
 """Progress bars and sentences that suit a terminal, and a log: there, a plain line now and then."""
 
+import io
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -64,6 +66,14 @@ class _Lines:
     ) -> None:
         if self._said and self._n > self._said and error is None:  # it took long enough to be said
             self._speak()
+
+
+def without_bars_in_logs() -> AbstractContextManager[object]:
+    """Keeps the bars of a library that has no switch for them out of a log, where one is a single endless line.
+
+    All that is printed to stderr meanwhile is dropped there; a terminal shows it.
+    """
+    return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
 
 
 def tell(sentence: str) -> None:

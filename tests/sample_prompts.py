@@ -2,8 +2,8 @@
 
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig, ScoringConfig
-from pipeline.explainers.base import Shown
-from pipeline.explainers.default import explain_request
+from pipeline.explainers.base import Feature, Shown
+from pipeline.explainers.default import explainer
 from pipeline.llm import Request
 from pipeline.scorers.yes_no.requests import Question, score_request
 
@@ -23,7 +23,8 @@ WORDS = "the token ' stop' after a negation, {texts}"
 
 def explain(shown=SHOWN, **changes) -> Request:
     """The default explainer's request, with keys of the config's `explaining` changed."""
-    return explain_request(ExplainingConfig(**changes), "layers.1", 7, shown, VOCABULARY)
+    feature = Feature(7, "llm", None, True, shown)
+    return explainer.request(ExplainingConfig(**changes), "layers.1", feature, VOCABULARY)
 
 
 def score(scorer, questions, per_prompt=1, words=WORDS) -> Request:

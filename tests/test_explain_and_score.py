@@ -34,7 +34,7 @@ from assets.run.experiment import missing_steps
 from pipeline.asking.batches import BatchAsker
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
-from pipeline.explainers.default import own_texts
+from pipeline.explainers.default import explainer
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import LEDGER_FOLDER, Lake
@@ -250,7 +250,7 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
     (Reply("[EXPLANATION]: animals", fault="refuse"), "refused"),
     (Reply("[EXPLANATION]: animals", fault="truncate"), "truncated"),
     (Reply("animals, I think"), "unparsed"),
-    (Reply(f"[EXPLANATION]: {own_texts()[0].splitlines()[1]}"), "echoed"),
+    (Reply(f"[EXPLANATION]: {explainer.own_texts()[0].splitlines()[1]}"), "echoed"),
 ])
 def test_an_explainer_that_fails_gives_no_explanation(make: Make, failure: Reply, status: str) -> None:
     with Oracle(lambda body: failure) as oracle:
@@ -266,7 +266,7 @@ def test_an_explainer_that_fails_gives_no_explanation(make: Make, failure: Reply
 
 
 def test_an_echo_is_asked_again_and_told_from_the_raw_answer_at_each_replay(make: Make, tmp_path: Path) -> None:
-    echo = f"[EXPLANATION]: {own_texts()[0].splitlines()[1]}"
+    echo = f"[EXPLANATION]: {explainer.own_texts()[0].splitlines()[1]}"
     replies = [echo, f"[EXPLANATION]: {ANIMALS_TOLD}"]
     with Oracle(lambda body: replies[min(oracle.n_requests, 2) - 1]) as oracle:
         lake = open_lake(make(oracle.base_url, explaining={"max_draws": 3}))

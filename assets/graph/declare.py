@@ -43,7 +43,7 @@ class TableAsset:
         table, stage = self.table, STAGES[self.table.name]
         inputs = (*inputs_of(config, table.name), *stage.gates)
         columns = [
-            dg.TableColumn(column.name, type_name(column.type), f"{column.meaning} {column.unit}".strip())
+            dg.TableColumn(column.name, type_name(column.type), column.words)
             for column in table.columns
         ]
 

@@ -118,6 +118,7 @@ class Role:
         return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
+        from pipeline.asking.rehearsing import answer_by_plugin
         from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
         from pipeline.llm.oracle.client import OracleClient
 
@@ -127,7 +128,7 @@ class Role:
             rates = Rates(own.false_positive_rate, own.false_negative_rate)
         wrong_rate = own.wrong_rate if isinstance(own, ExplainingOracleConfig) else 0.0
         oracle = Oracle(truth, lambda feature: rates, wrong_rate=wrong_rate)
-        return OracleClient(self.model, oracle, own.refusal_rate, own.garbled_rate)
+        return OracleClient(self.model, oracle, own.refusal_rate, own.garbled_rate, answer_by_plugin)
 
     def local_client(self) -> "LocalClient":
         """The model in this process, loaded on first use. Raises SubjectError if there is none."""

@@ -17,7 +17,7 @@ from pipeline.config import CorpusConfig
 from pipeline.corpus.delphi import Folder, cache_settings, find_cache, splits_of
 from pipeline.errors import ConfigError
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
-from pipeline.sae.load import load_sparse_coder, training_of
+from pipeline.sae.load import load_sparse_coder, saes_inside, training_of
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX, split_hub
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
@@ -81,8 +81,9 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
     """Write `config/<name>.yaml` for SAEs of one subject model, and print what it says and why; its path.
 
     Args:
-        sources: Each a folder, a file, `hf://OWNER/REPO[@REVISION]/PATH` or `saelens://RELEASE/ID`; or one folder
-            of delphi's cache: `latents`, or what is in it for one SAE.
+        sources: Each a folder, a file, `hf://OWNER/REPO[@REVISION]/PATH` or `saelens://RELEASE/ID`; a folder of
+            such folders, such as a training run, for all of them; or one folder of delphi's cache: `latents`, or
+            what is in it for one SAE.
         name: Of the experiment; made of the sources where it is left out.
 
     Raises:
@@ -100,6 +101,8 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
     if path.exists():
         raise _already_there(path)
     cache = find_cache(find(sources[0])) if len(sources) == 1 else None
+    if cache is None:
+        sources = [each for source in sources for each in saes_inside(source) or [source]]
     saes = [_look_at_cached(folder) for folder in cache.saes] if cache else [_look_at(each) for each in sources]
     model, context, bos, names = _model_line(saes), _context_line(saes), _bos_line(saes), _sae_names(saes)
     hookpoints = [_hookpoint_line(sae, own) for sae, own in zip(saes, names, strict=True)]
@@ -248,7 +251,9 @@ def _slug(text: str, between: str) -> str:
 
 def _scalar(value: Any) -> str:
     """A value as YAML writes it on one line; nothing for None, which the config then lacks."""
-    return "" if value is None else yaml.safe_dump(value, width=10_000).removesuffix("...\n").strip()
+    if value is None:
+        return ""
+    return yaml.safe_dump(value, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
 
 
 def _print(path: Path, saes: Sequence[_Sae], lines: Sequence[_Line]) -> None:

@@ -51,8 +51,7 @@ def table_reference() -> str:
         lines += [f"### {table.name}", "", table.row, f"Key: {', '.join(table.key)}.", ""]
         lines += ["| column | type | meaning |", "|---|---|---|"]
         for column in table.columns:
-            unit = f" ({column.unit})" if column.unit else ""
-            lines.append(f"| {column.name} | {type_name(column.type)} | {column.meaning}{unit} |")
+            lines.append(f"| {column.name} | {type_name(column.type)} | {column.words} |")
         lines += [f"| {each.name} | computed | {each.meaning} |" for each in table.derived]
         lines.append("")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from pipeline.lake import Lake, whole_folder
 from pipeline.lake.sources import recorded_lake
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.show.run_card import write_run_card
+from pipeline.tables.sql import steps_of
 
 _MARK = ".latentlake-export"
 """An empty file by which a folder is known as an export, which the next one may replace."""
@@ -76,7 +77,8 @@ def _write(
     """Write into a folder; what was written, in words: as a rule whose explanations."""
     rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
     with lake.connect(given={"exported_saes": rows}) as connection:
-        lake.create_temporary(connection, "chosen_explanations", explainer=explainer)
+        for step in steps_of("chosen_explanations"):
+            lake.create_temporary(connection, str(step), explainer=explainer)
         if words := write(Export(lake, connection, folder, saes, explainer, graph)):
             return words
         counts = lake.select(connection, "chosen_counts").fetchall()

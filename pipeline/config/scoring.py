@@ -146,6 +146,25 @@ class ScoringConfig(RoleConfig):
         return max(self.n_questions, *own)
 
     @property
+    def population_scorers(self) -> tuple[str, ...]:
+        """Scorers that ask yes or no about windows drawn from all candidate slots, and so for all of these."""
+        return self._scored_as("population")
+
+    @property
+    def grade_scorers(self) -> tuple[str, ...]:
+        """Scorers that grade windows 0, 1 or 2."""
+        return self._scored_as("grades")
+
+    @property
+    def activation_scorers(self) -> tuple[str, ...]:
+        """Scorers that predict a value for each token of a window."""
+        return self._scored_as("activations")
+
+    def _scored_as(self, kind: str) -> tuple[str, ...]:
+        own = {name: getattr(self, name.partition("@")[0], None) for name in self.scorers}
+        return tuple(name for name, settings in own.items() if getattr(settings, "scored_as", None) == kind)
+
+    @property
     def n_neighbour_windows(self) -> int:
         """How many windows of a feature's near neighbours are taken: 0 where no scorer asks about them."""
         own = (getattr(getattr(self, name, None), "asks_about_neighbours", False) for name in self.kinds)

@@ -16,10 +16,11 @@ from typing import NamedTuple
 from pipeline.config import Config
 from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import LakeError
-from pipeline.firings.forward import ContextBatch, Reader, encode_batch, open_reader, pad_contexts
+from pipeline.firings.forward import Reader, encode_batch, open_reader
 from pipeline.firings.store import FiringBuffer
 from pipeline.lake import Lake
 from pipeline.lake.sources import corpus_texts
+from pipeline.subject.contexts import ContextBatch, pad_contexts
 from pipeline.subject.forward import Subject, load_subject, pass_tokens
 
 BYTES_A_FIRING = 3

@@ -25,13 +25,13 @@ from pipeline.config import Config
 from pipeline.errors import LatentlakeError
 from pipeline.explore import texts
 from pipeline.explore.catalog import Catalog
-from pipeline.explore.feature import feature_page
+from pipeline.explore.feature import feature_page, requests_page
 from pipeline.explore.meaning import Embed, Found, Meanings
 from pipeline.explore.pages import FOLDER, STYLE, Pages
 from pipeline.explore.readers import MOST_CHARACTERS as MOST_NAME_CHARACTERS
 from pipeline.explore.readers import VERDICTS, keep_rating, next_page, readers_page
 from pipeline.explore.run import run_page
-from pipeline.explore.search import Search, features_page
+from pipeline.explore.search import Search, features_page, page_number
 from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, examples
 from pipeline.explore.texts import Texts
 from pipeline.tables import TABLES
@@ -113,12 +113,13 @@ class Explorer:
         return self._pages.page("feature", sae=sae, feature=feature, **found)
 
     def requests(self, request: Request) -> Response:
-        """What was asked about one feature."""
-        own = request.path_params
+        """What was asked about one feature, or one request of it."""
+        own, asked = request.path_params, request.query_params
+        page = page_number(asked.get("page", ""))
         with self._catalog.reading() as reader:
             reader.narrow_requests(own["sae"], own["feature"])
-            rows = reader.rows("feature_requests", **own)
-        return self._pages.page("requests", **own, rows=rows)
+            found = requests_page(reader, **own, request_id=asked.get("id"), page=page)
+        return self._pages.page("requests", **own, **found)
 
     def run(self, _request: Request) -> Response:
         """The run."""

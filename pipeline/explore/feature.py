@@ -10,6 +10,7 @@ from pipeline.explore.catalog import Reader, Row
 _STRONGEST = 12
 _OF_A_DECILE = 3
 _OF_A_KIND = 10
+_PAGE_REQUESTS = 50
 _OF_A_WAY = 3
 """Texts that are shown of each way in which a feature is changed."""
 
@@ -42,12 +43,14 @@ class Answer(NamedTuple):
 
     `value` is the probability of its answer where there is one; what it ranks by, where it only ranks; a grade; or
     the correlation of the activations that it predicts with those of the window, None where either are all alike.
+    `request_id` is the request that asked; None where no model was asked.
     """
 
     scorer: str
     outcome: Outcome
     value: float | None
     status: str
+    request_id: str | None
 
 
 class Window(NamedTuple):
@@ -144,6 +147,20 @@ def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
     ]
 
 
+def requests_page(
+    reader: Reader, sae: str, feature: int, *, request_id: str | None = None, page: int = 1
+) -> dict[str, Any]:
+    """What was asked of language models about a feature: a page of its requests, or one of them."""
+    rows = reader.rows(
+        "feature_requests", sae=sae, feature=feature, request_id=request_id,
+        page_rows=_PAGE_REQUESTS, first_row=0 if request_id else (page - 1) * _PAGE_REQUESTS,
+    )  # fmt: skip
+    n_requests = rows[0]["n_requests"] if rows else 0
+    return {
+        "rows": rows, "is_one": bool(request_id), "page": page, "n_pages": -(-n_requests // _PAGE_REQUESTS),
+    }
+
+
 def _written(
     reader: Reader, own: dict[str, Any], chosen: Row, vocabulary: Vocabulary, largest: float
 ) -> list[Windows]:
@@ -165,7 +182,8 @@ def _answers(
     found: dict[str, list[Answer]] = {}
     for row in reader.rows("feature_answers", **own, explanation_id=chosen["explanation_id"]):
         outcome, value = _outcome(row, activations.get(row["example_id"], []))
-        found.setdefault(row["example_id"], []).append(Answer(row["scorer"], outcome, value, row["status"]))
+        answer = Answer(row["scorer"], outcome, value, row["status"], row["request_id"])
+        found.setdefault(row["example_id"], []).append(answer)
     return found
 
 

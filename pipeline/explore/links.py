@@ -2,6 +2,7 @@
 
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 
 from pipeline.explore.search import Search
 
@@ -20,6 +21,10 @@ class ServerLinks:
     def feature(self, sae: str, feature: int) -> str:
         """A feature's page; empty where there is none."""
         return f"/features/{sae}/{feature}"
+
+    def request(self, sae: str, feature: int, request_id: str | None) -> str:
+        """What a model was asked about a feature; empty where none was."""
+        return f"/features/{sae}/{feature}/requests?{urlencode({'id': request_id})}" if request_id else ""
 
     def search(self, search: Search) -> str:
         """The list of what a search finds; empty where there is none."""
@@ -46,6 +51,10 @@ class SiteLinks:
     def feature(self, sae: str, feature: int) -> str:
         """A feature's page; empty where there is none."""
         return f"{self.up}features/{sae}/{feature}.html" if (sae, feature) in self.written else ""
+
+    def request(self, sae: str, feature: int, request_id: str | None) -> str:
+        """Empty: a site has no requests."""
+        return ""
 
     def search(self, search: Search) -> str:
         """The list in one of its orders, or a page of it; empty for every other search."""

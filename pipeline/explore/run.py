@@ -31,6 +31,7 @@ def _of_sae(catalog: Catalog, row: Row, costs: list[Row], unfinished: list[Row])
         "densities": catalog.held("density_histogram", sae=sae),
         "summary": catalog.held("report_summary", sae=sae),
         "control_verdicts": catalog.held("control_verdicts", sae=sae),
+        "agreements": catalog.held("agreements_of_scorers", sae=sae),
         "statuses": catalog.held("report_statuses", sae=sae),
         "failures": catalog.held("report_failures", sae=sae),
         "costs": own,

@@ -53,13 +53,13 @@ class Search:
         given: dict[str, Any] = {name: parameters.get(name, "")[:_MOST_CHARACTERS] for name in texts}
         given |= {name: _number(parameters.get(name, "")) for name in numbers}
         by = parameters.get("by", "words")
-        sort, page = parameters.get("sort", "explained"), parameters.get("page", "1")
+        sort = parameters.get("sort", "explained")
         return cls(
             **given,
             by=by if by in WAYS else "words",
             explained=parameters.get("explained") == "1",
             sort=sort if sort in SORTS else "explained",
-            page=int(page) if page.isdecimal() and 0 < int(page) < 1_000_000 else 1,
+            page=page_number(parameters.get("page", "")),
         )
 
     @property
@@ -146,6 +146,11 @@ def features_page(
         "first": (search.page - 1) * PAGE_ROWS + 1,
         "scorers": sorted({(row["scorer"], row["metric"]) for row in rows if row["value"] is not None}),
     }
+
+
+def page_number(text: str) -> int:
+    """A page of a list as an address names it, from 1; the first where it names none."""
+    return int(text) if text.isdecimal() and len(text) < 7 and int(text) > 0 else 1
 
 
 def _number(text: str) -> float | None:

@@ -1,6 +1,6 @@
 """Lists of features as people have them: which SAE, which feature, and often what it was found to be.
 
-    sae or hookpoint, feature[, priority][, explanation]     CSV, JSON, JSON lines or Parquet
+    sae or hookpoint, feature[, priority][, explanation]     CSV, TSV, JSON, JSON lines or Parquet
     modelId, layer, index[, description]                      Neuronpedia's lists and exports
     Component, Layer, Feature, Name, Annotation               annotations of circuits (Marks et al. 2024); or a
                                                               Name alone, `resid_5/3036`
@@ -31,7 +31,7 @@ HOW = (
     "you like), or give one of Neuronpedia's lists"
 )
 
-_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
+_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 _WORDS = ("explanation", "description", "annotation")
 _DELPHI = re.compile(r"(?P<name>.+)_latent(?P<feature>\d+)\.txt")
 _WHOLE = re.compile(r"([+-]?\d{1,18})(\.0*)?")
@@ -90,7 +90,7 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
     elif not path.is_file():
         raise ConfigError(f"{key}: no file '{path}'")
     elif not _is_list(path):
-        raise ConfigError(f"{key}: '{path}' is not a .csv, .json, .jsonl or .parquet file; {HOW}")
+        raise ConfigError(f"{key}: '{path}' is not a .csv, .tsv, .json, .jsonl or .parquet file; {HOW}")
     else:
         yield from _read_file(path, key)
 
@@ -167,7 +167,7 @@ def _entry(place: str, row: dict[str, Any]) -> Entry:
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     """Where each row stands, and a dict, a fault, or what JSON has in place of an object."""
     match _kind(path):
-        case ".csv":
+        case ".csv" | ".tsv":
             yield from _csv_rows(_text(path))
         case ".parquet":
             yield from _numbered("row", pq.read_table(path).to_pylist())
@@ -200,7 +200,7 @@ def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:
             continue
         place = f"line {reader.line_num}"
         if any(row.pop(None, ())):  # the cells beyond the header's
-            yield place, _Fault(f"more cells than columns: quote a text that holds '{delimiter}'")
+            yield place, _Fault(f"more cells than columns: quote a text that holds {delimiter!r}")
         else:
             yield place, {name: value and value.strip() for name, value in row.items()}
 

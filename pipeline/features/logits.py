@@ -20,6 +20,7 @@ from pipeline.lake import Lake, Published
 from pipeline.models.load import pick_device
 from pipeline.progress import progress
 from pipeline.sae import load_sae
+from pipeline.subject.hookpoints import written_hookpoint
 from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits
 from pipeline.tables import TABLES
 
@@ -45,9 +46,8 @@ def write_feature_logits(lake: Lake, sae: str) -> Published:
     config, own = lake.config, lake.config.sae(sae)
     coder = load_sae(own)
     decoder = coder.decoder
-    path = path_to_logits(
-        config.subject, own.hookpoint, decoder.shape[1], reads=coder.reads, transcodes=coder.transcodes
-    )
+    place = written_hookpoint(config.subject, own.hookpoint, coder.reads, transcodes=coder.transcodes)
+    path = path_to_logits(config.subject, place, decoder.shape[1])
     columns: list[pa.Array] = [pa.nulls(len(decoder))] * 2
     figures: dict[str, float | int | str] = {"path": path}
     if path != "none":

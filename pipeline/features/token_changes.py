@@ -27,7 +27,7 @@ from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.progress import progress
 from pipeline.subject.editing import run_edited
-from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
+from pipeline.subject.forward import Subject, load_subject, pass_tokens
 from pipeline.subject.unembedding import load_unembedding
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -106,7 +106,7 @@ def hidden_changes(
     """
     n_texts, length = token_ids.shape
     n_rows = max(1, batch_tokens // (2 * length))  # of a text and a feature, whose signs go together
-    edit_place = written_place(reader)
+    edit_place = reader.writes or reader.hookpoint
     sums: dict[int, Tensor] = {}
     pairs = [(place, text) for place in range(len(settings)) for text in range(n_texts)]
     activations, units = _activations(subject, reader, token_ids, [each.feature for each in settings])
@@ -125,11 +125,6 @@ def hidden_changes(
                 sums[own] = sums.get(own, torch.zeros(plus.shape[1])) + (plus[row] - minus[row]) / 2
             bar.update(len(some))
     return torch.stack([sums[place] / n_texts for place in range(len(settings))])
-
-
-def written_place(reader: Reader) -> Hookpoint:
-    """Where an SAE adds its directions: where it reads; a transcoder at its module's output."""
-    return reader.hookpoint._replace(reads="output") if reader.coder.transcodes else reader.hookpoint
 
 
 def _activations(

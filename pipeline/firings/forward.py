@@ -25,8 +25,9 @@ from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sae
+from pipeline.subject.contexts import ContextBatch, pad_contexts
 from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
-from pipeline.subject.hookpoints import resolve_hookpoint
+from pipeline.subject.hookpoints import resolve_hookpoint, written_hookpoint
 from pipeline.subject.transfers import beside_passes, fetch, move
 from pipeline.tables import TABLES
 
@@ -133,16 +134,19 @@ _BATCHES_AHEAD = 4
 
 
 class Reader(NamedTuple):
-    """An SAE at its place in the subject model."""
+    """An SAE at its place in the subject model; `writes` is where its directions belong, if not there."""
 
     coder: SparseCoder
     hookpoint: Hookpoint
+    writes: Hookpoint | None = None
 
 
 def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
     """An SAE of the config, loaded onto a device, at its place."""
     coder = load_sae(sae).to(device)
-    return Reader(coder, resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred))
+    hookpoint = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
+    writes = written_hookpoint(config.subject, sae.hookpoint, coder.reads, transcodes=coder.transcodes)
+    return Reader(coder, hookpoint, writes)
 
 
 def cache_shard(
@@ -197,32 +201,6 @@ def _wait(steps: Sequence["Future[None]"]) -> None:
     """Wait until firings are taken or buffers written. Raises what one of these steps has raised."""
     for each in steps:
         each.result()
-
-
-class ContextBatch(NamedTuple):
-    """Contexts padded at the end to one length: token_ids int64 [n, length], lengths and first_index [n]."""
-
-    token_ids: torch.Tensor
-    lengths: torch.Tensor
-    first_index: torch.Tensor
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens without the padding."""
-        return int(self.lengths.sum())
-
-
-def pad_contexts(contexts: Sequence[tuple[int, Sequence[int]]], context_length: int) -> ContextBatch:
-    """A batch of (context_id, token_ids)."""
-    width = max(len(token_ids) for _, token_ids in contexts)
-    padded = torch.zeros((len(contexts), width), dtype=torch.long)
-    for row, (_, token_ids) in enumerate(contexts):
-        padded[row, : len(token_ids)] = torch.tensor(token_ids)
-    return ContextBatch(
-        padded,
-        torch.tensor([len(token_ids) for _, token_ids in contexts]),
-        torch.tensor([context_id for context_id, _ in contexts]) * context_length,
-    )
 
 
 def encode_batch(

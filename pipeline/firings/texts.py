@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.corpus.tokenising import bos_prefix
-from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
+from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
+from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
 
 Activations = dict[int, list[NDArray[np.float32]]]

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.firings.forward import pad_contexts
 from pipeline.fit.places import Place
 from pipeline.sae import SparseCoder
+from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.editing import editing
 from pipeline.subject.hookpoints import parse_address
 
@@ -50,11 +50,10 @@ class Loss(NamedTuple):
 
 def unmeasurable(model: nn.Module, place: Place) -> str | None:
     """Why what stands at a place cannot be replaced in a base model; None where it can."""
-    module, side, _ = place.target
-    address = parse_address(place.name)
+    target, address = place.target, parse_address(place.name)
     is_between = address is not None and "resid_mid" in address.places
-    if side == "input" and (is_between or "Norm" in type(model.get_submodule(module)).__name__):
-        return f"the residual stream goes on past '{module}', so that nothing can be put in its place"
+    if target.reads == "input" and (is_between or "Norm" in type(model.get_submodule(target.module)).__name__):
+        return f"the residual stream goes on past '{target.module}', so that nothing can be put in its place"
     return None
 
 
@@ -105,9 +104,9 @@ def _spliced(model: Any, coder: SparseCoder, place: Place, is_edited: Tensor) ->
 
     def read(value: Tensor) -> Tensor:
         x = value.view(*is_edited.shape, -1)[is_edited].float()  # some modules see all tokens in one row
-        mean = x.mean(dim=1, keepdim=True) if place.reads.centred else torch.zeros_like(x[:, :1])
-        y = coder.reconstruct(x - mean, coder.encode(x - mean))
-        found[:] = [y if coder.transcodes else y + mean]
+        given = place.reads.of(x)
+        y = coder.reconstruct(given, coder.encode(given))
+        found[:] = [y if coder.transcodes else y + (x - given)]  # what centring took away
         return value
 
     with ExitStack() as stack:

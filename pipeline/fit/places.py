@@ -11,10 +11,11 @@ from pipeline.sae.coder import Side
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import (
     find_hookpoint,
+    layer_of,
     names_of_places,
-    parse_address,
     read_shapes,
     resolve_hookpoint,
+    written_hookpoint,
 )
 
 
@@ -29,31 +30,27 @@ class Place(NamedTuple):
 def own_place(subject: SubjectConfig, sae: SaeConfig, coder: SparseCoder) -> Place:
     """The place that the config says. Raises SubjectError if the model does not have it."""
     reads = resolve_hookpoint(subject, sae.hookpoint, coder.reads, centred=sae.centred)
-    if not coder.transcodes:
-        return Place(sae.hookpoint, reads, reads)
-    # A transcoder gives what its module returns; one that is told by a place, or by a norm, what the MLP adds.
-    mlp = find_hookpoint(subject, f"mlp_out.{_layer_of(reads)}")
-    is_module = parse_address(sae.hookpoint) is None and reads.reads == "input"
-    return Place(sae.hookpoint, reads, Hookpoint(reads.module) if is_module or mlp is None else mlp)
+    target = written_hookpoint(subject, sae.hookpoint, coder.reads, transcodes=True) if coder.transcodes else reads
+    return Place(sae.hookpoint, reads, target)
 
 
 def places_around(subject: SubjectConfig, coder: SparseCoder, own: Place) -> list[Place]:
     """The other side of the module, the same module one layer up and down, and every place of the layer."""
-    layer = _layer_of(own.reads)
+    layer = layer_of(own.reads)
     if layer is None:
         return _distinct(subject, coder, own, [*_found(subject, ("resid_pre.0", "resid_post.0"))])
     names = names_of_places(subject)
-    nearby = [place for place in names if (number := _layer_of(place)) is not None and number == layer]
+    nearby = [place for place in names if layer_of(place) == layer]
     residual = _found(subject, (f"resid_pre.{layer}", f"resid_post.{layer + 1}"))
     modules = [_in_layer(own.reads, number) for number in (layer, layer - 1, layer + 1)]
     sides = [Hookpoint(place.module, side) for place in modules for side in get_args(Side)]
-    return _distinct(subject, coder, own, [*residual, *nearby, *sides])
+    return _distinct(subject, coder, own, [*residual, *nearby, *modules, *sides])
 
 
 def places_everywhere(subject: SubjectConfig, coder: SparseCoder, own: Place) -> list[Place]:
     """The same module and the residual stream, in every layer."""
     found = list(_found(subject, (f"resid_post.{layer}" for layer in count())))
-    if _layer_of(own.reads) is not None:
+    if layer_of(own.reads) is not None:
         others = (_in_layer(own.reads, layer) for layer in count())
         found += takewhile(lambda place: find_hookpoint(subject, place.module) is not None, others)
     return _distinct(subject, coder, own, found)
@@ -75,7 +72,7 @@ def _distinct(
         seen.add(id(value))
         reads = hookpoint._replace(centred=own.reads.centred)
         name = names.get(hookpoint, f"{hookpoint.module}.{hookpoint.reads}")
-        layer = _layer_of(hookpoint)
+        layer = layer_of(hookpoint)
         target = reads
         if coder.transcodes:
             target = own.target if layer is None else _in_layer(own.target, layer)
@@ -91,12 +88,6 @@ def _found(subject: SubjectConfig, names: Iterable[str]) -> Iterator[Hookpoint]:
         yield found
 
 
-def _layer_of(hookpoint: Hookpoint) -> int | None:
-    """The layer that a hookpoint's module belongs to: the first number in its path."""
-    found = re.search(r"\.(\d+)(\.|$)", hookpoint.module)
-    return int(found[1]) if found else None
-
-
 def _in_layer(hookpoint: Hookpoint, layer: int) -> Hookpoint:
     """The same module in another layer, whether that is there or not."""
-    return Hookpoint(re.sub(r"\.\d+(?=\.|$)", f".{layer}", hookpoint.module, count=1), hookpoint.reads)
+    return hookpoint._replace(module=re.sub(r"\.\d+(?=\.|$)", f".{layer}", hookpoint.module, count=1))

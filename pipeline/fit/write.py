@@ -19,7 +19,6 @@ from torch import Tensor
 
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import SubjectError
-from pipeline.firings.forward import pad_contexts
 from pipeline.fit.loss import Loss, measure_loss, unmeasurable
 from pipeline.fit.measure import Figures, Normalisation, Weights, measure, with_weights
 from pipeline.fit.places import Place, own_place, places_around, places_everywhere
@@ -29,6 +28,7 @@ from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer
 from pipeline.progress import progress
 from pipeline.sae import SparseCoder, load_sae
+from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_tokens
 from pipeline.tables import TABLES
 

@@ -26,9 +26,6 @@ from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
 from pipeline.lake.carrying import carry_over
 from pipeline.lake.contents import Entry, digest_of, files_to_read, fingerprint, hold, look, stamps
-from pipeline.models.load import pick_device
-from pipeline.models.precision import fast_dtype
-from pipeline.sae import sae_files
 from pipeline.tables.versions import SourceHashes
 
 SOURCES_FILE = "sources.json"
@@ -86,6 +83,9 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
     for sae in config.saes:
         _fix_sae(sae, config.corpus.cache, known["saes"])
     if config.has_auto_precision and "dtype" not in known:
+        from pipeline.models.load import pick_device  # torch, which those who only read a lake do not wait for
+        from pipeline.models.precision import fast_dtype
+
         known["dtype"] = fast_dtype(pick_device(config.device))
     hashes = _hashes(config, known)
     carry_over(Lake(config, hashes))
@@ -250,6 +250,8 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
     seen, where = (recorded or {}).get("files", {}), sae.source
     content: Entry = {"digest": "", "files": {}}
     if sae.source is not None:
+        from pipeline.sae import sae_files
+
         files = sae_files(sae.source, sae.format)
         content = fingerprint(list(files.paths.values()), seen)
         if files.overrides:

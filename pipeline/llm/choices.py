@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 LEAST_MASS = 0.01
 """Probability that the choices must have together for their shares to count."""
 
+MOST_UNTOLD = 0.05
+"""Share that a choice of which nothing came back may have at most, for the others' to count."""
+
 _WORD_STARTS = " \t\r\n\u0120\u2581"
 """Whitespace, and the marks for it that some servers leave in tokens (Ġ of byte-level BPE, ▁ of SentencePiece)."""
 
@@ -29,13 +32,20 @@ def first_word(choice: str) -> str:
 def choice_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> dict[str, float]:
     """How probably the first token begins each choice, by the (token, log-probability) pairs that came back.
 
-    A choice that is not among them gets 0: its tokens are less probable than all that are.
+    A choice that is not among them has at most what the least probable of them has, and what all of them leave. It
+    gets 0 where that is little beside the others; where it is not, nothing is known, and all get 0.
     """
     mass = dict.fromkeys(choices, 0.0)
-    for token, logprob in tokens:
+    told = [(token, math.exp(min(logprob, 0.0))) for token, logprob in tokens if not math.isnan(logprob)]
+    for token, probability in told:
         choice = choice_of(token, choices)
-        if choice is not None and not math.isnan(logprob):
-            mass[choice] += math.exp(min(logprob, 0.0))
+        if choice is not None:
+            mass[choice] += probability
+    if told and not all(mass.values()):
+        listed = [probability for _, probability in told]
+        untold = max(0.0, min(*listed, 1 - sum(listed)))
+        if untold > MOST_UNTOLD * (untold + sum(mass.values())):
+            return dict.fromkeys(choices, 0.0)
     return mass
 
 

@@ -26,6 +26,7 @@ from transformers.modeling_gguf_pytorch_utils import (
 
 from pipeline.errors import SubjectError
 from pipeline.models.converted import converted_folder
+from pipeline.progress import tell, without_bars_in_logs
 
 _AT_ONCE = 2**24
 """Weights that are unpacked at once: the blocks of a whole embedding need several times its size."""
@@ -41,13 +42,15 @@ def safetensors_folder(file: Path, models: Path) -> Path:
 
 def _convert(file: Path, folder: Path) -> None:
     """Write a GGUF file's causal language model and its tokenizer, as `from_pretrained` reads them."""
-    model, report = AutoModelForCausalLM.from_pretrained(
-        file.parent,
-        gguf_file=file.name,
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
-        output_loading_info=True,
-    )
+    tell(f"Converting {file.name} once; the converted model is kept.")
+    with without_bars_in_logs():
+        model, report = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
+        )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise SubjectError(f"GGUF file '{file}' lacks {len(missing)} weights, such as '{missing[0]}'")

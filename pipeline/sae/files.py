@@ -71,9 +71,9 @@ class Tensors:
             return self.take(name, *found.shape).reshape(())
         return self.take(name, n_features)
 
-    def take_if_there(self, name: str, *shape: int | None) -> Tensor | None:
-        """The same, or None if the file has none of that name."""
-        return self.take(name, *shape) if name in self.content else None
+    def take_if_there(self, name: str, *shape: int | None, must_be: bool = False) -> Tensor | None:
+        """The same, or None if the file has none of that name, unless it `must_be` there."""
+        return self.take(name, *shape) if must_be or name in self.content else None
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,14 @@ class SaeFiles:
         return _read_config(path) if path.is_file() else {}
 
     @property
+    def weights_name(self) -> str:
+        """The name, or pattern, of the file of weights."""
+        return next(name for name, path in self.paths.items() if path.suffix not in {".json", ".yaml"})
+
+    @property
     def weights_path(self) -> str:
         """The absolute path of the weights: there, formats say layers, sizes, places and models."""
-        path = next(path for path in self.paths.values() if path.suffix not in {".json", ".yaml"})
-        return path.absolute().as_posix()
+        return self.paths[self.weights_name].absolute().as_posix()
 
     def find_in_path(self, pattern: str) -> re.Match[str] | None:
         """The last match of a pattern in the path of the weights."""

@@ -14,6 +14,7 @@ from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.sources import Source, fetch
 from pipeline.sae.training import Training, complete
+from pipeline.shipped import find
 
 
 class Format(Protocol):
@@ -127,7 +128,15 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
             return name, files
     if format in complete:
         return format, complete[format]  # to be told by its `load` what is wrong
-    raise SaeError(_explain(path, {format: formats[format]} if format else formats))
+    raise SaeError(_unlike(path, complete) or _explain(path, {format: formats[format]} if format else formats))
+
+
+def saes_inside(source: str) -> list[str]:
+    """The sources of the SAEs in a local folder's folders, one in each; none where it is an SAE, or no folder."""
+    folder = find(source)
+    if not folder.is_dir() or any(_match(folder, each, Source(folder)) for each in _formats().values()):
+        return []
+    return [str(Path(source) / name) for name, _ in _folders_inside(folder, _formats())]
 
 
 def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
@@ -152,6 +161,17 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if file.is_file())
 
 
+def _unlike(path: Path, complete: Mapping[str, SaeFiles]) -> str | None:
+    """Why files that are named as those of some formats are of none of these; None where none has such names."""
+    for files in complete.values():
+        held = sorted(files.tensors(files.weights_name).names())
+        return (
+            f"SAE '{path}' has files as format {' or '.join(complete)} names them, and other tensors: "
+            f"{_some_of(held)}; give it in a format that latentlake reads (docs/sae-formats.md)"
+        )
+    return None
+
+
 def _explain(path: Path, formats: Mapping[str, Format]) -> str:
     """Why what is at a path is no SAE of these formats: a line, or with the formats' files one for each."""
     if find_cache(path):
@@ -162,7 +182,7 @@ def _explain(path: Path, formats: Mapping[str, Format]) -> str:
     for kind, pattern in _UNREADABLE.items():
         if path.match(pattern) or _files(path, pattern):
             return f"SAE '{path}' is {kind}, whose features do not fire as those of one SAE at one place do"
-    for name, each in formats.items():
+    for name, each in sorted(formats.items(), key=lambda item: -max(map(len, item[1].FILES))):  # the closest first
         several = [file for pattern in each.FILES for file in _files(path, pattern) if "*" in pattern]
         if len(several) > 1:
             return f"'{path}' holds {len(several)} SAEs (format {name}); name one, such as '{several[0].name}'"
@@ -171,31 +191,36 @@ def _explain(path: Path, formats: Mapping[str, Format]) -> str:
     }
     share = {name: len(files) / len(formats[name].FILES) for name, files in lacking.items()}
     nearest = [name for name in lacking if share[name] == min(share.values())]
-    inside = _folder_inside(path, formats)
-    if path.is_dir() and not inside and (len(formats) == 1 or min(share.values()) < 1):
+    if inside := _folders_inside(path, formats):
+        name, kind = inside[0]
+        saes = f"SAEs in {len(inside)} folders" if len(inside) > 1 else "an SAE in a folder"
+        return f"'{path}' holds {saes}; name one, such as '{name}' ({kind})"
+    if path.is_dir() and (len(formats) == 1 or min(share.values()) < 1):
         lacks = " or ".join(f"{' and '.join(lacking[name])} (format {name})" for name in nearest)
         return f"SAE folder '{path}' lacks {lacks}; in it there is {_listed(path)}"
     found = f"; in it there is {_listed(path)}" if path.is_dir() else ""
-    lines = [f"'{path}' is no SAE of a known format{found}"]
-    if inside:
-        lines.append(f"Its folder '{inside[0]}' looks like one ({inside[1]}): name that")
     width = max(map(len, formats))
     files = [f"  {name:<{width}}  {', '.join(each.FILES)}" for name, each in formats.items()]
-    return "\n".join([*lines, "The files of each format:", *files])
+    lines = [f"'{path}' is no SAE of a known format{found}", "The files of each format:", *files]
+    return "\n".join(lines)
 
 
-def _folder_inside(path: Path, formats: Mapping[str, Format]) -> tuple[str, str] | None:
-    """The first folder in a folder that holds an SAE, by name, and its format."""
+def _folders_inside(path: Path, formats: Mapping[str, Format]) -> list[tuple[str, str]]:
+    """The folders in a folder that hold an SAE, by name, each with the SAE's format."""
+    found: dict[str, str] = {}
     for folder in filter(Path.is_dir, sorted(path.glob("*"))):
         for name, each in formats.items():
             if _match(folder, each, Source(folder)):
-                return folder.name, name
-    return None
+                found.setdefault(folder.name, name)
+    return [*found.items()]
 
 
 def _listed(folder: Path) -> str:
     """What is in a folder, some of it by name."""
-    names = sorted(each.name + "/" * each.is_dir() for each in folder.iterdir())
+    return _some_of(sorted(each.name + "/" * each.is_dir() for each in folder.iterdir()))
+
+
+def _some_of(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more if names else "nothing"
 

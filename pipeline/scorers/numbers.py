@@ -1,6 +1,7 @@
 """Whole numbers by number: the schema of a JSON object of them, and the parser of an answer that should be one."""
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,9 @@ TOKENS_A_NUMBER = 10
 """Longest answer to one of several: its number in quotes, a whole number, spaces or a line of its own."""
 TOKENS_AROUND = 64
 """And what may stand around the whole answer."""
+_LAST_COMMA = re.compile(r",\s*\}$")
+_BARE_KEY = re.compile(r"([{,]\s*)(\d+)(?=\s*:)")
+_BARE_WORD = re.compile(r"(:\s*)([A-Za-z]+)(?=\s*[,}])")
 
 
 @cache
@@ -28,6 +32,17 @@ def numbers_schema(n: int, largest: int) -> dict[str, Any]:
     }
 
 
+def json_pairs(text: str) -> Any:
+    """The keys and values of a JSON object in their order, a key that stands there twice both times.
+
+    As some models write it, a comma may stand behind the last, numbers without quotes as keys, and words as values
+    (`{1: True, 2: No,}`), which are texts then: which answers there are, and what they say, is as clear. Raises
+    ValueError or RecursionError for what is no such object.
+    """
+    quoted = _BARE_WORD.sub(r'\1"\2"', _BARE_KEY.sub(r'\1"\2"', _LAST_COMMA.sub("}", text)))
+    return json.loads(quoted, object_pairs_hook=list)
+
+
 def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:
     """The numbers of the one object in a text that has the keys 1 to n, each once; None without it.
 
@@ -36,7 +51,7 @@ def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:
     said = final_text(text) or ""
     start, end = said.find("{"), said.rfind("}")
     try:
-        pairs = json.loads(said[start : end + 1], object_pairs_hook=list) if start >= 0 else []
+        pairs = json_pairs(said[start : end + 1]) if start >= 0 else []
         by_key = {str(key): _whole(value) for key, value in pairs}
     except (ValueError, TypeError, RecursionError):
         return None

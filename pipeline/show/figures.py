@@ -104,7 +104,7 @@ def _explainers(rows: pl.DataFrame, labels: Labels) -> "Figure":
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(-0.6, len(names) - 0.4)
         draw_chance(axes, "x", metric)
-        axes.set_xlabel(metric.replace("_", " "))
+        axes.set_xlabel(_words_of(metric))
         axes.set_title(", ".join(key))
     return figure
 
@@ -131,6 +131,10 @@ def _strata(rows: pl.DataFrame, labels: Labels) -> "Figure":
     return figure
 
 
+def _words_of(metric: str) -> str:
+    return metric.replace("_", " ").replace("auroc", "AUROC")
+
+
 def _pairs(rows: pl.DataFrame, labels: Labels) -> "Figure":
     figure, panels = panels_of(rows, ["sae", "scorer", "other_scorer"], height=2.6)
     for key, part, axes in panels:
@@ -142,7 +146,7 @@ def _pairs(rows: pl.DataFrame, labels: Labels) -> "Figure":
         r, low, high = (part[name][0] for name in ("correlation", "correlation_low", "correlation_high"))
         told = "too few to tell r" if r is None else f"r {r:.2f}"
         told += "" if low is None else f" ({low:.2f} to {high:.2f})"
-        axes.set_title(f"{key[0]}\n{told}, {part.height} explanations")
+        axes.set_title(f"{key[0]}\n{told}, {part.height} explanation{'s' if part.height != 1 else ''}")
         axes.set_xlabel(key[1])
         axes.set_ylabel(key[2])
     draw_legend(figure)
@@ -159,7 +163,7 @@ def _distributions(rows: pl.DataFrame, labels: Labels) -> "Figure":
                       linestyle=("--", ":")[number % 2] if is_control else "-",
                       label=labels.get(name, name))  # fmt: skip
         draw_chance(axes, "x", part["metric"][0])
-        axes.set_xlabel(part["metric"][0].replace("_", " "))
+        axes.set_xlabel(_words_of(part["metric"][0]))
         axes.set_ylabel("share of explanations")
         axes.set_title(", ".join(key))
     draw_legend(figure)
@@ -268,7 +272,7 @@ FIGURES = (
         "Right answers about a feature's neighbours, by their distance",
         "How often the scorer is right that a feature is silent in a window of its neighbour, by the neighbour's "
         "rank. Means over features with their intervals.",
-        "the scorer `neighbours` has no answers",
+        "no answers of the scorer neighbours; add it to scoring.scorers in the config",
         _neighbours,
     ),
     FigureOf(

@@ -5,6 +5,7 @@ lake.sql("select route, count(*) from feature_routes group by route")
 lake.feature("layers.9", 41).scores
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ import polars as pl
 
 from pipeline.config import Config
 from pipeline.errors import CorpusError, LakeError
-from pipeline.firings.forward import encode_batch, open_reader, pad_contexts
+from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, open_catalog
 from pipeline.lake.sources import recorded_lake
 from pipeline.models.load import load_tokenizer
 from pipeline.show.terminal import printable
+from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
 from pipeline.tables.sql import sql_text
 
@@ -96,6 +98,13 @@ class OpenLake:
             {} if logits.is_empty() else logits.row(0, named=True),
             *(self._rows_of(table, sae, feature) for table in tables),
         )
+
+    def told(self, explainers: Sequence[str]) -> pl.DataFrame:
+        """What is known of each feature in words (`told_features.sql`), by the explainers of the config."""
+        values = {"explaining_explainers": list(explainers)}
+        places = sql_text("explanation_places")
+        self._connection.execute(f"create or replace temp table explanation_places as {places}", values)
+        return self.sql(sql_text("told_features"))
 
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:
         own = (duckdb.ColumnExpression("sae") == duckdb.ConstantExpression(sae)) & (
@@ -182,5 +191,4 @@ def _told(config: Config) -> pl.DataFrame:
     if not (config.lake_folder / CATALOG_FILE).is_file():
         names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
         return pl.DataFrame(schema=names)
-    explainers = list(config.explaining.explainers)
-    return open_lake(config.lake_folder).sql(sql_text("told_features"), explaining_explainers=explainers)
+    return open_lake(config.lake_folder).told(config.explaining.explainers)

@@ -52,13 +52,14 @@ def panels_of(
         of: The columns that a line stands for, where there are several.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     parts = [(key, part) for key, part in rows.group_by(keys, maintain_order=True)][:_MOST_PANELS]
     n_columns = 1 if len(parts) == 1 else 2 if by or len(parts) in {2, 4} else min(3, len(parts))
     n_lines = max(part.select(of or by).n_unique() for _, part in parts) if by else 1
     n_rows = -(-len(parts) // n_columns)
     size = (9 if n_columns > 1 else 6.4, n_rows * (height * n_lines + 0.9) + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.08))
     grid = figure.subplots(n_rows, n_columns, squeeze=False).flat
     for unused in list(grid)[len(parts) :]:
         unused.set_visible(False)

@@ -6,11 +6,12 @@ A place means the same in every family, whatever its modules are called and retu
     resid_mid   between attention and MLP                attn_z    its heads' values, before the output projection
     resid_post  after the layer                          attn_out  what the attention adds to the residual
     embed       the token embedding                      mlp_in    what the MLP reads, normalised
-                                                         mlp_act   its activations, before the output projection
-                                                         mlp_out   what the MLP adds to the residual
+    attn_rms    attn_in before the norm's gain           mlp_act   its activations, before the output projection
+    mlp_rms     mlp_in before the norm's gain            mlp_out   what the MLP adds to the residual
 
-In sequential blocks resid_mid = resid_pre + attn_out and resid_post = resid_mid + mlp_out; in parallel ones
-resid_post = resid_pre + attn_out + mlp_out, and there is no resid_mid. Read from transformers 5.23.
+attn_rms and mlp_rms are x / sqrt(mean(x^2) + eps); where the norms are LayerNorms there are none. In sequential
+blocks resid_mid = resid_pre + attn_out and resid_post = resid_mid + mlp_out; in parallel ones resid_post =
+resid_pre + attn_out + mlp_out, and there is no resid_mid. Read from transformers 5.23.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ Place = Literal[
     "attn_out",
     "resid_mid",
     "mlp_in",
+    "attn_rms",
+    "mlp_rms",
     "mlp_act",
     "mlp_out",
     "resid_post",
@@ -33,21 +36,29 @@ Place = Literal[
 
 
 class Site(NamedTuple):
-    """A side of a module; its path is below the layer, and empty for the layer itself."""
+    """A side of a module; its path is below the layer, and empty for the layer itself.
+
+    `by_rms`: of each token, divided by its root mean square.
+    """
 
     module: str
     side: Side
+    by_rms: bool = False
 
 
 Sites = Mapping[Place, Site]
 
 
 class Family(NamedTuple):
-    """How a model is laid out below its decoder: the token embedding, the list of layers, and a layer's places."""
+    """How a model is laid out below its decoder: the token embedding, the list of layers, and a layer's places.
+
+    `rms_eps` is what its RMSNorms add to a mean square.
+    """
 
     embedding: str
     layers: str
     sites: Sites
+    rms_eps: float | None = None
 
 
 def _out(module: str) -> Site:
@@ -56,6 +67,10 @@ def _out(module: str) -> Site:
 
 def _in(module: str) -> Site:
     return Site(module, "input")
+
+
+def _rms(norm: str) -> Site:
+    return Site(norm, "input", by_rms=True)
 
 
 def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[Place, Site]:
@@ -75,13 +90,19 @@ def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[Place, 
 _COHERE = _sites("self_attn", "self_attn.o_proj", "mlp", "mlp.down_proj")
 """Parallel: both blocks read the one norm."""
 
-_LLAMA: Sites = {**_COHERE, "resid_mid": _in("post_attention_layernorm")}
+_LLAMA: Sites = {
+    **_COHERE,
+    "attn_rms": _rms("input_layernorm"),
+    "resid_mid": _in("post_attention_layernorm"),
+    "mlp_rms": _rms("post_attention_layernorm"),
+}
 
 # A block's output is normalised before it is added.
 _GEMMA_2: Sites = {
     **_LLAMA,
     "attn_out": _out("post_attention_layernorm"),
     "resid_mid": _in("pre_feedforward_layernorm"),
+    "mlp_rms": _rms("pre_feedforward_layernorm"),
     "mlp_out": _out("post_feedforward_layernorm"),
 }
 
@@ -133,9 +154,9 @@ def family_of(config: Any) -> Family | None:
     """The family of a text model by its transformers config; None for one whose layers are not known here."""
     match config.model_type:
         case kind if kind in _LLAMA_LIKE:
-            return Family("embed_tokens", "layers", _LLAMA)
+            return Family("embed_tokens", "layers", _LLAMA, config.rms_norm_eps)
         case "gemma2" | "gemma3_text":
-            return Family("embed_tokens", "layers", _GEMMA_2)
+            return Family("embed_tokens", "layers", _GEMMA_2, config.rms_norm_eps)
         case "cohere":
             return Family("embed_tokens", "layers", _COHERE)
         case "phi":

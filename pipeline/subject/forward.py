@@ -29,11 +29,21 @@ class Hookpoint(NamedTuple):
         reads: Which side of it: what it returns (of a tuple the first), or its first argument.
         centred: Whether each token's mean over the width is subtracted. It is what a model gives whose writing
             weights were centred (TransformerLens' center_writing_weights).
+        rms_eps: Where each token is divided by sqrt(mean(x^2) + rms_eps), as an RMSNorm does before its gain; else
+            None.
     """
 
     module: str
     reads: Side = "output"
     centred: bool = False
+    rms_eps: float | None = None
+
+    def of(self, value: Tensor) -> Tensor:
+        """What is read of the tensor that is there, [..., width]; in its dtype."""
+        if self.rms_eps is not None:
+            x = value.float()
+            value = (x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + self.rms_eps)).to(value.dtype)
+        return value - value.mean(dim=-1, keepdim=True) if self.centred else value
 
 
 Take = Callable[[Hookpoint, Tensor], None]
@@ -130,7 +140,7 @@ def handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint],
             raise SubjectError(
                 f"the {hookpoint.reads} of '{hookpoint.module}' of '{name}' is not an activation tensor"
             )
-        take(hookpoint, value - value.mean(dim=-1, keepdim=True) if hookpoint.centred else value)
+        take(hookpoint, hookpoint.of(value))
         left.discard(hookpoint)
         if not left:
             raise _LastHookpointReadError
@@ -154,7 +164,7 @@ def handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint],
         pass
     else:
         raise SubjectError(
-            f"'{name}' does not run its module '{min(left).module}', so nothing can be read there"
+            f"'{name}' does not run its module '{min(each.module for each in left)}', so nothing can be read there"
         )
     finally:
         for handle in handles:

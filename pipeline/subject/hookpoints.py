@@ -28,11 +28,11 @@ _LENS: dict[str, tuple[Place, ...]] = {
     "hook_resid_pre": ("resid_pre",),
     "hook_resid_mid": ("resid_mid",),
     "hook_resid_post": ("resid_post",),
-    "ln1.hook_normalized": ("attn_in",),
+    "ln1.hook_normalized": ("attn_rms", "attn_in"),  # an RMSNorm's before its gain, a LayerNorm's after it
     "attn.hook_z": ("attn_z",),
     "hook_attn_out": ("attn_out",),
     "hook_mlp_in": ("resid_mid", "resid_pre"),  # the residual itself, before the MLP's norm
-    "ln2.hook_normalized": ("mlp_in",),
+    "ln2.hook_normalized": ("mlp_rms", "mlp_in"),
     "mlp.hook_in": ("mlp_in",),
     "mlp.hook_post": ("mlp_act",),
     "hook_mlp_out": ("mlp_out",),
@@ -92,6 +92,31 @@ def resolve_hookpoint(
         f"hookpoint '{name}' is not a module of '{subject.model}'; nearest: "
         f"{nearest(name, [*layout.paths, *layout.addresses()])}"
     )
+
+
+def written_hookpoint(
+    subject: SubjectConfig, name: str, reads: Side = "output", *, transcodes: bool = False
+) -> Hookpoint:
+    """Where the directions of an SAE at a hookpoint belong: there; of a transcoder, what should come out.
+
+    A transcoder that is told by a module's input gives what the module returns. One that is told by a place or by
+    a norm gives what the layer's MLP adds to the residual; at what the attention reads, what that adds. Raises
+    SubjectError as `resolve_hookpoint`.
+    """
+    found = resolve_hookpoint(subject, name, reads)
+    address, layer = parse_address(name), layer_of(found)
+    if not transcodes:
+        return found
+    block = "attn_out" if address and address.places[0].startswith("attn") else "mlp_out"
+    added = find_hookpoint(subject, f"{block}.{layer}")
+    is_module = address is None and found.reads == "input"
+    return Hookpoint(found.module) if is_module or added is None else added
+
+
+def layer_of(hookpoint: Hookpoint) -> int | None:
+    """The layer that a hookpoint's module belongs to: the first number in its path."""
+    found = re.search(r"\.(\d+)(\.|$)", hookpoint.module)
+    return int(found[1]) if found else None
 
 
 def find_hookpoint(subject: SubjectConfig, name: str, reads: Side = "output") -> Hookpoint | None:
@@ -173,10 +198,11 @@ class _Layout(NamedTuple):
         if place == "resid_pre" and layer > 0:  # the pass ends a step earlier, and both names are one hookpoint
             place, layer = "resid_post", layer - 1
         layer_path = f"{self.prefix}{self.family.layers}.{layer}"
-        module, side = self.family.sites[place]
-        path = f"{layer_path}.{module}" if module else layer_path
-        has_layer = f"{self.prefix}{self.family.layers}.{address.layer}" in self.paths
-        return Hookpoint(path, side) if has_layer and path in self.paths else None
+        site = self.family.sites[place]
+        path = f"{layer_path}.{site.module}" if site.module else layer_path
+        if path not in self.paths or f"{self.prefix}{self.family.layers}.{address.layer}" not in self.paths:
+            return None
+        return Hookpoint(path, site.side, rms_eps=self.family.rms_eps if site.by_rms else None)
 
     def addresses(self) -> Iterator[str]:
         """Every address that the model has, in both spellings."""

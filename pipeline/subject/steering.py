@@ -122,8 +122,7 @@ class SteeredSubject:
 
     def _activations(self, x: Tensor, feature: int) -> Tensor:
         """Float32 [n_texts, length] of x [n_texts, length, width]."""
-        x = x - x.mean(dim=-1, keepdim=True) if self._place.centred else x
-        encoding = self._coder.encode(x.flatten(0, 1))
+        encoding = self._coder.encode(self._place.of(x).flatten(0, 1))
         is_own = encoding.features == feature
         found = torch.zeros(x.shape[0] * x.shape[1], device=x.device)
         found[encoding.tokens[is_own]] = encoding.activations[is_own]
@@ -284,7 +283,7 @@ def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place:
     cannot = f"features at hookpoint '{name}' of '{subject.model}' cannot be steered: "
     if coder.transcodes:
         raise SubjectError(f"{cannot}a transcoder reads one place and writes another")
-    path = path_to_logits(subject, name, coder.decoder.shape[1], reads=coder.reads)
+    path = path_to_logits(subject, place, coder.decoder.shape[1])
     if path == "none":
         raise SubjectError(f"{cannot}it is neither the residual stream nor what a block adds to it")
     if place.reads == "input" and not place.module.rpartition(".")[2].isdecimal():

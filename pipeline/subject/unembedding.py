@@ -18,9 +18,8 @@ from transformers.utils.hub import cached_file
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.models.load import find_files, load_subject_config, loading, locate
-from pipeline.sae.coder import Side
-from pipeline.subject.forward import load_subject
-from pipeline.subject.hookpoints import parse_address, resolve_hookpoint
+from pipeline.subject.forward import Hookpoint, load_subject
+from pipeline.subject.hookpoints import names_of_places
 
 LogitPath = Literal["residual", "direct", "none"]
 
@@ -67,36 +66,24 @@ def load_unembedding(subject: SubjectConfig, device: str) -> Unembedding:
     return Unembedding(weight, *_measure(norm))
 
 
-def path_to_logits(
-    subject: SubjectConfig, name: str, width: int, *, reads: Side = "output", transcodes: bool = False
-) -> LogitPath:
-    """How directions of that width, which an SAE writes at a hookpoint, reach the logits.
+def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> LogitPath:
+    """How directions of that width, which belong to what stands at a hookpoint, reach the logits.
 
     `residual`: the embedding or a whole layer, so a direction of the residual stream. `direct`: an attention or
     MLP block, whose output is added to it. `none`: anything else (inside a block, a norm, a block whose output is
     normalised before it is added), where the unembedding does not apply.
-
-    Args:
-        subject: The model.
-        name: The hookpoint, as the config names it.
-        width: Of the directions.
-        reads: The side of a module that the SAE reads.
-        transcodes: Whether it writes what the module returns, whatever it reads: at mlp_in, mlp_out.
     """
     skeleton = _skeleton(subject)
     embedding = skeleton.get_input_embeddings()
     if width != embedding.weight.shape[1]:
         return "none"
-    if (address := parse_address(name)) is not None:
-        place = address.places[0]
-        if place == "embed" or place.startswith("resid"):
+    if (name := names_of_places(subject).get(place._replace(centred=False))) is not None:
+        if name.startswith(("embed", "resid")):
             return "residual"
-        adds = place in {"attn_out", "mlp_out"} or (place == "mlp_in" and transcodes)
-        return "direct" if adds else "none"
-    module, side, _ = resolve_hookpoint(subject, name, reads)
-    if skeleton.get_submodule(module) is embedding:
+        return "direct" if name.startswith(("attn_out", "mlp_out")) else "none"
+    if skeleton.get_submodule(place.module) is embedding:
         return "residual"
-    found = re.fullmatch(r"((?:\w+\.)*?\w+\.\d+)(?:\.(\w+))?(?:\.(\w+))?", module)
+    found = re.fullmatch(r"((?:\w+\.)*?\w+\.\d+)(?:\.(\w+))?(?:\.(\w+))?", place.module)
     if found is None:
         return "none"
     layer, block, writer = found.groups()
@@ -105,7 +92,7 @@ def path_to_logits(
     is_normalised = hasattr(skeleton.get_submodule(layer), "post_feedforward_layernorm")
     is_block = any(True for _ in skeleton.get_submodule(f"{layer}.{block}").children())
     # Directions of what a block is given are not of what it adds.
-    writes = (writer is None or writer in _WRITERS) and (side == "output" or transcodes)
+    writes = (writer is None or writer in _WRITERS) and place.reads == "output"
     return "direct" if is_block and writes and not is_normalised else "none"
 
 

@@ -25,6 +25,11 @@ class Column:
     meaning: str
     unit: str = ""
 
+    @property
+    def words(self) -> str:
+        """What it means, with its unit in brackets."""
+        return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
+
 
 @dataclass(frozen=True)
 class Derived:

@@ -1,5 +1,5 @@
--- One row per explanation of feature $feature of SAE $sae, those without words after the others and controls last:
--- its words and its scores on test documents, one entry a scorer.
+-- One row per explanation of feature $feature of SAE $sae, the one that stands for it first, those without words
+-- after those that have some and controls last: its words and its scores on test documents, one entry a scorer.
 with judged as (
     select
         explanation_id,
@@ -36,7 +36,7 @@ left join judged using (explanation_id)
 where explanation_index.sae = $sae and explanation_index.feature = $feature
 order by
     is_control,
+    explanation_index.place nulls last,
     explanation_index.status <> 'ok',
-    explanation_index.explainer = 'rule',
     explanation_index.explainer,
     explanation_index.draw

@@ -1,7 +1,8 @@
 -- One row per pair of readers: how often two that have rated the same explanations say the same, and Cohen's kappa
--- with the interval of its large-sample error (Cohen 1960):
---   kappa = (p - c) / (1 - c),  error^2 = p (1 - p) / (n (1 - c)^2),
--- p the share of equal verdicts, c that expected of two who say each as often as they do. Null under 10.
+-- (1960) with its interval:
+--   kappa = (p - c) / (1 - c),
+-- p the share of equal verdicts, c that expected of two who say each as often as they do; its bounds are kappa at
+-- Wilson's of p, so that readers who agree on all of ten are not taken to agree on everything. Null under 10.
 with last_ratings as (
     select explanation_id, rater, arg_max(verdict, rated_at) as verdict
     from ratings
@@ -43,7 +44,10 @@ judged as (
         counted.*,
         coalesce(expected.n_chance, 0) / (counted.n * counted.n) as chance,
         if(counted.n >= 10 and chance < 1, (agreed - chance) / (1 - chance), null) as kappa,
-        1.96 * sqrt(agreed * (1 - agreed) / counted.n) / (1 - chance) as half_width
+        $scoring_z::double * $scoring_z::double / counted.n as zz,
+        sqrt(zz * agreed * (1 - agreed) + zz * zz / 4) as half,
+        (agreed + zz / 2 - half) / (1 + zz) as agreed_low,
+        (agreed + zz / 2 + half) / (1 + zz) as agreed_high
     from counted
     left join expected using (rater, other_rater)
 )
@@ -54,7 +58,7 @@ select
     agreed,
     kappa,
     -- greatest(-1, null) is -1
-    if(kappa is null, null, greatest(-1, kappa - half_width)) as kappa_low,
-    if(kappa is null, null, least(1, kappa + half_width)) as kappa_high
+    if(kappa is null, null, greatest(-1, (agreed_low - chance) / (1 - chance))) as kappa_low,
+    if(kappa is null, null, least(1, (agreed_high - chance) / (1 - chance))) as kappa_high
 from judged
 order by n desc, rater, other_rater

@@ -1,34 +1,22 @@
--- One row per feature with an explanation: the one that stands for it. Of explainer $explainer; where that is
--- null, of the one that the feature's route asks for: on route `rule` of `rule`, else of the first in the config's
--- order that has one, `rule` last, which has words for every feature. Scores have no say: what is chosen by its
--- score on test documents would have a score that flatters. Of several draws it is the chosen one; controls stand
--- for no feature.
+-- One row per feature with an explanation: the one that stands for it, of explainer $explainer; where that is
+-- null, the first of explanation_places. With it, the model that wrote it.
 with models as (
     select request_id, any_value(coalesce(resolved_model, model)) as model
     from llm_requests
     group by request_id
 )
 select
-    explanations.sae,
-    explanations.feature,
-    explanations.explanation_id,
-    explanations.explainer,
-    explanations.explanation,
+    explanation_places.sae,
+    explanation_places.feature,
+    explanation_places.explanation_id,
+    explanation_places.explainer,
+    explanation_places.explanation,
     models.model
-from explanations
+from explanation_places
 left join models using (request_id)
-left join feature_routes using (sae, feature)
 where
-    explanations.status = 'ok'
-    and explanations.is_chosen
-    and list_contains($explaining_explainers::varchar[], explanations.explainer)
-    and ($explainer::varchar is null or explanations.explainer = $explainer)
-qualify
-    row_number() over (
-        partition by explanations.sae, explanations.feature
-        order by
-            (explanations.explainer = 'rule') <> coalesce(feature_routes.route = 'rule', false),
-            list_position($explaining_explainers::varchar[], explanations.explainer),
-            explanations.draw,
-            explanations.explanation_id
-    ) = 1
+    if(
+        $explainer::varchar is null,
+        explanation_places.place = 1,
+        explanation_places.explainer = $explainer and explanation_places.own_place = 1
+    )

@@ -1,9 +1,16 @@
 -- One row per SAE (null: over all requests) and quantity that the post publishes: what it is in this experiment.
 -- Scores are means over features with Student's interval (null under 3 features), of all explanations but the
--- controls; the correlation is Pearson's with Fisher's interval over features (null under 10). Shares and tokens
--- are counted, and have none. The post's own figures are in pipeline/show/published/post.yaml.
+-- controls; as in summary, the variance of a score is no less than its own interval says. The correlation is
+-- Pearson's with Fisher's interval over features (null under 10). Shares and tokens are counted, and have none.
+-- The post's own figures are in pipeline/show/published/post.yaml.
 with judged as (
-    select sae, feature, explanation_id, scorer, value
+    select
+        sae,
+        feature,
+        explanation_id,
+        scorer,
+        value,
+        power((high - low) / (2 * $scoring_z::double), 2) as own_variance
     from headline_scores
     where
         role = 'test'
@@ -11,7 +18,7 @@ with judged as (
         and list_contains($explaining_explainers::varchar[], explainer)
 ),
 by_feature as (
-    select sae, scorer, feature, avg(value) as value
+    select sae, scorer, feature, avg(value) as value, avg(own_variance) as own_variance
     from judged
     where scorer in ('detection', 'neighbours')
     group by sae, scorer, feature
@@ -22,7 +29,7 @@ averaged as (
         scorer,
         count(*) as n_features,
         avg(value) as mean,
-        sqrt(var_samp(value) / count(*)) as error
+        sqrt(greatest(var_samp(value), avg(own_variance)) / count(*)) as error
     from by_feature
     group by sae, scorer
 ),

@@ -1,6 +1,6 @@
 -- One row per SAE and scorer: rho found, the correlation of right answers to two questions of one document, over
--- all that were scored, and its standard error; of a scorer that only ranks, that of what it ranks by; of graded,
--- that of the grades of windows in which the feature fires, and of silent ones.
+-- all that were scored, and its standard error; of a scorer that only ranks, that of what it ranks by; of one that
+-- grades windows, that of the grades of those in which the feature fires, and of silent ones.
 -- The analysis-of-variance estimator, pooled over cells of one explanation, scorer and label (Donner 1986; Ridout,
 -- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), of the mean squares between and within
 -- documents and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by
@@ -24,7 +24,8 @@ with answers as (
     join explanations using (explanation_id)
     join examples using (example_id)
     where
-        split_part(predictions.scorer, '@', 1) = 'graded'
+        predictions.label is null
+        and len(predictions.values) = 1
         and predictions.status = 'ok'
         and value is not null
 ),

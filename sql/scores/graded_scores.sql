@@ -1,14 +1,15 @@
--- One row per explanation, role and weighting whose windows were graded: how the feature's activations order
--- windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are left out.
+-- One row per explanation, scorer, role and weighting whose windows were graded (by grade_scorers): how the
+-- feature's activations order windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are
+-- left out.
 -- weighting: `sample`, each window weighs 1; `population`, as many slots as it stands for (`question_weights`).
 -- Its activation a is that of its peak, 0 where it is silent. auroc (responsiveness): the chance that
 -- a window of grade 2 has a larger one than a window of grade 0, ties one half. average_precision (purity): over
 -- the thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
--- The sample's interval is DeLong's on the logit scale: the variance is sum (v - auroc)^2 / n^2 over each grade, v
--- a window's placement among those of the other grade, times the design effect (rate_intervals). The population's,
--- and where that tells no spread, is Wilson's with the smaller of Kish's effective n, (sum w)^2 / sum w^2, of both
--- grades: one silent window can weigh more than all that fire. The population's figures are null where it spans
--- more than max_interval.
+-- The sample's interval is DeLong's on the logit scale: the variance is sum (v - auroc)^2 / (n (n - 1)) over each
+-- grade, v a window's placement among those of the other grade, times the design effect (rate_intervals). The
+-- population's, and where that tells no spread (as where a grade has one window), is Wilson's with the smaller of
+-- Kish's effective n, (sum w)^2 / sum w^2, of both grades: one silent window can weigh more than all that fire.
+-- The population's figures are null where it spans more than max_interval.
 with asked as (
     select
         predictions.explanation_id,
@@ -29,7 +30,7 @@ with asked as (
         and question_weights.role = predictions.role
         and question_weights.question_id = predictions.question_id
     left join scorer_rhos on scorer_rhos.sae = examples.sae and scorer_rhos.scorer = predictions.scorer
-    where split_part(predictions.scorer, '@', 1) = 'graded'
+    where list_contains($scoring_grade_scorers::text[], predictions.scorer)
 ),
 grades as (
     select
@@ -87,9 +88,10 @@ by_grade as (
         least(1, sum((weight * placement)::decimal(38, 9))::double / total) as auroc,
         sum((weight * weight * power(placement, 2))::decimal(38, 9))::double as placed_squares,
         sum((weight * weight * placement)::decimal(38, 9))::double as placed_sums,
+        count(*) as n,
         1 + (sum(n_of_document) / count(*) - 1) * any_value(rho) as design_effect,
         greatest(0, placed_squares - 2 * auroc * placed_sums + auroc * auroc * squares) / (total * total)
-        * design_effect as variance,
+        * n / (n - 1) * design_effect as variance,
         total * total / squares / design_effect as n_effective
     from placed
     group by explanation_id, scorer, role, weighting, fits
@@ -102,6 +104,7 @@ paired as (
         weighting,
         any_value(auroc) filter (fits) as auroc,
         sum(variance) as variance,
+        min(n) as n_fewest,
         min(n_effective) as n_least
     from by_grade
     group by explanation_id, scorer, role, weighting
@@ -109,7 +112,7 @@ paired as (
 measured as (
     select
         *,
-        weighting = 'population' or auroc in (0, 1) or variance < 1e-12 as is_by_wilson,
+        weighting = 'population' or n_fewest < 2 or auroc in (0, 1) or variance < 1e-12 as is_by_wilson,
         $scoring_z::double as z,
         ln(auroc / (1 - auroc)) as logit,
         z * sqrt(variance) / (auroc * (1 - auroc)) as logit_half,

@@ -1,4 +1,5 @@
--- One row per explanation and role that detection asked about: its figures for all candidate slots of the role.
+-- One row per explanation, scorer and role whose questions were drawn from all candidate slots of the role
+-- (population_scorers, such as detection): its figures for all of these.
 -- A stratum is a decile of activating slots or a kind of silent ones. A rate is sum W p / sum W over the strata
 -- that have answers, W = n_slots, p the share of right answers by `question_weights`. p has the bounds of Wilson
 -- with n by the design effect (rate_intervals), times Kish's (sum w)^2 / (n sum w^2) of the weights.
@@ -44,7 +45,6 @@ weighed as (
         power(sum(weight::decimal(38, 12))::double, 2) / sum((weight * weight)::decimal(38, 12))::double / count(*)
             as kish_share
     from question_weights
-    where split_part(scorer, '@', 1) = 'detection'
     group by explanation_id, scorer, role, rate
 ),
 stratum_rates as (
@@ -86,7 +86,7 @@ answered as (
         and stratum_rates.role = sample_scores.role
         and stratum_rates.rate = strata.rate
         and sample_scores.is_covered
-    where split_part(sample_scores.scorer, '@', 1) = 'detection'
+    where list_contains($scoring_population_scorers::text[], sample_scores.scorer)
 ),
 summed as (
     -- Sums of decimals do not depend on the order of the threads.
@@ -161,7 +161,7 @@ joined as (
         and specificities.scorer = sample_scores.scorer
         and specificities.role = sample_scores.role
         and not specificities.is_activating
-    where split_part(sample_scores.scorer, '@', 1) = 'detection'
+    where list_contains($scoring_population_scorers::text[], sample_scores.scorer)
 ),
 hits as (
     select

@@ -1,5 +1,6 @@
--- One row per question of detection or graded whose answer can be used: the slots of the population that its
--- window stands for, `weight`, which sum to n_slots over its stratum (`rate`: a decile, or a kind of silent ones).
+-- One row per question that was drawn from all candidate slots (by population_scorers, such as detection, and
+-- grade_scorers) and whose answer can be used: the slots of the population that its window stands for, `weight`,
+-- which sum to n_slots over its stratum (`rate`: a decile, or a kind of silent ones).
 -- Windows are taken documents in turn, each document's first in the order of the draw, then the second of each.
 -- So a slot is the likelier taken the fewer its document holds. Where all first f slots of the documents were
 -- taken, and of the next those within the share x of the draw, a slot of a document of m was taken with the chance
@@ -23,7 +24,9 @@ with answered as (
     from predictions
     join examples using (example_id)
     where
-        split_part(predictions.scorer, '@', 1) in ('detection', 'graded')
+        list_contains(
+            list_concat($scoring_population_scorers::text[], $scoring_grade_scorers::text[]), predictions.scorer
+        )
         and predictions.status = 'ok'
         and (predictions.prediction is not null or predictions.values[1] is not null)
         and examples.n_slots is not null

@@ -43,6 +43,7 @@ averaged as (
         scorer,
         metric,
         sum(chance::decimal(38, 15))::double / count(chance) as chance,
+        if(metric = 'correlation', -1, 0) as least_value,
         count(value) as n_features,
         sum(value::decimal(38, 15))::double / count(value) as mean,
         quantile_cont(value, 0.1) as p10,
@@ -126,9 +127,7 @@ select
     averaged.chance,
     averaged.n_features,
     averaged.mean,
-    if(
-        averaged.metric <> 'correlation' and averaged.mean < t * error, 0, averaged.mean - t * error
-    ) as ci_low,
+    if(averaged.mean - t * error < least_value, least_value, averaged.mean - t * error) as ci_low,
     if(averaged.mean + t * error > 1, 1, averaged.mean + t * error) as ci_high,
     averaged.p10,
     averaged.p50,

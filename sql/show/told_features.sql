@@ -1,19 +1,6 @@
--- One row per feature: what is known of it in words, by an explainer of the config (all others are controls). An
--- LLM's explanation goes before a rule, of several draws the chosen one stands for the feature, and a rule that
--- was not asked to stand for it is said to be one.
-with worded as (
-    select
-        sae,
-        feature,
-        explanation,
-        row_number() over (
-            partition by sae, feature
-            order by explainer = 'rule', explainer
-        ) as place
-    from explanations
-    where status = 'ok' and is_chosen and list_contains($explaining_explainers::varchar[], explainer)
-),
-rules as (
+-- One row per feature: what is known of it in words. The explanation that stands for it (explanation_places) goes
+-- before its rule, and a rule that was not asked to stand for it is said to be one.
+with rules as (
     select sae, feature, rule, train_f1 from feature_rules where is_chosen
 )
 select
@@ -21,7 +8,7 @@ select
     feature_routes.feature,
     feature_routes.route,
     coalesce(
-        worded.explanation,
+        explanation_places.explanation,
         if(
             feature_routes.route = 'rule',
             rules.rule,
@@ -30,8 +17,8 @@ select
         '(not explained)'
     ) as words
 from feature_routes
-left join worded
-    on worded.sae = feature_routes.sae
-    and worded.feature = feature_routes.feature
-    and worded.place = 1
+left join explanation_places
+    on explanation_places.sae = feature_routes.sae
+    and explanation_places.feature = feature_routes.feature
+    and explanation_places.place = 1
 left join rules on rules.sae = feature_routes.sae and rules.feature = feature_routes.feature

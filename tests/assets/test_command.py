@@ -94,8 +94,8 @@ def read(command: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_a_command_line_that_is_wrong_says_what_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["estimates"]) == 2
-    assert "No such command 'estimates'. Did you mean 'estimate'?" in capsys.readouterr().err
+    assert run_command(["cookbok"]) == 2
+    assert "No such command 'cookbok'. Did you mean 'cookbook'?" in capsys.readouterr().err
     assert run_command(["run", "--help"]) == 0
     assert "run one job only" in capsys.readouterr().out
 

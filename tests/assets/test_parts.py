@@ -41,30 +41,48 @@ def rows(path: Path) -> dict[str, list[dict]]:
     return {name: rows_of(lake, f"from {name} order by all") for name in ROWS}
 
 
-def work(path: Path, job: str, nth: int, home: Path) -> subprocess.Popen:
-    """A worker with a Dagster history of its own, as on a node of a cluster."""
-    code = "import sys; from assets.command import main; main()"
-    command = [sys.executable, "-c", code, "run", str(path), "--job", job, "--nth", str(nth)]
-    env = {"DAGSTER_HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+SBATCH = """#!/bin/bash
+# Runs the tasks of a job at the same time, when the jobs that it depends on are done, and says its number.
+tasks=0
+for argument in "$@"; do
+    case $argument in
+        --array=0-*) last=${argument#--array=0-}; tasks=$(seq 0 "${last%%%*}") ;;
+        --dependency=afterok:*) grep -qx "${argument#*afterok:}" jobs || exit 3 ;;
+    esac
+done
+job=$(($(wc -l < jobs) + 1))
+for task in $tasks; do
+    SLURM_JOB_ID=$job$task SLURM_ARRAY_TASK_ID=$task bash -c "${!#}" >> "output of $job" 2>&1 &
+    workers="$workers $!"
+done
+for worker in $workers; do wait $worker || { cat "output of $job" >&2; exit 4; }; done
+echo $job | tee -a jobs
+"""
+LATENTLAKE = f"""#!/bin/bash
+exec {sys.executable} -c 'from assets.command import main; main()' "$@"
+"""
 
 
-def test_parts_that_workers_make_side_by_side_are_what_one_run_makes(experiment, tmp_path, capsys):
-    jobs: dict[str, int] = {}
-    for job in ("corpus", "cache", "prepare", "pilot", "explain_and_score"):
-        capsys.readouterr()
-        assert run_command(["run", str(experiment), "--job", job, "--list"]) == 0
-        jobs[job] = len(capsys.readouterr().out.splitlines())
-        if job == "cache":  # at the same time
-            workers = [work(experiment, job, nth, tmp_path / f"{job}{nth}") for nth in range(jobs[job])]
-            for worker in workers:
-                output, _ = worker.communicate()
-                assert worker.returncode == 0, output
-        else:
-            for nth in range(jobs[job]):
-                assert run_command(["run", str(experiment), "--job", job, "--nth", str(nth)]) == 0
-    assert jobs == {"corpus": 1, "cache": 2, "prepare": 1, "pilot": 1, "explain_and_score": 2}
+def submit(page: str, script: int, path: Path, folder: Path) -> None:
+    """Run a script of the page in a folder, where `sbatch` and `latentlake` are programs of `bin`."""
+    text = re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```$", page, re.DOTALL | re.MULTILINE)[script]
+    env = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    command = ["bash", "-c", text.replace("/tmp/", f"{folder}/"), "slurm.sh", str(path)]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_scripts_of_the_page_on_slurm_make_what_one_run_makes(experiment, tmp_path):
+    (tmp_path / "jobs").touch()
+    (tmp_path / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH), ("latentlake", LATENTLAKE)):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    page = PAGE.read_text(encoding="utf-8")
+    submit(page, 0, experiment, tmp_path)
+    assert len((tmp_path / "jobs").read_text().split()) == 4  # corpus, cache, prepare and pilot
+    submit(page, 1, experiment, tmp_path)
+    assert len(list(tmp_path.glob("dagster-*"))) == 1 + 2 + 1 + 1 + 2  # a history for each worker
     assert run_command(["run", str(experiment)]) == 0
     declare._open_lakes.clear()
     assert not [step for step in missing_steps(load_config(experiment)) if step.job == "explain_and_score"]
@@ -86,11 +104,3 @@ def test_a_part_that_cannot_be_made_is_told_in_a_sentence(experiment, capsys):
         assert run_command(["run", str(experiment), *arguments]) != 0
         said = capsys.readouterr().err
         assert words in said and "Traceback" not in said
-
-
-def test_the_page_on_slurm_names_each_job_and_no_option_that_there_is_not():
-    text = PAGE.read_text(encoding="utf-8")
-    assert re.findall(r"--job (\w+)", text) and set(re.findall(r"--job (\w+)", text)) == {
-        "corpus", "cache", "prepare", "pilot", "explain_and_score",
-    }
-    assert set(re.findall(r"latentlake run \S+ .*?(--\w+)", text)) <= {"--job", "--nth", "--list"}

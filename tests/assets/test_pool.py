@@ -64,6 +64,7 @@ def test_the_assets_that_ask_an_llm_and_no_others_are_in_the_pool():
     assert asking == {"explanations", "predictions", "scorer_rhos"}
 
 
+@pytest.mark.whole
 def test_a_second_run_gets_no_slot_beside_the_first_and_gets_it_when_that_was_killed(home):
     first = start(60)
     wait_until(lambda: any(home.glob("inside-*")))

@@ -10,7 +10,7 @@ from delphi_cache import ROW, rows_of_tokens, write_cache
 from sae_layouts import LAYOUTS, Weights, random_weights, write_json
 from tiny import WIDTH, write_corpus, write_random_sae
 
-from assets.command import FROM_VARIABLE, NAME_VARIABLE, run_command
+from assets.command import run_command
 from pipeline.commands.config import split_sources, write_config
 from pipeline.config import Config, FileTexts, load_config
 from pipeline.errors import ConfigError, SaeError
@@ -21,7 +21,7 @@ from pipeline.preflight import preflight
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with nothing of make's."""
     monkeypatch.chdir(tmp_path)
-    for variable in (FROM_VARIABLE, NAME_VARIABLE):
+    for variable in ("LATENTLAKE_FROM", "LATENTLAKE_AS"):
         monkeypatch.delenv(variable, raising=False)
     return tmp_path
 
@@ -71,7 +71,8 @@ def write_sae(folder: Path, format: str, model: Path) -> Path:
 @pytest.mark.parametrize(
     ("format", "hookpoint", "context_length", "prepend_bos"),
     [
-        ("sparsify", "layers.1", 64, False),
+        # This one on the texts of the Python installation, as the config is written.
+        pytest.param("sparsify", "layers.1", 64, False, marks=pytest.mark.whole),
         ("saelens", "blocks.1.hook_resid_post", 64, True),
         ("dictionary_learning", "blocks.1.hook_resid_post", 64, False),
         ("circuit_tracer", "blocks.1.mlp.hook_in", 256, False),
@@ -152,6 +153,17 @@ def test_several_saes_of_one_model_share_a_config(folder, tiny_subject):
     preflight(with_few_texts(config, folder))
 
 
+def test_a_folder_of_saes_stands_for_all_of_them(folder, tiny_subject):
+    (folder / "run").mkdir()
+    write_json(folder / "run" / "config.json", {"model": str(tiny_subject)})
+    for place in ("layers.1", "layers.2.mlp"):
+        LAYOUTS["sparsify"].write(folder / "run" / place, wide_weights())
+    saes = load_config(write_config(["run"], "all")).saes
+    assert [(sae.source, sae.hookpoint) for sae in saes] == [
+        ("run/layers.1", "layers.1"), ("run/layers.2.mlp", "layers.2.mlp")
+    ]  # fmt: skip
+
+
 def test_saes_at_one_place_are_named_by_what_differs_in_their_paths(folder, tiny_subject):
     for run, length in (("a", 128), ("b", 64)):
         (folder / run).mkdir()
@@ -211,8 +223,8 @@ def test_what_make_was_given_is_cut_at_spaces_unless_it_is_a_path_or_quoted(fold
 def test_the_command_takes_sources_from_the_line_or_from_make(folder, monkeypatch, capsys):
     source = str(write_random_sae(folder / "layers.1"))
     assert run_command(["config", source, "--name", "one"]) == 0
-    monkeypatch.setenv(FROM_VARIABLE, source)
-    monkeypatch.setenv(NAME_VARIABLE, "two")
+    monkeypatch.setenv("LATENTLAKE_FROM", source)
+    monkeypatch.setenv("LATENTLAKE_AS", "two")
     assert run_command(["config"]) == 0
     assert sorted(path.name for path in Path("config").iterdir()) == ["one.yaml", "two.yaml"]
     assert run_command(["config"]) == 2

@@ -186,6 +186,7 @@ def test_a_dataset_in_a_local_folder_is_streamed(tmp_path):
     assert [(text.unit, text.text) for text in read_texts(source)] == [("book 0", text) for text in TEXTS[:2]]
 
 
+@pytest.mark.whole  # reads all that a Python installation brings
 def test_the_python_texts_are_of_many_units_and_nothing_that_they_describe_is_imported():
     code = """
 import json, sys

@@ -43,7 +43,9 @@ SETS = [
 ]
 """Continuations that would look like other sets, were their line ends left in."""
 ONE, MANY = "one.txt", "many.txt"
-WINDOWS = [{"example_id": each.example_id, "token_ids": list(each.token_ids)} for each in SHOWN]
+WINDOWS = [
+    {"example_id": each.example_id, "token_ids": list(each.token_ids), "strata": ["top"]} for each in SHOWN
+]
 
 
 def config_of(**sections: Any) -> Config:

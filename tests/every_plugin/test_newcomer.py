@@ -36,6 +36,8 @@ SCORER_FILES = {
     "settings.py": '''
         """`scoring.latecomers`."""
 
+        from typing import ClassVar
+
         from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -43,6 +45,7 @@ SCORER_FILES = {
             """Windows that fire late."""
 
             model_config = ConfigDict(frozen=True, extra="forbid")
+            scored_as: ClassVar[str] = "population"
 
             first_place: int = Field(2, ge=0, description="First position at which an activating window may fire")
     ''',
@@ -106,7 +109,8 @@ EXPLAINER_FILES = {
             def _to_ask(self, feature, windows, tools):
                 explaining = tools.config.explaining
                 lines = example_lines(explaining, windows, tools.vocabulary)
-                message = Message("user", PROMPT.render(examples="\\n".join(lines)))
+                listed = "".join("\\n- " + line.partition(": ")[2] for line in lines)
+                message = Message("user", PROMPT.render(examples=listed))
                 asked = ("brief", tools.batch.sae, feature, explaining.model, (message,), explaining.max_tokens)
                 return ToAsk(
                     Request(*asked),
@@ -133,6 +137,17 @@ EXPLAINER_FILES = {
             model_config = ConfigDict(frozen=True, extra="forbid")
 
             n_windows: int = Field(3, ge=1, description="Windows shown")
+    ''',
+    "oracle.py": '''
+        """The oracle reads windows behind dashes, which no other prompt has."""
+
+        from pipeline.llm.oracle.prompts import plain
+
+
+        def answer(prompt, oracle):
+            if not prompt.startswith("In a few words"):
+                return None
+            return "[EXPLANATION]: " + oracle.explanation([plain(text) for text in prompt.split("\\n- ")[1:]])
     ''',
     "prompt.txt": """
         In a few words after [EXPLANATION]: what is marked in all of these?
@@ -268,6 +283,8 @@ def test_what_is_installed_beside_is_found_and_run_without_an_edit(newcomers: Ne
         assert len(row["example_ids"]) == 2
     scores = lake.sql("from scores where explainer = 'brief' and scorer = 'latecomers'").to_dicts()
     assert len(scores) == 3 and {row["balanced_accuracy"] for row in scores} == {1.0}
+    of_all_slots = lake.sql("from score_details where weighting = 'population' and metric = 'recall'")
+    assert set(of_all_slots["scorer"]) == {"latecomers", "rule_exact"}
     early = lake.sql(
         "select scorer, count(*) filter (list_max(activations[1:2]) > 0) as n from predictions "
         "join examples using (example_id) group by scorer"

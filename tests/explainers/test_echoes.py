@@ -3,10 +3,11 @@
 import pytest
 
 from pipeline.explainers.answers import parse_explanation
-from pipeline.explainers.default import own_texts
+from pipeline.explainers.default import explainer
 from pipeline.explainers.echoes import content_words, is_echo
 from pipeline.plugins import find_plugin
 
+own_texts = explainer.own_texts
 INSTRUCTIONS = (
     "You are a meticulous researcher who finds out what a feature of a language model responds to.\n"
     "Say in one short sentence what the marked tokens, or what stands around them, have in common. Name the\n"

@@ -15,7 +15,10 @@ from explored import TOKEN
 
 from benchmarks.chromium import Page
 from benchmarks.explorer_lake import SAE
-from pipeline.config import load_config
+from benchmarks.pictures import serving
+from pipeline import open_lake
+from pipeline.config import Config, load_config
+from pipeline.explore.readers import keep_rating
 from pipeline.explore.site import write_site
 
 pytestmark = [
@@ -77,6 +80,18 @@ def test_axe_finds_no_serious_fault(served: str, chromium: Page, axe: str, addre
     chromium.open(f"{served}/readers?token={TOKEN}".replace(" ", "%20"))
     chromium.open(served + address)
     assert serious_faults(chromium, axe) == []
+
+
+def test_what_readers_said_fits_a_narrow_window(config: Config, chromium: Page) -> None:
+    asked = open_lake(config.lake_folder).sql("select explanation_id from explanations limit 12")
+    for rater in ("Ada", "Grace"):
+        for explanation_id in asked["explanation_id"]:
+            keep_rating(config.lake_folder, explanation_id, rater, "fits")
+    with serving(config, TOKEN) as address:
+        chromium.look_like(390, 900)
+        chromium.open(f"{address}/readers")
+        assert "Ada and Grace" in chromium.evaluate("document.querySelector('main').innerText")
+        assert chromium.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_site_is_sound_without_a_server(made: Path, chromium: Page, tmp_path: Path) -> None:

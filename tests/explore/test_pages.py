@@ -137,7 +137,7 @@ def test_a_feature_shows_scores_beside_controls_and_what_was_said_of_each_window
         assert caption in page
     for title in re.findall(r'<svg class[^>]* role="img"[^>]*>(?!<title>\w)', page):
         raise AssertionError(f"a picture without a title: {title}")
-    other = re.findall(r'href="(\?explanation=\w+[^"]*)"', page)[1]
+    [other] = re.findall(r'href="(\?explanation=\w+[^"]*)">keywords', page)
     assert 'aria-current="true">keywords' in browser.get(f"/features/{SAE}/8{other}".replace("&amp;", "&")).text
 
 
@@ -177,6 +177,10 @@ def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
     assert "<dt>Prompt tokens</dt><dd>300</dd>" in page  # of two requests there is no count
     assert page.count('<details class="request">') == 3 and "8-0" in page and "16-0" not in page
     assert "$0.0003" in page
+    links = re.findall(r'href="(/features/[^"]+/requests\?id=[^"]+)"', browser.get(f"/features/{SAE}/8").text)
+    asked = browser.get(links[0]).text
+    assert asked.count('<details class="request"') == 1 and "8-1" in asked and "<dd>3</dd>" in asked
+    assert "There is none here" in browser.get(f"/features/{SAE}/8/requests?page=2").text
     assert "None has been sent" in browser.get(f"/features/{SAE}/9/requests").text
 
 

@@ -21,6 +21,7 @@ from pipeline.features import logits
 from pipeline.features.logits import extreme_logits, write_feature_logits
 from pipeline.firings.forward import write_saes
 from pipeline.subject import unembedding
+from pipeline.subject.hookpoints import written_hookpoint
 from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits
 
 CPU = torch.device("cpu")
@@ -122,11 +123,15 @@ def test_no_model_is_loaded_where_its_files_give_the_tensors_by_name(subjects, m
     ("norm", "none"),
 ])  # fmt: skip
 def test_a_module_writes_to_the_residual_stream_adds_to_it_or_does_neither(tiny_subject, module, path):
-    assert path_to_logits(SubjectConfig(model=str(tiny_subject)), module, 32) == path
+    assert path_of(SubjectConfig(model=str(tiny_subject)), module) == path
+
+
+def path_of(subject, name, transcodes=False, width=32):
+    return path_to_logits(subject, written_hookpoint(subject, name, transcodes=transcodes), width)
 
 
 def test_a_direction_of_another_width_reaches_nothing(tiny_subject):
-    assert path_to_logits(SubjectConfig(model=str(tiny_subject)), "layers.1", 64) == "none"
+    assert path_of(SubjectConfig(model=str(tiny_subject)), "layers.1", width=64) == "none"
 
 
 @pytest.mark.parametrize(("kind", "module", "path"), [
@@ -135,7 +140,7 @@ def test_a_direction_of_another_width_reaches_nothing(tiny_subject):
     ("gemma2", "layers.1", "residual"), ("gemma2", "layers.1.mlp", "none"),  # normalised before it is added
 ])  # fmt: skip
 def test_other_architectures_are_told_apart_too(subjects, kind, module, path):
-    assert path_to_logits(subjects(kind)[0], module, 32) == path
+    assert path_of(subjects(kind)[0], module) == path
 
 
 @pytest.mark.parametrize(("kind", "name", "transcodes", "path"), [
@@ -144,10 +149,13 @@ def test_other_architectures_are_told_apart_too(subjects, kind, module, path):
     ("gpt2", "blocks.0.hook_mlp_out", False, "direct"),
     ("gemma2", "mlp_out.1", False, "direct"),  # after the norm it is what is added
     ("gpt2", "attn_z.0", False, "none"), ("gpt2", "mlp_in.0", False, "none"),
-    ("gpt2", "mlp_in.0", True, "direct"),  # a transcoder writes what the MLP returns
+    ("gpt2", "mlp_in.0", True, "direct"),  # a transcoder writes what the MLP adds
+    ("gemma2", "model.layers.1.post_feedforward_layernorm.output", False, "direct"),  # Gemma Scope 2's names
+    ("gemma2", "model.layers.1.pre_feedforward_layernorm.output", True, "direct"),
+    ("gemma2", "blocks.1.ln2.hook_normalized", True, "direct"), ("gemma2", "resid_mid.1", True, "direct"),
 ])  # fmt: skip
 def test_a_place_writes_to_the_residual_stream_adds_to_it_or_does_neither(subjects, kind, name, transcodes, path):
-    assert path_to_logits(subjects(kind)[0], name, 32, transcodes=transcodes) == path
+    assert path_of(subjects(kind)[0], name, transcodes) == path
 
 
 # The extremes ------------------------------------------------------------------------------------------

@@ -87,3 +87,14 @@ def test_a_direction_of_zeros_changes_nothing(subject, texts, tmp_path):
     coder.decoder[2] = 0
     reader = Reader(coder, Hookpoint("layers.0"))
     assert not hidden_changes(subject, reader, texts, [Setting(2, 1.0)], 64, "sae").any()
+
+
+def test_a_transcoders_directions_are_added_where_they_belong(subject, texts, tmp_path):
+    coder = load_sparse_coder(write_random_sae(tmp_path / "layers.0"))
+    coder.encoder_bias.fill_(-1e6)  # nothing fires, whatever is read
+    here, there = Hookpoint("layers.0"), Hookpoint("layers.0.post_attention_layernorm")
+    settings = [Setting(5, 1.0)]
+    expected = hidden_changes(subject, Reader(coder, here), texts, settings, 1000, "sae")
+    found = hidden_changes(subject, Reader(coder, there, here), texts, settings, 1000, "sae")
+    torch.testing.assert_close(found, expected)
+    assert found.any()

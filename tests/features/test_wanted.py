@@ -52,6 +52,7 @@ def test_a_list_that_could_be_misread_is_refused(listing, name, content, says):
 
 @pytest.mark.parametrize("name, content", [
     ("list.csv", "sae,feature,priority\ndeep,5,2\nhand-set,7,\nother,1,\n\ndeep,1.5,\n"),
+    ("list.tsv", "sae\tfeature\tpriority\ndeep\t5\t2\nhand-set\t7\t\nother\t1\t\n\ndeep\t1.5\t\n"),
     ("list.CSV", "\ufeffsae;feature;priority\r\ndeep;5;2\r\nhand-set;7;\r\nother;1;\r\n\r\ndeep;1.5;\r\n"),
     ("list.json", json.dumps([
         {"sae": "deep", "feature": 5, "priority": 2}, {"sae": "hand-set", "feature": "7"},
@@ -77,7 +78,7 @@ def test_a_parquet_list_is_read(listing, tmp_path):
 
 @pytest.mark.parametrize("name, content", [
     ("neuronpedia.json", json.dumps([
-        {"modelId": "tiny", "layer": "1-res", "index": "3", "description": "x"},
+        {"modelId": "tiny", "layer": "1-res", "index": "3", "description": "x", "pos_str": ["a"]},
         {"modelId": "other", "layer": "1-res", "index": 5}, {"modelId": "tiny", "layer": "2-res", "index": 5},
     ])),
     ("circuits.jsonl", '{"Component": "resid", "Layer": "1", "Feature": "3", "Name": "resid_1/3"}\n'

@@ -127,6 +127,7 @@ FIRINGS = """
 """
 
 
+@pytest.mark.whole
 def test_only_new_documents_pass_the_model_and_the_rows_are_those_of_a_run_from_scratch(
     make_experiment: Experiment, tmp_path: Path
 ) -> None:

@@ -306,7 +306,7 @@ print(number)
     assert process.stdout.readline() == "ready\n", process.communicate()[1]
     seen = set()
     try:
-        while len(seen) < 8:
+        while len(seen) < 5:
             [(text, n_rows)] = seen_texts(catalog)
             assert n_rows == 200
             seen.add(text)
@@ -314,7 +314,7 @@ print(number)
     finally:
         (lake.root / "stop").touch()
         out, error = process.communicate()
-    assert int(out) >= 7, error
+    assert int(out) >= 4, error
 
 
 def test_a_view_on_saes_shows_all_of_them_and_a_connection_for_one_shows_only_that(make_experiment, tmp_path):

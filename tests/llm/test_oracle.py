@@ -14,8 +14,8 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig, ScoringConfig
 from pipeline.errors import ConfigError
 from pipeline.explainers.answers import parse_explanation
-from pipeline.explainers.base import Shown
-from pipeline.explainers.default import explain_request
+from pipeline.explainers.base import Feature, Shown
+from pipeline.explainers.default import explainer
 from pipeline.llm import Message, Request
 from pipeline.llm.oracle.brain import Oracle, Rates, Window, truth_of
 from pipeline.llm.oracle.client import GARBLED, OracleClient
@@ -44,6 +44,11 @@ def judging(questions, per_prompt=50, words=TRUTH.words[STOP], scorer="detection
     return score_request(scoring, "sae", STOP, scorer, words, questions, VOCABULARY, is_one=per_prompt == 1)
 
 
+def explaining_request(explaining, token_ids):
+    feature = Feature(0, "llm", None, True, [Shown("x", token_ids, [1.0, 0.0])])
+    return explainer.request(explaining, "sae", feature, VOCABULARY)
+
+
 def said(oracle, request):
     return oracle.answer(request.messages[-1].content)
 
@@ -65,9 +70,9 @@ def test_it_is_right_without_errors_one_or_many_a_prompt():
 def test_it_explains_the_feature_whose_windows_it_is_shown(show_activations):
     explaining = ExplainingConfig(show_activations=show_activations)
     for token_id, feature in ((0, STOP), (1, ANIMAL)):
-        request = explain_request(explaining, "sae", 0, [Shown("x", [token_id, 3], [1.0, 0.0])], VOCABULARY)
+        request = explaining_request(explaining, [token_id, 3])
         assert said(Oracle(TRUTH), request) == f"[EXPLANATION]: {TRUTH.words[feature]}"
-    request = explain_request(explaining, "sae", 0, [Shown("x", [9, 9], [1.0, 0.0])], VOCABULARY)
+    request = explaining_request(explaining, [9, 9])
     assert said(Oracle(TRUTH), request) == "[EXPLANATION]: nothing that I know"
 
 

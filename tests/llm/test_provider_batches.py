@@ -15,7 +15,7 @@ from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.provider_batches import calls, client
 from pipeline.llm.provider_batches.client import BatchClient
-from pipeline.llm.provider_batches.files import parts_of, read_line
+from pipeline.llm.provider_batches.files import cut_parts, read_line
 from pipeline.llm.provider_batches.journal import Journal
 from pipeline.llm.server import pacing
 from pipeline.llm.server.capabilities import Capabilities
@@ -97,10 +97,10 @@ def test_what_is_booked_is_not_asked_again(tmp_path):
 
 def test_files_keep_to_the_providers_limits():
     some = [(each, Capabilities()) for each in QUESTIONS]
-    [whole] = parts_of(some, 50_000, 10**6)
+    [whole] = cut_parts(some, 50_000, 10**6)
     size = max(map(len, whole.content.splitlines(keepends=True)))
-    by_number = list(parts_of(some, 4, 10**6))
-    by_bytes = list(parts_of(some, 50_000, 2 * size))
+    by_number = list(cut_parts(some, 4, 10**6))
+    by_bytes = list(cut_parts(some, 50_000, 2 * size))
     assert [len(part.requests) for part in by_number] == [4, 2]
     assert [len(part.requests) for part in by_bytes] == [2, 2, 2]
     assert all(len(part.content) <= 2 * size for part in by_bytes)

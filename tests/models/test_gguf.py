@@ -98,9 +98,10 @@ def test_both_models_are_bit_for_bit_what_transformers_makes_of_the_file(file, l
     assert torch.equal(states[first], expected.hidden_states[1])
 
 
-def test_the_tokenizer_is_that_of_the_file(file, lakes):
+def test_the_tokenizer_is_that_of_the_file_and_a_log_has_one_line_of_the_conversion(file, lakes, capsys):
     direct = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     found = load_tokenizer(subject_of(file))
+    assert capsys.readouterr().err == "Converting tiny.gguf once; the converted model is kept.\n"
     assert found.backend_tokenizer.to_str() == direct.backend_tokenizer.to_str()
     assert found.special_tokens_map == direct.special_tokens_map
 
@@ -109,7 +110,7 @@ def test_the_tokenizer_is_that_of_the_file(file, lakes):
     "first_use",
     [
         lambda subject: hookpoint_widths(subject, [Hookpoint("layers.0")]),
-        lambda subject: path_to_logits(subject, "layers.0", WIDTH),
+        lambda subject: path_to_logits(subject, Hookpoint("layers.0"), WIDTH),
         lambda subject: load_unembedding(subject, "cpu"),
     ],
     ids=["hookpoint widths", "path to logits", "unembedding"],

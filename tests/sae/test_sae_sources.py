@@ -4,6 +4,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 from sae_layouts import LAYOUTS, random_weights
 from tiny import write_random_sae, write_sparsify
 
@@ -100,7 +101,7 @@ def test_of_a_folder_with_a_folder_for_each_place_the_named_one_is_loaded(tmp_pa
     for layer in (1, 2):
         write_sparsify(tmp_path / f"layers.{layer}", *random_weights(20, 8, 3, seed=layer)[:4], k=3)
     assert load_sparse_coder(tmp_path, hookpoint="layers.2").hookpoint == "layers.2"
-    with pytest.raises(SaeError, match="format"):
+    with pytest.raises(SaeError, match="holds SAEs in 2 folders"):
         load_sparse_coder(tmp_path)
 
 
@@ -128,19 +129,25 @@ def test_a_saelens_folder_with_a_config_of_another_program_beside_is_still_one(t
 def test_a_folder_that_is_named_like_a_file_is_a_folder(tmp_path):
     folder = LAYOUTS["saelens"].write(tmp_path / "v5_32k_layer_0.pt", random_weights(20, 8, 3))
     assert load_sparse_coder(folder).format == "saelens"
-    with pytest.raises(SaeError, match="is no SAE of a known format"):
+    with pytest.raises(SaeError, match=r"holds an SAE in a folder; name one, such as 'v5_32k_layer_0.pt' \("):
         load_sparse_coder(tmp_path)
+
+
+def test_files_that_are_named_as_a_formats_and_hold_other_tensors_are_told_by_these(tmp_path):
+    torch.save({"encoder.weight": torch.ones(3, 2), "decoder.bias": torch.ones(2)}, tmp_path / "l19.pt")
+    for path in (tmp_path, tmp_path / "l19.pt"):
+        with pytest.raises(SaeError, match=r"goodfire or openai .* other tensors: decoder.bias, encoder.weight;"):
+            load_sparse_coder(path)
 
 
 def test_a_folder_that_is_no_sae_is_told_with_what_is_in_it_and_the_formats_one_a_line(tmp_path):
-    LAYOUTS["saelens"].write(tmp_path / "layer_5", random_weights(20, 8, 3))
+    (tmp_path / "layer_5").mkdir()
     (tmp_path / "notes.txt").touch()
     with pytest.raises(SaeError) as caught:
         load_sparse_coder(tmp_path)
-    first, second, third, *formats = str(caught.value).split("\n")
+    first, second, *formats = str(caught.value).split("\n")
     assert first == f"'{tmp_path}' is no SAE of a known format; in it there is layer_5/, notes.txt"
-    assert second == "Its folder 'layer_5' looks like one (saelens): name that"
-    assert third == "The files of each format:" and len(formats) == len(find_plugins("formats"))
+    assert second == "The files of each format:" and len(formats) == len(find_plugins("formats"))
     assert "  saelens              cfg.json, sae_weights.safetensors" in formats
     assert max(map(len, formats)) < 80
 

@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.explainers.answers import parse_explanation
-from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_of_yes
+from pipeline.llm import Answer
+from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_of_yes, read_answer
 
 
 @pytest.mark.parametrize("text", [
@@ -30,6 +31,10 @@ from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_o
     '{"Text 1": true, "Text 2": false, "Text 3": true}',
     '```json\n{\n  "1": "yes",\n  "2": "no",\n  "3": "yes"\n}\n```',
     '{"answers": [1, 0, 1]}',
+    '{"1": true, "2": false, "3": true,}',
+    '{"1": True, "2": False, "3": True}',
+    "{1: yes, 2: no, 3: yes,}",
+    '{"answers": {1: true, 2: false, 3: true}}',
     '{"1": true, "2": false, "3": true}',
     '{\n "1": true,\n "2": false,\n "3": true\n}\n\nText 2 has a comparison, but no river.',
     'Here is the JSON object: {"1":true,"2":false,"3":true}',
@@ -57,6 +62,12 @@ def test_answers_to_several_questions_are_read(text):
     "[1, 0, 2]",
     "[0.9, 0.1, 0.8]",
     "[1, , 1]",
+    "[1, 0, 1,,]",
+    "[1, 0,]",
+    '{"1": true, "2": false,}',
+    "{1: true, 2: false, 2: true, 3: true}",
+    "{1: true, 2: maybe, 3: true}",
+    "{1: true, 2: not false, 3: true}",
     "[1, null, 1]",
     "[1, 0, maybe]",
     "[1, 0, 1",
@@ -84,6 +95,15 @@ def test_answers_to_several_questions_are_read(text):
 ])
 def test_answers_that_are_unclear_or_of_another_length_are_not_guessed_at(text):
     assert parse_many(text, 3) is None
+
+
+@pytest.mark.parametrize("text, told", [
+    ('{"1": true, "2": false}', [0.9, None]),
+    ("<think>{1: true}</think>[1, 0]", [None, None]),
+])
+def test_a_probability_is_of_the_object_that_is_the_answer(text, told):
+    answer = Answer("id", "ok", text=text, probabilities={"1": 0.9})
+    assert read_answer(answer, 2, is_one=False) == ([*told], [True, False])
 
 
 @pytest.mark.parametrize("text", [

@@ -31,6 +31,13 @@ def test_a_role_has_the_keys_of_its_model_over_those_of_the_section(make_experim
     assert other.is_local and other.temperature == 0
 
 
+def test_what_a_scorer_is_scored_as_holds_for_each_model_that_it_asks(make_experiment: Make) -> None:
+    scorers = ["detection", "detection@mini", "fuzzing", "graded@mini", "simulation"]
+    scoring = make_experiment(scoring={"scorers": scorers, "models": {"mini": {}}}).scoring
+    assert scoring.population_scorers == ("detection", "detection@mini")
+    assert (scoring.grade_scorers, scoring.activation_scorers) == (("graded@mini",), ("simulation",))
+
+
 @pytest.mark.parametrize("scorer, words", [("detection@mimi", "nearest: .mini"), ("detectoin@mini", "detection")])
 def test_what_is_not_known_is_named_with_what_is(make_experiment: Make, scorer: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -121,13 +121,12 @@ class Database:
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
             **{"sort": "explained", "page_rows": 50, "first_row": 0},
             **{"strongest": 12, "of_a_decile": 3, "of_a_way": 3},
-            **{"explanation_id": None, "rater": None, "features": [], "is_by_meaning": False},
+            **{"explanation_id": None, "request_id": None, "rater": None, "features": [], "is_by_meaning": False},
         }
         self.values = given | {"corpus_context_length": context_length} | values
-        # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
+        # A cursor has temporary tables of its own, which hide the empty ones that all share.
         self.connection = _duckdb(threads).cursor()
         self.connection.execute(f"create temp macro context_length() as {context_length:d}")
-        self.connection.execute(_empty_tables())
 
     def fill(self, name: str, rows: Sequence[Row] | pa.Table) -> None:
         """Put rows in place of what table `name` holds; columns that a row leaves out are null."""
@@ -260,21 +259,17 @@ def by(rows: Sequence[Row], *keys: str) -> dict[Any, Row]:
 
 @cache
 def _duckdb(threads: int | None) -> duckdb.DuckDBPyConnection:
-    """The one DuckDB in memory of all tests with this number of threads; one is the fastest for few rows."""
-    return duckdb.connect(config={"threads": threads or 1})
+    """The one DuckDB in memory of all tests with this number of threads; one is the fastest for few rows.
 
-
-@cache
-def _empty_tables() -> str:
-    """The statements that create every table, with the columns that its view computes."""
-    with duckdb.connect() as connection:
-        connection.execute("create macro context_length() as 1")
-        for name in [*TABLES, *OTHER_SCHEMAS]:
-            connection.register("given_rows", _schema(name).empty_table())
-            connection.execute(f"create temp table {name} as select {_columns(name)} from given_rows")
-            connection.unregister("given_rows")
-        statements = connection.execute("select sql from duckdb_tables()").fetchall()
-    return "".join(statement for (statement,) in statements)
+    It holds every table without rows, with the columns that its view computes. Nobody writes to these.
+    """
+    connection = duckdb.connect(config={"threads": threads or 1})
+    connection.execute("create temp macro context_length() as 1")
+    for name in [*TABLES, *OTHER_SCHEMAS]:
+        connection.register("given_rows", _schema(name).empty_table())
+        connection.execute(f"create table {name} as select {_columns(name)} from given_rows")
+        connection.unregister("given_rows")
+    return connection
 
 
 def _columns(name: str) -> str:

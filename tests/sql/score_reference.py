@@ -24,7 +24,8 @@ VALUES = {
     "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
     "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0,
     "end_feature": 1 << 20,
-    "scoring_simulation_n_top": 5, "scoring_simulation_n_drawn": 5,
+    "scoring_population_scorers": ["detection"], "scoring_grade_scorers": ["graded"],
+    "scoring_activation_scorers": ["simulation"],
 }
 
 SAMPLE_STEPS = (
@@ -115,9 +116,8 @@ class ScoreDatabase:
 
     def __init__(self, threads: int = 2, confidence: float = 0.95, **values: Any) -> None:
         self.values = VALUES | {"scoring_z": z_of(confidence)} | values
-        # A cursor has temporary tables of its own, and opens much faster than another DuckDB.
+        # A cursor has temporary tables of its own, which hide the empty ones that all share.
         self.connection = _duckdb(threads).cursor()
-        self.connection.execute(_empty_tables())
         self.fill("student_quantiles", student_quantiles(confidence, 100))
 
     def fill(self, name: str, rows: Sequence[Row] | pa.Table) -> None:
@@ -166,18 +166,13 @@ class Interval(NamedTuple):
 
 @cache
 def _duckdb(threads: int) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(config={"threads": threads})
-
-
-@cache
-def _empty_tables() -> str:
-    """The statements that create every input."""
-    with duckdb.connect() as connection:
-        for name, schema in INPUTS.items():
-            connection.register("given_rows", schema.empty_table())
-            connection.execute(f"create temp table {name} as from given_rows")
-            connection.unregister("given_rows")
-        return "".join(text for (text,) in connection.execute("select sql from duckdb_tables()").fetchall())
+    """The one DuckDB in memory of all tests with this number of threads; it holds every input without rows."""
+    connection = duckdb.connect(config={"threads": threads})
+    for name, schema in INPUTS.items():
+        connection.register("given_rows", schema.empty_table())
+        connection.execute(f"create table {name} as from given_rows")
+        connection.unregister("given_rows")
+    return connection
 
 
 def fill_index(connection: duckdb.DuckDBPyConnection, n_undrawn: int = 0) -> None:

@@ -4,13 +4,14 @@ import random
 
 import pytest
 
-from .score_reference import SAE, ScoreDatabase, t_of
+from .score_reference import SAE, ScoreDatabase, t_of, z_of
 
 DETECTION = {"default": [0.5, 0.6, 0.7, 0.9], "best_of_k": [0.7, 0.6, 0.8, 0.8], "empty": [0.5, None, 0.4, 0.5]}
 
 
-def database_of(scores, scorer="detection", requests=()):
+def database_of(scores, scorer="detection", requests=(), metric="balanced_accuracy", bounds=()):
     """An explanation a feature by each explainer, its score, and the request `<explainer><feature>`."""
+    names = ("ci_low", "ci_high") if metric == "balanced_accuracy" else (f"{metric}_low", f"{metric}_high")
     database = ScoreDatabase()
     rows = [
         (explainer, feature, value) for explainer, values in scores.items() for feature, value in enumerate(values)
@@ -22,7 +23,7 @@ def database_of(scores, scorer="detection", requests=()):
     ])
     database.fill("scores", [
         {"explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
-         "scorer": scorer, "role": "test", "balanced_accuracy": value}
+         "scorer": scorer, "role": "test", metric: value, **dict(zip(names, bounds, strict=False))}
         for explainer, feature, value in rows
     ])
     database.fill("llm_requests", list(requests))
@@ -44,6 +45,20 @@ def test_differences_are_paired_by_feature_and_have_students_interval():
     assert row["ci_high"] == pytest.approx(mean + t_of(0.95, 3) * error, rel=1e-6)
     assert (row["n_features"], row["share_better"], row["share_equal"]) == (4, 0.5, 0.25)
     assert (row["mean_a"], row["mean_b"]) == pytest.approx((0.725, 0.675))
+
+
+def test_differences_that_happen_to_be_alike_make_no_mean_certain():
+    alike = {"default": [0.5, 0.6, 0.7], "rule": [0.6, 0.7, 0.8]}
+    row = compared(database_of(alike, bounds=(0.5, 0.7)))["rule", "default"]
+    half = t_of(0.95, 2) * 0.1 / z_of(0.95) / 3**0.5
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.1 - half, 0.1 + half))
+
+
+@pytest.mark.parametrize("metric, most", [("balanced_accuracy", 1), ("correlation", 2)])
+def test_a_difference_is_within_what_it_can_be(metric, most):
+    apart = {"default": [0.0, 1.0, 0.0], "rule": [1.0, 0.0, 1.0]}
+    row = compared(database_of(apart, metric=metric))["rule", "default"]
+    assert (row["ci_low"], row["ci_high"]) == (-most, most)
 
 
 def test_either_can_be_a_and_a_feature_without_both_scores_is_left_out():

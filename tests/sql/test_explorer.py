@@ -132,6 +132,7 @@ def test_of_several_draws_the_chosen_one_is_shown():
          "explanation": f"draw {draw}", "status": "ok", "is_chosen": draw == 1}
         for draw in range(3)
     ])
+    own.make_before("explanation_index", explaining_explainers=["default"])
     rows = own.rows("explanation_index", explaining_explainers=["default"])
     places = {row["draw"]: (row["is_shown"], row["place"], row["own_place"]) for row in rows}
     assert places == {0: (False, None, None), 1: (True, 1, 1), 2: (False, None, None)}
@@ -152,8 +153,8 @@ def test_of_two_readers_the_last_verdicts_are_compared():
     pair = rows["Ada", "Grace"]
     assert (pair["n"], pair["agreed"]) == (10, 0.8)
     assert pair["kappa"] == pytest.approx(0.6)
-    # sqrt(0.8 * 0.2 / 10) / 0.5 = 0.253
-    assert (pair["kappa_low"], pair["kappa_high"]) == pytest.approx((0.6 - 1.96 * 0.253, 1.0), abs=0.001)
+    # Wilson's interval of 8 of 10 is 0.490 to 0.943; twice that, less 1.
+    assert (pair["kappa_low"], pair["kappa_high"]) == pytest.approx((-0.020, 0.887), abs=0.001)
     few = rows["Ada", "Lin"]
     assert few["kappa"] is few["kappa_low"] is few["kappa_high"] is None
 

@@ -24,6 +24,7 @@ def chosen(*rows, route="rule", **values):
     database = Database(explaining_explainers=["rule", "default", "keywords"], **values)
     database.fill("explanations", rows)
     database.fill("feature_routes", [{"sae": SAE, "feature": 0, "route": route}])
+    database.make_before("chosen_explanations")
     return {row["feature"]: row["explanation"] for row in database.rows("chosen_explanations")}
 
 

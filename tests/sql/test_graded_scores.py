@@ -92,6 +92,12 @@ def test_the_interval_widens_by_the_documents_of_the_windows_and_the_pilots_rho(
     assert piloted["auroc"] == apart["auroc"]
 
 
+def test_one_window_of_a_grade_is_as_uncertain_as_one_answer():
+    windows = [(2, 5.5, 1, 20)] + [(0, float(place), 1, 20) for place in range(12)]
+    row, _ = scores(windows)
+    assert row["auroc"] == 0.5 and row["auroc_high"] - row["auroc_low"] > 0.85
+
+
 def test_an_unanswered_window_leaves_its_weight_to_those_of_its_stratum():
     windows = [(None, *each[1:]) if place in {3, 8} else each for place, each in enumerate(drawn(5))]
     row, details = scores(windows, scoring_max_interval=1.0)

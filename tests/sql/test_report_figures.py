@@ -156,6 +156,13 @@ def judged(feature, scorer, value, explainer="default"):
     }  # fmt: skip
 
 
+def test_scores_that_happen_to_be_alike_make_no_mean_beside_the_posts_certain():
+    bounds = {"ci_low": 0.4, "ci_high": 0.6}
+    near = beside([judged(feature, "neighbours", 0.5) | bounds for feature in range(3)])[SAE, "neighbours"]
+    half = 4.302652729749464 * 0.2 / (2 * 1.96) / 3**0.5
+    assert (near["low"], near["high"]) == pytest.approx((0.5 - half, 0.5 + half))
+
+
 def test_beside_the_posts_figures_stand_the_same_of_this_experiment():
     draw = np.random.default_rng(0)
     detection, fuzzing = 0.5 + draw.random((2, 12)) / 2

@@ -34,7 +34,8 @@ def test_a_feature_is_told_by_the_chosen_draw_and_else_by_its_rule():
          "status": "ok", "explanation": f"draw {draw}"}
         for draw in range(3)
     ])
-    rows = database.rows("told_features", explaining_explainers=["best_of_k"])
+    database.make_before("told_features", explaining_explainers=["best_of_k"])
+    rows = database.rows("told_features")
     words = {row["feature"]: row["words"] for row in rows}
     assert words == {0: "draw 1", 1: "the token is 'a'", 2: "(not explained)"}
 

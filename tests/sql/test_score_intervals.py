@@ -211,6 +211,7 @@ def test_balanced_accuracy_is_in_its_interval_as_often_as_promised(kind):
     assert min(shares) >= 0.88
 
 
+@pytest.mark.whole  # simulates thousands of explanations
 def test_area_is_in_its_interval_as_often_as_promised():
     shares, widths = covered(simulated("binormal"), [area for area, _ in AREAS], ("auroc_low", "auroc_high"))
     report("auroc", AREAS, shares)
@@ -219,6 +220,7 @@ def test_area_is_in_its_interval_as_often_as_promised():
     assert widths.min() > 0.01
 
 
+@pytest.mark.whole
 def test_figures_for_the_population_are_in_their_intervals_at_least_as_often_as_promised():
     # Bounds from two rates at once are wider than one rate's: over the promise, never far under it.
     rows = simulated_population()

@@ -102,6 +102,7 @@ def coverage(database):
     return held.ravel().tolist()
 
 
+@pytest.mark.whole  # simulates 1,200 explanations to their last round
 def test_sequential_scoring_holds_its_intervals_by_the_pilots_rho():
     rng = np.random.default_rng(6)
     rhos, n_each, n_questions = (0.0, 0.25, 0.5), 100, 60

@@ -283,6 +283,18 @@ def test_a_summary_is_of_accuracies_where_a_scorer_chooses():
     assert (row["mean"], row["mean_all_wrong"], row["mean_all_right"]) == pytest.approx((0.4, 0.15, 0.9))
 
 
+def test_a_summary_of_correlations_stays_within_what_they_can_be():
+    database = ScoreDatabase()
+    database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(3)])
+    database.fill("scores", [
+        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "empty", "scorer": "simulation",
+         "role": "test", "correlation": (-1) ** i * 0.9, "n_scored": 9, "n_unscored": 0}
+        for i in range(3)
+    ])
+    [row] = database.rows("summary")
+    assert (row["metric"], row["ci_low"], row["ci_high"]) == ("correlation", -1, 1)
+
+
 def test_a_summary_is_of_areas_where_a_scorer_only_ranks():
     database = ScoreDatabase()
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(4)])

@@ -33,6 +33,7 @@ class Scoring:
         document = np.tile(np.arange(n), (2, 1)) if document is None else document
         ok = np.ones_like(right) if ok is None else ok
         self.database = Database(**{"scoring_n_questions": n, "scorer": "detection"} | values)
+        self.database.fill("predictions", [])
         explanation, side, place = (each.ravel() for each in np.indices(right.shape))
         self._put("truths", {
             "explanation": explanation, "side": side, "place": place, "right": right.ravel(), "ok": ok.ravel(),
@@ -264,6 +265,7 @@ def simulated():
     return {"simple": points[: len(RATES)], "clustered": points[len(RATES) :]}
 
 
+@pytest.mark.whole  # simulates 2,050 explanations to their last round
 @pytest.mark.parametrize("kind", ["simple", "clustered"])
 def test_interval_holds_and_hardly_leans_although_its_width_ends_the_questions(kind):
     points = simulated()[kind]

@@ -9,10 +9,14 @@ N_TOP, N_DRAWN = 5, 5
 
 
 def database(windows, *, largest=10.0, explanations=1, **values):
-    """Tables of windows (predicted or None, true, document, kind, rank, draw), of one explanation or of each."""
+    """Tables of windows (predicted or None, true, document, kind, rank, draw), of one explanation or of each.
+
+    Those of the first ranks and draws are in strata, as the scorer's questions have them.
+    """
     own = windows if isinstance(windows[0], list) else [windows] * explanations
-    made = ScoreDatabase(scoring_simulation_n_top=N_TOP, scoring_simulation_n_drawn=N_DRAWN, **values)
+    made = ScoreDatabase(**values)
     rows = [(number, place, *each) for number, some in enumerate(own) for place, each in enumerate(some)]
+    strongest = [sorted(rank for *_, rank, _ in some if rank is not None)[:N_TOP] for some in own]
     made.fill("feature_stats", [
         {"sae": SAE, "feature": number, "max_activation_train": largest} for number in range(len(own))
     ])
@@ -28,8 +32,9 @@ def database(windows, *, largest=10.0, explanations=1, **values):
     made.fill("predictions", [
         {"explanation_id": f"e{number}", "scorer": "simulation", "role": "test",
          "question_id": f"{number} {place}", "example_id": f"x{number} {place}",
-         "values": predicted and list(map(float, predicted)), "status": "ok" if predicted else "unparsed"}
-        for number, place, predicted, *_ in rows
+         "values": predicted and list(map(float, predicted)), "status": "ok" if predicted else "unparsed",
+         "strata": ["top"] * (rank is not None and rank in strongest[number]) + ["random"] * (draw <= N_DRAWN)}
+        for number, place, predicted, _, _, _, rank, draw in rows
     ])
     return made
 

@@ -20,7 +20,7 @@ from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.subject.families import family_of
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
-from pipeline.subject.hookpoints import hookpoint_widths, is_same_place, resolve_hookpoint
+from pipeline.subject.hookpoints import hookpoint_widths, is_same_place, resolve_hookpoint, written_hookpoint
 
 TOKEN_IDS = torch.randint(2, 50, (3, 9), generator=torch.Generator().manual_seed(0))
 WIDTH, LAYER = 16, 1
@@ -244,11 +244,11 @@ def compute_by_hand(model: Model, module: Any) -> dict[str, Tensor | None]:
 
 NAMES = {
     "resid_pre": ("resid_pre.1", "blocks.1.hook_resid_pre", "resid_post.0"),
-    "attn_in": ("attn_in.1", "blocks.1.ln1.hook_normalized"),
+    "attn_in": ("attn_in.1",),
     "attn_z": ("attn_z.1", "blocks.1.attn.hook_z"),
     "attn_out": ("attn_out.1", "blocks.1.hook_attn_out"),
     "resid_mid": ("resid_mid.1", "blocks.1.hook_resid_mid"),
-    "mlp_in": ("mlp_in.1", "blocks.1.ln2.hook_normalized", "blocks.1.mlp.hook_in"),
+    "mlp_in": ("mlp_in.1", "blocks.1.mlp.hook_in"),
     "mlp_out": ("mlp_out.1", "blocks.1.hook_mlp_out"),
     "resid_post": ("resid_post.1", "blocks.1.hook_resid_post", "resid_pre.2"),
     "embed": ("embed", "hook_embed"),
@@ -281,6 +281,47 @@ def test_the_address_before_the_mlps_norm_is_the_residual(tiny: Callable[[str], 
     hookpoint = resolve_hookpoint(config, "blocks.1.hook_mlp_in")
     expected = right["resid_pre"] if right["resid_mid"] is None else right["resid_mid"]
     torch.testing.assert_close(subject.read(TOKEN_IDS, [hookpoint])[hookpoint], expected)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gpt_neox"])
+def test_what_transformerlens_calls_normalised_is_before_an_rmsnorms_gain_and_after_a_layernorms(
+    tiny: Callable[[str], Tiny], name: str
+) -> None:
+    config, subject, right = tiny(name)
+    eps = getattr(subject.model.config, "rms_norm_eps", None)
+    middle, before = right["resid_mid"], right["resid_pre"]
+    for block, state, after in (("attn", before, right["attn_in"]), ("mlp", middle, right["mlp_in"])):
+        hookpoint = resolve_hookpoint(config, f"blocks.1.ln{1 if block == 'attn' else 2}.hook_normalized")
+        read = subject.read(TOKEN_IDS, [hookpoint])[hookpoint]
+        assert after is not None
+        if eps is None:
+            assert hookpoint == resolve_hookpoint(config, f"{block}_in.1")
+            torch.testing.assert_close(read, after)
+            continue
+        assert state is not None and hookpoint == resolve_hookpoint(config, f"{block}_rms.1")
+        torch.testing.assert_close(read, state / ((state**2).sum(dim=-1, keepdim=True) / WIDTH + eps).sqrt())
+        gain = after / read  # the same at every token, and not 1
+        torch.testing.assert_close(gain, gain[:1, :1].expand_as(gain), rtol=1e-4, atol=1e-5)
+        assert ((gain - 1).abs() > 0.05).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "transcodes", "expected"),
+    [
+        ("resid_mid.1", False, "resid_mid.1"),
+        ("resid_mid.1", True, "mlp_out.1"),
+        ("mlp_in.1", True, "mlp_out.1"),
+        ("blocks.1.ln2.hook_normalized", True, "mlp_out.1"),
+        ("blocks.1.ln1.hook_normalized", True, "attn_out.1"),
+        ("model.layers.1.pre_feedforward_layernorm.output", True, "mlp_out.1"),
+        ("layers.1.mlp.input", True, "layers.1.mlp"),
+    ],
+)
+def test_a_transcoders_directions_belong_to_what_comes_out(
+    tiny: Callable[[str], Tiny], name: str, transcodes: bool, expected: str
+) -> None:
+    config = tiny("gemma2").config
+    assert written_hookpoint(config, name, transcodes=transcodes) == resolve_hookpoint(config, expected)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gptj", "gpt_neox", "opt", "bloom", "phi", "falcon"])

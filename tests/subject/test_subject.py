@@ -9,8 +9,8 @@ from transformers import AutoModel
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.firings.forward import pad_contexts
 from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
+from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import Hookpoint, load_subject
 from pipeline.subject.hookpoints import hookpoint_widths, resolve_hookpoint
 

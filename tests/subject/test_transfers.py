@@ -9,9 +9,10 @@ import torch
 from tiny import write_random_sae
 from transformers import AutoModel, masking_utils
 
-from pipeline.firings.forward import Reader, pad_contexts, run_batch
+from pipeline.firings.forward import Reader, run_batch
 from pipeline.sae import load_sparse_coder
 from pipeline.subject import transfers
+from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import Hookpoint, Subject
 
 CUDA = torch.device("cuda:1")

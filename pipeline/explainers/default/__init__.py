@@ -5,20 +5,6 @@ tokens marked, and answers after [EXPLANATION]:. There are no worked examples, w
 answers of SmolLM2-135M and eight of ten of Qwen2.5-Coder-1.5B repeated ours (`benchmarks/echoes.py` counts them).
 """
 
-from collections.abc import Sequence
-
-from pipeline.asking.windows import Vocabulary
-from pipeline.config import ExplainingConfig
-from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.prompted import Prompted
-from pipeline.llm import Request
 
 explainer = Prompted("default", purpose="explain", has_notes=False)
-own_texts = explainer.own_texts
-
-
-def explain_request(
-    explaining: ExplainingConfig, sae: str, feature: int, shown: Sequence[Shown], vocabulary: Vocabulary
-) -> Request:
-    """The request that explains a feature from the windows shown."""
-    return explainer.request(explaining, sae, Feature(feature, "llm", None, True, shown), vocabulary)

@@ -214,10 +214,14 @@ def _batches(
 
 
 def _cache_bytes(config: Any) -> int:
-    """What the keys and values of a token take in 16 bits, by a model's transformers config."""
+    """What the keys and values of a token take in 16 bits, by a model's transformers config.
+
+    A model without attention (Mamba) keeps a state a row, and counts as if it had one head.
+    """
     text = config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    n_heads = getattr(text, "num_attention_heads", 1)
+    heads = getattr(text, "num_key_value_heads", None) or n_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // n_heads
     return int(2 * 2 * text.num_hidden_layers * heads * width)
 
 

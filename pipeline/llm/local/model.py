@@ -9,12 +9,12 @@ positions are counted without it.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from pipeline.config import SubjectConfig
@@ -27,10 +27,8 @@ from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
 
-_LOSS_LOGITS = 1 << 24
-"""Logits of a batch whose losses are read (64 MB)."""
-_TEXT_LOGITS = 1 << 26
-"""The same where a text is read after prefixes (256 MB). Fixed, as how rows are cut decides their last digits."""
+_READ_LOGITS = 1 << 25
+"""Logits of a batch of texts that are read (128 MB). Fixed, as how rows are cut decides their last digits."""
 
 
 class LocalModel:
@@ -164,48 +162,62 @@ class LocalModel:
     def losses(self, prefix: DynamicCache | None, suffixes: Sequence[Sequence[int]]) -> list[float]:
         """The mean loss (nats a token) of each suffix behind its first token; the prefix stays as it was."""
         means = [0.0] * len(suffixes)
-        for length in sorted({len(suffix) for suffix in suffixes}):
-            places = [place for place, suffix in enumerate(suffixes) if len(suffix) == length]
-            at_once = max(1, _LOSS_LOGITS // (length * self._model.config.get_text_config().vocab_size))
-            for first in range(0, len(places), at_once):
-                rows = places[first : first + at_once]
-                ids = torch.tensor([suffixes[row] for row in rows], device=self.device)
-                cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
-                if prefix:
-                    cache.batch_repeat_interleave(len(rows))
-                with precise_head(self._model):
-                    logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True).logits
-                read = logits[:, :-1].float().transpose(1, 2)  # [n_rows, n_tokens, length - 1]
-                lost = nn.functional.cross_entropy(read, ids[:, 1:], reduction="none").mean(dim=1)
-                for row, mean in zip(rows, lost.tolist(), strict=True):
-                    means[row] = mean
+        for rows in self._cut(suffixes):
+            cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
+            if prefix:
+                cache.batch_repeat_interleave(len(rows))
+            said = self._said([suffixes[row] for row in rows], 1, cache)
+            for row, told in zip(rows, said, strict=True):
+                means[row] = -float(told[: len(suffixes[row]) - 1].mean())
         return means
 
     @torch.inference_mode()
     def log_probabilities(self, prefixes: Sequence[str], text: str) -> list[float]:
-        """log p(text | prefix) in nats for each prefix: the sum over the text's tokens; 0 for a text of blanks.
-
-        Rows are padded at the end, which a causal model does not see.
-        """
+        """log p(text | prefix) in nats for each prefix: the sum over the text's tokens; 0 for a text of blanks."""
         own = self.tokens(text) if text.strip() else []
         if not own:
             return [0.0] * len(prefixes)
         # With the tokens that the tokenizer puts before every text.
         before: list[list[int]] = self.tokenizer(list(prefixes)).input_ids
-        length = max(map(len, before)) + len(own)
-        at_once = max(1, _TEXT_LOGITS // (length * self._model.config.get_text_config().vocab_size))
-        sums: list[float] = []
-        for first in range(0, len(before), at_once):
-            some = before[first : first + at_once]
-            ids = torch.zeros((len(some), length), dtype=torch.long)
-            for row, prefix in enumerate(some):
-                ids[row, : len(prefix) + len(own)] = torch.tensor([*prefix, *own])
-            logits = self._model(input_ids=ids.to(self.device), use_cache=False).logits
-            for row, prefix in enumerate(some):
-                places = slice(len(prefix) - 1, len(prefix) - 1 + len(own))
-                said = logits[row, places].float().log_softmax(dim=-1)  # [n_own, n_tokens]
-                sums.append(float(said.gather(1, torch.tensor(own, device=said.device)[:, None]).double().sum()))
+        sums = [0.0] * len(prefixes)
+        for rows in self._cut(before, len(own)):
+            first = min(len(before[row]) for row in rows)
+            said = self._said([[*before[row], *own] for row in rows], first)
+            for row, told in zip(rows, said, strict=True):
+                start = len(before[row]) - first
+                sums[row] = float(told[start : start + len(own)].double().sum())
         return sums
+
+    def _cut(self, texts: Sequence[Sequence[int]], n_more: int = 0) -> Iterator[list[int]]:
+        """The places of texts, the shorter first, as many at once as their logits, with n_more tokens, allow."""
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        vocab_size = self._model.config.get_text_config().vocab_size
+        rows: list[int] = []
+        for place in order:
+            if rows and (len(rows) + 1) * (len(texts[place]) + n_more) * vocab_size > _READ_LOGITS:
+                yield rows
+                rows = []
+            rows.append(place)
+        if rows:
+            yield rows
+
+    def _said(self, texts: Sequence[Sequence[int]], first: int, cache: DynamicCache | None = None) -> Tensor:
+        """log p of each token of texts from place `first` (at least 1) on, float32 [n_texts, longest - first].
+
+        Texts are padded at the end, which a causal model does not see; what is told of padding means nothing.
+        """
+        longest = max(map(len, texts))
+        padded = [[*text, *[self.end_ids[0]] * (longest - len(text))] for text in texts]
+        ids = torch.tensor(padded, device=self.device)
+        with precise_head(self._model):
+            logits = self._model(
+                input_ids=ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                logits_to_keep=torch.arange(first - 1, longest - 1, device=self.device),
+            ).logits.float()
+        said: Tensor = logits.gather(2, ids[:, first:, None])[..., 0] - logits.logsumexp(dim=-1)
+        return said
 
     def _word(self, token_id: int) -> str:
         return str(self.tokenizer.decode([token_id])).strip().lower()

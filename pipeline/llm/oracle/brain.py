@@ -1,9 +1,9 @@
 """What an oracle knows and how it errs: from a prompt's text to an answer's.
 
-To an explainer's prompt it answers with the feature whose windows it was shown, to a scorer's with what is true of
-each text; where a text is to be chosen that does not belong, with the one whose marks are not those of the others'
-feature. It judges by the best that it has: what it knows of the text, where the explanation names a feature; else
-what the explanation's quoted words say (`judges.literal`); else by the texts' likeness (`judges.alike`).
+To an explainer's prompt it answers with the feature whose windows it was shown, to a question of yes or no with
+what is true of each text. It judges by the best that it has: what it knows of the text, where the explanation
+names a feature; else what the explanation's quoted words say (`judges.literal`); else by the texts' likeness
+(`judges.alike`). What it answers to prompts of another form is in their plug-ins' folders (`asking.rehearsing`).
 """
 
 import json
@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from pipeline.llm.oracle.judges import alike, chance, is_literal, literal, literal_tokens, read_words
-from pipeline.llm.oracle.prompts import Simulated, plain, read_odd, read_question, read_simulation, shown_texts
-from pipeline.llm.oracle.writing import known_texts, read_choice, read_writing
+from pipeline.llm.oracle.judges import alike, chance, is_literal, literal, literal_tokens
+from pipeline.llm.oracle.prompts import Simulated, plain, read_question, shown_texts
 
 _NAMED = re.compile(r"\bfeature (\d+)\b")
 
@@ -123,30 +122,17 @@ class Oracle:
 
     def answer(self, prompt: str, draw: int = 0) -> str:
         """Its answer to a prompt, the text of the chat's last message, in a draw."""
-        if simulated := read_simulation(prompt):
-            values = self.simulate(simulated)
-            return json.dumps({str(place + 1): value for place, value in enumerate(values)})
-        if texts := read_odd(prompt):
-            return str(self._odd_one(texts) + 1)
-        if to_write := read_writing(prompt):
-            feature, rates = self._rated(to_write.explanation)
-            active, silent = (known_texts(self.truth.labels, feature, label) for label in (True, False))
-            return to_write.answer(active, silent, rates)
-        if to_choose := read_choice(prompt):
-            feature, rates = self._rated(to_choose.explanation)
-            about = self._told_by(to_choose.explanation) if feature is None else feature
-            return to_choose.answer(self.truth.written.get(about, frozenset()), rates.false_negative)
         asked = read_question(prompt)
         if asked is None:
             is_wrong = chance(prompt, str(draw), "wrong") < self.wrong_rate
-            return f"[EXPLANATION]: {self._explanation(shown_texts(prompt), is_wrong)}"
-        said = self._judge(asked.explanation, asked.texts)
+            return f"[EXPLANATION]: {self.explanation(shown_texts(prompt), is_wrong)}"
+        judged = self.judge(asked.explanation, asked.texts)
         left_out = {
             place
-            for place in range(len(said))
+            for place in range(len(judged))
             if chance(prompt, str(place + 1), "failure") < self.omission_rate
         }
-        return asked.answer(said, left_out)
+        return asked.answer(judged, left_out)
 
     def simulate(self, asked: Simulated) -> list[int]:
         """The activation of each token, 0 to 10: what it knows of the window, else what the words quote.
@@ -167,25 +153,9 @@ class Oracle:
             said.append((0 if value else 5) if errs else value)
         return said
 
-    def _odd_one(self, texts: Sequence[str]) -> int:
-        """The place of the one text that is not the feature's of all others; without one, a place by hash.
-
-        It errs, and says another place, as often as it misses what is true of a feature.
-        """
-        of_texts = [self.truth.features_of.get(text, frozenset()) for text in texts]
-        features = Counter(feature for each in of_texts for feature in sorted(each))
-        guess = int(chance(*texts, "choice") * len(texts))
-        for feature, _ in features.most_common(1):
-            odd = [place for place, each in enumerate(of_texts) if feature not in each]
-            if len(odd) == 1:
-                others = [place for place in range(len(texts)) if place != odd[0]]
-                is_wrong = chance(*texts, "error") < self.rates(feature).false_negative
-                return others[guess % len(others)] if is_wrong else odd[0]
-        return guess
-
-    def _explanation(self, windows: Iterable[str], is_wrong: bool) -> str:
-        """What the feature is called for which most of the windows are shown; if wrong, what the next one is."""
-        features = Counter(feature for text in windows for feature in sorted(self.truth.shown.get(text, ())))
+    def explanation(self, texts: Iterable[str], is_wrong: bool = False) -> str:
+        """What the feature is called for which most `plain` texts are shown; if wrong, what the next one is."""
+        features = Counter(feature for text in texts for feature in sorted(self.truth.shown.get(text, ())))
         for feature, _ in features.most_common(1):
             others = [other for other in sorted(self.truth.words) if other != feature]
             if is_wrong and others:
@@ -193,21 +163,15 @@ class Oracle:
             return self.truth.words.get(feature, f"feature {feature}")
         return "nothing that I know"
 
-    def _rated(self, explanation: str) -> tuple[int | None, Rates]:
+    def rated(self, explanation: str) -> tuple[int | None, Rates]:
         """The feature that an explanation names, and how often the oracle errs about it."""
         named = _NAMED.search(explanation)
         feature = int(named[1]) if named else None
         return feature, self.rates(feature)
 
-    def _told_by(self, explanation: str) -> int:
-        """The feature whose tokens an explanation quotes most of; -1 where it quotes none of a known one's."""
-        named, words = read_words(explanation).words, self.truth.words
-        shared = {feature: len(named & read_words(words[feature]).words) for feature in words}
-        best = max(shared, key=lambda feature: shared[feature], default=-1)
-        return best if shared.get(best) else -1
-
-    def _judge(self, explanation: str, texts: Sequence[str]) -> list[bool]:
-        feature, rates = self._rated(explanation)
+    def judge(self, explanation: str, texts: Sequence[str]) -> list[bool]:
+        """Whether each text fits an explanation, as far as it knows and where it does not err."""
+        feature, rates = self.rated(explanation)
         by_words = [literal(explanation, text) for text in texts] if is_literal(explanation) else alike(texts)
         if feature is not None:
             known = [self.truth.labels.get((feature, text)) for text in texts]

@@ -1,7 +1,7 @@
 """The oracle as a client: no server, no key, no cost."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from pipeline.llm.oracle.brain import Oracle
@@ -24,13 +24,22 @@ class OracleClient:
         oracle: Who knows.
         refusal_rate: The chance that it refuses a request, by hash.
         garbled_rate: The chance that what it says cannot be read, by hash.
+        answer_otherwise: What it says to a request whose prompt it cannot read itself; None to any other.
     """
 
-    def __init__(self, name: str, oracle: Oracle, refusal_rate: float = 0.0, garbled_rate: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        oracle: Oracle,
+        refusal_rate: float = 0.0,
+        garbled_rate: float = 0.0,
+        answer_otherwise: Callable[[Request, Oracle], str | None] = lambda request, oracle: None,
+    ) -> None:
         self._name = name
         self._oracle = oracle
         self._refusal_rate = refusal_rate
         self._garbled_rate = garbled_rate
+        self._answer_otherwise = answer_otherwise
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer a request, in their order."""
@@ -66,7 +75,8 @@ class OracleClient:
     def _said(self, request: Request) -> str | None:
         if _is_drawn(request, "garbled", self._garbled_rate):
             return GARBLED
-        return self._oracle.answer(request.messages[-1].content, request.draw)
+        said = self._answer_otherwise(request, self._oracle)
+        return self._oracle.answer(request.messages[-1].content, request.draw) if said is None else said
 
 
 def _is_drawn(request: Request, what: str, rate: float) -> bool:

@@ -9,16 +9,14 @@ from pipeline.llm.requests import Message
 
 _WINDOW = r"(.*(?:\n+ .*)*)"
 """Its further lines are empty or begin with a space."""
-_EXAMPLE = re.compile(rf"^(?:Example \d+|Likelier(?: next tokens)?): {_WINDOW}$", re.MULTILINE)
+_LABELLED = re.compile(rf"^(?!Other \d+: )[A-Z][^:\n]*: {_WINDOW}$", re.MULTILINE)
+"""What stands behind a label (`Example 1: `), silent windows (`Other 1: `) left out."""
 _PAIRS = re.compile(r"^Example \d+\n((?:.*\t\d+(?:\n|\Z))+)", re.MULTILINE)
 _PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
 _CONTAINS = re.compile(r"\AText: (.*?)\n\nDoes this text contain the following: (.*)\?\Z", re.DOTALL)
 """Detection's question about one text."""
-_CHOICE = re.compile(r"\A(1\t.*)\n\nNumber of the text that does not belong, 1 to \d+:\Z", re.DOTALL)
 _TEXT = re.compile(rf"^(?:Text: |\d+\t){_WINDOW}$", re.MULTILINE)
-_TOKENS = re.compile(r"\AExplanation: (.*?)\n\nTokens:\n(.*)\n\nJSON object for tokens 1 to \d+:\Z", re.DOTALL)
-_GRADES = "JSON object of grades for texts 1 to "
 _SPACE = r"\\n|\s"
 """White space; a line end that is marked is spelled out."""
 _STRENGTH = re.compile(r" \(\d+\)(?=\s*>>)")
@@ -31,13 +29,11 @@ class Asked(NamedTuple):
         explanation: The words by which the texts are to be judged; empty for the control without any.
         texts: The windows, with their marks.
         is_one: Whether the answer is Yes or No, and not an object by number.
-        is_graded: Whether it is grades from 0 to 2 by number.
     """
 
     explanation: str
     texts: list[str]
     is_one: bool
-    is_graded: bool = False
 
     @property
     def is_marked(self) -> bool:
@@ -48,8 +44,7 @@ class Asked(NamedTuple):
         """The answer that says so of each text; `left_out` are places of texts that it passes over."""
         if self.is_one:
             return "Yes" if said[0] else "No"
-        values = [2 * each for each in said] if self.is_graded else said
-        return json.dumps({str(place + 1): each for place, each in enumerate(values) if place not in left_out})
+        return json.dumps({str(place + 1): each for place, each in enumerate(said) if place not in left_out})
 
 
 class Simulated(NamedTuple):
@@ -66,13 +61,12 @@ def read_question(prompt: str) -> Asked | None:
     found = _QUESTION.match(prompt)
     if not found:
         return None
-    return Asked(found[1], _TEXT.findall(found[2]), found[2].startswith("Text: "), _GRADES in found[2])
+    return Asked(found[1], read_texts(found[2]), found[2].startswith("Text: "))
 
 
-def read_simulation(prompt: str) -> Simulated | None:
-    """What a prompt that wants whole numbers by token asks; None if it is none."""
-    found = _TOKENS.match(prompt)
-    return Simulated(found[1], [line.partition("\t")[2] for line in found[2].split("\n")]) if found else None
+def read_texts(listed: str) -> list[str]:
+    """The windows of a question, each behind `Text: ` or behind its number."""
+    return _TEXT.findall(listed)
 
 
 def read_blanks(messages: Sequence[Message], blank: str) -> Simulated:
@@ -83,19 +77,13 @@ def read_blanks(messages: Sequence[Message], blank: str) -> Simulated:
     )
 
 
-def read_odd(prompt: str) -> list[str] | None:
-    """The texts of which one does not belong; None if no such choice is asked for."""
-    found = _CHOICE.match(prompt)
-    return _TEXT.findall(found[1]) if found else None
-
-
 def shown_texts(prompt: str) -> list[str]:
-    """What an explainer's prompt shows of its feature, as `plain` text: firing windows, promoted tokens.
+    """What an explainer's prompt shows of its feature, as `plain` text: all that stands behind a label.
 
-    A window has lines of its own, or a token and its activation are on a line.
+    That is a firing window, or a list of promoted tokens; or a token and its activation are on a line below it.
     """
     pairs = ["".join(_PAIR.findall(text)) for text in _PAIRS.findall(prompt)]
-    return [*map(plain, _EXAMPLE.findall(prompt)), *(re.sub(_SPACE, "", text) for text in pairs)]
+    return [*map(plain, _LABELLED.findall(prompt)), *(re.sub(_SPACE, "", text) for text in pairs)]
 
 
 def plain(text: str) -> str:

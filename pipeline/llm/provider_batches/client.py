@@ -21,7 +21,7 @@ from openai.types import Batch
 
 from pipeline.errors import ConfigError
 from pipeline.llm.provider_batches.calls import Calls
-from pipeline.llm.provider_batches.files import MOST_BYTES, MOST_REQUESTS, parts_of, read_line
+from pipeline.llm.provider_batches.files import MOST_BYTES, MOST_REQUESTS, cut_parts, read_line
 from pipeline.llm.provider_batches.journal import Journal, Sent
 from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
@@ -130,7 +130,7 @@ class _Errand:
                 await self._deliver(not_given(request))
             else:
                 able.append((request, can))
-        for part in parts_of(able, self._most_requests, MOST_BYTES):
+        for part in cut_parts(able, self._most_requests, MOST_BYTES):
             sent = self._journal.begin([request.request_id for request in part.requests])
             batch = await self._calls.create(sent, part.content)
             self._open[batch.id] = self._journal.end(sent, batch.id)

@@ -38,7 +38,7 @@ class Line(NamedTuple):
         return self.error or read(request, self.response or Response(500, {}, b""), self.content)
 
 
-def parts_of(
+def cut_parts(
     requests: Iterable[tuple[Request, Capabilities]], most_requests: int, most_bytes: int
 ) -> Iterator[Part]:
     """The requests in their order, in files that a provider takes."""

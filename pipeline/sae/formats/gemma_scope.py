@@ -1,8 +1,10 @@
 """Gemma Scope: `params.npz` in `layer_{l}/width_{n}/average_l0_{l0}/` of gemma-scope-{size}-{pt,it}-{res,att,mlp}.
 
 Arrays: W_enc or w_enc [d_in, n], W_dec [n, d_out], b_enc [n], b_dec [d_out], threshold [n]. JumpReLU; b_dec is not
-subtracted from the input. Place and L0 are in the path alone. An embedding SAE was trained on embeddings times
-sqrt(d_in), by which its encoder is divided here and its decoder multiplied. Read from SAELens 6.54's loader.
+subtracted from the input. Place and L0 are in the path alone. Transcoders read the output of the MLP's RMSNorm
+before its gain, which was folded into the MLP for their training (README of gemma-scope-2b-pt-transcoders). An
+embedding SAE was trained on embeddings times sqrt(d_in), by which its encoder is divided here and its decoder
+multiplied. Read from SAELens 6.54's loader.
 """
 
 from pipeline.sae.coder import JumpReLU, SparseCoder

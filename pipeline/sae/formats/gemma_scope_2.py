@@ -38,9 +38,8 @@ def load(files: SaeFiles) -> SparseCoder:
     transcodes = to not in (None, place) or files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
     decoder = tensors.take("w_dec", n_features, None if transcodes else d_in)
     d_out = decoder.shape[1]
-    skip = tensors.take_if_there("affine_skip_connection", d_in, d_out)
-    if config.get("affine_connection", False) and skip is None:
-        tensors.fail("it has no affine_skip_connection, of which its config.json speaks")
+    is_affine = config.get("affine_connection", files.find_in_path(r"_affine/[^/]+$") is not None) is True
+    skip = tensors.take_if_there("affine_skip_connection", d_in, d_out, must_be=is_affine)
     l0 = config.get("l0")
     return SparseCoder(
         hookpoint=place,

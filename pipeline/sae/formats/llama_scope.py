@@ -1,8 +1,9 @@
 """Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors`.
 
-Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_in, n], decoder.bias [d_in]. JumpReLU with
+Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_out, n], decoder.bias [d_out]. JumpReLU with
 one jump_relu_threshold. Inputs are scaled to the norm sqrt(d_in) on average: s = sqrt(d_in) / the average norm.
-Folded in, as SAELens does it: encoder and threshold times s, decoder and its bias by s. Read from SAELens 6.54.
+Folded in, as SAELens does it: encoder and threshold times s, decoder and its bias by s. Where hook_point_out is
+another place it is a transcoder: decoder and bias by the s of its outputs. Read from SAELens 6.54.
 """
 
 from collections.abc import Mapping
@@ -27,20 +28,26 @@ def load(files: SaeFiles) -> SparseCoder:
     for key, size in (("d_model", d_in), ("d_sae", n_features)):
         if config.get(key, size) != size:
             tensors.fail(f"its {key} is {size}, but its hyperparams.json says {config[key]}")
-    threshold = _number(files, config, "jump_relu_threshold")
-    scale = d_in**0.5 / _number(files, object_in(config, "dataset_average_activation_norm"), "in")
-    l0 = config.get("top_k")
     place = text_in(config, "hook_point_in")
+    transcodes = config.get("hook_point_out", place) != place
+    decoder = tensors.take("decoder.weight", None if transcodes else d_in, n_features).T.contiguous()
+    d_out = decoder.shape[1]
+    threshold, norms = _number(files, config, "jump_relu_threshold"), "dataset_average_activation_norm"
+    scale = d_in**0.5 / _number(files, object_in(config, norms), "in")
+    scale_out = d_out**0.5 / _number(files, object_in(config, norms), "out") if transcodes else scale
+    l0 = config.get("top_k")
     return SparseCoder(
         hookpoint=place,
         reads=side_of(place),
         encoder=encoder * scale,
         encoder_bias=tensors.take("encoder.bias", n_features),
-        decoder=tensors.take("decoder.weight", d_in, n_features).T.contiguous() / scale,
+        decoder=decoder / scale_out,
         activation=JumpReLU.above(torch.tensor(threshold * scale, dtype=torch.float32)),
-        decoder_bias=tensors.take("decoder.bias", d_in) / scale,
+        decoder_bias=tensors.take("decoder.bias", d_out) / scale_out,
+        transcodes=transcodes,
         architecture="jumprelu",
-        folded=f"the factor of its inputs' norm, {scale:.6g}",
+        folded=f"the factor of its inputs' norm, {scale:.6g}"
+        + (f", and of its outputs', {scale_out:.6g}" if transcodes else ""),
         declared_l0=l0 if is_number(l0) else None,
     )
 

@@ -62,6 +62,8 @@ def load(files: SaeFiles) -> SparseCoder:
         files.fail(f"architecture '{architecture}' cannot be read: {_REFUSED[architecture]}")
     if architecture not in _KNOWN:
         files.fail(f"cfg.json has architecture '{architecture}', which is none of {', '.join(_KNOWN)}")
+    if (head := config.get("hook_head_index")) is not None:
+        files.fail(f"it reads head {head} alone (hook_head_index); latentlake reads all heads of a layer")
     normalisation = _normalisation(files, config)
     tensors = files.tensors("sae_weights.safetensors")
     weights = _read_weights(config, tensors)
@@ -78,7 +80,9 @@ def load(files: SaeFiles) -> SparseCoder:
         input_bias=weights.decoder_bias if subtracts else None,
         normalisation=normalisation,
         decoder_bias=weights.decoder_bias,
-        skip=tensors.take_if_there("W_skip", weights.decoder.shape[1], weights.encoder.shape[1]),
+        skip=tensors.take_if_there(
+            "W_skip", weights.decoder.shape[1], weights.encoder.shape[1], must_be="skip" in architecture
+        ),
         transcodes=transcodes,
         architecture=architecture,
         folded=weights.folded,
@@ -135,6 +139,7 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
     if major.isdecimal() and int(major) >= 6:
         return config
     renamed = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
+    renamed["hook_point_head_index"] = "hook_head_index"
     config = {renamed.get(key, key): value for key, value in config.items()}
     function, arguments = config.get("activation_fn", "relu"), object_in(config, "activation_fn_kwargs")
     config.setdefault("architecture", "standard")

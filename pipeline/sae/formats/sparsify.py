@@ -34,7 +34,7 @@ def load(files: SaeFiles) -> SparseCoder:
         activation=activation,
         input_bias=None if transcodes else decoder_bias,
         decoder_bias=decoder_bias,
-        skip=tensors.take_if_there("W_skip", d_out, d_in),
+        skip=tensors.take_if_there("W_skip", d_out, d_in, must_be=config.get("skip_connection") is True),
         transcodes=transcodes,
         architecture=str(config.get("activation", "topk")),
         declared_l0=activation.k,

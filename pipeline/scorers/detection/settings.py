@@ -1,5 +1,7 @@
 """`scoring.detection`: no keys of its own; its questions are put as the section `scoring` says."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -7,3 +9,4 @@ class Settings(BaseModel):
     """Does the feature fire in this window? (Juang et al. 2024)"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    scored_as: ClassVar[str] = "population"

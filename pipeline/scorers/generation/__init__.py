@@ -30,8 +30,8 @@ _TOKENS_A_TEXT = 8
 _TOKENS_AROUND = 64
 
 
-class Text(NamedTuple):
-    """A text of an answer: in the first or second list, at a place from 1, and whether it can be judged.
+class WrittenText(NamedTuple):
+    """A text of an answer, and whether it can be judged.
 
     Attributes:
         text: It; None where the answer lacks it.
@@ -96,7 +96,7 @@ def check(config: Config) -> None:
 
 
 def _prediction(
-    row: Mapping[str, Any], text: Text, activations: Sequence[float] | None, answer: Answer
+    row: Mapping[str, Any], text: WrittenText, activations: Sequence[float] | None, answer: Answer
 ) -> Prediction:
     """A text's prediction; `activations` are the feature's on its tokens, None where it was not read."""
     peak = None if activations is None else max(activations[1:])
@@ -125,11 +125,11 @@ def decile_of(peak: float, deciles: Sequence[Mapping[str, float]] | None) -> int
     return int(max([each["decile"] for each in deciles if each["lowest"] <= peak], default=deciles[0]["decile"]))
 
 
-def texts_of(answer: Answer, tools: Tools) -> list[Text]:
+def texts_of(answer: Answer, tools: Tools) -> list[WrittenText]:
     """The n texts that should fire, then the n near misses of an answer; without them, what it is instead."""
     n = _settings(tools.config.scoring).n_texts
     if answer.status != "ok":
-        return [Text(None, (), answer.status)] * (2 * n)
+        return [WrittenText(None, (), answer.status)] * (2 * n)
     written = read_written(answer.text)
     known: set[str] = set()
     texts = []
@@ -140,16 +140,16 @@ def texts_of(answer: Answer, tools: Tools) -> list[Text]:
     return texts
 
 
-def _judged(text: str | None, known: set[str], tools: Tools) -> Text:
+def _judged(text: str | None, known: set[str], tools: Tools) -> WrittenText:
     """A text and whether it can be judged; `known` takes its words."""
     token_ids = text_tokens(tools.batch.lake, text, _settings(tools.config.scoring).max_tokens) if text else []
     if text is None or not text.strip() or len(token_ids) < 2:
-        return Text(text, (), "unparsed")
+        return WrittenText(text, (), "unparsed")
     words = same_words(text)
     if words in known:
-        return Text(text, (), "repeated")
+        return WrittenText(text, (), "repeated")
     known.add(words)
-    return Text(text, token_ids, "ok")
+    return WrittenText(text, token_ids, "ok")
 
 
 def is_whole(tools: Tools) -> Any:

@@ -106,4 +106,5 @@ def _prediction(row: Mapping[str, Any], window: Window, answer: Answer) -> Predi
         status="unparsed" if answer.status == "ok" and values is None else answer.status,
         request_id=answer.request_id,
         values=values,
+        strata=row["strata"],
     )

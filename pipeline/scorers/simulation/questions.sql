@@ -1,5 +1,6 @@
 -- One row per question: how strongly does the feature fire on each token of this test window? Its n_top strongest
--- windows, n_drawn by draw over the deciles, and n_drawn silent ones; with tokens and the explanation's words.
+-- windows (stratum `top`), n_drawn by draw over the deciles and n_drawn silent ones (`random`); with tokens and
+-- the explanation's words.
 with windows as (
     select
         feature,
@@ -19,6 +20,9 @@ select
     null::int[] as marked,
     null::boolean as label,
     windows.draw,
+    list_concat(
+        if(windows.is_top, ['top'], []), if(windows.draw <= $scoring_simulation_n_drawn, ['random'], [])
+    ) as strata,
     windows.token_ids,
     scored_explanations.explanation
 from scored_explanations

@@ -1,6 +1,6 @@
 """`scoring.simulation`: how activations are simulated, and on which windows."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,7 @@ class Settings(BaseModel):
     """How strongly does the feature fire on each token? (Bills et al. 2023)"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    scored_as: ClassVar[str] = "activations"
 
     method: Literal["auto", "all_at_once", "structured", "local"] = Field(
         "auto",

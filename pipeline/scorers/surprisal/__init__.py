@@ -43,19 +43,15 @@ class Surprisal:
         if rows.is_empty():
             return
         model = load_local_model(_model(tools.config), tools.config.device)
-        is_subject = _own(tools.config) == _SUBJECT
-        windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
-        texts = {
-            example_id: list(token_ids) if is_subject else model.tokens(tools.vocabulary.text(token_ids))
-            for example_id, token_ids in windows.iter_rows()
-        }
-        nothing = load_prompt(_FOLDER / "nothing.txt").text
-        plain = dict(zip(texts, _losses(model, nothing, [*texts.values()]), strict=True))
-        parts = rows.partition_by("explanation_id", maintain_order=True)
-        with progress(len(parts), f"surprisal of {tools.batch.sae}", "explanations") as bar:
-            for part in parts:
-                yield from _predictions(model, part, texts, plain)
-                bar.update(1)
+        n_explanations = rows["explanation_id"].n_unique()
+        with progress(n_explanations, f"surprisal of {tools.batch.sae}", "explanations") as bar:
+            # What is read together is a feature's own: rows do not depend on which other features a batch has.
+            for feature in rows.partition_by("feature", maintain_order=True):
+                texts = _texts(model, feature, tools)
+                plain = dict(zip(texts, _losses(model, _nothing(), [*texts.values()]), strict=True))
+                for part in feature.partition_by("explanation_id", maintain_order=True):
+                    yield from _predictions(model, part, texts, plain)
+                    bar.update(1)
 
 
 scorer = Surprisal()
@@ -85,6 +81,20 @@ def _model(config: Config) -> SubjectConfig:
             return config.in_process(config.scoring)
         case name:
             return config.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})
+
+
+def _nothing() -> str:
+    return load_prompt(_FOLDER / "nothing.txt").text
+
+
+def _texts(model: LocalModel, rows: pl.DataFrame, tools: Tools) -> dict[str, list[int]]:
+    """The windows of a feature as the model reads them, by example."""
+    windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
+    if _own(tools.config) == _SUBJECT:
+        return {example_id: list(token_ids) for example_id, token_ids in windows.iter_rows()}
+    return {
+        example_id: model.tokens(tools.vocabulary.text(token_ids)) for example_id, token_ids in windows.iter_rows()
+    }
 
 
 def _losses(model: LocalModel, explanation: str, windows: Sequence[Sequence[int]]) -> list[float]:

@@ -5,13 +5,13 @@ list, or as numbered lines. That is read, from what a model says in the end and 
 another length, or one that could be read in two ways, is not guessed at.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.llm import Answer
 from pipeline.llm.texts import final_text
+from pipeline.scorers.numbers import json_pairs
 
 _LIST = re.compile(r"\[[^\[\]]*\]")
 _OBJECT = re.compile(r"\{[^{}]*\}")
@@ -49,9 +49,11 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float = HALF
         said = probability >= threshold if probability is not None else parse_one(text)
         return Said([probability], None if said is None else [said])
     values = parse_many(text, n)
-    by_number = answer.probabilities or {}  # of an object; a list and lines have no keys
     if values is None:
         return Said(None, None)
+    # Of the object that is the answer; beside a list, keys that have one stand in a thought or a draft.
+    is_object = any(map(_object_values, _OBJECT.findall(final_text(text) or "")))
+    by_number = answer.probabilities or {} if is_object else {}
     probabilities = [by_number.get(str(number)) for number in range(1, n + 1)]
     if threshold != HALF:
         values = [
@@ -113,12 +115,12 @@ def probability_of_yes(probabilities: Mapping[str, float] | None) -> float | Non
 
 
 def _list_values(text: str) -> list[bool] | None:
-    return _values([part.strip() for part in text[1:-1].strip().rstrip(",").split(",")])
+    return _values([part.strip() for part in text[1:-1].strip().removesuffix(",").split(",")])
 
 
 def _object_values(text: str) -> list[bool] | None:
     try:
-        pairs = json.loads(text, object_pairs_hook=list)
+        pairs = json_pairs(text)
     except (ValueError, RecursionError):
         return None
     return _numbered_values([(re.sub(r"\D", "", key), str(value)) for key, value in pairs])

@@ -138,7 +138,9 @@ def test_choices_without_mass_have_no_probability_and_the_model_says_what_it_wou
     assert set(told.probabilities) == {"red", "green"} and told.text in told.probabilities
 
 
-def test_losses_are_those_of_each_text_alone(local, tiny_subject):
+@pytest.mark.parametrize("most_logits", [1, 1 << 25])
+def test_losses_are_those_of_each_text_alone(local, tiny_subject, monkeypatch, most_logits):
+    monkeypatch.setattr("pipeline.llm.local.model._READ_LOGITS", most_logits)
     model = AutoModelForCausalLM.from_pretrained(tiny_subject, dtype=torch.float32).eval()
     prefix, windows = local.tokens("the cat and the"), [local.tokens(" dog red"), local.tokens(" stop"), [7, 8]]
     found = local.losses(local.read_prefix(prefix[:-1]), [[prefix[-1], *window] for window in windows])
@@ -148,3 +150,4 @@ def test_losses_are_those_of_each_text_alone(local, tiny_subject):
         read = logits[len(prefix) - 1 : -1]
         alone = torch.nn.functional.cross_entropy(read, torch.tensor(window))
         assert loss == pytest.approx(float(alone), abs=1e-4)
+    assert local.losses(None, []) == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MambaConfig
 
 from llm import answers_of
 from pipeline.config import LocalConfig, SubjectConfig
@@ -289,3 +289,6 @@ def test_a_batch_on_a_gpu_is_as_large_as_its_cache(folder, monkeypatch):
     config = load_subject_config(client.subject)
     token_bytes = 2 * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     assert client._batch_tokens == GPU_CACHE_BYTES // token_bytes > BATCH_TOKENS
+    without_attention = MambaConfig(num_hidden_layers=2, hidden_size=8)
+    monkeypatch.setattr("pipeline.llm.local.client.load_subject_config", lambda _: without_attention)
+    assert client._batch_tokens == GPU_CACHE_BYTES // (2 * 2 * 2 * 8)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,37 @@ def test_what_is_no_log_probability_is_none(logprob, read_as):
     others = [{"token": "No", "logprob": -3.0}, {"token": "Maybe", "logprob": -4.0}]
     entry = {"token": "Yes", "logprob": logprob, "top_logprobs": others}
     assert dict(first_token(completion(logprobs={"content": [entry]}))).get("Yes") == read_as
+
+
+def written(*tokens):
+    """A token a text, with the log-probabilities of what might stand there: (token, probability), itself first."""
+    entries = []
+    for token in tokens:
+        told = token if isinstance(token, list) else [(token, 0.98), ("?", 0.001)]
+        logprobs = [{"token": text, "logprob": math.log(share)} for text, share in told]
+        entries.append({**logprobs[0], "top_logprobs": logprobs[1:] and logprobs})
+    text = "".join(entry["token"] for entry in entries)
+    content = completion(text, logprobs={"content": entries})
+    question = replace(QUESTION, choices=("true", "false"), keys=("1", "2"))
+    return read(question, Response(200, {}, b""), content).probabilities
+
+
+@pytest.mark.parametrize("tokens, first", [
+    (('{"1": ', [("tr", 0.6), ("fal", 0.2)], "ue"), 0.75),
+    (('{"1":', [(' "true', 0.6), (' "false', 0.2)], '"'), 0.75),
+    (('{"1": "', [('true",', 0.6), ('false",', 0.2)], " "), None),
+    (('{"1', [('":true', 0.6), ('":false', 0.2), ('": ', 0.1)]), 0.75),
+    (('{"1":', " ", [("\u0120true", 0.6), ("FALSE", 0.2)]), 0.75),
+    (('{"1": ', [("true", 0.5), ('"', 0.3)]), None),  # false may have 0.2
+    (('{"1": ', [("true", 0.5), ('"', 0.3), ("\n", 0.01)]), 1.0),  # 0.01 at most
+    (('{"1": ', [("true", 0.9)]), None),
+    (('<think>{"1": true}</think>{"1": ', [("true", 0.6), ("false", 0.2)]), None),
+    (('{"1": ', [("1", 0.6), ("0", 0.2)]), None),
+])  # fmt: skip
+def test_however_tokens_are_cut_a_probability_is_that_of_its_answer_or_none(tokens, first):
+    told = written(*tokens, ', "2": ', [("false", 0.75), ("true", 0.25)], "}")
+    assert told is not None and told["2"] == 0.25
+    assert told.get("1") == (first if first is None else pytest.approx(first))
 
 
 @pytest.mark.parametrize("status, content", [

@@ -127,6 +127,8 @@ def test_a_scaling_factor_of_ones_is_nothing_and_another_scales_the_decoder(fold
         ({"architecture": "topk", "k": N + 1}, "k 41, not a number from 1 to 40"),
         ({"architecture": "batchtopk"}, "no tensor 'topk_threshold'"),
         ({"architecture": "gated"}, "no tensor 'b_gate'"),
+        ({"architecture": "jumprelu_skip_transcoder"}, "no tensor 'W_skip'"),
+        ({"hook_head_index": 3}, "it reads head 3 alone"),
         ({"normalize_activations": "tanh"}, "normalize_activations is 'tanh'"),
         ({"d_in": WIDTH + 1}, "its cfg.json says d_in 25"),
         ({"d_sae": N - 1}, "its cfg.json says d_sae 39"),
@@ -138,9 +140,12 @@ def test_what_cannot_be_read_is_refused_by_name(folder, changes, reason):
         load_sparse_coder(folder)
 
 
-def test_an_old_activation_that_is_no_relu_is_refused(folder):
+def test_an_old_activation_that_is_no_relu_and_an_old_head_are_refused(folder):
     write_json(folder / "cfg.json", {**OLD, "activation_fn_str": "tanh-relu"})
     with pytest.raises(SaeError, match="standard with activation_fn tanh-relu"):
+        load_sparse_coder(folder)
+    write_json(folder / "cfg.json", {**OLD, "hook_point_head_index": 7})
+    with pytest.raises(SaeError, match="it reads head 7 alone"):
         load_sparse_coder(folder)
 
 

@@ -1,6 +1,7 @@
 """Formats of PyTorch files and of one file a layer: what they say of themselves, and what is refused."""
 
 import io
+import json
 import pickle
 
 import pytest
@@ -189,7 +190,7 @@ def test_qwen_scopes_k_is_in_the_name_of_its_repository(tmp_path, weights):
 def test_of_a_folder_of_several_layers_one_has_to_be_named(tmp_path, weights):
     path = LAYOUTS["qwen_scope"].write(tmp_path / "sae", weights)
     (path.parent / "layer4.sae.pt").write_bytes(path.read_bytes())
-    with pytest.raises(SaeError, match="holds 2 SAEs"):
+    with pytest.raises(SaeError, match=r"holds 2 SAEs \(format qwen_scope\); name one, such as 'layer3.sae.pt'"):
         load_sparse_coder(path.parent)
 
 
@@ -201,6 +202,22 @@ def test_llama_scopes_scale_is_folded_in_and_told(tmp_path, weights):
     assert coder.folded == "the factor of its inputs' norm, 1.5" and coder.declared_l0 == 50
     torch.testing.assert_close(coder.decoder_bias, weights.b_dec / LLAMA_SCALE)
     assert coder.threshold_range == pytest.approx((0.6, 0.6))
+
+
+def test_a_transcoder_of_llama_scope_has_a_scale_for_each_side_and_may_write_to_another_width(tmp_path, weights):
+    folder = LAYOUTS["llama_scope"].write(tmp_path / "sae", weights)
+    config, path = json.loads((folder / "hyperparams.json").read_text()), folder / "checkpoints/final.safetensors"
+    norms = {"in": WIDTH**0.5 / LLAMA_SCALE, "out": 7**0.5 / 0.25}
+    config |= {"hook_point_out": "blocks.15.hook_mlp_out", "dataset_average_activation_norm": norms}
+    write_json(folder / "hyperparams.json", config)
+    w_dec, b_dec = torch.randn(7, N), torch.randn(7)
+    save_file({**load_file(path), "decoder.weight": w_dec, "decoder.bias": b_dec}, path)
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    firings = LAYOUTS["llama_scope"].firings(weights, x)
+    same_firings(fired(coder, x), firings)
+    expected = (firings @ w_dec.double().T + b_dec.double()) / 0.25
+    torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
+    assert coder.transcodes and coder.folded == "the factor of its inputs' norm, 1.5, and of its outputs', 0.25"
 
 
 @pytest.mark.parametrize("norm", [None, {}, {"in": 0}, {"in": "7"}])

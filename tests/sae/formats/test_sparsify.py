@@ -181,6 +181,7 @@ def test_a_transcoder_may_write_to_another_width(tmp_path):
     torch.testing.assert_close(
         coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-5, atol=1e-5
     )
+    assert "W_skip" in refusal(write_random_sae(folder, transcode=True, skip_connection=True))
 
 
 # What is refused --------------------------------------------------------------------------------------
