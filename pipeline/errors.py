@@ -49,7 +49,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 )
-_TORN = re.compile(r"magic bytes|too small to be a Parquet file")
+_TORN = re.compile(r"magic bytes|too small to be a Parquet file|not a valid DuckDB database file")
 _ROOM = (
     "free some, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE); what is done is kept: run "
     "again to go on"
@@ -82,7 +82,7 @@ def sentence_of(error: BaseException) -> str | None:
             return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
         case OSError() | duckdb.Error() if "No space left" in words:  # Arrow reading rows: no errno
             return f"the disk is full ({words}); {_ROOM}"
-        case duckdb.InvalidInputException() if _TORN.search(words):
+        case duckdb.InvalidInputException() | duckdb.IOException() if _TORN.search(words):
             return f"a file of the lake is damaged ({words}); delete it, and run again: it is made anew"
         case duckdb.IOException() | duckdb.FatalException():
             return f"DuckDB: {words}"

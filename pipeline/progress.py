@@ -44,7 +44,7 @@ class _Lines:
     def __init__(self, total: int | None, what: str, unit: str) -> None:
         self.total: float | None = total
         self._what, self._unit = what, unit
-        self._n = 0.0
+        self._n = self._said = 0.0
         self._started = self._spoke = time.monotonic()
 
     def update(self, n: float = 1) -> None:
@@ -54,7 +54,7 @@ class _Lines:
             self._speak()
 
     def _speak(self) -> None:
-        self._spoke = time.monotonic()
+        self._spoke, self._said = time.monotonic(), self._n
         of_total = f" of {self.total:,.0f}" if self.total else ""
         tell(f"{self._what}: {self._n:,.0f}{of_total} {self._unit}, {self._spoke - self._started:.0f} s")
 
@@ -64,7 +64,7 @@ class _Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._spoke > self._started and error is None:  # it took long enough to be said
+        if self._said and self._n > self._said and error is None:  # it took long enough to be said
             self._speak()
 
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from pipeline.commands.explore import check_port
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, LakeError
 
@@ -72,8 +73,9 @@ def _check_postgres(url: str) -> None:
 
 
 def open_ui(config: str, port: int) -> NoReturn:
-    """Become `dagster dev` on an experiment; it ends with Ctrl-C. Raises ConfigError for a faulty config."""
+    """Become `dagster dev` on an experiment; it ends with Ctrl-C. Raises LatentlakeError (config, port)."""
     load_config(config)
+    check_port(port, "dev")
     use_dagster_home()
     os.environ["LATENTLAKE_CONFIG"] = config
     # Dagster would tell users to type `dg dev`, a command that this project has no use for.

@@ -70,7 +70,7 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
     console.print(f"[bold]{config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
     if config.has_auto_precision:
         console.print(
-            f"language models in {lake.hashes.dtype}, as is fast where this lake was first run (dtype: auto)",
+            f"language models in {lake.hashes.dtype}, the faster type where this lake was first run (dtype: auto)",
             highlight=False,
         )
     from pipeline.asking.roles import find_local_models, oracle_sentence

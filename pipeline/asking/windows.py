@@ -2,7 +2,9 @@
 
 Text from the corpus is untrusted: its further lines begin with a space or are empty, so that it cannot add a line
 that looks like another example, and its own << and >> are pulled apart, so that it cannot open or close a mark.
-Two texts are never spelled alike. A line end as it is takes fewer tokens than one that is spelled out.
+Control tokens that it spells are pulled apart too (`< |im_end|>`): servers read them wherever they stand, so they
+would close a turn or a thought. Two texts are never spelled alike. A line end as it is takes fewer tokens than one
+that is spelled out.
 """
 
 import re
@@ -11,6 +13,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from pipeline.lake import Lake
+from pipeline.llm.texts import THOUGHT
 
 OPEN, CLOSE = "<<", ">>"
 
@@ -19,7 +22,20 @@ _SHOWN = frozenset("\u200c\u200d\u200e\u200f\u061c")
 
 _NOT_PLAIN = re.compile(r"[^ -~]")
 _BACKSLASH = re.compile(r"\\(?=(.))", re.DOTALL)
-_OPENING, _CLOSING = re.compile(r"<(?= *<)"), re.compile(r">(?= *>)")
+
+
+def _opening(between: str) -> re.Pattern[str]:
+    """The first character of a mark or of a control token, with this between it and the rest."""
+    return re.compile(
+        rf"<(?={between}(?:<|[|\uff5c]|/s>|eos>|(?:start|end)_of_turn>|/?{THOUGHT}>))"
+        rf"|\[(?={between}/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
+        rf"|◁(?={between}/?think▷)"
+    )
+
+
+_OPENING, _CLOSING = _opening(" *"), re.compile(r">(?= *>)")
+_SAID_OPENING, _SAID_CLOSING = _opening(""), re.compile(r">(?=>)")
+"""Control tokens are those of Qwen, Llama, Phi, DeepSeek, Gemma, Mistral, Kimi, and others spelled like them."""
 
 
 class _Mark(NamedTuple):
@@ -61,12 +77,18 @@ class Vocabulary:
         end = 0
         for mark in _marks(tokens, window, marked, notes):
             pieces.append(_spelled(window[end : mark.start], kept="\n"))
-            pieces.append(_marked(_spelled(window[mark.start : mark.end]), mark.note))
+            pieces.append(_marked(window[mark.start : mark.end], mark.note))
             end = mark.end
         pieces.append(_spelled(window[end:], kept="\n"))
         filled = [piece for piece in pieces if piece]
         text = "".join(_apart(left, right) for left, right in zip(["", *filled], filled, strict=False))
         return re.sub(r"\n(?!\n)", "\n ", text)
+
+    def marked_texts(self, token_ids: Sequence[int], marked: Collection[int]) -> list[str]:
+        """What stands in the marks of `render`, from left to right, as it is spelled there."""
+        tokens = [self._bytes[token_id] for token_id in token_ids]
+        window = b"".join(tokens)
+        return [_spelled(window[mark.start : mark.end]) for mark in _marks(tokens, window, marked, None)]
 
     def pieces(self, token_ids: Sequence[int]) -> Iterator[tuple[str, range]]:
         """A window token by token: each one's text as `render` spells it in a mark, and its places.
@@ -87,8 +109,8 @@ class Vocabulary:
                 first, start = place + 1, end
 
     def listed(self, token_ids: Iterable[int]) -> str:
-        """Some tokens in quotes, one after another; a quote in a token has a backslash before it."""
-        return ", ".join('"' + _spelled(self._bytes[each]).replace('"', '\\"') + '"' for each in token_ids)
+        """Some tokens in quotes, one after another."""
+        return quoted(_spelled(self._bytes[each]) for each in token_ids)
 
 
 def _marks(
@@ -119,9 +141,8 @@ def _whole_characters(window: bytes, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _marked(text: str, note: str) -> str:
-    before, after = " " * text.startswith("<"), " " * (text + note).endswith(">")
-    return f"{OPEN}{before}{text}{note}{after}{CLOSE}"
+def _marked(piece: bytes, note: str) -> str:
+    return f"<{_spelled(piece, before='<', after=f'{note}>')}>"
 
 
 def _apart(left: str, right: str) -> str:
@@ -130,15 +151,18 @@ def _apart(left: str, right: str) -> str:
     return f" {right}" if touch else right
 
 
-def _spelled(piece: bytes, kept: str = "") -> str:
+def _spelled(piece: bytes, kept: str = "", before: str = "", after: str = "") -> str:
     """Whole characters of a window on one line but for those kept, without marks of their own; no other bytes so.
 
-    A backslash that would read as an escape is doubled, and a space more stands between two angles than was there.
+    What stands before and after them makes no mark or control token with them.
+
+    A backslash that would read as an escape is doubled. A space more than was there stands between two angles, and
+    in a control token.
     """
     text = piece.decode("utf-8", "surrogateescape")
     text = _BACKSLASH.sub(lambda found: "\\" * (1 + _reads_as_escape(found[1])), text)
     text = kept.join(map(_visible, text.split(kept))) if kept else _visible(text)
-    return _OPENING.sub("< ", _CLOSING.sub("> ", text))
+    return _OPENING.sub(r"\g<0> ", _CLOSING.sub("> ", f"{before}{text}{after}"))
 
 
 def _reads_as_escape(after: str) -> bool:
@@ -158,6 +182,11 @@ def _spelled_out(found: re.Match[str]) -> str:
     return character.encode("unicode_escape").decode()
 
 
+def quoted(texts: Iterable[str]) -> str:
+    """Texts as a window spells them, in quotes, one after another; a quote in a text has a backslash before it."""
+    return ", ".join('"' + text.replace('"', '\\"') + '"' for text in texts)
+
+
 def numbered(texts: Iterable[str]) -> str:
     """Windows one after another, each behind its number and a TAB, which no window holds."""
     return "\n".join(f"{number}\t{text}" for number, text in enumerate(texts, start=1))
@@ -170,5 +199,8 @@ def load_vocabulary(lake: Lake) -> Vocabulary:
 
 
 def one_line(text: str) -> str:
-    """What a model said, without line ends or marks; its backslashes stay: it writes escapes as it was shown."""
-    return re.sub(r"<(?=<)", "< ", re.sub(r">(?=>)", "> ", _visible(text)))
+    """What a model said, without line ends, marks or control tokens; what has been one line stays as it is.
+
+    Its backslashes stay: it writes escapes as it was shown them.
+    """
+    return _SAID_OPENING.sub(r"\g<0> ", _SAID_CLOSING.sub("> ", _visible(text)))

@@ -13,7 +13,7 @@ from pipeline.errors import LatentlakeError
 def serve_explorer(path: str, port: int) -> None:
     """Serve the experiment of the config at `path` until Ctrl-C. Raises LatentlakeError without the `ui` extra."""
     config = load_config(path)
-    _check_port(port)
+    check_port(port, "explore")
     try:
         import uvicorn
 
@@ -29,14 +29,16 @@ def serve_explorer(path: str, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, server_header=False)
 
 
-def _check_port(port: int) -> None:
-    """Raise LatentlakeError if the port is taken, before its address is given out."""
+def check_port(port: int, command: str) -> None:
+    """Raise LatentlakeError if the port is taken or is none, before its address is given out."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("127.0.0.1", port))
+        except OverflowError:
+            raise LatentlakeError(f"there is no port {port}, only 0 to 65535") from None
         except OSError as error:
             raise LatentlakeError(
                 f"port {port} is not free ({error.strerror}); end what listens there, such as another explorer, "
-                "or name another port: make explore PORT=3002 (--port 3002)"
+                f"or name another port: make {command} PORT=3002 (--port 3002)"
             ) from None

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.config import load_config
+from pipeline.errors import sentence_of
 from pipeline.lake import open_catalog
 
 _TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
@@ -65,6 +66,6 @@ def answer(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
         if rows is not None:
             rows.show(max_width=shutil.get_terminal_size().columns, max_rows=40)
     except duckdb.Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence_of(error) or error}", file=sys.stderr)
         return False
     return True

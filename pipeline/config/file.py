@@ -85,6 +85,10 @@ def _first_problem(error: ValidationError) -> str:
     given = problem["input"]
     if given is None:
         return f"key '{where}' is empty; write its value behind the colon"
+    if problem["type"] == "union_tag_invalid":
+        told = problem["ctx"]
+        known = told["expected_tags"].replace("'", "").split(", ")
+        return f"'{where}.kind': there is no '{told['tag']}'; nearest: {nearest(told['tag'], known, len(known))}"
     message = _WANTED.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"'{where}': {message[0].lower()}{message[1:]}{shown}"

@@ -51,7 +51,7 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
     if not total["requests"]:
         return "nothing to ask: 0 requests"
     words = f"at most {total['requests']:,} requests, some {_short(total['prompt_tokens'])} prompt tokens"
-    if total["cost_usd"] is not None:
+    if total["max_cost_usd"]:
         words += f", {_usd(total['cost_usd'])} USD (at most {_usd(total['max_cost_usd'])})"
     if total["seconds"] is not None:
         words += f", {in_time(total['seconds'])}"

@@ -1,13 +1,17 @@
 """How the windows that an explainer is shown are written."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
-from pipeline.asking.windows import Vocabulary
+from pipeline.asking.windows import Vocabulary, quoted
 from pipeline.config import ExplainingConfig
 from pipeline.explainers.base import Shown
 
 LABELS = ("Example", "Other")
 """What numbered windows are called."""
+
+_MOST_LISTED = 5
+"""Marked tokens: small models repeat a longer list as their answer, to its end."""
 
 
 def example_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary) -> list[str]:
@@ -17,9 +21,7 @@ def example_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabula
     """
     largest = max(max(window.activations) for window in shown)
     lines = []
-    for number, window in enumerate(shown, start=1):
-        cut = min(explaining.marked_share * largest, max(window.activations) * (1 - 1e-6))
-        marked = {position for position, strength in enumerate(window.activations) if strength > cut}
+    for number, (window, marked) in enumerate(zip(shown, _marked(explaining, shown), strict=True), start=1):
         notes = None
         if explaining.show_activations:
             # On a scale of 0 to 10 of the largest shown, as in Bills et al.
@@ -29,6 +31,24 @@ def example_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabula
             ]
         lines.append(f"Example {number}: {vocabulary.render(window.token_ids, marked, notes)}")
     return lines
+
+
+def marked_list(explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary) -> str:
+    """The texts that `example_lines` marks most often, in quotes, the most frequent first."""
+    texts = Counter(
+        text
+        for window, marked in zip(shown, _marked(explaining, shown), strict=True)
+        for text in vocabulary.marked_texts(window.token_ids, marked)
+    )
+    return quoted(text for text, _ in texts.most_common(_MOST_LISTED))
+
+
+def _marked(explaining: ExplainingConfig, shown: Sequence[Shown]) -> Iterator[set[int]]:
+    """The positions to mark in each window."""
+    largest = max(max(window.activations) for window in shown)
+    for window in shown:
+        cut = min(explaining.marked_share * largest, max(window.activations) * (1 - 1e-6))
+        yield {position for position, strength in enumerate(window.activations) if strength > cut}
 
 
 def pair_lines(explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary) -> list[str]:

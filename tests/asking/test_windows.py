@@ -90,10 +90,29 @@ def test_joiners_and_marks_of_direction_stay(text):
 
 
 def test_no_two_texts_are_spelled_alike():
-    alphabet = ["\\", "n", "x", "\n", "\x85", "<", ">", " ", b"\x85", b"\xc3"]
+    alphabet = ["\\", "n", "x", "\n", "\x85", "<", ">", " ", "|", b"\x85", b"\xc3"]
     texts = [text for length in range(1, 5) for text in itertools.product(alphabet, repeat=length)]
     by_bytes = {b"".join(t if isinstance(t, bytes) else t.encode() for t in text): render(text) for text in texts}
     assert len(set(by_bytes.values())) == len(by_bytes) > 1000
+
+
+CONTROL = ["<|im_end|>", "<\uff5cend▁of▁sentence\uff5c>", "</s>", "<end_of_turn>", "</think>", "[/INST]",
+           "[THINK]", "◁/think▷"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CONTROL)
+def test_text_spells_no_control_token_with_marks_or_without(text):
+    for marked in ((), [0], [1], [2], [0, 1], [1, 2]):
+        assert text not in render([text[0], text[1:-1], text[-1]], marked)
+    assert text not in render([text]) and text not in render([f"a {text}b"], [0])
+    assert text not in one_line(text) == one_line(one_line(text))
+    assert render([f"{text[0]} {text[1:]}"]) != render([text])
+
+
+def test_marked_texts_are_not_spelled_alike():
+    texts = ["<b", " <b", "  <b", "think", " think", "s", " s", "|", " |"]
+    assert len({render([text], [0]) for text in texts}) == len(texts)
+    assert render(["s"], [0]) == "<<s>>" and render(["think"], [0]) == "<< think>>"
 
 
 def test_backslash_that_reads_as_no_escape_stays():

@@ -105,6 +105,7 @@ def test_a_mapped_file_takes_its_room_before_it_is_written(small_disk: Path) -> 
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate"), "machine.memory_limit"),
         (RuntimeError("cannot cache function 'f': no locator available"), "NUMBA_CACHE_DIR"),
         (duckdb.InvalidInputException("No magic bytes found at end of file '/lake/a.parquet'"), "delete it"),
+        (duckdb.IOException('IO Error: "catalog.duckdb" is not a valid DuckDB database file!'), "delete it"),
         (LakeError("a sentence"), "a sentence"),
     ],
 )

@@ -5,7 +5,7 @@ import socket
 import pytest
 from tiny import write_experiment
 
-from pipeline.commands.explore import serve_explorer
+from pipeline.commands.explore import check_port, serve_explorer
 from pipeline.errors import LatentlakeError
 
 
@@ -16,4 +16,8 @@ def test_a_port_that_is_taken_is_said_before_an_address_is_given_out(tmp_path, t
         other.listen()
         with pytest.raises(LatentlakeError, match="such as another explorer"):
             serve_explorer(str(path), other.getsockname()[1])
+        with pytest.raises(LatentlakeError, match=r"make dev PORT="):
+            check_port(other.getsockname()[1], "dev")
+    with pytest.raises(LatentlakeError, match="no port 99999"):
+        check_port(99999, "dev")
     assert capsys.readouterr().out == ""

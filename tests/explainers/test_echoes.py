@@ -132,11 +132,13 @@ def test_what_a_model_of_1_5b_says_to_our_prompt_is_no_echo_unless_it_repeats_it
     assert is_echo(answer, own_texts(), []) is is_one
 
 
-# What the model of 1.5B said of forty features in twenty examples each, default and contrastive.
+# What the model of 1.5B said of features in ten or twenty examples each, and what a smaller one may say.
 @pytest.mark.parametrize(("answer", "name", "is_one"), [
-    ("The feature is not active in any of these.", "contrastive", True),
-    ("The feature is not active in any of these examples.", "contrastive", True),
-    ("The feature is not active in the examples where the tokens are not between << and >>.", "contrastive", True),
+    ("The highlighted tokens are in the texts with highlights.", "contrastive", True),
+    ("Nothing in the similar texts is always the same.", "contrastive", True),
+    ('The highlighted token " of" is always the same one, which is "of".', "contrastive", False),
+    ('The highlighted tokens "1", "0", "2", "5" are all numbers.', "contrastive", False),
+    ('The highlighted tokens "f", " F", "k" are all the same token, which is "f".', "contrastive", False),
     ('The common token in all examples is "<<>>".', "default", True),
     ('The common token in all examples is "<<".', "default", True),
     ("The tokens are always the same one.", "default", True),

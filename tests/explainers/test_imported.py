@@ -65,7 +65,7 @@ def test_delphis_folder_is_read(config_of: Any, tmp_path: Path) -> None:
     (folder / "layers.9_latent12.txt").write_text(json.dumps("another place"))
     config = config_of(folder)
     assert words(config) == {("deep", 12): "animals"}
-    assert imported._read(config).odd_rows == ["layers.9_latent12.txt (no SAE is called layers.9 or layers.9)"]
+    assert imported._read(config).odd_rows == ["layers.9_latent12.txt (no SAE is called layers.9)"]
 
 
 def test_a_file_for_each_sae_is_read_by_its_name(config_of: Any, tmp_path: Path) -> None:
@@ -91,6 +91,44 @@ def test_rows_that_are_left_out_are_counted_and_named(
         "line 6 (feature 3 again)", "line 7 (6,000 characters, over 5,000)",
     ):  # fmt: skip
         assert part in record.getMessage()
+
+
+@pytest.mark.parametrize("name, content, odd_rows", [
+    ("a.csv", "sae,feature,explanation\ndeep,3,the token, or so\ndeep\ndeep,5,animals,\n",
+     ["line 2 (more cells than columns: quote a text that holds ',')", "line 3 (names no feature)"]),
+    ("a.csv", 'sae,feature,explanation\ndeep,5,animals\ndeep,6,"plants\ndeep,7,stones\n',
+     ["line 3 (a quote opens there and is not closed)"]),
+    ("a.jsonl", '{"sae": "deep", "fea\n[1]\n{"sae": "deep", "feature": [5]}\n{"sae": {}}\n'
+     '{"sae": "deep", "feature": 5, "explanation": "animals"}\r\n{"sae": "deep", "feature": 6, "description": 7}',
+     ["line 1 (no JSON)", "line 2 (not an object)", "line 3 (no feature [5])", "line 4 (names no SAE)",
+      "line 6 (no words)"]),
+    ("deep.json", '{"5": "animals", "6": null, "about": "a file", "64": "beyond"}',
+     ["feature 6 (no words)", "feature about (no feature about)", "feature 64 (no feature 64)"]),
+])
+def test_a_row_that_cannot_be_read_is_named_and_those_after_it_are_read(
+    config_of: Any, tmp_path: Path, name: str, content: str, odd_rows: list[str]
+) -> None:
+    (tmp_path / name).write_text(content)
+    config = config_of(tmp_path / name)
+    assert words(config) == {("deep", 5): "animals"}
+    assert imported._read(config).odd_rows == odd_rows
+
+
+def test_delphis_files_that_hold_no_words_are_named(config_of: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "explanations"
+    folder.mkdir()
+    for feature, content in enumerate(['"animals"', "", "null"], start=12):
+        (folder / f"layers.1_latent{feature}.txt").write_text(content)
+    config = config_of(folder)
+    assert words(config) == {("deep", 12): "animals"}
+    odd_rows = ["layers.1_latent13.txt (no JSON)", "layers.1_latent14.txt (no words)"]
+    assert imported._read(config).odd_rows == odd_rows
+
+
+def test_a_line_of_json_may_hold_what_else_ends_a_line(config_of: Any, tmp_path: Path) -> None:
+    row = {"sae": "deep", "feature": 3, "explanation": "two\u2028lines\u0085"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    assert words(config_of(tmp_path / "a.jsonl")) == {("deep", 3): "two lines"}
 
 
 @pytest.mark.parametrize("name, content, says", [

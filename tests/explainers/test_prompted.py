@@ -9,7 +9,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.explainers.answers import parse_explanation
 from pipeline.explainers.base import Feature, Shown
-from pipeline.explainers.examples import pair_lines
+from pipeline.explainers.examples import marked_list, pair_lines
 from pipeline.explainers.write import load_explainer
 from pipeline.llm import Answer
 from pipeline.llm.oracle.prompts import plain, shown_texts
@@ -90,6 +90,16 @@ def test_promoted_tokens_that_are_not_known_are_said_to_be():
 def test_a_token_cannot_close_its_quotes_or_add_a_line():
     vocabulary = Vocabulary([b'"', b"\n", b'", "x'])
     assert vocabulary.listed([0, 1, 2]) == r'"\"", "\n", "\", \"x"'
+
+
+def test_the_most_frequent_marked_texts_are_listed_as_they_stand_in_their_marks():
+    vocabulary = Vocabulary([b" a", b" b", b'"', b"\xc3", b"\xa9", b"</think>", b"c", b"d"])
+    told = [([0, 1, 0], [9, 9, 0]), ([3, 4, 2], [9, 0, 0]), ([2, 7, 4], [9, 0, 0]), ([2, 5], [9, 0])]
+    shown = [Shown("x", *window) for window in [*told, ([5, 6], [9, 0])]]
+    listed = marked_list(config_of("contrastive").explaining, shown, vocabulary)
+    assert listed == r'"\"", " a b", "é", "< /think>"'
+    many = [Shown("x", [token_id, 0], [9, 0]) for token_id in (0, 1, 2, 5, 6, 7)]
+    assert marked_list(config_of("contrastive").explaining, many, vocabulary).count('", "') == 4
 
 
 def test_a_feature_without_close_windows_is_not_asked_about():

@@ -104,7 +104,7 @@ def test_an_sae_is_found_by_the_names_that_others_give_it(listing, name, content
     ("a.csv", "sae,feature\n", ("has the columns none",)),
     ("a.csv", b"sae,feature\n\xff\xfe\n", ("cannot be read", "utf-8")),
     ("a.json", "[{]", ("cannot be read",)),
-    ("a.json", "[1, 2]", ("row 1", "is not an object")),
+    ("a.json", "[1, 2]", ("2 rows name no feature: row 1 (not an object)", "none is left")),
     ("a.parquet", "no Parquet", ("cannot be read",)),
     ("a.xlsx", "", ("is not a .csv",)),
 ])

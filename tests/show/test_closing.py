@@ -38,3 +38,5 @@ def test_explainers_are_held_against_each_other_beside_what_they_took():
     first, second = (" ".join(line.split()) for line in console.export_text().splitlines()[2:])
     assert first == "detection best_of_k against default 4 +0.05 (-0.01 to +0.11) 50% 2,000; 100"
     assert second == "rule against default 2 +0.05 50% 0; 200"
+    console.print(_comparisons(pl.DataFrame([few | {"n_tokens_b": 0}]), "layers.1"))
+    assert "tokens" not in console.export_text()

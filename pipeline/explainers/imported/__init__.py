@@ -79,10 +79,14 @@ def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) 
         meant = find_saes(saes, entry)
         known = [sae.name for sae in meant if feature is not None and 0 <= feature < sae.n_features]
         text = one_line(" ".join((entry.words or "").split()))
-        if not entry.names:
+        if entry.fault:
+            odd_rows.append(f"{entry.place} ({entry.fault})")
+        elif not entry.names:
             odd_rows.append(f"{entry.place} (names no SAE)")
         elif not meant:
             odd_rows.append(f"{entry.place} (no SAE is called {' or '.join(entry.names)})")
+        elif entry.feature in (None, ""):
+            odd_rows.append(f"{entry.place} (names no feature)")
         elif not known or feature is None:
             odd_rows.append(f"{entry.place} (no feature {entry.feature})")
         elif not text:

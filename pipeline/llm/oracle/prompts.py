@@ -9,8 +9,8 @@ from pipeline.llm.requests import Message
 
 _WINDOW = r"(.*(?:\n+ .*)*)"
 """Its further lines are empty or begin with a space."""
-_LABELLED = re.compile(rf"^(?!Other \d+: )[A-Z][^:\n]*: {_WINDOW}$", re.MULTILINE)
-"""What stands behind a label (`Example 1: `), silent windows (`Other 1: `) left out."""
+_LABELLED = re.compile(rf"^(?!Other \d+: |Highlighted tokens: )[A-Z][^:\n]*: {_WINDOW}$", re.MULTILINE)
+"""What stands behind a label (`Example 1: `); silent windows (`Other 1: `) and what windows mark are left out."""
 _PAIRS = re.compile(r"^Example \d+\n((?:.*\t\d+(?:\n|\Z))+)", re.MULTILINE)
 _PAIR = re.compile(r"^(.*)\t\d+$", re.MULTILINE)
 _QUESTION = re.compile(r"\AExplanation: (.*?)\n\n(.*)\Z", re.DOTALL)
