@@ -161,17 +161,17 @@ def _spelled(piece: bytes, kept: str = "", before: str = "", after: str = "") ->
     """
     text = piece.decode("utf-8", "surrogateescape")
     text = _BACKSLASH.sub(lambda found: "\\" * (1 + _reads_as_escape(found[1])), text)
-    text = kept.join(map(_visible, text.split(kept))) if kept else _visible(text)
+    text = kept.join(map(visible, text.split(kept))) if kept else visible(text)
     return _OPENING.sub(r"\g<0> ", _CLOSING.sub("> ", f"{before}{text}{after}"))
 
 
 def _reads_as_escape(after: str) -> bool:
     """Whether a backslash before this character would be taken for the beginning of an escape."""
-    return after in "\\nrtxuU" or _visible(after) != after
+    return after in "\\nrtxuU" or visible(after) != after
 
 
-def _visible(text: str) -> str:
-    """A text as it stands in a prompt: line ends and control characters are spelled out."""
+def visible(text: str) -> str:
+    """A text on one line: line ends and control characters are spelled out."""
     return _NOT_PLAIN.sub(_spelled_out, text)
 
 
@@ -199,8 +199,8 @@ def load_vocabulary(lake: Lake) -> Vocabulary:
 
 
 def one_line(text: str) -> str:
-    """What a model said, without line ends, marks or control tokens; what has been one line stays as it is.
+    """What a model said as it stands in a prompt, without line ends, marks or control tokens; repeated, the same.
 
     Its backslashes stay: it writes escapes as it was shown them.
     """
-    return _SAID_OPENING.sub(r"\g<0> ", _SAID_CLOSING.sub("> ", _visible(text)))
+    return _SAID_OPENING.sub(r"\g<0> ", _SAID_CLOSING.sub("> ", visible(text)))

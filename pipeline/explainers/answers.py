@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pipeline.asking.windows import one_line
+from pipeline.asking.windows import visible
 from pipeline.explainers.echoes import is_echo
 from pipeline.llm import Answer
 from pipeline.llm.texts import final_text
@@ -41,4 +41,4 @@ def parse_explanation(text: str) -> str | None:
     if len(parts) < 2:
         return None
     words = _MARKED.sub(r'"\1"', parts[-1].strip().split("\n\n")[0])
-    return one_line(" ".join(words.split()))[:_LONGEST] or None
+    return visible(" ".join(words.split()))[:_LONGEST] or None

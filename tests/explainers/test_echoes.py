@@ -163,7 +163,7 @@ def test_the_prompts_words_name_something_where_a_window_has_one_of_them():
     ("The tokens <<lines>> are the same", 'The tokens "lines" are the same'),
     ("always << are>>", 'always " are"'),
     ('the word "<<merge>>", `<<,>>`', 'the word "merge", ","'),
-    ("is <<>> or << or a >> b", "is < <> > or < < or a > > b"),
+    ("is <<>> or << or a >> b", "is <<>> or << or a >> b"),
 ])
 def test_what_is_marked_in_an_answer_is_quoted(answer, words):
     assert parse_explanation(f"[EXPLANATION]: {answer}") == words

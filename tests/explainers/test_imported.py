@@ -46,7 +46,7 @@ LIST = [
 def test_a_list_with_words_is_read(config_of: Any, tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     assert words(config_of(tmp_path / name)) == {
-        ("deep", 3): "animals", ("hand-set", 7): "two lines < <marked> >",
+        ("deep", 3): "animals", ("hand-set", 7): "two lines <<marked>>",
     }  # fmt: skip
 
 

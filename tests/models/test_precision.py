@@ -6,7 +6,6 @@ import pytest
 import torch
 from tiny import open_lake
 
-from pipeline.lake import sources
 from pipeline.lake.sources import SOURCES_FILE, fix_sources, open_sources
 from pipeline.models import precision
 from pipeline.models.precision import dtype_of, fast_dtype
@@ -80,7 +79,7 @@ def test_another_precision_makes_another_version_of_what_depends_on_it(make_expe
 
 
 def test_where_every_precision_is_named_nothing_is_tried_or_recorded(make_experiment, monkeypatch):
-    monkeypatch.setattr(sources, "fast_dtype", lambda device: pytest.fail("a trial"))
+    monkeypatch.setattr(precision, "fast_dtype", lambda device: pytest.fail("a trial"))
     fix_sources(make_experiment())
     fix_sources(make_experiment(explaining={"provider": "openai", "dtype": "auto", "model": "some"}))
     assert open_sources(make_experiment()).dtype is None

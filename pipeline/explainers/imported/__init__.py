@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
-from pipeline.asking.windows import one_line
+from pipeline.asking.windows import visible
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import ConfigError
 from pipeline.explainers.base import Explanation, Feature
@@ -78,7 +78,7 @@ def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) 
         feature = whole(entry.feature)
         meant = find_saes(saes, entry)
         known = [sae.name for sae in meant if feature is not None and 0 <= feature < sae.n_features]
-        text = one_line(" ".join((entry.words or "").split()))
+        text = visible(" ".join((entry.words or "").split()))
         if entry.fault:
             odd_rows.append(f"{entry.place} ({entry.fault})")
         elif not entry.names:
