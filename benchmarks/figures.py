@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -101,6 +100,8 @@ def publish(name: str, figures: Sequence[Figure]) -> Path:
 
 def machine() -> str:
     """The machine in a line: GPU if there is one, cores, memory, processor, Python and torch."""
+    import torch  # which is no part of the peak of a step that does not load it
+
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
