@@ -1,5 +1,6 @@
 """The list of features: what its address asks for, and what is found."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
@@ -24,6 +25,8 @@ WAYS = {"words": "words", "meaning": "meaning"}
 
 _MOST_CHARACTERS = 200
 _MOST_WORDS = 8
+_ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
+"""A control character as pages spell it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Search:
         return {
             "words": [] if self.is_by_meaning else self.words.lower().split()[:_MOST_WORDS],
             "is_by_meaning": self.is_by_meaning,
-            "token": self.token.strip(" ").lower() or None,
+            "tokens": _spellings(self.token),
             "sae": self.sae or None,
             "route": self.route or None,
             "explainer": self.explainer or None,
@@ -114,6 +117,14 @@ class Search:
             "page_rows": PAGE_ROWS,
             "first_row": (self.page - 1) * PAGE_ROWS,
         }
+
+
+def _spellings(token: str) -> list[str] | None:
+    """What a typed token may be, as it is or as pages show it (`\\n`, `·of`); None where none is asked for."""
+    plain = token.lower().strip(" ")
+    bare = plain.strip(" ·")
+    read = _ESCAPE.sub(lambda found: found[0].encode("ascii").decode("unicode_escape"), bare)
+    return list(dict.fromkeys(each for each in (plain, bare, read) if each)) or None
 
 
 def features_page(

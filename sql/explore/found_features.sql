@@ -61,7 +61,7 @@ shown as (
         ($sae::varchar is null or sae = $sae)
         and ($route::varchar is null or feature_index.route = $route)
         and (len($words::varchar[]) = 0 or matching.feature is not null)
-        and ($token::varchar is null or list_contains(feature_index.searched_tokens, $token))
+        and ($tokens::varchar[] is null or list_has_any(feature_index.searched_tokens, $tokens))
 ),
 found as (
     select *

@@ -108,6 +108,19 @@ def test_a_number_leads_to_its_feature(browser: TestClient) -> None:
     assert browser.get("/").headers["location"] == "/features"
 
 
+@pytest.mark.parametrize(("typed", "tokens"), [
+    (" of ", ["of"]),
+    ("·of", ["·of", "of"]),
+    (r"\n·\t", [r"\n·\t", "\n·\t"]),
+    (r"\xa0", [r"\xa0", "\xa0"]),
+    (r"\d", [r"\d"]),
+    ("·", ["·"]),
+    ("  ", None),
+])
+def test_a_token_is_found_as_it_is_and_as_pages_show_it(typed: str, tokens: list[str] | None) -> None:
+    assert Search(token=typed).values()["tokens"] == tokens
+
+
 @pytest.mark.parametrize(
     "search",
     [

@@ -117,7 +117,7 @@ class Database:
             **{"least_explanations": 32, "n_explanations": 1},
             **{"least_answers": 100, "n_windows": 10, "has_marks": False},
             **{"explainer": None, "neuronpedia_creator": "us", "layer": 1, "folder": "features"},
-            **{"feature": 0, "words": [], "token": None, "route": None, "least_score": None},
+            **{"feature": 0, "words": [], "tokens": None, "route": None, "least_score": None},
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
             **{"sort": "explained", "page_rows": 50, "first_row": 0},
             **{"strongest": 12, "of_a_decile": 3, "of_a_way": 3},

@@ -13,7 +13,7 @@ FILES = sorted(sql_files())
 GIVEN = {
     *versions.GIVEN,
     *("model", "n", "explainer", "neuronpedia_creator", "layer", "folder"),
-    *("feature", "words", "token", "route", "least_score", "most_score", "least_density"),
+    *("feature", "words", "tokens", "route", "least_score", "most_score", "least_density"),
     *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile", "of_a_way"),
     *("explanation_id", "request_id", "rater", "features", "is_by_meaning", "n_explanations"),
 }

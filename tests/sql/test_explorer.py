@@ -72,9 +72,9 @@ def test_explained_features_come_first_with_their_model_and_its_main_score(datab
         ({"words": ["stop"]}, [0, 1]),
         ({"words": ["stop", "verbs"]}, [0]),  # a control is not searched
         ({"words": ["verbs"], "explainer": "rule"}, []),
-        ({"token": "stop"}, [0, 1]),
-        ({"token": "\n"}, [0, 1]),
-        ({"token": "sto"}, []),
+        ({"tokens": ["·stop", "stop"]}, [0, 1]),
+        ({"tokens": ["\n"]}, [0, 1]),
+        ({"tokens": ["sto"]}, []),
         ({"route": "llm"}, [0, 2]),
         ({"is_explained": True}, [0, 1]),
         ({"explainer": "default"}, [0]),
