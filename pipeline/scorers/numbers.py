@@ -35,12 +35,15 @@ def numbers_schema(n: int, largest: int) -> dict[str, Any]:
 def json_pairs(text: str) -> Any:
     """The keys and values of a JSON object in their order, a key that stands there twice both times.
 
-    As some models write it, a comma may stand behind the last, numbers without quotes as keys, and words as values
-    (`{1: True, 2: No,}`), which are texts then: which answers there are, and what they say, is as clear. Raises
-    ValueError or RecursionError for what is no such object.
+    JSON is read as it is. Else, as some models write it, a comma may stand behind the last, numbers without
+    quotes as keys, and words as values (`{1: True, 2: No,}`), which are texts then: which answers there are, and
+    what they say, is as clear. Raises ValueError or RecursionError for what is no such object.
     """
-    quoted = _BARE_WORD.sub(r'\1"\2"', _BARE_KEY.sub(r'\1"\2"', _LAST_COMMA.sub("}", text)))
-    return json.loads(quoted, object_pairs_hook=list)
+    try:
+        return json.loads(text, object_pairs_hook=list)
+    except json.JSONDecodeError:
+        quoted = _BARE_WORD.sub(r'\1"\2"', _BARE_KEY.sub(r'\1"\2"', _LAST_COMMA.sub("}", text)))
+        return json.loads(quoted, object_pairs_hook=list)
 
 
 def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:

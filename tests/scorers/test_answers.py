@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.explainers.answers import parse_explanation
 from pipeline.llm import Answer
+from pipeline.scorers.numbers import json_pairs
 from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_of_yes, read_answer
 
 
@@ -227,3 +228,7 @@ def test_explanation_is_one_line_of_bounded_length():
     assert words is not None
     assert len(words.splitlines()) == 1
     assert len(words) <= 1000
+
+
+def test_a_text_within_json_is_left_as_it_is():
+    assert json_pairs('{"1": true, "2": "so: yes, it is"}') == [("1", True), ("2", "so: yes, it is")]
