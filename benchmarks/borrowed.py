@@ -18,12 +18,12 @@ from pipeline.errors import LakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
-from pipeline.lake.sources import SOURCES_FILE, recorded_lake
 from pipeline.llm.oracle.brain import Oracle, Rates
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
 from pipeline.pilot.write import write_scorer_rhos
 from pipeline.scorers.write import write_predictions
+from pipeline.sources import SOURCES_FILE, recorded_lake
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (

@@ -80,8 +80,8 @@ def test_the_graph_imports_nothing_heavy_when_it_loads() -> None:
 
 
 def test_who_reads_a_lake_waits_for_no_model_to_be_imported() -> None:
-    found = loaded_without({"torch", "transformers"}, ["pipeline.lake.sources", "pipeline.commands.export"])
-    assert "pipeline.corpus.readers" in found
+    found = loaded_without({"torch", "transformers"}, ["pipeline.sources", "pipeline.commands.export"])
+    assert "pipeline.texts.readers" in found
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
@@ -105,7 +105,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 
 
 def test_few_folders_import_each_other() -> None:
-    """The store and its loops are one thing; the corpus is read to fix a lake's sources, and written into it."""
+    """The store and its loops are one thing."""
     arrows = {
         (name.split(".")[1], each.split(".")[1])
         for name, path in MODULES.items()
@@ -113,7 +113,7 @@ def test_few_folders_import_each_other() -> None:
         if name.startswith("pipeline.") and each.startswith("pipeline.")
     }
     both_ways = {frozenset(arrow) for arrow in arrows if arrow[::-1] in arrows and arrow[0] != arrow[1]}
-    assert both_ways == {frozenset({"corpus", "lake"}), frozenset({"compiled", "firings"})}
+    assert both_ways == {frozenset({"compiled", "firings"})}
 
 
 def test_every_table_has_one_schema_one_stage_one_asset_and_its_place_in_the_docs() -> None:

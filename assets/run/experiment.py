@@ -130,7 +130,7 @@ def _check_job(job: str) -> None:
 
 def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
-    from pipeline.lake.sources import recorded_lake
+    from pipeline.sources import recorded_lake
 
     console = Console()
     config = load_config(path)

@@ -131,7 +131,7 @@ class Catalog:
         """When the catalog and the folders of the tables behind the indexes were last written."""
         self._looked = time.monotonic()
         if self.objects is not None:
-            from pipeline.lake.sources import recorded_lake
+            from pipeline.sources import recorded_lake
 
             lake = recorded_lake(self.config)
             lake.fetched(self.folder / CATALOG_FILE)

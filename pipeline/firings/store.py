@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.compiled.segments import Ints, compiled
-from pipeline.corpus.delphi import splits_of
 from pipeline.errors import CorpusError, LakeError
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
+from pipeline.texts.delphi import splits_of
 
 BUCKET_FEATURES = 1024
 """Features of a bucket: one row group of a shard, one file of the store."""

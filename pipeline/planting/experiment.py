@@ -13,13 +13,13 @@ from pipeline.corpus.documents import read_documents
 from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import explanation_id
 from pipeline.lake import Lake
-from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, write_sae
 from pipeline.planting.plants import Corpus, Plant, draw_plants
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.shipped import find
+from pipeline.sources import fix_sources
 from pipeline.tables import TABLES
 
 _DEMO = Path("config/demo.yaml")

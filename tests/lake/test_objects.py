@@ -17,9 +17,9 @@ from pipeline.errors import LakeError
 from pipeline.lake import LEDGER_FOLDER, Lake, objects, open_catalog
 from pipeline.lake.carrying import carry_over
 from pipeline.lake.leases import _take
-from pipeline.lake.sources import SOURCES_FILE, fix_sources
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import Answer, Message, Request
+from pipeline.sources import SOURCES_FILE, fix_sources
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 

@@ -15,7 +15,7 @@ from pipeline.errors import CorpusError
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import write_activations
 from pipeline.lake import Lake
-from pipeline.lake.sources import corpus_texts, fix_sources, new_documents, open_sources
+from pipeline.sources import corpus_texts, fix_sources, new_documents, open_sources
 
 Experiment = Callable[..., Config]
 MORE = tiny_texts(n_documents=8, seed=1)

@@ -11,9 +11,9 @@ from tiny import corpus_texts as tiny_texts
 from tiny import hand_set_entry, write_corpus, write_hand_set_sae
 
 from pipeline.config import Config
-from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
-from pipeline.lake.sources import SOURCES_FILE, corpus_texts, fix_sources, open_sources
+from pipeline.sources import SOURCES_FILE, corpus_texts, fix_sources, open_sources
+from pipeline.texts.text import Text
 
 
 def recorded(config: Config) -> bytes:
@@ -141,12 +141,12 @@ def test_the_python_texts_are_copied_so_that_a_changed_installation_changes_no_l
     installed = [
         Text("python topics", f"topic {name}", f"About {name}.\n") for name in ("with", "yield", "é")
     ]
-    monkeypatch.setattr("pipeline.corpus.readers.python_texts", lambda: iter(installed))
+    monkeypatch.setattr("pipeline.texts.readers.python_texts", lambda: iter(installed))
     config = make_experiment(corpus={"sources": [{"kind": "python"}]})
     first = fix_sources(config)
     [copy] = (config.lake_folder / "sources").iterdir()
     assert pq.read_metadata(copy).num_rows == 3
-    monkeypatch.setattr("pipeline.corpus.readers.python_texts", lambda: pytest.fail("read again"))
+    monkeypatch.setattr("pipeline.texts.readers.python_texts", lambda: pytest.fail("read again"))
     assert fix_sources(config) == first
     assert list(corpus_texts(config)) == installed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.config import FileTexts
-from pipeline.corpus.files import CorpusFile, is_appended_to, relative_names, source_files
+from pipeline.texts.files import CorpusFile, is_appended_to, relative_names, source_files
 
 Entry = dict[str, Any]
 """What is recorded of a source in one generation of the corpus: a `digest`, and `files` by their places. Of a
