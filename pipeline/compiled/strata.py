@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import Placed, find_peaks
-from pipeline.compiled.segments import Ints
+from pipeline.compiling import Ints
 from pipeline.firings.buckets import Bucket, Places, read_features
 
 _KINDS = ("active", "same_token", "neighbour", "random")

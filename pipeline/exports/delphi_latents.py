@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.exports import Export, ExportedSae
 from pipeline.exports.delphi import check_hookpoints
-from pipeline.firings.store import BUCKET_FEATURES, bucket_path, n_buckets_of
+from pipeline.firings.layout import BUCKET_FEATURES, bucket_path, n_buckets_of
 from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
 from pipeline.texts.tensors import Array, Written, write_tensors

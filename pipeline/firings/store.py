@@ -19,18 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compiled.segments import Ints, compiled
+from pipeline.compiling import Ints, compiled
 from pipeline.errors import CorpusError, LakeError
+from pipeline.firings.layout import BUCKET_FEATURES, ROUNDED_BITS, n_buckets_of
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
 from pipeline.texts.delphi import splits_of
-
-BUCKET_FEATURES = 1024
-"""Features of a bucket: one row group of a shard, one file of the store."""
-
-ROUNDED_BITS = 13
-"""Low bits of a stored activation that are 0: 11 significant bits are left, as many as a float16 has."""
 
 _ROWS_A_GROUP = 1 << 18
 
@@ -129,16 +124,6 @@ def in_order(runs: Sequence[Firings], first_feature: int, n_features: int) -> Fi
     _sort_each(starts, free, token_index, activation)
     feature = np.repeat(np.arange(first_feature, first_feature + n_features, dtype=np.int32), counts)
     return Firings(feature, token_index, activation)
-
-
-def n_buckets_of(n_features: int) -> int:
-    """Buckets of an SAE of that many features."""
-    return -(-n_features // BUCKET_FEATURES)
-
-
-def bucket_path(lake: Lake, sae: str, bucket: int) -> Path:
-    """The file of an SAE's bucket."""
-    return lake.path("activations", sae=sae) / f"{bucket:05d}.parquet"
 
 
 class FiringBuffer:

@@ -34,7 +34,8 @@ from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.forward import write_activation_shard, write_saes
-from pipeline.firings.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations
+from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
+from pipeline.firings.store import FiringBuffer, Firings, rounded, write_activations
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
 from pipeline.sae import load_sparse_coder
