@@ -46,6 +46,11 @@ def ask(
             for answer in answers:
                 use(answer)
         sent = {request.request_id for request in fitting}
+        if n_missing := len(sent - known.keys()):
+            raise RuntimeError(
+                f"{type(client).__name__} has ended without an answer to {n_missing:,} of {len(sent):,} requests; "
+                "what it answered is kept: run again to ask for the rest"
+            )
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

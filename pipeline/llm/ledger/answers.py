@@ -107,6 +107,11 @@ class Ledger:
         with self._mutex:
             return _replayed(self._answers.get(request.request_id))
 
+    def last(self, request: Request) -> Answer | None:
+        """What is known of a request, a failure included."""
+        with self._mutex:
+            return self._answers.get(request.request_id)
+
     def record(self, request: Request, answer: Answer) -> None:
         """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
         self.record_all([(request, answer)])
