@@ -24,12 +24,14 @@ class ToAsk(NamedTuple):
         is_usable: Whether an answer of status `ok` can be read; else it is asked for again, as the next draw.
         stand_in: An answer such as may come, by which the estimate counts without asking.
         is_certain: Whether it is asked whatever was answered before; what is not may fall away.
+        renews: Whether the server is asked even where the ledger says that it could not be, once.
     """
 
     request: Request
     is_usable: Callable[[Answer], bool]
     stand_in: str
     is_certain: bool = True
+    renews: bool = False
 
     def of(self, purpose: str, *, is_certain: bool) -> "ToAsk":
         """The same, asked for another purpose."""
@@ -111,18 +113,20 @@ class BatchAsker:
             return by_id[request_id].is_usable(answer)
 
         requests = [each.request for each in to_ask]
-        answers = ask_draws(partial(self._ask_draw, name), requests, self._roles[name].max_draws, is_usable)
+        ask_draw = partial(self._ask_draw, name, any(each.renews for each in to_ask))
+        answers = ask_draws(ask_draw, requests, self._roles[name].max_draws, is_usable)
         self._n_replayed += sum(answer.request_id not in self._waiting for answer in answers.values())
         return answers
 
-    def _ask_draw(self, name: RoleName, requests: Sequence[Request]) -> dict[str, Answer]:
-        new = {request.request_id for request in requests if self._ledger.replay(request) is None}
+    def _ask_draw(self, name: RoleName, renew: bool, requests: Sequence[Request]) -> dict[str, Answer]:
+        new = {request.request_id for request in requests if self._ledger.replay(request, renew=renew) is None}
         self._waiting |= new
         self._bar.total = len(self._waiting)
         if new and name not in self._clients:
             self._clients[name] = self._roles[name].open_client(self._ledger, self._read_truth)
         client = self._clients.get(name) or _NoClient()
-        return ask(self._ledger, client, requests, budget=self._budgets[name], on_answer=self._count)
+        budget = self._budgets[name]
+        return ask(self._ledger, client, requests, budget=budget, renew=renew, on_answer=self._count)
 
     def _count(self, answer: Answer) -> None:
         is_sent = answer.request_id in self._waiting and answer.status != "budget"

@@ -14,6 +14,7 @@ def ask(
     requests: Iterable[Request],
     *,
     budget: Budget | None = None,
+    renew: bool = False,
     on_answer: Callable[[Answer], None] | None = None,
 ) -> dict[str, Answer]:
     """An answer by request_id, in the order of the requests, from the ledger or else from the client.
@@ -24,6 +25,8 @@ def ask(
 
     With a budget only what fits into it is sent, again and again, as answers turn out cheaper than what was
     reserved for them. What does not fit has status `budget`, and is not in the ledger.
+
+    With `renew` the client is asked again for what its server could not be asked when the ledger was written.
     """
     wanted = {request.request_id: request for request in requests}
     known: dict[str, Answer] = {}
@@ -34,7 +37,7 @@ def ask(
             on_answer(answer)
 
     for request in wanted.values():
-        answer = ledger.replay(request)
+        answer = ledger.replay(request, renew=renew)
         if answer is not None:
             use(answer)
     waiting = [request for request_id, request in wanted.items() if request_id not in known]

@@ -102,10 +102,13 @@ class Ledger:
             finally:
                 file.close()  # which gives up the lock
 
-    def replay(self, request: Request) -> Answer | None:
-        """The answer that is known, unless it is a failure of the transport, which is to be asked again."""
-        with self._mutex:
-            return _replayed(self._answers.get(request.request_id))
+    def replay(self, request: Request, *, renew: bool = False) -> Answer | None:
+        """The answer that is known, unless it is a failure of the transport, which is to be asked again.
+
+        With `renew` neither is one that was not sent: the server may be able to do now what it was not then.
+        """
+        answer = _replayed(self.last(request))
+        return None if answer is not None and renew and answer.is_unsent else answer
 
     def last(self, request: Request) -> Answer | None:
         """What is known of a request, a failure included."""

@@ -271,11 +271,12 @@ class _Spent:
         self._read[path] = end, amount
 
     def _of(self, line: bytes) -> Amount:
-        """What a record was: nothing if it is torn, or failed without a word of what it used."""
+        """What a record was: nothing if it is torn, was not sent, or failed without a word of what it used."""
         try:
             record: dict[str, Any] = json.loads(line)
             used = record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]
-            if record["status"] in UNANSWERED and used[1] is None:
+            is_unsent = record["status"] == "refused" and record["attempts"] == 0
+            if is_unsent or (record["status"] in UNANSWERED and used[1] is None):
                 return Amount()
             usd, in_batch = record["cost_usd"], record.get("batch_id") is not None
             if usd is None:  # recorded before there was a price: at today's
