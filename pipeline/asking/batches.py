@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
-from pipeline.asking.roles import Role, RoleName, role_of
-from pipeline.asking.spending import open_budget, prices_of
+from pipeline.asking.roles import RoleName, role_of
+from pipeline.asking.spending import open_budget, prices_of, prices_of_paid
 from pipeline.asking.truth import read_truth
 from pipeline.lake import LEDGER_FOLDER, Given, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
@@ -61,7 +61,8 @@ class BatchAsker:
     ) -> None:
         self._roles = {name: role_of(lake.config, name) for name in names}
         self._read_truth = partial(read_truth, lake, sae, batch, given)
-        self._ledger = open_ledger(lake, table, self._roles.values(), sae, batch)
+        self._ledger = open_ledger(lake, table, sae, batch)
+        self._prices = {name: prices_of(role) for name, role in self._roles.items()}
         self._budgets = {name: open_budget(lake.config, role) for name, role in self._roles.items()}
         self._what = f"{table} of {sae}, batch {batch}"
         self._clients: dict[RoleName, Client] = {}
@@ -125,8 +126,10 @@ class BatchAsker:
         if new and name not in self._clients:
             self._clients[name] = self._roles[name].open_client(self._ledger, self._read_truth)
         client = self._clients.get(name) or _NoClient()
-        budget = self._budgets[name]
-        return ask(self._ledger, client, requests, budget=budget, renew=renew, on_answer=self._count)
+        budget, prices = self._budgets[name], self._prices[name]
+        return ask(
+            self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._count
+        )
 
     def _count(self, answer: Answer) -> None:
         is_sent = answer.request_id in self._waiting and answer.status != "budget"
@@ -152,14 +155,14 @@ def asks_of(askers: Iterable[BatchAsker]) -> Asks:
     return {name: ask for asker in askers for name, ask in asker.asks.items()}
 
 
-def open_ledger(lake: Lake, table: str, roles: Iterable[Role], sae: str, batch: int) -> Ledger:
+def open_ledger(lake: Lake, table: str, sae: str, batch: int) -> Ledger:
     """The ledger of what a table asks about a batch, to be used as a context manager."""
     size = lake.config.selection.batch_size
     first, last = batch * size, (batch + 1) * size - 1
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
     seal = None if lake.objects is None else lake.objects.seal
-    return Ledger(folder, table, sae, first, last, prices_of(*roles), seal)
+    return Ledger(folder, table, sae, first, last, prices_of_paid(lake.config), seal)
 
 
 class _NoClient:

@@ -41,7 +41,7 @@ class Ledger:
         sae: The SAE's name.
         first: The range's first feature.
         last: Its last one, included.
-        prices: What models cost, for what is recorded.
+        prices: What models cost, for what is recorded without prices of its own.
         seal: Puts the file's lines where other machines see them; called now and then, and in the end.
     """
 
@@ -119,9 +119,12 @@ class Ledger:
         """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
         self.record_all([(request, answer)])
 
-    def record_all(self, paid: Sequence[tuple[Request, Answer]]) -> None:
-        """Append a line each, and return when the disk has them. Raises LakeError if it does not take them."""
-        lines = [_compact(_record(request, answer, self._prices)) for request, answer in paid]
+    def record_all(self, paid: Sequence[tuple[Request, Answer]], prices: Prices | None = None) -> None:
+        """Append a line each, and return when the disk has them. Raises LakeError if it does not take them.
+
+        `prices` are those of who has answered: of two who share a model's name, one may be free.
+        """
+        lines = [_compact(_record(request, answer, prices or self._prices)) for request, answer in paid]
         # A lone surrogate, which JSON can carry and UTF-8 cannot, must not cost an answer that was paid for.
         data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         with self._mutex:
