@@ -177,8 +177,8 @@ class Calls:
             404: "is it a server with a batch API? Else leave batch out of its endpoint",
         }.get(getattr(error, "status_code", 0), "the batches that were sent keep running there")
         return ConfigError(
-            f"{url} did not {what} ({short(self._client.redaction(said))}); {cure}, and run again: nothing is "
-            "sent twice"
+            f"{url} did not {what} ({short(self._client.redaction(said))}); {cure}, and run again: a batch "
+            "that the provider knows is not sent again"
         )
 
 
