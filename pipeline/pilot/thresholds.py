@@ -22,7 +22,8 @@ LEDGER = "thresholds"
 """The ledger of what is asked, and the purpose of these requests."""
 
 LEAST_ANSWERS = 100
-"""Fewer answers with a probability set no threshold; with so many a share of one in ten is known to 3 points."""
+"""Fewer answers with a probability set no threshold: with so many a share of one in ten has a standard error of
+3 percentage points."""
 
 _WINDOWS = 10
 

@@ -39,7 +39,7 @@ class Simulation:
         windows = [Window.of(row["explanation"], row["token_ids"], tools.vocabulary) for row in rows]
         request_of = _form(rows, windows, tools)
         requests = [request_of(tools, row["feature"], window) for row, window in zip(rows, windows, strict=True)]
-        answers = tools.ask([_to_ask(*pair) for pair in zip(requests, windows, strict=True)])
+        answers = tools.ask([_to_ask(tools, *pair) for pair in zip(requests, windows, strict=True)])
         for row, window, request in zip(rows, windows, requests, strict=True):
             yield _prediction(row, window, answers[request.request_id])
 
@@ -77,8 +77,8 @@ def _form(rows: Sequence[Mapping[str, Any]], windows: Sequence[Window], tools: T
     if method == "local" or tools.role.is_local:
         return blank_request
     first = blank_request(tools, rows[0]["feature"], windows[0])
-    answer = tools.ask([_to_ask(first, windows[0])])[first.request_id]
-    if answer.status != "refused" or answer.attempts > 0:  # it was sent
+    answer = tools.ask([_to_ask(tools, first, windows[0])])[first.request_id]
+    if not answer.is_unsent:
         return blank_request
     if method == "all_at_once":
         raise ConfigError(
@@ -88,8 +88,13 @@ def _form(rows: Sequence[Mapping[str, Any]], windows: Sequence[Window], tools: T
     return structured_request
 
 
-def _to_ask(request: Request, window: Window) -> ToAsk:
-    return ToAsk(request, lambda answer: values_of(answer, window) is not None, stand_in(request, window))
+def _to_ask(tools: Tools, request: Request, window: Window) -> ToAsk:
+    return ToAsk(
+        request,
+        lambda answer: values_of(answer, window) is not None,
+        stand_in(request, window),
+        renews=_method(tools.config) == "all_at_once",  # `auto` keeps to what it found out
+    )
 
 
 def _prediction(row: Mapping[str, Any], window: Window, answer: Answer) -> Prediction:
