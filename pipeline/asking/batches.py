@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
 from pipeline.asking.roles import Role, RoleName, role_of
@@ -42,7 +42,10 @@ Ask = Callable[[Sequence[ToAsk]], Mapping[str, Answer]]
 Asks = Mapping[RoleName, Ask]
 """Who can be asked, by role."""
 
-Ledgers = Mapping[str, Sequence[RoleName]]
+LedgerName = Literal["explanations", "judging", "thresholds", "predictions", "embeddings"]
+"""What a batch is asked for: two tables; beside them verdicts on drafts, answers about controls, and vectors."""
+
+Ledgers = Mapping[LedgerName, Sequence[RoleName]]
 """In which roles is asked, by the ledger that keeps the answers; the first is that of the table that is made."""
 
 
@@ -55,13 +58,19 @@ class BatchAsker:
     """
 
     def __init__(
-        self, lake: Lake, table: str, names: Sequence[RoleName], sae: str, batch: int, given: Given | None = None
+        self,
+        lake: Lake,
+        ledger: LedgerName,
+        names: Sequence[RoleName],
+        sae: str,
+        batch: int,
+        given: Given | None = None,
     ) -> None:
         self._roles = {name: role_of(lake.config, name) for name in names}
         self._read_truth = partial(read_truth, lake, sae, batch, given)
-        self._ledger = open_ledger(lake, table, self._roles.values(), sae, batch)
+        self._ledger = open_ledger(lake, ledger, self._roles.values(), sae, batch)
         self._budgets = {name: open_budget(lake.config, role) for name, role in self._roles.items()}
-        self._what = f"{table} of {sae}, batch {batch}"
+        self._what = f"{ledger} of {sae}, batch {batch}"
         self._clients: dict[RoleName, Client] = {}
         self._waiting: set[str] = set()
         self._sent: dict[str, Answer] = {}
@@ -148,14 +157,14 @@ def asks_of(askers: Iterable[BatchAsker]) -> Asks:
     return {name: ask for asker in askers for name, ask in asker.asks.items()}
 
 
-def open_ledger(lake: Lake, table: str, roles: Iterable[Role], sae: str, batch: int) -> Ledger:
-    """The ledger of what a table asks about a batch, to be used as a context manager."""
+def open_ledger(lake: Lake, name: LedgerName, roles: Iterable[Role], sae: str, batch: int) -> Ledger:
+    """The ledger of that name, of what is asked about a batch, to be used as a context manager."""
     size = lake.config.selection.batch_size
     first, last = batch * size, (batch + 1) * size - 1
     folder = lake.root / LEDGER_FOLDER
-    lake.fetched_lines(folder / table / sae)
+    lake.fetched_lines(folder / name / sae)
     seal = None if lake.objects is None else lake.objects.seal
-    return Ledger(folder, table, sae, first, last, prices_of(*roles), seal)
+    return Ledger(folder, name, sae, first, last, prices_of(*roles), seal)
 
 
 class _NoClient:
