@@ -19,7 +19,9 @@ ANSWERED = OracleClient._answered
 
 
 def without_probabilities(client: OracleClient, request: Request) -> Answer:
-    """The oracle's answer, as of a server that gives no log-probabilities."""
+    """The oracle's answer, as of a server that gives no log-probabilities, also none of a prompt."""
+    if request.blank:
+        return Answer(request.request_id, "refused", error="not sent")
     return replace(ANSWERED(client, request), probabilities=None)
 
 
@@ -44,10 +46,12 @@ def test_every_batch_puts_its_questions_in_the_form_that_the_pilot_found(
 ) -> None:
     from pipeline.pilot import write
 
-    now = [is_first_without]
+    now, simulated = [is_first_without], set()
     piloted = write.write_scorer_rhos
 
     def answered(client: OracleClient, request: Request) -> Answer:
+        if request.purpose == "simulation" and now[0] != is_first_without:
+            simulated.add("all_at_once" if request.blank else "structured")
         return (without_probabilities if now[0] else ANSWERED)(client, request)
 
     def write_scorer_rhos(lake: Lake, sae: str) -> Any:
@@ -57,15 +61,17 @@ def test_every_batch_puts_its_questions_in_the_form_that_the_pilot_found(
 
     monkeypatch.setattr(OracleClient, "_answered", answered)
     monkeypatch.setattr(write, "write_scorer_rhos", write_scorer_rhos)
-    scoring = {"scorers": ["detection", "fuzzing"], "pilot_features": 1, "threshold": "controls"}
+    scoring = {"scorers": ["detection", "fuzzing", "simulation"], "pilot_features": 1, "threshold": "controls"}
     lake = copied_lake()(explaining={"controls": 0}, scoring=scoring)
     score(lake)
     forms = {row["scorer"]: row["form"] for row in rows_of(lake, "from scorer_rhos")}
-    assert forms == dict.fromkeys(scoring["scorers"], "1" if is_first_without else "40")
+    size, method = ("1", "structured") if is_first_without else ("40", "all_at_once")
+    assert forms == {"detection": size, "fuzzing": size, "simulation": method}
+    assert simulated == {method}
     asked = rows_of(
         lake,
         """select scorer, feature, request_id, count(*) as n
-        from predictions where request_id is not null group by all""",
+        from predictions where request_id is not null and scorer <> 'simulation' group by all""",
     )
     sizes = {row["n"] for row in asked}
     assert len({row["feature"] for row in asked}) > 1
