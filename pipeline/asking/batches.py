@@ -60,7 +60,7 @@ class BatchAsker:
     def __init__(
         self,
         lake: Lake,
-        ledger: LedgerName,
+        table: LedgerName,
         names: Sequence[RoleName],
         sae: str,
         batch: int,
@@ -68,9 +68,9 @@ class BatchAsker:
     ) -> None:
         self._roles = {name: role_of(lake.config, name) for name in names}
         self._read_truth = partial(read_truth, lake, sae, batch, given)
-        self._ledger = open_ledger(lake, ledger, self._roles.values(), sae, batch)
+        self._ledger = open_ledger(lake, table, self._roles.values(), sae, batch)
         self._budgets = {name: open_budget(lake.config, role) for name, role in self._roles.items()}
-        self._what = f"{ledger} of {sae}, batch {batch}"
+        self._what = f"{table} of {sae}, batch {batch}"
         self._clients: dict[RoleName, Client] = {}
         self._waiting: set[str] = set()
         self._sent: dict[str, Answer] = {}
@@ -157,14 +157,14 @@ def asks_of(askers: Iterable[BatchAsker]) -> Asks:
     return {name: ask for asker in askers for name, ask in asker.asks.items()}
 
 
-def open_ledger(lake: Lake, name: LedgerName, roles: Iterable[Role], sae: str, batch: int) -> Ledger:
-    """The ledger of that name, of what is asked about a batch, to be used as a context manager."""
+def open_ledger(lake: Lake, table: str, roles: Iterable[Role], sae: str, batch: int) -> Ledger:
+    """The ledger of what a table asks about a batch, to be used as a context manager."""
     size = lake.config.selection.batch_size
     first, last = batch * size, (batch + 1) * size - 1
     folder = lake.root / LEDGER_FOLDER
-    lake.fetched_lines(folder / name / sae)
+    lake.fetched_lines(folder / table / sae)
     seal = None if lake.objects is None else lake.objects.seal
-    return Ledger(folder, name, sae, first, last, prices_of(*roles), seal)
+    return Ledger(folder, table, sae, first, last, prices_of(*roles), seal)
 
 
 class _NoClient:
