@@ -74,11 +74,11 @@ class YesNo:
 
     def together(self, tools: Tools) -> int:
         """How many questions a prompt puts where answers alone count, and no probabilities."""
-        return tools.config.scoring.questions_per_prompt or (1 if tools.role.is_local else AT_ONCE)
+        return _fixed(tools) or AT_ONCE
 
     def find_form(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> str | None:
         """How many questions a prompt puts, where the answer to the first prompt tells."""
-        if _fixed(tools) is not None:
+        if _fixed(tools):
             return None
         rounds = Rounds(tools.batch, self.name + tools.role.suffix, questions, AT_ONCE)
         told = self._first_answer(tools, rounds)
@@ -91,10 +91,9 @@ class YesNo:
         questions that come first, of AT_ONCE a prompt. If that request fails, none is sent: the next run would
         put the questions in another form, and pay them twice.
         """
-        fixed, found = _fixed(tools), piloted(self.name, tools).form
-        if fixed is not None:
+        if fixed := _fixed(tools):
             return fixed, tools
-        if found is not None:
+        if found := piloted(self.name, tools).form:
             return int(found), tools
         told = self._first_answer(tools, first())
         if told is None:
