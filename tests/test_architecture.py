@@ -170,6 +170,13 @@ def test_a_stage_parameter_is_a_key_of_the_config_or_given_by_its_partition(name
             config_value(config, parameter)
 
 
+def test_a_draw_is_a_hash_and_no_generator_has_a_state() -> None:
+    """But for weights at random and a model's writing, each by a hash as its key; and for how long is waited."""
+    drawing = re.compile(r"manual_seed|default_rng|torch\.rand|import random|np\.random")
+    found = {name for name, path in MODULES.items() if drawing.search(path.read_text(encoding="utf-8"))}
+    assert found == {f"pipeline.{name}" for name in ("llm.local.writing", "sae.baselines", "llm.server.pacing")}
+
+
 def test_the_generated_docs_are_up_to_date() -> None:
     """`make docs` writes them."""
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == tables_page()

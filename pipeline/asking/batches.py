@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
 from pipeline.asking.roles import RoleName, role_of
@@ -44,7 +44,10 @@ Ask = Callable[[Sequence[ToAsk]], Mapping[str, Answer]]
 Asks = Mapping[RoleName, Ask]
 """Who can be asked, by role."""
 
-Ledgers = Mapping[str, Sequence[RoleName]]
+LedgerName = Literal["explanations", "judging", "thresholds", "predictions", "embeddings"]
+"""What a batch is asked for: two tables; beside them verdicts on drafts, answers about controls, and vectors."""
+
+Ledgers = Mapping[LedgerName, Sequence[RoleName]]
 """In which roles is asked, by the ledger that keeps the answers; the first is that of the table that is made."""
 
 
@@ -57,7 +60,13 @@ class BatchAsker:
     """
 
     def __init__(
-        self, lake: Lake, table: str, names: Sequence[RoleName], sae: str, batch: int, given: Given | None = None
+        self,
+        lake: Lake,
+        table: LedgerName,
+        names: Sequence[RoleName],
+        sae: str,
+        batch: int,
+        given: Given | None = None,
     ) -> None:
         self._roles = {name: role_of(lake.config, name) for name in names}
         self._read_truth = partial(read_truth, lake, sae, batch, given)

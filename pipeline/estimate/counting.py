@@ -32,7 +32,6 @@ from pipeline.pilot.rehearse import (
     rehearse_predictions,
     rehearse_windows,
 )
-from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
 from pipeline.plugins import find_plugin
 from pipeline.scorers.write import load_scorer, scoring_ledgers
 from pipeline.tables import TABLES
@@ -87,7 +86,7 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     config = lake.config
     explaining, telling, scoring = (
         [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
-        for ledgers in (explaining_ledgers(config), {THRESHOLDS: scorer_roles(config)}, scoring_ledgers(config))
+        for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
     )
     made["explanations"] = rehearse_explanations(lake, sae, batch, made, _asks(explaining))
     scorers = config.scoring.scorers
