@@ -3,19 +3,22 @@
 Stage hashes start at content, so content must not change under them. The first run records the hash of
 every SAE's files and of every corpus file; a later run that finds another content stops. What is added behind the
 recorded documents is recorded beside them, when it is taken, as the next generation of the corpus. The first run
-also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows.
+also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows,
+and how many features a batch has.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.errors import CorpusError, SaeError
+from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.lake import Lake
 from pipeline.lake.carrying import carry_over
 from pipeline.sources.contents import Entry, digest_of, fingerprint, hold, stamps
@@ -30,6 +33,7 @@ from pipeline.sources.record import (
     reading_of,
     waiting_keys,
 )
+from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 from pipeline.texts.delphi import Split, first_split, rows_digest, splits_of
 from pipeline.texts.files import CorpusFile, source_files
@@ -43,11 +47,21 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
 
     Raises:
         CorpusError, SaeError: A source's content has changed since the lake was made from it.
+        LakeError: Its batches have another number of features than the config says.
         SubjectError: The device cannot be used.
     """
+    while True:
+        before = read_record(config)
+        known = deepcopy(before)
+        lake = Lake(config, _compare(config, known, takes_new))
+        carry_over(lake)
+        if known == before or _record(lake, known, before):
+            return lake.hashes
+
+
+def _compare(config: Config, known: dict[str, Any], takes_new: bool) -> SourceHashes:
+    """Hold known sources to what is recorded, and add what is not to it."""
     lake = Lake(config, SourceHashes())
-    known = read_record(config)
-    before = json.dumps(known, sort_keys=True)
     for source in config.corpus.sources:
         _follow_source(config, source, known)
     waiting, generation = waiting_keys(config, known), {}
@@ -71,11 +85,48 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
 
         known["dtype"] = fast_dtype(pick_device(config.device))
     hashes = hashes_of(config, known)
-    carry_over(Lake(config, hashes))
-    if json.dumps(known, sort_keys=True) != before:
+    if "batch_size" not in known:
+        _check_batches(Lake(config, hashes))
+        known["batch_size"] = config.selection.batch_size
+    return hashes
+
+
+def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Record what is known now, unless another process has recorded something since; whether it was done.
+
+    Hashes are taken before, as that takes minutes: whoever comes second compares again, with what the first found.
+    """
+    with lake.alone("sources", waits=True):
+        if read_record(lake.config) != before:
+            return False
         with lake.writing(lake.root / SOURCES_FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return hashes
+        return True
+
+
+def _check_batches(lake: Lake) -> None:
+    """Hold the last file of each kind of batch to the config: lakes made before have not recorded the size.
+
+    Raises LakeError, naming the file, if it has a feature of another batch.
+    """
+    size = lake.config.selection.batch_size
+    for folder in _batch_folders(lake):
+        if not (files := sorted(lake.files_below(folder))):
+            continue
+        batch = int(files[-1].stem)
+        found = pc.min_max(pq.read_table(lake.fetched(files[-1]), columns=["feature"])["feature"]).as_py()
+        if found["min"] is not None and not batch * size <= found["min"] <= found["max"] < (batch + 1) * size:
+            raise LakeError(
+                f"selection.batch_size is {size}, but features {found['min']} to {found['max']} are batch {batch} "
+                f"in '{files[-1]}'; set it to what it was, or give the experiment another name"
+            )
+
+
+def _batch_folders(lake: Lake) -> Iterator[Path]:
+    """The folder of each SAE's batches in the current version of each table that is made by them."""
+    for name in (name for name, table in TABLES.items() if table.partition == "sae_batch"):
+        for sae in lake.config.sae_names:
+            yield from (lake.folder(name, sae, part) / sae for part in lake.parts(name))
 
 
 def _content(lake: Lake, source: TextSource) -> Entry:

@@ -1,7 +1,8 @@
 """What a lake has recorded of what it was made from: `sources.json`.
 
 By source of the corpus and by SAE, the content that it had at the first run; what was added to the corpus since,
-as further generations; and the precision that `auto` stands for.
+as further generations; the precision that `auto` stands for; and how many features a batch has, as batches'
+files are named by their numbers.
 """
 
 import json
@@ -39,7 +40,10 @@ def hashes_of(config: Config, known: dict[str, Any]) -> SourceHashes:
 
 
 def read_record(config: Config) -> dict[str, Any]:
-    """What is recorded, `corpus` and `saes` at least. Raises LakeError where the file is damaged."""
+    """What is recorded, `corpus` and `saes` at least.
+
+    Raises LakeError where the file is damaged, or the config divides the features into other batches.
+    """
     path = Lake(config, SourceHashes()).fetched(config.lake_folder / SOURCES_FILE)
     if not path.exists():
         return {"corpus": {}, "saes": {}}
@@ -49,6 +53,12 @@ def read_record(config: Config) -> dict[str, Any]:
         raise LakeError(f"'{path}' is not JSON ({error}); restore it, or begin a new lake") from None
     if not isinstance(known, dict) or not {"corpus", "saes"} <= known.keys():
         raise LakeError(f"'{path}' does not say what the lake was made from; restore it, or begin a new lake")
+    own = config.selection.batch_size
+    if (size := known.get("batch_size", own)) != own:
+        raise LakeError(
+            f"selection.batch_size is {own}, but the batches of lake '{config.lake_folder}' have {size} features; "
+            f"set selection.batch_size: {size}, or give the experiment another name"
+        )
     return known
 
 
