@@ -112,7 +112,7 @@ class SelectionConfig(Section):
 
     batch_size: Positive = Field(
         1024,
-        description="Features per batch, by number: what an LLM worker takes. A lake keeps that of its first run",
+        description="Features per batch, by number: what an LLM worker takes. Fixed with a lake's first batch",
     )
     quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
         default_factory=_default_quotas,

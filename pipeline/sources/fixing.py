@@ -8,19 +8,18 @@ and how many features a batch has.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.errors import CorpusError, LakeError, SaeError
+from pipeline.errors import CorpusError, SaeError
 from pipeline.lake import Lake
 from pipeline.lake.carrying import carry_over
+from pipeline.sources.batches import check_batch_size
 from pipeline.sources.contents import Entry, digest_of, fingerprint, hold, stamps
 from pipeline.sources.python_copies import copied_path, copy_python_texts
 from pipeline.sources.record import (
@@ -33,7 +32,6 @@ from pipeline.sources.record import (
     reading_of,
     waiting_keys,
 )
-from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 from pipeline.texts.delphi import Split, first_split, rows_digest, splits_of
 from pipeline.texts.files import CorpusFile, source_files
@@ -47,7 +45,7 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
 
     Raises:
         CorpusError, SaeError: A source's content has changed since the lake was made from it.
-        LakeError: Its batches have another number of features than the config says.
+        LakeError: There are batches with another number of features than the config says.
         SubjectError: The device cannot be used.
     """
     while True:
@@ -85,9 +83,8 @@ def _compare(config: Config, known: dict[str, Any], takes_new: bool) -> SourceHa
 
         known["dtype"] = fast_dtype(pick_device(config.device))
     hashes = hashes_of(config, known)
-    if "batch_size" not in known:
-        _check_batches(Lake(config, hashes))
-        known["batch_size"] = config.selection.batch_size
+    check_batch_size(Lake(config, hashes), known.get("batch_size"))
+    known["batch_size"] = config.selection.batch_size
     return hashes
 
 
@@ -102,31 +99,6 @@ def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
         with lake.writing(lake.root / SOURCES_FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         return True
-
-
-def _check_batches(lake: Lake) -> None:
-    """Hold the last file of each kind of batch to the config: lakes made before have not recorded the size.
-
-    Raises LakeError, naming the file, if it has a feature of another batch.
-    """
-    size = lake.config.selection.batch_size
-    for folder in _batch_folders(lake):
-        if not (files := sorted(lake.files_below(folder))):
-            continue
-        batch = int(files[-1].stem)
-        found = pc.min_max(pq.read_table(lake.fetched(files[-1]), columns=["feature"])["feature"]).as_py()
-        if found["min"] is not None and not batch * size <= found["min"] <= found["max"] < (batch + 1) * size:
-            raise LakeError(
-                f"selection.batch_size is {size}, but features {found['min']} to {found['max']} are batch {batch} "
-                f"in '{files[-1]}'; set it to what it was, or give the experiment another name"
-            )
-
-
-def _batch_folders(lake: Lake) -> Iterator[Path]:
-    """The folder of each SAE's batches in the current version of each table that is made by them."""
-    for name in (name for name, table in TABLES.items() if table.partition == "sae_batch"):
-        for sae in lake.config.sae_names:
-            yield from (lake.folder(name, sae, part) / sae for part in lake.parts(name))
 
 
 def _content(lake: Lake, source: TextSource) -> Entry:

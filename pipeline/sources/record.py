@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.config import Config, TextSource
 from pipeline.errors import CorpusError, LakeError
 from pipeline.lake import Lake
+from pipeline.sources.batches import check_batch_size
 from pipeline.sources.contents import Entry, digest_of
 from pipeline.tables.versions import SourceHashes
 from pipeline.texts.readers import source_name
@@ -19,8 +20,15 @@ SOURCES_FILE = "sources.json"
 
 
 def open_sources(config: Config) -> SourceHashes:
-    """The hashes that the lake has recorded so far; reads nothing else."""
-    return hashes_of(config, read_record(config))
+    """The hashes that the lake has recorded so far; reads nothing else.
+
+    Raises LakeError if the lake's batches have another number of features than the config says.
+    """
+    known = read_record(config)
+    hashes = hashes_of(config, known)
+    if (size := known.get("batch_size")) is not None:
+        check_batch_size(Lake(config, hashes), size)
+    return hashes
 
 
 def recorded_lake(config: Config) -> Lake:
@@ -40,10 +48,7 @@ def hashes_of(config: Config, known: dict[str, Any]) -> SourceHashes:
 
 
 def read_record(config: Config) -> dict[str, Any]:
-    """What is recorded, `corpus` and `saes` at least.
-
-    Raises LakeError where the file is damaged, or the config divides the features into other batches.
-    """
+    """What is recorded, `corpus` and `saes` at least. Raises LakeError where the file is damaged."""
     path = Lake(config, SourceHashes()).fetched(config.lake_folder / SOURCES_FILE)
     if not path.exists():
         return {"corpus": {}, "saes": {}}
@@ -53,12 +58,6 @@ def read_record(config: Config) -> dict[str, Any]:
         raise LakeError(f"'{path}' is not JSON ({error}); restore it, or begin a new lake") from None
     if not isinstance(known, dict) or not {"corpus", "saes"} <= known.keys():
         raise LakeError(f"'{path}' does not say what the lake was made from; restore it, or begin a new lake")
-    own = config.selection.batch_size
-    if (size := known.get("batch_size", own)) != own:
-        raise LakeError(
-            f"selection.batch_size is {own}, but the batches of lake '{config.lake_folder}' have {size} features; "
-            f"set selection.batch_size: {size}, or give the experiment another name"
-        )
     return known
 
 
