@@ -45,7 +45,7 @@ def _key_check(config: Config, asset: TableAsset) -> dg.AssetChecksDefinition:
         from pipeline.lake.checks import repeated_keys
 
         with failures_for_people():
-            return _result(repeated_keys(open_lake(config), asset.table.name, asset.partition(context).get("sae")))
+            return _result(repeated_keys(open_lake(config), asset.table.name, **asset.partition(context)))
 
     return check
 

@@ -16,7 +16,7 @@ from rich.markup import escape
 from sqlalchemy.exc import OperationalError
 
 from assets.graph.build import JOBS, build_definitions
-from assets.graph.declare import BatchKey, open_lake
+from assets.graph.declare import BatchKey, batch_partitions_key, open_lake
 from assets.graph.missing import is_there, missing_tables, partition_keys, tables_of
 from assets.graph.schedules import unfinished_batches
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
@@ -190,7 +190,8 @@ def missing_steps(
     Of batches only the first of each SAE (`selection.batches_per_run`), but all that a part names.
     """
     for job in (part.job,) if part else [job for job in JOBS if job in jobs]:
-        for key in _keys_of_part(config, part) if part else _keys(config, job, config.selection.batches_per_run):
+        keys = _keys_of_part(config, part) if part else _keys(config, job, config.selection.batches_per_run)
+        for key in _unfinished(config, keys) if job == "explain_and_score" else keys:
             if tables := _missing(config, job, key):
                 yield Step(job, key, tables)
     if not part and JOBS[-1] in jobs and (tables := _behind(config)):
@@ -219,15 +220,27 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
     return [BatchKey(sae, batch).partition for sae, batch in batches.select("sae", "batch").iter_rows()]
 
 
+def _unfinished(config: Config, keys: Collection[str | None]) -> Iterator[str]:
+    """Those of some batches that are unfinished: asked about together, and each again when its turn has come.
+
+    Meanwhile another worker may have made it.
+    """
+    from pipeline.asking import unfinished
+
+    lake = open_lake(config)
+    for key in unfinished.unfinished_batches(lake, [batch_partitions_key(key) for key in keys if key]):
+        if unfinished.unfinished_batches(lake, [key]):
+            yield BatchKey(*key).partition
+
+
 def _missing(config: Config, job: str, key: str | None) -> tuple[str, ...]:
-    """The tables of a job's partition that are not there yet; all of a batch that is unfinished."""
-    if job != "explain_and_score":
-        lake = open_lake(config)
-        if job == "pilot" and lake.query("open_pilots", sae=key).height > 0:
-            return tuple(table.name for table in tables_of(config, job))
-        return missing_tables(lake, job, key)
-    is_unfinished = key in {each.partition for each in unfinished_batches(config)}
-    return tuple(table.name for table in tables_of(config, job)) if is_unfinished else ()
+    """The tables of a job's partition that are to be made; all of an unfinished batch, and of an open pilot."""
+    from pipeline.pilot.write import is_pilot_open
+
+    lake = open_lake(config)
+    if job == "explain_and_score" or (job == "pilot" and key and is_pilot_open(lake, key)):
+        return tuple(table.name for table in tables_of(config, job))
+    return missing_tables(lake, job, key)
 
 
 def _behind(config: Config) -> tuple[str, ...]:

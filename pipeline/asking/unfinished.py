@@ -4,7 +4,7 @@ A batch has a dozen small files, and opening one costs DuckDB a third of a milli
 found of a batch for as long as the batch's files are those that it read.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +25,14 @@ class _Found(NamedTuple):
 _found: dict[tuple[Path, str, int], _Found] = {}
 
 
-def unfinished_batches(lake: Lake) -> list[tuple[str, int]]:
-    """The batches (SAE and number) with a selected feature that is not done, those of higher priority first."""
-    selected = [(sae, batch) for sae, batch in lake.query("selected_batches").select("sae", "batch").iter_rows()]
+def unfinished_batches(lake: Lake, among: Iterable[tuple[str, int]] | None = None) -> list[tuple[str, int]]:
+    """The batches (SAE and number) with a selected feature that is not done, those of higher priority first.
+
+    Of some of them, where only these are asked about.
+    """
+    if among is None:
+        among = lake.query("selected_batches").select("sae", "batch").iter_rows()
+    selected = [(sae, batch) for sae, batch in among]
     rules = (lake.generation, lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json())
     wanted = {sae: _state(lake.paths("selected_features", sae=sae)) for sae in lake.config.sae_names}
     # Each state is looked at before its files are read: what changes meanwhile is read again next time.

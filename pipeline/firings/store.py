@@ -62,7 +62,7 @@ def write_activations(lake: Lake, sae: str) -> Published:
     """
     lake.require("activation_shards", sae=sae)
     files = [
-        pq.ParquetFile(path)
+        (path, pq.read_metadata(path))
         for shard in range(lake.config.corpus.shards)
         for folder in lake.paths("activation_shards", sae=sae, shard=shard)
         for path in sorted(folder.glob("*.parquet"))
@@ -75,7 +75,7 @@ def write_activations(lake: Lake, sae: str) -> Published:
         folder.mkdir()
         for bucket in range(n_buckets):
             first = bucket * BUCKET_FEATURES
-            merged = in_order([_read_bucket(file, bucket) for file in files], first, BUCKET_FEATURES)
+            merged = in_order([_read_bucket(*file, bucket) for file in files], first, BUCKET_FEATURES)
             if _has_repeats(merged):
                 raise LakeError(
                     f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards, or the cache that "
@@ -211,8 +211,10 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _read_bucket(file: pq.ParquetFile, bucket: int) -> Firings:
-    rows = file.read_row_group(bucket, columns=["feature", "token_index", "activation"], use_threads=False)
+def _read_bucket(path: Path, metadata: pq.FileMetaData, bucket: int) -> Firings:
+    """A bucket's firings in a shard's file; opened for it alone, as a process may not hold all open."""
+    with pq.ParquetFile(path, metadata=metadata) as file:
+        rows = file.read_row_group(bucket, columns=["feature", "token_index", "activation"], use_threads=False)
     feature, token_index, activation = (column.to_numpy() for column in rows.columns)
     return Firings(feature, token_index.astype(np.int64), activation)
 

@@ -3,7 +3,8 @@
 Stage hashes start at content, so content must not change under them. The first run records the hash of
 every SAE's files and of every corpus file; a later run that finds another content stops. What is added behind the
 recorded documents is recorded beside them, when it is taken, as the next generation of the corpus. The first run
-also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows.
+also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows,
+and how many features a batch has.
 """
 
 import json
@@ -18,6 +19,7 @@ from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts
 from pipeline.errors import CorpusError, SaeError
 from pipeline.lake import Lake
 from pipeline.lake.carrying import carry_over
+from pipeline.sources.batches import check_batch_size
 from pipeline.sources.contents import Entry, digest_of, fingerprint, hold, stamps
 from pipeline.sources.python_copies import copied_path, copy_python_texts
 from pipeline.sources.record import (
@@ -43,11 +45,21 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
 
     Raises:
         CorpusError, SaeError: A source's content has changed since the lake was made from it.
+        LakeError: There are batches with another number of features than the config says.
         SubjectError: The device cannot be used.
     """
+    while True:
+        before = read_record(config)
+        known = deepcopy(before)
+        lake = Lake(config, _compare(config, known, takes_new))
+        carry_over(lake)
+        if known == before or _record(lake, known, before):
+            return lake.hashes
+
+
+def _compare(config: Config, known: dict[str, Any], takes_new: bool) -> SourceHashes:
+    """Hold known sources to what is recorded, and add what is not to it."""
     lake = Lake(config, SourceHashes())
-    known = read_record(config)
-    before = json.dumps(known, sort_keys=True)
     for source in config.corpus.sources:
         _follow_source(config, source, known)
     waiting, generation = waiting_keys(config, known), {}
@@ -71,11 +83,22 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
 
         known["dtype"] = fast_dtype(pick_device(config.device))
     hashes = hashes_of(config, known)
-    carry_over(Lake(config, hashes))
-    if json.dumps(known, sort_keys=True) != before:
+    check_batch_size(Lake(config, hashes), known.get("batch_size"))
+    known["batch_size"] = config.selection.batch_size
+    return hashes
+
+
+def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Record what is known now, unless another process has recorded something since; whether it was done.
+
+    Hashes are taken before, as that takes minutes: whoever comes second compares again, with what the first found.
+    """
+    with lake.alone("sources", waits=True):
+        if read_record(lake.config) != before:
+            return False
         with lake.writing(lake.root / SOURCES_FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return hashes
+        return True
 
 
 def _content(lake: Lake, source: TextSource) -> Entry:

@@ -1,7 +1,8 @@
 """What a lake has recorded of what it was made from: `sources.json`.
 
 By source of the corpus and by SAE, the content that it had at the first run; what was added to the corpus since,
-as further generations; and the precision that `auto` stands for.
+as further generations; the precision that `auto` stands for; and how many features a batch has, as batches'
+files are named by their numbers.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Any
 from pipeline.config import Config, TextSource
 from pipeline.errors import CorpusError, LakeError
 from pipeline.lake import Lake
+from pipeline.sources.batches import check_batch_size
 from pipeline.sources.contents import Entry, digest_of
 from pipeline.tables.versions import SourceHashes
 from pipeline.texts.readers import source_name
@@ -18,8 +20,15 @@ SOURCES_FILE = "sources.json"
 
 
 def open_sources(config: Config) -> SourceHashes:
-    """The hashes that the lake has recorded so far; reads nothing else."""
-    return hashes_of(config, read_record(config))
+    """The hashes that the lake has recorded so far; reads nothing else.
+
+    Raises LakeError if the lake's batches have another number of features than the config says.
+    """
+    known = read_record(config)
+    hashes = hashes_of(config, known)
+    if (size := known.get("batch_size")) is not None:
+        check_batch_size(Lake(config, hashes), size)
+    return hashes
 
 
 def recorded_lake(config: Config) -> Lake:
