@@ -45,7 +45,10 @@ def _key_check(config: Config, asset: TableAsset) -> dg.AssetChecksDefinition:
         from pipeline.lake.checks import repeated_keys
 
         with failures_for_people():
-            return _result(repeated_keys(open_lake(config), asset.table.name, asset.partition(context).get("sae")))
+            partition = asset.partition(context)
+            return _result(
+                repeated_keys(open_lake(config), asset.table.name, partition.get("sae"), partition.get("batch"))
+            )
 
     return check
 
