@@ -93,7 +93,7 @@ def _cpu_s(work: Any) -> float:
 
 
 def write_batch(lake: Lake, batch: int) -> None:
-    """Write what a finished batch has: an explanation of each selected feature by each explainer, and its scores."""
+    """Write what a finished batch has: each selected feature explained by each explainer, and scored."""
     features = _selected(batch)
     for part in lake.parts("explanations"):
         rows = [_explanation(feature, part) for feature in features]
