@@ -155,7 +155,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "ticks": (
         "Many batches",
-        "The schedule `next_feature_batches` in a made-up lake, whose 1,536 batches are all done: CPU time of a tick.",
+        "CPU time of a tick of the schedule `next_feature_batches` in a made-up lake, whose batches are all done.",
     ),
     "kills_large": (
         "Whole runs that are killed",
