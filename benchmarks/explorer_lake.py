@@ -359,7 +359,7 @@ def _write(lake: Lake, table: str, rows: pa.Table, **partition: Any) -> None:
     lake.write(table, _whole(table, rows), **partition)
 
 
-def write_config(folder: Path, n_features: int) -> Path:
+def write_config(folder: Path, n_features: int, batch_size: int = BATCH) -> Path:
     """Write the experiment of such a lake below a folder; no model or SAE is there."""
     path = folder / "synthetic.yaml"
     path.write_text(
@@ -370,7 +370,7 @@ def write_config(folder: Path, n_features: int) -> Path:
             "corpus": {
                 "sources": [{"kind": "text", "path": "none"}], "context_length": CONTEXT_LENGTH, "shards": 1
             },
-            "selection": {"batch_size": BATCH},
+            "selection": {"batch_size": batch_size},
             "explaining": {"explainers": ["default", "keywords", "rule"], "model": "none"},
             "scoring": {"scorers": ["detection", "fuzzing", "simulation", "generation"], "model": "none"},
             "machine": {"lake": str(folder / "lake")},

@@ -153,6 +153,10 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "Kills and faults",
         "A server that fails on purpose, and a pipeline that is killed and started again until it is done.",
     ),
+    "ticks": (
+        "Many batches",
+        "CPU time of a tick of the schedule `next_feature_batches` in a made-up lake, whose batches are all done.",
+    ),
     "kills_large": (
         "Whole runs that are killed",
         "The demo from the corpus to the summary, scored by an oracle. SIGKILL hits all of its processes or one "

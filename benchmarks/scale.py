@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from benchmarks.figures import RESULTS, Figure, publish
 from benchmarks.gpu import KINDS, LARGE, LARGE_WIDTHS, PASS_PARAMETERS
+from benchmarks.scoring import N_FEATURES
 from benchmarks.synthetic import SIZES
 from pipeline.firings.layout import BUCKET_FEATURES
 
@@ -99,7 +100,7 @@ class Costs:
     Attributes:
         write_s, prepare_s: A firing: into sorted shards; merged, counted, mined for rules, indexed.
         example_s: A feature: its windows found, drawn and rendered.
-        request_s: A request: sent, read and recorded.
+        asking_s: A feature: its prompts made, sent and recorded, its answers read and scored.
         bytes_per_firing: On disk.
         bucket_bytes: Of memory a firing of a mean bucket, in compiled passes; what DuckDB does keeps
             to `machine.memory_limit`.
@@ -111,7 +112,7 @@ class Costs:
     write_s: float
     prepare_s: float
     example_s: float
-    request_s: float
+    asking_s: float
     bytes_per_firing: float
     bucket_bytes: float
     pass_rate: float
@@ -183,15 +184,15 @@ def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
 
 
 def measured_costs() -> Costs:
-    """The costs from the results of the benchmarks of the store, the client and a GPU."""
-    store, client, gpu = _values("store"), _values("throughput"), _values("gpu")
+    """The costs from the results of the benchmarks of the store, of scoring and of a GPU."""
+    store, scoring, gpu = _values("store"), _values("scoring"), _values("gpu")
     pass_rate, encode_rate = _gpu_rates(_values("gpu", "limit"))
     steps = ("statistics", "rules", "rule_scores", "index", "cofirings")
     return Costs(
         write_s=store["write_cpu_s"] / store["rows"],
         prepare_s=sum(store[f"{step}_cpu_s"] for step in steps) / store["rows"],
         example_s=(store["examples_ms_per_feature"] + store["rendering_ms_per_feature"]) / 1000,
-        request_s=client["client_cpu_ms_per_request"] / 1000,
+        asking_s=(scoring["scoring_predictions_cpu_s"] + scoring["scoring_scores_cpu_s"]) / N_FEATURES,
         bytes_per_firing=store["bytes_per_row"],
         bucket_bytes=(store["statistics_peak_gib"] - _MAPPED_GIB) * GIB / (store["rows"] / _BUCKETS),
         pass_rate=pass_rate,
@@ -228,7 +229,7 @@ class Outcome(NamedTuple):
         busy: The share of the whole time in which workers of a kind are at work.
         disk_tb: The store of firings.
         bucket_gib: Memory of the step that takes most.
-        client_cpu_h: CPU-hours of the client that sends, reads and records, at 40 questions a request.
+        asking_cpu_h: CPU-hours of those who ask, by two scorers of 40 questions a request.
         prompt_tokens: Of all features that are explained.
     """
 
@@ -237,7 +238,7 @@ class Outcome(NamedTuple):
     busy: Mapping[str, float]
     disk_tb: float
     bucket_gib: float
-    client_cpu_h: float
+    asking_cpu_h: float
     prompt_tokens: float
 
 
@@ -262,13 +263,9 @@ def simulate(run: Run, costs: Costs, assumed: Assumed) -> Outcome:
         },
         disk_tb=run.saes * run.firings * costs.bytes_per_firing / 1e12,
         bucket_gib=_MAPPED_GIB + costs.bucket_bytes * run.firings / run.batches / GIB,
-        client_cpu_h=explained * _REQUESTS_A_FEATURE * costs.request_s / 3600,
+        asking_cpu_h=explained * costs.asking_s / 3600,
         prompt_tokens=explained * assumed.prompt_tokens,
     )
-
-
-_REQUESTS_A_FEATURE = 5
-"""One to explain, two each for detection and fuzzing at 40 questions a request."""
 
 
 def main() -> int:
@@ -276,7 +273,7 @@ def main() -> int:
     try:
         costs, assumed = measured_costs(), Assumed()
     except (FileNotFoundError, KeyError) as missing:
-        needed = "make bench ONLY=store, ONLY=throughput, and on a GPU ONLY=gpu"
+        needed = "make bench ONLY=store, ONLY=scoring, and on a GPU ONLY=gpu"
         print(f"no measured costs ({missing}); first: {needed}", file=sys.stderr)
         return 1
     outcomes = {tokens: simulate(Run(tokens), costs, assumed) for tokens in SIZES_OF_CORPUS}
@@ -302,11 +299,11 @@ def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str
         write_us=f"{costs.write_s * 1e6:.2f}",
         prepare_us=f"{costs.prepare_s * 1e6:.2f}",
         example_ms=f"{costs.example_s * 1e3:.1f}",
-        request_ms=f"{costs.request_s * 1e3:.2f}",
+        asking_ms=f"{costs.asking_s * 1e3:.1f}",
         bytes_per_firing=f"{costs.bytes_per_firing:.2f}",
         bucket_bytes=f"{costs.bucket_bytes:.0f}",
         prompt_tokens=f"{outcomes[run.tokens].prompt_tokens / 1e9:.1f}",
-        client_cpu_h=f"{outcomes[run.tokens].client_cpu_h:.1f}",
+        asking_cpu_h=f"{outcomes[run.tokens].asking_cpu_h:.0f}",
         pass_rate=f"{costs.pass_rate / 1e12:.0f}",
         encode_rate=f"{costs.encode_rate / 1e12:.0f}",
         cached_share=f"{costs.cached_share:.0%}",

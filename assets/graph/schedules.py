@@ -1,7 +1,7 @@
 """The schedule that goes on with the next feature batches, off by default."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import dagster as dg
 
@@ -13,7 +13,8 @@ BATCHES_AT_ONCE = 2
 
 FAILURES_UNTIL_PARKED = 3
 
-JOB = "explain_and_score"
+BATCHES = "explain_and_score"
+"""The job of feature batches."""
 
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -34,7 +35,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
 
     @dg.schedule(
         name="next_feature_batches",
-        job_name=JOB,
+        job_name=BATCHES,
         cron_schedule="*/10 * * * *",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Explain and score the next unfinished feature batches.",
@@ -48,8 +49,8 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
         if stopped:
             yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
             return
-        busy = _partitions(context.instance, JOB, _UNDER_WAY)
-        failed, succeeded = ended_runs(context.instance, JOB)
+        busy = _partitions(context.instance, BATCHES, _UNDER_WAY)
+        failed, succeeded = ended_runs(context.instance, BATCHES)
         parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]
         ready = [key for key in unfinished if key.partition not in busy and key not in parked]
         ready.sort(key=lambda key: key.partition in succeeded)
@@ -72,12 +73,12 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     return schedule
 
 
-def unfinished_batches(config: Config) -> list[BatchKey]:
-    """Batches with a selected feature that is not done, those of higher priority first."""
+def unfinished_batches(config: Config, among: Collection[BatchKey] | None = None) -> list[BatchKey]:
+    """Batches with a selected feature that is not done, those of higher priority first; or those of some."""
     from pipeline.asking import unfinished
     from pipeline.sources import recorded_lake
 
-    return [BatchKey(*each) for each in unfinished.unfinished_batches(recorded_lake(config))]
+    return [BatchKey(*each) for each in unfinished.unfinished_batches(recorded_lake(config), among)]
 
 
 def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.DagsterRunStatus]) -> set[str]:

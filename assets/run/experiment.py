@@ -7,7 +7,7 @@ each makes a part: one partition of one job.
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from assets.graph.build import JOBS, build_definitions
 from assets.graph.declare import BatchKey, batch_partitions_key, open_lake
 from assets.graph.missing import is_there, missing_tables, partition_keys, tables_of
-from assets.graph.schedules import unfinished_batches
+from assets.graph.schedules import BATCHES, unfinished_batches
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
 from assets.run.processes import end_dead_runs, process_tag
 from assets.share import REPORT_JOB
@@ -29,7 +29,7 @@ from pipeline.errors import ConfigError, LakeError
 if TYPE_CHECKING:
     from pipeline.lake import Lake
 
-ASKING = {"pilot", "explain_and_score"}
+ASKING = {"pilot", BATCHES}
 """Jobs that ask language models; what a pilot asks is of the batches that come after it."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -187,15 +187,17 @@ def missing_steps(
 ) -> Iterator[Step]:
     """What is left to do, in the order of the data's way; asked step by step, as tables appear.
 
-    Of batches only the first of each SAE (`selection.batches_per_run`), but all that a part names.
+    Of batches only the first of each SAE (`selection.batches_per_run`), but all that a part names. The tables over
+    all batches come last, once: of a thousand batches each of them takes longer to make than a batch. A worker
+    that makes one batch of many leaves them out.
     """
     for job in (part.job,) if part else [job for job in JOBS if job in jobs]:
         keys = _keys_of_part(config, part) if part else _keys(config, job, config.selection.batches_per_run)
-        for key in _unfinished(config, keys) if job == "explain_and_score" else keys:
+        for key in _unfinished(config, keys) if job == BATCHES and len(keys) > 1 else keys:
             if tables := _missing(config, job, key):
                 yield Step(job, key, tables)
-    if not part and JOBS[-1] in jobs and (tables := _behind(config)):
-        yield Step(JOBS[-1], None, tables)
+        if job == BATCHES and (part is None or part.nth is None) and (tables := _behind(config)):
+            yield Step(job, None, tables)
 
 
 def _keys_of_part(config: Config, part: Part) -> list[str | None]:
@@ -212,7 +214,7 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
 
     Of batches those with a selected feature, by priority; `most_batches` of each SAE.
     """
-    if job != "explain_and_score":
+    if job != BATCHES:
         return partition_keys(config, job)
     batches = open_lake(config).query("selected_batches")
     if most_batches is not None:
@@ -220,32 +222,32 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
     return [BatchKey(sae, batch).partition for sae, batch in batches.select("sae", "batch").iter_rows()]
 
 
-def _unfinished(config: Config, keys: Collection[str | None]) -> Iterator[str]:
-    """Those of some batches that are unfinished: asked about together, and each again when its turn has come.
+def _unfinished(config: Config, keys: Sequence[str | None]) -> list[str | None]:
+    """Those of some batches that are unfinished, in their order."""
+    unfinished = {each.partition for each in unfinished_batches(config, _batches_of(keys))}
+    return [key for key in keys if key in unfinished]
 
-    Meanwhile another worker may have made it.
-    """
-    from pipeline.asking import unfinished
 
-    lake = open_lake(config)
-    for key in unfinished.unfinished_batches(lake, [batch_partitions_key(key) for key in keys if key]):
-        if unfinished.unfinished_batches(lake, [key]):
-            yield BatchKey(*key).partition
+def _batches_of(keys: Iterable[str | None]) -> set[BatchKey]:
+    return {batch_partitions_key(key) for key in keys if key}
 
 
 def _missing(config: Config, job: str, key: str | None) -> tuple[str, ...]:
-    """The tables of a job's partition that are to be made; all of an unfinished batch, and of an open pilot."""
-    from pipeline.pilot.write import is_pilot_open
+    """The tables of a job's partition that are not there yet; all of a batch that is unfinished."""
+    if job != BATCHES:
+        from pipeline.pilot.write import is_pilot_open
 
-    lake = open_lake(config)
-    if job == "explain_and_score" or (job == "pilot" and key and is_pilot_open(lake, key)):
-        return tuple(table.name for table in tables_of(config, job))
-    return missing_tables(lake, job, key)
+        lake = open_lake(config)
+        if job == "pilot" and key and is_pilot_open(lake, key):
+            return tuple(table.name for table in tables_of(config, job))
+        return missing_tables(lake, job, key)
+    tables = (table.name for table in tables_of(config, job) if table.unit == "batch")
+    return tuple(tables) if unfinished_batches(config, _batches_of([key])) else ()
 
 
 def _behind(config: Config) -> tuple[str, ...]:
     """The tables over all batches that are not there, or older than a batch that another worker has made."""
-    tables = [table for table in tables_of(config, JOBS[-1]) if table.unit == "nothing"]
+    tables = [table for table in tables_of(config, BATCHES) if table.unit == "nothing"]
     lake = open_lake(config)
     folders = [lake.fetched(lake.folder("scores", sae)) for sae in config.sae_names]
     scores = (path for folder in folders for path in folder.rglob("*/*.parquet"))

@@ -26,7 +26,6 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from rich.console import Console
 
 from assets.graph.build import JOBS, build_definitions
-from assets.graph.missing import tables_of
 from assets.run.experiment import ASKING, Part, Step, announce, missing_steps, print_failures
 from assets.run.processes import end_dead_runs, end_run
 from assets.stopping import raise_if_asked, stops_noted
@@ -88,13 +87,14 @@ def materialise_on(address: str, config: Config, path: str, console: Console, pa
         announced: set[str] = set()
         for job in (part.job,) if part else JOBS:
             sent: set[tuple[str, str | None]] = set()
-            # The tables over all batches are missing only when these are made.
             while steps := [each for each in missing_steps(config, part, [job]) if each[:2] not in sent]:
+                # The tables over all batches wait for these, which may have been begun by a run of before.
+                steps = [each for each in steps if each.partition] or steps
                 if job not in announced:
                     announce(config, job, console)
                     announced |= ASKING if job in ASKING else {job}
                 sent.update(each[:2] for each in steps)
-                if not cluster.make([_without_those_over_all(config, each) for each in steps]):
+                if not cluster.make(steps):
                     return False
     return True
 
@@ -338,11 +338,3 @@ def _computes(config: Config, job: str) -> bool:
     if job in ASKING:
         return any(role_of(config, name).is_local for name in roles_of(config))
     return job == "cache"
-
-
-def _without_those_over_all(config: Config, step: Step) -> Step:
-    """A batch without the tables over all batches, which are made once, after the last."""
-    if step.partition is None:
-        return step
-    over_all = {table.name for table in tables_of(config, step.job) if table.unit == "nothing"}
-    return step._replace(tables=tuple(table for table in step.tables if table not in over_all))

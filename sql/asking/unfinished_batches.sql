@@ -3,29 +3,38 @@
 -- Features behind scoring.max_features by draw may be left without a score, and so may explanations about which
 -- each of the config's scorers says that it asks nothing. Of batches that were scored before documents were added
 -- (stale_batches) nothing is open, or with selection.remake_stale everything.
-with failed as (
-    select sae, feature from explanations where status in ('http_error', 'budget')
+-- Each table is read once: there may be thousands of files.
+with known as materialized (
+    select explanation_id, sae, feature, generation, status, is_chosen from explanations
+),
+unanswered as materialized (
+    select explanation_id, sae, feature, status
+    from predictions
+    where status in ('http_error', 'budget', 'not_asked')
+),
+failed as (
+    select sae, feature from known where status in ('http_error', 'budget')
     union
-    select sae, feature from predictions where status in ('http_error', 'budget')
+    select sae, feature from unanswered where status in ('http_error', 'budget')
 ),
 not_asked as (
     select explanation_id
-    from predictions
+    from unanswered
     where status = 'not_asked'
     group by explanation_id
     having count(*) = len($scoring_scorers::varchar[])
 ),
 unscored as (
-    select explanations.sae, explanations.feature
-    from explanations
+    select known.sae, known.feature
+    from known
     anti join scores
-        on scores.explanation_id = explanations.explanation_id
-        and scores.generation is not distinct from explanations.generation
-    anti join not_asked on not_asked.explanation_id = explanations.explanation_id
-    where explanations.status = 'ok' and (explanations.is_chosen or $scoring_all_draws)
+        on scores.explanation_id = known.explanation_id
+        and scores.generation is not distinct from known.generation
+    anti join not_asked on not_asked.explanation_id = known.explanation_id
+    where known.status = 'ok' and (known.is_chosen or $scoring_all_draws)
 ),
 explained as (
-    select distinct sae, feature, true as is_explained from explanations
+    select distinct sae, feature, true as is_explained from known
 ),
 fresh_features as (
     select * from selected_features

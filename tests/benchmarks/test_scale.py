@@ -5,10 +5,22 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.gpu import LARGE, LARGE_WIDTHS, PASS_PARAMETERS
-from benchmarks.scale import Assumed, Costs, Run, Task, _gpu_rates, schedule, simulate
+from benchmarks.scale import (
+    PAGE,
+    SIZES_OF_CORPUS,
+    Assumed,
+    Costs,
+    Run,
+    Task,
+    _gpu_rates,
+    measured_costs,
+    page,
+    schedule,
+    simulate,
+)  # fmt: skip
 
 COSTS = Costs(
-    write_s=1e-7, prepare_s=5e-7, example_s=0.01, request_s=0.001, bytes_per_firing=3.0, bucket_bytes=300.0,
+    write_s=1e-7, prepare_s=5e-7, example_s=0.01, asking_s=0.04, bytes_per_firing=3.0, bucket_bytes=300.0,
     pass_rate=4e14, encode_rate=5e13, cached_share=0.8,
 )  # fmt: skip
 
@@ -60,3 +72,9 @@ def test_the_speeds_of_pass_and_product_are_told_from_two_widths() -> None:
     }
     expected = (2 * PASS_PARAMETERS / pass_s, 2 * LARGE.hidden_size / feature_s)
     assert _gpu_rates(bare) == pytest.approx(expected)
+
+
+def test_the_page_says_what_the_results_of_the_other_benchmarks_say():
+    costs, assumed = measured_costs(), Assumed()
+    outcomes = {tokens: simulate(Run(tokens), costs, assumed) for tokens in SIZES_OF_CORPUS}
+    assert PAGE.read_text(encoding="utf-8") == page(outcomes, costs, assumed)  # python -m benchmarks.scale

@@ -91,7 +91,8 @@ class Budget:
         self._folder = folder
         self._prices = prices
         self._note = note
-        self._spent = _Spent(ledger, paid or prices, look)
+        paid = paid or prices
+        self._spent = _Spent(ledger, paid, look, folder / f"spent.{paid.digest()}.json")
         self._reserved: dict[str, Amount] = {}
         self._file: BinaryIO | None = None
         self._path = folder / f"{uuid.uuid4()}.json"  # a pid is one of each host
@@ -102,6 +103,7 @@ class Budget:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with self._locked():
+                    self._spent.load()
                     self._file = self._path.open("w+b", buffering=0)
                     fcntl.flock(self._file, fcntl.LOCK_EX)
             except OSError as error:
@@ -112,6 +114,8 @@ class Budget:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
+            with suppress(OSError), self._locked():  # else the next process reads more lines
+                self._spent.save()
             self._path.unlink(missing_ok=True)
             self._file.close()  # which gives up the lock
             self._file = None
@@ -237,14 +241,49 @@ def unpriced(model: str) -> ConfigError:
     )
 
 
-class _Spent:
-    """What the lines of a ledger add up to; lines read once are not read again."""
+_TAIL_BYTES = 64
 
-    def __init__(self, ledger: Path, prices: Prices, look: Callable[[], None]) -> None:
+class _Read(NamedTuple):
+    """What the first `end` bytes of a file add up to, and the last of these, in hexadecimal digits."""
+
+    end: int
+    tail: str
+    amount: Amount
+
+
+_NOTHING = _Read(0, "", Amount())
+
+
+class _Spent:
+    """What the lines of a ledger add up to; lines read once are not read again, by this process or a later one.
+
+    `kept` is where sums are handed on: every batch asks what was spent, and a ledger may have millions of lines.
+    It may be lost or torn, then they are read.
+    """
+
+    def __init__(self, ledger: Path, prices: Prices, look: Callable[[], None], kept: Path) -> None:
         self._ledger = ledger
         self._look = look
         self._prices = prices
-        self._read: dict[Path, tuple[int, Amount]] = {}
+        self._kept = kept
+        self._read: dict[Path, _Read] = {}
+        self._loaded: dict[Path, _Read] = {}
+        """Of files that this process has not looked at yet."""
+
+    def load(self) -> None:
+        """Take the sums of an earlier process."""
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            kept = json.loads(self._kept.read_bytes())
+            self._loaded = {
+                self._ledger / name: _Read(end, tail, Amount(*amount))
+                for name, (end, tail, amount) in kept.items()
+            }
+
+    def save(self) -> None:
+        """Hand the sums on."""
+        if self._read and self._read != self._loaded:  # else nobody asked what was spent
+            sums = {str(path.relative_to(self._ledger)): read for path, read in self._read.items()}
+            self._kept.write_text(json.dumps(sums), encoding="utf-8")
 
     def update(self) -> Amount:
         """The sum by now."""
@@ -252,25 +291,27 @@ class _Spent:
         for path in self._ledger.rglob("*.jsonl"):
             self._update(path)
         total = Amount()
-        for _, amount in self._read.values():
-            total = total.plus(amount)
+        for read in self._read.values():
+            total = total.plus(read.amount)
         return total
 
     def _update(self, path: Path) -> None:
-        end, amount = self._read.get(path, (0, Amount()))
+        known = self._read.get(path)
         size = path.stat().st_size
-        if size == end:
+        if known and size == known.end:
             return
-        if size < end:  # somebody has cut it
-            end, amount = 0, Amount()
         with path.open("rb") as file:
+            known = known or self._loaded.get(path, _NOTHING)
+            if size < known.end or _tail(file, known.end) != known.tail:  # it was cut, or is another
+                known = _NOTHING
+            end, amount = known.end, known.amount
             file.seek(end)
             for line in file:
                 if not line.endswith(b"\n"):
                     break  # it is being written
                 end += len(line)
                 amount = amount.plus(self._of(line))
-        self._read[path] = end, amount
+            self._read[path] = _Read(end, _tail(file, end), amount)
 
     def _of(self, line: bytes) -> Amount:
         """What a record was: nothing if it is torn, was not sent, or failed without a word of what it used."""
@@ -293,6 +334,12 @@ class _Spent:
             return Amount()
         # A probe costs its few tokens, but nobody asked for it.
         return Amount(int(record.get("purpose") != "probe"), usd or 0.0)
+
+
+def _tail(file: BinaryIO, end: int) -> str:
+    """The bytes before a place in a file, which end in those of a record."""
+    file.seek(max(0, end - _TAIL_BYTES))
+    return file.read(min(end, _TAIL_BYTES)).hex()
 
 
 def _is_free(file: BinaryIO) -> bool:

@@ -3,6 +3,7 @@
 Prices only label: no table's rows depend on them but `cost_usd`, which is what was paid at the time.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,10 @@ class Prices:
         """The price of a model: of its exact name, else of the first pattern that it fits."""
         fitting = (price for name, price in self._by_name.items() if _fits(model, name))
         return self._by_name.get(model) or next(fitting, None)
+
+    def digest(self) -> str:
+        """A hash of all prices, and of the order in which patterns are tried."""
+        return hashlib.sha256(repr(self._by_name).encode()).hexdigest()[:12]
 
     def usd(
         self,

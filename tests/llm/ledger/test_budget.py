@@ -163,6 +163,46 @@ def test_torn_lines_cost_nothing_and_a_ledger_that_was_cut_is_counted_anew(tmp_p
     assert budget.spent() == Amount()
 
 
+def test_lines_that_an_earlier_process_has_added_up_are_not_read_again(tmp_path, monkeypatch):
+    known, new, *_ = questions()
+    record(tmp_path, known)
+    with budget_of(tmp_path, usd=100) as first:
+        spent = first.spent()
+    read, of = [], budget._Spent._of
+    monkeypatch.setattr(budget._Spent, "_of", lambda self, line: read.append(line) or of(self, line))
+    with budget_of(tmp_path, usd=100) as later:
+        assert later.spent() == spent and read == []
+        record(tmp_path, new)
+        assert later.spent() == Amount(2, 2 * spent.usd) and len(read) == 1
+
+
+def test_a_ledger_file_in_the_place_of_another_is_added_up_anew(tmp_path):
+    known, new, *_ = questions()
+    record(tmp_path, known)
+    with budget_of(tmp_path, usd=100) as first:
+        spent = first.spent()
+    (path,) = tmp_path.rglob("ledger/**/*.jsonl")
+    path.unlink()
+    record(tmp_path, new, text="Yes, it does.", completion_tokens=3)  # as long as the other, or longer
+    with budget_of(tmp_path, usd=100) as later:
+        assert later.spent() == Amount(1, spent.usd + 2)
+
+
+def test_sums_at_other_prices_or_torn_are_not_taken(tmp_path):
+    (request, *_) = questions()
+    with Ledger(tmp_path / "ledger", "predictions", "sae", 0, 9, Prices({})) as ledger:
+        ledger.record(request, Answer("unpriced", "ok", prompt_tokens=10, cached_tokens=0, completion_tokens=2))
+    with budget_of(tmp_path, usd=100) as known:
+        spent = known.spent()
+    (kept,) = (tmp_path / "budget").glob("spent.*")
+    kept.write_bytes(kept.read_bytes()[:-9])
+    with budget_of(tmp_path, usd=100) as torn:
+        assert torn.spent() == spent
+    dear = Prices({"model": Price(prompt=3e6, completion=2e6)})
+    with budget_of(tmp_path, usd=100, prices=dear) as dearer:
+        assert dearer.spent() == Amount(1, spent.usd + 20)
+
+
 def test_an_unlimited_budget_touches_no_file(tmp_path):
     with budget_of(tmp_path) as budget:
         assert budget.reserve(questions()) == questions()

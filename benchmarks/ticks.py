@@ -1,0 +1,138 @@
+"""What a tick of the schedule costs in an experiment with 1,536 batches, all of them explained and scored.
+
+The tables are made here, a few rows a batch: what counts is their number of files. The first tick of a process
+reads them all, and a later one those that have changed since.
+
+    python -m benchmarks.ticks
+"""
+
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.graph.build import build_definitions
+from assets.graph.declare import BatchKey
+from assets.graph.schedules import BATCHES
+from benchmarks.explorer_lake import SAE, write_config
+from benchmarks.figures import Figure, measured, publish
+from pipeline.asking.unfinished import unfinished_batches
+from pipeline.config import load_config
+from pipeline.lake import Lake
+from pipeline.sources import recorded_lake
+from pipeline.tables import TABLES
+
+N_BATCHES = 1536
+SIZE = 64
+"""Features of a batch."""
+SELECTED = 8
+"""Of them."""
+CHANGED = 8
+"""Batches that are made anew between two ticks."""
+
+
+def main() -> int:
+    """Measure and publish."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_config(Path(folder), N_BATCHES * SIZE, SIZE)
+        lake = recorded_lake(load_config(str(path)))
+        select_features(lake, N_BATCHES)
+        for batch in range(N_BATCHES):
+            write_batch(lake, batch)
+        n_files = sum(1 for _ in lake.root.rglob("*.parquet"))
+        first, warm, changed, one = measured(_ticks, path, str(Path(folder) / "dagster")).result
+    size = f"{N_BATCHES:,} batches in {n_files:,} files"
+    publish(
+        "ticks",
+        [
+            Figure("tick_s", warm, "s", target=1, note=f"CPU time, {size}, none of which has changed"),
+            Figure("tick_after_batches_s", changed, "s", target=1, note=f"{CHANGED} of them were made meanwhile"),
+            Figure("first_tick_s", first, "s", note="of a process: it reads all of them"),
+            Figure("one_batch_s", one, "s", note="whether one of them is unfinished, asked by its worker"),
+        ],
+    )
+    return 0
+
+
+def _ticks(path: Path, home: str) -> tuple[float, float, float, float]:
+    """CPU seconds of the first tick, a later one, one after some batches were made, and of a look at one batch."""
+    config = load_config(str(path))
+    Path(home).mkdir()
+    definitions = build_definitions(config)
+    schedule = definitions.resolve_schedule_def("next_feature_batches")
+    with dg.DagsterInstance.local_temp(home) as instance:
+        for batch in range(N_BATCHES):
+            tags = {"dagster/partition": BatchKey(SAE, batch).partition}
+            instance.add_run(dg.DagsterRun(BATCHES, status=dg.DagsterRunStatus.SUCCESS, tags=tags))
+        one = _cpu_s(lambda: unfinished_batches(recorded_lake(config), {(SAE, 7)}))
+
+        def tick() -> None:
+            context = dg.build_schedule_context(
+                instance,
+                repository_def=definitions.get_repository_def(),
+                scheduled_execution_time=datetime.now(UTC),
+            )
+            outcome = schedule.evaluate_tick(context)
+            assert outcome.skip_message == "0 batches are unfinished, 0 under way, 0 parked after 3 failures"
+
+        first, warm = _cpu_s(tick), _cpu_s(tick)
+        for batch in range(CHANGED):
+            write_batch(recorded_lake(config), batch)
+        return first, warm, _cpu_s(tick), one
+
+
+def _cpu_s(work: Any) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def write_batch(lake: Lake, batch: int) -> None:
+    """Write what a finished batch has: each selected feature explained by each explainer, and scored."""
+    features = _selected(batch)
+    for part in lake.parts("explanations"):
+        rows = [_explanation(feature, part) for feature in features]
+        lake.write("explanations", _table("explanations", rows), sae=SAE, batch=batch, part=part)
+    explained = [_explanation(feature, part) for feature in features for part in lake.parts("explanations")]
+    for part in lake.parts("predictions"):
+        asked = {"scorer": part, "role": "test"}
+        rows = [{**each, **asked, "question_id": f"{each['explanation_id']}-{part}"} for each in explained]
+        lake.write("predictions", _table("predictions", rows), sae=SAE, batch=batch, part=part)
+    rows = [{**each, "scorer": scorer} for each in explained for scorer in lake.config.scoring.scorers]
+    lake.write("scores", _table("scores", rows), sae=SAE, batch=batch)
+
+
+def select_features(lake: Lake, n_batches: int) -> None:
+    """Write the selection: some features of each batch."""
+    rows = [
+        {"sae": SAE, "feature": feature, "batch": batch, "place": feature + 1, "priority": 0}
+        for batch in range(n_batches)
+        for feature in _selected(batch)
+    ]
+    lake.write("selected_features", _table("selected_features", rows), sae=SAE)
+
+
+def _selected(batch: int) -> range:
+    return range(batch * SIZE, batch * SIZE + SELECTED)
+
+
+def _explanation(feature: int, explainer: str | None) -> dict[str, Any]:
+    return {
+        "explanation_id": f"{SAE}-{feature}-{explainer}",
+        **{"sae": SAE, "feature": feature, "explainer": explainer, "is_chosen": True, "status": "ok"},
+    }
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows with all the columns of a table; what they lack is null."""
+    fields = TABLES[name].schema
+    return pa.table([pa.array([row.get(each.name) for row in rows], each.type) for each in fields], schema=fields)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
