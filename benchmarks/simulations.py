@@ -23,6 +23,7 @@ from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
+from pipeline.pilot.write import write_scorer_rhos
 from pipeline.scorers.write import write_predictions
 
 FORMS = ("local", "structured")
@@ -70,6 +71,7 @@ def simulated(lake: Lake, form: str) -> Simulated:
     own = scoring.simulation.model_copy(update={"method": form})  # type: ignore[attr-defined]  # a plug-in's
     config = lake.config.model_copy(update={"scoring": scoring.model_copy(update={"simulation": own})})
     asking, [sae] = Lake(config, lake.hashes), config.sae_names
+    write_scorer_rhos(asking, sae)
     started = time.process_time()
     write_predictions(asking, sae, 0)
     cpu_s = time.process_time() - started

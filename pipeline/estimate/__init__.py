@@ -93,8 +93,8 @@ def _asker(lake: Lake, role: Role) -> _Asker:
 
 def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
     """The row of the texts that the subject model continues, for which no request is sent."""
-    counts = ("n_features", "n_llm_features", "requests", "known_requests", "prompt_tokens", "cached_tokens")
-    amounts = ("completion_tokens", "max_completion_tokens", "cost_usd", "max_cost_usd")
+    counts = ("n_features", "n_llm_features", "requests", "least_requests", "known_requests", "prompt_tokens")
+    amounts = ("cached_tokens", "completion_tokens", "max_completion_tokens", "cost_usd", "max_cost_usd")
     return {
         **{"sae": sae, "batch": batch, "purpose": "steered_texts", "model": lake.config.subject.model},
         **dict.fromkeys((*counts, *amounts), 0),

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import polars as pl
 import pytest
 import torch
+from rich.console import Console
 from tiny import ANIMAL, rows_of, stored
 
 from pipeline.estimate import estimate
+from pipeline.estimate.printing import print_estimate
 from pipeline.explainers.write import write_explanations
 from pipeline.features import steered_texts
 from pipeline.features.steered_texts import write_steered_texts
@@ -179,7 +182,11 @@ def test_the_estimate_counts_requests_and_the_tokens_that_the_subject_reads(lake
     own_steering = {**STEERING, "target_kls": [0.5], "n_trials": 2}
     scoring = {"scorers": ["generation", "intervention"], "oracle": rates, "intervention": own_steering}
     lake = lake_of(explaining={"explainers": ["rule"]}, scoring=scoring)
-    rows = {row["purpose"]: row for row in estimate(lake, SAE).to_pylist()}
+    counted = estimate(lake, SAE)
+    console = Console(width=120, record=True, file=StringIO())
+    print_estimate(pl.DataFrame(counted), 3, console)
+    assert "tokens for steered_texts" in " ".join(console.export_text().split())
+    rows = {row["purpose"]: row for row in counted.to_pylist()}
     write_explanations(lake, SAE, 0)
     write_steered_texts(lake, SAE, 0)
     sent = write_predictions(lake, SAE, 0).figures["requests_sent"]
