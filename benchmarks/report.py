@@ -186,9 +186,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "many_questions": (
         "Questions a prompt, asked of a model",
-        "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M, which is at chance however "
-        "many share a prompt: it says that each answer has its probability, and nothing of what many cost a model "
-        "that can answer. `python -m benchmarks.many_questions --scale large` asks a larger one.",
+        "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M, which is at chance "
+        "however many share a prompt: it says that each answer has its probability, and nothing of what many cost "
+        "a model that can answer. `python -m benchmarks.many_questions --scale large` asks a larger one.",
     ),
     "local_model": (
         "The local model",

@@ -1,11 +1,11 @@
 """Forms of simulation on the same features: expected values from log-probabilities, and whole numbers as JSON.
 
-Features of the demo's route llm are explained by `keywords`, which asks nobody, and simulated twice by one model on
-the same test windows: by `local`, which reads all tokens at once as `all_at_once` does on a server (there from the
-15 likeliest tokens), and by `structured`. Figures are the share of windows that have values, the mean correlation,
-the mean difference over features that both have one of, and what each form takes. `--scale small` asks the embedded
-model, `--scale large` the one of 1.5B parameters in int8 (1.1 GB to download at first use). It needs the tables of a
-demo run: `make demo` first.
+Features of the demo's route llm are explained by `keywords`, which asks nobody, and simulated twice by one model
+on the same test windows: by `local`, which reads all tokens at once as `all_at_once` does on a server (there from
+the 15 likeliest tokens), and by `structured`. Figures are the share of windows that have values, the mean
+correlation, the mean difference over features for which both have one, and what each form takes. `--scale small`
+asks the embedded model, `--scale large` the one of 1.5B parameters in int8 (1.1 GB to download at first use). It
+needs the tables of a demo run: `make demo` first.
 """
 
 import argparse

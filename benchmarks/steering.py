@@ -60,7 +60,8 @@ def landings(lake: Lake) -> Landings:
     on_held_out = Divergence(subject, torch.tensor([row["token_ids"] for row in held_out]))
     used = [row["context_id"] for row in held_out]
     unseen = {
-        role: Divergence(subject, _beginnings(lake, role, settings.prompt_tokens, used)) for role in ("test", "train")
+        role: Divergence(subject, _beginnings(lake, role, settings.prompt_tokens, used))
+        for role in ("test", "train")
     }
     found: Landings = {}
     for feature in steered_features(lake, sae.name, 0):
@@ -85,7 +86,7 @@ def _strengths(
 
 
 def _beginnings(lake: Lake, role: str, n_tokens: int, used: Sequence[int]) -> Tensor:
-    """The first tokens of contexts of a role by hash, but for some contexts: int64 [at most N_UNSEEN, n_tokens]."""
+    """The first tokens of contexts of a role, without those used: int64 [at most N_UNSEEN, n_tokens]."""
     with lake.connect() as connection:
         rows = connection.sql(
             """
@@ -106,7 +107,8 @@ def _figures(landed: Landings, role: str) -> Iterator[Figure]:
     off = np.abs(np.array([value for (of, _, _), value in landed.items() if of == role]) - 1)
     by_feature = {feature for _, feature, _ in landed}
     note = f"{N_UNSEEN} {role} texts, {len(by_feature)} features, {len(off)} strengths"
-    yield Figure(f"{role}_near", float((off <= NEAR).mean()), "share", better="higher", note=f"{note}; within 10 %")
+    near = float((off <= NEAR).mean())
+    yield Figure(f"{role}_near", near, "share", better="higher", note=f"{note}; within 10 %")
     yield Figure(f"{role}_off_mean", float(off.mean()), "of the target", NEAR, note=note)
     yield Figure(f"{role}_off_most", float(off.max()), "of the target", NEAR, note=note)
 

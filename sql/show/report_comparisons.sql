@@ -1,6 +1,6 @@
 -- One row per scorer and two explainers of the config, the later one against the earlier one, whose explanations
 -- of the same features of SAE $sae have scores; of three features or more, as fewer say nothing of a difference.
--- Of a scorer the $n pairs that say most: intervals without 0 first, the larger difference first. n_pairs: all of it.
+-- Of a scorer the $n pairs that say most: intervals without 0 first, then the larger difference. n_pairs: all.
 select
     scorer,
     explainer_a,

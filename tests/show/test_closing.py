@@ -41,4 +41,4 @@ def test_explainers_are_held_against_each_other_beside_what_they_took():
     console.print(_comparisons(pl.DataFrame([few | {"n_tokens_b": 0}]), "layers.1"))
     assert "tokens" not in console.export_text()
     console.print(_comparisons(pl.DataFrame([row | {"n_pairs": 66}]), "layers.1"))
-    assert "the 6 of a scorer's 66 that differ most; from explainer_comparisons" in console.export_text()
+    assert "the 6 of a scorer's 66 that differ most; explainer_comparisons" in console.export_text()

@@ -1,7 +1,5 @@
 """The texts on which strengths are found, and those that are continued."""
 
-import pyarrow as pa
-
 from .rows import Database
 
 N_TOKENS = 16
