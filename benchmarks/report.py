@@ -91,6 +91,13 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
             has_notes=False,
         ),
     ),
+    "many_questions": (
+        Grid(
+            "questions a prompt",
+            {"told_at_{row}": "have a probability", "auc_at_{row}": "AUC", "accuracy_at_{row}": "right"},
+            has_notes=False,
+        ),
+    ),
 }
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
@@ -180,6 +187,12 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "columns are the share of right answers, the share of questions without an answer (a prompt fails as a "
         "whole), and the share of right answers to an empty explanation, which is what likeness between the "
         "windows of a prompt gives away.",
+    ),
+    "many_questions": (
+        "Questions a prompt, asked of a model",
+        "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M, which is at chance "
+        "however many share a prompt: it says that each answer has its probability, and nothing of what many cost "
+        "a model that can answer. `python -m benchmarks.many_questions --scale large` asks a larger one.",
     ),
     "local_model": (
         "The local model",

@@ -20,6 +20,8 @@ from pipeline.show.terminal import printable, with_interval
 
 _SHOWN = 4
 """Explanations of each end of the ranking."""
+_SHOWN_PAIRS = 6
+"""Pairs of explainers by each scorer: four explainers have so many, and twelve have 66."""
 _INDENT = " " * 8
 _LINES = 2
 """Lines of a window that are printed at most."""
@@ -42,7 +44,7 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             if verdicts := _control_verdicts(lake.query("control_verdicts", sae=sae)):
                 console.print(verdicts, highlight=False)
             console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
-            comparisons = lake.query("report_comparisons", sae=sae)
+            comparisons = lake.query("report_comparisons", sae=sae, n=_SHOWN_PAIRS)
             if not comparisons.is_empty():
                 console.print(_comparisons(comparisons, sae))
             ranked = lake.query("report_best", sae=sae, n=_SHOWN)
@@ -138,6 +140,9 @@ def _control_verdicts(rows: pl.DataFrame) -> str:
 def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
     """Pairs of explainers on the features that both explained, with the tokens that they took, if they did."""
     title = f"{sae}: pairs of explainers on the same features (mean difference, interval)"
+    most = max(rows["n_pairs"].to_list())
+    if most > _SHOWN_PAIRS:
+        title += f"\n(the {_SHOWN_PAIRS} of a scorer's {most} that differ most; explainer_comparisons has all)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("scorer", no_wrap=True)
     table.add_column("explainers", overflow="fold")

@@ -1,14 +1,17 @@
--- One row per text that the subject model reads with a feature raised: the first tokens of a context, each of
--- another document. By hash: of train documents those on which strengths are found, of test documents those that
--- are continued, so that no strength is set on what is judged.
+-- One row per text that the subject model reads with a feature raised: the first tokens of a context. By hash: of
+-- train documents those on which strengths are found, of test documents those that are continued, so that no
+-- strength is set on what is judged. Each of those continued is of another document; train documents take turns,
+-- as one context of each would be too few in a small corpus.
 with starts as (
-    select doc_id, context_id, token_ids[1 : $scoring_intervention_prompt_tokens] as token_ids
-    from contexts
-    where len(token_ids) >= $scoring_intervention_prompt_tokens
-    qualify
+    select
+        doc_id,
+        context_id,
+        token_ids[1 : $scoring_intervention_prompt_tokens] as token_ids,
         row_number() over (
             partition by doc_id order by hash($seed::bigint, context_id, 'steering'), context_id
-        ) = 1
+        ) as turn
+    from contexts
+    where len(token_ids) >= $scoring_intervention_prompt_tokens
 ),
 drawn as (
     select
@@ -17,10 +20,11 @@ drawn as (
         starts.token_ids,
         row_number() over (
             partition by documents.role
-            order by hash($seed::bigint, documents.doc_id, 'steering'), documents.doc_id
+            order by starts.turn, hash($seed::bigint, documents.doc_id, 'steering'), documents.doc_id
         ) - 1 as prompt_id
     from starts
     join documents using (doc_id)
+    where documents.role = 'train' or starts.turn = 1
 )
 select role, prompt_id::int as prompt_id, context_id, token_ids
 from drawn

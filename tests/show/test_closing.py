@@ -30,7 +30,7 @@ def test_explainers_are_held_against_each_other_beside_what_they_took():
     row = {
         "scorer": "detection", "explainer_a": "best_of_k", "explainer_b": "default", "n_features": 4,
         "difference": 0.05, "ci_low": -0.01, "ci_high": 0.11, "share_better": 0.5,
-        "n_tokens_a": 8000, "n_tokens_b": 400,
+        "n_tokens_a": 8000, "n_tokens_b": 400, "n_pairs": 2,
     }  # fmt: skip
     few = row | {"explainer_a": "rule", "n_features": 2, "ci_low": None, "ci_high": None, "n_tokens_a": 0}
     console = Console(width=110, record=True, file=StringIO())
@@ -40,3 +40,5 @@ def test_explainers_are_held_against_each_other_beside_what_they_took():
     assert second == "rule against default 2 +0.05 50% 0; 200"
     console.print(_comparisons(pl.DataFrame([few | {"n_tokens_b": 0}]), "layers.1"))
     assert "tokens" not in console.export_text()
+    console.print(_comparisons(pl.DataFrame([row | {"n_pairs": 66}]), "layers.1"))
+    assert "the 6 of a scorer's 66 that differ most; explainer_comparisons" in console.export_text()

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from .rows import Database
 from .score_reference import SAE, ScoreDatabase, t_of, z_of
 
 DETECTION = {"default": [0.5, 0.6, 0.7, 0.9], "best_of_k": [0.7, 0.6, 0.8, 0.8], "empty": [0.5, None, 0.4, 0.5]}
@@ -111,3 +112,18 @@ def test_the_order_of_rows_changes_nothing():
     rng.shuffle(rows)
     database.fill("scores", rows)
     assert database.run("explainer_comparisons").equals(before)
+
+
+def test_of_many_pairs_those_are_printed_that_differ():
+    names = [f"explainer_{place}" for place in range(6)]
+    database = Database()
+    database.fill("explainer_comparisons", [
+        {"sae": SAE, "scorer": "detection", "explainer_a": a, "explainer_b": b, "n_features": 9,
+         "difference": 0.01 * (i + j), "ci_low": 0.001 if (i, j) == (1, 0) else -0.1, "ci_high": 0.2}
+        for i, a in enumerate(names) for j, b in enumerate(names) if i != j
+    ])
+    rows = database.rows("report_comparisons", sae=SAE, n=3, explaining_explainers=names)
+    assert [(row["explainer_a"], row["explainer_b"]) for row in rows] == [
+        ("explainer_1", "explainer_0"), ("explainer_5", "explainer_3"), ("explainer_5", "explainer_4")
+    ]
+    assert {row["n_pairs"] for row in rows} == {15}

@@ -124,7 +124,8 @@ def test_a_divergence_is_that_of_the_definition(steered):
     edit = Edit(7, "add", 4.0)
     changed, unchanged = (steered.logits(TEXTS, each)[:, 1:].double().softmax(-1) for each in (edit, None))
     expected = (changed * (changed / unchanged).log()).sum(-1).mean()
-    assert Divergence(steered, TEXTS)(edit) == pytest.approx(float(expected), rel=1e-4)
+    # A tenth of the tolerance with which a strength is found: what is kept is rounded.
+    assert Divergence(steered, TEXTS)(edit) == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_a_target_that_no_strength_has_is_told_and_its_search_ends():

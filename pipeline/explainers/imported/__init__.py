@@ -62,7 +62,8 @@ def check(config: Config) -> None:
     if not words:
         raise ConfigError(f"{_KEY}: '{_path(config)}' explains no feature of the SAEs: {said or 'it is empty'}")
     if odd_rows:
-        _log.warning("%s: %s of '%s' left out: %s", _KEY, f"{len(odd_rows):,} rows", _path(config), said)
+        n = "1 row" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows"
+        _log.warning("%s: %s of '%s' left out: %s", _KEY, n, _path(config), said)
 
 
 def _read(config: Config) -> _Import:

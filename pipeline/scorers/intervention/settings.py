@@ -24,7 +24,7 @@ class Settings(BaseModel):
         description="Mean KL divergences, in nats, to which strengths are set (Paulo et al. 2024)",
     )
     n_held_out: Annotated[int, Field(ge=2)] = Field(
-        128, description="Train texts, at most, on which a strength is found"
+        256, description="Train texts, at most, on which a strength is found"
     )
     prompt_tokens: Annotated[int, Field(ge=4)] = Field(16, description="Tokens of a text that is continued")
     new_tokens: Annotated[int, Field(ge=1)] = Field(24, description="Tokens of a continuation")
