@@ -90,11 +90,22 @@ def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[Place, 
 _COHERE = _sites("self_attn", "self_attn.o_proj", "mlp", "mlp.down_proj")
 """Parallel: both blocks read the one norm."""
 
+_OLMO: Sites = {**_COHERE, "resid_mid": _in("post_attention_layernorm")}
+"""As Llama, with LayerNorms."""
+
+# Qwen 3.5 has an attention in every fourth layer alone; in the others there are no places of it.
 _LLAMA: Sites = {
-    **_COHERE,
+    **_OLMO,
     "attn_rms": _rms("input_layernorm"),
-    "resid_mid": _in("post_attention_layernorm"),
     "mlp_rms": _rms("post_attention_layernorm"),
+}
+
+# Both blocks read the residual as it is, and their outputs are normalised before they are added.
+_OLMO_2: Sites = {
+    **_COHERE,
+    "attn_out": _out("post_attention_layernorm"),
+    "resid_mid": _in("mlp"),
+    "mlp_out": _out("post_feedforward_layernorm"),
 }
 
 # A block's output is normalised before it is added.
@@ -144,7 +155,8 @@ _BLOOM: Sites = {
 
 _LLAMA_LIKE = frozenset(
     {
-        *("gemma", "gpt_oss", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"),
+        *("gemma", "glm", "gpt_oss", "helium", "llama", "ministral", "ministral3", "mistral", "mixtral", "olmoe"),
+        *("phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next"),
         "smollm3",
     }
 )
@@ -157,7 +169,11 @@ def family_of(config: Any) -> Family | None:
             return Family("embed_tokens", "layers", _LLAMA, config.rms_norm_eps)
         case "gemma2" | "gemma3_text":
             return Family("embed_tokens", "layers", _GEMMA_2, config.rms_norm_eps)
-        case "cohere":
+        case "olmo" | "starcoder2":
+            return Family("embed_tokens", "layers", _OLMO)
+        case "exaone4" | "olmo2" | "olmo3":
+            return Family("embed_tokens", "layers", _OLMO_2, config.rms_norm_eps)
+        case "cohere" | "cohere2":
             return Family("embed_tokens", "layers", _COHERE)
         case "phi":
             return Family("embed_tokens", "layers", _PHI)

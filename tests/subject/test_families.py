@@ -84,6 +84,13 @@ def sandwich(layer: Any, before: Tensor, projected: Tensor) -> Parts:
     return Parts(layer.input_layernorm(before), added, middle, normed, mlp_out)
 
 
+def norms_after(layer: Any, before: Tensor, projected: Tensor) -> Parts:
+    """OLMo 2: the blocks read the state itself, and what they add is normalised."""
+    added = layer.post_attention_layernorm(projected)
+    middle = before + added
+    return Parts(before, added, middle, middle, layer.post_feedforward_layernorm(layer.mlp(middle)))
+
+
 def opt_post_norm(layer: Any, before: Tensor, projected: Tensor) -> Parts:
     """opt-350m: the norms come after the additions."""
     middle = layer.self_attn_layer_norm(before + projected)
@@ -114,6 +121,9 @@ SIZES = {"vocab_size": 50, "hidden_size": WIDTH, "num_hidden_layers": 3, "num_at
 SIZES["pad_token_id"] = 0  # some default to one that is not in so small a vocabulary
 GROUPED = {**SIZES, "num_key_value_heads": 1, "head_dim": 6, "intermediate_size": 24}
 EXPERTS = {"moe_intermediate_size": 8, "num_experts_per_tok": 2}
+SHARED = {**EXPERTS, "num_experts": 4, "shared_expert_intermediate_size": 8}
+LINEAR = {f"linear_{each}": 2 for each in ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim")}
+LINEAR |= {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}
 OLD = {"vocab_size": 50, "n_embd": WIDTH, "n_layer": 3, "n_head": 2}
 
 
@@ -136,6 +146,22 @@ MODELS: dict[str, Callable[[], Model]] = {
     ),
     "qwen3_moe": lambda: llama(transformers.Qwen3MoeConfig, num_experts=4, **EXPERTS),
     "gpt_oss": lambda: llama(transformers.GptOssConfig, num_local_experts=4, num_experts_per_tok=2),
+    "glm": lambda: llama(transformers.GlmConfig),
+    "helium": lambda: llama(transformers.HeliumConfig, head_dim=8),
+    "ministral": lambda: llama(transformers.MinistralConfig),
+    "ministral3": lambda: llama(transformers.Ministral3Config),
+    "olmoe": lambda: llama(transformers.OlmoeConfig, head_dim=8, num_experts=4, num_experts_per_tok=2),
+    "qwen3_5_text": lambda: llama(transformers.Qwen3_5TextConfig, **LINEAR),
+    "qwen3_5_moe_text": lambda: llama(transformers.Qwen3_5MoeTextConfig, **LINEAR, **SHARED),
+    "qwen3_next": lambda: llama(transformers.Qwen3NextConfig, **LINEAR, **SHARED),
+    "olmo": lambda: llama(transformers.OlmoConfig, head_dim=8),
+    "starcoder2": lambda: llama(transformers.Starcoder2Config, head_dim=8),
+    "olmo2": lambda: llama(transformers.Olmo2Config, head_dim=8)._replace(parts=norms_after),
+    "olmo3": lambda: llama(transformers.Olmo3Config, head_dim=8)._replace(parts=norms_after),
+    "exaone4": lambda: llama(transformers.Exaone4Config)._replace(parts=norms_after),
+    "cohere2": lambda: llama(transformers.Cohere2Config)._replace(
+        parts=parallel("input_layernorm", "input_layernorm")
+    ),
     "gemma2": lambda: Model(transformers.Gemma2Config(**GROUPED), "layers", "self_attn.o_proj", sandwich),
     "gemma3_text": lambda: Model(transformers.Gemma3TextConfig(**GROUPED), "layers", "self_attn.o_proj", sandwich),
     "cohere": lambda: Model(
@@ -342,6 +368,13 @@ def test_experts_have_no_one_activation(tiny: Callable[[str], Tiny], name: str) 
         resolve_hookpoint(tiny(name).config, "mlp_act.1")
 
 
+def test_a_layer_without_an_attention_has_no_places_of_one(tiny: Callable[[str], Tiny]) -> None:
+    config = tiny("qwen3_5_text").config
+    assert resolve_hookpoint(config, "blocks.2.hook_resid_post") == Hookpoint("layers.2")
+    with pytest.raises(SubjectError, match="'attn_out.2' is not a module"):
+        resolve_hookpoint(config, "attn_out.2")
+
+
 def test_by_its_path_a_module_that_returns_the_residual_added_is_read_as_it_is(
     tiny: Callable[[str], Tiny],
 ) -> None:
@@ -430,10 +463,10 @@ def test_a_text_model_inside_a_larger_one_is_addressed_alike(tmp_path: Path) -> 
 
 
 def test_an_address_in_a_model_of_an_unknown_kind_asks_for_a_module_path(tmp_path: Path) -> None:
-    transformers.Olmo2Config(**{**GROUPED, "head_dim": 8}).save_pretrained(tmp_path)
+    transformers.GraniteConfig(**{**GROUPED, "head_dim": 8}).save_pretrained(tmp_path)
     config = SubjectConfig(model=str(tmp_path))
     assert resolve_hookpoint(config, "layers.1.mlp") == Hookpoint("layers.1.mlp")
-    with pytest.raises(SubjectError, match="how models of type 'olmo2' are built; write a module path"):
+    with pytest.raises(SubjectError, match="how models of type 'granite' are built; write a module path"):
         resolve_hookpoint(config, "mlp_out.1")
 
 
