@@ -8,10 +8,12 @@ A place means the same in every family, whatever its modules are called and retu
     embed       the token embedding                      mlp_in    what the MLP reads, normalised
     attn_rms    attn_in before the norm's gain           mlp_act   its activations, before the output projection
     mlp_rms     mlp_in before the norm's gain            mlp_out   what the MLP adds to the residual
+    mlp_raw     what the MLP gives, not normalised yet
 
-attn_rms and mlp_rms are x / sqrt(mean(x^2) + eps); where the norms are LayerNorms there are none. In sequential
-blocks resid_mid = resid_pre + attn_out and resid_post = resid_mid + mlp_out; in parallel ones resid_post =
-resid_pre + attn_out + mlp_out, and there is no resid_mid. Read from transformers 5.23.
+attn_rms and mlp_rms are x / sqrt(mean(x^2) + eps); where the norms are LayerNorms there are none. mlp_raw is there
+where the MLP's output is normalised before it is added (Gemma 2 and 3, OLMo 2). In sequential blocks resid_mid =
+resid_pre + attn_out and resid_post = resid_mid + mlp_out; in parallel ones resid_post = resid_pre + attn_out +
+mlp_out, and there is no resid_mid. Read from transformers 5.23.
 """
 
 from collections.abc import Mapping
@@ -30,6 +32,7 @@ Place = Literal[
     "attn_rms",
     "mlp_rms",
     "mlp_act",
+    "mlp_raw",
     "mlp_out",
     "resid_post",
 ]
@@ -105,6 +108,7 @@ _OLMO_2: Sites = {
     **_COHERE,
     "attn_out": _out("post_attention_layernorm"),
     "resid_mid": _in("mlp"),
+    "mlp_raw": _out("mlp"),
     "mlp_out": _out("post_feedforward_layernorm"),
 }
 
@@ -114,6 +118,7 @@ _GEMMA_2: Sites = {
     "attn_out": _out("post_attention_layernorm"),
     "resid_mid": _in("pre_feedforward_layernorm"),
     "mlp_rms": _rms("pre_feedforward_layernorm"),
+    "mlp_raw": _out("mlp"),
     "mlp_out": _out("post_feedforward_layernorm"),
 }
 

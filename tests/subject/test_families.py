@@ -350,6 +350,39 @@ def test_a_transcoders_directions_belong_to_what_comes_out(
     assert written_hookpoint(config, name, transcodes=transcodes) == resolve_hookpoint(config, expected)
 
 
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("blocks.1.hook_resid_post", "resid_post.1"),
+        ("blocks.2.hook_mlp_out", "mlp_out.2"),
+        ("model.layers.1.post_feedforward_layernorm.output", "mlp_out.1"),
+        ("blocks.1.mlp.hook_out", "layers.1.mlp"),
+        ("blocks.9.hook_mlp_out", "mlp_out.1"),  # no place of this model
+        (None, "mlp_out.1"),
+    ],
+)
+def test_a_transcoders_files_say_what_comes_out(
+    tiny: Callable[[str], Tiny], target: str | None, expected: str
+) -> None:
+    config = tiny("gemma2").config
+    written = written_hookpoint(config, "mlp_in.1", transcodes=True, target=target)
+    assert written == resolve_hookpoint(config, expected)
+
+
+def test_what_an_mlp_gives_is_what_it_adds_unless_that_is_normalised_first(tiny: Callable[[str], Tiny]) -> None:
+    for name in ("llama", "gpt2", "bloom"):
+        config = tiny(name).config
+        assert resolve_hookpoint(config, "blocks.1.mlp.hook_out") == resolve_hookpoint(config, "mlp_out.1")
+    for name in ("gemma2", "gemma3_text", "olmo2"):
+        config, subject, right = tiny(name)
+        raw = resolve_hookpoint(config, "mlp_raw.1")
+        read = subject.read(TOKEN_IDS, [raw])[raw]
+        norm = subject.model.layers[LAYER].post_feedforward_layernorm
+        with torch.inference_mode():
+            torch.testing.assert_close(norm(read), right["mlp_out"])
+        assert right["mlp_out"] is not None and not torch.allclose(read, right["mlp_out"])
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gptj", "gpt_neox", "opt", "bloom", "phi", "falcon"])
 @torch.inference_mode()
 def test_the_mlps_activations_times_its_last_weights_are_what_it_adds(
@@ -371,7 +404,7 @@ def test_experts_have_no_one_activation(tiny: Callable[[str], Tiny], name: str) 
 def test_a_layer_without_an_attention_has_no_places_of_one(tiny: Callable[[str], Tiny]) -> None:
     config = tiny("qwen3_5_text").config
     assert resolve_hookpoint(config, "blocks.2.hook_resid_post") == Hookpoint("layers.2")
-    with pytest.raises(SubjectError, match="'attn_out.2' is not a module"):
+    with pytest.raises(SubjectError, match=r"'attn_out\.2' is not a module"):
         resolve_hookpoint(config, "attn_out.2")
 
 
