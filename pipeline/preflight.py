@@ -150,7 +150,13 @@ def _check_saes(config: Config) -> None:
 
 def _check_place(config: Config, sae: SaeConfig, coder: SparseCoder, hookpoint: Hookpoint) -> None:
     """Hold the place that an SAE's files name against the config's: at another one its firings mean nothing."""
-    own = coder.hookpoint
+    own, target = coder.hookpoint, coder.target
+    if target is not None and find_hookpoint(config.subject, target) is None:
+        _log.warning(
+            "SAE '%s' at '%s' names '%s' as the place that it reconstructs, which is none of '%s'; taken is what "
+            "is usual for a transcoder that reads '%s'",
+            *(sae.name, sae.source, target, config.subject.model, sae.hookpoint),
+        )
     if own is None:
         return
     named = find_hookpoint(config.subject, own, coder.reads)

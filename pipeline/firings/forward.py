@@ -145,7 +145,9 @@ def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
     """An SAE of the config, loaded onto a device, at its place."""
     coder = load_sae(sae).to(device)
     hookpoint = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
-    writes = written_hookpoint(config.subject, sae.hookpoint, coder.reads, transcodes=coder.transcodes)
+    writes = written_hookpoint(
+        config.subject, sae.hookpoint, coder.reads, transcodes=coder.transcodes, target=coder.target
+    )
     return Reader(coder, hookpoint, writes)
 
 

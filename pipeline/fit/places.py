@@ -30,7 +30,9 @@ class Place(NamedTuple):
 def own_place(subject: SubjectConfig, sae: SaeConfig, coder: SparseCoder) -> Place:
     """The place that the config says. Raises SubjectError if the model does not have it."""
     reads = resolve_hookpoint(subject, sae.hookpoint, coder.reads, centred=sae.centred)
-    target = written_hookpoint(subject, sae.hookpoint, coder.reads, transcodes=True) if coder.transcodes else reads
+    target = reads
+    if coder.transcodes:
+        target = written_hookpoint(subject, sae.hookpoint, coder.reads, transcodes=True, target=coder.target)
     return Place(sae.hookpoint, reads, target)
 
 

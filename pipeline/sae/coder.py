@@ -137,6 +137,7 @@ class SparseCoder:
         decoder_bias: float32 [d_out], added to the reconstruction; None where nothing is.
         skip: float32 [d_out, d_in], a transcoder's linear path past the features; None where there is none.
         transcodes: Whether it reconstructs another place than it reads.
+        target: That place as its files name it, in whatever way; None where they do not, or it is no transcoder.
         architecture: What its files call it: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …
         folded: What was multiplied into the weights, which then are not the files' own; None where nothing was.
         declared_l0: Firings a token as its files, or the name of their folder, declare; None where they do not.
@@ -155,6 +156,7 @@ class SparseCoder:
     decoder_bias: Tensor | None = None
     skip: Tensor | None = None
     transcodes: bool = False
+    target: str | None = None
     architecture: str = ""
     folded: str | None = None
     declared_l0: float | None = None

@@ -28,7 +28,7 @@ _CAPITAL = {
     r"(?:meta-)?llama-?3-(8b|70b)(-instruct|-it)?": "meta-llama/Meta-Llama-3-{}{}",
     rf"(?:meta-)?llama-?3[._]([123])-({_SIZE})(?:-base)?(-instruct|-it)?": "meta-llama/Llama-3.{}-{}{}",
     r"deepseek-r1-distill-(llama|qwen)-(\d+(?:\.\d+)?b)": "deepseek-ai/DeepSeek-R1-Distill-{}-{}",
-    rf"(smollm2?)-({_SIZE})(-instruct)?": "HuggingFaceTB/{}-{}{}",
+    rf"(smollm[23]?)-({_SIZE})(-base|-instruct)?": "HuggingFaceTB/{}-{}{}",
 }
 """The same, with sizes in capitals and words that begin with one."""
 

@@ -8,10 +8,12 @@ A place means the same in every family, whatever its modules are called and retu
     embed       the token embedding                      mlp_in    what the MLP reads, normalised
     attn_rms    attn_in before the norm's gain           mlp_act   its activations, before the output projection
     mlp_rms     mlp_in before the norm's gain            mlp_out   what the MLP adds to the residual
+    mlp_raw     what the MLP gives, not normalised yet
 
-attn_rms and mlp_rms are x / sqrt(mean(x^2) + eps); where the norms are LayerNorms there are none. In sequential
-blocks resid_mid = resid_pre + attn_out and resid_post = resid_mid + mlp_out; in parallel ones resid_post =
-resid_pre + attn_out + mlp_out, and there is no resid_mid. Read from transformers 5.23.
+attn_rms and mlp_rms are x / sqrt(mean(x^2) + eps); where the norms are LayerNorms there are none. mlp_raw is there
+where the MLP's output is normalised before it is added (Gemma 2 and 3, OLMo 2). In sequential blocks resid_mid =
+resid_pre + attn_out and resid_post = resid_mid + mlp_out; in parallel ones resid_post = resid_pre + attn_out +
+mlp_out, and there is no resid_mid. Read from transformers 5.23.
 """
 
 from collections.abc import Mapping
@@ -30,6 +32,7 @@ Place = Literal[
     "attn_rms",
     "mlp_rms",
     "mlp_act",
+    "mlp_raw",
     "mlp_out",
     "resid_post",
 ]
@@ -90,11 +93,23 @@ def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[Place, 
 _COHERE = _sites("self_attn", "self_attn.o_proj", "mlp", "mlp.down_proj")
 """Parallel: both blocks read the one norm."""
 
+_OLMO: Sites = {**_COHERE, "resid_mid": _in("post_attention_layernorm")}
+"""As Llama, with LayerNorms."""
+
+# Qwen 3.5 has an attention in every fourth layer alone; in the others there are no places of it.
 _LLAMA: Sites = {
-    **_COHERE,
+    **_OLMO,
     "attn_rms": _rms("input_layernorm"),
-    "resid_mid": _in("post_attention_layernorm"),
     "mlp_rms": _rms("post_attention_layernorm"),
+}
+
+# Both blocks read the residual as it is, and their outputs are normalised before they are added.
+_OLMO_2: Sites = {
+    **_COHERE,
+    "attn_out": _out("post_attention_layernorm"),
+    "resid_mid": _in("mlp"),
+    "mlp_raw": _out("mlp"),
+    "mlp_out": _out("post_feedforward_layernorm"),
 }
 
 # A block's output is normalised before it is added.
@@ -103,6 +118,7 @@ _GEMMA_2: Sites = {
     "attn_out": _out("post_attention_layernorm"),
     "resid_mid": _in("pre_feedforward_layernorm"),
     "mlp_rms": _rms("pre_feedforward_layernorm"),
+    "mlp_raw": _out("mlp"),
     "mlp_out": _out("post_feedforward_layernorm"),
 }
 
@@ -144,7 +160,8 @@ _BLOOM: Sites = {
 
 _LLAMA_LIKE = frozenset(
     {
-        *("gemma", "gpt_oss", "llama", "mistral", "mixtral", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe"),
+        *("gemma", "glm", "gpt_oss", "helium", "llama", "ministral", "ministral3", "mistral", "mixtral", "olmoe"),
+        *("phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next"),
         "smollm3",
     }
 )
@@ -157,7 +174,11 @@ def family_of(config: Any) -> Family | None:
             return Family("embed_tokens", "layers", _LLAMA, config.rms_norm_eps)
         case "gemma2" | "gemma3_text":
             return Family("embed_tokens", "layers", _GEMMA_2, config.rms_norm_eps)
-        case "cohere":
+        case "olmo" | "starcoder2":
+            return Family("embed_tokens", "layers", _OLMO)
+        case "exaone4" | "olmo2" | "olmo3":
+            return Family("embed_tokens", "layers", _OLMO_2, config.rms_norm_eps)
+        case "cohere" | "cohere2":
             return Family("embed_tokens", "layers", _COHERE)
         case "phi":
             return Family("embed_tokens", "layers", _PHI)

@@ -35,6 +35,7 @@ _LENS: dict[str, tuple[Place, ...]] = {
     "ln2.hook_normalized": ("mlp_rms", "mlp_in"),
     "mlp.hook_in": ("mlp_in",),
     "mlp.hook_post": ("mlp_act",),
+    "mlp.hook_out": ("mlp_raw", "mlp_out"),
     "hook_mlp_out": ("mlp_out",),
 }
 """TransformerLens' names below `blocks.<layer>`, each a place: the first that the family has."""
@@ -95,18 +96,26 @@ def resolve_hookpoint(
 
 
 def written_hookpoint(
-    subject: SubjectConfig, name: str, reads: Side = "output", *, transcodes: bool = False
+    subject: SubjectConfig,
+    name: str,
+    reads: Side = "output",
+    *,
+    transcodes: bool = False,
+    target: str | None = None,
 ) -> Hookpoint:
     """Where the directions of an SAE at a hookpoint belong: there; of a transcoder, what should come out.
 
-    A transcoder that is told by a module's input gives what the module returns. One that is told by a place or by
-    a norm gives what the layer's MLP adds to the residual; at what the attention reads, what that adds. Raises
-    SubjectError as `resolve_hookpoint`.
+    That is its target, the place that its files name. Where they name none of this model, one that is told by a
+    module's input gives what the module returns. One that is told by a place or by a norm gives what the layer's
+    MLP adds to the residual; at what the attention reads, what that adds. Raises SubjectError as
+    `resolve_hookpoint`.
     """
     found = resolve_hookpoint(subject, name, reads)
-    address, layer = parse_address(name), layer_of(found)
     if not transcodes:
         return found
+    if target is not None and (named := find_hookpoint(subject, target)) is not None:
+        return named
+    address, layer = parse_address(name), layer_of(found)
     block = "attn_out" if address and address.places[0].startswith("attn") else "mlp_out"
     added = find_hookpoint(subject, f"{block}.{layer}")
     is_module = address is None and found.reads == "input"

@@ -59,11 +59,11 @@ def load_unembedding(subject: SubjectConfig, device: str) -> Unembedding:
     tensors = _read_safetensors(subject, skeleton, norm_path)
     if tensors is None:
         model, weight = _load_model(subject, device)
-        return Unembedding(weight, *_measure(model.get_submodule(norm_path)))
+        return Unembedding(weight, *_measure(model.get_submodule(norm_path), weight.shape[1]))
     weight = tensors.pop("unembedding")
     norm = skeleton.get_submodule(norm_path).to_empty(device="cpu").float()
     norm.load_state_dict(tensors)
-    return Unembedding(weight, *_measure(norm))
+    return Unembedding(weight, *_measure(norm, weight.shape[1]))
 
 
 def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> LogitPath:
@@ -178,13 +178,15 @@ def _load_model(subject: SubjectConfig, device: str) -> tuple[PreTrainedModel, T
 
 
 @torch.inference_mode()
-def _measure(norm: nn.Module) -> tuple[Tensor, bool]:
+def _measure(norm: nn.Module, width: int) -> tuple[Tensor, bool]:
     """A norm's gain, float32 [d_model], and whether it takes the mean away.
 
-    The gain is measured on a vector of mean 0 and variance 1, since some norms store it less 1 (Gemma).
+    Both are measured, the gain on a vector of mean 0 and variance 1: some norms store it less 1 (Gemma), some
+    have none (OLMo), and some LayerNorms are classes of their own (Cohere).
     """
-    weight = next(norm.parameters())
-    signs = torch.ones_like(weight)
+    like = next(norm.parameters(), torch.empty(0))
+    signs = torch.ones(width, dtype=like.dtype, device=like.device)
     signs[1::2] = -1
     gain = signs * (norm(signs) - norm(-signs)) / 2
-    return gain.float().cpu(), isinstance(norm, nn.LayerNorm)
+    moved = norm(signs + 2) - norm(signs)  # by an RMSNorm, about as far as the gain is long
+    return gain.float().cpu(), bool(moved.norm() < gain.norm() / 10)

@@ -105,7 +105,7 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
             queries=("fit_contexts",),
-            version=3,
+            version=4,
         ),
         Stage(
             "activation_shards",
@@ -119,7 +119,7 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "heuristics.top_tokens"),
             queries=("token_texts",),
-            version=2,
+            version=3,
         ),
         Stage("feature_tokens"),
         Stage("feature_stats", buckets_at_once=8),
@@ -161,7 +161,7 @@ STAGES: dict[str, Stage] = {
             science=("subject.dtype", "heuristics.top_tokens", "explaining.output_centric"),
             queries=("token_change_texts", "changed_features", "token_texts"),
             is_on_demand=True,
-            version=2,
+            version=3,
         ),
         # It goes by the rhos that are there; before the pilot, by the config's.
         Stage(

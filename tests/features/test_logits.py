@@ -9,10 +9,12 @@ from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_hand_set
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    CohereConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    OlmoConfig,
 )
 
 from pipeline.config import SubjectConfig
@@ -50,6 +52,11 @@ def subjects(tiny_subject, tmp_path):
                 model.tie_weights()
         elif kind == "gpt2":
             model = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=4, n_positions=64))
+        elif kind in {"cohere", "olmo"}:  # LayerNorms that are no nn.LayerNorm, the one of OLMo without a weight
+            size = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+            ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+            made = CohereConfig if kind == "cohere" else OlmoConfig
+            model = AutoModelForCausalLM.from_config(made(**size, **ids, intermediate_size=64))
         else:
             size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8}
             heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -66,12 +73,12 @@ def final_norm(model):
 # The unembedding ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["llama", "tied llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("kind", ["llama", "tied llama", "gpt2", "gemma2", "cohere", "olmo"])
 def test_a_direction_moves_the_logits_as_the_model_itself_says(subjects, kind):
     """The derivative of the model's own last norm and head, at a state that the direction does not lengthen."""
     config, model = subjects(kind)
     found = load_unembedding(config, "cpu")
-    assert found.centres == (kind == "gpt2")
+    assert found.centres == (kind in {"gpt2", "cohere", "olmo"})
     direction, state = torch.randn(2, 32, dtype=torch.float64)
     centred = direction - direction.mean() if found.centres else direction
     state = state - state.mean()
@@ -87,7 +94,7 @@ def test_a_direction_moves_the_logits_as_the_model_itself_says(subjects, kind):
     torch.testing.assert_close(ours, slope, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["llama", "tied llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", "tied llama", "gpt2", "olmo"])
 def test_shards_and_a_loaded_model_give_what_one_file_gives(subjects, kind, monkeypatch):
     whole = load_unembedding(subjects(kind)[0], "cpu")
     config, _ = subjects(kind, max_shard_size="20KB")

@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 import pytest
 import torch
+from sae_layouts import LAYOUTS, random_weights, write_json
 from safetensors.torch import load_file, save_file
 from tiny import WIDTH, open_lake, rows_of, write_random_sae, write_sparsify
 from torch import Tensor
@@ -27,7 +28,9 @@ from assets.run.experiment import missing_steps
 from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
+from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SaeError
+from pipeline.features import logits
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.fit import write
 from pipeline.fit.measure import Figures, measure, with_weights
@@ -278,6 +281,31 @@ def test_a_transcoder_is_held_to_what_its_module_returns(tmp_path: Path, make_ex
     reads, target = Hookpoint("layers.1.mlp", "input"), Hookpoint("layers.1.mlp")
     states = write._Sample(lake.config, contexts).read([reads, target], prepend_bos=False)
     assert rows["fvu"][0] == measure(coder, states[reads], states[target]).fvu
+
+
+@pytest.mark.parametrize("target", ["hook_mlp_out", "hook_resid_post", None])
+def test_a_transcoder_is_held_to_the_place_that_its_files_say(
+    tmp_path: Path, make_experiment: Experiment, target: str | None
+) -> None:
+    weights = random_weights(64, WIDTH, 4)
+    folder = LAYOUTS["saelens"].write(tmp_path / "sae", weights)
+    config = json.loads((folder / "cfg.json").read_text())
+    places = {"hook_name": "blocks.1.hook_mlp_in"} | ({"hook_name_out": f"blocks.1.{target}"} if target else {})
+    config |= {"architecture": "jumprelu_transcoder", "apply_b_dec_to_input": False}
+    write_json(folder / "cfg.json", {**config, "metadata": {**config["metadata"], **places}})
+    entry = {"name": "t", "source": str(folder), "hookpoint": "blocks.1.hook_mlp_in", "n_features": 64}
+    lake = fitted(make_experiment(saes=[entry]))
+    contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=16)["token_ids"].to_list()
+    subject = lake.config.subject
+    reads = resolve_hookpoint(subject, "resid_mid.1")
+    right = resolve_hookpoint(subject, "resid_post.1" if target == "hook_resid_post" else "mlp_out.1")
+    states = write._Sample(lake.config, contexts).read([reads, right], prepend_bos=False)
+    coder = load_sparse_coder(folder)
+    assert lake.query("sae_fits", sae="t")["fvu"][0] == measure(coder, states[reads], states[right]).fvu
+    write_tokens(lake)
+    logits.write_feature_logits(lake, "t")
+    paths = rows_of(lake, "select distinct path from feature_logits")
+    assert paths == [{"path": "residual" if target == "hook_resid_post" else "direct"}]
 
 
 # Where it stops -------------------------------------------------------------------------------------------

@@ -237,6 +237,7 @@ def dictionary(name: str, folder: Path, *, with_config: bool = True) -> Any:
 
     made = {
         "AutoEncoder": lambda: classes.AutoEncoder(WIDTH, N_FEATURES),
+        "AutoEncoderNew": lambda: classes.AutoEncoderNew(WIDTH, N_FEATURES),
         "GatedAutoEncoder": lambda: classes.GatedAutoEncoder(WIDTH, N_FEATURES),
         "JumpReluAutoEncoder": lambda: classes.JumpReluAutoEncoder(WIDTH, N_FEATURES),
         "AutoEncoderTopK": lambda: AutoEncoderTopK(WIDTH, N_FEATURES, K),
@@ -370,13 +371,16 @@ CASES: dict[str, dict[str, Case]] = {
     "dictionary_learning": {
         name: partial(dictionary, name)
         for name in (
-            *("AutoEncoder", "GatedAutoEncoder", "JumpReluAutoEncoder"),
+            *("AutoEncoder", "AutoEncoderNew", "GatedAutoEncoder", "JumpReluAutoEncoder"),
             *("AutoEncoderTopK", "BatchTopKSAE", "MatryoshkaBatchTopKSAE"),
         )
     }
     | {
         f"{name} without a config": partial(dictionary, name, with_config=False)
-        for name in ("AutoEncoder", "GatedAutoEncoder", "JumpReluAutoEncoder", "MatryoshkaBatchTopKSAE")
+        for name in (
+            *("AutoEncoder", "AutoEncoderNew", "GatedAutoEncoder", "JumpReluAutoEncoder"),
+            "MatryoshkaBatchTopKSAE",
+        )
     },
     "sparsify": {
         "topk": sparsified,

@@ -187,6 +187,8 @@ def test_names_of_transformerlens_are_those_of_the_hub(name, on_the_hub):
     ("path", "model"),
     [
         ("EleutherAI/sae-SmolLM2-135M-64x/layers.3", "HuggingFaceTB/SmolLM2-135M"),
+        ("somebody/smollm3-3b-base-saes/layers.3", "HuggingFaceTB/SmolLM3-3B-Base"),
+        ("somebody/SAE-SmolLM3-3B/layers.3", "HuggingFaceTB/SmolLM3-3B"),
         ("EleutherAI/Sae-DeepSeek-R1-Distill-Qwen-1.5B-65k", "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"),
         ("Qwen/SAE-Res-Qwen3.5-35B-A3B-Base-W32K-L0_50/layer3.sae.pt", "Qwen/Qwen3.5-35B-A3B-Base"),
         ("Juliushanhanhan/llama-3-8b-it-res", "meta-llama/Meta-Llama-3-8B-Instruct"),

@@ -84,6 +84,13 @@ def sandwich(layer: Any, before: Tensor, projected: Tensor) -> Parts:
     return Parts(layer.input_layernorm(before), added, middle, normed, mlp_out)
 
 
+def norms_after(layer: Any, before: Tensor, projected: Tensor) -> Parts:
+    """OLMo 2: the blocks read the state itself, and what they add is normalised."""
+    added = layer.post_attention_layernorm(projected)
+    middle = before + added
+    return Parts(before, added, middle, middle, layer.post_feedforward_layernorm(layer.mlp(middle)))
+
+
 def opt_post_norm(layer: Any, before: Tensor, projected: Tensor) -> Parts:
     """opt-350m: the norms come after the additions."""
     middle = layer.self_attn_layer_norm(before + projected)
@@ -114,6 +121,9 @@ SIZES = {"vocab_size": 50, "hidden_size": WIDTH, "num_hidden_layers": 3, "num_at
 SIZES["pad_token_id"] = 0  # some default to one that is not in so small a vocabulary
 GROUPED = {**SIZES, "num_key_value_heads": 1, "head_dim": 6, "intermediate_size": 24}
 EXPERTS = {"moe_intermediate_size": 8, "num_experts_per_tok": 2}
+SHARED = {**EXPERTS, "num_experts": 4, "shared_expert_intermediate_size": 8}
+LINEAR = {f"linear_{each}": 2 for each in ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim")}
+LINEAR |= {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}
 OLD = {"vocab_size": 50, "n_embd": WIDTH, "n_layer": 3, "n_head": 2}
 
 
@@ -136,6 +146,22 @@ MODELS: dict[str, Callable[[], Model]] = {
     ),
     "qwen3_moe": lambda: llama(transformers.Qwen3MoeConfig, num_experts=4, **EXPERTS),
     "gpt_oss": lambda: llama(transformers.GptOssConfig, num_local_experts=4, num_experts_per_tok=2),
+    "glm": lambda: llama(transformers.GlmConfig),
+    "helium": lambda: llama(transformers.HeliumConfig, head_dim=8),
+    "ministral": lambda: llama(transformers.MinistralConfig),
+    "ministral3": lambda: llama(transformers.Ministral3Config),
+    "olmoe": lambda: llama(transformers.OlmoeConfig, head_dim=8, num_experts=4, num_experts_per_tok=2),
+    "qwen3_5_text": lambda: llama(transformers.Qwen3_5TextConfig, **LINEAR),
+    "qwen3_5_moe_text": lambda: llama(transformers.Qwen3_5MoeTextConfig, **LINEAR, **SHARED),
+    "qwen3_next": lambda: llama(transformers.Qwen3NextConfig, **LINEAR, **SHARED),
+    "olmo": lambda: llama(transformers.OlmoConfig, head_dim=8),
+    "starcoder2": lambda: llama(transformers.Starcoder2Config, head_dim=8),
+    "olmo2": lambda: llama(transformers.Olmo2Config, head_dim=8)._replace(parts=norms_after),
+    "olmo3": lambda: llama(transformers.Olmo3Config, head_dim=8)._replace(parts=norms_after),
+    "exaone4": lambda: llama(transformers.Exaone4Config)._replace(parts=norms_after),
+    "cohere2": lambda: llama(transformers.Cohere2Config)._replace(
+        parts=parallel("input_layernorm", "input_layernorm")
+    ),
     "gemma2": lambda: Model(transformers.Gemma2Config(**GROUPED), "layers", "self_attn.o_proj", sandwich),
     "gemma3_text": lambda: Model(transformers.Gemma3TextConfig(**GROUPED), "layers", "self_attn.o_proj", sandwich),
     "cohere": lambda: Model(
@@ -324,6 +350,39 @@ def test_a_transcoders_directions_belong_to_what_comes_out(
     assert written_hookpoint(config, name, transcodes=transcodes) == resolve_hookpoint(config, expected)
 
 
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("blocks.1.hook_resid_post", "resid_post.1"),
+        ("blocks.2.hook_mlp_out", "mlp_out.2"),
+        ("model.layers.1.post_feedforward_layernorm.output", "mlp_out.1"),
+        ("blocks.1.mlp.hook_out", "layers.1.mlp"),
+        ("blocks.9.hook_mlp_out", "mlp_out.1"),  # no place of this model
+        (None, "mlp_out.1"),
+    ],
+)
+def test_a_transcoders_files_say_what_comes_out(
+    tiny: Callable[[str], Tiny], target: str | None, expected: str
+) -> None:
+    config = tiny("gemma2").config
+    written = written_hookpoint(config, "mlp_in.1", transcodes=True, target=target)
+    assert written == resolve_hookpoint(config, expected)
+
+
+def test_what_an_mlp_gives_is_what_it_adds_unless_that_is_normalised_first(tiny: Callable[[str], Tiny]) -> None:
+    for name in ("llama", "gpt2", "bloom"):
+        config = tiny(name).config
+        assert resolve_hookpoint(config, "blocks.1.mlp.hook_out") == resolve_hookpoint(config, "mlp_out.1")
+    for name in ("gemma2", "gemma3_text", "olmo2"):
+        config, subject, right = tiny(name)
+        raw = resolve_hookpoint(config, "mlp_raw.1")
+        read = subject.read(TOKEN_IDS, [raw])[raw]
+        norm = subject.model.layers[LAYER].post_feedforward_layernorm
+        with torch.inference_mode():
+            torch.testing.assert_close(norm(read), right["mlp_out"])
+        assert right["mlp_out"] is not None and not torch.allclose(read, right["mlp_out"])
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gptj", "gpt_neox", "opt", "bloom", "phi", "falcon"])
 @torch.inference_mode()
 def test_the_mlps_activations_times_its_last_weights_are_what_it_adds(
@@ -340,6 +399,13 @@ def test_the_mlps_activations_times_its_last_weights_are_what_it_adds(
 def test_experts_have_no_one_activation(tiny: Callable[[str], Tiny], name: str) -> None:
     with pytest.raises(SubjectError, match="nearest"):
         resolve_hookpoint(tiny(name).config, "mlp_act.1")
+
+
+def test_a_layer_without_an_attention_has_no_places_of_one(tiny: Callable[[str], Tiny]) -> None:
+    config = tiny("qwen3_5_text").config
+    assert resolve_hookpoint(config, "blocks.2.hook_resid_post") == Hookpoint("layers.2")
+    with pytest.raises(SubjectError, match=r"'attn_out\.2' is not a module"):
+        resolve_hookpoint(config, "attn_out.2")
 
 
 def test_by_its_path_a_module_that_returns_the_residual_added_is_read_as_it_is(
@@ -430,10 +496,10 @@ def test_a_text_model_inside_a_larger_one_is_addressed_alike(tmp_path: Path) -> 
 
 
 def test_an_address_in_a_model_of_an_unknown_kind_asks_for_a_module_path(tmp_path: Path) -> None:
-    transformers.Olmo2Config(**{**GROUPED, "head_dim": 8}).save_pretrained(tmp_path)
+    transformers.GraniteConfig(**{**GROUPED, "head_dim": 8}).save_pretrained(tmp_path)
     config = SubjectConfig(model=str(tmp_path))
     assert resolve_hookpoint(config, "layers.1.mlp") == Hookpoint("layers.1.mlp")
-    with pytest.raises(SubjectError, match="how models of type 'olmo2' are built; write a module path"):
+    with pytest.raises(SubjectError, match="how models of type 'granite' are built; write a module path"):
         resolve_hookpoint(config, "mlp_out.1")
 
 

@@ -2,8 +2,9 @@
 
 Tensors: W_enc [n, d_in], b_enc [n], W_dec [n, d_out], b_dec [d_out]; activation_function.threshold [n] or one of a
 JumpReLU, else ReLU; W_skip [d_out, d_in] of a skip transcoder. Nothing is subtracted. config.yaml, of all
-layers, says what is read in feature_input_hook; without it, the MLP's normalised input. Read from
-circuit-tracer 0.5.0; compared with its own `encode` in the tests.
+layers, says what is read (feature_input_hook) and what is reconstructed (feature_output_hook); without it, these
+are the MLP's normalised input and what the MLP adds. Read from circuit-tracer 0.5.0; compared with its own
+`encode` in the tests.
 """
 
 from pipeline.sae.coder import RELU, JumpReLU, SparseCoder
@@ -25,7 +26,9 @@ def load(files: SaeFiles) -> SparseCoder:
     layer = files.find_in_path(r"/layer_(\d+)\.safetensors$")
     if config and not {"feature_input_hook", "feature_output_hook"} <= config.keys():
         files.fail("config.yaml lacks feature_input_hook or feature_output_hook; it may be cut short")
-    place = f"blocks.{layer[1]}.{config.get('feature_input_hook', 'mlp.hook_in')}" if layer else None
+    below = f"blocks.{layer[1]}." if layer else ""
+    place = f"{below}{config.get('feature_input_hook', 'mlp.hook_in')}" if layer else None
+    target = f"{below}{config.get('feature_output_hook', 'hook_mlp_out')}" if layer else None
     if "log_thresholds" in tensors.names():
         tensors.fail("it has log_thresholds, which circuit-tracer itself does not read")
     has_threshold = "activation_function.threshold" in tensors.names()
@@ -41,6 +44,7 @@ def load(files: SaeFiles) -> SparseCoder:
         decoder_bias=tensors.take("b_dec", d_out),
         skip=tensors.take_if_there("W_skip", d_out, d_in),
         transcodes=True,
+        target=target,
         architecture="jumprelu_transcoder" if has_threshold else "transcoder",
     )
 

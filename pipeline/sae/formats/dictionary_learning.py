@@ -1,8 +1,9 @@
 """dictionary_learning: `ae.pt` and `config.json`, whose `trainer.dict_class` says what it is.
 
-AutoEncoder, AutoEncoderTopK, BatchTopKSAE and GatedAutoEncoder have encoder.weight [n, d_in] and decoder.weight
-[d_in, n]; MatryoshkaBatchTopKSAE and JumpReluAutoEncoder have W_enc [d_in, n] and W_dec [n, d_in]. The input bias,
-`b_dec`, is `bias` or `decoder_bias` in older files; a JumpReluAutoEncoder does not subtract it. BatchTopK classes
+AutoEncoder, AutoEncoderNew, AutoEncoderTopK, BatchTopKSAE and GatedAutoEncoder have encoder.weight [n, d_in] and
+decoder.weight [d_in, n]; MatryoshkaBatchTopKSAE and JumpReluAutoEncoder have W_enc [d_in, n] and W_dec [n, d_in].
+The input bias, `b_dec`, is `bias` or `decoder_bias` in older files; JumpReluAutoEncoder and AutoEncoderNew (whose
+bias is `decoder.bias`) do not subtract it. BatchTopK classes
 fire above one threshold for all features (trained as the k largest of a batch), a TopK class by k, though it
 stores a threshold too. Without a config.json (the first releases) the class is told from the tensors. Read from
 dictionary-learning 0.1.0; compared with its own `encode` in the tests.
@@ -22,6 +23,7 @@ OPTIONAL_FILES = ("config.json",)
 
 _CLASSES = {
     "AutoEncoder": {"encoder.weight", "encoder.bias", "bias"},
+    "AutoEncoderNew": {"encoder.weight", "encoder.bias", "decoder.bias"},
     "AutoEncoderTopK": {"encoder.weight", "encoder.bias", "k"},
     "BatchTopKSAE": {"encoder.weight", "encoder.bias", "threshold"},
     "MatryoshkaBatchTopKSAE": {"W_enc", "b_enc", "threshold", "group_sizes"},
@@ -29,6 +31,9 @@ _CLASSES = {
     "JumpReluAutoEncoder": {"W_enc", "b_enc", "threshold"},
 }
 """The classes that are read, with tensors by which they are told where there is no config."""
+
+_RELU = {"AutoEncoder", "AutoEncoderNew"}
+_ADD_B_DEC_ALONE = {"AutoEncoderNew", "JumpReluAutoEncoder"}
 
 _PLACE = r"(resid|attn|mlp)_(?:\w+_)?layer_?(\d+)"
 _HOOKS = {"resid": "hook_resid_post", "attn": "hook_attn_out", "mlp": "hook_mlp_out"}
@@ -46,7 +51,7 @@ def load(files: SaeFiles) -> SparseCoder:
         files.fail(f"config.json has dict_class '{name}', which is none of {', '.join(_CLASSES)}")
     encoder, decoder = _matrices(tensors)
     n_features, d_in = encoder.shape
-    b_dec = tensors.take("b_dec", d_in, others=("bias", "decoder_bias"))
+    b_dec = tensors.take("b_dec", d_in, others=("bias", "decoder_bias", "decoder.bias"))
     activation: Activation = RELU
     if name == "GatedAutoEncoder":
         parts = (tensors.take(part, n_features) for part in ("gate_bias", "mag_bias", "r_mag"))
@@ -56,7 +61,7 @@ def load(files: SaeFiles) -> SparseCoder:
     k = trainer.get("k")
     if name == "AutoEncoderTopK":
         activation = _top_k(tensors, k, n_features)
-    elif name not in {"AutoEncoder", "GatedAutoEncoder"}:
+    elif name not in {*_RELU, "GatedAutoEncoder"}:
         activation = JumpReLU.above(tensors.take_threshold("threshold", n_features))
     return SparseCoder(
         hookpoint=_place(files, trainer),
@@ -65,7 +70,7 @@ def load(files: SaeFiles) -> SparseCoder:
         encoder_bias=bias,
         decoder=decoder,
         activation=activation,
-        input_bias=None if name == "JumpReluAutoEncoder" else b_dec,
+        input_bias=None if name in _ADD_B_DEC_ALONE else b_dec,
         decoder_bias=b_dec,
         architecture=name,
         folded="the gate, into a threshold" if name == "GatedAutoEncoder" else None,

@@ -51,6 +51,7 @@ def load(files: SaeFiles) -> SparseCoder:
         decoder_bias=tensors.take("b_dec", d_out),
         skip=None if skip is None else skip.T.contiguous(),
         transcodes=transcodes,
+        target=text_in(config, "hf_hook_point_out") if transcodes else None,
         architecture=architecture,
         declared_l0=l0 if is_number(l0) else None,
     )

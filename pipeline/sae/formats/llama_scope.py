@@ -45,6 +45,7 @@ def load(files: SaeFiles) -> SparseCoder:
         activation=JumpReLU.above(torch.tensor(threshold * scale, dtype=torch.float32)),
         decoder_bias=tensors.take("decoder.bias", d_out) / scale_out,
         transcodes=transcodes,
+        target=text_in(config, "hook_point_out") if transcodes else None,
         architecture="jumprelu",
         folded=f"the factor of its inputs' norm, {scale:.6g}"
         + (f", and of its outputs', {scale_out:.6g}" if transcodes else ""),

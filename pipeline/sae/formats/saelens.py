@@ -6,9 +6,10 @@ which some old files multiply the decoder. With norm_in what normalize_activatio
 
     h = (norm_in(x) - b_dec) W_enc + b_enc
 
-where b_dec is subtracted if apply_b_dec_to_input says so, and by a transcoder never. Configs of before 6.0 have
-other names and defaults (`_modern`). An SAE trained with batchtopk is saved as a jumprelu. Read from SAELens 6.54;
-compared with its own `encode` in the tests.
+where b_dec is subtracted if apply_b_dec_to_input says so, and by a transcoder never. hook_name is the place that
+is read, and hook_name_out the one that a transcoder reconstructs. Configs of before 6.0 have other names and
+defaults (`_modern`). An SAE trained with batchtopk is saved as a jumprelu. Read from SAELens 6.54; compared with
+its own `encode` in the tests.
 """
 
 from dataclasses import replace
@@ -84,6 +85,7 @@ def load(files: SaeFiles) -> SparseCoder:
             "W_skip", weights.decoder.shape[1], weights.encoder.shape[1], must_be="skip" in architecture
         ),
         transcodes=transcodes,
+        target=text_in(config, "hook_name_out") if transcodes else None,
         architecture=architecture,
         folded=weights.folded,
         declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,

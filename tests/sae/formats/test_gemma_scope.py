@@ -71,8 +71,10 @@ def test_an_affine_transcoder_adds_its_input_and_may_write_to_another_width(tmp_
     w_dec, b_dec, skip = torch.randn(N, 7), torch.randn(7), torch.randn(WIDTH, 7)
     rewrite(path, w_dec=w_dec, b_dec=b_dec, affine_skip_connection=skip)
     config = {"architecture": "jump_relu", "affine_connection": True}
+    config["hf_hook_point_out"] = "model.layers.3.post_feedforward_layernorm.output"
     write_json(path / "config.json", config)
     coder, x = load_sparse_coder(path), random_inputs(30, WIDTH)
+    assert coder.target == config["hf_hook_point_out"]
     features = above(pre_activations(weights, x, subtract=False), weights.threshold)
     same_firings(fired(coder, x), features)
     expected = features @ w_dec.double() + b_dec.double() + x.double() @ skip.double()

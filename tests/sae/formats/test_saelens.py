@@ -53,6 +53,16 @@ def test_a_folder_says_its_place_and_what_it_is(folder):
     assert (coder.hookpoint, coder.reads, coder.folded) == ("blocks.9.hook_resid_post", "output", None)
 
 
+def test_a_transcoders_config_says_what_it_reconstructs(folder):
+    metadata = {"sae_lens_version": "6.54.12", "hook_name": "blocks.9.hook_mlp_in"}
+    metadata["hook_name_out"] = "blocks.9.hook_mlp_out"
+    configure(folder, metadata=metadata)
+    assert load_sparse_coder(folder).target is None  # an SAE reconstructs what it reads
+    configure(folder, architecture="jumprelu_transcoder", d_out=WIDTH)
+    coder = load_sparse_coder(folder)
+    assert (coder.hookpoint, coder.target) == ("blocks.9.hook_mlp_in", "blocks.9.hook_mlp_out")
+
+
 def test_an_old_config_is_a_topk_where_its_activation_is_whatever_its_architecture_says(folder, weights):
     write_json(
         folder / "cfg.json",

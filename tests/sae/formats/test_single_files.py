@@ -218,6 +218,7 @@ def test_a_transcoder_of_llama_scope_has_a_scale_for_each_side_and_may_write_to_
     expected = (firings @ w_dec.double().T + b_dec.double()) / 0.25
     torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
     assert coder.transcodes and coder.folded == "the factor of its inputs' norm, 1.5, and of its outputs', 0.25"
+    assert coder.target == "blocks.15.hook_mlp_out"
 
 
 @pytest.mark.parametrize("norm", [None, {}, {"in": 0}, {"in": "7"}])
@@ -248,6 +249,7 @@ def test_a_transcoder_of_circuit_tracer_may_be_a_relu_skip_and_write_to_another_
     expected = firings @ w_dec.double() + b_dec.double() + x.double() @ skip.double().T
     torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
     assert (coder.architecture, coder.transcodes, coder.hookpoint) == ("transcoder", True, "blocks.3.mlp.hook_in")
+    assert coder.target == "blocks.3.hook_mlp_out"
 
 
 def test_the_k_largest_are_not_what_a_threshold_gives(weights):
