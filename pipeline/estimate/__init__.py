@@ -50,8 +50,12 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
         needs = count_requests(lake, sae, batch, selected)
-        own = [_row_of_subject(lake, sae, batch, needs)] if "steered_texts" in needs.subject_tokens else []
-        rows += [*own, *_rows(sae, batch, needs, askers)]
+        if "steered_texts" in needs.subject_tokens:
+            tokens = needs.subject_tokens["steered_texts"]
+            rows.append(_row_of_process(lake, sae, batch, "steered_texts", tokens))
+        rows += _rows(sae, batch, needs, askers)
+        for scorer, seconds in needs.own_seconds.items():
+            rows.append(_row_of_process(lake, sae, batch, scorer, 0, seconds))
     return pa.Table.from_pylist(rows, TABLES["estimate"].schema)
 
 
@@ -91,14 +95,17 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     return _Asker(model, counter, prices_of(role), rates, at_once, local, role.batches is not None)
 
 
-def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
-    """The row of the texts that the subject model continues, for which no request is sent."""
-    counts = ("n_features", "n_llm_features", "requests", "known_requests", "prompt_tokens", "cached_tokens")
-    amounts = ("completion_tokens", "max_completion_tokens", "cost_usd", "max_cost_usd")
+def _row_of_process(
+    lake: Lake, sae: str, batch: int, purpose: str, subject_tokens: int, seconds: float | None = None
+) -> Row:
+    """The row of what a model does in this process, for which no request is sent."""
+    counts = ("n_features", "n_llm_features", "requests", "least_requests", "known_requests")
+    amounts = ("prompt_tokens", "cached_tokens", "completion_tokens", "max_completion_tokens")
     return {
-        **{"sae": sae, "batch": batch, "purpose": "steered_texts", "model": lake.config.subject.model},
-        **dict.fromkeys((*counts, *amounts), 0),
-        "subject_tokens": needs.subject_tokens["steered_texts"],
+        **{"sae": sae, "batch": batch, "purpose": purpose, "model": lake.config.subject.model},
+        **dict.fromkeys((*counts, *amounts, "cost_usd", "max_cost_usd"), 0),
+        "seconds": seconds,
+        "subject_tokens": subject_tokens,
         "tokens_by": "its own tokenizer",
     }
 
@@ -127,7 +134,7 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
         usd, seconds = partial(asker.prices.usd, asker.model, in_batch=asker.is_batched), None
         if asker.local:
             work = asker.local.work_of(sent)
-            cached_tokens = prompt_tokens - work.read_tokens
+            cached_tokens = prompt_tokens - work.new_tokens
             seconds = asker.local.measure(sent).seconds(work) if sent else 0.0
         elif rate.duration_ms is not None and not asker.is_batched:
             seconds = len(new) * rate.duration_ms / 1000 / asker.at_once
