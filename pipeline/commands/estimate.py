@@ -51,7 +51,10 @@ def _notes(rows: pl.DataFrame, scorers: Sequence[str]) -> list[str]:
     """What to know of the figures; what is not asked for a scorer is for an explainer."""
     notes = [
         f"{', '.join(purposes)}: {model}, tokens counted with {by}."
-        for model, by, purposes in rows.group_by("model", "tokens_by", maintain_order=True)
+        for model, by, purposes in rows.filter(
+            (pl.col("requests") + pl.col("known_requests") + pl.col("subject_tokens")) > 0
+        )
+        .group_by("model", "tokens_by", maintain_order=True)
         .agg(pl.col("purpose").unique(maintain_order=True))
         .iter_rows()
     ]

@@ -55,8 +55,12 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
         needs = count_requests(lake, sae, batch, selected)
-        own = [_row_of_subject(lake, sae, batch, needs)] if "steered_texts" in needs.subject_tokens else []
-        rows += [*own, *_rows(sae, batch, needs, askers)]
+        if "steered_texts" in needs.subject_tokens:
+            tokens = needs.subject_tokens["steered_texts"]
+            rows.append(_row_of_process(lake, sae, batch, "steered_texts", tokens))
+        rows += _rows(sae, batch, needs, askers)
+        for scorer, seconds in needs.own_seconds.items():
+            rows.append(_row_of_process(lake, sae, batch, scorer, 0, seconds))
     return pa.Table.from_pylist(rows, TABLES["estimate"].schema)
 
 
@@ -96,12 +100,15 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     return _Asker(model, counter, prices_of(role), rates, at_once, local, role.batches is not None)
 
 
-def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
-    """The row of the texts that the subject model continues, for which no request is sent."""
+def _row_of_process(
+    lake: Lake, sae: str, batch: int, purpose: str, subject_tokens: int, seconds: float | None = None
+) -> Row:
+    """The row of what a model does in this process, for which no request is sent."""
     return _NOTHING | {
-        **{"sae": sae, "batch": batch, "purpose": "steered_texts", "model": lake.config.subject.model},
+        **{"sae": sae, "batch": batch, "purpose": purpose, "model": lake.config.subject.model},
         **{"cost_usd": 0.0, "max_cost_usd": 0.0, "tokens_by": "its own tokenizer"},
-        "subject_tokens": needs.subject_tokens["steered_texts"],
+        "seconds": seconds,
+        "subject_tokens": subject_tokens,
     }
 
 
@@ -140,7 +147,7 @@ def _sums(some: Sequence[Counted], asker: _Asker, rate: _Rate) -> Row:
     if asker.local:
         sent = [each.request for each in some if not each.is_known]
         work = asker.local.work_of(sent)
-        cached_tokens = prompt_tokens - work.read_tokens
+        cached_tokens = prompt_tokens - work.new_tokens
         seconds = asker.local.measure(sent).seconds(work) if sent else 0.0
     elif rate.duration_ms is not None and not asker.is_batched:
         seconds = new.height * rate.duration_ms / 1000 / asker.at_once

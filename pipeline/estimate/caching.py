@@ -87,7 +87,7 @@ def caching_cost(lake: Lake) -> CachingCost | None:
         n_tokens = sum(n for generation, shard, n in rows if (generation, shard) in missing)
     subject = load_subject(config.subject, config.device)
     readers = {sae.name: open_reader(config, sae, subject.device) for sae in config.saes}
-    firings, speed = _measure(config, subject, readers)
+    firings, speed = measure_firing(config, subject, readers)
     return CachingCost(n_tokens, is_exact, firings, speed, shutil.disk_usage(lake.root).free)
 
 
@@ -119,8 +119,8 @@ def in_time(seconds: float) -> str:
     return f"{seconds:,.3g} days"
 
 
-def _measure(config: Config, subject: Subject, readers: Mapping[str, Reader]) -> tuple[float, float]:
-    """Firings a token, of all SAEs together, and tokens a second."""
+def measure_firing(config: Config, subject: Subject, readers: Mapping[str, Reader]) -> tuple[float, float]:
+    """Firings a token, of some SAEs together, and tokens a second, on the corpus's first texts."""
     n_firings = n_tokens = 0
     read_s = written_s = 0.0
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
 """Counting the requests of a batch: the code that would send them runs, and nothing is sent.
 
-Examples, explanations and predictions are made as in a run, and not written; scorers that ask nobody are left
-out, and of forward passes of the subject model only the tokens are counted. What the ledger holds is answered from
-it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens, Juang et al. 2024),
-and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of the time, where
-intervals are widest: where scoring stops by their width, real answers ask for no more.
+Examples, explanations and predictions are made as in a run, and not written. Scorers that ask nobody are timed
+on a few features, and of forward passes of the subject model only the tokens are counted. What the ledger holds
+is answered from it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens,
+Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of the
+time, where intervals are widest: where scoring stops by their width, real answers ask for no more.
 """
 
 from collections import Counter
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
 from pipeline.asking.roles import RoleName, scorer_roles
+from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers
 from pipeline.features.steered_texts import rehearsed_texts
 from pipeline.firings.texts import Activations
@@ -32,8 +33,7 @@ from pipeline.pilot.rehearse import (
     rehearse_predictions,
     rehearse_windows,
 )
-from pipeline.plugins import find_plugin
-from pipeline.scorers.write import load_scorer, scoring_ledgers
+from pipeline.scorers.write import scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
@@ -64,11 +64,13 @@ class Needs(NamedTuple):
     Attributes:
         requests: Every request once, in the order in which a run would come to it.
         subject_tokens: Tokens that the subject model would read, by scorer, and for the table `steered_texts`.
+        own_seconds: How long scorers take that ask nobody, by scorer.
         rounds: How often requests of a purpose would be sent together, one time after another.
     """
 
     requests: list[Counted]
     subject_tokens: dict[str, int]
+    own_seconds: dict[str, float]
     rounds: Counter[str]
 
 
@@ -93,9 +95,9 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     if config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
         rehearse_controls(lake, sae, batch, made, _asks(telling), scorers, is_certain=False)
     parts = []
+    own = [name for name in scorers if asks_nobody(config, name)]
     for name in scorers:
-        settings = getattr(config.scoring, find_plugin("scorers", name).name)
-        if load_scorer(name).role or getattr(settings, "asks_role", None):
+        if name not in own:
             reads = _Reads()
             parts.append(rehearse_predictions(lake, sae, batch, made, _asks(scoring), [name], reads.read))
             subject_tokens[name] = reads.n_tokens
@@ -111,7 +113,15 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
     asked = (*explaining, *telling, *scoring)
     counted = [one for each in asked for one in each.counted(ids)]
-    return Needs(counted, subject_tokens, sum((each.rounds for each in asked), Counter()))
+    is_left = _is_left(lake, sae, batch, selected)
+    seconds = {name: own_seconds(lake, sae, batch, made, name) if is_left else 0.0 for name in own}
+    return Needs(counted, subject_tokens, seconds, sum((each.rounds for each in asked), Counter()))
+
+
+def _is_left(lake: Lake, sae: str, batch: int, selected: pa.Table) -> bool:
+    """Whether a run makes the batch: else its scorers that ask nobody have been there as well."""
+    unfinished = lake.query("unfinished_batches", given={"selected_features": selected})
+    return (sae, batch) in unfinished.select("sae", "batch").rows()
 
 
 def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:

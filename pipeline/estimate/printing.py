@@ -49,7 +49,8 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
     """The same in one line: the requests at most, and the tokens, dollars and time of so many."""
     total = rows.select(pl.col(*_COUNTS).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
     if not total["requests"]:
-        return "nothing to ask: 0 requests"
+        seconds = f", {in_time(total['seconds'])}" if total["seconds"] else ""
+        return f"nothing to ask: 0 requests{seconds}"
     words = f"at most {total['requests']:,} requests, some {_short(total['prompt_tokens'])} prompt tokens"
     if total["max_cost_usd"]:
         words += f", {_usd(total['cost_usd'])} USD (at most {_usd(total['max_cost_usd'])})"

@@ -33,7 +33,8 @@ EXPLANATIONS = (
             Column("batch", pa.int32(), "batch of feature ids"),
             text(
                 "purpose",
-                f"{PURPOSE.meaning}; `steered_texts`: what the subject model writes, for which nobody is asked",
+                f"{PURPOSE.meaning}; `steered_texts`, and a scorer that asks nobody, such as `embedding`: what a "
+                "model does in this process",
             ),
             text("model", "the model to be asked"),
             count("n_features", "features that are asked about", "features"),
@@ -47,7 +48,9 @@ EXPLANATIONS = (
             count("max_completion_tokens", "tokens of the answers at most", "tokens"),
             number("cost_usd", "price as expected; null where the price file has none", "USD"),
             number("max_cost_usd", "price of the longest answers, without any cache", "USD"),
-            number("seconds", "time at the rate of the last answers; null where there are none", "s"),
+            number(
+                "seconds", "time at the rate of the last answers, or as measured in this process; else null", "s"
+            ),
             count("batch_waits", "waits for provider's batches, one after another, each a day at most; or null"),
             count(
                 "subject_tokens",

@@ -5,7 +5,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pipeline.lake.sources import recorded_lake
 
 from assets.run import experiment
 from assets.run.experiment import Part, missing_steps
@@ -15,6 +14,7 @@ from pipeline.asking import unfinished
 from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.lake.checks import repeated_keys
+from pipeline.sources import recorded_lake
 
 KEYS = [f"{batch:05d}|{SAE}" for batch in range(4)]
 

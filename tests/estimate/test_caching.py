@@ -9,6 +9,7 @@ from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError
+from pipeline.estimate import times
 from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.preflight import preflight
@@ -61,6 +62,23 @@ def test_texts_shorter_than_a_context_are_measured_too(make_experiment: Experime
     path = write_corpus(tmp_path / "short", kind="jsonl", texts=["the cat", "a dog and a bird"])
     cost = caching_cost(preflight(make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}]})))
     assert cost and cost.firings_a_token >= 1 and CONTEXT_LENGTH > 10
+
+
+def test_preparing_takes_as_long_as_the_model_reads_and_code_is_compiled(
+    make_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = preflight(make_experiment(scrambling={"max_features": 2, "repeats": 3, "n_fillers": 4}))
+    monkeypatch.setattr(times, "measure_firing", lambda *_: (1.0, 1e-3))
+    monkeypatch.setattr(times, "_slowness", lambda _: 1.0)
+    monkeypatch.setattr(times, "_is_compiled", lambda: True)
+    compiled = times.preparing_sentence(lake, lake.config.sae_names)
+    monkeypatch.setattr(times, "_is_compiled", lambda: False)
+    n_saes = len(lake.config.sae_names)
+    n_tokens = n_saes * 2 * times._TOKENS_A_CANDIDATE * 3 * 5
+    own = n_saes * times._SECONDS_AN_SAE
+    assert compiled.endswith(f" in some {in_time(own + 1000 * n_tokens)}")
+    fresh = times.preparing_sentence(lake, lake.config.sae_names)
+    assert fresh.endswith(f" in some {in_time(own + 1000 * n_tokens + times._COMPILE_SECONDS)}")
 
 
 def test_sizes_and_times_are_for_people() -> None:

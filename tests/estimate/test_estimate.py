@@ -88,6 +88,16 @@ def test_what_is_estimated_is_sent_and_afterwards_there_are_0_requests(
     assert estimate_sentence(after) == "nothing to ask: 0 requests"
 
 
+def test_a_scorer_that_asks_nobody_has_its_time_until_it_has_been_there(make: Make) -> None:
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, scoring={"scorers": ["detection", "surprisal"]})
+        lake = open_lake(config)
+        before = estimated(lake).filter(purpose="surprisal")
+        assert before["requests"].item() == 0 and before["seconds"].item() > 0
+        explain_and_score(config)
+        assert estimated(lake).filter(purpose="surprisal")["seconds"].item() == 0
+
+
 def test_amid_a_run_only_what_is_left_is_counted(make: Make) -> None:
     with Oracle(TRUTH) as oracle:
         config = make(oracle.base_url)

@@ -36,21 +36,33 @@ _MEASURED_ROWS, _MEASURED_TOKENS, _MEASURED_STEPS = 4, 256, 4
 
 
 class Work(NamedTuple):
-    """What answering takes: tokens that are read, shared ones once, and steps in which each row writes a token."""
+    """What answering takes.
 
+    Attributes:
+        new_tokens: Tokens of the prompts, those that a group shares counted once.
+        read_tokens: The same with the padding of batches, which is read as well.
+        passes: Of the model: to read what is shared, to begin a batch, and for each token that its rows write.
+    """
+
+    new_tokens: int
     read_tokens: int
-    steps: int
+    passes: int
 
 
 class Speed(NamedTuple):
-    """What a model does here: tokens read a second, and steps of a batch a second."""
+    """What a model does here.
+
+    Attributes:
+        tokens_per_second: Read in a pass, beside what any pass takes.
+        passes_per_second: Of few tokens: what any pass takes.
+    """
 
     tokens_per_second: float
-    steps_per_second: float
+    passes_per_second: float
 
     def seconds(self, work: Work) -> float:
         """How long some work takes."""
-        return work.read_tokens / self.tokens_per_second + work.steps / self.steps_per_second
+        return work.read_tokens / self.tokens_per_second + work.passes / self.passes_per_second
 
 
 class LocalClient:
@@ -94,12 +106,16 @@ class LocalClient:
     def work_of(self, requests: Sequence[Request]) -> Work:
         """What it takes to answer these requests, each as long as it may be; only the tokenizer is loaded."""
         prompts = encode_chats(load_tokenizer(self.subject), [request.messages for request in requests])
-        read_tokens = steps = 0
-        for group in group_by_prefix(prompts, self._pass_cost):
-            read_tokens += group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places)
-            for places in _batches(group.places, requests, prompts, self._batch_tokens):
-                steps += max(requests[place].most_written for place in places)
-        return Work(read_tokens, steps)
+        new_tokens = read_tokens = passes = 0
+        for places, n_shared in group_by_prefix(prompts, self._pass_cost):
+            new_tokens += n_shared + sum(len(prompts[place]) - n_shared for place in places)
+            read_tokens += n_shared
+            passes += n_shared > 0
+            for batch in _batches(places, requests, prompts, self._batch_tokens):
+                longest = max(len(prompts[place]) - n_shared for place in batch)
+                read_tokens += len(batch) * longest
+                passes += 1 + max(requests[place].most_written for place in batch)
+        return Work(new_tokens, read_tokens, passes)
 
     def measure(self, requests: Sequence[Request]) -> Speed:
         """How fast the model is here, by a small batch of these requests; raises SubjectError as `answer` does."""
@@ -112,8 +128,10 @@ class LocalClient:
         read = time.monotonic()
         for _ in range(_MEASURED_STEPS):
             batch.append([suffix[-1] for suffix in suffixes])
-        end = time.monotonic()
-        return Speed(sum(map(len, suffixes)) / (read - started), _MEASURED_STEPS / (end - read))
+        a_pass = (time.monotonic() - read) / _MEASURED_STEPS
+        n_tokens = len(suffixes) * max(map(len, suffixes))
+        beside = max(read - started - a_pass, (read - started) / n_tokens)  # one token takes that at least
+        return Speed(n_tokens / beside, 1 / a_pass)
 
     @property
     def _pass_cost(self) -> int:

@@ -292,3 +292,21 @@ def test_a_batch_on_a_gpu_is_as_large_as_its_cache(folder, monkeypatch):
     without_attention = MambaConfig(num_hidden_layers=2, hidden_size=8)
     monkeypatch.setattr("pipeline.llm.local.client.load_subject_config", lambda _: without_attention)
     assert client._batch_tokens == GPU_CACHE_BYTES // (2 * 2 * 2 * 8)
+
+
+def test_the_work_that_is_counted_is_what_the_model_does(folder, client, monkeypatch):
+    requests = [*questions(12), replace(question(99), choices=None, max_tokens=3)]
+    counted = LocalClient(LocalConfig(model=str(folder), dtype="float32"), "cpu").work_of(requests)
+    inner = load_local_model(LocalConfig(model=str(folder), dtype="float32"), "cpu")._model
+    read, forward = [], inner.forward
+
+    def noting(*arguments, input_ids, **named):
+        read.append(input_ids.numel())
+        return forward(*arguments, input_ids=input_ids, **named)
+
+    monkeypatch.setattr(inner, "forward", noting)
+    answers_of(client, requests)
+    n_written = read.count(1)
+    assert 0 <= counted.passes - len(read) <= 3  # an answer may end before its last token
+    assert counted.read_tokens == sum(read) - n_written
+    assert counted.new_tokens <= counted.read_tokens

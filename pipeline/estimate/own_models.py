@@ -1,0 +1,63 @@
+"""How long scorers take that ask nobody: what they do in this process is tried on a few features, and timed."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from pipeline.asking.batches import Asks, ToAsk
+from pipeline.asking.roles import scorer_roles
+from pipeline.asking.tools import Batch
+from pipeline.config import Config
+from pipeline.lake import Lake
+from pipeline.llm import Answer
+from pipeline.plugins import find_plugin
+from pipeline.scorers.write import load_scorer, tools_of
+
+_ENOUGH_SECONDS = 0.5
+"""A trial that takes less is repeated with four times as many features."""
+
+
+def asks_nobody(config: Config, name: str) -> bool:
+    """Whether a scorer of the config does its work in this process, without a request."""
+    settings = getattr(config.scoring, find_plugin("scorers", name).name)
+    return load_scorer(name).role is None and not getattr(settings, "asks_role", None)
+
+
+def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], name: str) -> float:
+    """How long such a scorer takes for a batch whose tables are given, and again for its features of the pilot."""
+    with lake.connect(sae, batch, made) as connection:
+        own = Batch(lake, connection, sae, batch)
+        own.create("batch_features")
+        own.create("scored_explanations", asks_model=False)
+        own.put("own_questions", load_scorer(name).questions(own).to_arrow_table())
+        questions = connection.table("own_questions")
+        tools = tools_of(name, own, _nobody(lake.config))
+        counts = questions.aggregate("feature, count(*) as n").order("feature").fetchall()
+        if not counts:
+            return 0.0
+
+        def took(n_features: int) -> float:
+            features = ", ".join(str(feature) for feature, _ in counts[:n_features])
+            started = time.monotonic()
+            for _ in load_scorer(name).predict(questions.filter(f"feature in ({features})"), tools):
+                pass
+            return time.monotonic() - started
+
+        took(1)  # loads the model
+        n_tried, seconds = 1, took(1)
+        while seconds < _ENOUGH_SECONDS and n_tried < len(counts):
+            n_tried = min(4 * n_tried, len(counts))
+            seconds = took(n_tried)
+        share: float = sum(n for _, n in counts[:n_tried]) / sum(n for _, n in counts)
+    n_pilot = 0 if lake.has("scorer_rhos", sae=sae) else min(lake.config.scoring.pilot_features, len(counts))
+    return seconds / share * (1 + n_pilot / len(counts))
+
+
+def _nobody(config: Config) -> Asks:
+    """Who answers is never asked."""
+
+    def ask(_to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
+        raise AssertionError("a scorer that asks nobody has asked")
+
+    return dict.fromkeys(scorer_roles(config), ask)
