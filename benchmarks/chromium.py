@@ -15,7 +15,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-_SECONDS = 60
+_SECONDS = 180
 """So long a page may take."""
 
 

@@ -108,8 +108,8 @@ class Explorer:
         shows_all = request.query_params.get("windows") == "all"
         with self._catalog.reading() as reader:
             found = feature_page(reader, self._catalog.vocabulary(), sae, feature, explanation_id, shows_all)
-        if found is None:
-            raise HTTPException(404, f"SAE '{sae}' has no feature {feature}, or its statistics are not made yet")
+            if found is None:
+                raise HTTPException(404, reader.missing(sae, feature))
         return self._pages.page("feature", sae=sae, feature=feature, **found)
 
     def requests(self, request: Request) -> Response:
@@ -201,9 +201,15 @@ class Explorer:
         explanation_id = given.get("explanation_id", "")
         if not rater or verdict not in VERDICTS or not explanation_id.isalnum():
             raise HTTPException(400, "a rating needs a name, an explanation and one of the verdicts")
-        seal = None if self._catalog.objects is None else self._catalog.objects.seal
-        await run_in_threadpool(keep_rating, self._catalog.folder, explanation_id, rater, verdict, seal)
+        await run_in_threadpool(self._keep, explanation_id, rater, verdict)
         return RedirectResponse(f"/readers/next?{urlencode({'rater': rater})}", 303)
+
+    def _keep(self, explanation_id: str, rater: str, verdict: str) -> None:
+        with self._catalog.reading() as reader:
+            if reader.row("explanation_to_rate", explanation_id=explanation_id) is None:
+                raise HTTPException(400, "this lake has no such explanation now; begin again under Readers")
+        seal = None if self._catalog.objects is None else self._catalog.objects.seal
+        keep_rating(self._catalog.folder, explanation_id, rater, verdict, seal)
 
     def _may_rate(self, request: Request) -> bool:
         return compare_digest(request.cookies.get(_COOKIE, "").encode(), self.token.encode())

@@ -219,6 +219,15 @@ class Reader:
         """The SAE's name where the experiment has one."""
         return self._config.sae_names[0] if self.n_saes == 1 else None
 
+    def missing(self, sae: str, feature: int) -> str:
+        """Why there is no page of a feature, in a sentence."""
+        if sae not in self._config.sae_names:
+            return f"this experiment has no SAE '{sae}'; it has {', '.join(self._config.sae_names)}"
+        sizes = {row["sae"]: row["n_features"] for row in self.rows("explained_counts")}
+        if sae in sizes and feature >= sizes[sae]:
+            return f"SAE '{sae}' has no feature {feature}; its features are 0 to {sizes[sae] - 1}"
+        return f"feature {feature} of SAE '{sae}' has no statistics yet: the run has not come to feature_stats"
+
     @property
     def n_saes(self) -> int:
         """The number of SAEs of the experiment."""

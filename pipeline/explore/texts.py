@@ -1,7 +1,8 @@
 """A reader's own text: which features fire on which of its tokens.
 
 The subject model is loaded when the first text is handed in, in a thread of its own; until then the page says so
-and loads itself again. A text is cut at the context length, and texts are read one after the other.
+and loads itself again. A text is cut at the context length, and texts are read one after the other: a page that
+waits for another's text reloads, too, and keeps none of the server's threads.
 """
 
 import threading
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pipeline.show.notebook import TextFirings, TextReader
 
 MOST_CHARACTERS = 2000
+_WAIT_SECONDS = 1
+"""How long a request waits, for the model or another text, before its page has to ask again."""
 _SHOWN = 40
 """Features that are shown."""
 _AROUND = 12
@@ -35,12 +38,14 @@ class Texts:
         self._reading = threading.Lock()
 
     def read(self, text: str) -> "TextFirings | None":
-        """What fires on a text; None while the model is being loaded.
+        """What fires on a text; None while the model is being loaded or reads another text.
 
         Raises:
             LatentlakeError: The model cannot be loaded, or the text is too short; the next try loads again.
         """
-        with self._reading:
+        if not self._reading.acquire(timeout=_WAIT_SECONDS):
+            return None
+        try:
             if self._reader is not None:
                 return self._reader.read(text)
             if self._error:
@@ -49,7 +54,10 @@ class Texts:
             if self._loading is None:
                 self._loading = threading.Thread(target=self._load, daemon=True)
                 self._loading.start()
-        self._loading.join(timeout=1)
+            loading = self._loading
+        finally:
+            self._reading.release()
+        loading.join(timeout=_WAIT_SECONDS)
         return None
 
     def _load(self) -> None:
@@ -84,18 +92,19 @@ def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[s
         "tokens": [(number, token, n_by_token.get(number, 0)) for number, token in enumerate(found.tokens)],
         "place": place,
         "n_features": strongest.height,
-        "rows": [row | _around(found, row) | {"known": words.get((row["sae"], row["feature"]))} for row in shown],
+        "rows": [row | _around(found, row, words.get((row["sae"], row["feature"]))) for row in shown],
     }
 
 
-def _around(found: "TextFirings", row: dict[str, Any]) -> dict[str, Any]:
-    """The tokens around a feature's strongest, shaded by its activation."""
+def _around(found: "TextFirings", row: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
+    """The tokens around a feature's strongest; as on its own page, its maximum in the corpus is the darkest."""
+    largest = max(row["activation"], (known and known["max_activation"]) or 0.0)
     own = found.firings.filter((pl.col("sae") == row["sae"]) & (pl.col("feature") == row["feature"]))
     by_token = dict(own.select("token_index", "activation").iter_rows())
     first = max(0, row["token_index"] - _AROUND)
     pieces = []
     for number, token in enumerate(found.tokens[first : row["token_index"] + _AROUND + 1], first):
         activation = by_token.get(number, 0.0)
-        level = max(1, round(10 * activation / row["activation"])) if activation else 0
+        level = max(1, round(10 * activation / largest)) if activation else 0
         pieces.append(Piece(token, level, activation, number == row["token_index"]))
-    return {"pieces": pieces, "n_tokens": own.height}
+    return {"known": known, "pieces": pieces}

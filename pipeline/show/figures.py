@@ -237,17 +237,19 @@ FIGURES = (
     FigureOf(
         "report_explainers",
         "Scores by explainer and sampling, with the controls",
-        "A dot is the mean over features (their number in brackets) with its interval (Student's; none under 3 "
-        "features). The bar behind it is the middle 80% of features. Controls are grey: an explanation that "
-        "does not score above another feature's is worth nothing. The dotted line is chance.",
+        "A row is an explainer on the features of one route (their number in brackets). The dot is the mean over "
+        "them with its interval (Student's; none under 3 features), the bar behind it their middle 80%. Controls "
+        "are grey: an explanation that does not score above another feature's is worth nothing. The dotted line "
+        "is chance.",
         "no explanation has a score yet",
         _explainers,
     ),
     FigureOf(
         "report_strata",
         "Right answers by decile of the activation, and by kind of silent window",
-        "Weak firings (decile 1) are harder than strong ones (10), as in the post. On the left are windows in "
-        "which the feature is silent; those with one of its own tokens are the hardest. Means over features.",
+        "Means over features with their intervals (none under 3 features). On the left are windows in which the "
+        "feature is silent: at random, where a neighbour fires, and with one of its own tokens. In the post, weak "
+        "firings (decile 1) are harder than strong ones (10).",
         "no scorer has answered questions about windows by decile",
         _strata,
     ),

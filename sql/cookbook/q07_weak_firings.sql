@@ -1,4 +1,4 @@
--- One row per scorer and explainer: are weak firings harder to tell than strong ones?
+-- One row per scorer and explainer: are weak firings harder to predict than strong ones?
 select
     scorer,
     explainer,
@@ -8,4 +8,5 @@ select
 from score_details
 where role = 'test' and metric = 'accuracy' and weighting = 'sample'
 group by scorer, explainer
+having weakest_three is not null or strongest_three is not null
 order by scorer, explainer

@@ -1,16 +1,12 @@
--- One row per pair of scorers: do they rank explanations alike?
-with judged as (
-    select explanation_id, scorer, coalesce(balanced_accuracy, auroc) as score
-    from scores
-    where role = 'test'
-)
+-- One row per pair of scorers: do scorers rank the same explanations alike? Controls are left out.
 select
-    judged.scorer,
-    others.scorer as other_scorer,
-    count(*) as n_explanations,
-    round(corr(judged.score, others.score), 2) as correlation
-from judged
-join judged as others on others.explanation_id = judged.explanation_id and others.scorer > judged.scorer
-where judged.score is not null and others.score is not null
-group by judged.scorer, others.scorer
-order by judged.scorer, others.scorer
+    sae,
+    scorer,
+    other_scorer,
+    n_explanations,
+    round(pearson, 2) as pearson,
+    round(pearson_low, 2) as low,
+    round(pearson_high, 2) as high,
+    round(spearman, 2) as spearman
+from scorer_agreements
+order by sae, scorer, other_scorer

@@ -1,4 +1,4 @@
--- One row per power of ten of the density: are rare features told better than frequent ones?
+-- One row per power of ten of the density: are rare features explained better than frequent ones?
 select
     floor(log10(feature_stats.density)) as log10_of_density,
     scores.scorer,

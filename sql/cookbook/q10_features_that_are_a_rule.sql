@@ -1,4 +1,4 @@
--- One row per feature: which features are told by a rule alone, so that no language model need be asked?
+-- One row per feature: which features does a rule predict, so that no language model need be asked? Surest first.
 select
     feature_rules.sae,
     feature_rules.feature,
@@ -10,4 +10,4 @@ select
 from feature_rules
 join rule_scores using (sae, feature)
 where feature_rules.is_chosen and rule_scores.f1 >= 0.8
-order by rule_scores.f1 desc, feature_rules.feature
+order by rule_scores.f1_low desc nulls last, feature_rules.feature

@@ -1,4 +1,4 @@
--- One row per pair of features: which features write nearly the same direction, and does one rule tell both?
+-- One row per pair of features: which features write nearly the same direction, and does one rule predict both?
 select
     feature_neighbours.sae,
     feature_neighbours.feature,

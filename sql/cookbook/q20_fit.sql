@@ -1,4 +1,4 @@
--- One row per SAE: is it read at the right place, what share of the variance does it leave, of the loss keep?
+-- One row per SAE: is the SAE read at the right place, and how much of variance and loss does it keep?
 select
     saes.sae,
     saes.hookpoint,

@@ -73,6 +73,15 @@ def test_a_page_is_sound(served: str, chromium: Page, address: str) -> None:
     assert chromium.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+def test_many_scorers_leave_explanations_and_windows_their_width(served: str, chromium: Page) -> None:
+    chromium.look_like(1400, 1000)
+    chromium.open(f"{served}/features/{SAE}/8")
+    for cell in (".explanations td", ".windows td:nth-child(2)"):
+        assert chromium.evaluate(f"document.querySelector('{cell}').clientWidth") > 600
+    named = "getComputedStyle(document.querySelectorAll('.explanations td')[2], '::before').content"
+    assert "fuzzing" in chromium.evaluate(named)
+
+
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("address", PAGES)
 def test_axe_finds_no_serious_fault(served: str, chromium: Page, axe: str, address: str, is_dark: bool) -> None:

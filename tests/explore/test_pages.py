@@ -210,6 +210,23 @@ def test_what_is_not_there_is_a_page_that_says_so(browser: TestClient, address: 
     assert answer.status_code == 404 and "Not found" in answer.text and "Traceback" not in answer.text
 
 
+def test_an_address_of_no_feature_says_which_there_are(browser: TestClient) -> None:
+    assert f"its features are 0 to {N_FEATURES - 1}" in browser.get(f"/features/{SAE}/999").text
+    assert f"it has {SAE}" in browser.get("/features/none/1").text
+
+
+def test_what_shades_and_hints_say_is_there_for_a_screen_reader(browser: TestClient) -> None:
+    page = browser.get(f"/features/{SAE}/8").text
+    windows = re.findall(r'<p class="window".*?</p>', page, re.DOTALL)
+    shaded = [window for window in windows if "data-value" in window]
+    assert shaded and all(
+        window.count("data-value") == window.partition('<span class="unseen"> Fires on')[2].count(",") + 1
+        for window in shaded
+        if "," not in re.sub(r"<[^>]+>", "", window.partition('<span class="unseen"> Fires on')[0])
+    )
+    assert 'tabindex="0" data-hint="Share of all tokens on which it fires"' in page and "<dt title" not in page
+
+
 def test_without_a_lake_every_page_says_what_to_do(tmp_path: Path) -> None:
     browser = client(load_config(write_config(tmp_path, 8)))
     for address in ("/features", f"/features/{SAE}/1", "/run", "/readers"):
@@ -225,7 +242,7 @@ def test_a_lake_that_a_run_has_just_begun_says_what_is_not_there_yet(tmp_path: P
     assert "No feature has statistics yet" in browser.get("/features").text
     assert "the run has not come to" in browser.get("/run").text
     assert browser.get(f"/features/{SAE}/1").status_code == 404
-    assert "That was the last" in rating(browser).get("/readers/next?rater=Ada").text
+    assert "Nothing left to rate" in rating(browser).get("/readers/next?rater=Ada").text
 
 
 def rating(browser: TestClient) -> TestClient:

@@ -1,17 +1,21 @@
 """A reader's own text: which features fire on it."""
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import polars as pl
 import pytest
 from explored import client
 from starlette.testclient import TestClient
 from tiny import ANIMAL, STOP, open_lake
 
 from pipeline.config import Config
-from pipeline.explore.texts import MOST_CHARACTERS
+from pipeline.explore.texts import MOST_CHARACTERS, text_page
+from pipeline.show.notebook import TextFirings
 
 TEXT = " the red fox and the blue stop"
 
@@ -48,6 +52,36 @@ def test_features_and_their_tokens_are_shown(tiny: TestClient) -> None:
     assert len(page) < 200_000 and "the stop " * (MOST_CHARACTERS // 9 - 1) in page
     page = tiny.get("/text", params={"text": TEXT}, headers={"sec-fetch-site": "cross-site"}).text
     assert "press Read" in page and "data-value" not in page
+
+
+def test_a_token_is_as_dark_as_its_share_of_the_maximum_in_the_corpus() -> None:
+    rows = {"sae": ["a", "a", "a"], "feature": [3, 3, 4], "token_index": [0, 1, 1], "activation": [2.0, 4.0, 4.0]}
+    found = TextFirings(["x", "y"], pl.DataFrame(rows))
+    known = [{"feature": 3, "max_activation": 8.0}]
+    page = text_page(SimpleNamespace(rows=lambda *_, **__: known), found, None)  # type: ignore[arg-type]
+    levels = {row["feature"]: [piece.level for piece in row["pieces"]] for row in page["rows"]}
+    assert levels == {3: [2, 5], 4: [0, 10]}  # nothing is known of feature 4: its strongest here is the darkest
+
+
+def test_a_text_waits_only_a_while_for_another(tiny: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    read(tiny, text=TEXT)
+    monkeypatch.setattr("pipeline.explore.texts._WAIT_SECONDS", 0.1)
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        began.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr("pipeline.show.notebook.TextReader.read", slow)
+    first = threading.Thread(target=lambda: tiny.get("/text", params={"text": TEXT}))
+    first.start()
+    assert began.wait(10)
+    try:
+        page = tiny.get("/text", params={"text": TEXT}).text
+        assert "waiting for another text" in page and 'http-equiv="refresh"' in page and "Cancel" in page
+    finally:
+        go_on.set()
+        first.join()
 
 
 def test_a_model_that_cannot_be_loaded_is_told_and_tried_again(
