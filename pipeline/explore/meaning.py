@@ -84,8 +84,9 @@ class Meanings:
             if is_idle and self._seen is not self._catalog.state:
                 self._working = threading.Thread(target=self._work, daemon=True)
                 self._working.start()
-        if self._embed is None and self._working is not None:
-            self._working.join(timeout=2)
+            working = self._working
+        if self._embed is None and working is not None:
+            working.join(timeout=2)
         if self._embed is None or not self._width:
             return None
         cursor = self._database.cursor()

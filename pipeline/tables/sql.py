@@ -80,7 +80,8 @@ def relations_read(name: str | Path) -> tuple[str, ...]:
 
     What it defines itself, in its `with`, is left out. Raises ValueError if it is no select that DuckDB can read.
     """
-    (parsed,) = _parser().execute("select json_serialize_sql($text)", {"text": sql_text(name)}).fetchall()[0]
+    with _parser().cursor() as cursor:  # one thread at a time may use a connection; pages are made in several
+        ((parsed,),) = cursor.execute("select json_serialize_sql($text)", {"text": sql_text(name)}).fetchall()
     tree = json.loads(parsed)
     if tree["error"]:
         raise ValueError(f"DuckDB cannot read the SQL file '{name}': {tree['error_message']}")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,10 @@ def test_a_file_name_may_stand_once_only(folder, tmp_path):
 def test_stages_are_declared_without_duckdb():
     code = "import sys; import pipeline.tables.stages; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_threads_that_read_sql_at_once_each_get_their_own_relations() -> None:
+    names = sorted(sql_files()) * 3
+    with ThreadPoolExecutor(8) as threads:  # not from the cache, as the first pages of a server do
+        found = list(threads.map(relations_read.__wrapped__, names))
+    assert found == [relations_read(name) for name in names]
