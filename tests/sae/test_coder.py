@@ -40,6 +40,22 @@ def test_encode_is_the_formula_at_once_and_in_parts(name, monkeypatch):
     same_firings(fired(coder, x), expected)
 
 
+@pytest.mark.parametrize("activation", [TopK(4), GroupMax(5), RELU, JumpReLU(torch.tensor(0.4))])
+@pytest.mark.parametrize("n", [N, 64])  # found by torch, and by what is compiled
+def test_what_was_found_stays_when_the_next_tokens_are_encoded(activation, n):
+    n -= n % 5 if isinstance(activation, GroupMax) else 0
+    weights = random_weights(n, WIDTH, k=4)
+    values = {"encoder": weights.encoder, "encoder_bias": weights.bias, "decoder": weights.decoder}
+    coder = coder_of(activation=activation, **values)
+    one, other = random_inputs(70, WIDTH), random_inputs(90, WIDTH, seed=2)
+    found = coder.encode(one)
+    kept = [column.clone() for column in found]
+    coder.encode(other)
+    assert all(torch.equal(column, before) for column, before in zip(found, kept, strict=True))
+    pre = torch.nn.functional.linear(one, coder.encoder, coder.encoder_bias)
+    assert torch.equal(pre[found.tokens, found.features], found.activations)
+
+
 BLOCKS = 128
 
 
