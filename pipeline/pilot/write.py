@@ -71,8 +71,10 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
 
 def is_pilot_open(lake: Lake, sae: str) -> bool:
     """Whether an SAE's pilot is to be asked again for one of its scorers, as requests failed."""
-    least = {"least_explanations": LEAST_EXPLANATIONS, "least_answers": LEAST_ANSWERS}
-    return lake.query("open_pilots", sae=sae, **least).height > 0
+    rows = lake.query(
+        "open_pilots", sae=sae, least_explanations=LEAST_EXPLANATIONS, least_answers=LEAST_ANSWERS
+    )
+    return rows.height > 0
 
 
 def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
