@@ -22,7 +22,7 @@ from pipeline.config.corpus import (
     SamplingConfig,
     TextSource,
 )
-from pipeline.config.experiment import Config
+from pipeline.config.experiment import UNHASHED, Config
 from pipeline.config.explaining import JUDGE, ExplainingConfig
 from pipeline.config.features import (
     HeuristicsConfig,
@@ -44,6 +44,7 @@ __all__ = [
     "JUDGE",
     "LAKE_VARIABLE",
     "LLM_VARIABLE",
+    "UNHASHED",
     "BudgetConfig",
     "ChatEndpointConfig",
     "Config",

@@ -1,8 +1,7 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
-Sections are science, part of the stage hashes (see `versions`), so that another value makes another table;
-except `endpoints`, `selection`, `budget`, `report` and `machine`, which only say what is done first, where and
-how fast, and what is shown.
+Sections are science, part of the stage hashes (see `versions`), so that another value makes another table; but
+for those in `UNHASHED`.
 Unknown keys are refused with the nearest known one.
 """
 
@@ -36,6 +35,10 @@ if TYPE_CHECKING:  # the fields of plug-ins are not known to it
 else:
     _Explaining = with_plugins(ExplainingConfig, "explainers")
     _Scoring = with_plugins(ScoringConfig, "scorers")
+
+
+UNHASHED = frozenset({"endpoints", "selection", "budget", "report", "machine"})
+"""Sections that only say what is done first, where and how fast, and what is shown; in no stage hash."""
 
 
 class Config(Section):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from pipeline.config import JUDGE, Config
+from pipeline.config import JUDGE, UNHASHED, Config
 from pipeline.plugins import find_plugin, find_plugins, shared_digest
 from pipeline.tables import TABLES
 from pipeline.tables.compiled import compiled_sources
@@ -31,8 +31,6 @@ GIVEN = frozenset(
     }
 )
 """Parameters of SQL that are given by code, and are no keys of the config."""
-
-_UNHASHED = frozenset({"selection", "machine", "endpoints", "budget"})
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ def _judge(config: Config) -> dict[str, Any]:
 def _parameters(config: Config, texts: Iterable[str]) -> dict[str, Any]:
     """The values of the config that SQL texts name, but for those that change no row."""
     names = {name for text in texts for name in parameters_of(text)} - GIVEN
-    return {name: config_value(config, name) for name in sorted(names) if name.partition("_")[0] not in _UNHASHED}
+    return {name: config_value(config, name) for name in sorted(names) if name.partition("_")[0] not in UNHASHED}
 
 
 def inputs_of(config: Config, table: str) -> tuple[str, ...]:

@@ -33,26 +33,22 @@ unscored as (
     anti join not_asked on not_asked.explanation_id = known.explanation_id
     where known.status = 'ok' and (known.is_chosen or $scoring_all_draws)
 ),
-explained as (
-    select distinct sae, feature, true as is_explained from known
-),
 fresh_features as (
     select * from selected_features
     anti join stale_batches using (sae, batch)
 ),
 open_features as (
-    select fresh_features.*
-    from fresh_features
-    left join explained using (sae, feature)
-    where explained.is_explained is null
-        or (fresh_features.sae, fresh_features.feature) in (select (sae, feature) from failed)
-        or (
-            coalesce(fresh_features.place <= $scoring_max_features::int, true)
-            and (fresh_features.sae, fresh_features.feature) in (select (sae, feature) from unscored)
-        )
-    union all
-    select selected_features.*
-    from selected_features
+    select * from fresh_features
+    anti join known using (sae, feature)
+    union
+    select * from fresh_features
+    semi join failed using (sae, feature)
+    union
+    select * from fresh_features
+    semi join unscored using (sae, feature)
+    where coalesce(place <= $scoring_max_features::int, true)
+    union
+    select * from selected_features
     semi join stale_batches using (sae, batch)
     where $selection_remake_stale
 )

@@ -16,7 +16,7 @@ import pytest
 from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_sae, write_random_sae
 
 from pipeline.commands.sql import answer_statements
-from pipeline.config import Config, load_config
+from pipeline.config import UNHASHED, Config, load_config
 from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
 from pipeline.lake.selects import quoted
@@ -465,11 +465,19 @@ def test_a_changed_seed_changes_what_is_drawn(make_experiment):
     [
         {"selection": {"batch_size": 2, "quotas": None, "where": "density > 0", "priority": 3}},
         {"machine": {"device": "cuda", "batch_tokens": 7, "flush_tokens": 7, "memory_limit": "1GB"}},
+        {"endpoints": {"scorer": {"max_concurrent": 3}}},
+        {"budget": {"max_usd": 3.0}},
+        {"report": {"beside": "post"}},
         {"name": "another"},
     ],
 )
 def test_what_is_done_first_where_and_how_fast_is_in_no_hash(make_experiment, sections):
     assert changed_tables(make_experiment(), make_experiment(**sections)) == set()
+
+
+def test_no_stage_has_a_section_that_is_in_no_hash():
+    places = {place.partition(".")[0] for stage in STAGES.values() for place in stage.science}
+    assert Config.model_fields.keys() >= UNHASHED and not UNHASHED & places
 
 
 @pytest.mark.parametrize(
