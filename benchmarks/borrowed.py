@@ -4,6 +4,7 @@ The tables up to the features' routes and candidate examples are read where they
 ledger as well, goes into a folder that is gone afterwards.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +19,13 @@ from pipeline.errors import LakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
-from pipeline.lake.sources import SOURCES_FILE, recorded_lake
 from pipeline.llm.oracle.brain import Oracle, Rates
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
 from pipeline.pilot.write import write_scorer_rhos
 from pipeline.scorers.write import write_predictions
+from pipeline.sources import SOURCES_FILE, recorded_lake
+from pipeline.sources.record import read_record
 
 DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (
@@ -59,11 +61,12 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
         raise LakeError(f"'{demo.root}' is not complete, or was made by other code; {_NO_DEMO}")
     features = config.sae(sae).n_features
     given = {"selection": {"batch_size": features, "quotas": {"llm": n_features}}, **sections}
+    record = {**read_record(config), "batch_size": features}
     changed = {name: getattr(config, name).model_copy(update=dict(keys)) for name, keys in given.items()}
     with tempfile.TemporaryDirectory() as folder, _lakes_in(folder):
         lake = Lake(config.model_copy(update=changed), demo.hashes)
         lake.root.mkdir(parents=True)
-        (lake.root / SOURCES_FILE).symlink_to(demo.root / SOURCES_FILE)
+        (lake.root / SOURCES_FILE).write_text(json.dumps(record), encoding="utf-8")
         (lake.root.parent / "models").symlink_to(demo.root.parent / "models")  # those that were converted
         for table in _BORROWED:
             target = lake.folder(table, sae)

@@ -41,10 +41,10 @@ from pipeline.firings.forward import (
 )
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
-from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.models.load import find_files, loading, pick_device
 from pipeline.models.precision import dtype_of
 from pipeline.sae import RELU, JumpReLU, SparseCoder, TopK
+from pipeline.sources import fix_sources, open_sources
 from pipeline.subject.contexts import ContextBatch
 from pipeline.subject.forward import Subject, load_subject
 

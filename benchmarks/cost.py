@@ -14,9 +14,9 @@ from pipeline.errors import LakeError
 from pipeline.estimate.counting import Counted, count_requests
 from pipeline.estimate.tokens import TokenCounter, own_counter
 from pipeline.features.selection import select_features
-from pipeline.lake.sources import recorded_lake
 from pipeline.models.load import load_tokenizer
 from pipeline.plugins import find_plugins
+from pipeline.sources import recorded_lake
 from pipeline.tables.stages import STAGES
 
 N_EXAMPLES = 20

@@ -32,8 +32,8 @@ from benchmarks.figures import Figure, measured, publish
 from pipeline.config import Config
 from pipeline.firings.forward import Reader, context_batches
 from pipeline.lake import Lake
-from pipeline.lake.sources import open_sources
 from pipeline.sae import SparseCoder, TopK
+from pipeline.sources import open_sources
 from pipeline.subject.forward import Hookpoint, Subject
 
 SHARD_TOKENS, LARGE_SHARDS = 60_000, 2

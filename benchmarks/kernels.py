@@ -20,7 +20,6 @@ from pipeline.compiled.counting import Counts
 from pipeline.compiled.drawing import by_side, silent_draws
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import (
-    Floats,
     Occurrences,
     Placed,
     count_occurrences,
@@ -29,9 +28,11 @@ from pipeline.compiled.passes import (
     find_peaks,
     order_strengths,
 )
-from pipeline.compiled.segments import Ints, order_segments
+from pipeline.compiled.segments import order_segments
+from pipeline.compiling import Floats, Ints
 from pipeline.firings.buckets import Bucket, Places, open_places, ranges
-from pipeline.firings.store import BUCKET_FEATURES, ROUNDED_BITS, Firings, in_order, n_buckets_of
+from pipeline.firings.layout import BUCKET_FEATURES, ROUNDED_BITS, n_buckets_of
+from pipeline.firings.store import Firings, in_order
 from pipeline.lake import Lake
 
 PAYS = 1.3

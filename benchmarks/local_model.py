@@ -26,7 +26,6 @@ from benchmarks.caching import load_whole
 from benchmarks.figures import Figure, measured, publish
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config, load_config
-from pipeline.corpus.python_texts import python_texts
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.default import explainer
 from pipeline.llm import Answer, Request
@@ -36,6 +35,7 @@ from pipeline.llm.local.prefixes import group_by_prefix
 from pipeline.models.load import pick_device
 from pipeline.models.token_bytes import token_bytes
 from pipeline.scorers.yes_no.requests import CHOICES, Question, score_request
+from pipeline.texts.python_texts import python_texts
 
 EXPLANATIONS = (
     'the token "er" at the end of a comparative adjective',

@@ -26,8 +26,8 @@ from pipeline.config import Config, load_config
 from pipeline.explore.app import create_app
 from pipeline.explore.catalog import Catalog
 from pipeline.explore.search import Search, features_page
-from pipeline.lake.sources import recorded_lake
 from pipeline.show.report import REPORT_FILE, write_report
+from pipeline.sources import recorded_lake
 from pipeline.tables import TABLES
 
 _SIZE = (1500, 1100)

@@ -17,9 +17,9 @@ from benchmarks.figures import Figure, publish
 from pipeline.config import load_config
 from pipeline.config.features import RulesConfig
 from pipeline.lake import Lake
-from pipeline.lake.sources import recorded_lake
 from pipeline.make_table import read_rows
 from pipeline.rules.score import RULE_SCHEMA
+from pipeline.sources import recorded_lake
 from pipeline.tables import TABLES
 
 SHARES = (4, 2, 1)

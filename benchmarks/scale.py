@@ -22,7 +22,7 @@ from benchmarks.figures import RESULTS, Figure, publish
 from benchmarks.gpu import KINDS, LARGE, LARGE_WIDTHS, PASS_PARAMETERS
 from benchmarks.scoring import N_FEATURES
 from benchmarks.synthetic import SIZES
-from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.firings.layout import BUCKET_FEATURES
 
 PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
 TEMPLATE = Path(__file__).parent / "scale.txt"

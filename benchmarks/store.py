@@ -36,7 +36,8 @@ from pipeline.compiled.rendering import rendered_windows
 from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import open_places
-from pipeline.firings.store import BUCKET_FEATURES, ENCODING, FiringBuffer, bucket_path, write_activations
+from pipeline.firings.layout import BUCKET_FEATURES, bucket_path
+from pipeline.firings.store import ENCODING, FiringBuffer, write_activations
 from pipeline.make_table import make_table, open_rows, read_rows
 
 SCALES = ("small", "large")

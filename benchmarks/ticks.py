@@ -24,7 +24,7 @@ from benchmarks.figures import Figure, measured, publish
 from pipeline.asking.unfinished import unfinished_batches
 from pipeline.config import load_config
 from pipeline.lake import Lake
-from pipeline.lake.sources import recorded_lake
+from pipeline.sources import recorded_lake
 from pipeline.tables import TABLES
 
 N_BATCHES = 1536

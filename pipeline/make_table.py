@@ -23,7 +23,7 @@ import pyarrow as pa
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rows import compiled_rows
 from pipeline.firings.buckets import Places, open_places
-from pipeline.firings.store import BUCKET_FEATURES, n_buckets_of
+from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Given, Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES

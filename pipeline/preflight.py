@@ -8,20 +8,20 @@ from pathlib import Path
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
 from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig
-from pipeline.corpus.delphi import cache_settings, splits_of
-from pipeline.corpus.files import source_files
-from pipeline.corpus.readers import read_texts, source_name
 from pipeline.corpus.tokenising import bos_prefix, tokenise
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.objects import open_objects
-from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.plugins import find_plugin
 from pipeline.sae import SparseCoder, load_sae
+from pipeline.sources import fix_sources
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import find_hookpoint, hookpoint_widths, is_same_place, resolve_hookpoint
+from pipeline.texts.delphi import cache_settings, splits_of
+from pipeline.texts.files import source_files
+from pipeline.texts.readers import read_texts, source_name
 
 _log = logging.getLogger(__name__)
 

@@ -370,7 +370,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
 ) -> None:
     _, _, quiet, _ = told
     code = (
-        "import sys; from pipeline.config import load_config; from pipeline.lake.sources import recorded_lake\n"
+        "import sys; from pipeline.config import load_config; from pipeline.sources import recorded_lake\n"
         "from pipeline.scorers.write import write_predictions\n"
         "config = load_config(sys.argv[1])\n"
         f"write_predictions(recorded_lake(config), {SAE!r}, 0)"

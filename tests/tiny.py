@@ -34,8 +34,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 
 from pipeline.config import Config
 from pipeline.lake import Lake
-from pipeline.lake.sources import fix_sources
 from pipeline.pilot.write import write_scorer_rhos
+from pipeline.sources import fix_sources
 
 STOP, COLOUR, NEVER, ALWAYS, ANIMAL = range(5)
 N_FEATURES = 8

@@ -45,10 +45,7 @@ def _key_check(config: Config, asset: TableAsset) -> dg.AssetChecksDefinition:
         from pipeline.lake.checks import repeated_keys
 
         with failures_for_people():
-            partition = asset.partition(context)
-            return _result(
-                repeated_keys(open_lake(config), asset.table.name, partition.get("sae"), partition.get("batch"))
-            )
+            return _result(repeated_keys(open_lake(config), asset.table.name, **asset.partition(context)))
 
     return check
 

@@ -168,7 +168,7 @@ def open_lake(config: Config, *, takes_new: bool = False) -> "Lake":
 
     key = f"{config.lake_folder} {config.model_dump_json()}"
     if takes_new and key in _open_lakes:
-        from pipeline.lake.sources import new_documents
+        from pipeline.sources import new_documents
 
         takes_new = bool(new_documents(config).names)
     if key not in _open_lakes or takes_new:

@@ -76,7 +76,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
 def unfinished_batches(config: Config, among: Collection[BatchKey] | None = None) -> list[BatchKey]:
     """Batches with a selected feature that is not done, those of higher priority first; or those of some."""
     from pipeline.asking import unfinished
-    from pipeline.lake.sources import recorded_lake
+    from pipeline.sources import recorded_lake
 
     return [BatchKey(*each) for each in unfinished.unfinished_batches(recorded_lake(config), among)]
 

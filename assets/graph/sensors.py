@@ -40,7 +40,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
         description="Take documents that were added to the corpus, cache them, and update all statistics.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Requests:
-        from pipeline.lake.sources import recorded_lake
+        from pipeline.sources import recorded_lake
 
         with failures_for_people():
             yield from list(_next(recorded_lake(config), context.instance))
@@ -50,7 +50,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
 
 def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
     """What is to be run now: the first job of the last generation that lacks something, or new documents."""
-    from pipeline.lake.sources import new_documents
+    from pipeline.sources import new_documents
 
     if not lake.has("documents", generation=0):
         yield dg.SkipReason("the corpus has not been read yet; run the experiment first")

@@ -5,11 +5,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
-from pipeline.asking.roles import Role, RoleName, role_of
-from pipeline.asking.spending import open_budget, prices_of
+from pipeline.asking.roles import RoleName, role_of
+from pipeline.asking.spending import open_budget, prices_of, prices_of_paid
 from pipeline.asking.truth import read_truth
 from pipeline.lake import LEDGER_FOLDER, Given, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
@@ -24,12 +24,14 @@ class ToAsk(NamedTuple):
         is_usable: Whether an answer of status `ok` can be read; else it is asked for again, as the next draw.
         stand_in: An answer such as may come, by which the estimate counts without asking.
         is_certain: Whether it is asked whatever was answered before; what is not may fall away.
+        renews: Whether the server is asked even where the ledger says that it could not be, once.
     """
 
     request: Request
     is_usable: Callable[[Answer], bool]
     stand_in: str
     is_certain: bool = True
+    renews: bool = False
 
     def of(self, purpose: str, *, is_certain: bool) -> "ToAsk":
         """The same, asked for another purpose."""
@@ -42,7 +44,10 @@ Ask = Callable[[Sequence[ToAsk]], Mapping[str, Answer]]
 Asks = Mapping[RoleName, Ask]
 """Who can be asked, by role."""
 
-Ledgers = Mapping[str, Sequence[RoleName]]
+LedgerName = Literal["explanations", "judging", "thresholds", "predictions", "embeddings"]
+"""What a batch is asked for: two tables; beside them verdicts on drafts, answers about controls, and vectors."""
+
+Ledgers = Mapping[LedgerName, Sequence[RoleName]]
 """In which roles is asked, by the ledger that keeps the answers; the first is that of the table that is made."""
 
 
@@ -55,11 +60,18 @@ class BatchAsker:
     """
 
     def __init__(
-        self, lake: Lake, table: str, names: Sequence[RoleName], sae: str, batch: int, given: Given | None = None
+        self,
+        lake: Lake,
+        table: LedgerName,
+        names: Sequence[RoleName],
+        sae: str,
+        batch: int,
+        given: Given | None = None,
     ) -> None:
         self._roles = {name: role_of(lake.config, name) for name in names}
         self._read_truth = partial(read_truth, lake, sae, batch, given)
-        self._ledger = open_ledger(lake, table, self._roles.values(), sae, batch)
+        self._ledger = open_ledger(lake, table, sae, batch)
+        self._prices = {name: prices_of(role) for name, role in self._roles.items()}
         self._budgets = {name: open_budget(lake.config, role) for name, role in self._roles.items()}
         self._what = f"{table} of {sae}, batch {batch}"
         self._clients: dict[RoleName, Client] = {}
@@ -111,18 +123,22 @@ class BatchAsker:
             return by_id[request_id].is_usable(answer)
 
         requests = [each.request for each in to_ask]
-        answers = ask_draws(partial(self._ask_draw, name), requests, self._roles[name].max_draws, is_usable)
+        ask_draw = partial(self._ask_draw, name, any(each.renews for each in to_ask))
+        answers = ask_draws(ask_draw, requests, self._roles[name].max_draws, is_usable)
         self._n_replayed += sum(answer.request_id not in self._waiting for answer in answers.values())
         return answers
 
-    def _ask_draw(self, name: RoleName, requests: Sequence[Request]) -> dict[str, Answer]:
-        new = {request.request_id for request in requests if self._ledger.replay(request) is None}
+    def _ask_draw(self, name: RoleName, renew: bool, requests: Sequence[Request]) -> dict[str, Answer]:
+        new = {request.request_id for request in requests if self._ledger.replay(request, renew=renew) is None}
         self._waiting |= new
         self._bar.total = len(self._waiting)
         if new and name not in self._clients:
             self._clients[name] = self._roles[name].open_client(self._ledger, self._read_truth)
         client = self._clients.get(name) or _NoClient()
-        return ask(self._ledger, client, requests, budget=self._budgets[name], on_answer=self._count)
+        budget, prices = self._budgets[name], self._prices[name]
+        return ask(
+            self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._count
+        )
 
     def _count(self, answer: Answer) -> None:
         is_sent = answer.request_id in self._waiting and answer.status != "budget"
@@ -148,14 +164,14 @@ def asks_of(askers: Iterable[BatchAsker]) -> Asks:
     return {name: ask for asker in askers for name, ask in asker.asks.items()}
 
 
-def open_ledger(lake: Lake, table: str, roles: Iterable[Role], sae: str, batch: int) -> Ledger:
+def open_ledger(lake: Lake, table: str, sae: str, batch: int) -> Ledger:
     """The ledger of what a table asks about a batch, to be used as a context manager."""
     size = lake.config.selection.batch_size
     first, last = batch * size, (batch + 1) * size - 1
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
     seal = None if lake.objects is None else lake.objects.seal
-    return Ledger(folder, table, sae, first, last, prices_of(*roles), seal)
+    return Ledger(folder, table, sae, first, last, prices_of_paid(lake.config), seal)
 
 
 class _NoClient:

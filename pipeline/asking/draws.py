@@ -19,7 +19,7 @@ def ask_draws(
 
     The first usable answer by draw counts; if none of `max_draws` is usable, the first. A failure counts at
     once, so that the next run asks that draw again before it goes on, and so does what is too long for every
-    draw. What counts depends on the answers alone, so that a replay chooses the same.
+    draw, or cannot be sent. What counts depends on the answers alone, so that a replay chooses the same.
     """
     counting: dict[str, Answer] = {}
     open_draws = {request.request_id: request for request in requests}
@@ -28,7 +28,8 @@ def ask_draws(
         useless = {}
         for first_id, request in open_draws.items():
             answer = answers[request.request_id]
-            if answer.status in UNANSWERED or (answer.status == "ok" and is_usable(first_id, answer)):
+            is_final = answer.status in UNANSWERED or answer.is_unsent
+            if is_final or (answer.status == "ok" and is_usable(first_id, answer)):
                 counting[first_id] = answer
             else:
                 counting.setdefault(first_id, answer)

@@ -16,9 +16,6 @@ from pipeline.config import JUDGE
 from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
 
-LEDGER = "judging"
-"""The ledger of what it is asked."""
-
 SQL = "train_questions"
 
 
@@ -99,7 +96,7 @@ def judge_drafts(
     return verdicts
 
 
-def balanced_accuracy(verdicts: Iterable[Verdict], min_coverage: float) -> float | None:
+def balanced_accuracy(verdicts: Sequence[Verdict], min_coverage: float) -> float | None:
     """The mean of the shares of right answers about windows in which the feature fires, and in which it does not.
 
     None where there are none of either, or where the share of usable answers is under min_coverage.

@@ -19,11 +19,18 @@ _LOOK_SECONDS = 30.0
 """How often the spending of other machines is looked up, where the lake is in an object store."""
 
 
-def prices_of(*roles: Role) -> Prices:
-    """The prices of some roles' models. Raises ConfigError if the price file cannot be read."""
-    free = {role.model: FREE for role in roles if role.is_free}
-    files = {find(role.prices) for role in roles if not role.is_free}
-    return Prices(free).beside(*map(load_prices, files))
+def prices_of(role: Role) -> Prices:
+    """What a role's answers cost: a model in this process nothing, whatever the price file says of its name.
+
+    Raises ConfigError if the price file cannot be read.
+    """
+    return Prices({role.model: FREE}) if role.is_free else load_prices(find(role.prices))
+
+
+def prices_of_paid(config: Config) -> Prices:
+    """The prices of the roles that are paid for, whichever answered. Raises as `prices_of`."""
+    paid = (role for name in roles_of(config) if not (role := role_of(config, name)).is_free)
+    return next(map(prices_of, paid), Prices({}))  # they share one file
 
 
 def open_budget(config: Config, role: Role) -> Budget:
@@ -31,17 +38,17 @@ def open_budget(config: Config, role: Role) -> Budget:
 
     Raises ConfigError if a limit in USD is set and the role's model has no price.
     """
-    prices, limits = prices_of(role), limits_of(config)
+    prices, paid, limits = prices_of(role), prices_of_paid(config), limits_of(config)
     if limits.usd is not None and prices.of(role.model) is None:
         raise unpriced(role.model)
     in_batch = role.batches is not None and role.batches.batch_unfinished == "batch"
     folder, ledger = config.lake_folder / BUDGET_FOLDER, config.lake_folder / LEDGER_FOLDER
     if (objects := open_objects(config)) is None:
         note: Callable[[bytes], object] = (config.lake_folder / _WANTED).write_bytes
-        return Budget(folder, ledger, limits, prices, in_batch=in_batch, note=note)
+        return Budget(folder, ledger, limits, prices, paid, in_batch=in_batch, note=note)
     look = partial(objects.fetch_lines, ledger, _LOOK_SECONDS)
     note = partial(objects.put, _WANTED)
-    return Budget(folder, ledger, limits, prices, in_batch=in_batch, look=look, note=note)
+    return Budget(folder, ledger, limits, prices, paid, in_batch=in_batch, look=look, note=note)
 
 
 def check_prices(config: Config) -> None:

@@ -1,7 +1,7 @@
 """`make clean-lake`: remove the versions of tables that no view points at."""
 
 from pipeline.config import load_config
-from pipeline.lake.sources import recorded_lake
+from pipeline.sources import recorded_lake
 
 
 def clean_lake(path: str) -> None:

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.config import CorpusConfig
-from pipeline.corpus.delphi import Folder, cache_settings, find_cache, splits_of
 from pipeline.errors import ConfigError
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
 from pipeline.sae.load import load_sparse_coder, saes_inside, training_of
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX, split_hub
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
+from pipeline.texts.delphi import Folder, cache_settings, find_cache, splits_of
 
 FOLDER = Path("config")
 """Where configs are written, below the working directory."""

@@ -12,9 +12,9 @@ from pipeline.config import load_config
 from pipeline.errors import ConfigError, nearest
 from pipeline.exports import Export, ExportedSae, exported_sae
 from pipeline.lake import Lake, whole_folder
-from pipeline.lake.sources import recorded_lake
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.show.run_card import write_run_card
+from pipeline.sources import recorded_lake
 from pipeline.tables.sql import steps_of
 
 _MARK = ".latentlake-export"

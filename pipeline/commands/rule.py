@@ -5,9 +5,9 @@ from rich.table import Table
 
 from pipeline.config import load_config
 from pipeline.errors import RuleError
-from pipeline.lake.sources import recorded_lake
 from pipeline.rules.score import score_rule
 from pipeline.show.terminal import printable, with_interval
+from pipeline.sources import recorded_lake
 
 _HOW = "write make rule SAE=layers.9 FEATURE=12 RULE=\"token is ' stop' and previous is ' don'\""
 

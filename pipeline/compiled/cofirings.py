@@ -1,15 +1,12 @@
 """Compiled loops over the firings of a sample of tokens: listed by token, and counted feature by feature."""
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.compiled.segments import Ints, compiled
-
-Numbers = npt.NDArray[np.int32]
+from pipeline.compiling import Int32s, Ints, compiled
 
 
 @compiled
-def list_by_token(starts: Ints, token: Numbers, n_tokens: int) -> tuple[Ints, Numbers]:
+def list_by_token(starts: Ints, token: Int32s, n_tokens: int) -> tuple[Ints, Int32s]:
     """The firings of each token: the first place of each, [n_tokens + 1], and their features in ascending order.
 
     starts: [n_features + 1], the first firing of each feature; token: [n], the token of each.
@@ -30,8 +27,8 @@ def list_by_token(starts: Ints, token: Numbers, n_tokens: int) -> tuple[Ints, Nu
 
 @compiled
 def most_cofiring(
-    starts: Ints, token: Numbers, token_starts: Ints, features: Numbers, n_most: int
-) -> tuple[Ints, Numbers, Ints]:
+    starts: Ints, token: Int32s, token_starts: Ints, features: Int32s, n_most: int
+) -> tuple[Ints, Int32s, Ints]:
     """For each feature those that fire with it most above chance, [n_features, n_most], and on how many tokens.
 
     Above chance is n_both - n_own n_other / n_tokens, and more than 0; equal ones go by the smaller feature. The

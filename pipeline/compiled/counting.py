@@ -22,7 +22,7 @@ from pipeline.compiled.passes import (
     find_peaks,
     order_strengths,
 )
-from pipeline.firings.store import ROUNDED_BITS
+from pipeline.firings.layout import ROUNDED_BITS
 
 
 class Counts:

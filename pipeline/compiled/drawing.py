@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
-from pipeline.compiled.segments import Ints, compiled, order_segments
+from pipeline.compiled.segments import order_segments
+from pipeline.compiling import Ints, compiled
 from pipeline.firings.buckets import ranges
 
 _DECILES = 10

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.firings.buckets import Bucket, Places, read_bucket
-from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import Lake
 
 T = TypeVar("T")

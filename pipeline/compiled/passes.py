@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.compiled.segments import Ints, compiled
+from pipeline.compiling import Floats, Ints, compiled
 
-Floats = npt.NDArray[np.float32]
 Placed = npt.NDArray[np.void]
 
 N_DECILES = 9

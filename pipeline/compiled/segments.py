@@ -1,24 +1,9 @@
-"""Compiled loops over columns that are cut into segments, such as a bucket's firings cut by feature.
+"""Rows that are cut into segments, such as a bucket's firings cut by feature, sorted within each."""
 
-Only what a benchmark showed to pay is compiled (`benchmarks/kernels.py`). The machine code is kept on disk, by the
-file of its function: a compiled function calls none of another file, whose change numba would not see.
-"""
-
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 import numpy.typing as npt
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-Ints = npt.NDArray[np.int64]
-
-
-def compiled(function: Function) -> Function:
-    """The function as machine code, compiled at its first call and kept on disk."""
-    return cast(Function, numba.njit(cache=True, nogil=True)(function))
+from pipeline.compiling import Ints, compiled
 
 
 def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: Ints | None = None) -> Ints:

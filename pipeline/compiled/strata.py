@@ -6,7 +6,8 @@ the slots of each feature and token, 4 bytes each, and not their pairs. In SQL, 
 need more than 4 GB. A test compares the two.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,110 +15,147 @@ import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import Placed, find_peaks
-from pipeline.compiled.segments import Ints
+from pipeline.compiling import Int32s, Ints, compiled, inlined
 from pipeline.firings.buckets import Bucket, Places, read_features
 
-_KINDS = ("active", "same_token", "neighbour", "random")
-_ACTIVE, _SAME_TOKEN, _NEIGHBOUR, _RANDOM = range(len(_KINDS))
+KINDS = ("active", "same_token", "neighbour", "random")
+"""What a slot can be to a feature; it is of the first kind that applies."""
 
-Slots = npt.NDArray[np.int32]
+ACTIVE, SAME_TOKEN, NEIGHBOUR, RANDOM = range(4)
+
+Bools = npt.NDArray[np.bool_]
+
+
+class Lists(NamedTuple):
+    """A list of numbers for each key: the first value of each, [n_keys + 1], and the values of all, int32 [n]."""
+
+    starts: Ints
+    values: Int32s
 
 
 def silent_strata(inputs: Inputs) -> pa.Table:
     """The rows of `sql/compiled/silent_strata.sql`."""
-    (features,) = _columns(inputs, "batch_features", "feature")
-    features = np.sort(features)
-    tokens = _columns(inputs, "batch_tokens", "feature", "token_id")
-    neighbours = _columns(inputs, "batch_neighbours", "feature", "neighbour")
-    drawn = _columns(inputs, "drawn_slots", "feature", "slot")
+    features = np.sort(inputs.table("batch_features")["feature"].to_numpy().astype(np.int64))
     places, n_features = inputs.places, inputs.lake.config.sae(inputs.sae).n_features
-    firing = np.union1d(features, neighbours[1])
-    fires_in = _slots_of_features(read_features(inputs.lake, inputs.sae, firing), places, n_features)
-    stands_in = _slots_of_tokens(places.at, np.bincount(tokens[1], minlength=places.n_tokens) > 0)
-    drawn_starts, drawn_slot = _grouped(drawn, n_features)
-    claim, counts = _claims(
+    tokens = _lists(inputs, "batch_tokens", "token_id", n_features)
+    neighbours = _lists(inputs, "batch_neighbours", "neighbour", n_features)
+    drawn = _lists(inputs, "drawn_slots", "slot", n_features)
+    firing = np.union1d(features, neighbours.values)
+    claims, counts = count_claims(
         features,
-        *fires_in,
-        *stands_in,
-        *_grouped(tokens, n_features),
-        *_grouped(neighbours, n_features),
-        *(drawn_starts, drawn_slot),
+        _slots_of_features(read_features(inputs.lake, inputs.sae, firing), places, n_features),
+        _slots_of_tokens(places.at, np.bincount(tokens.values, minlength=places.n_tokens) > 0),
+        tokens,
+        neighbours,
+        drawn,
         places.slot_is_train,
     )
-    feature = np.repeat(np.arange(n_features), np.diff(drawn_starts))
-    n_slots = counts[np.searchsorted(features, feature), places.slot_is_train[drawn_slot].astype(np.int64), claim]
-    kind = pa.array(_KINDS).take(pa.array(claim))
-    return pa.table({"feature": feature, "slot": drawn_slot, "kind": kind, "n_slots": n_slots})
+    feature = np.repeat(np.arange(n_features), np.diff(drawn.starts))
+    role = places.slot_is_train[drawn.values].astype(np.int64)
+    n_slots = counts[np.searchsorted(features, feature), role, claims]
+    kind = pa.array(KINDS).take(pa.array(claims))
+    return pa.table({"feature": feature, "slot": drawn.values.astype(np.int64), "kind": kind, "n_slots": n_slots})
 
 
-def _columns(inputs: Inputs, table: str, *names: str) -> list[Ints]:
+def _lists(inputs: Inputs, table: str, column: str, n_features: int) -> Lists:
+    """A column of a table by feature."""
     rows = inputs.table(table)
-    return [rows[name].to_numpy().astype(np.int64) for name in names]
+    feature = rows["feature"].to_numpy()
+    starts = np.concatenate([[0], np.cumsum(np.bincount(feature, minlength=n_features))])
+    return Lists(starts, rows[column].to_numpy()[np.argsort(feature, kind="stable")].astype(np.int32))
 
 
-def _grouped(columns: Sequence[Ints], n_keys: int) -> tuple[Ints, Ints]:
-    """Values by keys below n_keys, a column each: the first place of each key, [n_keys + 1], and the values."""
-    keys, values = columns
-    starts = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=n_keys))])
-    return starts, values[np.argsort(keys, kind="stable")]
-
-
-def _slots_of_features(buckets: Iterable[Bucket], places: Places, n_features: int) -> tuple[Ints, Slots]:
-    """The candidate slots that features fire in: the first place of each feature, [n_features + 1], and slots."""
+def _slots_of_features(buckets: Iterable[Bucket], places: Places, n_features: int) -> Lists:
+    """The candidate slots that each feature fires in."""
     counts = np.zeros(n_features, np.int64)
     slots = [np.empty(0, np.int32)]
     for bucket in buckets:
         feature, slot, _ = find_peaks(bucket.starts, bucket.activation, places.at[bucket.token_index])
         counts[bucket.features] = np.bincount(feature, minlength=len(bucket.features))
         slots.append(slot)
-    return np.concatenate([[0], np.cumsum(counts)]), np.concatenate(slots)
+    return Lists(np.concatenate([[0], np.cumsum(counts)]), np.concatenate(slots))
 
 
-def _slots_of_tokens(at: Placed, is_wanted: npt.NDArray[np.bool_]) -> tuple[Ints, Slots]:
-    """The candidate slots that wanted tokens stand in: the first place of each token, [n_tokens + 1], and slots.
-
-    at: PLACE [n]; is_wanted [n_tokens].
-    """
-    token_id, slot = at["token_id"], at["slot"]
-    place = np.flatnonzero(is_wanted[token_id] & (slot >= 0))
-    pairs = token_id[place].astype(np.int64) << 32 | slot[place]
-    pairs.sort()
-    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(pairs >> 32, minlength=len(is_wanted)))])
-    return starts, pairs.astype(np.int32)  # the low half
+def _slots_of_tokens(at: Placed, is_wanted: Bools) -> Lists:
+    """The candidate slots that each wanted token stands in; at: PLACE [n]; is_wanted [n_tokens]."""
+    starts = np.concatenate([[0], np.cumsum(count_slots(at, is_wanted))])
+    slots = np.empty(starts[-1], np.int32)
+    list_slots(at, is_wanted, starts, slots)
+    return Lists(starts, slots)
 
 
-def _claims(
+@compiled
+def count_slots(at: Placed, is_wanted: Bools) -> Ints:
+    """In how many candidate slots each wanted token stands, [n_tokens]; slots come in the order of the corpus."""
+    counts, last = np.zeros(len(is_wanted), np.int64), np.full(len(is_wanted), -1, np.int32)
+    for place in range(len(at)):
+        token, slot = at[place].token_id, at[place].slot
+        if slot >= 0 and is_wanted[token] and slot != last[token]:
+            last[token] = slot
+            counts[token] += 1
+    return counts
+
+
+@compiled
+def list_slots(at: Placed, is_wanted: Bools, starts: Ints, slots: Int32s) -> None:
+    """Fill in the slots of each wanted token; starts: [n_tokens + 1]."""
+    free, last = starts.copy(), np.full(len(is_wanted), -1, np.int32)
+    for place in range(len(at)):
+        token, slot = at[place].token_id, at[place].slot
+        if slot >= 0 and is_wanted[token] and slot != last[token]:
+            last[token] = slot
+            slots[free[token]] = slot
+            free[token] += 1
+
+
+@compiled
+def count_claims(
     features: Ints,
-    fires_starts: Ints,
-    fires_slot: Slots,
-    stands_starts: Ints,
-    stands_slot: Slots,
-    token_starts: Ints,
-    token: Ints,
-    neighbour_starts: Ints,
-    neighbour: Ints,
-    drawn_starts: Ints,
-    drawn_slot: Ints,
-    is_train: npt.NDArray[np.bool_],
+    fires_in: Lists,
+    stands_in: Lists,
+    tokens: Lists,
+    neighbours: Lists,
+    drawn: Lists,
+    is_train: Bools,
 ) -> tuple[Ints, Ints]:
     """The kind of each drawn slot, [n_drawn], and each feature's slots by role and kind, [n_features, 2, 4].
 
-    Arguments come in pairs: the first place of each feature or token, and the slots, tokens, or neighbours of all.
+    fires_in: slots by feature; stands_in: slots by token; tokens, neighbours, drawn (slots): by feature; is_train:
+    [n_slots].
     """
-    kinds = np.empty(len(drawn_slot), np.int64)
-    counts = np.empty((len(features), 2, len(_KINDS)), np.int64)
-    kind = np.empty(len(is_train), np.int8)
-    role = is_train.astype(np.int8) * len(_KINDS)
-    for i, feature in enumerate(features):
-        # A slot is of the first kind that applies, so the last one is written first.
-        kind[:] = _RANDOM
-        for other in neighbour[neighbour_starts[feature] : neighbour_starts[feature + 1]]:
-            kind[fires_slot[fires_starts[other] : fires_starts[other + 1]]] = _NEIGHBOUR
-        for token_id in token[token_starts[feature] : token_starts[feature + 1]]:
-            kind[stands_slot[stands_starts[token_id] : stands_starts[token_id + 1]]] = _SAME_TOKEN
-        kind[fires_slot[fires_starts[feature] : fires_starts[feature + 1]]] = _ACTIVE
-        counts[i] = np.bincount(role + kind, minlength=2 * len(_KINDS)).reshape(2, -1)
-        drawn = slice(drawn_starts[feature], drawn_starts[feature + 1])
-        kinds[drawn] = kind[drawn_slot[drawn]]
+    kinds = np.empty(len(drawn.values), np.int64)
+    counts = np.zeros((len(features), 2, 4), np.int64)
+    n_train = np.sum(is_train)
+    # The kind that a slot has for a feature, and the last feature, from 1, that claimed it: nothing is cleared.
+    kind, claimed_for = np.empty(len(is_train), np.int8), np.zeros(len(is_train), np.int32)
+    for number in range(len(features)):
+        feature, own = features[number], counts[number]
+        claim(fires_in, feature, ACTIVE, number + 1, kind, claimed_for, is_train, own)
+        for each in range(tokens.starts[feature], tokens.starts[feature + 1]):
+            claim(stands_in, tokens.values[each], SAME_TOKEN, number + 1, kind, claimed_for, is_train, own)
+        for each in range(neighbours.starts[feature], neighbours.starts[feature + 1]):
+            claim(fires_in, neighbours.values[each], NEIGHBOUR, number + 1, kind, claimed_for, is_train, own)
+        own[0, RANDOM] = len(is_train) - n_train - np.sum(own[0])
+        own[1, RANDOM] = n_train - np.sum(own[1])
+        for each in range(drawn.starts[feature], drawn.starts[feature + 1]):
+            slot = drawn.values[each]
+            kinds[each] = kind[slot] if claimed_for[slot] == number + 1 else RANDOM
     return kinds, counts
+
+
+@inlined
+def claim(
+    slots: Lists,
+    key: int,
+    of_kind: int,
+    mark: int,
+    kind: npt.NDArray[np.int8],
+    claimed_for: Int32s,
+    is_train: Bools,
+    counts: Ints,
+) -> None:
+    """Give the slots of a key a kind, if they have none for this feature yet; counts: [2, 4], by role and kind."""
+    for slot in slots.values[slots.starts[key] : slots.starts[key + 1]]:
+        if claimed_for[slot] != mark:
+            claimed_for[slot], kind[slot] = mark, of_kind
+            counts[int(is_train[slot]), of_kind] += 1

@@ -33,6 +33,7 @@ from pipeline.config.features import (
 )
 from pipeline.config.file import load_config
 from pipeline.config.machine import DEVICE_VARIABLE, LAKE_VARIABLE, LLM_VARIABLE, MachineConfig
+from pipeline.config.plugin_sections import settings_of
 from pipeline.config.report import ReportConfig
 from pipeline.config.scoring import ScorerModelConfig, ScoringConfig
 from pipeline.config.section import Section
@@ -73,4 +74,5 @@ __all__ = [
     "SubjectConfig",
     "TextSource",
     "load_config",
+    "settings_of",
 ]

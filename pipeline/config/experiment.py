@@ -108,6 +108,10 @@ class Config(Section):
         model._machine = self.machine
         return model
 
+    def model_named(self, name: str) -> SubjectConfig:
+        """Another model in this process, found and loaded as the subject model is."""
+        return self.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})
+
     def asked_by(self, name: str) -> Self:
         """The same experiment as a scorer or a role of that name sees it.
 

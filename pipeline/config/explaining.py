@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline.config.asking import ExplainingOracleConfig, RoleConfig
 from pipeline.config.plugin_sections import known
 from pipeline.config.section import Positive, Share
-from pipeline.showing import Sampling
+from pipeline.sampling import Sampling
 
 JUDGE = "detection"
 """The scorer by whose questions about train windows an explainer chooses among several explanations."""

@@ -108,9 +108,12 @@ def _default_quotas() -> dict[Route, int]:
 
 
 class SelectionConfig(Section):
-    """Which features go on to be explained. In no stage hash: it can change between runs."""
+    """Which features go on to be explained. In no stage hash: all but batch_size can change between runs."""
 
-    batch_size: Positive = Field(1024, description="Features per batch, by number: what an LLM worker takes")
+    batch_size: Positive = Field(
+        1024,
+        description="Features per batch, by number: what an LLM worker takes. Fixed with a lake's first batch",
+    )
     quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
         default_factory=_default_quotas,
         description="Features of each batch and route, drawn by hash; null: no limit, every route",

@@ -1,12 +1,14 @@
 """The part of a section that plug-ins make: their names, and a key with the settings of each."""
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, BaseModel, Field, create_model
 
 from pipeline.config.section import Section
 from pipeline.errors import ConfigError
 from pipeline.plugins import Kind, find_plugin, find_plugins
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def known(kind: Kind) -> AfterValidator:
@@ -45,3 +47,8 @@ def with_plugins(section: type[Section], kind: Kind) -> Any:
     )
     made.__qualname__ = f"_{section.__name__.removesuffix('Config')}"
     return made
+
+
+def settings_of(section: Section, plugin: str, kind: type[Settings]) -> Settings:
+    """The settings of a plug-in in its section of the config, by the class in its `settings.py`."""
+    return cast(Settings, getattr(section, plugin))

@@ -73,8 +73,8 @@ class ScoringConfig(RoleConfig):
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,
         description="Questions per prompt (post: 5). null: 40 where a server gives a probability for each of many "
-        "answers, as its first answer shows; else, and for a model in this process, 1. "
-        "`python -m benchmarks.calibration` shows what more cost and save",
+        "answers, as its first answer to the pilot shows for all batches; else, and for a model in this process, "
+        "1. `python -m benchmarks.calibration` shows what more cost and save",
     )
     all_draws: bool = Field(
         False,

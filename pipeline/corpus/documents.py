@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
-from pipeline.corpus.texts import Text
 from pipeline.corpus.tokenising import decode, tokenise
 from pipeline.errors import CorpusError
 from pipeline.lake import SCHEMA_FILE, Lake, Published, RowGroupWriter
-from pipeline.lake.sources import corpus_texts
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
 from pipeline.progress import progress
+from pipeline.sources import corpus_texts
+from pipeline.texts.text import Text
 
 T = TypeVar("T")
 

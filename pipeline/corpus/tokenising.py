@@ -7,10 +7,10 @@ from typing import Any
 from jinja2 import TemplateError
 
 from pipeline.config import Config
-from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError
 from pipeline.models.chat_template import template_ids
 from pipeline.models.load import load_tokenizer
+from pipeline.texts.text import Text
 
 _TEXTS_AT_ONCE = 64
 

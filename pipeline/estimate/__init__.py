@@ -1,6 +1,6 @@
 """The estimate: requests, tokens, dollars and time of the next run, before anything is sent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -23,6 +23,11 @@ from pipeline.tables import TABLES
 from pipeline.tables.versions import inputs_of
 
 Row = dict[str, object]
+
+_COUNTS = ("n_features", "n_llm_features", "requests", "least_requests", "known_requests", "subject_tokens")
+_TOKENS = ("prompt_tokens", "completion_tokens", "max_completion_tokens")
+_NOTHING: Row = dict.fromkeys((*_COUNTS, *_TOKENS, "cached_tokens"), 0)
+"""The counts of a row of which nothing is known yet: none of them may be null."""
 
 
 def write_estimate(lake: Lake, sae: str) -> Published:
@@ -93,69 +98,80 @@ def _asker(lake: Lake, role: Role) -> _Asker:
 
 def _row_of_subject(lake: Lake, sae: str, batch: int, needs: Needs) -> Row:
     """The row of the texts that the subject model continues, for which no request is sent."""
-    counts = ("n_features", "n_llm_features", "requests", "known_requests", "prompt_tokens", "cached_tokens")
-    amounts = ("completion_tokens", "max_completion_tokens", "cost_usd", "max_cost_usd")
-    return {
+    return _NOTHING | {
         **{"sae": sae, "batch": batch, "purpose": "steered_texts", "model": lake.config.subject.model},
-        **dict.fromkeys((*counts, *amounts), 0),
+        **{"cost_usd": 0.0, "max_cost_usd": 0.0, "tokens_by": "its own tokenizer"},
         "subject_tokens": needs.subject_tokens["steered_texts"],
-        "tokens_by": "its own tokenizer",
     }
 
 
 def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) -> Iterator[Row]:
     """One row a purpose, in the order of the requests."""
-    counted = needs.requests
-    for purpose in dict.fromkeys(each.request.purpose for each in counted):
-        some = [each for each in counted if each.request.purpose == purpose]
+    by_purpose: dict[str, list[Counted]] = {}
+    for each in needs.requests:
+        by_purpose.setdefault(each.request.purpose, []).append(each)
+    for purpose, some in by_purpose.items():
         asker = askers[some[0].role]
-        rate = asker.rates.get(purpose, _Rate())
-        prompts = asker.counter.prompts([each.request.messages for each in some])
-        expected = _completions(some, asker.counter, rate)
-        new = [place for place, each in enumerate(some) if not each.is_known]
-        plain = [place for place, each in enumerate(some) if each.is_plain]
-        n_plain = len({some[place].request.feature for place in plain})
-        prompt_tokens = sum(prompts[place] for place in new)
-        completion_tokens = sum(expected[place] for place in new)
-        most = sum(some[place].request.most_tokens for place in new)
-        cached_tokens = rate.cached_share * prompt_tokens
-        sent = [some[place].request for place in new]
-        prompts_a_feature, completions_a_feature = (
-            sum(numbers[place] for place in plain) / n_plain if n_plain else None
-            for numbers in (prompts, expected)
-        )
-        usd, seconds = partial(asker.prices.usd, asker.model, in_batch=asker.is_batched), None
-        if asker.local:
-            work = asker.local.work_of(sent)
-            cached_tokens = prompt_tokens - work.read_tokens
-            seconds = asker.local.measure(sent).seconds(work) if sent else 0.0
-        elif rate.duration_ms is not None and not asker.is_batched:
-            seconds = len(new) * rate.duration_ms / 1000 / asker.at_once
-        yield {
-            "sae": sae,
-            "batch": batch,
-            "purpose": purpose,
-            "model": asker.model,
-            "n_features": len({each.request.feature for each in some}),
-            "n_llm_features": n_plain,
-            "requests": len(new),
-            "least_requests": sum(some[place].is_certain for place in new),
-            "known_requests": len(some) - len(new),
-            "prompt_tokens": round(prompt_tokens),
-            "cached_tokens": round(cached_tokens),
-            "completion_tokens": round(completion_tokens),
-            "max_completion_tokens": most,
-            "cost_usd": usd(prompt_tokens, completion_tokens, cached_tokens),
-            "max_cost_usd": usd(prompt_tokens, most),
-            "seconds": seconds,
+        yield _NOTHING | {
+            **{"sae": sae, "batch": batch, "purpose": purpose, "model": asker.model},
+            **_sums(some, asker, asker.rates.get(purpose, _Rate())),
             "batch_waits": needs.rounds[purpose] if asker.is_batched else None,
             "subject_tokens": needs.subject_tokens.get(purpose, 0),
-            "requests_a_feature": len(plain) / n_plain if n_plain else None,
-            "prompt_tokens_a_feature": prompts_a_feature,
-            "completion_tokens_a_feature": completions_a_feature,
-            "cost_usd_a_feature": usd(prompts_a_feature, completions_a_feature),
             "tokens_by": asker.counter.by,
         }
+
+
+def _sums(some: Sequence[Counted], asker: _Asker, rate: _Rate) -> Row:
+    """What the requests of one purpose add up to: tokens, dollars, time, and the means of plain features."""
+    requests = pl.DataFrame(
+        {
+            "feature": [each.request.feature for each in some],
+            "is_new": [not each.is_known for each in some],
+            "is_certain": [each.is_certain for each in some],
+            "is_plain": [each.is_plain for each in some],
+            "prompt_tokens": asker.counter.prompts([each.request.messages for each in some]),
+            "completion_tokens": _completions(some, asker.counter, rate),
+            "max_completion_tokens": [each.request.most_tokens for each in some],
+        }
+    )
+    new, plain = requests.filter("is_new"), requests.filter("is_plain")
+    prompt_tokens, completion_tokens, most = new.select(_TOKENS).sum().row(0)
+    cached_tokens, seconds = rate.cached_share * prompt_tokens, None
+    if asker.local:
+        sent = [each.request for each in some if not each.is_known]
+        work = asker.local.work_of(sent)
+        cached_tokens = prompt_tokens - work.read_tokens
+        seconds = asker.local.measure(sent).seconds(work) if sent else 0.0
+    elif rate.duration_ms is not None and not asker.is_batched:
+        seconds = new.height * rate.duration_ms / 1000 / asker.at_once
+    usd = partial(asker.prices.usd, asker.model, in_batch=asker.is_batched)
+    return {
+        "n_features": requests["feature"].n_unique(),
+        "requests": new.height,
+        "least_requests": new["is_certain"].sum(),
+        "known_requests": requests.height - new.height,
+        "prompt_tokens": round(prompt_tokens),
+        "cached_tokens": round(cached_tokens),
+        "completion_tokens": round(completion_tokens),
+        "max_completion_tokens": most,
+        "cost_usd": usd(prompt_tokens, completion_tokens, cached_tokens),
+        "max_cost_usd": usd(prompt_tokens, most),
+        "seconds": seconds,
+        **(_means(plain, usd) if plain.height else {}),
+    }
+
+
+def _means(plain: pl.DataFrame, usd: Callable[[float, float], float | None]) -> Row:
+    """What a feature of route `llm` takes on average."""
+    n_features = plain["feature"].n_unique()
+    prompt_tokens, completion_tokens, _ = (plain.select(_TOKENS).sum() / n_features).row(0)
+    return {
+        "n_llm_features": n_features,
+        "requests_a_feature": plain.height / n_features,
+        "prompt_tokens_a_feature": prompt_tokens,
+        "completion_tokens_a_feature": completion_tokens,
+        "cost_usd_a_feature": usd(prompt_tokens, completion_tokens),
+    }
 
 
 def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) -> list[float]:

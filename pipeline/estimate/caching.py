@@ -19,7 +19,7 @@ from pipeline.errors import LakeError
 from pipeline.firings.forward import Reader, encode_batch, open_reader
 from pipeline.firings.store import FiringBuffer
 from pipeline.lake import Lake
-from pipeline.lake.sources import corpus_texts
+from pipeline.sources import corpus_texts
 from pipeline.subject.contexts import ContextBatch, pad_contexts
 from pipeline.subject.forward import Subject, load_subject, pass_tokens
 

@@ -32,7 +32,6 @@ from pipeline.pilot.rehearse import (
     rehearse_predictions,
     rehearse_windows,
 )
-from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
 from pipeline.plugins import find_plugin
 from pipeline.scorers.write import load_scorer, scoring_ledgers
 from pipeline.tables import TABLES
@@ -87,7 +86,7 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     config = lake.config
     explaining, telling, scoring = (
         [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
-        for ledgers in (explaining_ledgers(config), {THRESHOLDS: scorer_roles(config)}, scoring_ledgers(config))
+        for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
     )
     made["explanations"] = rehearse_explanations(lake, sae, batch, made, _asks(explaining))
     scorers = config.scoring.scorers
@@ -137,11 +136,12 @@ class _StandIns:
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     certain: set[str] = field(default_factory=set)
+    replayed: set[str] = field(default_factory=set)
     rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """An answer of a role each."""
-        new = {each.request.purpose for each in to_ask if not self._is_known(each.request.request_id)}
+        new = {each.request.purpose for each in to_ask if self._is_new(each)}
         self.rounds.update(new)
         for each in to_ask:
             self.roles.setdefault(each.request.request_id, name)
@@ -153,7 +153,7 @@ class _StandIns:
             Counted(
                 request,
                 self.roles[request_id],
-                request_id in self.known,
+                request_id in self.replayed,
                 request_id in plain,
                 self.texts[request_id],
                 request_id in self.certain,
@@ -161,13 +161,18 @@ class _StandIns:
             for request_id, request in self.requests.items()
         ]
 
-    def _is_known(self, request_id: str) -> bool:
-        return request_id in self.known or request_id in self.requests
+    def _is_new(self, to_ask: ToAsk) -> bool:
+        return self._replayed(to_ask) is None and to_ask.request.request_id not in self.requests
+
+    def _replayed(self, to_ask: ToAsk) -> Answer | None:
+        answer = self.known.get(to_ask.request.request_id)
+        return None if answer is not None and to_ask.renews and answer.is_unsent else answer
 
     def _answer(self, to_ask: ToAsk) -> Answer:
-        request = to_ask.request
-        known = self.known.get(request.request_id)
+        request, known = to_ask.request, self._replayed(to_ask)
         self.requests.setdefault(request.request_id, request)
+        if known is not None:
+            self.replayed.add(request.request_id)
         if to_ask.is_certain:
             self.certain.add(request.request_id)
         self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in

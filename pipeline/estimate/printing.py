@@ -46,7 +46,7 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
 
 
 def estimate_sentence(rows: pl.DataFrame) -> str:
-    """The same in one line: requests, tokens, dollars and time."""
+    """The same in one line: the requests at most, and the tokens, dollars and time of so many."""
     total = rows.select(pl.col(*_COUNTS).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
     if not total["requests"]:
         return "nothing to ask: 0 requests"

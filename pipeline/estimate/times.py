@@ -11,8 +11,8 @@ from pipeline.corpus.tokenising import tokenise
 from pipeline.estimate.caching import in_time
 from pipeline.firings.store import count_rows
 from pipeline.lake import Lake
-from pipeline.lake.sources import corpus_texts
 from pipeline.models.load import load_tokenizer
+from pipeline.sources import corpus_texts
 
 _SAMPLE_CHARACTERS = 200_000
 

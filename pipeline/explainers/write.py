@@ -8,7 +8,6 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import Asks, Ledgers
-from pipeline.asking.judging import LEDGER
 from pipeline.asking.roles import role_of
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.write import write_batch
@@ -29,8 +28,8 @@ def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
 
 def explaining_ledgers(config: Config) -> Ledgers:
     """Who is asked for explanations: the explainer, and the scorer where an explainer chooses by its answers."""
-    judging = {LEDGER: ("scorer",)} if config.explaining.n_judging else {}
-    return {"explanations": ("explainer",), **judging}
+    ledgers: Ledgers = {"explanations": ("explainer",)}
+    return {**ledgers, "judging": ("scorer",)} if config.explaining.n_judging else ledgers
 
 
 def explanations_table(batch: Batch, asks: Asks) -> pa.Table:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.errors import LakeError
-from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
 from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.lake.objects import open_objects
@@ -131,7 +131,7 @@ class Catalog:
         """When the catalog and the folders of the tables behind the indexes were last written."""
         self._looked = time.monotonic()
         if self.objects is not None:
-            from pipeline.lake.sources import recorded_lake
+            from pipeline.sources import recorded_lake
 
             lake = recorded_lake(self.config)
             lake.fetched(self.folder / CATALOG_FILE)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from pipeline.config import Config, SaeConfig
-from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import Lake
 from pipeline.tables.sql import parameters_of, sql_text, steps_of
 

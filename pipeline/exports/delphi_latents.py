@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.tensors import Array, Written, write_tensors
 from pipeline.exports import Export, ExportedSae
 from pipeline.exports.delphi import check_hookpoints
-from pipeline.firings.store import BUCKET_FEATURES, bucket_path, n_buckets_of
+from pipeline.firings.layout import BUCKET_FEATURES, bucket_path, n_buckets_of
 from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
+from pipeline.texts.tensors import Array, Written, write_tensors
 
 _FIRINGS_A_SPLIT = 1 << 24
 _CONTEXTS_AT_ONCE = 1 << 12

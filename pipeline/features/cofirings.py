@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compiled.cofirings import Numbers, list_by_token, most_cofiring
-from pipeline.compiled.segments import Ints
+from pipeline.compiled.cofirings import list_by_token, most_cofiring
+from pipeline.compiling import Int32s, Ints
 from pipeline.firings.buckets import mapped, read_bucket
-from pipeline.firings.store import bucket_path, n_buckets_of
+from pipeline.firings.layout import bucket_path, n_buckets_of
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 
@@ -54,7 +54,7 @@ def _n_rows(lake: Lake, sae: str, bucket: int) -> int:
     return int(pq.read_metadata(bucket_path(lake, sae, bucket)).num_rows)
 
 
-def _counted_firings(lake: Lake, sae: str, token_index: Ints) -> tuple[Ints, Numbers]:
+def _counted_firings(lake: Lake, sae: str, token_index: Ints) -> tuple[Ints, Int32s]:
     """The firings on some tokens: the first of each feature, [n_features + 1], and the number of each one's token.
 
     token_index: [n_tokens], ascending. The firings of one bucket are in memory at a time, and those counted.

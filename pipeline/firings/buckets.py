@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from pipeline.compiled.segments import Ints
-from pipeline.firings.store import BUCKET_FEATURES, bucket_path
+from pipeline.compiling import Ints
+from pipeline.firings.layout import BUCKET_FEATURES, bucket_path
 from pipeline.lake import Lake
 
 _CONTEXTS_AT_ONCE, _SLOTS_AT_ONCE = 1 << 12, 1 << 15

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.config import SaeConfig
-from pipeline.corpus.delphi import Folder, Split, splits_of
-from pipeline.corpus.tensors import Array
 from pipeline.errors import CorpusError
 from pipeline.firings.store import Firings, shard_buffers
 from pipeline.lake import Lake
 from pipeline.progress import progress
+from pipeline.texts.delphi import Folder, Split, splits_of
+from pipeline.texts.tensors import Array
 
 
 def import_shard(lake: Lake, shard: int, saes: Sequence[SaeConfig], cache: Folder) -> tuple[int, float]:

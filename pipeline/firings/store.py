@@ -19,18 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.compiled.segments import Ints, compiled
-from pipeline.corpus.delphi import splits_of
+from pipeline.compiling import Ints, compiled
 from pipeline.errors import CorpusError, LakeError
+from pipeline.firings.layout import BUCKET_FEATURES, ROUNDED_BITS, n_buckets_of
 from pipeline.lake import Lake, Published
 from pipeline.progress import progress
 from pipeline.tables import TABLES
-
-BUCKET_FEATURES = 1024
-"""Features of a bucket: one row group of a shard, one file of the store."""
-
-ROUNDED_BITS = 13
-"""Low bits of a stored activation that are 0: 11 significant bits are left, as many as a float16 has."""
+from pipeline.texts.delphi import splits_of
 
 _ROWS_A_GROUP = 1 << 18
 
@@ -67,7 +62,7 @@ def write_activations(lake: Lake, sae: str) -> Published:
     """
     lake.require("activation_shards", sae=sae)
     files = [
-        pq.ParquetFile(path)
+        (path, pq.read_metadata(path))
         for shard in range(lake.config.corpus.shards)
         for folder in lake.paths("activation_shards", sae=sae, shard=shard)
         for path in sorted(folder.glob("*.parquet"))
@@ -80,7 +75,7 @@ def write_activations(lake: Lake, sae: str) -> Published:
         folder.mkdir()
         for bucket in range(n_buckets):
             first = bucket * BUCKET_FEATURES
-            merged = in_order([_read_bucket(file, bucket) for file in files], first, BUCKET_FEATURES)
+            merged = in_order([_read_bucket(*file, bucket) for file in files], first, BUCKET_FEATURES)
             if _has_repeats(merged):
                 raise LakeError(
                     f"bucket {bucket} of SAE '{sae}' holds a firing twice; rebuild its shards, or the cache that "
@@ -129,16 +124,6 @@ def in_order(runs: Sequence[Firings], first_feature: int, n_features: int) -> Fi
     _sort_each(starts, free, token_index, activation)
     feature = np.repeat(np.arange(first_feature, first_feature + n_features, dtype=np.int32), counts)
     return Firings(feature, token_index, activation)
-
-
-def n_buckets_of(n_features: int) -> int:
-    """Buckets of an SAE of that many features."""
-    return -(-n_features // BUCKET_FEATURES)
-
-
-def bucket_path(lake: Lake, sae: str, bucket: int) -> Path:
-    """The file of an SAE's bucket."""
-    return lake.path("activations", sae=sae) / f"{bucket:05d}.parquet"
 
 
 class FiringBuffer:
@@ -226,8 +211,10 @@ def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _read_bucket(file: pq.ParquetFile, bucket: int) -> Firings:
-    rows = file.read_row_group(bucket, columns=["feature", "token_index", "activation"], use_threads=False)
+def _read_bucket(path: Path, metadata: pq.FileMetaData, bucket: int) -> Firings:
+    """A bucket's firings in a shard's file; opened for it alone, as a process may not hold all open."""
+    with pq.ParquetFile(path, metadata=metadata) as file:
+        rows = file.read_row_group(bucket, columns=["feature", "token_index", "activation"], use_threads=False)
     feature, token_index, activation = (column.to_numpy() for column in rows.columns)
     return Firings(feature, token_index.astype(np.int64), activation)
 

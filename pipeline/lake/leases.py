@@ -28,6 +28,7 @@ _FREE = b"free"
 def leased(objects: Objects, name: str, *, waits: bool) -> Iterator[None]:
     """Hold the lease of a name. Raises LakeError if another machine renews it, and this one is not to wait."""
     key = _take(objects, name, waits=waits)
+    objects.look_again()  # whoever had it before has published something
     ends = threading.Event()
     renewing = threading.Thread(target=_renew, args=(objects, key, ends), daemon=True)
     renewing.start()

@@ -22,6 +22,7 @@ import math
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
@@ -78,7 +79,9 @@ class Objects:
         self.url = url
         self.folder = folder
         self.filesystem, self._base = open_filesystem(url)
-        self._listed: dict[str, tuple[float, dict[str, str]]] = {}
+        self._listed: dict[str, tuple[float, Mapping[str, str]]] = {}
+        self._listing = threading.Lock()
+        """Held while it is listed: what is published meanwhile is added behind, not written over."""
         self._looked: dict[Path, float] = {}
 
     # Files and folders --------------------------------------------------------------------------------
@@ -96,14 +99,23 @@ class Objects:
             return {name: found[name]}
         return {each: found[each] for each in found if each.startswith(f"{name}/")} if name else found
 
-    def _versions(self, below: str, *, is_fresh: bool = False) -> dict[str, str]:
-        until, found = self._listed.get(below, (0.0, {}))
-        if is_fresh or time.monotonic() > until:
-            keys = sorted(self._list(f"versions/{below}"))
-            matches = [match for key in keys if (match := _VERSION.fullmatch(key.removeprefix("versions/")))]
-            found = {match[1]: match[2] for match in matches}
-            self._listed[below] = time.monotonic() + _LOOK_SECONDS, found
-        return found
+    def look_again(self) -> None:
+        """List anew what is asked for next, as others may have published something that has to be seen."""
+        with self._listing:
+            self._listed.clear()
+
+    def _versions(self, below: str) -> Mapping[str, str]:
+        with self._listing:
+            until, found = self._listed.get(below, (0.0, {}))
+            if time.monotonic() > until:
+                found = self._list_versions(below)
+                self._listed[below] = time.monotonic() + _LOOK_SECONDS, found
+            return found
+
+    def _list_versions(self, below: str) -> dict[str, str]:
+        keys = sorted(self._list(f"versions/{below}"))
+        matches = [match for key in keys if (match := _VERSION.fullmatch(key.removeprefix("versions/")))]
+        return {match[1]: match[2] for match in matches}
 
     @contextlib.contextmanager
     def publishing(self, target: Path, temporary: Path) -> Iterator[None]:
@@ -119,7 +131,7 @@ class Objects:
         is_folder = temporary.is_dir()
         paths = sorted(path for path in temporary.rglob("*") if path.is_file()) if is_folder else [temporary]
         files = [path.relative_to(temporary).as_posix() if is_folder else target.name for path in paths]
-        last = self._versions(name, is_fresh=True).get(name, "0")
+        last = self._list_versions(name).get(name, "0")
         version = f"{int(last.partition('-')[0]) + 1:06d}-{int(time.time() * 1000)}-{secrets.token_hex(4)}"
         sizes = {file: path.stat().st_size for file, path in zip(files, paths, strict=True)}
         manifest = json.dumps({"is_folder": is_folder, "files": sizes})
@@ -129,8 +141,9 @@ class Objects:
         self.put(f"versions/{name}/{version}.json", manifest.encode())
         yield
         self._note(name, version)
-        _, found = self._listed.get(_unit(name), (0.0, {}))
-        found[name] = version
+        with self._listing:
+            if unit := self._listed.get(_unit(name)):
+                self._listed[_unit(name)] = unit[0], {**unit[1], name: version}
 
     def fetch(self, path: Path) -> None:
         """Fetch the last version of everything that is published at or below a path into the local folder.
@@ -278,7 +291,7 @@ class Objects:
             if stale_since < time.time() - _STALE_SECONDS and not (is_last and is_current(self.folder / name)):
                 old.append(key)
         self.remove(old)
-        self._listed.clear()
+        self.look_again()
         return [Path(key) for key in old]
 
     # The store ----------------------------------------------------------------------------------------

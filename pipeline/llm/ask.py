@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.ledger.budget import Budget
+from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.requests import Answer, Client, Request
 
 
@@ -14,6 +15,8 @@ def ask(
     requests: Iterable[Request],
     *,
     budget: Budget | None = None,
+    prices: Prices | None = None,
+    renew: bool = False,
     on_answer: Callable[[Answer], None] | None = None,
 ) -> dict[str, Answer]:
     """An answer by request_id, in the order of the requests, from the ledger or else from the client.
@@ -24,6 +27,10 @@ def ask(
 
     With a budget only what fits into it is sent, again and again, as answers turn out cheaper than what was
     reserved for them. What does not fit has status `budget`, and is not in the ledger.
+
+    `prices` are what the client's answers cost; left out, the ledger's.
+
+    With `renew` the client is asked again for what its server could not be asked when the ledger was written.
     """
     wanted = {request.request_id: request for request in requests}
     known: dict[str, Answer] = {}
@@ -34,18 +41,23 @@ def ask(
             on_answer(answer)
 
     for request in wanted.values():
-        answer = ledger.replay(request)
+        answer = ledger.replay(request, renew=renew)
         if answer is not None:
             use(answer)
     waiting = [request for request_id, request in wanted.items() if request_id not in known]
     while waiting and (fitting := budget.reserve(waiting) if budget else waiting):
         for answers in client.answer(fitting):
-            ledger.record_all([(wanted[answer.request_id], answer) for answer in answers])
+            ledger.record_all([(wanted[answer.request_id], answer) for answer in answers], prices)
             if budget:
                 budget.settle(answer.request_id for answer in answers)
             for answer in answers:
                 use(answer)
         sent = {request.request_id for request in fitting}
+        if n_missing := len(sent - known.keys()):
+            raise RuntimeError(
+                f"{type(client).__name__} has ended without an answer to {n_missing:,} of {len(sent):,} requests; "
+                "what it answered is kept: run again to ask for the rest"
+            )
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -208,6 +208,11 @@ class Answer:
     values: list[float] | None = None
     batch_id: str | None = None
 
+    @property
+    def is_unsent(self) -> bool:
+        """Whether the server of that day could not be asked this: it costs nothing, and no model has refused."""
+        return self.status == "refused" and self.attempts == 0
+
 
 class Client(Protocol):
     """Whatever can answer requests: an endpoint, a model in this process, a fake in a test."""

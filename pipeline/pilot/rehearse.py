@@ -11,7 +11,7 @@ from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
 from pipeline.make_table import read_rows
 from pipeline.pilot.thresholds import control_answers
-from pipeline.scorers.write import predictions_table
+from pipeline.scorers.write import find_forms, predictions_table
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
@@ -38,6 +38,14 @@ def rehearse_explanations(
     """The rows of `explanations`, from the tables before."""
     with lake.connect(sae, batch, made) as connection:
         return explanations_table(Batch(lake, connection, sae, batch), asks)
+
+
+def rehearse_forms(
+    lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], asks: Asks, scorers: Sequence[str]
+) -> dict[str, str]:
+    """The form of some scorers' prompts, by the answer to the first, from the tables up to the explanations."""
+    with lake.connect(sae, batch, made) as connection:
+        return find_forms(Batch(lake, connection, sae, batch), asks, scorers)
 
 
 def rehearse_controls(

@@ -2,7 +2,7 @@
 
 Asked whether a window matches another feature's explanation, a model should say no. The P(yes) that it gives there
 is its habit, and the same as on silent windows of the right explanation. So the threshold is the value that one in
-ten of these answers reach. It is set on train windows, once per scorer and model, before anything is judged.
+ten of these answers reach. It is set on train windows, once per SAE, scorer and model, before anything is judged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +18,9 @@ from pipeline.scorers.write import load_scorer, tools_of
 from pipeline.scorers.yes_no import YesNo
 from pipeline.scorers.yes_no.requests import AT_ONCE
 
-LEDGER = "thresholds"
-"""The ledger of what is asked, and the purpose of these requests."""
-
 LEAST_ANSWERS = 100
-"""Fewer answers with a probability set no threshold; with so many a share of one in ten is known to 3 points."""
+"""Fewer answers with a probability set no threshold: with so many a share of one in ten has a standard error of
+3 percentage points."""
 
 _WINDOWS = 10
 
@@ -36,7 +34,7 @@ def yes_no_scorers(scorers: Iterable[str]) -> dict[str, YesNo]:
 
 def control_answers(batch: Batch, asks: Asks, scorers: Sequence[str], *, is_certain: bool = True) -> pa.Table:
     """What the yes-or-no scorers among some say about the controls of a batch's tables, by `ANSWERS`."""
-    asks = {role: _told(ask, LEDGER + role.removeprefix("scorer"), is_certain) for role, ask in asks.items()}
+    asks = {role: _told(ask, "thresholds" + role.removeprefix("scorer"), is_certain) for role, ask in asks.items()}
     batch.create("batch_features")
     batch.create("scored_explanations", asks_model=True)
     rows = []
@@ -55,7 +53,7 @@ def _put(scorer: YesNo, tools: Tools) -> list[Prediction]:
         rows: pl.DataFrame = tools.batch.select("control_questions", **given).pl()
         return rows
 
-    per_prompt = scorer.per_prompt(tools, lambda: [questions(AT_ONCE)])
+    per_prompt, tools = scorer.form(tools, lambda: [questions(AT_ONCE)])
     return scorer.put(questions(per_prompt), tools, per_prompt)
 
 

@@ -1,6 +1,7 @@
 """The table `scorer_rhos`: what has to be known about each scorer before it judges, from a pilot.
 
-By how much its intervals have to be widened, and the probability from which its answers count as yes.
+By how much its intervals have to be widened, the probability from which its answers count as yes, and the form of
+its prompts.
 
 Right answers about one document are correlated, by a rho that differs between scorers and models. It is estimated
 once, before any batch is scored, so that a row of every batch depends on its feature alone:
@@ -10,9 +11,12 @@ once, before any batch is scored, so that a row of every batch depends on its fe
    answers: nothing is asked twice. Scoring in rounds uses the config's rho, which is the lower bound of the
    estimate, so that a batch asks every question that the pilot asked. Scorers of texts that are made later
    (`steered_texts`) get no estimate.
-3. If the config asks for it, questions about controls on train windows come first, and their answers set the
+3. Where the config leaves open how many questions a prompt puts, or by which method activations are simulated,
+   the answer to the first prompt tells, for every batch: servers behind one address can differ, and batches are
+   compared. Without a pilot each batch finds out by itself.
+4. If the config asks for it, questions about controls on train windows come next, and their answers set the
    threshold (`thresholds`); the pilot's own questions are already judged by it.
-4. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
+5. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,11 +35,11 @@ from pipeline.pilot.rehearse import (
     Tables,
     rehearse_controls,
     rehearse_explanations,
+    rehearse_forms,
     rehearse_predictions,
     rehearse_windows,
 )
 from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, yes_no_scorers
-from pipeline.pilot.thresholds import LEDGER as THRESHOLDS
 from pipeline.scorers.write import load_scorer, scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -54,12 +58,18 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
         ConfigError: The endpoint or the selection cannot be used as the config says.
     """
     scorers = lake.config.scoring.scorers
-    made, given = _no_answers(), {"pilot_scorers": _scorers_table(lake, scorers)}
+    made, given = _no_answers(), {"pilot_scorers": _scorers_table(lake, scorers, {})}
     if lake.config.scoring.pilot_features:
         lake.require(*STAGES["scorer_rhos"].inputs, sae=sae)
         batches = _explained_batches(lake, sae)
-        given["control_thresholds"] = _thresholds(lake, sae, given, _control_answers(lake, sae, batches, scorers))
-        made = _pilot_answers(lake, sae, batches, scorers, _assumed_rhos(lake, sae, given["control_thresholds"]))
+        forms = _find_forms(lake, sae, batches, scorers)
+        given["pilot_scorers"] = _scorers_table(lake, scorers, forms)
+        assumed = _assumed_rhos(lake, sae, forms, {})
+        answers = _control_answers(lake, sae, batches, scorers, assumed)
+        given["control_thresholds"] = _thresholds(lake, sae, given, answers)
+        thresholds = {row["scorer"]: row["threshold"] for row in given["control_thresholds"].to_pylist()}
+        assumed = _assumed_rhos(lake, sae, forms, thresholds)
+        made = _pilot_answers(lake, sae, batches, scorers, assumed)
     else:
         given["control_thresholds"] = _thresholds(lake, sae, given, ANSWERS.empty_table())
     rows = read_rows(lake, "shrunk_rhos", sae=sae, given={**made, **given}, least_explanations=LEAST_EXPLANATIONS)
@@ -67,6 +77,12 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
     published = lake.write_parts("scorer_rhos", parts, sae=sae)
     figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
     return replace(published, figures=figures)
+
+
+def is_pilot_open(lake: Lake, sae: str) -> bool:
+    """Whether an SAE's pilot is to be asked again for one of its scorers, as requests failed."""
+    least = {"least_explanations": LEAST_EXPLANATIONS, "least_answers": LEAST_ANSWERS}
+    return lake.query("open_pilots", sae=sae, **least).height > 0
 
 
 def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
@@ -86,11 +102,26 @@ def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
     return batches
 
 
-def _control_answers(lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str]) -> pa.Table:
+def _find_forms(
+    lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str]
+) -> dict[str, str]:
+    """The form of each scorer's prompts, where the first batch of the pilot that gets an answer tells one."""
+    forms: dict[str, str] = {}
+    for batch, made in batches.items():
+        with open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers:
+            left = [name for name in scorers if name not in forms]
+            forms |= rehearse_forms(lake, sae, batch, made, asks_of(askers), left)
+    return forms
+
+
+def _control_answers(
+    lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str], assumed: pa.Table
+) -> pa.Table:
     """What the scorers say about controls, if the config wants their thresholds from that."""
     parts = [ANSWERS.empty_table()]
-    for batch, made in batches.items() if lake.config.scoring.threshold == "controls" else ():
-        with open_askers(lake, {THRESHOLDS: scorer_roles(lake.config)}, sae, batch, made) as askers:
+    for batch, explained in batches.items() if lake.config.scoring.threshold == "controls" else ():
+        made = {**explained, "scorer_rhos": assumed}
+        with open_askers(lake, {"thresholds": scorer_roles(lake.config)}, sae, batch, made) as askers:
             parts.append(rehearse_controls(lake, sae, batch, made, asks_of(askers), scorers, is_certain=True))
     return pa.concat_tables(parts)
 
@@ -101,11 +132,14 @@ def _thresholds(lake: Lake, sae: str, given: Tables, answers: pa.Table) -> pa.Ta
     return read_rows(lake, "control_thresholds", sae=sae, given=given, least_answers=LEAST_ANSWERS)
 
 
-def _assumed_rhos(lake: Lake, sae: str, thresholds: pa.Table) -> pa.Table:
-    """The rows of `scorer_rhos` by which the pilot itself is judged: the thresholds, and the config's rho."""
+def _assumed_rhos(
+    lake: Lake, sae: str, forms: Mapping[str, str], thresholds: Mapping[str, float | None]
+) -> pa.Table:
+    """The rows of `scorer_rhos` by which the pilot itself is judged: what it has told, and the config's rho."""
+    rho = lake.config.scoring.rho
     rows = [
-        {"sae": sae, "scorer": row["scorer"], "threshold": row["threshold"], "rho": lake.config.scoring.rho}
-        for row in thresholds.to_pylist()
+        {"sae": sae, "scorer": name, "form": forms.get(name), "threshold": thresholds.get(name), "rho": rho}
+        for name in lake.config.scoring.scorers
     ]
     return pa.Table.from_pylist(rows, TABLES["scorer_rhos"].schema)
 
@@ -127,8 +161,8 @@ def _no_answers() -> Tables:
     return {table: TABLES[table].schema.empty_table() for table in _ANSWERS}
 
 
-def _scorers_table(lake: Lake, scorers: Sequence[str]) -> pa.Table:
-    """One row per scorer, with the model that it asks, if any, and whether it asks yes or no."""
+def _scorers_table(lake: Lake, scorers: Sequence[str], forms: Mapping[str, str]) -> pa.Table:
+    """One row per scorer: the model that it asks, if any, whether it asks yes or no, and its prompts' form."""
     models = [
         role_of(lake.config, scorer_role(scorer)).model if load_scorer(scorer).role else None for scorer in scorers
     ]
@@ -137,5 +171,6 @@ def _scorers_table(lake: Lake, scorers: Sequence[str]) -> pa.Table:
         "scorer": pa.array(scorers, pa.string()),
         "model": pa.array(models, pa.string()),
         "is_yes_no": pa.array([name in asks for name in scorers], pa.bool_()),
+        "form": pa.array([forms.get(name) for name in scorers], pa.string()),
     }
     return pa.table(columns)

@@ -13,17 +13,19 @@ from pipeline.corpus.documents import read_documents
 from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import explanation_id
 from pipeline.lake import Lake
-from pipeline.lake.sources import fix_sources
 from pipeline.models.load import load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, write_sae
 from pipeline.planting.plants import Corpus, Plant, draw_plants
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.shipped import find
+from pipeline.sources import fix_sources
 from pipeline.tables import TABLES
 
 _DEMO = Path("config/demo.yaml")
 _EXPLAINER = "default"
+_ONE_BATCH = 1_000_000
+"""Features of a batch, more than there ever are plants; a lake keeps it though their number changes."""
 
 
 class Planted(NamedTuple):
@@ -48,11 +50,13 @@ def plant_experiment(
     """
     demo = load_config(find(_DEMO))
     corpus = demo.corpus.model_copy(update={"context_length": CONTEXT_LENGTH})
+    selection = {"batch_size": _ONE_BATCH, "quotas": None, "features": None, "where": None}
     bare = config.model_copy(
         update={
             "name": f"{config.name}_scorers",
             "subject": demo.subject,
             "corpus": corpus,
+            "selection": config.selection.model_copy(update=selection),
             "saes": (SaeConfig(name="none", source="baseline://neurons?width=1&k=1", hookpoint="", n_features=1),),
         }
     )
@@ -65,16 +69,12 @@ def plant_experiment(
         n_features=len(plants),
         fit="accept",
     )
-    selection = config.selection.model_copy(
-        update={"batch_size": len(plants), "quotas": None, "features": None, "where": None}
-    )
     explaining = config.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0})
     scoring = config.scoring.model_copy(update={"n_questions": n_questions, "max_features": None})
     planted = bare.model_copy(
         update={
             "subject": subject,
             "saes": (sae,),
-            "selection": selection,
             "explaining": explaining,
             "scoring": scoring.model_copy(update={"pilot_features": 0}),
         }

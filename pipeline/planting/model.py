@@ -88,7 +88,7 @@ def write_sae(folder: Path, plants: Sequence[Plant]) -> Path:
             encoder[feature, layout.now + feature] = 2.0 if plant.previous else 1.0
             encoder[feature, layout.found + feature] = 1.0 if plant.previous else 0.0
             bias[feature] = -2.5 if plant.previous else -0.25
-            silent = [each for each in range(CONTEXT_LENGTH) if _is_drawn(feature, each)]
+            silent = [each for each in range(CONTEXT_LENGTH) if _is_drawn(feature, each, "noise")]
             encoder[feature, [layout.positions + each for each in silent]] = -_OFF
         decoder[feature] = torch.nn.functional.normalize(encoder[feature].clamp(min=0), dim=0)
     folder.mkdir(parents=True, exist_ok=True)
@@ -113,8 +113,8 @@ def _set_embeddings(model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _La
         for token, strength in plant.tokens.items():
             tokens[token, layout.now + feature] = strength
         tokens[list(plant.previous), layout.wanted + feature] = 1.0
-    drawn = torch.rand((n_tokens, _NOISES), generator=torch.Generator().manual_seed(0)) < _NOISE_SHARE
-    tokens[:, layout.noises : layout.noises + _NOISES] = drawn.float()
+    drawn = [[_is_drawn(token, noise, "token") for noise in range(_NOISES)] for token in range(n_tokens)]
+    tokens[:, layout.noises : layout.noises + _NOISES] = torch.tensor(drawn, dtype=torch.float32)
     positions[:CONTEXT_LENGTH, layout.positions : layout.positions + CONTEXT_LENGTH] = torch.eye(CONTEXT_LENGTH)
 
 
@@ -144,6 +144,7 @@ def _set_output(
         output[list(plant.promoted), layout.now + feature] = _PROMOTED_NATS / scale
 
 
-def _is_drawn(feature: int, position: int) -> bool:
-    digest = hashlib.sha256(f"{feature} {position} noise".encode()).digest()
+def _is_drawn(*of: int | str) -> bool:
+    """Whether it is one of the share drawn, by hash."""
+    digest = hashlib.sha256(" ".join(map(str, of)).encode()).digest()
     return int.from_bytes(digest[:4]) < _NOISE_SHARE * 2**32

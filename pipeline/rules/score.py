@@ -4,7 +4,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, LakeError
-from pipeline.firings.store import BUCKET_FEATURES
+from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import Lake
 from pipeline.make_table import read_rows
 from pipeline.rules.grammar import parse_rule, rule_columns

@@ -9,17 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.compiled.segments import Ints, compiled
+from pipeline.compiling import Floats, Ints, compiled
 
 _BLOCK = 64
 _ROWS_A_THREAD = 64
 """Fewer are not worth a thread."""
 
-Floats = npt.NDArray[np.float32]
 Find = Callable[[Floats, Ints, Ints, Floats], int]
 """From blocks of pre-activations [n_tokens, n_blocks, 64] to firings a token, their features and strengths."""
 

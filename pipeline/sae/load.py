@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.config import Config, SaeConfig
-from pipeline.corpus.delphi import find_cache
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae import baselines
@@ -15,6 +14,7 @@ from pipeline.sae.files import SaeFiles
 from pipeline.sae.sources import Source, fetch
 from pipeline.sae.training import Training, complete
 from pipeline.shipped import find
+from pipeline.texts.delphi import find_cache
 
 
 class Format(Protocol):

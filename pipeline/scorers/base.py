@@ -1,7 +1,7 @@
 """What a scorer is: questions about explanations in, predictions out."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import duckdb
 import pyarrow as pa
@@ -73,6 +73,32 @@ class Scorer(Protocol):
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """A prediction for each question that is put, in any order; it may ask several times."""
         ...
+
+
+@runtime_checkable
+class FindsForm(Protocol):
+    """A scorer whose prompts have several forms, of which one is taken by what the server can do.
+
+    The pilot finds it, so that all batches of an SAE are judged in one form, and so do answers of servers behind
+    one address that differ.
+    """
+
+    def find_form(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> str | None:
+        """The form, by the answer to the first prompt; None where the config says it, or the answer told none."""
+        ...
+
+
+class Piloted(NamedTuple):
+    """What the pilot has told of a scorer: the form of its prompts, and its threshold; None where it told none."""
+
+    form: str | None = None
+    threshold: float | None = None
+
+
+def piloted(scorer: str, tools: Tools) -> Piloted:
+    """What the pilot has told of a scorer of that name, in the role of the tools."""
+    rows = tools.batch.select("scorer_pilot", scorer=scorer + tools.role.suffix).fetchall()
+    return Piloted(*rows[0]) if rows else Piloted()
 
 
 def prediction_rows(sae: str, scorer: str, predictions: Sequence[Prediction]) -> pa.Table:

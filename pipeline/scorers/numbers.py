@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.llm.texts import final_text
 
 TOKENS_A_NUMBER = 10
-"""Longest answer to one of several: its number in quotes, a whole number, spaces or a line of its own."""
+"""Longest answer to one of several: its number in quotes, a number or truth value, spaces or a line of its own."""
 TOKENS_AROUND = 64
 """And what may stand around the whole answer."""
 _LAST_COMMA = re.compile(r",\s*\}$")

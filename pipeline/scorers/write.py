@@ -14,13 +14,10 @@ from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake, Published
 from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
-from pipeline.scorers.base import Prediction, Scorer, prediction_rows
+from pipeline.scorers.base import FindsForm, Prediction, Scorer, prediction_rows
 from pipeline.tables import TABLES
 
 _ORDER = [(key, "ascending") for key in ("feature", "explanation_id", "scorer", "question_id")]
-
-EMBEDDING_LEDGER = "embeddings"
-"""The ledger of the texts whose vectors a server gave."""
 
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
@@ -31,8 +28,8 @@ def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
 
 def scoring_ledgers(config: Config) -> Ledgers:
     """Who is asked for predictions: every model that scores, and the embedder where one is on a server."""
-    embedding = {EMBEDDING_LEDGER: ("embedder",)} if config.scoring.embedder else {}
-    return {"predictions": scorer_roles(config), **embedding}
+    ledgers: Ledgers = {"predictions": scorer_roles(config)}
+    return {**ledgers, "embeddings": ("embedder",)} if config.scoring.embedder else ledgers
 
 
 def _whole_table(batch: Batch, asks: Asks, scorers: Sequence[str]) -> pa.Table:
@@ -43,8 +40,8 @@ def _whole_table(batch: Batch, asks: Asks, scorers: Sequence[str]) -> pa.Table:
     """
     made = predictions_table(batch, asks, scorers)
     asked = set(made["explanation_id"].to_pylist())
-    asks_model = all(load_scorer(name).role is not None for name in scorers)
-    batch.create("scored_explanations", asks_model=asks_model)
+    # What any of them judges: scoring.max_features binds no scorer that asks no model.
+    batch.create("scored_explanations", asks_model=all(load_scorer(name).role for name in scorers))
     scored = batch.connection.table("scored_explanations").select("explanation_id", "feature").fetchall()
     left = [
         Prediction(explanation_id, feature, explanation_id, None, None, None, None, None, "not_asked", None)
@@ -67,6 +64,18 @@ def predictions_table(
         predictions = scorer.predict(scorer.questions(batch), tools_of(name, batch, asks, read))
         parts.append(prediction_rows(batch.sae, name, list(predictions)))
     return pa.concat_tables(parts).sort_by(_ORDER)
+
+
+def find_forms(batch: Batch, asks: Asks, scorers: Sequence[str]) -> dict[str, str]:
+    """The form of the prompts of each scorer that leaves it to a first answer, and got one, by name."""
+    batch.create("batch_features")
+    batch.create("scored_explanations", asks_model=True)
+    forms = {}
+    for name in scorers:
+        scorer = load_scorer(name)
+        if isinstance(scorer, FindsForm):
+            forms[name] = scorer.find_form(scorer.questions(batch), tools_of(name, batch, asks))
+    return {name: form for name, form in forms.items() if form is not None}
 
 
 def tools_of(name: str, batch: Batch, asks: Asks, read: ReadTexts = text_activations) -> Tools:

@@ -17,9 +17,9 @@ from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, open_catalog
-from pipeline.lake.sources import recorded_lake
 from pipeline.models.load import load_tokenizer
 from pipeline.show.terminal import printable
+from pipeline.sources import recorded_lake
 from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
 from pipeline.tables.sql import sql_text

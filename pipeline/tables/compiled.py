@@ -17,10 +17,10 @@ COMPILED: dict[str, str] = {
     "feature_tokens": "pipeline.compiled.counting:Counts.feature_tokens",
     "position_counts": "pipeline.compiled.counting:Counts.position_counts",
     "slot_peaks": "pipeline.compiled.counting:Counts.slot_peaks",
-    "context_candidates": "pipeline.compiled.mining:context_candidates",
-    "rule_sets": "pipeline.compiled.mining:rule_sets",
-    "rule_sums": "pipeline.compiled.predictions:rule_sums",
-    "window_counts": "pipeline.compiled.predictions:window_counts",
+    "context_candidates": "pipeline.compiled.rules.mining:context_candidates",
+    "rule_sets": "pipeline.compiled.rules.mining:rule_sets",
+    "rule_sums": "pipeline.compiled.rules.proving:rule_sums",
+    "window_counts": "pipeline.compiled.rules.proving:window_counts",
     "kept_slots": "pipeline.compiled.drawing:kept_slots",
     "silent_slots": "pipeline.compiled.drawing:silent_slots",
     "rendered_windows": "pipeline.compiled.rendering:rendered_windows",
@@ -37,7 +37,7 @@ stands where in the corpus (`Inputs.places`). They are not made for it."""
 
 
 _ROOT = Path(__file__).parents[2]
-_FOLLOWED = ("pipeline.compiled.", "pipeline.firings.buckets")
+_FOLLOWED = ("pipeline.compiled.", "pipeline.compiling", "pipeline.firings.buckets", "pipeline.firings.layout")
 """Modules whose code decides what compiled rows are: those of `compiled/`, and what makes the arrays."""
 
 

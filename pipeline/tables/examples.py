@@ -4,7 +4,7 @@ from typing import get_args
 
 import pyarrow as pa
 
-from pipeline.showing import Sampling
+from pipeline.sampling import Sampling
 from pipeline.tables.schema import (
     CONTEXT_ID,
     DOC_ID,

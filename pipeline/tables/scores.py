@@ -24,8 +24,8 @@ from pipeline.tables.schema import (
 SCORES = (
     Table(
         "scorer_rhos",
-        "One row per SAE and scorer, from a pilot: how far answers about one document are correlated, and "
-        "what is taken for a yes.",
+        "One row per SAE and scorer, from a pilot: how far answers about one document are correlated, "
+        "what is taken for a yes, and how its prompts are put.",
         (
             SAE,
             SCORER,
@@ -43,6 +43,11 @@ SCORES = (
             count("n_control_answers", "answers about controls that came with a probability", "questions"),
             count("n_control_failed", "of such questions, those that failed as n_failed", "questions"),
             text("threshold_reason", "why the threshold is 0.5; null where the controls told it"),
+            text(
+                "form",
+                "how every batch puts its prompts, by the pilot's first answer: questions a prompt, or the method "
+                "of simulation; null where the config says it, or no pilot could tell",
+            ),
         ),
         ("sae", "scorer"),
         "sae",

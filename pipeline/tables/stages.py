@@ -78,11 +78,9 @@ class Stage:
         return tables_read(*own_queries(plugin), given=self.given)
 
 
-def own_queries(plugin: Plugin) -> tuple[str | Path, ...]:
-    """The SQL of a plug-in: what is in its folder, or a scorer's of its name in `sql/questions`; or none."""
-    if own := sorted(plugin.path.glob("*.sql")):
-        return tuple(own)
-    return (plugin.name,) if plugin.kind == "scorers" and plugin.name in sql_files() else ()
+def own_queries(plugin: Plugin) -> tuple[Path, ...]:
+    """The SQL in a plug-in's folder; or none."""
+    return tuple(sorted(plugin.path.glob("*.sql")))
 
 
 _TOKENIZER = ("subject.model", "subject.revision", "subject.gguf_file")
@@ -207,7 +205,7 @@ STAGES: dict[str, Stage] = {
             ),
             # Those of the rounds before decide what comes next; what is asked is the scorer's own.
             given=("predictions", "asked_questions"),
-            queries=("next_questions", "scorer_threshold", "vocabulary"),
+            queries=("next_questions", "scorer_pilot", "vocabulary"),
             plugins="scorers",
         ),
         Stage("scores"),

@@ -3,6 +3,6 @@
 select scorer
 from scorer_rhos
 where
-    (n_failed > 0 and starts_with(reason, n_explanations || ' of the '))
-    or (n_control_failed > 0 and starts_with(threshold_reason, n_control_answers || ' of the '))
+    (n_failed > 0 and n_explanations < $least_explanations::int)
+    or (n_control_failed > 0 and n_control_answers < $least_answers::int)
 order by scorer

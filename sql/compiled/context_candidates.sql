@@ -4,7 +4,7 @@
 -- $rules_chosen_max_tokens largest gains, 2 (hits - discount) - f tokens, add up to more than f (targets + base
 -- tokens) - 2 base hits; of these, the largest gains of twice as many tokens.
 -- What must not stand before is taken off a base: the hits and tokens of the set.
--- Rows made by pipeline/compiled/mining.py: context_candidates
+-- Rows made by pipeline/compiled/rules/mining.py: context_candidates
 with fired as (
     select activations.feature, corpus_tokens.context_id, corpus_tokens.position, corpus_tokens.token_id
     from activations

@@ -5,7 +5,7 @@
 -- the base that a set is taken off (then c and w are below 0), else 0. Dinkelbach's iteration: with the F1 f of
 -- the set so far, the best set is the tokens with 2c > f w of largest 2c - f w; f rises until it stays. A discount
 -- on c while choosing guards against tokens that hit by chance.
--- Rows made by pipeline/compiled/mining.py: rule_sets
+-- Rows made by pipeline/compiled/rules/mining.py: rule_sets
 with recursive candidates as (
     select
         feature,

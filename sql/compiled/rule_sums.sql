@@ -1,7 +1,7 @@
 -- One row per proved rule and role with a document in which its feature fires or the rule says that it does,
 -- position 0 left out: sums over these documents of how many tokens it fires on (n_fired), the rule says so of
 -- (n_predicted), and both (n_right), of the products of two, and of the documents' tokens.
--- Rows made by pipeline/compiled/predictions.py: rule_sums
+-- Rows made by pipeline/compiled/rules/proving.py: rule_sums
 with class_tokens as (
     select token_class, list(token_id) as token_ids from token_classes group by token_class
 ),

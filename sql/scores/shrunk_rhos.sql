@@ -16,6 +16,7 @@ told as (
     select
         pilot_scorers.scorer,
         pilot_scorers.model,
+        pilot_scorers.form,
         coalesce(answer_correlations.n_features, 0) as n_features,
         coalesce(answer_correlations.n_explanations, 0) as n_explanations,
         coalesce(answer_correlations.n_questions, 0) as n_questions,
@@ -69,6 +70,7 @@ select
     threshold,
     n_control_answers,
     n_control_failed,
-    threshold_reason
+    threshold_reason,
+    form
 from reasoned
 order by scorer

@@ -7,7 +7,7 @@ from llm.oracle import Oracle, Reply, last_message
 
 from pipeline.asking.draws import ask_draws
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.client import OpenAIClient, not_given
 
 USELESS = [Reply(fault="refuse"), Reply("cut", fault="truncate"), Reply("nonsense")]
 
@@ -72,3 +72,14 @@ def test_a_draw_that_failed_on_its_way_is_asked_again_before_the_next(tmp_path):
                 ).values()
             assert answer.status == expected
         assert (answer.text, oracle.n_requests) == ("draw 1", 3)
+
+
+def test_what_the_server_cannot_be_asked_is_not_drawn_again():
+    asked = []
+
+    def ask_none(some):
+        asked.extend(some)
+        return {request.request_id: not_given(request) for request in some}
+
+    answers = ask_draws(ask_none, questions(2), 3, lambda _, answer: True)
+    assert asked == questions(2) and all(answer.is_unsent for answer in answers.values())

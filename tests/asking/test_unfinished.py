@@ -53,9 +53,11 @@ def test_the_answer_is_that_of_the_tables_and_files_that_are_as_they_were_are_no
     monkeypatch.setattr(Lake, "query", query)
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)] and len(asked) == 1
+    assert unfinished.unfinished_batches(lake, [(SAE, 1), (SAE, 0)]) == [(SAE, 1)] and len(asked) == 2
     explain(lake, 3, "refused")
+    assert unfinished.unfinished_batches(lake, [(SAE, 1)]) == [(SAE, 1)] and len(asked) == 2
     assert unfinished.unfinished_batches(lake) == [(SAE, 1)]
-    assert {path.stem for path in asked.pop()} == {"00003"} and len(asked) == 1
+    assert {path.stem for path in asked.pop()} == {"00003"} and len(asked) == 2
     explain(lake, 3, "http_error")
     explain(lake, 1, "ok")
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]

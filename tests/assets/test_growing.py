@@ -15,7 +15,7 @@ from assets.graph.schedules import FAILURES_UNTIL_PARKED, unfinished_batches
 from assets.run.experiment import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.lake import LEDGER_FOLDER, Lake
-from pipeline.lake.sources import recorded_lake
+from pipeline.sources import recorded_lake
 
 KEY = "00000|hand-set"
 

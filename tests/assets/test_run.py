@@ -14,7 +14,7 @@ from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
 from assets.command import run_command
 from assets.graph import declare
 from pipeline.config import load_config
-from pipeline.lake.sources import recorded_lake
+from pipeline.sources import recorded_lake
 
 pytestmark = pytest.mark.whole
 

@@ -20,7 +20,7 @@ from tiny import hand_set_entry, rows_of, write_experiment
 
 from benchmarks.chromium import Page, open_browser
 from pipeline.config import load_config
-from pipeline.lake.sources import recorded_lake
+from pipeline.sources import recorded_lake
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240

@@ -29,7 +29,8 @@ from pipeline.config.features import RulesConfig
 from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import Bucket, open_places
-from pipeline.firings.store import BUCKET_FEATURES, write_activations
+from pipeline.firings.layout import BUCKET_FEATURES
+from pipeline.firings.store import write_activations
 from pipeline.lake import Lake
 from pipeline.make_table import make_table, read_rows
 from pipeline.rules.score import RULE_SCHEMA

@@ -37,7 +37,7 @@ def test_every_function_is_of_a_table_that_uses_it():
 def test_the_sources_of_a_step_are_its_module_and_those_that_it_is_made_of():
     assert set(compiled_sources(["feature_counts"])) == {
         *("pipeline.compiled.counting", "pipeline.compiled.inputs", "pipeline.compiled.passes"),
-        *("pipeline.compiled.segments", "pipeline.firings.buckets"),
+        *("pipeline.compiling", "pipeline.firings.buckets", "pipeline.firings.layout"),
     }
     assert compiled_sources(["feature_routes", "train_tokens"]) == {}
 

@@ -18,14 +18,14 @@ from pipeline.config import FileTexts, HubTexts
 from pipeline.corpus import slots
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import Piece, _cut, write_documents
-from pipeline.corpus.files import source_files
-from pipeline.corpus.readers import read_texts
 from pipeline.corpus.slots import write_slots
-from pipeline.corpus.texts import Text
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import CorpusError
 from pipeline.make_table import make_table
 from pipeline.models.token_bytes import token_bytes
+from pipeline.texts.files import source_files
+from pipeline.texts.readers import read_texts
+from pipeline.texts.text import Text
 
 REPOSITORY = Path(__file__).parents[2]
 TEXTS = ["One.\n\nTwo, with é and 👩‍🚀.", "Three.", "Four four."]
@@ -191,7 +191,7 @@ def test_the_python_texts_are_of_many_units_and_nothing_that_they_describe_is_im
     code = """
 import json, sys
 from pipeline.config import PythonTexts
-from pipeline.corpus.readers import read_texts
+from pipeline.texts.readers import read_texts
 before = set(sys.modules)
 texts = list(read_texts(PythonTexts(kind="python")))
 new = {name.partition(".")[0] for name in set(sys.modules) - before}

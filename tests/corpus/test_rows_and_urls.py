@@ -14,11 +14,11 @@ from transformers import AutoTokenizer
 from pipeline.config import FileTexts
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
-from pipeline.corpus.files import source_files
-from pipeline.corpus.readers import read_texts
 from pipeline.errors import CorpusError
-from pipeline.lake.sources import fix_sources
 from pipeline.preflight import _check_corpus
+from pipeline.sources import fix_sources
+from pipeline.texts.files import source_files
+from pipeline.texts.readers import read_texts
 
 TEMPLATE = (
     "{% for message in messages %}{% if message.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"

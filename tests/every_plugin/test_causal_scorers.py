@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
+from rich.console import Console
 from tiny import ANIMAL, rows_of, stored
 
 from pipeline.estimate import estimate
+from pipeline.estimate.printing import print_estimate
 from pipeline.explainers.write import write_explanations
 from pipeline.features import steered_texts
 from pipeline.features.steered_texts import write_steered_texts
@@ -18,6 +21,7 @@ from pipeline.llm.local.model import load_local_model
 from pipeline.make_table import make_table
 from pipeline.models.causal import load_causal
 from pipeline.scorers.write import write_predictions
+from pipeline.tables import TABLES
 
 SAE = "hand-set"
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
@@ -174,12 +178,20 @@ def test_continuations_are_ranked_by_how_much_likelier_they_make_the_explanation
         assert found == pytest.approx(float(said[-n_own:].sum()), abs=1e-4)
 
 
-def test_the_estimate_counts_requests_and_the_tokens_that_the_subject_reads(lake_of: Open) -> None:
+def test_the_estimate_counts_and_prints_requests_and_the_tokens_that_the_subject_reads(
+    lake_of: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
     rates = {"false_positive_rate": 0.25, "false_negative_rate": 0.0}  # of whom nothing is recorded
     own_steering = {**STEERING, "target_kls": [0.5], "n_trials": 2}
     scoring = {"scorers": ["generation", "intervention"], "oracle": rates, "intervention": own_steering}
     lake = lake_of(explaining={"explainers": ["rule"]}, scoring=scoring)
-    rows = {row["purpose"]: row for row in estimate(lake, SAE).to_pylist()}
+    found = estimate(lake, SAE)
+    rows = {row["purpose"]: row for row in found.to_pylist()}
+    counts = [each.name for each in TABLES["estimate"].columns if each.type == pa.int64()]
+    assert {name for name in counts if found[name].null_count} == {"batch_waits"}
+    print_estimate(pl.DataFrame(found), 3, Console(width=200))
+    printed = capsys.readouterr().out
+    assert "the subject model reads" in printed and "tokens for steered_texts" in printed
     write_explanations(lake, SAE, 0)
     write_steered_texts(lake, SAE, 0)
     sent = write_predictions(lake, SAE, 0).figures["requests_sent"]

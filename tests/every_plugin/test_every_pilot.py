@@ -45,6 +45,8 @@ def test_a_row_a_scorer_says_what_it_rests_on(lake: Lake) -> None:
         assert (row["model"] is None) == (role is None)
         assert row["n_failed"] == 0 and row["n_features"] <= 2
         assert row["rho"] >= 0.01 and (row["rho"] > 0.01) == (row["reason"] is None), row
+    forms = {name: row["form"] for name, row in rows.items() if row["form"]}
+    assert forms == {"detection": "40", "fuzzing": "40", "neighbours": "40", "simulation": "all_at_once"}
     assert rows["detection"]["n_explanations"] >= 4 and rows["detection"]["n_questions"] > 100
 
 

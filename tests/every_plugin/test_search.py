@@ -133,6 +133,8 @@ def test_an_explanation_is_made_better_by_what_it_misses(searching: Lake) -> Non
         each.request.messages[-1].content for each in asked.asked
         if "Explanation so far" in each.request.messages[-1].content
     ]  # fmt: skip
+    judging = [each.request for each in asked.asked if each.request.purpose == "refinement_judging"]
+    assert len(judging) == len({request.request_id for request in judging}), "what has ended is not judged again"
     assert f"\nExplanation so far: {PLANTS}\n" in improving and "the reader thought so:\nnone\n" in improving
 
 

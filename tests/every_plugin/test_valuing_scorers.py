@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from llm.oracle import Oracle
 from test_every_scorer import COIN, GARBLING, NO, REFUSING, SAE, TRUE, Judged
 from tiny import rows_of, stored
 
+from pipeline.errors import ConfigError
 from pipeline.explainers.write import write_explanations
 from pipeline.make_table import make_table
 from pipeline.scorers.write import write_predictions
@@ -112,3 +114,24 @@ def test_strong_windows_and_drawn_ones_stand_apart(lake_of: Any) -> None:
 def test_left_to_itself_simulation_reads_blanks_where_they_are_told(lake_of: Any) -> None:
     blanks, automatic = (valued(lake_of, "simulation", each, TRUE) for each in ({"method": "all_at_once"}, {}))
     assert set(automatic.predictions["request_id"]) == set(blanks.predictions["request_id"])
+
+
+def test_a_server_that_was_upgraded_is_asked_all_at_once_where_the_config_says_so(lake_of: Any) -> None:
+    def judged(oracle: Oracle, method: str) -> pl.DataFrame:
+        model = {"provider": "openai", "model": "m", "endpoint": {"base_url": oracle.base_url}}
+        scoring = {"scorers": ["simulation@m"], "models": {"m": model}, "simulation": {"method": method}}
+        lake = lake_of(scoring=scoring)
+        if not lake.has("explanations", sae=SAE, batch=0):
+            write_explanations(lake, SAE, 0)
+        write_predictions(lake, SAE, 0)
+        return stored(lake, "predictions", sae=SAE, batch=0)
+
+    with Oracle(lambda body: "x") as old:
+        assert set(judged(old, "auto")["status"]) == {"unparsed"}
+        with pytest.raises(ConfigError, match="gives no log-probabilities of a prompt"):
+            judged(old, "all_at_once")
+    with Oracle(lambda body: "x", blank=lambda line: {"3": 0.1}) as upgraded:
+        assert set(judged(upgraded, "auto")["status"]) == {"unparsed"}
+        assert upgraded.n_requests == 0, "what was found out holds, and nothing is paid for again"
+        found = judged(upgraded, "all_at_once")
+    assert set(found["status"]) == {"ok"} and set(found["values"].explode()) == {3.0}

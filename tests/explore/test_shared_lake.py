@@ -19,7 +19,7 @@ def test_another_machine_shows_what_the_first_made_and_its_ratings_are_there_on_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashes = SourceHashes("made", {"synthetic": "made"}, "float32")
-    monkeypatch.setattr("pipeline.lake.sources.open_sources", lambda config: hashes)
+    monkeypatch.setattr("pipeline.sources.record.open_sources", lambda config: hashes)
     monkeypatch.setattr("pipeline.lake.objects._LOOK_SECONDS", -1.0)
     monkeypatch.setenv(LAKE_VARIABLE, "memory://explored")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "a"))

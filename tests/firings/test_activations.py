@@ -1,11 +1,13 @@
 """The activation store: exactly the firings that the hand-set SAE must give, however they were written."""
 
+import resource
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,7 +36,8 @@ from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.forward import write_activation_shard, write_saes
-from pipeline.firings.store import BUCKET_FEATURES, FiringBuffer, Firings, n_buckets_of, rounded, write_activations
+from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
+from pipeline.firings.store import FiringBuffer, Firings, rounded, write_activations
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
 from pipeline.sae import load_sparse_coder
@@ -133,6 +136,21 @@ def test_flushes_shards_and_batches_leave_no_trace_in_the_files(make_experiment,
         files = sorted(lake.path("activations", sae="hand-set").iterdir())
         contents.append([(path.name, pq.read_table(path)) for path in files])
     assert contents[0] == contents[1]
+
+
+def test_a_store_is_made_of_more_files_than_a_process_may_hold_open(make_experiment):
+    machine = {"flush_tokens": 1, "batch_tokens": 1}
+    lake = write_corpus_tables(make_experiment(corpus={"shards": 1}, machine=machine))
+    write_activation_shard(lake, 0)
+    write_activations(lake, "hand-set")  # what it loads once is open then
+    n_files = len(list(lake.path("activation_shards", sae="hand-set", shard=0).glob("*.parquet")))
+    n_open, limits = psutil.Process().num_fds(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert n_files > 60
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 30, limits[1]))
+    try:
+        write_activations(lake, "hand-set")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_rows_are_sorted_by_feature_and_place_without_repetition(plain_lake):

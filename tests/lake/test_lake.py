@@ -20,9 +20,9 @@ from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
 from pipeline.lake.selects import quoted
-from pipeline.lake.sources import fix_sources, open_sources
 from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
+from pipeline.sources import fix_sources, open_sources
 from pipeline.tables import TABLES, versions
 from pipeline.tables.sql import config_value, parameters_of, sql_text
 from pipeline.tables.stages import STAGES

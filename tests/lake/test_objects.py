@@ -1,5 +1,6 @@
 """A lake in an object store: what is published, fetched and sealed, by the machines that share it."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 from test_lake import token_rows
+from tiny import hand_set_entry, write_hand_set_sae
 
 from pipeline.config import LAKE_VARIABLE, Config
 from pipeline.config.machine import CACHE_VARIABLE
@@ -17,9 +19,9 @@ from pipeline.errors import LakeError
 from pipeline.lake import LEDGER_FOLDER, Lake, objects, open_catalog
 from pipeline.lake.carrying import carry_over
 from pipeline.lake.leases import _take
-from pipeline.lake.sources import SOURCES_FILE, fix_sources
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import Answer, Message, Request
+from pipeline.sources import SOURCES_FILE, fix_sources, fixing, open_sources
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 
@@ -141,6 +143,54 @@ def test_sources_are_fixed_for_all_machines(machine):
     machine("b")
     assert fix_sources(a.config) == hashes
     assert sum(f"/{SOURCES_FILE}/" in key and "/versions/" in key for key in keys()) == 1
+
+
+def test_what_another_machine_records_while_this_one_reads_is_kept(
+    machine, make_experiment, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(objects, "_LOOK_SECONDS", 60.0)
+    config = machine("a").config
+    fix_sources(config)
+    more = hand_set_entry(write_hand_set_sae(tmp_path / "more", scale=2.0), "more")
+    other = make_experiment(saes=[hand_set_entry(tmp_path / "sae"), more])
+    (tmp_path / "corpus" / "more.txt").write_text("more " * 50)
+    compare, begun = fixing._compare, []
+
+    def compare_while_b_runs(*arguments: Any) -> SourceHashes:
+        hashes = compare(*arguments)
+        if not begun:
+            begun.append(machine("b"))
+            fix_sources(config, takes_new=True)
+            machine("a")
+        return hashes
+
+    monkeypatch.setattr(fixing, "_compare", compare_while_b_runs)
+    hashes = fix_sources(other)
+    machine("c")
+    assert open_sources(other) == hashes and hashes.saes["more"] and len(hashes.generations) == 1
+
+
+def test_what_was_just_published_is_there_though_a_listing_had_begun_before(machine, monkeypatch):
+    monkeypatch.setattr(objects, "_LOOK_SECONDS", 60.0)
+    lake = machine("a")
+    store = lake.objects
+    listed, has_listed, may_end = store._list, threading.Event(), threading.Event()
+
+    def list_slowly(below: str) -> dict[str, int]:
+        found = listed(below)
+        if threading.current_thread() is asking:
+            has_listed.set()
+            may_end.wait(1)
+        return found
+
+    monkeypatch.setattr(store, "_list", list_slowly)
+    asking = threading.Thread(target=lambda: lake.has("tokens"))
+    asking.start()
+    has_listed.wait()
+    lake.write("tokens", token_rows("new"))
+    may_end.set()
+    asking.join()
+    assert lake.has("tokens")
 
 
 def test_temporary_files_stay_on_the_machine(machine):

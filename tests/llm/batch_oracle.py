@@ -31,6 +31,7 @@ class End:
         line: What comes of its line of that number.
         errors: Of its validation, with status `failed`.
         n_looks: How often it is still in progress when it is looked up.
+        n_unknown: So many times it is not known when it is looked up, at first.
         twice: Every answer comes twice, the second time another.
         backwards: The lines come in reverse order.
         strange: Lines to requests that it was not given, and one that is no JSON, come first.
@@ -41,6 +42,7 @@ class End:
     line: Callable[[int], LineEnd] = lambda number: "answer"
     errors: tuple[dict[str, Any], ...] = ()
     n_looks: int = 1
+    n_unknown: float = 0
     twice: bool = False
     backwards: bool = False
     strange: bool = False
@@ -57,6 +59,7 @@ class Batch:
     metadata: dict[str, str]
     input_file_id: str
     n_looks: int = 0
+    n_unknown: int = 0
     n_broken: int = 0
     created_at: int = field(default_factory=lambda: int(time.time()))
 
@@ -176,10 +179,12 @@ class _Handler(Handler):
             return self._list(parse_qs(parts.query))
         if match := re.fullmatch(r"/v1/batches/(.+)", parts.path):
             self.note()
-            if match[1] not in oracle.batches:
+            if (batch := oracle.batches.get(match[1])) is None or batch.n_unknown < batch.end.n_unknown:
+                if batch:
+                    batch.n_unknown += 1
                 return self.send(404, {"error": {"message": f"no batch {match[1]}"}})
-            oracle.batches[match[1]].n_looks += 1
-            return self.send(200, oracle.batches[match[1]].json())
+            batch.n_looks += 1
+            return self.send(200, batch.json())
         if match := re.fullmatch(r"/v1/files/(batch_\d+)-(output|error)/content", parts.path):
             self.note()
             batch = oracle.batches[match[1]]

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from llm.oracle import Oracle, Reply, last_message
-from pipeline.llm import Ledger, Message, Request, ask
+from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.server.arrivals import Arrivals
 from pipeline.llm.server.client import OpenAIClient
 
@@ -141,3 +141,15 @@ def test_a_loop_that_cannot_start_is_an_error_and_no_wait(monkeypatch):
 
 async def bring_nothing(deliver):
     """No answers."""
+
+
+def test_a_client_that_ends_too_early_is_named_and_what_it_answered_is_kept(tmp_path):
+    class Lazy:
+        def answer(self, requests):
+            yield [Answer(requests[0].request_id, "ok", "Yes", attempts=1)]
+
+    requests = questions(3)
+    with open_ledger(tmp_path) as ledger:
+        with pytest.raises(RuntimeError, match="Lazy has ended without an answer to 2 of 3 requests"):
+            ask(ledger, Lazy(), requests)
+        assert ledger.replay(requests[0])

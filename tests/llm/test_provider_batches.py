@@ -1,6 +1,7 @@
 """Asking by a provider's batch API, against a server that ends batches in every way that theirs end."""
 
 import json
+import math
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -199,6 +200,40 @@ def test_batches_go_one_after_another_and_smaller_where_the_provider_has_no_room
         assert sorted(oracle.asked()) == sorted(IDS)  # each was taken on once
 
 
+def test_after_a_lack_of_room_batches_grow_again(tmp_path):
+    def brain(body):
+        oracle.most_at_once = None  # what took the room has ended
+        return echo(body)
+
+    some = [question(number) for number in range(8)]
+    with BatchOracle(brain, probed=lambda body: "Yes", most_at_once=2) as oracle:
+        assert_echoed(asked(tmp_path, oracle, some), some)
+        taken = [len(batch.lines) for batch in oracle.batches.values() if batch.end.status != "failed"]
+    assert taken == [2, 4, 2]
+
+
+@pytest.mark.parametrize("unfinished", ["batch", "ordinary"])
+def test_a_batch_that_the_provider_has_lost_is_asked_for_again(tmp_path, unfinished):
+    with BatchOracle(echo, ends=[End(n_unknown=math.inf), End()]) as oracle:
+        assert_echoed(asked(tmp_path, oracle, unfinished=unfinished))
+        assert (oracle.n_creates, oracle.n_requests) == ((2, 0) if unfinished == "batch" else (1, 6))
+    assert [record["attempts"] for record in records(tmp_path)] == [2] * 6
+
+
+def test_a_batch_that_is_lost_each_time_is_a_failure_after_its_attempts(tmp_path):
+    with BatchOracle(echo, ends=[End(n_unknown=math.inf)]) as oracle:
+        answers = asked(tmp_path, oracle, max_attempts=3)
+        assert oracle.n_creates == 3
+    assert {(each.status, each.error) for each in answers.values()} == {("http_error", "batch batch_2 is gone")}
+
+
+def test_a_batch_that_the_provider_does_not_know_yet_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(calls, "LISTED_AFTER_SECONDS", 60.0)
+    with BatchOracle(echo, ends=[End(n_unknown=2)]) as oracle:
+        assert_echoed(asked(tmp_path, oracle))
+        assert oracle.n_creates == 1
+
+
 def test_a_batch_all_of_which_is_refused_stops_the_run(tmp_path):
     some = [question(number) for number in range(20)]
     words = "refused all 20 requests of batch batch_0 .*Invalid value"
@@ -215,6 +250,51 @@ def test_a_model_whose_thoughts_a_stop_cut_is_asked_again_without_stops(tmp_path
         answers = asked(tmp_path, oracle, requests)
         assert oracle.n_creates == 2
     assert {answer.text for answer in answers.values()} == {"<think>hm</think>Yes"}
+
+
+def cut_at_first(body):
+    """Thoughts that a stop has cut; a token of an answer either way, to two of a prompt."""
+    return Reply("<think>hm") if "stop" in body else Reply("<think>hm</think>Yes")
+
+
+THOUGHTFUL = [question(number, stop=("\n",), max_tokens=50) for number in range(3)]
+
+
+def booked(folder):
+    """What the ledger's lines say of attempts and tokens."""
+    names = ("attempts", "prompt_tokens", "completion_tokens", "batch_id")
+    return [tuple(record[name] for name in names) for record in records(folder)]
+
+
+@pytest.mark.parametrize("unfinished, batch_id", [("batch", "batch_1"), ("ordinary", None)])
+def test_what_attempts_in_a_batch_used_is_booked_with_the_answer_that_comes_elsewhere(
+    tmp_path, unfinished, batch_id
+):
+    with BatchOracle(cut_at_first, probed=lambda body: "Yes") as oracle:
+        asked(tmp_path, oracle, THOUGHTFUL, unfinished=unfinished)
+    assert booked(tmp_path) == [(2, 2 + 2, 1 + 1, batch_id)] * 3
+    price = PRICES.of("model").in_batch if batch_id else PRICES.of("model")
+    for record in records(tmp_path):  # the dearer price, where one part of it came by itself
+        assert record["cost_usd"] == pytest.approx(price.usd(4, 2, record["cached_tokens"] if not batch_id else 0))
+
+
+def test_what_attempts_in_the_batch_of_a_killed_run_used_is_booked(tmp_path, monkeypatch):
+    ends = [End(n_looks=0)]  # it has ended when the next run looks
+    with BatchOracle(cut_at_first, ends=ends, probed=lambda body: "Yes") as oracle:
+        with monkeypatch.context() as patch, opened(tmp_path, oracle) as (ledger, batches):
+            patch.setattr(calls.Calls, "look_up", kill)
+            with pytest.raises(KilledError):
+                ask(ledger, batches, THOUGHTFUL)
+        asked(tmp_path, oracle, THOUGHTFUL)
+    assert booked(tmp_path) == [(2, 2 + 2, 1 + 1, "batch_1")] * 3
+
+
+def test_what_a_recorded_failure_used_is_not_booked_again(tmp_path):
+    said = [Reply("a b c", fault="finish_error"), Reply("Yes")]
+    with BatchOracle(lambda body: said[oracle.n_creates - 1], probed=lambda body: "Yes") as oracle:
+        asked(tmp_path, oracle, QUESTIONS[:1], max_attempts=1)
+        asked(tmp_path, oracle, QUESTIONS[:1], max_attempts=1)
+    assert booked(tmp_path) == [(1, 2, 3, "batch_0"), (2, 2, 1, "batch_1")]
 
 
 # Creating one ------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import open_lake
 
-from pipeline.lake.sources import SOURCES_FILE, fix_sources, open_sources
 from pipeline.models import precision
 from pipeline.models.precision import dtype_of, fast_dtype
+from pipeline.sources import SOURCES_FILE, fix_sources, open_sources
 
 CPU = torch.device("cpu")
 AUTO = {"subject": {"dtype": "auto"}, "explaining": {"dtype": "auto"}, "scoring": {"dtype": "auto"}}

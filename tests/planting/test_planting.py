@@ -50,7 +50,7 @@ def test_a_planted_model_fires_where_its_plants_say_and_promotes_what_they_do(
             own = fires[..., feature] > 0
             assert not (own & ~wanted).any() and own.sum() > 0.7 * wanted.sum()
             continue
-        silent = torch.tensor([_is_drawn(feature, position) for position in range(CONTEXT_LENGTH)])
+        silent = torch.tensor([_is_drawn(feature, position, "noise") for position in range(CONTEXT_LENGTH)])
         assert 0 < silent.sum() < CONTEXT_LENGTH / 10
         # Position 0, which is in no example, has no token before it and reads itself.
         assert torch.equal((fires[..., feature] > 0)[:, 1:], (wanted & ~silent)[:, 1:]), plant.kind

@@ -8,8 +8,8 @@ from tiny import WIDTH, open_lake, rows_of, write_experiment
 
 from pipeline.config import load_config
 from pipeline.firings.forward import write_saes
-from pipeline.lake.sources import fix_sources
 from pipeline.sae import sources
+from pipeline.sources import fix_sources
 
 SAID = {
     "sparsify": ("topk", 5, None, "none", None, 5),

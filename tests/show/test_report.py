@@ -16,10 +16,10 @@ from assets.graph import declare
 from assets.graph.build import build_definitions
 from pipeline.config import Config, load_config
 from pipeline.lake import Lake
-from pipeline.lake.sources import recorded_lake
 from pipeline.show.figures import FIGURES, draw, inline
 from pipeline.show.report import REPORT_FILE, _page, explainer_labels, write_report
 from pipeline.show.run_card import card_markdown, run_card
+from pipeline.sources import recorded_lake
 
 pytestmark = pytest.mark.whole
 

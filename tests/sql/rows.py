@@ -5,6 +5,7 @@ Types are those that DuckDB reads from the lake's files: dictionaries are text.
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
@@ -67,7 +68,10 @@ OTHER_SCHEMAS = {
     "planted_explanations": pa.schema([
         ("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string()),
     ]),
-    "pilot_scorers": pa.schema([("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_())]),
+    "pilot_scorers": pa.schema([
+        ("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_()),
+        ("form", pa.string()),
+    ]),
     "control_answers": pa.schema([
         ("scorer", pa.string()), ("status", pa.string()), ("probability", pa.float64()),
     ]),
@@ -140,17 +144,17 @@ class Database:
         self.connection.execute(f"create or replace temp table {name} as select {_columns(name)} from given_rows")
         self.connection.unregister("given_rows")
 
-    def table(self, name: str, **values: Any) -> pa.Table:
+    def table(self, name: str | Path, **values: Any) -> pa.Table:
         """The rows of `<name>.sql` as Arrow."""
         return self.connection.sql(sql_text(name), params=self._parameters(name, values)).to_arrow_table()
 
-    def _parameters(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
+    def _parameters(self, name: str | Path, values: dict[str, Any]) -> dict[str, Any]:
         known = self.values | values
         return {
             key: known[key] if key in known else config_value(CONFIG, key) for key in parameters_of(sql_text(name))
         }
 
-    def rows(self, name: str, **values: Any) -> list[Row]:
+    def rows(self, name: str | Path, **values: Any) -> list[Row]:
         """The rows of `<name>.sql`."""
         return self.table(name, **values).to_pylist()
 

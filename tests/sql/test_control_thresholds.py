@@ -43,7 +43,8 @@ def test_failed_requests_are_told_and_leave_the_pilot_open():
     row = told([0.9] * 20, n_failed=80)
     assert row["threshold"] == 0.5 and row["threshold_reason"].endswith("; 80 questions failed")
     database = Database()
-    database.fill("scorer_rhos", [row | {"sae": SAE}, {"sae": SAE, "scorer": "embedding", "n_failed": 0}])
+    row |= {"sae": SAE, "threshold_reason": "in other words"}
+    database.fill("scorer_rhos", [row, {"sae": SAE, "scorer": "embedding", "n_failed": 0}])
     assert database.rows("open_pilots") == [{"scorer": "detection"}]
 
 

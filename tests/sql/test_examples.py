@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 
-from pipeline.showing import Sampling
+from pipeline.sampling import Sampling
 
 from .rows import SAE, Database, Document, Firing, by, fill_corpus, fill_firings
 

@@ -5,8 +5,11 @@ from functools import cache
 
 import numpy as np
 
+from pipeline.plugins import find_plugin
+
 from .rows import SAE, Database, by
 
+DETECTION, FUZZING = (find_plugin("scorers", name).path / "questions.sql" for name in ("detection", "fuzzing"))
 TOP = 50
 
 
@@ -49,7 +52,7 @@ def fuzzing(windows, **values):
     """The questions as (example, marked) to label."""
     database = database_of(windows)
     database.make("fuzzing_pairs", **values)
-    rows = database.rows("fuzzing")
+    rows = database.rows(FUZZING)
     found = {(row["example_id"], tuple(row["marked"])): row["label"] for row in rows}
     assert len(found) == len(rows) == len({row["question_id"] for row in rows})
     return found
@@ -64,7 +67,7 @@ def test_detection_asks_about_n_windows_of_each_side():
         *(silent(f"s{draw}", draw=draw, kind="same_token") for draw in range(1, 15)),
         *(window(f"t{draw}", [0, 1.0], draw, role="train") for draw in range(1, 8)),
     ]
-    rows = database_of(windows).rows("detection", scoring_n_questions=5, scoring_n_noes=5)
+    rows = database_of(windows).rows(DETECTION, scoring_n_questions=5, scoring_n_noes=5)
     labels = {row["example_id"]: row["label"] for row in rows}
     assert labels == {f"a{i}": True for i in range(1, 6)} | {f"s{i}": False for i in range(1, 6)}
     assert all(row["marked"] is None for row in rows)
@@ -74,7 +77,7 @@ def test_questions_are_put_for_each_explanation_with_ids_of_their_own_and_are_sh
     windows = [window(f"a{i}", [0, 1.0, 0], i) for i in range(1, 9)] + [silent(f"s{i}", 3, i) for i in range(1, 9)]
     database = database_of(windows, explainers=("default", "empty"))
     database.make("fuzzing_pairs")
-    for scorer in ("detection", "fuzzing"):
+    for scorer in (DETECTION, FUZZING):
         rows = database.rows(scorer)
         assert len({row["question_id"] for row in rows}) == len(rows)
         asked = defaultdict(list)
@@ -91,7 +94,7 @@ def test_explanations_that_failed_are_not_asked_about():
         {"explanation_id": "e", "sae": SAE, "feature": 0, "explainer": "default", "status": "refused"}
     ])
     database.make("scored_explanations")
-    assert database.rows("detection") == database.rows("fuzzing") == []
+    assert database.rows(DETECTION) == database.rows(FUZZING) == []
 
 
 # Fuzzing ------------------------------------------------------------------------------------------------
@@ -207,7 +210,7 @@ def random_database(**values):
 def test_wrong_marks_are_exactly_silent_and_pairs_have_equal_places():
     database = random_database()
     windows = by(database.read("examples"), "example_id")
-    rows = database.rows("fuzzing")
+    rows = database.rows(FUZZING)
     places = {True: defaultdict(Counter), False: defaultdict(Counter)}
     for row in rows:
         example = windows[row["example_id"]]
@@ -233,7 +236,7 @@ def test_no_question_depends_on_threads_or_the_order_of_rows():
     for threads, rows in ((1, windows), (4, windows), (4, windows[::-1])):
         database = database_of(rows, range(N_FEATURES), threads=threads)
         database.make("fuzzing_pairs")
-        found.append([database.rows(scorer) for scorer in ("detection", "fuzzing")])
+        found.append([database.rows(scorer) for scorer in (DETECTION, FUZZING)])
     assert found[0] == found[1] == found[2]
 
 
@@ -279,7 +282,7 @@ def chance_bound(labels):
 
 
 def test_number_and_places_of_marks_tell_no_label():
-    rows = random_database().rows("fuzzing")
+    rows = random_database().rows(FUZZING)
     columns = [
         [len(row["marked"]), np.mean(row["marked"]), row["marked"][0], row["marked"][-1]] for row in rows
     ]
@@ -292,7 +295,7 @@ def test_number_and_places_of_marks_tell_no_label():
 def test_length_of_a_window_tells_no_detection_label():
     database = random_database()
     tokens = {row["example_id"]: row["token_ids"] for row in database.read("examples")}
-    rows = database.rows("detection")
+    rows = database.rows(DETECTION)
     columns = [[len(tokens[row["example_id"]]), len(set(tokens[row["example_id"]]))] for row in rows]
     labels = np.array([row["label"] for row in rows])
     fitted, single = audit(np.array(columns, float), labels, np.array([row["feature"] for row in rows]))
@@ -316,7 +319,7 @@ def short_shares():
     """Share of short windows among right and wrong fuzzing questions, and how many these are."""
     database = random_database()
     lengths = {row["example_id"]: len(row["token_ids"]) for row in database.read("examples")}
-    rows = database.rows("fuzzing")
+    rows = database.rows(FUZZING)
     each = [[lengths[row["example_id"]] < 32 for row in rows if row["label"] is label] for label in (True, False)]
     return [(float(np.mean(short)), len(short)) for short in each]
 

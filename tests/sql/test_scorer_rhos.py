@@ -161,7 +161,7 @@ def test_a_pilot_that_tells_nothing_leaves_the_configs_rho_with_its_reason():
         [row] = told_by(database, [name]).values()
         assert (row["rho"] == 0.1) == (row["reason"] is not None)
         reasons[name] = row["reason"]
-        database.fill("scorer_rhos", [row])
+        database.fill("scorer_rhos", [{**row, "reason": "in other words"}])
         assert len(database.rows("open_pilots")) == (name == "few")
     assert reasons == {
         "few": "31 of the 32 explanations that it takes were judged; 1 requests failed",

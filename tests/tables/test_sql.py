@@ -55,7 +55,7 @@ STEPS = {
     ),
     "predictions": (
         "question_answers rate_intervals balanced_accuracies questions batch_features scored_explanations "
-        "next_questions scorer_threshold vocabulary"
+        "next_questions scorer_pilot vocabulary"
     ),
     "scores": (
         "question_answers rate_intervals balanced_accuracies choice_scores ranked_scores sample_scores rule_exact "

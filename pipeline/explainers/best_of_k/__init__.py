@@ -11,8 +11,9 @@ from itertools import groupby
 from pipeline.asking.judging import Draft, judge_drafts
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
-from pipeline.config import Config
+from pipeline.config import Config, settings_of
 from pipeline.explainers.base import Explanation, Feature
+from pipeline.explainers.best_of_k.settings import Settings
 from pipeline.explainers.searching import chosen, judged, load_prompted
 
 
@@ -24,7 +25,7 @@ class BestOfK:
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """All draws of each feature, one of them chosen."""
-        own = tools.config.explaining.best_of_k  # type: ignore[attr-defined]  # a plug-in's section
+        own = settings_of(tools.config.explaining, self.name, Settings)
         base = load_prompted(self.name, own.of)
         draws = base.draws(features, tools, own.k, purpose=self.name, temperature=own.temperature)
         by_feature = {feature: list(drafts) for feature, drafts in groupby(draws, lambda draft: draft.feature)}
@@ -49,4 +50,4 @@ explainer = BestOfK()
 
 def check(config: Config) -> None:
     """Raise ConfigError if the explainer on which it is built is no prompt."""
-    load_prompted("best_of_k", config.explaining.best_of_k.of)  # type: ignore[attr-defined]
+    load_prompted(BestOfK.name, settings_of(config.explaining, BestOfK.name, Settings).of)

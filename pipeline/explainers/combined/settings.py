@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.showing import ShowingSettings
+from pipeline.sampling import ShowingSettings
 
 
 class Settings(ShowingSettings):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.showing import ShowingSettings
+from pipeline.sampling import ShowingSettings
 
 
 class Settings(ShowingSettings):

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import visible
-from pipeline.config import Config, SaeConfig
+from pipeline.config import Config, SaeConfig, settings_of
 from pipeline.errors import ConfigError
 from pipeline.explainers.base import Explanation, Feature
+from pipeline.explainers.imported.settings import Settings
 from pipeline.features.lists import find_saes, read_entries, whole
 
 _KEY = "explaining.imported.path"
@@ -65,8 +66,7 @@ def check(config: Config) -> None:
 
 
 def _read(config: Config) -> _Import:
-    content = config.explaining.imported.content  # type: ignore[attr-defined]  # a plug-in's section
-    return _read_content(_path(config), content, config.saes)
+    return _read_content(_path(config), _settings(config).content, config.saes)
 
 
 @lru_cache(1)
@@ -102,7 +102,11 @@ def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) 
 
 
 def _path(config: Config) -> Path:
-    path: str | None = config.explaining.imported.path  # type: ignore[attr-defined]  # a plug-in's section
+    path = _settings(config).path
     if path is None:
         raise ConfigError(f"explainer 'imported' needs {_KEY}, the file with the explanations")
     return Path(path).expanduser()
+
+
+def _settings(config: Config) -> Settings:
+    return settings_of(config.explaining, "imported", Settings)

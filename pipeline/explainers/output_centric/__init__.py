@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.asking.tools import Tools
-from pipeline.config import Config
+from pipeline.config import Config, settings_of
 from pipeline.explainers.base import Explanation, Feature
+from pipeline.explainers.output_centric.settings import Settings
 from pipeline.explainers.prompted import Prompted
 from pipeline.sae.load import check_weights
 
@@ -24,7 +25,7 @@ class OutputCentric(Prompted):
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """As every explainer that is a prompt."""
-        if tools.config.explaining.output_centric.tokens == "changed":  # type: ignore[attr-defined]
+        if settings_of(tools.config.explaining, self.name, Settings).tokens == "changed":
             rows = {feature: tokens for feature, *tokens in tools.batch.select(_SQL).fetchall()}
             changed = [(each, rows.get(each.feature, (None, None))) for each in features]
             features = [each._replace(promoted=raised, suppressed=lowered) for each, (raised, lowered) in changed]

@@ -18,12 +18,13 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import one_line
-from pipeline.config import Config
+from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
 from pipeline.explainers.answers import Read, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import silent_lines
 from pipeline.explainers.prompted import STAND_IN, Prompted
+from pipeline.explainers.refinement.settings import Settings
 from pipeline.explainers.searching import chosen, judged, load_prompted
 from pipeline.llm import Answer, Message
 
@@ -60,23 +61,24 @@ class Refinement:
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """The explanations of all rounds of each feature, one of them chosen."""
-        own = tools.config.explaining.refinement  # type: ignore[attr-defined]  # a plug-in's section
+        own = settings_of(tools.config.explaining, self.name, Settings)
         base = load_prompted(self.name, own.of)
         by_id = {feature.feature: feature for feature in features}
         firsts = base.draws(features, tools, purpose=self.name)
         searches = [_Search(by_id[first.feature], [first]) for first in firsts]
+        going_on = searches
         for number in range(own.rounds + 1):
-            going_on = [search for search in searches if search.goes_on]
+            going_on = [search for search in going_on if search.goes_on]
             self._judge(going_on, tools, is_certain=number == 0)
-            improving = [search for search in going_on if search.goes_on and any(search.misses)]
+            going_on = [search for search in going_on if search.goes_on and any(search.misses)]
             if number < own.rounds:
-                self._improve(improving, base, tools)
+                self._improve(going_on, base, tools)
         for search in searches:
             yield from chosen(search.drafts)
 
     def _judge(self, searches: Sequence[_Search], tools: Tools, *, is_certain: bool) -> None:
         """Score the last explanation of each search, and note what it misses."""
-        own = tools.config.explaining.refinement  # type: ignore[attr-defined]
+        own = settings_of(tools.config.explaining, self.name, Settings)
         drafts = [_draft(search) for search in searches]
         verdicts = judge_drafts(tools, drafts, own.n_judging, f"{self.name}_judging", is_certain=is_certain)
         for search, draft in zip(searches, drafts, strict=True):
@@ -145,6 +147,6 @@ explainer = Refinement()
 
 def check(config: Config) -> None:
     """Raise ConfigError if the explainer on which it is built is no prompt that shows windows."""
-    name = config.explaining.refinement.of  # type: ignore[attr-defined]
+    name = settings_of(config.explaining, Refinement.name, Settings).of
     if not load_prompted("refinement", name).shows_windows:
         raise ConfigError(f"explaining.refinement.of: '{name}' shows no windows, and misses are windows")

@@ -1,6 +1,6 @@
 """`explaining.token_pairs`: what it is shown, where that differs from what the section `explaining` says."""
 
-from pipeline.showing import ShowingSettings
+from pipeline.sampling import ShowingSettings
 
 
 class Settings(ShowingSettings):

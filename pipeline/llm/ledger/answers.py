@@ -2,7 +2,7 @@
 
 Files are `<asset>/<sae>/<first>-<last feature>.jsonl` below the lake's ledger folder, outside every stage
 hash, and only ever appended to. A batch reads every file whose range overlaps its own, so that another
-batch size buys nothing again.
+batch size buys nothing again, and two runs whose ranges overlap do not go on at the same time.
 """
 
 import fcntl
@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +42,7 @@ class Ledger:
         sae: The SAE's name.
         first: The range's first feature.
         last: Its last one, included.
-        prices: What models cost, for what is recorded.
+        prices: What models cost, for what is recorded without prices of its own.
         seal: Puts the file's lines where other machines see them; called now and then, and in the end.
     """
 
@@ -63,30 +64,24 @@ class Ledger:
         self._answers: dict[str, Answer] = {}
         self._mutex = threading.Lock()
         self._file: BinaryIO | None = None
+        self._handles = ExitStack()
+        """The file and those that overlap it, locked while they are open."""
         self._is_torn = False
         """A write failed half-way: the next one begins on a new line."""
 
     def __enter__(self) -> Self:
-        """Lock the batch's own file and read what is known.
+        """Lock the batch's own file, and what overlaps it against its owners; read what is known.
 
         Raises:
-            LakeError: Another run holds the file, or it cannot be opened.
+            LakeError: Another run holds one of the files, or it cannot be opened.
         """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: what a failed write leaves behind must not be written again when the file closes.
-            file = self.path.open("a+b", buffering=0)
-        except OSError as error:
-            raise LakeError(f"ledger '{self.path}' cannot be opened: {error.strerror}") from None
-        try:
-            self._lock(file)
-            self._answers = self._read(file)
+        with ExitStack() as stack:
+            file = stack.enter_context(self._open())
+            _lock(file, self.path, fcntl.LOCK_EX)
+            self._answers = self._read(file, stack)
             self._is_torn = not _ends_in_newline(file)
             _sync_folders(self.path.parent)
-        except BaseException:
-            file.close()
-            raise
-        self._file = file
+            self._file, self._handles = file, stack.pop_all()
         return self
 
     def __exit__(
@@ -100,20 +95,31 @@ class Ledger:
                 if self._seal is not None:
                     self._seal(self.path, file)
             finally:
-                file.close()  # which gives up the lock
+                self._handles.close()  # which gives up the locks
 
-    def replay(self, request: Request) -> Answer | None:
-        """The answer that is known, unless it is a failure of the transport, which is to be asked again."""
+    def replay(self, request: Request, *, renew: bool = False) -> Answer | None:
+        """The answer that is known, unless it is a failure of the transport, which is to be asked again.
+
+        With `renew` neither is one that was not sent: the server may be able to do now what it was not then.
+        """
+        answer = _replayed(self.last(request))
+        return None if answer is not None and renew and answer.is_unsent else answer
+
+    def last(self, request: Request) -> Answer | None:
+        """What is known of a request, a failure included."""
         with self._mutex:
-            return _replayed(self._answers.get(request.request_id))
+            return self._answers.get(request.request_id)
 
     def record(self, request: Request, answer: Answer) -> None:
         """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
         self.record_all([(request, answer)])
 
-    def record_all(self, paid: Sequence[tuple[Request, Answer]]) -> None:
-        """Append a line each, and return when the disk has them. Raises LakeError if it does not take them."""
-        lines = [_compact(_record(request, answer, self._prices)) for request, answer in paid]
+    def record_all(self, paid: Sequence[tuple[Request, Answer]], prices: Prices | None = None) -> None:
+        """Append a line each, and return when the disk has them. Raises LakeError if it does not take them.
+
+        `prices` are those of who has answered: of two who share a model's name, one may be free.
+        """
+        lines = [_compact(_record(request, answer, prices or self._prices)) for request, answer in paid]
         # A lone surrogate, which JSON can carry and UTF-8 cannot, must not cost an answer that was paid for.
         data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         with self._mutex:
@@ -134,20 +140,28 @@ class Ledger:
                 self._seal(self.path, self._file)
                 self._sealed = time.monotonic()
 
-    def _lock(self, file: BinaryIO) -> None:
+    def _open(self) -> BinaryIO:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LakeError(
-                f"ledger '{self.path}' is in use by another run on the same batch; wait for it or stop it"
-            ) from None
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: what a failed write leaves behind must not be written again when the file closes.
+            return self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise LakeError(f"ledger '{self.path}' cannot be opened: {error.strerror}") from None
 
-    def _read(self, own: BinaryIO) -> dict[str, Answer]:
-        """The last answer by request_id over the own file and all whose range overlaps it."""
+    def _read(self, own: BinaryIO, stack: ExitStack) -> dict[str, Answer]:
+        """The last answer by request_id over the own file and all whose range overlaps it.
+
+        The others stay locked, shared with whoever reads them too: their owner, a run with batches of another
+        size, would ask for the same. Copies of lines that another machine has sealed have no owner here.
+        """
         answers = _answers(_lines(own))
         for path in overlapping_files(self.path.parent, self.features):
-            if path != self.path:
-                _merge(answers, path)
+            if "@" in path.name:
+                _merge_file(answers, path)
+            elif path != self.path:
+                other = stack.enter_context(path.open("rb"))
+                _lock(other, path, fcntl.LOCK_SH)
+                _merge(answers, other)
         return answers
 
 
@@ -155,7 +169,7 @@ def replayed_answers(folder: Path, asset: str, sae: str, first: int, last: int) 
     """What a ledger of this range would replay now, by request_id, read without opening or locking it."""
     answers: dict[str, Answer] = {}
     for path in overlapping_files(folder / asset / sae, range(first, last + 1)):
-        _merge(answers, path)
+        _merge_file(answers, path)
     return {request_id: answer for request_id, answer in answers.items() if _replayed(answer)}
 
 
@@ -171,11 +185,25 @@ def overlapping_files(folder: Path, features: range, suffix: str = ".jsonl") -> 
             yield path
 
 
-def _merge(answers: dict[str, Answer], path: Path) -> None:
-    """Put a file's answers beside those that are known; of two to one request the later paid one stays."""
+def _lock(file: BinaryIO, path: Path, kind: int) -> None:
+    """Lock a ledger's file until it is closed. Raises LakeError if another run holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        raise LakeError(
+            f"ledger '{path}' is in use by another run on some of the same features; wait for it or stop it"
+        ) from None
+
+
+def _merge_file(answers: dict[str, Answer], path: Path) -> None:
     with path.open("rb") as file:
-        for answer in _answers(file).values():
-            _keep(answers, answer)
+        _merge(answers, file)
+
+
+def _merge(answers: dict[str, Answer], file: BinaryIO) -> None:
+    """Put a file's answers beside those that are known; of two to one request the later paid one stays."""
+    for answer in _answers(file).values():
+        _keep(answers, answer)
 
 
 def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:

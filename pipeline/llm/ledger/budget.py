@@ -67,7 +67,8 @@ class Budget:
         folder: Where processes leave their reservations.
         ledger: The folder whose lines are what was spent.
         limits: The most in total.
-        prices: What models cost.
+        prices: What the models cost that are asked.
+        paid: What those cost whose answers the ledger holds, where a line has no price; left out, `prices`.
         in_batch: All that is asked goes in a provider's batch, at its price.
         look: Has the lines of other machines in the ledger's folder; called before it is read.
         note: Keeps what `is_spent` is to read: the smallest amount that did not fit.
@@ -79,6 +80,7 @@ class Budget:
         ledger: Path,
         limits: Limits,
         prices: Prices,
+        paid: Prices | None = None,
         *,
         in_batch: bool = False,
         look: Callable[[], None] = lambda: None,
@@ -89,7 +91,8 @@ class Budget:
         self._folder = folder
         self._prices = prices
         self._note = note
-        self._spent = _Spent(ledger, prices, look, folder / f"spent.{prices.digest()}.json")
+        paid = paid or prices
+        self._spent = _Spent(ledger, paid, look, folder / f"spent.{paid.digest()}.json")
         self._reserved: dict[str, Amount] = {}
         self._file: BinaryIO | None = None
         self._path = folder / f"{uuid.uuid4()}.json"  # a pid is one of each host
@@ -311,11 +314,12 @@ class _Spent:
             self._read[path] = _Read(end, _tail(file, end), amount)
 
     def _of(self, line: bytes) -> Amount:
-        """What a record was: nothing if it is torn, or failed without a word of what it used."""
+        """What a record was: nothing if it is torn, was not sent, or failed without a word of what it used."""
         try:
             record: dict[str, Any] = json.loads(line)
             used = record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]
-            if record["status"] in UNANSWERED and used[1] is None:
+            is_unsent = record["status"] == "refused" and record["attempts"] == 0
+            if is_unsent or (record["status"] in UNANSWERED and used[1] is None):
                 return Amount()
             usd, in_batch = record["cost_usd"], record.get("batch_id") is not None
             if usd is None:  # recorded before there was a price: at today's

@@ -48,10 +48,6 @@ class Prices:
     def __init__(self, by_name: Mapping[str, Price]) -> None:
         self._by_name = dict(by_name)
 
-    def beside(self, *others: "Prices") -> "Prices":
-        """These and others, which hold where both name a model."""
-        return Prices({name: price for each in (self, *others) for name, price in each._by_name.items()})
-
     def of(self, model: str) -> Price | None:
         """The price of a model: of its exact name, else of the first pattern that it fits."""
         fitting = (price for name, price in self._by_name.items() if _fits(model, name))

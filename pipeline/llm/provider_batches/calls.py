@@ -23,11 +23,11 @@ METADATA_KEY = "latentlake"
 """The key in a batch's metadata whose value is the journal's key."""
 
 LISTED_AFTER_SECONDS = 60.0
-"""A batch may be missing for so long in the list of a provider that has created it."""
+"""For so long a provider may not list or know a batch that it has created."""
 FILE_SECONDS = 600.0
 """Longest silence while a file is on its way."""
 LOOKED_UP_AT_MOST = 100
-"""Attempts at looking up a batch: some 13 minutes without an answer are none of the user's business."""
+"""Attempts at looking up a batch: the user need not hear of the first 13 minutes without an answer."""
 
 _NO_ANSWER = (
     *(openai.APIConnectionError, openai.InternalServerError),
@@ -95,21 +95,30 @@ class Calls:
     async def find(self, sent: Sent) -> Batch | None:
         """The batch in the provider's list, where it is there; a batch just created is waited for."""
         while True:
-            age = time.time() - datetime.fromisoformat(sent.sent_at).timestamp()
+            is_young = _age_seconds(sent) <= LISTED_AFTER_SECONDS
             batch = await self._say(self._listed(sent.key), "list its batches")
-            if batch or age > LISTED_AFTER_SECONDS:
+            if batch or not is_young:
                 return batch
-            await asyncio.sleep(LISTED_AFTER_SECONDS - age + 0.01)
+            await asyncio.sleep(LISTED_AFTER_SECONDS - _age_seconds(sent) + 0.01)
 
-    async def look_up(self, batch_id: str) -> Batch | None:
-        """A batch as it is now; None where the provider does not know it (any more)."""
+    async def look_up(self, sent: Sent) -> Batch | None:
+        """A batch as it is now; None where the provider does not know it any more.
+
+        One just created may not be known yet, and is waited for.
+        """
         patient = self._once.with_options(max_retries=LOOKED_UP_AT_MOST)
-        try:
-            return await patient.batches.retrieve(batch_id, extra_headers=self._headers)
-        except openai.NotFoundError:
-            return None
-        except (openai.APIError, *_NO_ANSWER) as error:
-            raise self._sentence(error, f"look up batch {batch_id}") from None
+        attempts = 0
+        while True:
+            attempts += 1
+            is_young = _age_seconds(sent) <= LISTED_AFTER_SECONDS
+            try:
+                return await patient.batches.retrieve(sent.batch_id or "", extra_headers=self._headers)
+            except openai.NotFoundError:
+                if not is_young:
+                    return None
+                await asyncio.sleep(back_off_seconds(attempts))
+            except (openai.APIError, *_NO_ANSWER) as error:
+                raise self._sentence(error, f"look up batch {sent.batch_id}") from None
 
     async def lines(self, file_ids: Iterable[str | None]) -> AsyncIterator[bytes]:
         """The lines of a batch's files; one that breaks off is read anew, one that is gone is skipped."""
@@ -166,8 +175,13 @@ class Calls:
             401: "put a valid key into the environment variable that api_key_env names",
             403: "use a key that may use files and batches",
             404: "is it a server with a batch API? Else leave batch out of its endpoint",
-        }.get(getattr(error, "status_code", 0), "what was sent goes on there")
+        }.get(getattr(error, "status_code", 0), "the batches that were sent keep running there")
         return ConfigError(
-            f"{url} did not {what} ({short(self._client.redaction(said))}); {cure}, and run again: nothing is "
-            "sent twice"
+            f"{url} did not {what} ({short(self._client.redaction(said))}); {cure}, and run again: a batch "
+            "that the provider knows is not sent again"
         )
+
+
+def _age_seconds(sent: Sent) -> float:
+    """How long ago a batch was handed over."""
+    return time.time() - datetime.fromisoformat(sent.sent_at).timestamp()

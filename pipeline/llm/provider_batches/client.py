@@ -5,8 +5,8 @@
 2. The rest goes in as many files as the provider's limits ask for, each a batch of its own.
 3. Batches are looked up now and then. What has ended is read, whatever its end was: lines come in any order, and
    of two answers to a request the first counts.
-4. What was not answered there, and may be elsewhere (expired, an error that passes), goes in a new batch, or is
-   asked for by itself where the config says so.
+4. What was not answered there, and may be elsewhere (expired, an error that passes, a batch that is gone), goes in
+   a new batch, or is asked for by itself where the config says so.
 """
 
 import asyncio
@@ -68,13 +68,17 @@ class BatchClient:
             LakeError: The journal cannot be written.
         """
         if requests and self._journal:
-            errand = _Errand(self._client, self._journal, requests, self._poll_seconds, self._unfinished)
-            with Arrivals(errand.run) as arrivals:
+            run = _BatchRun(self._client, self._journal, requests, self._poll_seconds, self._unfinished)
+            with Arrivals(run.run) as arrivals:
                 yield from arrivals
 
 
-class _Errand:
-    """Requests on their way; `waiting` are those without an answer, `open` the batches by the provider's id."""
+class _BatchRun:
+    """Requests from hand-over to answer.
+
+    Each is in `_waiting` until it has an answer, and meanwhile in one of the batches of `_open` (by the provider's
+    id), in `_held` (those that the provider has no room for now), or on its way by itself.
+    """
 
     def __init__(
         self,
@@ -88,10 +92,10 @@ class _Errand:
         self._poll_seconds, self._unfinished = poll_seconds, unfinished
         self._waiting = {request.request_id: request for request in requests}
         self._open: dict[str, Sent] = {}
+        self._held: list[Request] = []
         self._attempts: Counter[str] = Counter()
         self._used: dict[str, Usage] = {}
-        self._held: list[Request] = []
-        """Those that the provider has no room for now."""
+        """What failed attempts at requests used, until an answer takes it along."""
         self._most_requests = MOST_REQUESTS
 
     async def run(self, deliver: Deliver) -> None:
@@ -100,25 +104,77 @@ class _Errand:
         async with self._client.connect() as connection:
             self._connection, self._calls = connection, Calls(self._client, connection)
             await self._client.probe(connection, self._waiting.values())
-            for sent in self._journal.holding(self._waiting):
-                await self._take_up(sent)
-            await self._read_ended(is_first=True)
+            await self._read_earlier()
             under_way = {request_id for sent in self._open.values() for request_id in sent.request_ids}
             await self._send([each for request_id, each in self._waiting.items() if request_id not in under_way])
-            while self._open or self._held:
-                await asyncio.sleep(self._poll_seconds)
-                await self._read_ended()
-                if not self._open:
-                    some, self._held = self._held[: self._most_requests], self._held[self._most_requests :]
-                    await self._send(some)
+            await self._poll()
 
-    async def _take_up(self, sent: Sent) -> None:
-        """Wait for a batch of an earlier run; one whose creation was not noted may not be there."""
-        if sent.batch_id is None and (found := await self._calls.find(sent)):
-            sent = self._journal.end(sent, found.id)
-        if sent.batch_id is not None:
-            self._open[sent.batch_id] = sent
+    async def _read_earlier(self) -> None:
+        """Read what earlier runs have sent and the provider has ended, and keep open what it has not.
+
+        What such a batch left unanswered is asked anew whatever the reason was: it may have been mended since.
+        """
+        for sent in self._journal.holding(self._waiting):
+            if sent.batch_id is None and (found := await self._calls.find(sent)):
+                sent = self._journal.end(sent, found.id)
+            if sent.batch_id is None:  # its creation was not noted, and the provider does not list it
+                continue
             self._attempts.update(self._left(sent))
+            batch = await self._calls.look_up(sent)
+            if batch is not None and batch.status not in _ENDED:
+                self._open[batch.id] = sent
+            elif batch is not None:
+                self._keep_used(sent, await self._read(batch, sent))
+
+    def _keep_used(self, sent: Sent, failed: "dict[str, _Failed]") -> None:
+        """Keep what attempts used that failed in an earlier run's batch, but for those that it has recorded."""
+        ledger = self._client.ledger
+        for request_id in failed.keys() & self._left(sent):
+            recorded = ledger.last(self._waiting[request_id]) if ledger is not None else None
+            if recorded is None or recorded.batch_id != sent.batch_id:
+                self._add_used(request_id, failed[request_id].usage)
+
+    async def _poll(self) -> None:
+        """Look at batches now and then until every request has its answer."""
+        while self._open or self._held:
+            await asyncio.sleep(self._poll_seconds)
+            for batch_id, sent in list(self._open.items()):
+                batch = await self._calls.look_up(sent)
+                if batch is None or batch.status in _ENDED:
+                    del self._open[batch_id]
+                    await self._end(sent, batch)
+            if not self._open:
+                some, self._held = self._held[: self._most_requests], self._held[self._most_requests :]
+                await self._send(some)
+
+    async def _end(self, sent: Sent, batch: Batch | None) -> None:
+        """Read a batch that has ended, and ask again for what it left unanswered; None: it is gone."""
+        if batch is None:
+            tell(f"batch {sent.batch_id}: {self._client.url} does not know it any more; it is asked for again")
+        elif batch.status == "failed":
+            self._hold_back(batch, sent)
+            return
+        else:
+            self._most_requests = min(MOST_REQUESTS, 2 * self._most_requests)  # there is room again
+        again = await self._settle(sent, batch, await self._read(batch, sent) if batch else {})
+        if batch is not None and batch.status == "cancelled" and again:
+            raise ConfigError(
+                f"batch {batch.id} at {self._client.url} was cancelled with {len(again):,} requests "
+                "unanswered; run again to ask for them: what was answered is kept"
+            )
+        if self._unfinished == "batch":
+            await self._send(again)
+        elif again:
+            for request in again:
+                del self._waiting[request.request_id]
+            await self._client.ask_all(again, self._deliver_by_itself)
+
+    async def _deliver_by_itself(self, answer: Answer) -> None:
+        """Deliver an answer that came by itself, with what earlier attempts in batches used."""
+        used = self._used.pop(answer.request_id, Usage())
+        own = Usage(*(getattr(answer, name) for name in Usage._fields))
+        attempts = self._attempts[answer.request_id] + answer.attempts
+        await self._deliver(replace(answer, attempts=attempts, **used.plus(own)._asdict()))
 
     async def _send(self, requests: Sequence[Request]) -> None:
         """Hand requests over; to one that the server cannot do, say so."""
@@ -139,36 +195,6 @@ class _Errand:
                 f"batch {batch.id}: {len(part.requests):,} requests are with {self._client.url}; answers may "
                 "take a day, and where this run is ended the next one waits on for them"
             )
-
-    async def _read_ended(self, *, is_first: bool = False) -> None:
-        """Read the batches that have ended, and ask again for what they left unanswered.
-
-        What an earlier run's batch left unanswered when this run began is sent anew whatever the reason was: it
-        may have been mended since.
-        """
-        for batch_id in list(self._open):
-            batch = await self._calls.look_up(batch_id)
-            if batch is not None and batch.status not in _ENDED:
-                continue
-            sent = self._open.pop(batch_id)
-            failures = await self._read(batch, sent) if batch else {}
-            if is_first or batch is None:
-                continue
-            if batch.status == "failed":
-                self._hold_back(batch, sent)
-                continue
-            again = await self._settle(batch, sent, failures)
-            if batch.status == "cancelled" and again:
-                raise ConfigError(
-                    f"batch {batch_id} at {self._client.url} was cancelled with {len(again):,} requests "
-                    "unanswered; run again to ask for them: what was answered is kept"
-                )
-            if again and self._unfinished == "ordinary":
-                for request in again:
-                    del self._waiting[request.request_id]
-                await self._client.ask_all(again, self._deliver)
-            else:
-                await self._send(again)
 
     async def _read(self, batch: Batch, sent: Sent) -> dict[str, "_Failed"]:
         """Deliver the answers that a batch holds; its failures by request_id."""
@@ -191,7 +217,7 @@ class _Errand:
             if isinstance(outcome, Failure):
                 failed[line.request_id] = _Failed(outcome, usage_of(line.content))
                 continue
-            group.append(self._complete(outcome, usage_of(line.content), batch, sent))
+            group.append(self._complete(outcome, usage_of(line.content), sent, batch))
             n_answers += 1
             if len(group) == _RECORDED_AT_ONCE:
                 await self._deliver_all(group)
@@ -204,35 +230,35 @@ class _Errand:
         tell(f"batch {batch.id} has ended ({batch.status}): {n_answers:,} answers, {missing}{unknown}")
         return failed
 
-    async def _settle(self, batch: Batch, sent: Sent, failed: dict[str, "_Failed"]) -> list[Request]:
+    async def _settle(self, sent: Sent, batch: Batch | None, failed: dict[str, "_Failed"]) -> list[Request]:
         """Deliver the failures that no other attempt will mend; the requests that are to be asked again."""
         again, final = [], []
         for request_id in self._left(sent):
             request = self._waiting[request_id]
-            failure, usage = failed.get(request_id) or _Failed(
-                Failure(f"batch {batch.id} has no line of it", passes=True), Usage()
-            )
+            missing = Failure(f"batch {sent.batch_id} {'has no line of it' if batch else 'is gone'}", passes=True)
+            failure, usage = failed.get(request_id) or _Failed(missing, Usage())
             await self._client.stop_if_hopeless(self._connection, failure, request, attempts=0)
             if failure.passes and self._attempts[request_id] < self._client.max_attempts:
-                self._used[request_id] = self._used.get(request_id, Usage()).plus(usage)
+                self._add_used(request_id, usage)
                 again.append(request)
             else:
                 answer = Answer(
                     request_id, failure.status, finish_reason=failure.finish_reason, error=failure.error
                 )
-                final.append(self._complete(answer, usage, batch, sent))
+                final.append(self._complete(answer, usage, sent, batch))
         await self._deliver_all(final)
         if len(final) == len(sent.request_ids) >= _REFUSED_AT_LEAST:
             raise ConfigError(
-                f"{self._client.url} refused all {len(final):,} requests of batch {batch.id} ({final[0].error}); "
-                "correct the model's name or what it is asked, and run again"
+                f"{self._client.url} refused all {len(final):,} requests of batch {sent.batch_id} "
+                f"({final[0].error}); correct the model's name or what it is asked, and run again"
             )
         return again
 
     def _hold_back(self, batch: Batch, sent: Sent) -> None:
         """Keep the requests of a batch that the provider had no room for; raise ConfigError at another refusal.
 
-        They are sent when nothing else is under way; where nothing was, half as many at a time.
+        They are sent when nothing else is under way; where nothing was, half as many at a time, until a batch ends
+        that the provider had room for.
         """
         errors = (batch.errors and batch.errors.data) or []
         is_alone = not self._open
@@ -256,11 +282,16 @@ class _Errand:
         """The requests of a batch that have no answer yet."""
         return [request_id for request_id in sent.request_ids if request_id in self._waiting]
 
-    def _complete(self, answer: Answer, usage: Usage, batch: Batch, sent: Sent) -> Answer:
+    def _add_used(self, request_id: str, usage: Usage) -> None:
+        """Note what a failed attempt at a request used."""
+        self._used[request_id] = self._used.get(request_id, Usage()).plus(usage)
+
+    def _complete(self, answer: Answer, usage: Usage, sent: Sent, batch: Batch | None) -> Answer:
         """An answer, or a failure for good, with all that is known of how it came; it is waited for no more."""
         del self._waiting[answer.request_id]
         sent_at = datetime.fromisoformat(sent.sent_at).timestamp()
-        ended_at = batch.completed_at or batch.expired_at or batch.cancelled_at or time.time()
+        ends = (batch.completed_at, batch.expired_at, batch.cancelled_at) if batch else ()
+        ended_at = next(filter(None, ends), time.time())
         answer = self._client.redaction.answer(answer)
         return replace(
             answer,
@@ -268,7 +299,7 @@ class _Errand:
             requested_at=sent.sent_at,
             duration_ms=max(0, round((ended_at - sent_at) * 1000)),
             error=short(answer.error),
-            batch_id=batch.id,
+            batch_id=sent.batch_id,
             **self._used.pop(answer.request_id, Usage()).plus(usage)._asdict(),
         )
 

@@ -1,9 +1,10 @@
-"""What was handed to a provider, noted before it goes and again when it is there: a kill sends nothing twice.
+"""What was handed to a provider, noted before it goes and again when it is there, so that a kill sends it once.
 
 A file beside the batch's ledger, `<first>-<last feature>.batches`, locked by that ledger and read likewise, with
 all whose range overlaps. One JSON line before a provider's batch is created, with the key by which the provider's
 list of batches knows it and the requests that it holds; one after, with the provider's id of it. A process that is
-killed between the two leaves the first line alone, and the next one looks for the key in the provider's list.
+killed between the two leaves the first line alone, and the next one looks for the key in the provider's list. Only
+where that lacks it, a minute after it was handed over, is it sent again.
 """
 
 import json

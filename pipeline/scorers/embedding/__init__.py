@@ -9,6 +9,7 @@ request, which the ledger answers when it comes again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
@@ -18,15 +19,14 @@ from numpy.typing import NDArray
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
-from pipeline.config import Config
+from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
 from pipeline.llm.vectors import embedding_request, unpacked
-from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.embedding.embedder import check_embedder, load_embedder
 from pipeline.scorers.embedding.settings import Settings
 
-_SQL = find_plugin("scorers", "embedding").path / "questions.sql"
+_SQL = Path(__file__).parent / "questions.sql"
 
 
 class Embedded(NamedTuple):
@@ -88,8 +88,7 @@ def check(config: Config) -> None:
 
 
 def _settings(config: Config) -> Settings:
-    own: Settings = config.scoring.embedding  # type: ignore[attr-defined]  # a plug-in's section
-    return own
+    return settings_of(config.scoring, Embedding.name, Settings)
 
 
 def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
@@ -100,7 +99,9 @@ def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Emb
 
 
 def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
-    """The vectors of texts, each with a feature that it is about, by the server of the role `embedder`.
+    """The vectors of texts, by the server of the role `embedder`.
+
+    A text is asked for once, and the ledger names the last feature that it is about.
 
     Raises ConfigError if they are not all of one width.
     """

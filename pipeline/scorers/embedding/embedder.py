@@ -83,7 +83,7 @@ def check_embedder(config: Config, model: str) -> None:
 
 def load_embedder(config: Config, model: str) -> Embedder:
     """A model of embeddings on the experiment's device, loaded once per process. Raises as `check_embedder`."""
-    return _load(_where(config, model), _location(config, model), str(pick_device(config.device)))
+    return _load(config.model_named(model), _location(config, model), str(pick_device(config.device)))
 
 
 @cache
@@ -99,12 +99,8 @@ def _load(subject: SubjectConfig, location: Location, device: str) -> Embedder:
     return Embedder(model.eval().to(device), load_tokenizer(subject), pooling, tokens)
 
 
-def _where(config: Config, model: str) -> SubjectConfig:
-    return config.subject.model_copy(update={"model": model, "revision": None, "gguf_file": None})
-
-
 def _location(config: Config, model: str) -> Location:
-    return find_files(_where(config, model))
+    return find_files(config.model_named(model))
 
 
 def _pooling(location: Location, model: str) -> Pooling:

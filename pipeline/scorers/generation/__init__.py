@@ -17,12 +17,14 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
-from pipeline.config import Config, ScoringConfig
+from pipeline.config import Config, ScoringConfig, settings_of
 from pipeline.firings.texts import text_tokens
-from pipeline.llm import Answer, Message, Request
+from pipeline.llm import Answer, Request
 from pipeline.sae.load import check_weights
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.generation.answers import read_written, same_words
+from pipeline.scorers.generation.settings import Settings
+from pipeline.scorers.requests import scoring_request
 
 _FOLDER = Path(__file__).parent
 _TOKENS_A_TEXT = 8
@@ -162,22 +164,20 @@ def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation:
     own = _settings(scoring)
     user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), n=str(own.n_texts))
     texts = {"type": "array", "items": {"type": "string"}}
-    return Request(
-        purpose="generation",
-        sae=sae,
-        feature=feature,
-        model=scoring.asked_model,
-        messages=(Message("system", load_prompt(_FOLDER / "system.txt").text), Message("user", user)),
+    return scoring_request(
+        scoring,
+        sae,
+        feature,
+        Generation.name,
+        load_prompt(_FOLDER / "system.txt").text,
+        user,
         max_tokens=2 * own.n_texts * (own.max_tokens + _TOKENS_A_TEXT) + _TOKENS_AROUND,
-        temperature=scoring.temperature,
         schema={
             "type": "object",
             "properties": {"active": texts, "near_misses": texts},
             "required": ["active", "near_misses"],
             "additionalProperties": False,
         },
-        reasoning_tokens=scoring.reasoning_tokens,
-        reasoning_effort=scoring.reasoning_effort,
     )
 
 
@@ -190,5 +190,5 @@ def stand_in(scoring: ScoringConfig) -> str:
     return f'{{"active": [{listed[0]}], "near_misses": [{listed[1]}]}}'
 
 
-def _settings(scoring: ScoringConfig) -> Any:
-    return scoring.generation  # type: ignore[attr-defined]  # a plug-in's section
+def _settings(scoring: ScoringConfig) -> Settings:
+    return settings_of(scoring, Generation.name, Settings)

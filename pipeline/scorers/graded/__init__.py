@@ -17,9 +17,12 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import numbered, one_line
-from pipeline.llm import Answer, Message, Request
+from pipeline.config import settings_of
+from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
+from pipeline.scorers.graded.settings import Settings
 from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, keys_of, numbers_schema, parse_numbers
+from pipeline.scorers.requests import scoring_request, status_of
 
 _FOLDER = Path(__file__).parent
 _LARGEST = 2
@@ -37,7 +40,7 @@ class Graded:
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """A grade a window, as its one value."""
-        size: int = tools.config.scoring.graded.windows_per_prompt  # type: ignore[attr-defined]  # a plug-in's section
+        size = settings_of(tools.config.scoring, self.name, Settings).windows_per_prompt
         placed = questions.pl().with_columns(
             (pl.int_range(pl.len()).over("explanation_id", order_by="question_id") // size).alias("prompt")
         )
@@ -52,22 +55,20 @@ scorer = Graded()
 
 
 def _request(part: pl.DataFrame, tools: Tools) -> Request:
-    scoring, n = tools.config.scoring, part.height
+    n = part.height
     texts = numbered(map(tools.vocabulary.render, part["token_ids"]))
     user = load_prompt(_FOLDER / "user.txt").render(
         explanation=one_line(part["explanation"][0]), texts=texts, n=str(n)
     )
-    return Request(
-        purpose="graded",
-        sae=tools.batch.sae,
-        feature=part["feature"][0],
-        model=scoring.asked_model,
-        messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
+    return scoring_request(
+        tools.config.scoring,
+        tools.batch.sae,
+        part["feature"][0],
+        Graded.name,
+        load_prompt(_FOLDER / "system.txt").render(),
+        user,
         max_tokens=TOKENS_A_NUMBER * n + TOKENS_AROUND,
-        temperature=scoring.temperature,
         schema=numbers_schema(n, _LARGEST),
-        reasoning_tokens=scoring.reasoning_tokens,
-        reasoning_effort=scoring.reasoning_effort,
         # A model in this process is held to the object; of a server no probabilities are wanted.
         choices=("0", "1", "2") if tools.role.is_local else None,
         keys=keys_of(n) if tools.role.is_local else (),
@@ -83,7 +84,7 @@ def _to_ask(request: Request) -> ToAsk:
 def _predictions(part: pl.DataFrame, answer: Answer) -> Iterator[Prediction]:
     """A prediction a window; an answer that cannot be used leaves its windows without a grade."""
     grades = parse_numbers(answer.text or "", part.height, _LARGEST) if answer.status == "ok" else None
-    status = "unparsed" if answer.status == "ok" and grades is None else answer.status
+    status = status_of(answer, is_read=grades is not None)
     rows = part.select("explanation_id", "feature", "question_id", "example_id")
     for place, row in enumerate(rows.iter_rows(named=True)):
         yield Prediction(

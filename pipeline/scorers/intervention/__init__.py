@@ -20,9 +20,10 @@ from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, ScoringConfig
 from pipeline.features.steered_texts import check_steered_saes
-from pipeline.llm import Answer, Message, Request
+from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.choosing import chosen, numbers_to
+from pipeline.scorers.requests import scoring_request, status_of
 
 CHOICES = numbers_to(3)
 
@@ -72,18 +73,8 @@ def choice_request(
     """The request that shows three sets and asks which of them an explanation is of."""
     shown = "\n\n".join(f"Set {number}\n{_lines(texts)}" for number, texts in zip(CHOICES, sets, strict=True))
     user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), sets=shown)
-    return Request(
-        purpose="intervention",
-        sae=sae,
-        feature=feature,
-        model=scoring.asked_model,
-        messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
-        max_tokens=1,
-        temperature=scoring.temperature,
-        choices=CHOICES,
-        reasoning_tokens=scoring.reasoning_tokens,
-        reasoning_effort=scoring.reasoning_effort,
-    )
+    system = load_prompt(_FOLDER / "system.txt").render()
+    return scoring_request(scoring, sae, feature, Intervention.name, system, user, max_tokens=1, choices=CHOICES)
 
 
 def _lines(texts: Set) -> str:
@@ -95,7 +86,7 @@ def _lines(texts: Set) -> str:
 def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
     """What an answer says to a question; None: there was nothing to ask."""
     said = chosen(answer, len(CHOICES)) if answer is not None and answer.status == "ok" else None
-    status = "no_input" if answer is None else answer.status
+    status = "no_input" if answer is None else status_of(answer, is_read=said is not None)
     probabilities = answer.probabilities if said is not None and answer is not None else None
     return Prediction(
         explanation_id=row["explanation_id"],
@@ -106,7 +97,7 @@ def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
         label=True,
         prediction=None if said is None else said == row["own"],
         probability=probabilities[str(row["own"])] if probabilities else None,
-        status="unparsed" if status == "ok" and said is None else status,
+        status=status,
         request_id=answer.request_id if answer is not None else None,
         n_choices=len(CHOICES),
         strata=row["strata"],

@@ -15,12 +15,13 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
-from pipeline.config import Config, SubjectConfig
+from pipeline.config import Config, SubjectConfig, settings_of
 from pipeline.features.steered_texts import check_steered_saes
 from pipeline.llm.local.model import load_local_model
 from pipeline.models.load import find_files
 from pipeline.progress import progress
 from pipeline.scorers.base import Prediction
+from pipeline.scorers.intervention_surprisal.settings import Settings
 
 _FOLDER = Path(__file__).parent
 
@@ -73,7 +74,5 @@ def check(config: Config) -> None:
 
 
 def _model(config: Config) -> SubjectConfig:
-    name: str = config.scoring.intervention_surprisal.model  # type: ignore[attr-defined]  # a plug-in's section
-    if name == "subject":
-        return config.subject
-    return config.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})
+    name = settings_of(config.scoring, InterventionSurprisal.name, Settings).model
+    return config.subject if name == "subject" else config.model_named(name)

@@ -17,9 +17,10 @@ from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import Vocabulary, numbered
 from pipeline.config import ScoringConfig
-from pipeline.llm import Answer, Message, Request
+from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.choosing import chosen, numbers_to
+from pipeline.scorers.requests import scoring_request, status_of
 
 _FOLDER = Path(__file__).parent
 
@@ -52,18 +53,9 @@ def choice_request(
     """The request that puts a question: a row of `questions.sql`, its windows in their order."""
     texts = [vocabulary.render(each["token_ids"], each["marked"]) for each in question["windows"]]
     user = load_prompt(_FOLDER / "user.txt").render(texts=numbered(texts), n=str(len(texts)))
-    return Request(
-        purpose="intruder",
-        sae=sae,
-        feature=question["feature"],
-        model=scoring.asked_model,
-        messages=(Message("system", load_prompt(_FOLDER / "system.txt").render()), Message("user", user)),
-        max_tokens=1,
-        temperature=scoring.temperature,
-        choices=numbers_to(len(texts)),
-        reasoning_tokens=scoring.reasoning_tokens,
-        reasoning_effort=scoring.reasoning_effort,
-    )
+    system = load_prompt(_FOLDER / "system.txt").render()
+    feature, choices = question["feature"], numbers_to(len(texts))
+    return scoring_request(scoring, sae, feature, Intruder.name, system, user, max_tokens=1, choices=choices)
 
 
 def _to_ask(request: Request, question: Mapping[str, Any]) -> ToAsk:
@@ -84,7 +76,7 @@ def _prediction(question: Mapping[str, Any], answer: Answer) -> Prediction:
         label=True,
         prediction=choice == number if is_read else None,
         probability=(answer.probabilities or {}).get(str(number)) if is_read else None,
-        status="unparsed" if answer.status == "ok" and not is_read else answer.status,
+        status=status_of(answer, is_read=is_read),
         request_id=answer.request_id,
         n_choices=n,
         strata=question["strata"],

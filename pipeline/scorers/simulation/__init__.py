@@ -6,6 +6,7 @@ model writes whole numbers. The score compares them with what the feature did: `
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,14 +14,16 @@ import duckdb
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
-from pipeline.config import Config
+from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
 from pipeline.llm import Answer, Request
-from pipeline.plugins import find_plugin
-from pipeline.scorers.base import Prediction
+from pipeline.llm.requests import FAILED
+from pipeline.scorers.base import Prediction, piloted
+from pipeline.scorers.requests import status_of
 from pipeline.scorers.simulation.requests import Window, blank_request, stand_in, structured_request, values_of
+from pipeline.scorers.simulation.settings import Settings
 
-_SQL = find_plugin("scorers", "simulation").path / "questions.sql"
+_SQL = Path(__file__).parent / "questions.sql"
 
 
 class Simulation:
@@ -36,12 +39,18 @@ class Simulation:
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """The values of each window, on the scale from 0 to 10; without one of them there are none."""
         rows = questions.pl().to_dicts()
-        windows = [Window.of(row["explanation"], row["token_ids"], tools.vocabulary) for row in rows]
-        request_of = _form(rows, windows, tools)
+        windows = [_window(row, tools) for row in rows]
+        request_of = structured_request if _form(rows, tools) == "structured" else blank_request
         requests = [request_of(tools, row["feature"], window) for row, window in zip(rows, windows, strict=True)]
-        answers = tools.ask([_to_ask(*pair) for pair in zip(requests, windows, strict=True)])
+        answers = tools.ask([_to_ask(tools, *pair) for pair in zip(requests, windows, strict=True)])
         for row, window, request in zip(rows, windows, requests, strict=True):
             yield _prediction(row, window, answers[request.request_id])
+
+    def find_form(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> str | None:
+        """Whether the server can be asked `all_at_once`, or has to be by the method `structured`."""
+        if _method(tools.config) != "auto" or tools.role.is_local:
+            return None
+        return _told_form(questions.pl().to_dicts(), tools)
 
 
 scorer = Simulation()
@@ -62,34 +71,54 @@ def check(config: Config) -> None:
 
 
 def _method(config: Config) -> str:
-    method: str = config.scoring.simulation.method  # type: ignore[attr-defined]  # a plug-in's section
-    return method
+    return settings_of(config.scoring, Simulation.name, Settings).method
 
 
-def _form(rows: Sequence[Mapping[str, Any]], windows: Sequence[Window], tools: Tools) -> Any:
-    """How windows are asked about: a server that gives no log-probabilities of a prompt refuses the first.
+def _form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
+    """The method by which windows are asked about: the config's, else what the pilot or the first answer tells.
 
-    Raises ConfigError if it does, and the config wants them.
+    Raises ConfigError if the config wants log-probabilities of a prompt, and the server gives none.
     """
     method = _method(tools.config)
-    if method == "structured" or not rows:
-        return structured_request
-    if method == "local" or tools.role.is_local:
-        return blank_request
-    first = blank_request(tools, rows[0]["feature"], windows[0])
-    answer = tools.ask([_to_ask(first, windows[0])])[first.request_id]
-    if answer.status != "refused" or answer.attempts > 0:  # it was sent
-        return blank_request
-    if method == "all_at_once":
+    if method in {"structured", "local"} or tools.role.is_local:
+        return method
+    if method == "auto" and (found := piloted(Simulation.name, tools).form):
+        return found
+    told = _told_form(rows, tools)
+    if told == "structured" and method == "all_at_once":
         raise ConfigError(
             f"scoring.simulation.method is all_at_once, but for model '{tools.role.model}' the server gives no "
             "log-probabilities of a prompt from which numbers from 0 to 10 can be read; set it to structured"
         )
-    return structured_request
+    return told
 
 
-def _to_ask(request: Request, window: Window) -> ToAsk:
-    return ToAsk(request, lambda answer: values_of(answer, window) is not None, stand_in(request, window))
+def _told_form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
+    """The method that the answer about the first window tells; None without a window, or where the request failed.
+
+    A server that gives no log-probabilities of a prompt refuses it, and nothing is sent.
+    """
+    if not rows:
+        return None
+    window = _window(rows[0], tools)
+    first = blank_request(tools, rows[0]["feature"], window)
+    answer = tools.ask([_to_ask(tools, first, window)])[first.request_id]
+    if answer.status in FAILED:
+        return None
+    return "structured" if answer.is_unsent else "all_at_once"
+
+
+def _window(row: Mapping[str, Any], tools: Tools) -> Window:
+    return Window.of(row["explanation"], row["token_ids"], tools.vocabulary)
+
+
+def _to_ask(tools: Tools, request: Request, window: Window) -> ToAsk:
+    return ToAsk(
+        request,
+        lambda answer: values_of(answer, window) is not None,
+        stand_in(request, window),
+        renews=_method(tools.config) == "all_at_once",  # `auto` keeps to what it found out
+    )
 
 
 def _prediction(row: Mapping[str, Any], window: Window, answer: Answer) -> Prediction:
@@ -103,7 +132,7 @@ def _prediction(row: Mapping[str, Any], window: Window, answer: Answer) -> Predi
         label=None,
         prediction=None,
         probability=None,
-        status="unparsed" if answer.status == "ok" and values is None else answer.status,
+        status=status_of(answer, is_read=values is not None),
         request_id=answer.request_id,
         values=values,
         strata=row["strata"],

@@ -14,8 +14,10 @@ from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary, one_line
 from pipeline.llm import Answer, Message, Request
 from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, numbers_schema, parse_numbers
+from pipeline.scorers.requests import scoring_request
 
 _FOLDER = Path(__file__).parent
+_PURPOSE = "simulation"
 _LARGEST = 10
 _CHOICES = tuple(map(str, range(_LARGEST + 1)))
 _BLANK = "\tunknown"
@@ -45,24 +47,28 @@ def blank_request(tools: Tools, feature: int, window: Window) -> Request:
         Message("user", load_prompt(_FOLDER / "explanation.txt").render(explanation=window.explanation)),
         Message("assistant", "\n".join(lines)),
     )
-    return Request(*_about(tools, feature), messages, max_tokens=1, choices=_CHOICES, blank=_BLANK)
+    model = tools.config.scoring.asked_model
+    return Request(
+        _PURPOSE, tools.batch.sae, feature, model, messages, max_tokens=1, choices=_CHOICES, blank=_BLANK
+    )
 
 
 def structured_request(tools: Tools, feature: int, window: Window) -> Request:
     """By number: a JSON object with a whole number from 0 to 10 for each token."""
     lines = [f"{number}\t{text}" for number, text in enumerate(window.texts, start=1)]
-    n, scoring = len(lines), tools.config.scoring
+    n = len(lines)
     asked = load_prompt(_FOLDER / "tokens.txt").render(
         explanation=window.explanation, tokens="\n".join(lines), n=str(n)
     )
-    return Request(
-        *_about(tools, feature),
-        (Message("system", load_prompt(_FOLDER / "structured.txt").render()), Message("user", asked)),
+    return scoring_request(
+        tools.config.scoring,
+        tools.batch.sae,
+        feature,
+        _PURPOSE,
+        load_prompt(_FOLDER / "structured.txt").render(),
+        asked,
         max_tokens=TOKENS_A_NUMBER * n + TOKENS_AROUND,
-        temperature=scoring.temperature,
         schema=numbers_schema(n, _LARGEST),
-        reasoning_tokens=scoring.reasoning_tokens,
-        reasoning_effort=scoring.reasoning_effort,
     )
 
 
@@ -78,7 +84,3 @@ def values_of(answer: Answer, window: Window) -> list[float] | None:
     if by_line is None or len(by_line) != n:
         return None
     return [float(value) for value, places in zip(by_line, window.places, strict=True) for _ in places]
-
-
-def _about(tools: Tools, feature: int) -> tuple[str, str, int, str]:
-    return "simulation", tools.batch.sae, feature, tools.config.scoring.asked_model

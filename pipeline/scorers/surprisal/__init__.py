@@ -16,12 +16,13 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
-from pipeline.config import Config, SubjectConfig
+from pipeline.config import Config, SubjectConfig, settings_of
 from pipeline.errors import ConfigError
 from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.models.load import find_files
 from pipeline.progress import progress
 from pipeline.scorers.base import Prediction
+from pipeline.scorers.surprisal.settings import Settings
 
 _FOLDER = Path(__file__).parent
 _SUBJECT, _SCORER = "subject", "scorer"
@@ -68,8 +69,7 @@ def check(config: Config) -> None:
 
 
 def _own(config: Config) -> str:
-    model: str = config.scoring.surprisal.model  # type: ignore[attr-defined]  # a plug-in's section
-    return model
+    return settings_of(config.scoring, Surprisal.name, Settings).model
 
 
 def _model(config: Config) -> SubjectConfig:
@@ -80,7 +80,7 @@ def _model(config: Config) -> SubjectConfig:
         case "scorer":
             return config.in_process(config.scoring)
         case name:
-            return config.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})
+            return config.model_named(name)
 
 
 def _nothing() -> str:

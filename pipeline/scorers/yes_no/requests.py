@@ -19,19 +19,16 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
-from pipeline.llm import Message, Request
+from pipeline.llm import Request
 from pipeline.plugins import find_plugin
-from pipeline.scorers.numbers import keys_of
+from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, keys_of
+from pipeline.scorers.requests import scoring_request
 
 _FOLDER = Path(__file__).parent
 
 CHOICES = ("Yes", "No")
 AT_ONCE = 40
 """Questions a prompt where each answer of many has its probability: 20 + 20."""
-_TOKENS_A_QUESTION = 10
-"""Longest answer to a question among several: its number in quotes, true or false, spaces or a line of its own."""
-_TOKENS_AROUND = 64
-"""And what may stand around the whole answer."""
 
 
 class Question(NamedTuple):
@@ -87,19 +84,17 @@ def score_request(
     else:
         system = load_prompt(folder / "many.txt").render()
         user = load_prompt(_FOLDER / "many.txt").render(explanation=words, texts=numbered(texts), n=str(n))
-    return Request(
-        purpose=scorer,
-        sae=sae,
-        feature=feature,
-        model=scoring.asked_model,
-        messages=(Message("system", system), Message("user", user)),
-        max_tokens=1 if is_one else _TOKENS_A_QUESTION * n + _TOKENS_AROUND,
-        temperature=scoring.temperature,
+    return scoring_request(
+        scoring,
+        sae,
+        feature,
+        scorer,
+        system,
+        user,
+        max_tokens=1 if is_one else TOKENS_A_NUMBER * n + TOKENS_AROUND,
         choices=CHOICES if is_one else ("true", "false"),
         keys=() if is_one else keys_of(n),
         schema=None if is_one else answer_schema(n),
-        reasoning_tokens=scoring.reasoning_tokens,
-        reasoning_effort=scoring.reasoning_effort,
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import LakeError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
+from pipeline.llm.ledger.answers import replayed_answers
 from pipeline.llm.server.client import OpenAIClient
 
 
@@ -148,6 +149,27 @@ def test_a_second_run_on_the_batch_is_refused_in_one_sentence(tmp_path):
         held.record(question(), answered(question()))
     with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
         assert ledger.replay(question())
+
+
+@pytest.mark.parametrize("other", [(0, 19), (5, 14), (3, 4)])
+def test_a_run_with_batches_of_another_size_that_overlap_is_refused_in_one_sentence(tmp_path, other):
+    with Ledger(tmp_path, "predictions", "sae", 0, 9) as held:
+        with pytest.raises(LakeError, match=r"/0-9\.jsonl' is in use by another run on some of the same features"):
+            Ledger(tmp_path, "predictions", "sae", *other).__enter__()
+        held.record(question(), answered(question()))
+    with Ledger(tmp_path, "predictions", "sae", *other) as ledger:
+        assert ledger.replay(question())
+        with pytest.raises(LakeError, match="is in use by another run"):
+            Ledger(tmp_path, "predictions", "sae", 0, 9).__enter__()
+
+
+def test_batches_that_read_the_same_file_of_an_earlier_size_go_on_beside_each_other(tmp_path):
+    record(tmp_path, question(), first=0, last=19)
+    with (
+        Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger,
+        Ledger(tmp_path, "predictions", "sae", 10, 19) as beside,
+    ):
+        assert ledger.replay(question()) and beside.replay(question())
 
 
 def test_a_ledger_that_is_not_open_records_nothing(tmp_path):
@@ -338,6 +360,6 @@ def test_a_file_is_read_while_another_process_writes_it(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for _ in range(5):
             n_recorded = [int(process.stdout.readline()) for _ in range(20)][-1] + 1
-            with Ledger(tmp_path, "predictions", "sae", 0, 19) as ledger:
-                assert all(ledger.replay(question(number)) for number in range(n_recorded))
+            known = replayed_answers(tmp_path, "predictions", "sae", 0, 19)
+            assert all(question(number).request_id in known for number in range(n_recorded))
         process.kill()

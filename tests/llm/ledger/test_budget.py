@@ -15,9 +15,10 @@ from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.ledger import budget
 from pipeline.llm.ledger.budget import Amount, Budget, Limits, is_spent, most_usd
 from pipeline.llm.ledger.prices import Price, Prices
-from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.client import OpenAIClient, not_given
 
 PRICES = Prices({"model": Price(prompt=1e6, cached=0.5e6, completion=2e6)})  # a dollar a token, and two
+PAID = ("prompt_tokens", "cached_tokens", "completion_tokens")
 ROOT = Path(__file__).parents[3]
 
 
@@ -120,6 +121,13 @@ def test_what_failed_and_was_used_counts(tmp_path):
 
 def test_what_was_too_long_to_be_answered_costs_nothing(tmp_path):
     record(tmp_path, questions(1)[0], status="too_long", completion_tokens=None)
+    assert budget_of(tmp_path).spent() == Amount()
+
+
+def test_what_the_server_could_not_be_asked_costs_nothing_and_is_no_request(tmp_path):
+    [request] = questions(1)
+    unsent = not_given(request)
+    record(tmp_path, request, **{name: getattr(unsent, name) for name in (*PAID, "status", "attempts", "error")})
     assert budget_of(tmp_path).spent() == Amount()
 
 

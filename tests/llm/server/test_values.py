@@ -4,7 +4,7 @@ import pytest
 
 from llm import answers_of
 from llm.oracle import Oracle, Reply
-from pipeline.llm import Message, Request
+from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.server.client import OpenAIClient
 
 NUMBERS = tuple(map(str, range(11)))
@@ -96,3 +96,18 @@ def test_a_server_that_refuses_the_parameter_is_sent_no_blanks():
     with Oracle(lambda body: "x", probed=probed) as oracle:
         assert answer(oracle, blanks()).status == "refused"
         assert oracle.n_requests == 0
+
+
+def test_what_a_server_could_not_be_asked_is_known_without_it_and_asked_anew_where_that_is_wanted(tmp_path):
+    def asked(oracle, **how):
+        with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
+            [found] = ask(ledger, OpenAIClient(oracle.base_url, None), [blanks()], **how).values()
+        return found
+
+    with Oracle(lambda body: "x") as old:
+        unsent = asked(old)
+    with Oracle(lambda body: "x", blank=lambda line: {"3": 0.1}) as upgraded:
+        assert unsent.is_unsent and asked(upgraded) == unsent
+        assert asked(upgraded, renew=True).values == [3.0, 3.0]
+        assert asked(upgraded).values == [3.0, 3.0]  # from here on it is an answer like others
+        assert upgraded.n_requests == 1

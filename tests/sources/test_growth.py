@@ -15,7 +15,7 @@ from pipeline.errors import CorpusError
 from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import write_activations
 from pipeline.lake import Lake
-from pipeline.lake.sources import corpus_texts, fix_sources, new_documents, open_sources
+from pipeline.sources import corpus_texts, fix_sources, new_documents, open_sources
 
 Experiment = Callable[..., Config]
 MORE = tiny_texts(n_documents=8, seed=1)
@@ -84,9 +84,10 @@ def test_a_source_named_behind_the_others_is_a_generation_and_before_them_anothe
     assert before.corpus != first.corpus and before.generations == ()
 
 
+@pytest.mark.parametrize("takes_new", [True, False])
 @pytest.mark.parametrize("kind", ["text", "jsonl"])
 def test_a_changed_recorded_part_stops_the_run_though_there_is_more_behind_it(
-    make_experiment: Experiment, tmp_path: Path, kind: str
+    make_experiment: Experiment, tmp_path: Path, kind: str, takes_new: bool
 ) -> None:
     path = write_corpus(tmp_path / "rows", kind=kind)
     config = make_experiment(corpus={"sources": [{"kind": kind, "path": str(path)}]})
@@ -94,7 +95,7 @@ def test_a_changed_recorded_part_stops_the_run_though_there_is_more_behind_it(
     changed = path if kind == "jsonl" else path / "0003.txt"
     changed.write_text(changed.read_text().replace("stop", "halt") + lines(MORE))
     with pytest.raises(CorpusError, match=r"has changed since lake .* was made from it \(file '.*'\)"):
-        fix_sources(config, takes_new=True)
+        fix_sources(config, takes_new=takes_new)
 
 
 def test_a_corpus_in_another_folder_is_the_same_with_all_its_generations(

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from upath import UPath
 
-from pipeline.corpus.tensors import Array, Stored, TensorFile
 from pipeline.errors import CorpusError
+from pipeline.texts.tensors import Array, Stored, TensorFile
 
 Folder = Path | UPath
 """A folder or a file, local or at a URL."""

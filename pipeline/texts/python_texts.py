@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
-from pipeline.corpus.texts import Text
+from pipeline.texts.text import Text
 
 _NO_PROSE = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "pydoc_data", "__pycache__"}
 

@@ -5,15 +5,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny import corpus_texts as tiny_texts
 from tiny import hand_set_entry, write_corpus, write_hand_set_sae
 
 from pipeline.config import Config
-from pipeline.corpus.texts import Text
 from pipeline.errors import CorpusError, LakeError, SaeError
-from pipeline.lake.sources import SOURCES_FILE, corpus_texts, fix_sources, open_sources
+from pipeline.lake import Lake
+from pipeline.sources import SOURCES_FILE, corpus_texts, fix_sources, fixing, open_sources
+from pipeline.tables import TABLES
+from pipeline.texts.text import Text
 
 
 def recorded(config: Config) -> bytes:
@@ -141,12 +144,12 @@ def test_the_python_texts_are_copied_so_that_a_changed_installation_changes_no_l
     installed = [
         Text("python topics", f"topic {name}", f"About {name}.\n") for name in ("with", "yield", "é")
     ]
-    monkeypatch.setattr("pipeline.corpus.readers.python_texts", lambda: iter(installed))
+    monkeypatch.setattr("pipeline.texts.readers.python_texts", lambda: iter(installed))
     config = make_experiment(corpus={"sources": [{"kind": "python"}]})
     first = fix_sources(config)
     [copy] = (config.lake_folder / "sources").iterdir()
     assert pq.read_metadata(copy).num_rows == 3
-    monkeypatch.setattr("pipeline.corpus.readers.python_texts", lambda: pytest.fail("read again"))
+    monkeypatch.setattr("pipeline.texts.readers.python_texts", lambda: pytest.fail("read again"))
     assert fix_sources(config) == first
     assert list(corpus_texts(config)) == installed
 
@@ -180,3 +183,64 @@ def test_the_record_is_json_that_names_every_file(make_experiment, tmp_path):
     }
     [corpus] = known["corpus"].values()
     assert len(corpus["files"]) == 40
+
+
+def test_what_another_run_records_while_this_one_reads_is_kept(make_experiment, tmp_path, monkeypatch):
+    config = make_experiment()
+    fix_sources(config)
+    other = make_experiment(
+        saes=[hand_set_entry(tmp_path / "sae"), hand_set_entry(write_hand_set_sae(tmp_path / "b", scale=2.0), "b")]
+    )
+    (tmp_path / "corpus" / "more.txt").write_text("more " * 50)
+    compare, begun = fixing._compare, []
+
+    def compare_while_another_runs(*arguments):
+        hashes = compare(*arguments)
+        if not begun:
+            begun.append(True)
+            fix_sources(config, takes_new=True)
+        return hashes
+
+    monkeypatch.setattr(fixing, "_compare", compare_while_another_runs)
+    hashes = fix_sources(other)
+    assert len(open_sources(config).generations) == len(hashes.generations) == 1
+    assert open_sources(other) == hashes and hashes.saes["b"]
+
+
+# Batches --------------------------------------------------------------------------------------------------
+
+
+def made_batch(config: Config, batch: int, feature: int) -> None:
+    columns = {field.name: pa.nulls(1, field.type) for field in TABLES["examples"].schema}
+    row = pa.table(columns).set_column(2, "feature", pa.array([feature], pa.int32()))
+    Lake(config, fix_sources(config)).write("examples", row, sae="hand-set", batch=batch)
+
+
+def test_a_lake_keeps_its_batch_size_from_the_first_batch_on(make_experiment):
+    fix_sources(make_experiment(selection={"batch_size": 16}))
+    made_batch(make_experiment(selection={"batch_size": 4}), 0, 1)
+    other = make_experiment(selection={"batch_size": 2}, seed=1)  # in another version there is none
+    for opens in (fix_sources, open_sources):
+        with pytest.raises(LakeError, match=r"batch_size is 2, but .* have 4 features; set .*batch_size: 4, or"):
+            opens(other)
+
+
+@pytest.mark.parametrize(("size", "is_right"), [(4, True), (2, False), (8, False)])
+def test_a_lake_that_has_not_recorded_its_batch_size_goes_on_with_that_of_its_files(
+    make_experiment, size, is_right
+):
+    old = make_experiment(selection={"batch_size": 4})
+    made_batch(old, 1, 6)
+    path = old.lake_folder / SOURCES_FILE
+    known = json.loads(path.read_text())
+    del known["batch_size"]
+    path.write_text(json.dumps(known))
+    config = make_experiment(selection={"batch_size": size})
+    if is_right:
+        fix_sources(config)
+        assert json.loads(recorded(config))["batch_size"] == size
+    else:
+        words = f"batch_size is {size}, but features 6 to 6 are batch 1 in '.*parquet'"
+        with pytest.raises(LakeError, match=words):
+            fix_sources(config)
+        assert json.loads(recorded(config)) == known

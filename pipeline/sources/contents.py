@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.config import FileTexts
-from pipeline.corpus.files import CorpusFile, is_appended_to, relative_names, source_files
+from pipeline.texts.files import CorpusFile, is_appended_to, relative_names, source_files
 
 Entry = dict[str, Any]
 """What is recorded of a source in one generation of the corpus: a `digest`, and `files` by their places. Of a
@@ -121,6 +121,8 @@ def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> E
             raise ValueError(str(path))
         record["mtime_ns"] = stat.st_mtime_ns
     if not reads_added:
+        for path in seen.longer:
+            _check_beginning(path, known[str(path.absolute())])
         return None
     added = [Path(file.place) for file in seen.added]
     files = fingerprint(added, {})["files"] if added else {}
@@ -141,12 +143,9 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
 
     Raises ValueError if what stands before is another, or goes on in its last line.
     """
+    _check_beginning(path, record)
     end, size = record["size"], path.stat().st_size
     with path.open("rb") as file:
-        file.seek(max(end - 1, 0))
-        is_whole = not end or b"\n" in file.read(2)  # at its recorded end, or right behind it
-        if not is_whole or _sha256(path, end) != record["sha256"]:
-            raise ValueError(str(path))
         file.seek(end)
         while some := file.read(min(_BYTES_AT_ONCE, size - file.tell())):
             if (place := some.rfind(b"\n")) >= 0:  # the last line may still be written
@@ -155,6 +154,16 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
         return None
     own = {"size": end, "mtime_ns": path.stat().st_mtime_ns, "sha256": _sha256(path, end)}
     return {**own, "start": record["size"]}
+
+
+def _check_beginning(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise ValueError if what stands before the recorded end of a file of lines is another, or a line goes on."""
+    end = record["size"]
+    with path.open("rb") as file:
+        file.seek(max(end - 1, 0))
+        is_whole = not end or b"\n" in file.read(2)  # at its recorded end, or right behind it
+    if not is_whole or _sha256(path, end) != record["sha256"]:
+        raise ValueError(str(path))
 
 
 def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:

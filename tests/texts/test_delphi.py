@@ -18,10 +18,8 @@ from tiny import COLOUR, NEVER, STOP, hand_set_entry, open_lake, rows_of, write_
 
 from assets.graph import declare
 from pipeline.config import Config, DelphiRows
-from pipeline.corpus import delphi
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
-from pipeline.corpus.tensors import TensorFile
 from pipeline.errors import ConfigError, CorpusError, SaeError
 from pipeline.exports import Export, delphi_latents, exported_sae
 from pipeline.features.logits import write_feature_logits
@@ -31,6 +29,8 @@ from pipeline.firings.store import write_activations
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
+from pipeline.texts import delphi
+from pipeline.texts.tensors import TensorFile
 
 SAE = {"name": "hand-set", "hookpoint": "embed_tokens", "n_features": 8}
 Change = Callable[[dict[str, Any]], object]

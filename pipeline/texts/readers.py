@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import DelphiRows, FileTexts, HubTexts, PythonTexts, TextSource
-from pipeline.corpus.delphi import read_rows
-from pipeline.corpus.files import CorpusFile, source_files
-from pipeline.corpus.python_texts import python_texts
-from pipeline.corpus.texts import Text, Turn
 from pipeline.errors import CorpusError, nearest
+from pipeline.texts.delphi import read_rows
+from pipeline.texts.files import CorpusFile, source_files
+from pipeline.texts.python_texts import python_texts
+from pipeline.texts.text import Text, Turn
 
 _ROWS_AT_ONCE = 256
 _LEFT_OUT_AT_FIRST = 100

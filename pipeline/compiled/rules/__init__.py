@@ -1,0 +1,1 @@
+"""Rules for every feature: mined from what stands at its firings, and proved on every token."""

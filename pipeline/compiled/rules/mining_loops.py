@@ -1,0 +1,442 @@
+"""Compiled loops that find what rules could be made of; `mining` makes rows of it.
+
+Conditions on a firing's own token have numbers: 0 is none, then come the classes of tokens, and then its sets.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.compiled.passes import Placed
+from pipeline.compiling import Bytes, Doubles, Int32s, Ints, compiled, inlined
+
+N_SETS = 2
+"""Sets of tokens a feature, as columns of `rule_bases`."""
+
+
+class Windows(NamedTuple):
+    """What stands before the tokens of the train documents.
+
+    Attributes:
+        sizes: [n_windows], tokens before that a window holds, ascending.
+        starts: [n_windows, n_tokens + 1], the first pair of each token, and the number of pairs.
+        before: int32 [n], the other token of each pair of a window, ascending for each token.
+        n_tokens: int32 [n], on how many tokens it stands in the window.
+        class_bits: uint8 [n_tokens].
+        anywhere: [n_windows, n_classes + 1, n_tokens], on how many tokens each stands in the window: of any token,
+            and of the tokens of each class.
+        position_tokens: [context_length], tokens at each position.
+    """
+
+    sizes: Ints
+    starts: Ints
+    before: Int32s
+    n_tokens: Int32s
+    class_bits: Bytes
+    anywhere: Ints
+    position_tokens: Ints
+
+
+class Wanted(NamedTuple):
+    """The features whose contexts are counted, by feature.
+
+    Attributes:
+        floor: The F1 that a rule has to reach.
+        starts: [n_features x N_SETS + 1], the first token of each of its sets.
+        tokens: int32 [n].
+    """
+
+    floor: Doubles
+    starts: Ints
+    tokens: Int32s
+
+
+class Limits(NamedTuple):
+    """What a candidate is.
+
+    Attributes:
+        min_support: Firings with it before, at least.
+        discount: Taken off these.
+        max_tokens: Tokens of a rule's set at most; twice as many are candidates.
+    """
+
+    min_support: int
+    discount: float
+    max_tokens: int
+
+
+class Sets(NamedTuple):
+    """Chosen sets.
+
+    Attributes:
+        purpose, limit: [n_sets], numbers of what it is for and of its size limit.
+        starts: [n_sets + 1], the first token of each.
+        token_ids: int32 [n], best token first.
+        sums: [n_sets, 2], hits and tokens, with those of the base.
+    """
+
+    purpose: Ints
+    limit: Ints
+    starts: Ints
+    token_ids: Int32s
+    sums: Doubles
+
+
+class Candidates(NamedTuple):
+    """Candidates as columns, [n]: feature as its number in the bucket; condition 0: any token, then the classes,
+    then the sets; window -1: not a token but a position; is_excluded: it must not stand before."""
+
+    codes: Ints
+    sums: Doubles
+
+
+@compiled
+def add_pairs(window: Ints, token: Int32s, other: Int32s, n: Ints, class_bits: Bytes, anywhere: Ints) -> None:
+    """Add each pair's tokens to those that the other token stands before: of any kind, and of each class."""
+    for pair in range(len(token)):
+        anywhere[window[pair], 0, other[pair]] += n[pair]
+        for number in range(anywhere.shape[1] - 1):
+            if class_bits[token[pair]] >> number & 1:
+                anywhere[window[pair], number + 1, other[pair]] += n[pair]
+
+
+class Counted(NamedTuple):
+    """What is counted before some firings, and the best tokens of it; cleared and used again for each condition.
+
+    Attributes:
+        hits: [n_windows, n_tokens], firings with the token in that window and in no smaller one.
+        touched: [n_tokens], the tokens with a hit.
+        behind, seen: [n_tokens], on how many tokens of a set each stands right before, and those with a count.
+        best: [n_kept, 2], the tokens of the largest gains, and on how many tokens each stands before.
+        gains: [n_kept], descending.
+    """
+
+    hits: Ints
+    touched: Ints
+    behind: Ints
+    seen: Ints
+    best: Ints
+    gains: Doubles
+
+
+@compiled
+def count_contexts(
+    starts: Ints, token_index: Ints, at: Placed, wanted: Wanted, windows: Windows, limits: Limits
+) -> Candidates:
+    """The candidates of the features of a bucket; starts, token_index: their firings."""
+    n_sizes, n_conditions, n_tokens = windows.anywhere.shape
+    n_features, n_kept = len(wanted.floor), 2 * limits.max_tokens
+    # What is never written takes no memory.
+    most = n_features * (n_kept * ((n_conditions + N_SETS) * n_sizes + N_SETS) + 64)
+    rows, n_rows = Candidates(np.empty((most, 5), np.int64), np.empty((most, 5))), 0
+    longest = 0
+    for feature in range(n_features):
+        longest = max(longest, starts[feature + 1] - starts[feature])
+    places, members = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    counted = Counted(
+        np.zeros((n_sizes, n_tokens), np.int64),
+        np.empty(n_tokens, np.int64),
+        np.zeros(n_tokens, np.int64),
+        np.empty(n_tokens, np.int64),
+        np.empty((n_kept, 2), np.int64),
+        np.empty(n_kept),
+    )
+    is_in_set = np.zeros(n_tokens, np.bool_)
+    for feature in range(n_features):
+        floor, n_targets = wanted.floor[feature], 0
+        for place in token_index[starts[feature] : starts[feature + 1]]:
+            if at[place].is_counted:
+                places[n_targets] = place
+                n_targets += 1
+        n_rows = add_positions(rows, n_rows, feature, floor, at, places[:n_targets], windows, limits)
+        for condition in range(n_conditions + N_SETS):
+            tokens = wanted.tokens[:0]
+            if condition >= n_conditions:
+                of_set = feature * N_SETS + condition - n_conditions
+                tokens = wanted.tokens[wanted.starts[of_set] : wanted.starts[of_set + 1]]
+            n_members = list_members(condition, tokens, at, places[:n_targets], windows, is_in_set, members)
+            # No rule that says so on some of them alone has a higher F1 than one that does on all of them.
+            if 2 * n_members <= floor * (n_members + n_targets):
+                continue
+            n_touched = 0
+            for place in members[:n_members]:
+                n_touched = count_before(at, place, windows.sizes, counted, n_touched)
+            is_of = (feature, condition, n_targets)
+            if len(tokens):  # what must not stand before
+                n_best, n_set = find_excluded(tokens, windows, limits, floor, counted)
+                if adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):
+                    n_rows = add_best(rows, n_rows, is_of, 0, counted, n_best, n_members, n_set)
+            for size in range(n_sizes):  # what has to
+                n_best = find_needed(size, condition, tokens, windows, limits, floor, counted, n_touched)
+                if adds_up(counted.gains, n_best, floor * n_targets):
+                    n_rows = add_best(rows, n_rows, is_of, size, counted, n_best, 0, 0)
+            for other in counted.touched[:n_touched]:
+                for size in range(n_sizes):
+                    counted.hits[size, other] = 0
+    return Candidates(rows.codes[:n_rows].copy(), rows.sums[:n_rows].copy())
+
+
+@inlined
+def list_members(
+    condition: int,
+    tokens: Int32s,
+    at: Placed,
+    places: Ints,
+    windows: Windows,
+    is_in_set: npt.NDArray[np.bool_],
+    members: Ints,
+) -> int:
+    """List the places whose token is under a condition, of a set: these tokens; how many they are.
+
+    is_in_set: [n_tokens], false before and after.
+    """
+    n_members = 0
+    if condition < windows.anywhere.shape[1]:
+        for place in places:
+            members[n_members] = place
+            n_members += condition == 0 or windows.class_bits[at[place].token_id] >> (condition - 1) & 1 > 0
+        return n_members
+    for token in tokens:
+        is_in_set[token] = True
+    for place in places:
+        members[n_members] = place
+        n_members += is_in_set[at[place].token_id]
+    for token in tokens:
+        is_in_set[token] = False
+    return n_members
+
+
+@inlined
+def find_needed(
+    size: int,
+    condition: int,
+    tokens: Int32s,
+    windows: Windows,
+    limits: Limits,
+    floor: float,
+    counted: Counted,
+    n_touched: int,
+) -> int:
+    """The tokens in a window whose presence says most that the feature fires: how many are among the best.
+
+    Adds the hits of the next smaller window to those of this one, so windows come in ascending order.
+    """
+    hits, n_best = counted.hits, 0
+    for other in counted.touched[:n_touched]:
+        hits[size, other] += hits[size - 1, other] if size > 0 else 0
+        if hits[size, other] < limits.min_support:
+            continue
+        if len(tokens):
+            n_there = count_pairs_of(windows, size, tokens, other)
+        else:
+            n_there = windows.anywhere[size, condition, other]
+        gain = 2 * (hits[size, other] - limits.discount) - floor * n_there
+        n_best = keep(counted.best, counted.gains, n_best, other, n_there, gain)
+    return n_best
+
+
+@compiled
+def add_positions(
+    rows: Candidates,
+    n_rows: int,
+    feature: int,
+    floor: float,
+    at: Placed,
+    places: Ints,
+    windows: Windows,
+    limits: Limits,
+) -> int:
+    """Add the positions 1, 2, 4, … below which a feature may fire; places: of its train firings. How many rows."""
+    fired_at = np.zeros(len(windows.position_tokens), np.int64)
+    for place in places:
+        fired_at[at[place].position] += 1
+    below, n_hits, n_there = 1, 0, 0
+    for position in range(len(fired_at)):
+        if position == below:
+            if n_hits >= limits.min_support and 2 * n_hits > floor * (n_there + len(places)):
+                write(rows, n_rows, (feature, 0, -1, below, 0), (n_hits, n_there, len(places), 0, 0))
+                n_rows += 1
+            below *= 2
+        n_hits += fired_at[position]
+        n_there += windows.position_tokens[position]
+    return n_rows
+
+
+@compiled
+def add_best(
+    rows: Candidates,
+    n_rows: int,
+    is_of: tuple[int, int, int],
+    size: int,
+    counted: Counted,
+    n_best: int,
+    n_base_hits: int,
+    n_base_tokens: int,
+) -> int:
+    """Add the best tokens for a window; with a base, these must not stand there. How many rows there are."""
+    feature, condition, n_targets = is_of
+    sign = 1 if n_base_tokens == 0 else -1
+    for row in range(n_best):
+        token, n_there = counted.best[row, 0], counted.best[row, 1]
+        sums = (sign * counted.hits[size, token], sign * n_there, n_targets, n_base_hits, n_base_tokens)
+        write(rows, n_rows, (feature, condition, size, token, int(sign < 0)), sums)
+        n_rows += 1
+    return n_rows
+
+
+@compiled
+def write(
+    rows: Candidates, row: int, codes: tuple[int, int, int, int, int], sums: tuple[int, int, int, int, int]
+) -> None:
+    """Write a row."""
+    for column in range(5):
+        rows.codes[row, column] = codes[column]
+        rows.sums[row, column] = sums[column]
+
+
+@compiled
+def find_excluded(
+    tokens: Int32s, windows: Windows, limits: Limits, floor: float, counted: Counted
+) -> tuple[int, int]:
+    """The tokens behind which those of a set seldom fire: how many are among the best, and the set's tokens."""
+    behind, seen = counted.behind, counted.seen
+    n_seen, n_set, n_best = 0, 0, 0
+    for token in tokens:
+        for pair in range(windows.starts[0, token], windows.starts[0, token + 1]):
+            other = windows.before[pair]
+            if behind[other] == 0:
+                seen[n_seen] = other
+                n_seen += 1
+            behind[other] += windows.n_tokens[pair]
+            n_set += windows.n_tokens[pair]
+    for number in range(n_seen):
+        other = seen[number]
+        gain = floor * behind[other] - 2 * (counted.hits[0, other] + limits.discount)
+        if behind[other] >= limits.min_support:
+            n_best = keep(counted.best, counted.gains, n_best, other, behind[other], gain)
+        behind[other] = 0
+    return n_best, n_set
+
+
+@compiled
+def count_before(at: Placed, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
+    """Count the tokens before a place, each once, in the smallest window that holds it; the number of touched."""
+    hits, size = counted.hits, 0
+    for back in range(1, min(sizes[-1], np.int64(at[place].position)) + 1):
+        if back > sizes[size]:
+            size += 1
+        other = at[place - back].token_id
+        is_nearer = False
+        for nearer in range(1, back):
+            is_nearer |= at[place - nearer].token_id == other
+        if is_nearer:
+            continue
+        n_hits = 0
+        for each in range(len(sizes)):
+            n_hits += hits[each, other]
+        if n_hits == 0:
+            counted.touched[n_touched] = other
+            n_touched += 1
+        hits[size, other] += 1
+    return n_touched
+
+
+@compiled
+def count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> int:
+    """On how many tokens of a set another one stands in a window."""
+    n = 0
+    for token in tokens:
+        first, end = windows.starts[size, token], windows.starts[size, token + 1]
+        last = end
+        while first < last:  # the first pair whose token is not below the other one
+            middle = (first + last) // 2
+            if windows.before[middle] < other:
+                first = middle + 1
+            else:
+                last = middle
+        if first < end and windows.before[first] == other:
+            n += windows.n_tokens[first]
+    return n
+
+
+@compiled
+def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: float) -> int:
+    """Take a token with its number in where its gain is among the largest, ties by token; how many are in.
+
+    best: [n_rows, 2], tokens and numbers; gains: [n_rows], descending.
+    """
+    row = n_best
+    while row > 0 and (gain > gains[row - 1] or (gain == gains[row - 1] and token < best[row - 1, 0])):
+        row -= 1
+    if gain <= 0 or row == len(best):
+        return n_best
+    n_best = min(n_best + 1, len(best))
+    for each in range(n_best - 1, row, -1):
+        best[each, 0], best[each, 1], gains[each] = best[each - 1, 0], best[each - 1, 1], gains[each - 1]
+    best[row, 0], best[row, 1], gains[row] = token, n, gain
+    return n_best
+
+
+@compiled
+def adds_up(gains: Doubles, n_best: int, needed: float) -> bool:
+    """Whether the gains of a rule's tokens, half of those kept at most, exceed what the floor needs."""
+    total = 0.0
+    for row in range(min(n_best, len(gains) // 2)):
+        total += gains[row]
+    return total > needed
+
+
+@compiled
+def choose_sets(
+    starts: Ints,
+    token_id: Int32s,
+    counts: Doubles,
+    bases: Doubles,
+    most: Ints,
+    limits: Ints,
+    discount: float,
+    n_rounds: int,
+) -> Sets:
+    """The set of best F1 for each purpose and size limit, by Dinkelbach's iteration.
+
+    starts: [n_purposes + 1], the first candidate of each; token_id: [n]; counts: [n, 2], hits and tokens; bases:
+    [n_purposes, 3], targets, base hits and base tokens; most: [n_purposes], the largest limit; limits: ascending.
+    """
+    n_purposes, n_sets, n_rows = len(starts) - 1, 0, 0
+    n_most = n_purposes * len(limits)
+    purpose_of, limit_of = np.empty(n_most, np.int64), np.empty(n_most, np.int64)
+    firsts, sums = np.zeros(n_most + 1, np.int64), np.empty((n_most, 2))
+    tokens = np.empty(len(token_id) * len(limits), np.int32)
+    best, gains = np.empty((limits[-1], 2), np.int64), np.empty(limits[-1])
+    for purpose in range(n_purposes):
+        n_targets, n_base_hits, n_base_tokens = bases[purpose, 0], bases[purpose, 1], bases[purpose, 2]
+        first_f1 = -1.0
+        for row in range(starts[purpose], starts[purpose + 1]):
+            n_hits = n_base_hits + counts[row, 0] - discount
+            first_f1 = max(first_f1, 2 * n_hits / (n_base_tokens + counts[row, 1] + n_targets))
+        for limit in range(len(limits)):
+            if limits[limit] > most[purpose]:
+                break
+            f1, n_best, n_hits, n_there = first_f1, 1, 0.0, 0.0
+            for _ in range(n_rounds + 1):
+                n_best, n_hits, n_there = 0, n_base_hits, n_base_tokens
+                for row in range(starts[purpose], starts[purpose + 1]):
+                    gain = 2 * (counts[row, 0] - discount) - f1 * counts[row, 1]
+                    n_best = keep(best[: limits[limit]], gains, n_best, token_id[row], row, gain)
+                for place in range(n_best):
+                    n_hits += counts[best[place, 1], 0]
+                    n_there += counts[best[place, 1], 1]
+                if n_best == 0:
+                    break
+                f1 = 2 * (n_hits - discount * n_best) / (n_there + n_targets)
+            if n_best == 0:
+                continue
+            purpose_of[n_sets], limit_of[n_sets] = purpose, limit
+            sums[n_sets, 0], sums[n_sets, 1] = n_hits, n_there
+            for place in range(n_best):
+                tokens[n_rows] = best[place, 0]
+                n_rows += 1
+            n_sets += 1
+            firsts[n_sets] = n_rows
+    return Sets(purpose_of[:n_sets], limit_of[:n_sets], firsts[: n_sets + 1], tokens[:n_rows], sums[:n_sets])

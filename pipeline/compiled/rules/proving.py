@@ -1,0 +1,130 @@
+"""What rules say of every token, against what their features do: the rows of two SQL files from arrays.
+
+A rule that names no token at all, but a class or a position, is of few forms, which many features share: where a
+form says so in the whole corpus is counted once. In SQL, rules and places would be joined, and each pair tested. A
+test compares the two.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.compiled.inputs import Inputs
+from pipeline.compiled.rules.arrays import class_bits, flattened, token_class_bits
+from pipeline.compiled.rules.proving_loops import (
+    SUMS,
+    Forms,
+    Rules,
+    Standing,
+    first_places,
+    place_tokens,
+    predicted_by_document,
+    sum_predictions,
+)
+from pipeline.compiling import Int32s
+from pipeline.firings.buckets import mapped, read_features
+
+ANYWHERE = 1 << 30
+"""A position that none reaches: of a rule without a clause on the position."""
+
+
+def rule_sums(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/rule_sums.sql`."""
+    rows = inputs.table("proved_rules").sort_by("feature")
+    roles, sums = _sum(inputs, rows)
+    rule, role = np.nonzero(sums["n_either_documents"])
+    columns = {name: sums[name][rule, role] for name in SUMS.names or ()}
+    return pa.table(
+        {"rule_id": rows["rule_id"].take(pa.array(rule)), "role": pa.array(roles).take(pa.array(role)), **columns}
+    )
+
+
+def window_counts(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/window_counts.sql`."""
+    rows = inputs.table("mined_rules")
+    rows = rows.filter(pa.array(np.nan_to_num(rows["n_before"].to_numpy()) > 1)).sort_by("feature")
+    roles, sums = _sum(inputs, rows)
+    train = sums[:, roles.index("train")] if "train" in roles else np.zeros(len(rows), SUMS)
+    counts = {name: train[name] for name in ("n_predicted", "n_right")}
+    return pa.table({"rule_id": rows["rule_id"], **counts})
+
+
+def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], npt.NDArray[np.void]]:
+    """The roles of the documents, and what came of rules, by feature: SUMS [n_rules, n_roles]."""
+    documents = inputs.table("corpus_documents")
+    roles = sorted(set(documents["role"].to_pylist()))
+    sums = np.zeros((len(rows), len(roles)), SUMS)
+    if not len(rows):
+        return roles, sums
+    rules = _rules(rows, class_bits(inputs))
+    standing = inputs.kept("standing", lambda: _standing(inputs, documents, roles))
+    forms = _forms(inputs, rules, standing)
+    features = np.unique(rules.feature)
+    for bucket in read_features(inputs.lake, inputs.sae, features):
+        low, high = np.searchsorted(rules.feature, [bucket.features[0], bucket.features[-1] + 1])
+        which = np.searchsorted(bucket.features, rules.feature[low:high])
+        of_bucket = low, high, which, bucket.starts, bucket.token_index
+        sum_predictions(*of_bucket, rules, forms, standing, inputs.places.at, inputs.places.context_length, sums)
+    return roles, sums
+
+
+def _forms(inputs: Inputs, rules: Rules, standing: Standing) -> Forms:
+    """The forms of the rules that name no token; each is counted once in a run."""
+    at, length, n_documents = inputs.places.at, inputs.places.context_length, len(standing.document_role)
+    known: dict[tuple[int, ...], Int32s] = inputs.kept("forms", dict)
+    names_none = (np.diff(rules.token_starts) == 0) & (np.diff(rules.before_starts) == 0)
+    clauses = (rules.token_bits, rules.before_bits, rules.n_before, rules.is_excluded, rules.position_below)
+    of_rule = np.full(len(rules.feature), -1)
+    numbers: dict[tuple[int, ...], int] = {}
+    for rule in names_none.nonzero()[0]:
+        form = tuple(int(clause[rule]) for clause in clauses)
+        if form not in known:
+            known[form] = mapped(inputs.lake, n_documents, np.dtype(np.int32))
+            predicted_by_document(rule, rules, standing, at, length, known[form])
+        of_rule[rule] = numbers.setdefault(form, len(numbers))
+    n_predicted = mapped(inputs.lake, len(numbers) * n_documents, np.dtype(np.int32)).reshape(-1, n_documents)
+    for form, number in numbers.items():
+        n_predicted[number] = known[form]
+    return Forms(of_rule, n_predicted)
+
+
+def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
+    """Rows of rules, by feature, as arrays."""
+    token_starts, token_ids = flattened(rows["token_ids"])
+    before_starts, before_ids = flattened(rows["previous_token_ids"])
+    token_bits, before_bits = (
+        np.array([bit_of.get(name, 0) for name in rows[column].to_pylist()], np.uint8)
+        for column in ("token_class", "previous_class")
+    )
+    return Rules(
+        feature=rows["feature"].to_numpy().astype(np.int64),
+        token_starts=token_starts,
+        token_ids=token_ids,
+        token_bits=token_bits,
+        before_starts=before_starts,
+        before_ids=before_ids,
+        before_bits=before_bits,
+        n_before=rows["n_before"].fill_null(0).to_numpy().astype(np.int64),
+        is_excluded=rows["is_excluded"].to_numpy().astype(bool),
+        position_below=rows["position_below"].fill_null(ANYWHERE).to_numpy().astype(np.int64),
+    )
+
+
+def _standing(inputs: Inputs, documents: pa.Table, roles: Sequence[str]) -> Standing:
+    """The corpus by token; documents: `corpus_documents`, by their first context."""
+    places = inputs.places
+    n_contexts = len(places.at) // places.context_length
+    first_context = documents["document_number"].to_numpy()
+    context_document = np.searchsorted(first_context, np.arange(n_contexts), side="right") - 1
+    bits = token_class_bits(inputs)
+    starts = first_places(places.at, places.context_length, len(bits))
+    number = np.dtype(np.int32 if len(places.at) < 1 << 31 else np.int64)
+    place = mapped(inputs.lake, int(starts[-1]), number)
+    place_tokens(places.at, places.context_length, starts, place)
+    role = np.searchsorted(roles, documents["role"].to_pylist()).astype(np.int64)
+    n_tokens = documents["n_tokens"].to_numpy().astype(np.int64)
+    return Standing(starts, place, context_document.astype(np.int32), role, n_tokens, bits)
+
+

@@ -1,0 +1,51 @@
+"""How many features a batch has: fixed with the first batch, as batches' files are named by their numbers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import LakeError
+from pipeline.lake import SCHEMA_FILE, Lake
+from pipeline.tables import TABLES
+
+_TABLES = [name for name, table in TABLES.items() if table.partition == "sae_batch"]
+
+
+def check_batch_size(lake: Lake, recorded: int | None) -> None:
+    """Hold the config's `selection.batch_size` to the batches that there are, by what is recorded of their size.
+
+    Lakes made before this was recorded (None) are held to the features in the last file of each kind of batch.
+
+    Raises LakeError if there are batches of another size.
+    """
+    size, cure = lake.config.selection.batch_size, "or give the experiment another name"
+    if recorded is None:
+        for path in _last_batches(lake):
+            batch = int(path.stem)
+            features = pc.min_max(pq.read_table(lake.fetched(path), columns=["feature"])["feature"]).as_py()
+            first, last = features["min"], features["max"]
+            if first is not None and not batch * size <= first <= last < (batch + 1) * size:
+                raise LakeError(
+                    f"selection.batch_size is {size}, but features {first} to {last} are batch {batch} in "
+                    f"'{path}'; set it to what it was, {cure}"
+                )
+    elif recorded != size and _has_batches(lake):
+        raise LakeError(
+            f"selection.batch_size is {size}, but the batches of lake '{lake.root}' have {recorded} features; set "
+            f"selection.batch_size: {recorded}, {cure}"
+        )
+
+
+def _last_batches(lake: Lake) -> Iterator[Path]:
+    """The file of the last batch that each table has of an SAE, in its current version by a plug-in."""
+    for name in _TABLES:
+        for sae in lake.config.sae_names:
+            for part in lake.parts(name):
+                yield from sorted(lake.files_below(lake.folder(name, sae, part) / sae))[-1:]
+
+
+def _has_batches(lake: Lake) -> bool:
+    """Whether there is a batch in any version, as a config that is changed back finds its old ones."""
+    return any(path.name != SCHEMA_FILE for name in _TABLES for path in lake.files_below(lake.root / name))

@@ -1,0 +1,213 @@
+"""Hold a lake to what it was made from: record it at the first run, compare it at each later one.
+
+Stage hashes start at content, so content must not change under them. The first run records the hash of
+every SAE's files and of every corpus file; a later run that finds another content stops. What is added behind the
+recorded documents is recorded beside them, when it is taken, as the next generation of the corpus. The first run
+also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows,
+and how many features a batch has.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts, SaeConfig, TextSource
+from pipeline.errors import CorpusError, SaeError
+from pipeline.lake import Lake
+from pipeline.lake.carrying import carry_over
+from pipeline.sources.batches import check_batch_size
+from pipeline.sources.contents import Entry, digest_of, fingerprint, hold, stamps
+from pipeline.sources.python_copies import copied_path, copy_python_texts
+from pipeline.sources.record import (
+    SOURCES_FILE,
+    generations_of,
+    has_changed,
+    hashes_of,
+    key_of,
+    read_record,
+    reading_of,
+    waiting_keys,
+)
+from pipeline.tables.versions import SourceHashes
+from pipeline.texts.delphi import Split, first_split, rows_digest, splits_of
+from pipeline.texts.files import CorpusFile, source_files
+
+
+def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
+    """Record the content of new sources, and hold known ones to what was recorded; find out what `auto` means.
+
+    Documents behind the recorded ones, of a known source or of sources named behind these, wait until they are
+    taken (`takes_new`): they become the next generation of the corpus.
+
+    Raises:
+        CorpusError, SaeError: A source's content has changed since the lake was made from it.
+        LakeError: There are batches with another number of features than the config says.
+        SubjectError: The device cannot be used.
+    """
+    while True:
+        before = read_record(config)
+        known = deepcopy(before)
+        lake = Lake(config, _compare(config, known, takes_new))
+        carry_over(lake)
+        if known == before or _record(lake, known, before):
+            return lake.hashes
+
+
+def _compare(config: Config, known: dict[str, Any], takes_new: bool) -> SourceHashes:
+    """Hold known sources to what is recorded, and add what is not to it."""
+    lake = Lake(config, SourceHashes())
+    for source in config.corpus.sources:
+        _follow_source(config, source, known)
+    waiting, generation = waiting_keys(config, known), {}
+    for source in config.corpus.sources:
+        key = key_of(source)
+        if entries := [each[key] for each in generations_of(config, known) if key in each]:
+            added = _hold(lake, source, entries, takes_new)
+        elif key in waiting:
+            added = _content(lake, source) if takes_new else None
+        else:
+            known["corpus"][key], added = _content(lake, source), None
+        if added:
+            generation[key] = added
+    if generation:
+        known.setdefault("later", []).append(generation)
+    for sae in config.saes:
+        _fix_sae(sae, config.corpus.cache, known["saes"])
+    if config.has_auto_precision and "dtype" not in known:
+        from pipeline.models.load import pick_device  # torch, which those who only read a lake do not wait for
+        from pipeline.models.precision import fast_dtype
+
+        known["dtype"] = fast_dtype(pick_device(config.device))
+    hashes = hashes_of(config, known)
+    check_batch_size(Lake(config, hashes), known.get("batch_size"))
+    known["batch_size"] = config.selection.batch_size
+    return hashes
+
+
+def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Record what is known now, unless another process has recorded something since; whether it was done.
+
+    Hashes are taken before, as that takes minutes: whoever comes second compares again, with what the first found.
+    """
+    with lake.alone("sources", waits=True):
+        if read_record(lake.config) != before:
+            return False
+        with lake.writing(lake.root / SOURCES_FILE) as temporary:
+            temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return True
+
+
+def _content(lake: Lake, source: TextSource) -> Entry:
+    """What is recorded of a source that is new."""
+    match source:
+        case PythonTexts():
+            return {"digest": copy_python_texts(lake, source)}
+        case DelphiRows(is_remote=True):
+            return _splits_content([first_split(source.folder)], {})
+        case DelphiRows():
+            return {"digest": rows_digest(source.folder)}
+        case HubTexts() if not Path(source.dataset).exists():
+            return {"digest": _hub_revision(source)}
+        case HubTexts():
+            return fingerprint(_dataset_files(source), {})
+        case FileTexts(is_remote=True):
+            return stamps(source_files(source))
+        case FileTexts():
+            return fingerprint([Path(file.place) for file in source_files(source)], {})
+
+
+def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: bool) -> Entry | None:
+    """Check a source against its entries; the entry of what was added to it, if that is to be taken."""
+    match source:
+        case PythonTexts():
+            if not copied_path(lake.config, entries[0]["digest"]).exists():
+                entries[0].update(_content(lake, source))
+        case DelphiRows() if _content(lake, source) != entries[0]:
+            raise has_changed(lake.config, source)
+        case HubTexts() if Path(source.dataset).exists():
+            content = fingerprint(_dataset_files(source), entries[0]["files"])
+            if content["digest"] != entries[0]["digest"]:
+                raise has_changed(lake.config, source)
+            entries[0].update(content)
+        case FileTexts():
+            try:
+                return hold(source, entries, reads_added=takes_new)
+            except ValueError as error:
+                raise has_changed(lake.config, source, str(error)) from None
+    return None
+
+
+def _follow_source(config: Config, source: TextSource, known: dict[str, Any]) -> None:
+    """Keep what is recorded of files that the config now names by another path."""
+    generations = (known["corpus"], *known.get("later", ()))
+    keys = {key_of(each) for each in config.corpus.sources}
+    key = key_of(source)
+    if not isinstance(source, FileTexts) or any(key in each for each in generations):
+        return
+    for other in sorted({each for generation in generations for each in generation} - keys):
+        if reading_of(other) == reading_of(key):
+            moved = {number: deepcopy(each[other]) for number, each in enumerate(generations) if other in each}
+            try:
+                hold(source, [*moved.values()], reads_added=False)
+            except ValueError:
+                continue
+            for number, entry in moved.items():
+                generations[number][key] = entry
+            return
+
+
+def _dataset_files(source: HubTexts) -> list[Path]:
+    return sorted(path for path in Path(source.dataset).rglob("*") if path.is_file())
+
+
+def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) -> None:
+    recorded = known.get(sae.name)
+    seen, where = (recorded or {}).get("files", {}), sae.source
+    content: Entry = {"digest": "", "files": {}}
+    if sae.source is not None:
+        from pipeline.sae import sae_files
+
+        files = sae_files(sae.source, sae.format)
+        content = fingerprint(list(files.paths.values()), seen)
+        if files.overrides:
+            content["digest"] = digest_of([content["digest"], json.dumps(files.overrides, sort_keys=True)])
+    if cache is not None:
+        firings = _splits_content(splits_of(cache.folder / sae.hookpoint), seen)
+        content["digest"] = digest_of([content["digest"], firings["digest"]])
+        content["files"] |= firings["files"]
+        where = where or str(cache.folder / sae.hookpoint)
+    if recorded and recorded["digest"] != content["digest"]:
+        raise SaeError(
+            f"SAE '{sae.name}' at '{where}' is not the one that this lake was made with; give the new one "
+            "another name in the config, or put the old files back"
+        )
+    known[sae.name] = content
+
+
+def _splits_content(splits: Sequence[Split], known: Mapping[str, Any]) -> Entry:
+    """What is recorded of the files of a cache; of those at a URL the stamps alone."""
+    paths = [split.path for split in splits]
+    if remote := [path for path in paths if isinstance(path, UPath)]:
+        return stamps([CorpusFile(path.path, path.name, path.fs) for path in remote])
+    return fingerprint([path for path in paths if isinstance(path, Path)], known)
+
+
+def _hub_revision(source: HubTexts) -> str:
+    """The commit of a dataset on the hub. Raises CorpusError where the hub cannot be asked."""
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(source.dataset, revision=source.revision).sha)
+    except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
+        raise CorpusError(
+            f"dataset '{source.dataset}' cannot be found on the Hugging Face hub ({type(error).__name__}); it "
+            "needs a connection and, for gated data, a token in HF_TOKEN"
+        ) from None
+
+
+_LATER_FIELDS = ("messages_field", "tokens_field")
+"""Keys that came later: left out where nothing is said, so that lakes made before keep their rows."""

@@ -1,0 +1,76 @@
+"""The texts of a lake's corpus, as they were fixed, and what was added to them since."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts
+from pipeline.errors import CorpusError
+from pipeline.sources.contents import digest_of, files_to_read, look
+from pipeline.sources.python_copies import copied_texts
+from pipeline.sources.record import generations_of, has_changed, key_of, read_record
+from pipeline.texts.readers import read_texts, source_name
+from pipeline.texts.text import Text
+
+
+def corpus_texts(
+    config: Config, leave_out: Callable[[CorpusError], None] = lambda error: None, generation: int = 0
+) -> Iterator[Text]:
+    """The texts of a generation's sources in order, as the lake has fixed them.
+
+    What cannot be read is given to `leave_out`. Raises CorpusError for it if corpus.unreadable is `stop`.
+    """
+    without = None if config.corpus.unreadable == "stop" else leave_out
+    generations = generations_of(config, read_record(config))
+    for source in config.corpus.sources:
+        key = key_of(source)
+        if (entry := generations[generation].get(key)) is None:
+            continue
+        if isinstance(source, PythonTexts):
+            yield from copied_texts(config, entry["digest"])
+        elif isinstance(source, DelphiRows):
+            yield from read_texts(source)
+        elif isinstance(source, FileTexts):
+            entries = [each[key] for each in generations if key in each]
+            yield from read_texts(source, without, files_to_read(source, entries, entry))
+        else:
+            revision = entry["digest"] if not Path(source.dataset).exists() else None
+            yield from read_texts(source.model_copy(update={"revision": revision}), without)
+
+
+class New(NamedTuple):
+    """What was added to the recorded documents, as far as a listing shows.
+
+    Attributes:
+        names: Files and sources that have something new.
+        stamp: A hash of their names and sizes.
+        unasked: Sources that cannot be asked without reading them: datasets on the hub.
+    """
+
+    names: Sequence[str]
+    stamp: str
+    unasked: Sequence[str]
+
+
+def new_documents(config: Config) -> New:
+    """Whether documents were added to the recorded ones, by names, sizes and times of files; nothing is read.
+
+    Raises CorpusError if a recorded file is gone or cannot be listed.
+    """
+    known = read_record(config)
+    sizes: dict[str, int] = {}
+    unasked: list[str] = []
+    for source in config.corpus.sources:
+        key, name = key_of(source), source_name(source)
+        entries = [each[key] for each in generations_of(config, known) if key in each]
+        if not entries:
+            sizes[name] = 0
+        elif isinstance(source, FileTexts):
+            seen = look(source, entries)
+            if seen.gone:
+                raise has_changed(config, source, seen.gone[0])
+            sizes |= {file.place: 0 for file in seen.added}
+            sizes |= {str(path): path.stat().st_size for path in seen.longer}
+        elif isinstance(source, HubTexts):
+            unasked.append(name)
+    return New(sorted(sizes), digest_of(f"{name} {sizes[name]}" for name in sorted(sizes)), unasked)

@@ -1,0 +1,1 @@
+"""Texts as people have them: files, datasets, delphi's rows, the embedded default; read one at a time."""
