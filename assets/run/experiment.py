@@ -7,7 +7,7 @@ each makes a part: one partition of one job.
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
@@ -193,7 +193,7 @@ def missing_steps(
     """
     for job in (part.job,) if part else [job for job in JOBS if job in jobs]:
         keys = _keys_of_part(config, part) if part else _keys(config, job, config.selection.batches_per_run)
-        for key in _unfinished(config, keys) if job == BATCHES and len(keys) > 1 else keys:
+        for key in _unfinished(config, keys) if job == BATCHES else keys:
             if tables := _missing(config, job, key):
                 yield Step(job, key, tables)
         if job == BATCHES and (part is None or part.nth is None) and (tables := _behind(config)):
@@ -222,27 +222,27 @@ def _keys(config: Config, job: str, most_batches: int | None = None) -> list[str
     return [BatchKey(sae, batch).partition for sae, batch in batches.select("sae", "batch").iter_rows()]
 
 
-def _unfinished(config: Config, keys: Sequence[str | None]) -> list[str | None]:
-    """Those of some batches that are unfinished, in their order."""
-    unfinished = {each.partition for each in unfinished_batches(config, _batches_of(keys))}
-    return [key for key in keys if key in unfinished]
+def _unfinished(config: Config, keys: Collection[str | None]) -> Iterator[str]:
+    """Those of some batches that are unfinished: asked about together, and each again when its turn has come.
 
+    Meanwhile another worker may have made it.
+    """
+    from pipeline.asking import unfinished
 
-def _batches_of(keys: Iterable[str | None]) -> set[BatchKey]:
-    return {batch_partitions_key(key) for key in keys if key}
+    lake = open_lake(config)
+    for key in unfinished.unfinished_batches(lake, [batch_partitions_key(key) for key in keys if key]):
+        if unfinished.unfinished_batches(lake, [key]):
+            yield BatchKey(*key).partition
 
 
 def _missing(config: Config, job: str, key: str | None) -> tuple[str, ...]:
-    """The tables of a job's partition that are not there yet; all of a batch that is unfinished."""
-    if job != BATCHES:
-        from pipeline.pilot.write import is_pilot_open
+    """The tables of a job's partition that are to be made; all of an unfinished batch, and of an open pilot."""
+    from pipeline.pilot.write import is_pilot_open
 
-        lake = open_lake(config)
-        if job == "pilot" and key and is_pilot_open(lake, key):
-            return tuple(table.name for table in tables_of(config, job))
-        return missing_tables(lake, job, key)
-    tables = (table.name for table in tables_of(config, job) if table.unit == "batch")
-    return tuple(tables) if unfinished_batches(config, _batches_of([key])) else ()
+    lake = open_lake(config)
+    if job == BATCHES or (job == "pilot" and key and is_pilot_open(lake, key)):
+        return tuple(table.name for table in tables_of(config, job) if table.unit != "nothing")
+    return missing_tables(lake, job, key)
 
 
 def _behind(config: Config) -> tuple[str, ...]:

@@ -4,16 +4,12 @@ A batch has a dozen small files, and opening one costs DuckDB a third of a milli
 found of a batch for as long as the batch's files are those that it read.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from pipeline.lake import Lake
 from pipeline.lake.paths import SCHEMA_FILE
-
-_NONE = pa.table({"sae": pa.array([], pa.string()), "batch": pa.array([], pa.int64())})
 
 _READ = ("explanations", "predictions", "scores")
 """The tables of a batch that tell whether it is done."""
@@ -29,13 +25,14 @@ class _Found(NamedTuple):
 _found: dict[tuple[Path, str, int], _Found] = {}
 
 
-def unfinished_batches(lake: Lake, among: Collection[tuple[str, int]] | None = None) -> list[tuple[str, int]]:
+def unfinished_batches(lake: Lake, among: Iterable[tuple[str, int]] | None = None) -> list[tuple[str, int]]:
     """The batches (SAE and number) with a selected feature that is not done, those of higher priority first.
 
-    With `among`, only those of them; no file of another batch is read.
+    Of some of them, where only these are asked about.
     """
-    selected = [(sae, batch) for sae, batch in lake.query("selected_batches").select("sae", "batch").iter_rows()]
-    selected = [each for each in selected if among is None or each in among]
+    if among is None:
+        among = lake.query("selected_batches").select("sae", "batch").iter_rows()
+    selected = [(sae, batch) for sae, batch in among]
     rules = (lake.generation, lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json())
     wanted = {sae: _state(lake.paths("selected_features", sae=sae)) for sae in lake.config.sae_names}
     # Each state is looked at before its files are read: what changes meanwhile is read again next time.
@@ -45,9 +42,7 @@ def unfinished_batches(lake: Lake, among: Collection[tuple[str, int]] | None = N
     }
     known = {each: _found.get((lake.root, *each)) for each in selected}
     if changed := {each for each, found in known.items() if not found or found.state != states[each]}:
-        given: dict[str, Sequence[Path] | pa.Table] = {table: [*_files(lake, table, changed)] for table in _READ}
-        if not lake.generation:  # no documents were added yet: the tables need not be read for it
-            given["stale_batches"] = _NONE
+        given = {table: list(_files(lake, table, changed)) for table in _READ}
         rows = lake.query("unfinished_batches", given=given).select("sae", "batch", "priority")
         priorities = {(sae, batch): priority for sae, batch, priority in rows.iter_rows()}
         for each in changed:

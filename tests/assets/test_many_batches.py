@@ -61,6 +61,6 @@ def test_one_batch_is_asked_about_without_a_look_into_the_others(half_done, monk
 def test_the_keys_of_a_batch_are_checked_among_its_own_rows(half_done):
     rows = pq.read_table(half_done.path("explanations", sae=SAE, batch=1, part="rule"))
     half_done.write("explanations", pa.concat_tables([rows, rows]), sae=SAE, batch=1, part="rule")
-    assert repeated_keys(half_done, "explanations", SAE) == rows.num_rows
-    assert repeated_keys(half_done, "explanations", SAE, batch=1) == rows.num_rows
-    assert repeated_keys(half_done, "explanations", SAE, batch=0) == 0
+    assert repeated_keys(half_done, "explanations", sae=SAE) == rows.num_rows
+    assert repeated_keys(half_done, "explanations", sae=SAE, batch=1) == rows.num_rows
+    assert repeated_keys(half_done, "explanations", sae=SAE, batch=0) == 0
