@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pipeline.config import Config, SaeConfig, load_config
 from pipeline.fit import write
+from pipeline.fit.verdict import fit_sentence
 from pipeline.models.load import load_tokenizer
 from pipeline.subject.forward import Hookpoint
 
@@ -43,6 +45,17 @@ class KeptSample(write._Sample):
             read = super().read(missing, prepend_bos)
             self.kept |= {(hookpoint, prepend_bos): value for hookpoint, value in read.items()}
         return {each: self.kept[each, prepend_bos] for each in hookpoints}
+
+
+class Rows:
+    """A lake that has nothing but these rows of `sae_fit`."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def query(self, name: str, *, sae: str) -> pl.DataFrame:
+        own, *others = self.rows
+        return pl.DataFrame([own, *sorted(others, key=lambda row: row["fvu"])], infer_schema_length=None)
 
 
 @pytest.fixture(scope="module")
@@ -124,4 +137,12 @@ def test_a_b_dec_that_the_encoder_has_already_is_caught(sample: KeptSample, tmp_
 
 def test_a_b_dec_that_is_missing_is_caught(sample: KeptSample, tmp_path: Path) -> None:
     source = changed(tmp_path, "b_dec", lambda stored: torch.zeros_like(stored["b_dec"]))
-    assert measured(sample, source=source)[0]["fits"] is False
+    rows = measured(sample, source=source)
+    assert rows[0]["fits"] is False
+    # Somewhere else it has an FVU below 1, which is no reason to send anybody there.
+    assert any(row["fits"] for row in rows) and "set saes.hookpoint" not in fit_sentence(Rows(rows), "layers.9")
+
+
+def test_at_a_wrong_place_the_sentence_names_the_right_one(sample: KeptSample) -> None:
+    rows = measured(sample, hookpoint="layers.8")
+    assert "set saes.hookpoint to" in fit_sentence(Rows(rows), "layers.9")
