@@ -310,8 +310,14 @@ def test_a_second_run_asks_nothing_and_gives_equal_tables(told: Any, make: Make)
     assert_same_tables(tables(lake), tables(second))
 
 
-def test_another_batch_size_buys_nothing_again(told: Any, make: Make) -> None:
-    folder, _, first, before = told
+def test_another_batch_size_buys_nothing_again_once_the_batches_are_removed(
+    told: Any, make: Make, tmp_path: Path
+) -> None:
+    told_folder, _, first, before = told
+    folder = tmp_path / "without batches"
+    shutil.copytree(told_folder, folder)
+    for name in (name for name, table in TABLES.items() if table.partition == "sae_batch"):
+        shutil.rmtree(folder / "lake" / "tiny" / name, ignore_errors=True)
     with Oracle(TRUTH) as oracle:
         sections = {"source": folder, "selection": {"batch_size": 2}, "scoring": {"questions_per_prompt": 1}}
         config = make(oracle.base_url, "same questions", explaining={"controls": 0}, **sections)

@@ -20,7 +20,9 @@ def check_batch_size(lake: Lake, recorded: int | None) -> None:
 
     Raises LakeError if there are batches of another size.
     """
-    size, cure = lake.config.selection.batch_size, "or give the experiment another name"
+    size = lake.config.selection.batch_size
+    folders = ", ".join(name for name in _TABLES if (lake.root / name).exists())
+    cure = f"or remove its folders {folders}, which are made again from the answers in the ledger"
     if recorded is None:
         for path in _last_batches(lake):
             batch = int(path.stem)
@@ -29,7 +31,7 @@ def check_batch_size(lake: Lake, recorded: int | None) -> None:
             if first is not None and not batch * size <= first <= last < (batch + 1) * size:
                 raise LakeError(
                     f"selection.batch_size is {size}, but features {first} to {last} are batch {batch} in "
-                    f"'{path}'; set it to what it was, {cure}"
+                    f"'{path}' of its lake; set it to what it was, {cure}"
                 )
     elif recorded != size and _has_batches(lake):
         raise LakeError(
