@@ -310,17 +310,24 @@ def test_a_second_run_asks_nothing_and_gives_equal_tables(told: Any, make: Make)
     assert_same_tables(tables(lake), tables(second))
 
 
+def without_batches(config: Config) -> Config:
+    """The same, after what is made by batch was removed from its lake, as another size of batches asks."""
+    for name in (name for name, table in TABLES.items() if table.partition == "sae_batch"):
+        shutil.rmtree(config.lake_folder / name, ignore_errors=True)
+    return config
+
+
 def test_another_batch_size_buys_nothing_again(told: Any, make: Make) -> None:
     folder, _, first, before = told
     with Oracle(TRUTH) as oracle:
         sections = {"source": folder, "selection": {"batch_size": 2}, "scoring": {"questions_per_prompt": 1}}
         config = make(oracle.base_url, "same questions", explaining={"controls": 0}, **sections)
-        write_selected_features(open_lake(config), SAE)
+        write_selected_features(open_lake(without_batches(config)), SAE)
         second = explain_and_score(config, (0, 2))
         assert oracle.n_requests == 0
         # Which other feature is a control depends on the batch: its questions are new, and only they.
         config = make(oracle.base_url, "other controls", **sections)
-        write_selected_features(open_lake(config), SAE)
+        write_selected_features(open_lake(without_batches(config)), SAE)
         lake = open_lake(config)
         make_table(lake, "examples", sae=SAE, batch=0)
         make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
@@ -500,7 +507,7 @@ def test_sequential_scoring_replays_from_the_ledger_and_depends_on_no_other_feat
         # Each feature in a batch of its own: the same questions, all answered.
         single = make(oracle.base_url, "single", tmp_path / "one", scoring=SEQUENTIAL, explaining={"controls": 0},
                       selection=alone)  # fmt: skip
-        write_selected_features(open_lake(single), SAE)
+        write_selected_features(open_lake(without_batches(single)), SAE)
         apart = explain_and_score(single, (STOP, COLOUR, ANIMAL))
         assert oracle.n_requests == n_before
     sql = "from predictions order by explanation_id, scorer, question_id"

@@ -20,7 +20,7 @@ def check_batch_size(lake: Lake, recorded: int | None) -> None:
 
     Raises LakeError if there are batches of another size.
     """
-    size, cure = lake.config.selection.batch_size, "or give the experiment another name"
+    size = lake.config.selection.batch_size
     if recorded is None:
         for path in _last_batches(lake):
             batch = int(path.stem)
@@ -29,12 +29,13 @@ def check_batch_size(lake: Lake, recorded: int | None) -> None:
             if first is not None and not batch * size <= first <= last < (batch + 1) * size:
                 raise LakeError(
                     f"selection.batch_size is {size}, but features {first} to {last} are batch {batch} in "
-                    f"'{path}'; set it to what it was, {cure}"
+                    f"'{path}'; set it to what it was, or give the experiment another name"
                 )
-    elif recorded != size and _has_batches(lake):
+    elif recorded != size and (names := _made_by_batch(lake)):
         raise LakeError(
             f"selection.batch_size is {size}, but the batches of lake '{lake.root}' have {recorded} features; set "
-            f"selection.batch_size: {recorded}, {cure}"
+            f"selection.batch_size: {recorded}, or remove its folders {', '.join(names)}, which are made again "
+            "from the answers in the ledger"
         )
 
 
@@ -46,6 +47,10 @@ def _last_batches(lake: Lake) -> Iterator[Path]:
                 yield from sorted(lake.files_below(lake.folder(name, sae, part) / sae))[-1:]
 
 
-def _has_batches(lake: Lake) -> bool:
-    """Whether there is a batch in any version, as a config that is changed back finds its old ones."""
-    return any(path.name != SCHEMA_FILE for name in _TABLES for path in lake.files_below(lake.root / name))
+def _made_by_batch(lake: Lake) -> list[str]:
+    """The tables with a batch in any version, as a config that is changed back finds its old ones."""
+    return [
+        name
+        for name in _TABLES
+        if any(path.name != SCHEMA_FILE for path in lake.files_below(lake.root / name))
+    ]

@@ -221,7 +221,8 @@ def test_a_lake_keeps_its_batch_size_from_the_first_batch_on(make_experiment):
     made_batch(make_experiment(selection={"batch_size": 4}), 0, 1)
     other = make_experiment(selection={"batch_size": 2}, seed=1)  # in another version there is none
     for opens in (fix_sources, open_sources):
-        with pytest.raises(LakeError, match=r"batch_size is 2, but .* have 4 features; set .*batch_size: 4, or"):
+        words = r"batch_size is 2, but .* have 4 features; set .*batch_size: 4, or remove its folders examples, "
+        with pytest.raises(LakeError, match=words):
             opens(other)
 
 
