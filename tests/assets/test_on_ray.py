@@ -9,7 +9,6 @@ import pytest
 
 from assets.command import run_command
 from assets.run import on_ray
-from assets.run.experiment import Step
 from assets.run.on_ray import Need, Node, checked_address, room_for, what_a_run_needs
 from pipeline.config import Config
 from pipeline.errors import ConfigError, LakeError
@@ -123,11 +122,3 @@ def test_a_cluster_without_a_cpu_is_refused(make_experiment: Callable[..., Confi
 )
 def test_as_many_runs_are_sent_as_fit_on_the_nodes(need: Need, nodes: list[Node], n: int) -> None:
     assert room_for(need, nodes) == n
-
-
-def test_a_batch_is_sent_without_the_tables_over_all_batches(make_experiment: Callable[..., Config]) -> None:
-    config, tables = make_experiment(), ("examples", "scores", "summary", "scorer_agreements")
-    batch = on_ray._without_those_over_all(config, Step("explain_and_score", "00000|hand-set", tables))
-    assert batch.tables == ("examples", "scores")
-    behind = Step("explain_and_score", None, tables[2:])
-    assert on_ray._without_those_over_all(config, behind) == behind
