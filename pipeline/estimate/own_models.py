@@ -14,8 +14,9 @@ from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
 from pipeline.scorers.write import load_scorer, tools_of
 
-_ENOUGH_SECONDS = 0.5
-"""A trial that takes less is repeated with four times as many features."""
+_ENOUGH_SECONDS = 2.0
+"""A trial that takes less is repeated with three times as many features: of few texts each takes up to thrice as
+long as of many, of which those of like length share a pass."""
 
 
 def asks_nobody(config: Config, name: str) -> bool:
@@ -33,25 +34,28 @@ def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], 
         own.put("own_questions", load_scorer(name).questions(own).to_arrow_table())
         questions = connection.table("own_questions")
         tools = tools_of(name, own, _nobody(lake.config))
-        counts = questions.aggregate("feature, count(*) as n").order("feature").fetchall()
-        if not counts:
+        features = [feature for (feature,) in questions.aggregate("feature").order("feature").fetchall()]
+        if not features:
             return 0.0
 
         def took(n_features: int) -> float:
-            features = ", ".join(str(feature) for feature, _ in counts[:n_features])
+            some = ", ".join(map(str, features[:n_features]))
             started = time.monotonic()
-            for _ in load_scorer(name).predict(questions.filter(f"feature in ({features})"), tools):
+            for _ in load_scorer(name).predict(questions.filter(f"feature in ({some})"), tools):
                 pass
             return time.monotonic() - started
 
         took(1)  # loads the model
         n_tried, seconds = 1, took(1)
-        while seconds < _ENOUGH_SECONDS and n_tried < len(counts):
-            n_tried = min(4 * n_tried, len(counts))
+        a_feature = seconds
+        while seconds < _ENOUGH_SECONDS and n_tried < len(features):
+            n_before, seconds_before = n_tried, seconds
+            n_tried = min(3 * n_tried, len(features))
             seconds = took(n_tried)
-        share: float = sum(n for _, n in counts[:n_tried]) / sum(n for _, n in counts)
-    n_pilot = 0 if lake.has("scorer_rhos", sae=sae) else min(lake.config.scoring.pilot_features, len(counts))
-    return seconds / share * (1 + n_pilot / len(counts))
+            a_feature = max(seconds - seconds_before, 0.0) / (n_tried - n_before)
+        seconds += a_feature * (len(features) - n_tried)
+    n_pilot = 0 if lake.has("scorer_rhos", sae=sae) else min(lake.config.scoring.pilot_features, len(features))
+    return seconds * (1 + n_pilot / len(features))
 
 
 def _nobody(config: Config) -> Asks:
