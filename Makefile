@@ -117,8 +117,8 @@ $(OWNERS)/stamp: pyproject.toml
 	@echo "Setting up $(OWNERS): some 1 GB to download."
 	$(PYTHON) -m venv $(OWNERS)
 	$(OWNERS)/bin/pip install --quiet $(TORCH)
-	$(OWNERS)/bin/pip install --quiet sae-lens eai-sparsify dictionary-learning neuronpedia
-	$(OWNERS)/bin/pip install --quiet --no-deps circuit-tracer
+	$(OWNERS)/bin/pip install --quiet sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0 neuronpedia==1.2.1
+	$(OWNERS)/bin/pip install --quiet --no-deps circuit-tracer==0.5.0
 	touch $@
 
 # What stands in $(VENV), and Ray, Postgres's client and an S3 server beside it: nothing there is replaced.
