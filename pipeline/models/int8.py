@@ -11,11 +11,12 @@ quantizer of ours registered.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -64,11 +65,9 @@ class Int8Linear(nn.Module):
         rounded, scales = round_rows(rows)
         product: Tensor
         if self._packed is not None:
-            product = torch.ops.onednn.qlinear_pointwise(
-                *(rounded, 1.0, 0, self._packed, self.scale, self._zeros, None),
-                *(1.0, 0, inputs.dtype, "none", [], ""),
-            )
-            product = product.mul_(scales.to(product.dtype))  # of two dtypes it takes four times as long
+            product = _multiply(rounded, self._packed, self.scale, self._zeros, fastest_kernel(inputs.dtype))
+            product = product.to(inputs.dtype)  # of two dtypes the next takes four times as long
+            product = product.mul_(scales.to(inputs.dtype))
         else:
             product = (torch._int_mm(rounded, self.weight.t()) * self.scale).mul_(scales).to(inputs.dtype)
         if self.bias is not None:
@@ -111,6 +110,46 @@ def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     from pipeline.models.rounding import round_on_cpu  # numba takes a while to import
 
     return round_on_cpu(rows)
+
+
+class Kernel(NamedTuple):
+    """How a CPU multiplies bytes fastest: read as unsigned ones or not, and written in which dtype."""
+
+    is_unsigned: bool
+    dtype: torch.dtype
+
+
+@cache
+def fastest_kernel(dtype: torch.dtype) -> Kernel:
+    """The fastest kernel for a model of that dtype, by a short trial; the products of all are the same.
+
+    oneDNN takes a reference, thousands of times slower, where it has no kernel: of signed bytes on AVX-512 without
+    AMX (AMD's Zen 4 and 5, Intel before Sapphire Rapids), of results in bfloat16 on AVX2.
+    """
+    rows, weight = torch.ones(32, 256, dtype=torch.int8), torch.ones(256, 256, dtype=torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(weight, None)
+    scale, zeros = torch.ones(256), torch.zeros(256, dtype=torch.long)
+
+    def took(kernel: Kernel) -> float:
+        seconds = []
+        for _ in range(3):
+            started = time.perf_counter()
+            _multiply(rows, packed, scale, zeros, kernel).to(dtype)
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)
+
+    return min((Kernel(each, to) for to in {dtype, torch.float32} for each in (False, True)), key=took)
+
+
+def _multiply(rows: Tensor, packed: Tensor, scale: Tensor, zeros: Tensor, kernel: Kernel) -> Tensor:
+    """The product of int8 rows [n, n_in] and packed weights, times the scale of each output, [n, n_out]."""
+    zero = 0
+    if kernel.is_unsigned:
+        rows, zero = rows.view(torch.uint8) ^ 128, 128
+    product: Tensor = torch.ops.onednn.qlinear_pointwise(
+        rows, 1.0, zero, packed, scale, zeros, None, 1.0, 0, kernel.dtype, "none", [], ""
+    )
+    return product
 
 
 @cache

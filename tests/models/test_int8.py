@@ -1,6 +1,8 @@
 """An int8 model says what its float32 model says, holds a quarter of the memory, and is converted once."""
 
 import json
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -22,6 +24,9 @@ from pipeline.models import int8
 from pipeline.models.load import find_files, load_tokenizer
 
 TOKEN_IDS = [[5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22, 23, 24, 25, 26, 27]]
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +150,33 @@ def test_a_layer_multiplies_as_its_numbers_say(n_rows):
     layer.pack()
     assert torch.allclose(layer(inputs), unpacked, atol=1e-4)
     assert layer.weight is None
+
+
+@pytest.mark.parametrize("is_unsigned", [False, True])
+def test_bytes_are_multiplied_alike_whether_they_are_read_as_signed_or_not(is_unsigned):
+    torch.manual_seed(0)
+    rows, weight = (torch.randint(-63, 64, size, dtype=torch.int8) for size in ((5, 64), (48, 64)))
+    rows[0] = -127
+    scale, zeros = torch.rand(48), torch.zeros(48, dtype=torch.long)
+    packed = torch.ops.onednn.qlinear_prepack(weight, None)
+    found = int8._multiply(rows, packed, scale, zeros, int8.Kernel(is_unsigned, torch.float32))
+    assert torch.equal(found, (rows.int() @ weight.int().t()).float() * scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_layer_is_multiplied_by_a_kernel_of_this_cpu_and_not_by_the_reference(dtype):
+    code = f"""
+import torch
+from pipeline.models import int8
+rows, weight = torch.ones(32, 256, dtype=torch.int8), torch.ones(256, 256, dtype=torch.int8)
+given = torch.ops.onednn.qlinear_prepack(weight, None), torch.ones(256), torch.zeros(256, dtype=torch.long)
+kernel = int8.fastest_kernel(torch.{dtype})
+with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+    int8._multiply(rows, *given, kernel)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    [product] = [line for line in done.stdout.splitlines() if ",exec,cpu,matmul," in line]
+    assert ",ref" not in product
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
