@@ -28,6 +28,9 @@ TOKEN_IDS = [[5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22, 23, 24, 25, 26, 27]]
 
 ROOT = Path(__file__).parents[2]
 
+NEAR = 0.12 if int8.overflows() else 0.06
+"""How far 8 bits, and 7 where a CPU's products of 8 would overflow, may be from float32, in deviations."""
+
 
 @pytest.fixture(autouse=True)
 def lakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -54,10 +57,10 @@ def first_logits(subject: LocalConfig) -> torch.Tensor:
 def test_logits_are_those_of_the_float32_model(folder):
     exact = first_logits(LocalConfig(model=str(folder), dtype="float32"))
     found = first_logits(in_int8(folder))
-    assert (found - exact).square().mean().sqrt() < 0.06 * exact.std()
+    assert (found - exact).square().mean().sqrt() < NEAR * exact.std()
     assert not torch.equal(found, exact)
     bfloat16 = first_logits(in_int8(folder, dtype="bfloat16"))
-    assert (bfloat16 - exact).square().mean().sqrt() < 0.06 * exact.std()
+    assert (bfloat16 - exact).square().mean().sqrt() < NEAR * exact.std()
 
 
 def test_writing_goes_on_as_in_float32(folder):
@@ -69,7 +72,7 @@ def test_writing_goes_on_as_in_float32(folder):
     )
     for batch in (exact, found):
         batch.append([30, 31])
-    assert (found.logits - exact.logits).square().mean().sqrt() < 0.06 * exact.logits.std()
+    assert (found.logits - exact.logits).square().mean().sqrt() < NEAR * exact.logits.std()
 
 
 def test_every_matrix_is_int8_and_a_tied_head_is_kept_once(folder):
@@ -138,13 +141,16 @@ def test_a_layer_multiplies_as_its_numbers_say(n_rows):
     layer = int8.Int8Linear(linear)
     rounded = int8.RoundWeight().convert({"weight": linear.weight.data}, "weight")
     layer.weight.data, layer.scale.data = rounded["weight"], rounded["scale"]
+    if int8.overflows():
+        layer.weight.data.div_(2, rounding_mode="trunc")
+        layer.scale.data.mul_(2)
     inputs = torch.randn(2, n_rows, 64)
     inputs[0, 0] = 0
     q, scales = int8.round_rows(inputs.view(-1, 64))
     expected = (q.double() * scales) @ (layer.weight.double() * layer.scale[:, None]).T + linear.bias
     unpacked = layer(inputs)
     assert torch.allclose(unpacked.view(-1, 48).double(), expected, atol=1e-4)
-    assert torch.allclose(unpacked, linear(inputs), atol=0.05)
+    assert torch.allclose(unpacked, linear(inputs), atol=NEAR)
     exact = inputs.double() @ (layer.weight.double() * layer.scale[:, None]).T
     assert torch.allclose(inputs @ layer.unpacked(torch.float32).T, exact.float(), atol=1e-5)  # as on a GPU
     layer.pack()
@@ -223,7 +229,7 @@ def test_an_embedding_that_scales_stays_as_it_is_and_its_head_too(tiny_subject, 
     assert isinstance(found.model.layers[0].mlp.up_proj, int8.Int8Linear)
     ids = torch.tensor(TOKEN_IDS)
     with torch.inference_mode():
-        assert (found(ids).logits - given(ids).logits).square().mean().sqrt() < 0.05 * given(ids).logits.std()
+        assert (found(ids).logits - given(ids).logits).square().mean().sqrt() < NEAR * given(ids).logits.std()
 
 
 def test_a_client_asks_it_in_smaller_batches_and_gets_what_float32_says(folder, monkeypatch):
@@ -241,5 +247,9 @@ def test_a_client_asks_it_in_smaller_batches_and_gets_what_float32_says(folder, 
         answers[precision] = {each.request_id: each for some in client.answer(requests) for each in some}
         n_rows.append(0)
     assert max(n_rows[: n_rows.index(0)]) < max(n_rows)
-    for request_id, answer in answers["int8"].items():
-        assert answer.probabilities == pytest.approx(answers[None][request_id].probabilities, abs=0.05)
+    pairs = [(answer, answers[None][request_id]) for request_id, answer in answers["int8"].items()]
+    # With 7 bits the mass of the choices can fall just below the least that tells a probability.
+    told = [pair for pair in pairs if pair[0].probabilities is not None or not int8.overflows()]
+    assert told
+    for found, exact in told:
+        assert found.probabilities == pytest.approx(exact.probabilities, abs=NEAR)
