@@ -1,7 +1,8 @@
 """How loops are compiled, and the arrays that they take.
 
 Only what a benchmark showed to pay is compiled (`benchmarks/kernels.py`). The machine code is kept on disk, by the
-file of its function: a compiled function calls none of another file, whose change numba would not see.
+file of its function: a compiled function calls none of another file, and reads no constant of one, as numba would
+not see them change.
 """
 
 from collections.abc import Callable

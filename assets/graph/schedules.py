@@ -1,7 +1,7 @@
 """The schedule that goes on with the next feature batches, off by default."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -73,12 +73,12 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     return schedule
 
 
-def unfinished_batches(config: Config, among: Collection[BatchKey] | None = None) -> list[BatchKey]:
-    """Batches with a selected feature that is not done, those of higher priority first; or those of some."""
+def unfinished_batches(config: Config) -> list[BatchKey]:
+    """Batches with a selected feature that is not done, those of higher priority first."""
     from pipeline.asking import unfinished
     from pipeline.sources import recorded_lake
 
-    return [BatchKey(*each) for each in unfinished.unfinished_batches(recorded_lake(config), among)]
+    return [BatchKey(*each) for each in unfinished.unfinished_batches(recorded_lake(config))]
 
 
 def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.DagsterRunStatus]) -> set[str]:

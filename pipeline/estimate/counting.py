@@ -74,10 +74,13 @@ class Needs(NamedTuple):
     rounds: Counter[str]
 
 
-def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Needs:
+def count_requests(
+    lake: Lake, sae: str, batch: int, selected: pa.Table, *, is_unfinished: bool = True
+) -> Needs:
     """What a run would need for a batch.
 
-    `selected` are the rows of `selected_features`; the tables that follow from them are made here.
+    `selected` are the rows of `selected_features`; the tables that follow from them are made here. In a batch that
+    is done, scorers that ask nobody have nothing left to do.
     """
     made = rehearse_windows(lake, sae, batch, selected)
     subject_tokens = {}
@@ -113,15 +116,8 @@ def count_requests(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Need
     ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
     asked = (*explaining, *telling, *scoring)
     counted = [one for each in asked for one in each.counted(ids)]
-    is_left = _is_left(lake, sae, batch, selected)
-    seconds = {name: own_seconds(lake, sae, batch, made, name) if is_left else 0.0 for name in own}
+    seconds = {name: own_seconds(lake, sae, batch, made, name) if is_unfinished else 0.0 for name in own}
     return Needs(counted, subject_tokens, seconds, sum((each.rounds for each in asked), Counter()))
-
-
-def _is_left(lake: Lake, sae: str, batch: int, selected: pa.Table) -> bool:
-    """Whether a run makes the batch: else its scorers that ask nobody have been there as well."""
-    unfinished = lake.query("unfinished_batches", given={"selected_features": selected})
-    return (sae, batch) in unfinished.select("sae", "batch").rows()
 
 
 def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:

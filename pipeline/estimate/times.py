@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.compiled.passes import find_peaks
+from pipeline.compiled.rules.mining_loops import count_contexts
 from pipeline.corpus.tokenising import tokenise
 from pipeline.estimate.caching import in_time, measure_firing
 from pipeline.firings.forward import open_reader
@@ -24,7 +24,7 @@ _SAMPLE_CHARACTERS = 200_000
 _TRIAL_SECONDS = 0.06
 """How long `machine_trial` takes on that machine."""
 _SECONDS_A_MILLION_FIRINGS = 0.8
-_SECONDS_AN_SAE = 11.0
+_SECONDS_AN_SAE = 15.0
 """Whatever its size: tables opened, checked and written, the unembedding read, requests counted."""
 _COMPILE_SECONDS = 20.0
 """Once on a machine: until the compiled passes are machine code."""
@@ -68,8 +68,8 @@ def preparing_sentence(lake: Lake, saes: Sequence[str]) -> str:
 
 def _is_compiled() -> bool:
     """Whether the passes over firings have been compiled on this machine before."""
-    kept_at: str = find_peaks.stats.cache_path  # type: ignore[attr-defined]  # numba's
-    return any(Path(kept_at).glob("mining.*.nbi"))
+    kept_at: str = count_contexts.stats.cache_path  # type: ignore[attr-defined]  # numba's
+    return any(Path(kept_at).glob(f"*.{count_contexts.__name__}-*.nbi"))
 
 
 def _scrambling_seconds(lake: Lake, sae: str) -> float:

@@ -40,6 +40,7 @@ from pipeline.pilot.rehearse import (
     rehearse_windows,
 )
 from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, yes_no_scorers
+from pipeline.scorers.base import FindsForm
 from pipeline.scorers.write import load_scorer, scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -110,8 +111,10 @@ def _find_forms(
     """The form of each scorer's prompts, where the first batch of the pilot that gets an answer tells one."""
     forms: dict[str, str] = {}
     for batch, made in batches.items():
+        left = [name for name in scorers if name not in forms and isinstance(load_scorer(name), FindsForm)]
+        if not left:
+            break
         with open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers:
-            left = [name for name in scorers if name not in forms]
             forms |= rehearse_forms(lake, sae, batch, made, asks_of(askers), left)
     return forms
 

@@ -207,7 +207,3 @@ def _hub_revision(source: HubTexts) -> str:
             f"dataset '{source.dataset}' cannot be found on the Hugging Face hub ({type(error).__name__}); it "
             "needs a connection and, for gated data, a token in HF_TOKEN"
         ) from None
-
-
-_LATER_FIELDS = ("messages_field", "tokens_field")
-"""Keys that came later: left out where nothing is said, so that lakes made before keep their rows."""

@@ -243,6 +243,7 @@ def unpriced(model: str) -> ConfigError:
 
 _TAIL_BYTES = 64
 
+
 class _Read(NamedTuple):
     """What the first `end` bytes of a file add up to, and the last of these, in hexadecimal digits."""
 
