@@ -17,6 +17,6 @@ def contexts(lake: "Lake", shard: int) -> "Published":
 
 @table_asset
 def activation_shards(lake: "Lake", shard: int) -> "Published":
-    from pipeline.firings.forward import write_activation_shard
+    from pipeline.firings.write import write_activation_shard
 
     return write_activation_shard(lake, shard)

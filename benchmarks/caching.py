@@ -31,14 +31,9 @@ from benchmarks.figures import Figure, measured, publish
 from pipeline.config import Config, SubjectConfig, load_config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
-from pipeline.firings.forward import (
-    Reader,
-    cache_shard,
-    context_batches,
-    open_reader,
-    write_activation_shard,
-    write_saes,
-)
+from pipeline.firings.forward import Reader, context_batches, open_reader
+from pipeline.firings.shards import cache_shard
+from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.models.load import find_files, loading, pick_device

@@ -24,7 +24,7 @@ from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 from pipeline.errors import ConfigError, nearest
 
@@ -38,6 +38,41 @@ _HOMES: dict[Kind, str] = {
     "exports": "exports",
 }
 _SETTINGS = "settings.py"
+
+
+class Declared(NamedTuple):
+    """What a plug-in's settings may say of it: each by a class variable, a property or a key of this name.
+
+    Attributes:
+        prompts_of: The plug-in of its kind whose prompts it asks with; part of its version.
+        of: The explainer that an explainer is built on.
+        show_logits: Whether an explainer's prompt also names the tokens that a feature promotes.
+        n_judging: Train windows of each answer that judge an explainer's drafts.
+        n_silent: Silent train windows that an explainer is shown.
+        n_windows: Activating test windows that a scorer needs.
+        scored_as: What of a scorer's answers is scored beside whether they are right: `population` where it asks
+            yes or no about windows drawn from all candidate slots, so that figures hold for all of these; `grades`
+            where it gives such windows 0, 1 or 2; `activations` where it gives a value to each token.
+        asks_about_neighbours: Whether a scorer asks about windows of a feature's near neighbours.
+        asks_role: `embedder` for a scorer whose `model` embeds texts on a server.
+
+    A version also asks for `content`, a hash of the files that its keys name.
+    """
+
+    prompts_of: str | None = None
+    of: str | None = None
+    show_logits: bool = False
+    n_judging: int = 0
+    n_silent: int = 0
+    n_windows: int = 0
+    scored_as: Literal["population", "grades", "activations"] | None = None
+    asks_about_neighbours: bool = False
+    asks_role: Literal["embedder"] | None = None
+
+    @classmethod
+    def by(cls, settings: Any) -> Self:
+        """What settings, or their class, declare; the defaults for the rest."""
+        return cls._make(getattr(settings, name, default) for name, default in cls._field_defaults.items())
 
 
 @dataclass(frozen=True)
@@ -74,23 +109,7 @@ class Plugin:
 
     @cached_property
     def settings(self) -> Any:
-        """Its section of the config, the class `Settings` of its `settings.py`; nothing else of it is imported.
-
-        What the class may declare beside its keys, as a class variable or a property:
-
-            prompts_of             the plug-in of its kind whose prompts it asks with; part of its version
-            content                a hash of the files that its keys name; part of its version
-            of                     the explainer that an explainer is built on
-            n_judging              train windows of each answer that judge an explainer's drafts
-            n_silent               silent train windows that an explainer is shown
-            n_windows              activating test windows that a scorer needs
-            scored_as              what of a scorer's answers is scored beside whether they are right: `population`
-                                   where it asks yes or no about windows drawn from all candidate slots, so that
-                                   figures hold for all of these; `grades` where it gives such windows 0, 1 or 2;
-                                   `activations` where it gives a value to each token
-            asks_about_neighbours  whether a scorer asks about windows of a feature's near neighbours
-            asks_role              `embedder` for a scorer whose `model` embeds texts on a server
-        """
+        """Its section of the config, the class `Settings` of its `settings.py`; nothing else of it is imported."""
         name = f"{self.module}.settings"
         spec = importlib.util.spec_from_file_location(name, self.path / _SETTINGS)
         if spec is None or spec.loader is None or not (self.path / _SETTINGS).is_file():

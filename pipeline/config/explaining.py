@@ -7,6 +7,7 @@ from pydantic import Field
 from pipeline.config.asking import ExplainingOracleConfig, RoleConfig
 from pipeline.config.plugin_sections import known
 from pipeline.config.section import Positive, Share
+from pipeline.plugins import Declared
 from pipeline.sampling import Sampling
 
 JUDGE = "detection"
@@ -48,17 +49,19 @@ class ExplainingConfig(RoleConfig):
 
     def n_silent_of(self, explainer: str) -> int:
         """How many silent train windows an explainer is shown."""
-        n_silent: int = getattr(getattr(self, self._shows_as(explainer), None), "n_silent", 0)
-        return n_silent
+        return self._declared(self._shows_as(explainer)).n_silent
 
     def _shows_as(self, explainer: str) -> str:
         """The explainer whose windows it is shown: the one that it is built on (`of`), or itself."""
-        return getattr(getattr(self, explainer, None), "of", explainer)
+        return self._declared(explainer).of or explainer
+
+    def _declared(self, explainer: str) -> Declared:
+        return Declared.by(getattr(self, explainer, None))
 
     @property
     def n_judging(self) -> int:
         """How many train windows of each answer judge explanations: enough for each explainer that chooses."""
-        return max(getattr(getattr(self, explainer, None), "n_judging", 0) for explainer in self.explainers)
+        return max(self._declared(explainer).n_judging for explainer in self.explainers)
 
     @property
     def n_sampled(self) -> dict[Sampling, int]:

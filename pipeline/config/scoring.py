@@ -1,7 +1,7 @@
 """How explanations are scored."""
 
 from statistics import NormalDist
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,7 @@ from pipeline.config.asking import Provider, RoleConfig, ScorerEndpointConfig, S
 from pipeline.config.plugin_sections import known
 from pipeline.config.section import Name, Positive, Precision, Section, Share, Word
 from pipeline.errors import nearest
+from pipeline.plugins import Declared
 
 
 class ScorerModelConfig(Section):
@@ -136,14 +137,13 @@ class ScoringConfig(RoleConfig):
     @property
     def embedder(self) -> str | None:
         """The model on a server by which a scorer embeds texts; None where none does."""
-        own: list[Any] = [getattr(self, name, None) for name in self.kinds]
-        return next((each.model for each in own if getattr(each, "asks_role", None) == "embedder"), None)
+        own = [getattr(self, name) for name in self.kinds if self._declared(name).asks_role == "embedder"]
+        return own[0].model if own else None
 
     @property
     def n_windows(self) -> int:
         """How many activating test windows are taken: enough for the questions, and for each scorer."""
-        own = (getattr(getattr(self, name, None), "n_windows", 0) for name in self.kinds)
-        return max(self.n_questions, *own)
+        return max(self.n_questions, *(self._declared(name).n_windows for name in self.kinds))
 
     @property
     def population_scorers(self) -> tuple[str, ...]:
@@ -161,14 +161,15 @@ class ScoringConfig(RoleConfig):
         return self._scored_as("activations")
 
     def _scored_as(self, kind: str) -> tuple[str, ...]:
-        own = {name: getattr(self, name.partition("@")[0], None) for name in self.scorers}
-        return tuple(name for name, settings in own.items() if getattr(settings, "scored_as", None) == kind)
+        return tuple(name for name in self.scorers if self._declared(name).scored_as == kind)
+
+    def _declared(self, scorer: str) -> Declared:
+        return Declared.by(getattr(self, scorer.partition("@")[0], None))
 
     @property
     def n_neighbour_windows(self) -> int:
         """How many windows of a feature's near neighbours are taken: 0 where no scorer asks about them."""
-        own = (getattr(getattr(self, name, None), "asks_about_neighbours", False) for name in self.kinds)
-        return self.n_questions if any(own) else 0
+        return self.n_questions if any(self._declared(name).asks_about_neighbours for name in self.kinds) else 0
 
     @property
     def z(self) -> float:

@@ -12,7 +12,7 @@ from pipeline.asking.tools import Batch
 from pipeline.config import Config
 from pipeline.lake import Lake
 from pipeline.llm import Answer
-from pipeline.plugins import find_plugin
+from pipeline.plugins import Declared, find_plugin
 from pipeline.scorers.write import load_scorer, tools_of
 
 _ENOUGH_SECONDS = 2.0
@@ -23,7 +23,7 @@ long as of many, of which those of like length share a pass."""
 def asks_nobody(config: Config, name: str) -> bool:
     """Whether a scorer of the config does its work in this process, without a request."""
     settings = getattr(config.scoring, find_plugin("scorers", name).name)
-    return load_scorer(name).role is None and not getattr(settings, "asks_role", None)
+    return load_scorer(name).role is None and Declared.by(settings).asks_role is None
 
 
 def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], name: str) -> float:

@@ -15,7 +15,7 @@ from pipeline.explainers.answers import Read, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import LABELS, example_lines, marked_list, silent_lines
 from pipeline.llm import Answer, Message, Request
-from pipeline.plugins import find_plugin
+from pipeline.plugins import Declared, find_plugin
 
 STAND_IN = (
     "words and phrases that introduce a comparison or a contrast, such as conjunctions and adverbs at the "
@@ -87,7 +87,7 @@ class Prompted:
 
     def request(self, explaining: ExplainingConfig, sae: str, feature: Feature, vocabulary: Vocabulary) -> Request:
         """The request that explains a feature; `explaining` is the section as this explainer sees it."""
-        shows_logits = getattr(getattr(explaining, self.name, None), "show_logits", False)
+        shows_logits = Declared.by(getattr(explaining, self.name, None)).show_logits
         system = [self._prompt("system").render()]
         if self.has_notes and explaining.show_activations:
             system.append(load_prompt(_NOTES / "activations.txt").render())
@@ -127,7 +127,7 @@ class Prompted:
 
     def _prompt(self, name: str) -> Prompt:
         plugin = find_plugin("explainers", self.name)
-        lender = getattr(plugin.settings, "prompts_of", None)
+        lender = Declared.by(plugin.settings).prompts_of
         folder = find_plugin("explainers", lender).path if lender else plugin.path
         return load_prompt(folder / f"{name}.txt")
 

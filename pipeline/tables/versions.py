@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from pipeline.config import JUDGE, UNHASHED, Config
-from pipeline.plugins import find_plugin, find_plugins, shared_digest
+from pipeline.plugins import Declared, find_plugin, find_plugins, shared_digest
 from pipeline.tables import TABLES
 from pipeline.tables.compiled import compiled_sources
 from pipeline.tables.sql import config_value, parameters_of, sql_text, tables_read
@@ -149,22 +149,22 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
     """What the version of a plug-in covers."""
     plugin, section = find_plugin(kind, name), config.explaining if kind == "explainers" else config.scoring
     settings = getattr(section, plugin.name)
+    declared = Declared.by(settings)
     texts = [sql_text(each) for each in own_queries(plugin)]
-    lender = getattr(plugin.settings, "prompts_of", None)  # the plug-in whose prompts it asks with
     content = {
-        "files": [plugin.digest, find_plugin(kind, lender).digest if lender else ""],
+        "files": [plugin.digest, find_plugin(kind, declared.prompts_of).digest if declared.prompts_of else ""],
         "shared": shared_digest(kind),
         "settings": settings.model_dump(mode="json"),
         "sql": texts,
         "parameters": _parameters(config, texts),
     }
     if (files := getattr(settings, "content", None)) is not None:
-        content["content"] = files  # of the files that its settings name
+        content["content"] = files
     if kind == "explainers" and any(sae.aliases for sae in config.saes):
         content["aliases"] = {sae.name: sae.aliases for sae in config.saes}
-    if (base := getattr(settings, "of", None)) is not None:
-        content["of"] = _plugin(config, kind, base)
-    if getattr(settings, "n_judging", 0):
+    if declared.of is not None:
+        content["of"] = _plugin(config, kind, declared.of)
+    if declared.n_judging:
         content["judge"] = _judge(config)
     return content
 
@@ -212,7 +212,7 @@ def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...
     parts = {*parts_of(config, stage.table)} - {CONTROLS} if part in {None, CONTROLS} else {part}
     names = {find_plugin(stage.plugins, str(name)).name for name in parts}
     section = config.explaining if stage.plugins == "explainers" else config.scoring
-    names |= {base for name in names if (base := getattr(getattr(section, name), "of", None))}
+    names |= {base for name in names if (base := Declared.by(getattr(section, name)).of)}
     of_plugins = {table for name in names for table in stage.tables_of(plugins[name])}
     read = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *of_plugins}
     return tuple(table for table in stage.inputs if table in read)

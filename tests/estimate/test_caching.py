@@ -11,7 +11,7 @@ from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError
 from pipeline.estimate import times
 from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time
-from pipeline.firings.forward import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.preflight import preflight
 
 Experiment = Callable[..., Config]

@@ -9,8 +9,9 @@ from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.features import scrambled_contexts
 from pipeline.features.scrambled_contexts import write_scrambled_contexts
-from pipeline.firings.forward import encode_batch, write_activation_shard, write_saes
+from pipeline.firings.forward import encode_batch
 from pipeline.firings.store import write_activations
+from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.make_table import make_table
 
 FEW_FIRINGS = {"min_firings": 5}

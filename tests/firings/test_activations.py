@@ -35,9 +35,9 @@ from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SubjectError
-from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
 from pipeline.firings.store import FiringBuffer, Firings, rounded, write_activations
+from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
 from pipeline.sae import load_sparse_coder

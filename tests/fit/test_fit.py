@@ -31,7 +31,7 @@ from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SaeError
 from pipeline.features import logits
-from pipeline.firings.forward import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.fit import write
 from pipeline.fit.measure import Figures, measure, with_weights
 from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge

@@ -14,7 +14,7 @@ from torch.nn.functional import log_softmax
 
 from pipeline.config import Config, SubjectConfig
 from pipeline.corpus.documents import write_documents
-from pipeline.firings.forward import write_saes
+from pipeline.firings.write import write_saes
 from pipeline.fit.loss import measure_loss, unmeasurable
 from pipeline.fit.places import Place
 from pipeline.fit.verdict import fit_sentence

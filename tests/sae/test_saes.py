@@ -7,7 +7,7 @@ from sae_layouts import LAYOUTS, LLAMA_SCALE, random_weights
 from tiny import WIDTH, open_lake, rows_of, write_experiment
 
 from pipeline.config import load_config
-from pipeline.firings.forward import write_saes
+from pipeline.firings.write import write_saes
 from pipeline.sae import sources
 from pipeline.sources import fix_sources
 

@@ -12,8 +12,8 @@ from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.errors import CorpusError
-from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import write_activations
+from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.lake import Lake
 from pipeline.sources import corpus_texts, fix_sources, new_documents, open_sources
 

@@ -24,8 +24,8 @@ from pipeline.errors import ConfigError, CorpusError, SaeError
 from pipeline.exports import Export, delphi_latents, exported_sae
 from pipeline.features.logits import write_feature_logits
 from pipeline.features.neighbours import write_feature_neighbours
-from pipeline.firings.forward import write_activation_shard, write_saes
 from pipeline.firings.store import write_activations
+from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.preflight import preflight

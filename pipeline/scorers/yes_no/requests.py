@@ -20,7 +20,7 @@ from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Request
-from pipeline.plugins import find_plugin
+from pipeline.plugins import Declared, find_plugin
 from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, keys_of
 from pipeline.scorers.requests import scoring_request
 
@@ -72,8 +72,8 @@ def score_request(
     is_one: bool,
 ) -> Request:
     """The request that puts questions about one explanation, in their order, as its scorer instructs."""
-    lender = getattr(find_plugin("scorers", scorer).settings, "prompts_of", scorer)
-    folder = find_plugin("scorers", lender).path
+    lender = Declared.by(find_plugin("scorers", scorer).settings).prompts_of
+    folder = find_plugin("scorers", lender or scorer).path
     texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
     n, words = len(texts), one_line(explanation)  # a rule and keywords quote the corpus's tokens
     if is_one:
