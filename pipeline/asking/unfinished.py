@@ -1,59 +1,102 @@
 """Which batches of features are unfinished, by their tables: asked of thousands of batches every few minutes.
 
-A batch has a dozen small files, and opening one costs DuckDB a third of a millisecond. So a process keeps what it
-found of a batch for as long as the batch's files are those that it read.
+A batch has a dozen small files, and opening one costs DuckDB a third of a millisecond. So what was found of a
+batch holds for as long as its files are those that were read; a file in the lake tells it to later processes.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.lake import Lake
 from pipeline.lake.paths import SCHEMA_FILE
+from pipeline.lake.placing import placing
+from pipeline.tables.sql import sql_text, steps_of
+
+KEPT_FILE = "unfinished.json"
+"""In a lake's folder; it may be lost or torn, then the tables are read."""
 
 _READ = ("explanations", "predictions", "scores")
 """The tables of a batch that tell whether it is done."""
 
 
 class _Found(NamedTuple):
-    """What was found of a batch: the state of the files that tell, and the priority of what is open in it."""
+    """What was found of a batch: a hash of the files that tell, and the priority of what is open in it."""
 
-    state: tuple[object, ...]
+    state: str
     priority: int | None
 
 
-_found: dict[tuple[Path, str, int], _Found] = {}
+_Batch = tuple[str, int]
+_found: dict[Path, dict[_Batch, _Found]] = {}
+"""By the folder of a lake."""
 
 
-def unfinished_batches(lake: Lake, among: Iterable[tuple[str, int]] | None = None) -> list[tuple[str, int]]:
+def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> list[_Batch]:
     """The batches (SAE and number) with a selected feature that is not done, those of higher priority first.
 
     Of some of them, where only these are asked about.
     """
-    if among is None:
-        among = lake.query("selected_batches").select("sae", "batch").iter_rows()
-    selected = [(sae, batch) for sae, batch in among]
-    rules = (lake.generation, lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json())
-    wanted = {sae: _state(lake.paths("selected_features", sae=sae)) for sae in lake.config.sae_names}
+    selected = [*(_selected(lake) if among is None else among)]
     # Each state is looked at before its files are read: what changes meanwhile is read again next time.
-    states = {
-        (sae, batch): (rules, wanted[sae], *(_state(lake.paths(table, sae=sae, batch=batch)) for table in _READ))
-        for sae, batch in selected
-    }
-    known = {each: _found.get((lake.root, *each)) for each in selected}
-    if changed := {each for each, found in known.items() if not found or found.state != states[each]}:
+    states = _states(lake, selected)
+    if lake.root not in _found:
+        _found[lake.root] = _kept(lake)
+    found = _found[lake.root]
+    if changed := {each for each in selected if each not in found or found[each].state != states[each]}:
         given = {table: list(_files(lake, table, changed)) for table in _READ}
         rows = lake.query("unfinished_batches", given=given).select("sae", "batch", "priority")
         priorities = {(sae, batch): priority for sae, batch, priority in rows.iter_rows()}
-        for each in changed:
-            known[each] = _found[lake.root, *each] = _Found(states[each], priorities.get(each))
-    unfinished = [(found.priority, *each) for each, found in known.items() if found and found.priority is not None]
-    return [(sae, batch) for _, sae, batch in sorted(unfinished, key=lambda row: (-row[0], row[2], row[1]))]
+        found |= {each: _Found(states[each], priorities.get(each)) for each in changed}
+        if among is None:
+            _keep(lake, found)
+    open_in = {each: priority for each in selected if (priority := found[each].priority) is not None}
+    return sorted(open_in, key=lambda each: (-open_in[each], each[1], each[0]))
 
 
-def _state(paths: Collection[Path]) -> tuple[tuple[Path, int | None], ...]:
-    """Files, and when each was written; None if it is not there."""
-    return tuple((path, path.stat().st_mtime_ns if path.exists() else None) for path in paths)
+def _selected(lake: Lake) -> Iterator[_Batch]:
+    yield from lake.query("selected_batches").select("sae", "batch").iter_rows()
+
+
+def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, str]:
+    """A hash of what tells of each batch: its files and the selection's, when they were written, and the rules."""
+    scoring, selection = lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json()
+    rules = [lake.generation, scoring, selection, *map(sql_text, steps_of("unfinished_batches"))]
+
+    def written(path: Path) -> tuple[str, int | None]:
+        name = path.relative_to(lake.root).as_posix()
+        return name, path.stat().st_mtime_ns if path.exists() else None
+
+    def hashed(*values: object) -> str:
+        return hashlib.sha256(repr(values).encode()).hexdigest()
+
+    wanted = {
+        sae: hashed(rules, *map(written, lake.paths("selected_features", sae=sae)))
+        for sae in lake.config.sae_names
+    }
+    return {
+        (sae, batch): hashed(
+            wanted[sae], *(written(path) for table in _READ for path in lake.paths(table, sae=sae, batch=batch))
+        )
+        for sae, batch in batches
+    }
+
+
+def _kept(lake: Lake) -> dict[_Batch, _Found]:
+    """What an earlier process found."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        rows = json.loads((lake.root / KEPT_FILE).read_bytes())
+        return {(str(sae), int(batch)): _Found(str(state), priority) for sae, batch, state, priority in rows}
+    return {}
+
+
+def _keep(lake: Lake, found: Mapping[_Batch, _Found]) -> None:
+    """Hand on what was found to later processes; where the lake cannot be written, they read the tables."""
+    with suppress(OSError), placing(lake.root, lake.root / KEPT_FILE) as temporary:
+        temporary.write_text(json.dumps([(*batch, *each) for batch, each in found.items()]), encoding="utf-8")
 
 
 def _files(lake: Lake, table: str, batches: Collection[tuple[str, int]]) -> Iterator[Path]:

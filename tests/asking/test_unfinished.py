@@ -25,6 +25,21 @@ def fill(lake: Lake, table: str, rows: list[dict[str, object]], **partition: int
 
 
 @pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Path]]:
+    """The files of explanations that each look at the tables has read."""
+    asked: list[list[Path]] = []
+    ask = Lake.query
+
+    def query(self: Lake, name: str, **values: object) -> object:
+        if name == "unfinished_batches":
+            asked.append([path for path in values["given"]["explanations"] if path.stem != "schema"])
+        return ask(self, name, **values)
+
+    monkeypatch.setattr(Lake, "query", query)
+    return asked
+
+
+@pytest.fixture
 def lake(make_experiment: Callable[..., Config]) -> Lake:
     """Five batches of a feature, of which 1 and 3 are wanted, the latter more."""
     config = make_experiment(selection={"batch_size": 1})
@@ -40,17 +55,8 @@ def explain(lake: Lake, feature: int, status: str) -> None:
 
 
 def test_the_answer_is_that_of_the_tables_and_files_that_are_as_they_were_are_not_read_again(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, asked: list[list[Path]]
 ) -> None:
-    asked: list[list[Path]] = []
-    ask = Lake.query
-
-    def query(self: Lake, name: str, **values: object) -> object:
-        if name == "unfinished_batches":
-            asked.append([path for path in values["given"]["explanations"] if path.stem != "schema"])
-        return ask(self, name, **values)
-
-    monkeypatch.setattr(Lake, "query", query)
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)] and len(asked) == 1
     assert unfinished.unfinished_batches(lake, [(SAE, 1), (SAE, 0)]) == [(SAE, 1)] and len(asked) == 2
@@ -66,3 +72,37 @@ def test_the_answer_is_that_of_the_tables_and_files_that_are_as_they_were_are_no
     wanted = [{"sae": SAE, "feature": 0, "batch": 0, "place": 1, "priority": 0}]
     fill(lake, "selected_features", wanted)
     assert unfinished.unfinished_batches(lake) == [(SAE, 0)]
+
+
+def test_a_later_process_reads_the_batches_alone_that_have_changed_since(
+    lake: Lake, asked: list[list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explain(lake, 1, "refused")
+    explain(lake, 3, "http_error")
+    for _ in range(2):
+        monkeypatch.setattr(unfinished, "_found", {})
+        assert unfinished.unfinished_batches(lake) == [(SAE, 3)]
+    assert len(asked) == 1
+    explain(lake, 3, "refused")
+    monkeypatch.setattr(unfinished, "_found", {})
+    assert unfinished.unfinished_batches(lake) == []
+    assert {path.stem for path in asked[-1]} == {"00003"} and len(asked) == 2
+
+
+@pytest.mark.parametrize("torn", ["", "[[", '{"a": 1}', "[[1, 2]]", "[null]", "7"])
+def test_what_an_earlier_process_left_may_be_torn(lake: Lake, torn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (lake.root / unfinished.KEPT_FILE).write_text(torn, encoding="utf-8")
+    monkeypatch.setattr(unfinished, "_found", {})
+    assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
+
+
+def test_a_changed_setting_is_looked_at_again_by_a_later_process(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explain(lake, 1, "ok")
+    explain(lake, 3, "ok")
+    assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
+    scoring = lake.config.scoring.model_copy(update={"max_features": 0})
+    changed = Lake(lake.config.model_copy(update={"scoring": scoring}), lake.hashes)
+    monkeypatch.setattr(unfinished, "_found", {})
+    assert unfinished.unfinished_batches(changed) == []
