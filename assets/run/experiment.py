@@ -99,7 +99,6 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
 
 def _print_end(lake: "Lake", path: str, console: Console, started: float) -> None:
     """Print what a whole run found, what is left as it was, and what comes next."""
-    from pipeline.asking.spending import spent_budget
     from pipeline.show.closing import print_closing_table
 
     config = lake.config
@@ -111,8 +110,22 @@ def _print_end(lake: "Lake", path: str, console: Console, started: float) -> Non
             highlight=False,
         )
     _print_next_steps(config, path, console, time.monotonic() - started)
-    stopped = spent_budget(config) if unfinished_batches(config) else None
-    if stopped:
+    _print_what_is_left(config, console)
+
+
+def _print_what_is_left(config: Config, console: Console) -> None:
+    """Print why batches are unfinished: the budget is spent, or a run takes no more of them."""
+    from pipeline.asking.spending import spent_budget
+
+    unfinished = unfinished_batches(config)
+    n_taken = config.selection.batches_per_run
+    if beyond := {key.partition for key in unfinished} - {*_keys(config, BATCHES, n_taken)}:
+        console.print(
+            f"\n{len(beyond):,} more batches of features are selected; a run takes the first {n_taken:,} of each "
+            "SAE. selection.batches_per_run takes more, and the schedule next_feature_batches in the UI all",
+            highlight=False,
+        )
+    if unfinished and (stopped := spent_budget(config)):
         console.print(f"\n[bold]Stopped:[/] {escape(stopped)}", highlight=False)
 
 

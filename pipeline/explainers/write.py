@@ -40,6 +40,7 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     selected = batch.select("explained_features").pl()
     generations = [each for each in selected["generation"].unique() if each is not None]
     [generation] = generations or [batch.lake.generation]
+    places = dict(selected.select("feature", "place").iter_rows())
     rows: list[Row] = []
     own: dict[int, str | None] = {}
     for name in config.explaining.explainers:
@@ -47,17 +48,18 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
         features = read_features(batch, selected, name)
         its = [each for each in features if each.is_asked or explainer.role is None]
         for explanation in explainer.explain(its, tools):
-            rows.append(_row(batch.sae, name, explanation, generation))
+            rows.append(_row(batch.sae, name, explanation))
             if explanation.is_chosen:
                 own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
     near = set(batch.select("batch_neighbours").fetchall())
-    rows += [_row(batch.sae, *control, generation) for control in controls(controlled, own, near)]
+    rows += [_row(batch.sae, *control) for control in controls(controlled, own, near)]
     # By a row of its own it is known that the batch has been through with a feature, and nothing is left to do.
     has_row = {row["feature"] for row in rows}
     left = [feature for feature in selected["feature"].to_list() if feature not in has_row]
     first = config.explaining.explainers[0]
-    rows += [_row(batch.sae, first, Explanation(feature, None, "not_asked"), generation) for feature in left]
+    rows += [_row(batch.sae, first, Explanation(feature, None, "not_asked")) for feature in left]
+    rows = [{**row, "place": places[row["feature"]], "generation": generation} for row in rows]
     rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
     return pa.Table.from_pylist(rows, TABLES["explanations"].schema)
 
@@ -101,7 +103,7 @@ def _token_ids(logits: Sequence[Row] | None) -> Sequence[int] | None:
     return None if logits is None else [each["token_id"] for each in logits]
 
 
-def _row(sae: str, explainer: str, explanation: Explanation, generation: int) -> Row:
+def _row(sae: str, explainer: str, explanation: Explanation) -> Row:
     return {
         "explanation_id": explanation_id(sae, explanation.feature, explainer, explanation.draw),
         "sae": sae,
@@ -116,5 +118,4 @@ def _row(sae: str, explainer: str, explanation: Explanation, generation: int) ->
         "train_score": explanation.train_score,
         "same_as_draw": explanation.same_as_draw,
         "judge_request_ids": list(explanation.judge_request_ids),
-        "generation": generation,
     }

@@ -15,6 +15,7 @@ def run_page(catalog: Catalog) -> dict[str, Any]:
         "saes": [_of_sae(catalog, row, costs, unfinished) for row in catalog.held("explained_counts")],
         "explainers": catalog.config.explaining.explainers,
         "budget": catalog.config.budget,
+        "batches_per_run": catalog.config.selection.batches_per_run,
     }
 
 

@@ -114,6 +114,9 @@ ROLE = Column("role", pa.dictionary(pa.int8(), pa.string()), "`train` (may be sh
 DOC_ID = Column("doc_id", pa.string(), "hash of its text, 32 hex digits; for a row of a cache its number")
 CONTEXT_ID = Column("context_id", pa.int64(), "the context's number in the corpus, from 0")
 SHARD = Column("shard", pa.int32(), "shard of the corpus, from 0")
+PLACE = Column(
+    "place", pa.int32(), "the feature's place among those selected of its batch, from 1; max_features binds by it"
+)
 GENERATION = Column("generation", pa.int32(), "generation of the corpus: one more each time documents are added")
 
 

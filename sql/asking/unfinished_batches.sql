@@ -1,11 +1,12 @@
 -- One row per batch with a selected feature that is not done, highest priority first: it has no explanation
--- yet, an explanation that is to be scored has no score, or a request failed on its way or for want of budget.
--- Features behind scoring.max_features by draw may be left without a score, and so may explanations about which
--- each of the config's scorers says that it asks nothing. Of batches that were scored before documents were added
--- (stale_batches) nothing is open, or with selection.remake_stale everything.
+-- yet, an explanation that is to be scored has no score since it was made, or a request failed on its way or for
+-- want of budget. Features behind scoring.max_features by draw may be left without a score, and so may
+-- explanations about which each of the config's scorers says that it asks nothing. A feature that was behind a
+-- limit (max_features), and is before it since the selection has changed, is open. Of batches that were scored
+-- before documents were added (stale_batches) nothing is open, or with selection.remake_stale everything.
 -- Each table is read once: there may be thousands of files.
 with known as materialized (
-    select explanation_id, sae, feature, generation, status, is_chosen from explanations
+    select explanation_id, sae, feature, place, generation, status, is_chosen from explanations
 ),
 unanswered as materialized (
     select explanation_id, sae, feature, status
@@ -30,6 +31,7 @@ unscored as (
     anti join scores
         on scores.explanation_id = known.explanation_id
         and scores.generation is not distinct from known.generation
+        and scores.place is not distinct from known.place
     anti join not_asked on not_asked.explanation_id = known.explanation_id
     where known.status = 'ok' and (known.is_chosen or $scoring_all_draws)
 ),
@@ -47,6 +49,12 @@ open_features as (
     select * from fresh_features
     semi join unscored using (sae, feature)
     where coalesce(place <= $scoring_max_features::int, true)
+    union
+    select fresh_features.* from fresh_features
+    join known using (sae, feature)
+    where
+        (known.place > $explaining_max_features::int and fresh_features.place <= $explaining_max_features::int)
+        or (known.place > $scoring_max_features::int and fresh_features.place <= $scoring_max_features::int)
     union
     select * from selected_features
     semi join stale_batches using (sae, batch)

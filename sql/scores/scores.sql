@@ -44,6 +44,7 @@ select
     balanced_accuracy_all_right,
     accuracy_all_wrong,
     accuracy_all_right,
+    explanations.place,
     explanations.generation
 from all_scores
 left join explanations using (explanation_id)

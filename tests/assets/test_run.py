@@ -13,6 +13,7 @@ from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
 
 from assets.command import run_command
 from assets.graph import declare
+from assets.graph.schedules import unfinished_batches
 from pipeline.config import load_config
 from pipeline.sources import recorded_lake
 
@@ -106,6 +107,28 @@ def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
     words = " ".join(result.stdout.split())
     assert "Stopped: Budget: 3 of 3 requests are spent (budget.max_requests)." in words
     assert "raise the budget in the config and run again" in words
+
+
+def test_a_run_that_leaves_batches_says_which_key_takes_more(
+    tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
+) -> None:
+    shutil.copytree(prepared / "lake", tmp_path / "lake")
+    path = write_experiment(
+        tmp_path,
+        subject={"model": str(tiny_subject)},
+        saes=[hand_set_entry(prepared / "sae")],
+        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+        explaining={"provider": "oracle", "n_examples": 20},
+        scoring={"provider": "oracle", "n_questions": 20},
+        selection={"batch_size": 1, "quotas": None},
+    )
+    result = run_here(path)
+    assert result.exit_code == 0, result.stderr
+    n_left = len(unfinished_batches(load_config(path)))
+    assert n_left > 0
+    words = " ".join(result.stdout.split())
+    assert f"{n_left} more batches of features are selected; a run takes the first 1 of each SAE" in words
+    assert "selection.batches_per_run" in words
 
 
 def test_a_run_with_the_oracle_rehearses_everything_and_says_so(

@@ -48,6 +48,7 @@ INPUTS = {
         ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
         ("draw", pa.int32()), ("explanation", _text), ("example_ids", pa.list_(_text)), ("status", _text),
         ("request_id", _text), ("is_chosen", pa.bool_()), ("judge_request_ids", pa.list_(_text)),
+        ("place", pa.int32()),
         ("generation", pa.int32()),
     ]),
     "predictions": pa.schema([

@@ -79,6 +79,22 @@ def test_one_explanation_of_several_without_score_is_open():
     assert is_open([explanation(), explanation(explainer="empty")], [], [score()])
 
 
+@pytest.mark.parametrize("limit", ["explaining_max_features", "scoring_max_features"])
+@pytest.mark.parametrize("n_selected", [1, 2, 3])
+def test_a_feature_that_a_changed_selection_brings_before_a_limit_is_open(limit, n_selected):
+    rows = [explanation(feature) | {"place": 4 - feature} for feature in (1, 2, 3)]
+    scores = [score(feature) | {"place": 4 - feature} for feature in (1, 2, 3)]
+    features = selected(*range(1, n_selected + 1))
+    assert bool(unfinished(features, rows, [], scores, **{limit: 1})) is (n_selected < 3)
+    assert unfinished(features, rows, [], scores) == []
+
+
+def test_what_was_explained_anew_for_another_selection_is_open_until_it_is_scored():
+    explained, scored = explanation() | {"place": 1}, score() | {"place": 3}
+    assert is_open([explained], [], [scored])
+    assert not is_open([explained], [], [scored | {"place": 1}])
+
+
 @pytest.mark.parametrize("status", ["http_error", "budget"])
 def test_explanation_that_never_came_is_open(status):
     assert is_open([explanation(status=status)])
