@@ -6,6 +6,7 @@ The process that hands out the tests loads this file too, so that it imports not
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the lake is and which device computes come from the test's own config."""
     for variable in (LAKE_VARIABLE, DEVICE_VARIABLE, "LATENTLAKE_CONFIG"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_fetched_before() -> None:
+    """What a test finds on the hub is its own."""
+    if hub := sys.modules.get("pipeline.sae.hub"):
+        hub.download.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ class SaeConfig(Section):
     name: Name = Field(description="Its name in every table")
     source: str | None = Field(
         None,
-        description="Folder or file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, or `saelens://RELEASE/ID` "
+        description="Folder or file, `hf://OWNER/REPO[@REVISION][/PATH]` on the hub, or `saelens://RELEASE/ID` "
         "where sae-lens is installed, or `baseline://…` ([formats](sae-formats.md)); `config/demo-sae/layers.9` "
         "ships with latentlake. Only where the firings come from a cache (corpus source `delphi`) it may be left "
         "out; tables that need the weights are empty then",

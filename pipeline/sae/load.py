@@ -39,7 +39,7 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     """Load a sparse autoencoder, in float32; it says which format it had.
 
     Args:
-        path: A folder or a file, `hf://OWNER/REPO[@REVISION]/PATH` on the hub, `saelens://RELEASE/ID`, or one of
+        path: A folder or a file, `hf://OWNER/REPO[@REVISION][/PATH]` on the hub, `saelens://RELEASE/ID`, or one of
             the baselines (`baseline://…`).
         format: The layout of its files; told from their names and contents if left out.
         hookpoint: Its place in the model: of a folder with a folder for each, that one is loaded; a coder whose

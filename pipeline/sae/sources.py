@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import yaml
 
 from pipeline.errors import SaeError, nearest
+from pipeline.sae.hub import download
 from pipeline.shipped import find
 
 HUB_PREFIX = "hf://"
 REGISTRY_PREFIX = "saelens://"
 
-_SUFFIXES = (".json", ".yaml", ".safetensors", ".npz", ".pt", ".pth")
+DESCRIPTIVE = ("l0", "dataset_path", "model_name")
+"""What SAELens' registry says of an SAE and no number depends on, so that it may correct it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def fetch(source: str, beside: Sequence[str] = ()) -> Source:
     """Bring the files of a source here; what is on the hub is downloaded into the hub's own cache.
 
     Args:
-        source: A path, `hf://OWNER/REPO[@REVISION]/PATH` or `saelens://RELEASE/ID`.
+        source: A path, `hf://OWNER/REPO[@REVISION][/PATH]` or `saelens://RELEASE/ID`.
         beside: Names of files that belong to a file in the same folder, and are fetched with it.
 
     Raises:
@@ -47,39 +49,23 @@ def fetch(source: str, beside: Sequence[str] = ()) -> Source:
     """
     if source.startswith(REGISTRY_PREFIX):
         repository, path, overrides, model = _look_up(source)
-        fetched = _download(source, repository, None, path, beside)
-        return replace(fetched, overrides=overrides, model=model)
+        root = download(repository, None, path, tuple(beside))
+        return Source(root / path, root.name, overrides, model)
     if source.startswith(HUB_PREFIX):
-        return _download(source, *split_hub(source), beside)
+        repository, revision, path = split_hub(source)
+        root = download(repository, revision, path, tuple(beside))
+        return Source(root / path, root.name)
     return Source(find(source))
 
 
-def _download(source: str, repository: str, revision: str | None, path: str, beside: Sequence[str]) -> Source:
-    from huggingface_hub import snapshot_download
-
-    parent = "" if "/" not in path else f"{path.rpartition('/')[0]}/"
-    wanted = [path, f"{path}/*"]
-    if path.endswith(_SUFFIXES):  # a file, or a folder named like one
-        wanted += [f"{parent}{name}" for name in beside]
-    wanted += [f"{parent}config.json"]  # that of a training run, which says the subject model
-    try:
-        root = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
-        raise SaeError(
-            f"SAE '{source}' cannot be fetched from the Hugging Face hub ({type(error).__name__}); it needs a "
-            "connection, or a local folder as saes.source"
-        ) from None
-    return Source(root / path, root.name)
-
-
 def split_hub(source: str) -> tuple[str, str | None, str]:
-    """Repository, revision and path of `hf://OWNER/REPO[@REVISION]/PATH`."""
+    """Repository, revision and path, which may be empty, of `hf://OWNER/REPO[@REVISION][/PATH]`."""
     owner, _, rest = source.removeprefix(HUB_PREFIX).partition("/")
     name, _, path = rest.partition("/")
     name, _, revision = name.partition("@")
     path = path.strip("/")
-    if not (owner and name and path):
-        raise SaeError(f"'{source}' names no folder or file on the hub; write hf://OWNER/REPO[@REVISION]/PATH")
+    if not (owner and name):
+        raise SaeError(f"'{source}' names no repository on the hub; write hf://OWNER/REPO[@REVISION]/PATH")
     return f"{owner}/{name}", revision or None, path
 
 

@@ -1,10 +1,10 @@
 """Hold a lake to what it was made from: record it at the first run, compare it at each later one.
 
-Stage hashes start at content, so content must not change under them. The first run records the hash of
-every SAE's files and of every corpus file; a later run that finds another content stops. What is added behind the
-recorded documents is recorded beside them, when it is taken, as the next generation of the corpus. The first run
-also records the precision that `auto` stands for, so that a lake which moves to another machine keeps its rows,
-and how many features a batch has.
+Stage hashes start at content, so content must not change under them. The first run records the hash of every
+SAE's files, of the subject model's and of every corpus file; a later run that finds another content stops. What
+is added behind the recorded documents is recorded beside them, when it is taken, as the next generation of the
+corpus. The first run also records the precision that `auto` stands for, so that a lake which moves to another
+machine keeps its rows, and how many features a batch has.
 """
 
 import json
@@ -32,6 +32,7 @@ from pipeline.sources.record import (
     reading_of,
     waiting_keys,
 )
+from pipeline.sources.subjects import hold_subject
 from pipeline.tables.versions import SourceHashes
 from pipeline.texts.delphi import Split, first_split, rows_digest, splits_of
 from pipeline.texts.files import CorpusFile, source_files
@@ -44,9 +45,9 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
     taken (`takes_new`): they become the next generation of the corpus.
 
     Raises:
-        CorpusError, SaeError: A source's content has changed since the lake was made from it.
+        CorpusError, SaeError, SubjectError: A source's content has changed since the lake was made from it.
         LakeError: There are batches with another number of features than the config says.
-        SubjectError: The device cannot be used.
+        SubjectError: The device cannot be used, or the subject model is not there.
     """
     while True:
         before = read_record(config)
@@ -77,6 +78,7 @@ def _compare(config: Config, known: dict[str, Any], takes_new: bool) -> SourceHa
         known.setdefault("later", []).append(generation)
     for sae in config.saes:
         _fix_sae(sae, config.corpus.cache, known["saes"])
+    hold_subject(config.subject, known.setdefault("subjects", {}))
     if config.has_auto_precision and "dtype" not in known:
         from pipeline.models.load import pick_device  # torch, which those who only read a lake do not wait for
         from pipeline.models.precision import fast_dtype
@@ -170,11 +172,14 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
     content: Entry = {"digest": "", "files": {}}
     if sae.source is not None:
         from pipeline.sae import sae_files
+        from pipeline.sae.sources import DESCRIPTIVE
 
         files = sae_files(sae.source, sae.format)
         content = fingerprint(list(files.paths.values()), seen)
-        if files.overrides:
-            content["digest"] = digest_of([content["digest"], json.dumps(files.overrides, sort_keys=True)])
+        said = {key: value for key, value in files.overrides.items() if key not in DESCRIPTIVE}
+        former = _said_of(content["digest"], files.overrides)  # older lakes hold all that the registry said
+        is_former = recorded is not None and recorded["digest"] == former
+        content["digest"] = former if is_former else _said_of(content["digest"], said)
     if cache is not None:
         firings = _splits_content(splits_of(cache.folder / sae.hookpoint), seen)
         content["digest"] = digest_of([content["digest"], firings["digest"]])
@@ -186,6 +191,11 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
             "another name in the config, or put the old files back"
         )
     known[sae.name] = content
+
+
+def _said_of(digest: str, overrides: Mapping[str, Any]) -> str:
+    """The digest of files with what SAELens' registry says of them."""
+    return digest_of([digest, json.dumps(dict(overrides), sort_keys=True)]) if overrides else digest
 
 
 def _splits_content(splits: Sequence[Split], known: Mapping[str, Any]) -> Entry:

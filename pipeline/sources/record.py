@@ -1,8 +1,8 @@
 """What a lake has recorded of what it was made from: `sources.json`.
 
-By source of the corpus and by SAE, the content that it had at the first run; what was added to the corpus since,
-as further generations; the precision that `auto` stands for; and how many features a batch has, as batches'
-files are named by their numbers.
+By source of the corpus, by SAE and by subject model, the content that it had at the first run; what was added to
+the corpus since, as further generations; the precision that `auto` stands for; and how many features a batch has,
+as batches' files are named by their numbers.
 """
 
 import json

@@ -5,6 +5,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from sae_layouts import LAYOUTS, random_weights
 from tiny import write_random_sae, write_sparsify
 
@@ -15,9 +16,9 @@ from pipeline.sae import load_sparse_coder, sae_files
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-@pytest.mark.parametrize("source", ["hf://owner", "hf://owner/name", "hf:///name/path", "hf://owner//path"])
-def test_a_hub_source_without_a_path_is_refused_before_any_request(source):
-    with pytest.raises(SaeError, match="names no folder or file on the hub"):
+@pytest.mark.parametrize("source", ["hf://owner", "hf://", "hf:///name/path", "hf://owner//path"])
+def test_a_hub_source_without_a_repository_is_refused_before_any_request(source):
+    with pytest.raises(SaeError, match="names no repository on the hub"):
         sae_files(source)
 
 
@@ -34,6 +35,49 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return asked
+
+
+@pytest.fixture
+def files_of_hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the hub says that a repository has."""
+    files = ["README.md", "part/layers.1/cfg.json", "part/layers.1/sae.safetensors"]
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, repository, revision: files)
+    return files
+
+
+def test_a_push_between_two_steps_of_a_process_changes_nothing(hub):
+    for _ in range(2):
+        load_sparse_coder("hf://owner/name/part/layers.1")
+    assert len(hub) == 1
+
+
+def test_of_a_repository_with_an_sae_at_its_root_that_is_fetched(hub, files_of_hub, tmp_path):
+    files_of_hub[:] = ["cfg.json", "sae.safetensors", "more/large.bin"]
+    write_random_sae(tmp_path / "snapshots" / COMMIT)
+    assert load_sparse_coder("hf://owner/name").format == "sparsify"
+    assert hub == [("owner/name", None, {"cfg.json", "sae.safetensors"})]
+
+
+def test_a_path_that_a_repository_lacks_is_named_with_the_nearest(hub, files_of_hub):
+    with pytest.raises(SaeError, match=r"'owner/name' has no 'part/layer\.1'; nearest: 'part/layers\.1'"):
+        load_sparse_coder("hf://owner/name/part/layer.1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "cure"),
+    [
+        (GatedRepoError, "accept its terms"),
+        (RevisionNotFoundError, "no such revision"),
+        (RepositoryNotFoundError, "no such repository, or it is private"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_apart(monkeypatch, kind, cure):
+    def refuse(*_, **__):
+        raise kind.__new__(kind)  # which wants a response
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(SaeError, match=cure):
+        load_sparse_coder("hf://owner/name@v2/layers.1")
 
 
 def test_a_folder_on_the_hub_is_fetched_and_its_commit_recorded(hub):
