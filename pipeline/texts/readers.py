@@ -184,8 +184,25 @@ def _cached_rows(source: DelphiRows) -> Iterator[Text]:
 
 
 def _hub_texts(source: HubTexts) -> Iterator[Item]:
-    for number, row in enumerate(_open_dataset(source), start=1):
+    for number, row in enumerate(_hub_rows(source), start=1):
         yield _row_text(source, row, source.dataset, f"row {number}", f"dataset '{source.dataset}', row {number}")
+
+
+def _hub_rows(source: HubTexts) -> Iterator[dict[str, Any]]:
+    """The rows of a dataset as they are streamed. Raises CorpusError where the stream breaks off."""
+    n_read = 0
+    try:
+        for row in _open_dataset(source):
+            yield row
+            n_read += 1
+    except CorpusError:
+        raise
+    except Exception as error:  # noqa: BLE001 (datasets, its readers and the hub's client raise many kinds)
+        reason = " ".join(str(error).split())[:200]
+        raise CorpusError(
+            f"dataset '{source.dataset}' broke off after {n_read:,} rows ({type(error).__name__}: {reason}); run "
+            "again to read it once more, or download it and name its folder"
+        ) from None
 
 
 def _open_dataset(source: HubTexts) -> Any:

@@ -23,6 +23,7 @@ from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import CorpusError
 from pipeline.make_table import make_table
 from pipeline.models.token_bytes import token_bytes
+from pipeline.texts import readers
 from pipeline.texts.files import source_files
 from pipeline.texts.readers import read_texts
 from pipeline.texts.text import Text
@@ -184,6 +185,18 @@ def test_a_dataset_in_a_local_folder_is_streamed(tmp_path):
     path = write_corpus(tmp_path / "data", kind="jsonl", texts=TEXTS)
     source = HubTexts(kind="hub", dataset=str(path.parent), unit_field="book", max_documents=2)
     assert [(text.unit, text.text) for text in read_texts(source)] == [("book 0", text) for text in TEXTS[:2]]
+
+
+def test_a_stream_that_breaks_off_is_told_with_its_dataset_and_row(monkeypatch):
+    def rows():
+        yield {"text": TEXTS[0]}
+        raise RuntimeError("client has been closed\nTraceback")
+
+    monkeypatch.setattr(readers, "_open_dataset", lambda source: rows())
+    texts = read_texts(HubTexts(kind="hub", dataset="someone/texts"))
+    assert next(texts).text == TEXTS[0]
+    with pytest.raises(CorpusError, match=r"broke off after 1 rows \(RuntimeError: client .*closed"):
+        next(texts)
 
 
 @pytest.mark.whole  # reads all that a Python installation brings

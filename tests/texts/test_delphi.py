@@ -1,6 +1,7 @@
 """delphi's cache in the place of texts and a forward pass: its rows, its firings, and what is refused."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
+from pipeline.sources import fixing
 from pipeline.texts import delphi
 from pipeline.texts.tensors import TensorFile
 
@@ -203,6 +205,16 @@ def test_a_cache_that_has_changed_stops_the_run(cached, tmp_path, tokens, answer
     save_file({**load_file(first), "tokens": tokens[::-1].copy()}, first)
     with pytest.raises(CorpusError, match="latents' has changed since"):
         open_lake(config)
+
+
+def test_a_cache_whose_files_are_as_they_were_is_not_read_again(cached, tmp_path, monkeypatch):
+    config = cached()
+    open_lake(config)
+    monkeypatch.setattr(fixing, "rows_digest", pytest.fail)
+    open_lake(config)
+    monkeypatch.undo()
+    os.utime(tmp_path / "latents" / "embed_tokens" / "0_1.safetensors", ns=(1, 1))
+    open_lake(config)
 
 
 def changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Change:

@@ -18,7 +18,9 @@ from pipeline.compiled.rules.proving_loops import (
     Forms,
     Rules,
     Standing,
+    count_runs,
     first_places,
+    first_runs,
     place_tokens,
     predicted_by_document,
     sum_predictions,
@@ -117,14 +119,18 @@ def _standing(inputs: Inputs, documents: pa.Table, roles: Sequence[str]) -> Stan
     places = inputs.places
     n_contexts = len(places.at) // places.context_length
     first_context = documents["document_number"].to_numpy()
-    context_document = np.searchsorted(first_context, np.arange(n_contexts), side="right") - 1
+    context_document = np.searchsorted(first_context, np.arange(n_contexts), side="right").astype(np.int32) - 1
     bits = token_class_bits(inputs)
     starts = first_places(places.at, places.context_length, len(bits))
     number = np.dtype(np.int32 if len(places.at) < 1 << 31 else np.int64)
     place = mapped(inputs.lake, int(starts[-1]), number)
     place_tokens(places.at, places.context_length, starts, place)
+    by_place = places.at, places.context_length, starts, place, context_document
+    run_starts = first_runs(*by_place)
+    runs = mapped(inputs.lake, 2 * int(run_starts[-1]), np.dtype(np.int32)).reshape(-1, 2)
+    count_runs(*by_place, runs)
     role = np.searchsorted(roles, documents["role"].to_pylist()).astype(np.int64)
     n_tokens = documents["n_tokens"].to_numpy().astype(np.int64)
-    return Standing(starts, place, context_document.astype(np.int32), role, n_tokens, bits)
+    return Standing(starts, place, run_starts, runs, context_document, role, n_tokens, bits)
 
 

@@ -1,8 +1,8 @@
 """Compiled loops that compare what rules say of tokens with what their features do; `proving` makes rows of it.
 
-A rule that names tokens is asked only where these stand, by a list of every token's places; one that names what
-stands before is asked behind these. Where rule and feature agree is found at the feature's firings, so no loop
-needs room for the whole corpus.
+A rule that names tokens is asked only where these stand, by a list of every token's places, and one that names
+nothing else by how often each document has them; one that names what stands before is asked behind these. Where
+rule and feature agree is found at the feature's firings, so no loop needs room for the whole corpus.
 """
 
 from typing import Any, NamedTuple
@@ -76,6 +76,8 @@ class Standing(NamedTuple):
         starts: [n_tokens + 1], the first place of each token.
         place: int32, int64 in a corpus of 2**31 places, [n]; the places of the tokens that stand in documents,
             ascending for each token, position 0 included.
+        run_starts: [n_tokens + 1], the first run of each token.
+        runs: int32 [n, 2], a document and how often it has the token, position 0 left out; ascending.
         context_document: int32 [n_contexts], each context's document by number from 0.
         document_role: int64 [n_documents], the number of its role.
         document_tokens: int64 [n_documents], its tokens from position 1 on.
@@ -84,6 +86,8 @@ class Standing(NamedTuple):
 
     starts: Ints
     place: npt.NDArray[np.signedinteger[Any]]
+    run_starts: Ints
+    runs: Int32s
     context_document: Int32s
     document_role: Ints
     document_tokens: Ints
@@ -132,6 +136,48 @@ def place_tokens(
             token = at[place].token_id
             places[free[token]] = place
             free[token] += 1
+
+
+@compiled
+def first_runs(
+    at: Placed,
+    context_length: int,
+    starts: Ints,
+    places: npt.NDArray[np.signedinteger[Any]],
+    context_document: Int32s,
+) -> Ints:
+    """The first of each token's runs, and the number of runs, [n_tokens + 1]; places: of `place_tokens`."""
+    n_runs = np.zeros(len(starts), np.int64)
+    for token in range(len(starts) - 1):
+        last = -1
+        for place in places[starts[token] : starts[token + 1]]:
+            document = context_document[place // context_length]
+            if at[place].position > 0 and document != last:
+                n_runs[token + 1] += 1
+                last = document
+    return np.cumsum(n_runs)
+
+
+@compiled
+def count_runs(
+    at: Placed,
+    context_length: int,
+    starts: Ints,
+    places: npt.NDArray[np.signedinteger[Any]],
+    context_document: Int32s,
+    runs: Int32s,
+) -> None:
+    """Fill in the runs of the tokens, by token and document; runs: int32 [n, 2], zeros."""
+    end = 0
+    for token in range(len(starts) - 1):
+        last = -1
+        for place in places[starts[token] : starts[token + 1]]:
+            document = context_document[place // context_length]
+            if at[place].position > 0:
+                if document != last:
+                    runs[end, 0] = last = document
+                    end += 1
+                runs[end - 1, 1] += 1
 
 
 @inlined
@@ -209,6 +255,10 @@ def sum_predictions(
             for document in range(n_documents):
                 if forms.n_predicted[form, document]:
                     count(tally, document, SAYS, forms.n_predicted[form, document])
+        elif len(tokens) and rules.n_before[rule] == 0 and rules.position_below[rule] >= context_length:
+            for token in tokens:
+                for document, n in standing.runs[standing.run_starts[token] : standing.run_starts[token + 1]]:
+                    count(tally, document, SAYS, n)
         elif len(tokens):
             count_where_tokens_stand(rule, tokens, rules, standing, at, context_length, named, tally)
         elif rules.is_excluded[rule]:
