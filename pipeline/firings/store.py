@@ -3,8 +3,8 @@
 A shard's firings are gathered in buffers of some hundred thousand tokens, sorted by feature; each buffer becomes
 one Parquet file with one row group a bucket. Merging reads one bucket's row groups of all shards, sorts them by
 (feature, token_index) and writes one file a bucket. What is in memory is a buffer, or a bucket and the footers of
-all shards' files, some 3 kB a file and bucket. Sorted so, a row takes about three bytes: the feature costs nothing,
-the token index is a small difference, the activation a float32 of a float16's precision.
+all shards' files, some 3 kB a file and bucket. Sorted so, a row takes about three bytes: the feature costs
+nothing, the token index is a small difference, the activation a float32 of a float16's precision.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
