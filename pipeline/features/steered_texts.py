@@ -25,11 +25,10 @@ from torch import Tensor
 from pipeline.config import Config
 from pipeline.corpus.tokenising import bos_prefix
 from pipeline.errors import CorpusError
+from pipeline.firings.forward import open_reader
 from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.progress import progress
-from pipeline.sae import load_sae
-from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.subject.steering import (
     Divergence,
     Edit,
@@ -130,9 +129,8 @@ def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tup
 def check_steered_saes(config: Config) -> None:
     """Raise SubjectError if the features of an SAE of the config cannot be steered at its place."""
     for sae in config.saes:
-        coder = load_sae(sae)
-        place = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
-        check_steering(config.subject, coder, sae.hookpoint, place)
+        reader = open_reader(config, sae, torch.device("cpu"))
+        check_steering(config.subject, reader.coder, sae.hookpoint, reader.hookpoint)
 
 
 class Prompts(NamedTuple):
@@ -225,9 +223,8 @@ class Steering:
 def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
     config, own = lake.config, lake.config.sae(sae)
     settings = _settings(config)
-    coder = load_sae(own)
-    place = resolve_hookpoint(config.subject, own.hookpoint, coder.reads, centred=own.centred)
-    subject = load_steered(config.subject, config.device, coder, own.hookpoint, place)
+    reader = open_reader(config, own, torch.device("cpu"))
+    subject = load_steered(config.subject, config.device, reader.coder, own.hookpoint, reader.hookpoint)
     held_out, continued = _prompt_rows(lake, sae)
     own_prompts = {}
     if "ablate" in settings.modes:

@@ -165,7 +165,7 @@ def names_of_places(subject: SubjectConfig) -> dict[Hookpoint, str]:
 
 def read_shapes(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, torch.Tensor]:
     """What hookpoints give, as tensors without values: those of one place are one object."""
-    model = _shapes(subject)
+    model = skeleton(subject)
     with torch.inference_mode(), reading(model, subject.model, hookpoints, copies=False) as read:
         # With a cache: transformers would look into the (absent) positions to find packed texts.
         model(input_ids=torch.zeros((1, 4), dtype=torch.long, device="meta"), use_cache=True)
@@ -228,7 +228,7 @@ class _Layout(NamedTuple):
 
 @cache
 def _layout(subject: SubjectConfig) -> _Layout:
-    model = _shapes(subject)
+    model = skeleton(subject)
     decoder, text_config = model.get_decoder(), model.config.get_text_config()
     modules = dict(model.named_modules())
     prefix = next(path for path, module in modules.items() if module is decoder)
@@ -242,8 +242,8 @@ def _layout(subject: SubjectConfig) -> _Layout:
 
 
 @cache
-def _shapes(subject: SubjectConfig) -> Any:
-    """The base model without a weight, on torch's meta device; bfloat16, which experts need there."""
+def skeleton(subject: SubjectConfig) -> Any:
+    """The base model without a weight, on torch's meta device; one for all, so not to be changed."""
     config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     with torch.device("meta"):
-        return AutoModel.from_config(config, dtype=torch.bfloat16).eval()
+        return AutoModel.from_config(config, dtype=torch.bfloat16).eval()  # which experts need there

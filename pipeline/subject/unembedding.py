@@ -6,20 +6,21 @@ they are not there (a GGUF file, old checkpoints), transformers loads the model.
 
 import json
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.models.load import find_files, load_subject_config, loading, locate
 from pipeline.subject.forward import Hookpoint, load_subject
-from pipeline.subject.hookpoints import names_of_places
+from pipeline.subject.hookpoints import names_of_places, skeleton
 
 LogitPath = Literal["residual", "direct", "none"]
 
@@ -54,14 +55,14 @@ class Unembedding(NamedTuple):
 
 def load_unembedding(subject: SubjectConfig, device: str) -> Unembedding:
     """The subject model's unembedding and final norm. Raises SubjectError if it has none."""
-    skeleton = _skeleton(subject)
-    norm_path = _final_norm(skeleton, subject.model)
-    tensors = _read_safetensors(subject, skeleton, norm_path)
+    model = skeleton(subject)
+    norm_path = _final_norm(model, subject.model)
+    tensors = _read_safetensors(subject, model, norm_path)
     if tensors is None:
         model, weight = _load_model(subject, device)
         return Unembedding(weight, *_measure(model.get_submodule(norm_path), weight.shape[1]))
     weight = tensors.pop("unembedding")
-    norm = skeleton.get_submodule(norm_path).to_empty(device="cpu").float()
+    norm = deepcopy(model.get_submodule(norm_path)).to_empty(device="cpu").float()
     norm.load_state_dict(tensors)
     return Unembedding(weight, *_measure(norm, weight.shape[1]))
 
@@ -73,15 +74,15 @@ def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> Logi
     MLP block, whose output is added to it. `none`: anything else (inside a block, a norm, a block whose output is
     normalised before it is added), where the unembedding does not apply.
     """
-    skeleton = _skeleton(subject)
-    embedding = skeleton.get_input_embeddings()
+    model = skeleton(subject)
+    embedding = model.get_input_embeddings()
     if width != embedding.weight.shape[1]:
         return "none"
     if (name := names_of_places(subject).get(place._replace(centred=False))) is not None:
         if name.startswith(("embed", "resid")):
             return "residual"
         return "direct" if name.startswith(("attn_out", "mlp_out")) else "none"
-    if skeleton.get_submodule(place.module) is embedding:
+    if model.get_submodule(place.module) is embedding:
         return "residual"
     found = re.fullmatch(r"((?:\w+\.)*?\w+\.\d+)(?:\.(\w+))?(?:\.(\w+))?", place.module)
     if found is None:
@@ -89,25 +90,18 @@ def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> Logi
     layer, block, writer = found.groups()
     if block is None:
         return "residual"
-    is_normalised = hasattr(skeleton.get_submodule(layer), "post_feedforward_layernorm")
-    is_block = any(True for _ in skeleton.get_submodule(f"{layer}.{block}").children())
+    is_normalised = hasattr(model.get_submodule(layer), "post_feedforward_layernorm")
+    is_block = any(True for _ in model.get_submodule(f"{layer}.{block}").children())
     # Directions of what a block is given are not of what it adds.
     writes = (writer is None or writer in _WRITERS) and place.reads == "output"
     return "direct" if is_block and writes and not is_normalised else "none"
 
 
-def _skeleton(subject: SubjectConfig) -> PreTrainedModel:
-    """The base model on torch's meta device, without a weight."""
-    config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
-    with torch.device("meta"):
-        return AutoModel.from_config(config)
-
-
-def _final_norm(skeleton: PreTrainedModel, name: str) -> str:
+def _final_norm(model: PreTrainedModel, name: str) -> str:
     """The path of the norm that comes after all layers: the last one that is in no list of modules."""
     norms = [
         path
-        for path, module in skeleton.named_modules()
+        for path, module in model.named_modules()
         if "Norm" in type(module).__name__ and not re.search(r"\.\d+(\.|$)", path)
     ]
     if not norms:
@@ -117,17 +111,17 @@ def _final_norm(skeleton: PreTrainedModel, name: str) -> str:
 
 
 def _read_safetensors(
-    subject: SubjectConfig, skeleton: PreTrainedModel, norm_path: str
+    subject: SubjectConfig, model: PreTrainedModel, norm_path: str
 ) -> dict[str, Tensor] | None:
     """The norm's tensors by their names in it, and `unembedding`; None if the files do not have them so."""
     stored = _stored_tensors(subject)
-    embedding = skeleton.get_input_embeddings()
-    embedding_path = next(path for path, module in skeleton.named_modules() if module is embedding)
-    wanted = {name: [f"{norm_path}.{name}"] for name in skeleton.get_submodule(norm_path).state_dict()}
+    embedding = model.get_input_embeddings()
+    embedding_path = next(path for path, module in model.named_modules() if module is embedding)
+    wanted = {name: [f"{norm_path}.{name}"] for name in model.get_submodule(norm_path).state_dict()}
     wanted["unembedding"] = [f"{embedding_path}.weight"] if _is_tied(subject) else list(_HEADS)
     found = {}
     for name, keys in wanted.items():
-        for key in (*keys, *(f"{skeleton.base_model_prefix}.{key}" for key in keys)):
+        for key in (*keys, *(f"{model.base_model_prefix}.{key}" for key in keys)):
             if key in stored:
                 with safe_open(stored[key], framework="pt") as file:
                     found[name] = file.get_tensor(key)
