@@ -5,7 +5,7 @@ and how fast a GPU reads and encodes, is read from the results of the other benc
 models does is assumed, and said so beside every figure. Workers take the tasks that are ready in the order of the
 graph: shards of the corpus on GPUs, SAEs and batches on machines with CPUs, batches' requests at endpoints.
 
-    python -m benchmarks.scale      # after make bench ONLY=store; writes docs/scale.md
+    python -m benchmarks.scale      # after make bench ONLY=store SCALE=large; writes docs/scale.md
 """
 
 import heapq
@@ -30,7 +30,7 @@ TEMPLATE = Path(__file__).parent / "scale.txt"
 GIB = 1 << 30
 _MAPPED_GIB = 0.35
 """Of the store's peaks: libraries and other mapped files, which do not grow with the corpus."""
-_BUCKETS = SIZES["small"].n_features // BUCKET_FEATURES
+_BUCKETS = SIZES["large"].n_features // BUCKET_FEATURES
 """Of the store that was measured."""
 
 SIZES_OF_CORPUS = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
@@ -185,7 +185,7 @@ def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
 
 def measured_costs() -> Costs:
     """The costs from the results of the benchmarks of the store, of scoring and of a GPU."""
-    store, scoring, gpu = _values("store"), _values("scoring"), _values("gpu")
+    store, scoring, gpu = _values("store_large"), _values("scoring"), _values("gpu")
     pass_rate, encode_rate = _gpu_rates(_values("gpu", "limit"))
     steps = ("statistics", "rules", "rule_scores", "index", "cofirings")
     return Costs(
@@ -273,7 +273,7 @@ def main() -> int:
     try:
         costs, assumed = measured_costs(), Assumed()
     except (FileNotFoundError, KeyError) as missing:
-        needed = "make bench ONLY=store, ONLY=scoring, and on a GPU ONLY=gpu"
+        needed = "make bench ONLY=store SCALE=large, ONLY=scoring, and on a GPU ONLY=gpu"
         print(f"no measured costs ({missing}); first: {needed}", file=sys.stderr)
         return 1
     outcomes = {tokens: simulate(Run(tokens), costs, assumed) for tokens in SIZES_OF_CORPUS}
