@@ -9,7 +9,10 @@ ruled as (
     select
         proved_rules.rule_id,
         proved_rules.feature,
-        coalesce(proved_rules.token_ids, class_tokens.token_ids) as token_ids,
+        -- A class that no token of the vocabulary is of has none.
+        coalesce(
+            proved_rules.token_ids, class_tokens.token_ids, if(proved_rules.token_class is null, null, [])
+        ) as token_ids,
         coalesce(proved_rules.previous_token_ids, before_tokens.token_ids) as before_ids,
         proved_rules.n_before,
         proved_rules.is_excluded,

@@ -247,6 +247,18 @@ def test_rules_are_scored_on_every_test_token_but_those_at_position_0(lake):
         assert counts == [len(at), len(fired[feature]), n_predicted, n_right]
 
 
+LAST_TOKEN = 300_000
+"""Of the vocabulary, far behind the last that stands in the corpus."""
+
+NAME_NOTHING = (
+    {"token_class": "punctuation"},
+    {"token_class": "punctuation", "previous_token_ids": [0], "n_before": 1},
+    {"previous_class": "punctuation", "n_before": 2},
+    {"token_ids": [LAST_TOKEN]},
+)
+"""They name a class that no token is of, or a token that stands nowhere."""
+NAME_NOTHING_BEFORE = {"previous_class": "punctuation", "n_before": 2, "is_excluded": True}
+
 RULES = (
     {"token_ids": [0, 5]},
     {"token_class": "digits"},
@@ -260,6 +272,9 @@ RULES = (
     {"token_class": "lower case", "previous_token_ids": [0], "n_before": 2, "position_below": 200},
     {"previous_token_ids": [0, 1], "n_before": 64, "is_excluded": True},
     {"token_ids": [49_999], "previous_class": "digits", "n_before": 1},
+    *NAME_NOTHING,
+    NAME_NOTHING_BEFORE,
+    {"token_ids": [0, LAST_TOKEN], "previous_token_ids": [LAST_TOKEN], "n_before": 2, "is_excluded": True},
 )
 """Of every form, on tokens of the synthetic corpus, of which the first are the most frequent."""
 
@@ -274,7 +289,9 @@ def test_rules_of_every_form_say_so_where_the_sql_file_does(lake):
     texts = pl.DataFrame({"token_id": range(10), "text": [" a", "bb", "12", " d", "e", "F", "7", "h", "I", "Jj"]})
     with lake.connect(SAE) as connection:
         tokens = connection.sql("from tokens").pl()
-    tokens = tokens.update(texts.cast({"token_id": pl.Int32}), on="token_id").to_arrow()
+    tokens = tokens.update(texts.cast({"token_id": pl.Int32}), on="token_id")
+    last = tokens[-1].with_columns(token_id=pl.lit(LAST_TOKEN, pl.Int32), text=pl.lit(" last"))
+    tokens = pl.concat([tokens, last]).to_arrow()
     given = {"proved_rules": pa.Table.from_pylist(rules, RULE_SCHEMA), "tokens": tokens}
     by_arrays = read_rows(lake, "rule_sums", sae=SAE, given=given, first_feature=0, end_feature=2048)
     with lake.connect(SAE, given=given) as connection:
@@ -285,6 +302,11 @@ def test_rules_of_every_form_say_so_where_the_sql_file_does(lake):
     assert by_sql.num_rows > 50
     assert len(by_sql["rule_id"].unique()) > 25
     assert by_sql.sort_by(order).equals(by_arrays.cast(by_sql.schema).sort_by(order))
+    said = Counter()
+    for row in by_sql.to_pylist():
+        said[row["rule_id"] % len(RULES)] += row["n_predicted"]
+    names_nothing = [number for number, rule in enumerate(RULES) if rule in NAME_NOTHING]
+    assert {said[number] for number in names_nothing} == {0} and said[RULES.index(NAME_NOTHING_BEFORE)] > 0
 
 
 def test_candidates_for_contexts_are_those_of_the_sql_file(lake):

@@ -6,18 +6,22 @@ import pyarrow as pa
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiling import Bytes, Int32s, Ints
 
+NO_TOKEN = 1 << 7
+"""The bit of a class that no token of the vocabulary is of."""
+
 
 def class_bits(inputs: Inputs) -> dict[str, int]:
-    """The bit of each class of tokens."""
+    """The bit of each class that a token of the vocabulary is of."""
     names = sorted(set(inputs.table("token_classes")["token_class"].to_pylist()))
     return {name: 1 << number for number, name in enumerate(names)}
 
 
 def token_class_bits(inputs: Inputs) -> Bytes:
-    """The classes that each token is of, as bits, uint8 [n_tokens]."""
+    """The classes that each token of the vocabulary is of, as bits, uint8 [n_tokens]."""
     rows, bit_of = inputs.table("token_classes"), class_bits(inputs)
     token_id = rows["token_id"].to_numpy()
-    bits = np.zeros(max(inputs.places.n_tokens, token_id.max(initial=-1) + 1), np.uint8)
+    (last,) = inputs.connection.table("tokens").max("token_id").fetchall()[0]
+    bits = np.zeros(max(inputs.places.n_tokens, (last or 0) + 1), np.uint8)
     names = np.asarray(rows["token_class"].to_pylist())
     for name, bit in bit_of.items():
         bits[token_id[names == name]] |= bit

@@ -5,14 +5,12 @@ form says so in the whole corpus is counted once. In SQL, rules and places would
 test compares the two.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
-from pipeline.compiled.rules.arrays import class_bits, flattened, token_class_bits
+from pipeline.compiled.rules.arrays import NO_TOKEN, class_bits, flattened, token_class_bits
 from pipeline.compiled.rules.proving_loops import (
     SUMS,
     Forms,
@@ -55,13 +53,11 @@ def window_counts(inputs: Inputs) -> pa.Table:
 
 def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], npt.NDArray[np.void]]:
     """The roles of the documents, and what came of rules, by feature: SUMS [n_rules, n_roles]."""
-    documents = inputs.table("corpus_documents")
-    roles = sorted(set(documents["role"].to_pylist()))
+    roles, standing = inputs.kept("standing", lambda: _standing(inputs))
     sums = np.zeros((len(rows), len(roles)), SUMS)
     if not len(rows):
         return roles, sums
     rules = _rules(rows, class_bits(inputs))
-    standing = inputs.kept("standing", lambda: _standing(inputs, documents, roles))
     forms = _forms(inputs, rules, standing)
     features = np.unique(rules.feature)
     for bucket in read_features(inputs.lake, inputs.sae, features):
@@ -97,7 +93,7 @@ def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
     token_starts, token_ids = flattened(rows["token_ids"])
     before_starts, before_ids = flattened(rows["previous_token_ids"])
     token_bits, before_bits = (
-        np.array([bit_of.get(name, 0) for name in rows[column].to_pylist()], np.uint8)
+        np.array([bit_of.get(name, NO_TOKEN) if name else 0 for name in rows[column].to_pylist()], np.uint8)
         for column in ("token_class", "previous_class")
     )
     return Rules(
@@ -114,9 +110,12 @@ def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
     )
 
 
-def _standing(inputs: Inputs, documents: pa.Table, roles: Sequence[str]) -> Standing:
-    """The corpus by token; documents: `corpus_documents`, by their first context."""
-    places = inputs.places
+def _standing(inputs: Inputs) -> tuple[list[str], Standing]:
+    """The roles of the documents, and the corpus by token."""
+    places, documents = inputs.places, inputs.table("corpus_documents")  # by their first context
+    encoded = documents["role"].combine_chunks().cast(pa.string()).dictionary_encode()
+    roles = sorted(encoded.dictionary.to_pylist())
+    order = np.array([roles.index(role) for role in encoded.dictionary.to_pylist()], np.int64)
     n_contexts = len(places.at) // places.context_length
     first_context = documents["document_number"].to_numpy()
     context_document = np.searchsorted(first_context, np.arange(n_contexts), side="right").astype(np.int32) - 1
@@ -129,8 +128,8 @@ def _standing(inputs: Inputs, documents: pa.Table, roles: Sequence[str]) -> Stan
     run_starts = first_runs(*by_place)
     runs = mapped(inputs.lake, 2 * int(run_starts[-1]), np.dtype(np.int32)).reshape(-1, 2)
     count_runs(*by_place, runs)
-    role = np.searchsorted(roles, documents["role"].to_pylist()).astype(np.int64)
+    role = order[encoded.indices.to_numpy()]
     n_tokens = documents["n_tokens"].to_numpy().astype(np.int64)
-    return Standing(starts, place, run_starts, runs, context_document, role, n_tokens, bits)
+    return roles, Standing(starts, place, run_starts, runs, context_document, role, n_tokens, bits)
 
 
