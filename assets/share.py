@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.graph.declare import AFTER_BATCHES, failures_for_people, open_lake
+from assets.graph.declare import AFTER_BATCHES, failures_for_people
 from pipeline.config import Config
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ def report_asset(config: Config) -> dg.AssetsDefinition:
     )
     def report() -> dg.MaterializeResult[Any]:
         from pipeline.show.report import write_report
+        from pipeline.sources import recorded_lake
 
         with failures_for_people():
-            return _shown(write_report(open_lake(config)))
+            return _shown(write_report(recorded_lake(config)))
 
     return report
 

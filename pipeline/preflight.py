@@ -1,13 +1,20 @@
-"""Everything that can be wrong with an experiment, found before anything is written or computed."""
+"""Everything that can be wrong with an experiment, found before anything is written or computed.
+
+Whoever makes tables opens the lake (`preflight`): then it is recorded what the tables are made from, and the
+catalog's views move to the versions of this config. Whoever only looks, such as `make estimate`, leaves what
+other readers see as it is (`look`).
+"""
 
 import logging
 import re
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
-from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig
+from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig, TextSource
 from pipeline.corpus.tokenising import bos_prefix, tokenise
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.features.wanted import check_selection
@@ -15,8 +22,10 @@ from pipeline.lake import Lake, is_writable
 from pipeline.lake.objects import open_objects
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.plugins import find_plugin
-from pipeline.sae import SparseCoder, load_sae
-from pipeline.sources import fix_sources
+from pipeline.sae import load_sae
+from pipeline.sae.coder import Side
+from pipeline.sources import fix_sources, look_at_sources, passed_checks, sources_to_read
+from pipeline.sources.contents import digest_of
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import find_hookpoint, hookpoint_widths, is_same_place, resolve_hookpoint
 from pipeline.texts.delphi import cache_settings, splits_of
@@ -32,10 +41,34 @@ _LIKE_A_PATH = re.compile(r"[A-Za-z_]+[._]\d+")
 def preflight(config: Config, *, takes_new: bool = False) -> Lake:
     """Check an experiment and open its lake: sources fixed, leavings of a kill removed, catalog up to date.
 
-    With `takes_new`, documents that were added behind the recorded ones become a generation of the corpus.
+    With `takes_new`, documents that were added behind the recorded ones become a generation of the corpus. Raises
+    as `check`, and if a recorded source has changed.
+    """
+    check(config)
+    if (objects := open_objects(config)) is not None:
+        objects.seal_left_over()
+    passed = {sae.name: _facts(config, sae) for sae in config.saes if sae.source is not None}
+    lake = Lake(config, fix_sources(config, takes_new=takes_new, passed=passed))
+    lake.remove_left_over()
+    lake.refresh_catalog()
+    return lake
 
-    What is odd, but may be meant, is logged as a warning: rows of a feature list that name no feature, and an
-    SAE's folder that names another place than the config.
+
+def look(config: Config) -> Lake:
+    """Check an experiment and give its lake as it is: nothing is recorded, and no view of the catalog moves.
+
+    Raises as `preflight`.
+    """
+    check(config)
+    return Lake(config, look_at_sources(config))
+
+
+def check(config: Config) -> None:
+    """Check an experiment; nothing is written.
+
+    What has passed before is not loaded again: an SAE as long as it is recorded, of the same config, and a source
+    of the corpus once its documents are in the lake. What is odd, but may be meant, is logged as a warning: rows
+    of a feature list that name no feature, and an SAE's folder that names another place than the config.
 
     Raises:
         LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, an
@@ -51,39 +84,34 @@ def preflight(config: Config, *, takes_new: bool = False) -> Lake:
             f"lake folder '{config.lake_folder}' contains a '?', which DuckDB cannot open; set machine.lake or "
             "LATENTLAKE_LAKE"
         )
-    if (objects := open_objects(config)) is not None:
-        objects.seal_left_over()
     check_prices(config)
     check_endpoints(config)
     _check_plugins(config)
     check_selection(config)
-    _check_corpus(config)
+    if config.corpus.cache is not None:
+        _check_cache(config, config.corpus.cache)
+    _check_corpus(config, sources_to_read(config))
     pick_device(config.device)
-    _check_saes(config)
+    passed = passed_checks(config)
+    saes = [sae for sae in config.saes if sae.source is not None and passed.get(sae.name) != _facts(config, sae)]
+    _check_saes(config, saes)
     load_tokenizer(config.subject)
     bos_prefix(config)
-    lake = Lake(config, fix_sources(config, takes_new=takes_new))
-    lake.remove_left_over()
-    lake.refresh_catalog()
-    return lake
 
 
-def _check_corpus(config: Config) -> None:
-    """Every source is there, and one of them begins with some text."""
-    has_text = False
+def _check_corpus(config: Config, to_read: Sequence[TextSource]) -> None:
+    """The sources that are still to be read are there; if these are all, one of them begins with some text."""
+    has_text = len(to_read) < len(config.corpus.sources)
     unreadable: list[CorpusError] = []
     leave_out = None if config.corpus.unreadable == "stop" else unreadable.append
-    for source in config.corpus.sources:
-        match source:
-            case PythonTexts():
-                has_text = True
-            case FileTexts():
-                source_files(source)
-            case DelphiRows():
-                _check_cache(config, source)
-        if not isinstance(source, PythonTexts):
-            filled = (text for text in read_texts(source, leave_out) if not text.is_empty)
-            has_text |= next(tokenise(islice(filled, 1), config), None) is not None
+    for source in to_read:
+        if isinstance(source, PythonTexts):
+            has_text = True
+            continue
+        if isinstance(source, FileTexts):
+            source_files(source)
+        filled = (text for text in read_texts(source, leave_out) if not text.is_empty)
+        has_text |= next(tokenise(islice(filled, 1), config), None) is not None
     if not has_text:
         if unreadable:
             raise unreadable[0]
@@ -125,32 +153,51 @@ def _check_plugins(config: Config) -> None:
         find_plugin("scorers", scorer).check(config.asked_by(scorer))
 
 
-def _check_saes(config: Config) -> None:
-    """Every SAE whose weights are here loads, has as many features as the config says, and fits its hookpoint."""
-    saes = [sae for sae in config.saes if sae.source is not None]
-    coders = {sae.name: load_sae(sae) for sae in saes}
+class _Seen(NamedTuple):
+    """What is kept of an SAE after its weights were loaded: those of several would not fit into memory."""
+
+    n_features: int
+    d_in: int
+    reads: Side
+    own_place: str | None
+    target: str | None
+
+
+def _facts(config: Config, sae: SaeConfig) -> str:
+    """A hash of what an SAE is held to: what the config says of it, and of the model that it reads."""
+    return digest_of([sae.model_dump_json(), config.subject.model_dump_json()])
+
+
+def _check_saes(config: Config, saes: Sequence[SaeConfig]) -> None:
+    """Some SAEs load, one at a time, have as many features as the config says, and fit their hookpoints."""
+    found = {sae.name: _load(sae) for sae in saes}
     hookpoints = {
-        sae.name: resolve_hookpoint(config.subject, sae.hookpoint, coders[sae.name].reads) for sae in saes
+        sae.name: resolve_hookpoint(config.subject, sae.hookpoint, found[sae.name].reads) for sae in saes
     }
     widths = hookpoint_widths(config.subject, set(hookpoints.values())) if saes else {}
     for sae in saes:
-        coder, width = coders[sae.name], widths[hookpoints[sae.name]]
-        if coder.n_features != sae.n_features:
+        seen, width = found[sae.name], widths[hookpoints[sae.name]]
+        if seen.n_features != sae.n_features:
             raise SaeError(
-                f"SAE '{sae.name}' has {coder.n_features} features, but the config says "
+                f"SAE '{sae.name}' has {seen.n_features} features, but the config says "
                 f"n_features: {sae.n_features}"
             )
-        if coder.d_in != width:
+        if seen.d_in != width:
             raise SaeError(
-                f"SAE '{sae.name}' reads {coder.d_in} wide activations, but hookpoint '{sae.hookpoint}' of "
+                f"SAE '{sae.name}' reads {seen.d_in} wide activations, but hookpoint '{sae.hookpoint}' of "
                 f"'{config.subject.model}' is {width} wide"
             )
-        _check_place(config, sae, coder, hookpoints[sae.name])
+        _check_place(config, sae, seen, hookpoints[sae.name])
 
 
-def _check_place(config: Config, sae: SaeConfig, coder: SparseCoder, hookpoint: Hookpoint) -> None:
+def _load(sae: SaeConfig) -> _Seen:
+    coder = load_sae(sae)
+    return _Seen(coder.n_features, coder.d_in, coder.reads, coder.hookpoint, coder.target)
+
+
+def _check_place(config: Config, sae: SaeConfig, seen: _Seen, hookpoint: Hookpoint) -> None:
     """Hold the place that an SAE's files name against the config's: at another one its firings mean nothing."""
-    own, target = coder.hookpoint, coder.target
+    own, target = seen.own_place, seen.target
     if target is not None and find_hookpoint(config.subject, target) is None:
         _log.warning(
             "SAE '%s' at '%s' names '%s' as the place that it reconstructs, which is none of '%s'; taken is what "
@@ -159,7 +206,7 @@ def _check_place(config: Config, sae: SaeConfig, coder: SparseCoder, hookpoint: 
         )
     if own is None:
         return
-    named = find_hookpoint(config.subject, own, coder.reads)
+    named = find_hookpoint(config.subject, own, seen.reads)
     if named is None and _LIKE_A_PATH.search(own):
         _log.warning(
             "SAE '%s' at '%s' names the place '%s', which is no module of '%s'; the config has it read '%s'",

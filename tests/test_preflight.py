@@ -1,9 +1,11 @@
 """Bad input is found before anything is computed: one sentence each, and no table."""
 
+import gc
 import json
 import logging
 import os
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +15,14 @@ from safetensors.torch import load_file, save_file
 from tiny import hand_set_entry, write_corpus, write_hand_set_sae, write_random_sae
 
 from pipeline.config import Config
+from pipeline.corpus.documents import write_documents
+from pipeline.corpus.slots import check_first_texts
 from pipeline.errors import ConfigError, CorpusError, LakeError, LatentlakeError, SaeError, SubjectError
-from pipeline.lake import open_catalog
-from pipeline.preflight import preflight
+from pipeline.estimate.caching import caching_cost
+from pipeline.lake import CATALOG_FILE, open_catalog
+from pipeline.preflight import look, preflight
+from pipeline.sae import load_sae
+from pipeline.sources import SOURCES_FILE, recorded_lake
 from pipeline.tables import TABLES
 
 Sections = dict[str, Any]
@@ -183,6 +190,71 @@ def test_a_good_experiment_opens_a_lake_with_views_and_no_rows(make_experiment):
 def test_checking_twice_is_checking_once(make_experiment):
     config = make_experiment()
     assert preflight(config).hashes == preflight(config).hashes
+
+
+def test_saes_are_loaded_one_at_a_time_and_not_again_once_they_have_passed(make_experiment, tmp_path, monkeypatch):
+    source = write_hand_set_sae(tmp_path / "sae")
+    loaded = []
+
+    def load(sae):
+        gc.collect()
+        assert not any(earlier() for earlier in loaded)
+        coder = load_sae(sae)
+        loaded.append(weakref.ref(coder))
+        return coder
+
+    def experiment(**changes):
+        return make_experiment(saes=[{**hand_set_entry(source, name), **changes} for name in ("a", "b", "c")])
+
+    monkeypatch.setattr("pipeline.preflight.load_sae", load)
+    preflight(experiment())
+    assert len(loaded) == 3
+    preflight(experiment())
+    assert len(loaded) == 3
+    with pytest.raises(SaeError, match="has 8 features, but the config says n_features: 9"):
+        preflight(experiment(n_features=9))
+    assert len(loaded) == 6
+    (source / "cfg.json").write_text((source / "cfg.json").read_text() + " ")
+    with pytest.raises(SaeError, match="is not the one that this lake was made with"):
+        preflight(experiment())
+
+
+def test_a_corpus_that_was_read_is_not_opened_again(make_experiment, monkeypatch):
+    config = make_experiment()
+    write_documents(preflight(config))
+    for module in ("pipeline.preflight", "pipeline.sources.reading"):
+        monkeypatch.setattr(f"{module}.read_texts", lambda *_: pytest.fail("opened"))
+    lake = preflight(config)
+    cost = caching_cost(lake)
+    assert cost and cost.is_exact and cost.firings_a_token >= 1
+    with pytest.raises(pytest.fail.Exception, match="opened"):
+        preflight(make_experiment(seed=1))  # whose documents are others
+
+
+def test_a_look_records_nothing_and_moves_no_view(make_experiment):
+    lake = preflight(make_experiment())
+    n_documents = write_documents(lake).n_rows
+    before = [(lake.root / name).read_bytes() for name in (CATALOG_FILE, SOURCES_FILE)]
+    edited = make_experiment(seed=1, saes=[{**hand_set_entry(lake.config.saes[0].source), "name": "more"}])
+    seen = look(edited)
+    assert seen.hashes.corpus == lake.hashes.corpus and seen.hashes.saes == {"more": ""}
+    assert not seen.has("documents") and caching_cost(seen)
+    recorded_lake(edited).clean()  # which keeps what the catalog's views are on
+    assert [(lake.root / name).read_bytes() for name in (CATALOG_FILE, SOURCES_FILE)] == before
+    with open_catalog(lake.root) as connection:
+        assert connection.execute("select count(*) from documents").fetchone() == (n_documents,)
+
+
+def test_a_look_before_the_first_run_fixes_nothing(make_experiment):
+    config = make_experiment(subject={"dtype": "auto"})
+    lake = look(config)
+    assert not config.lake_folder.exists()
+    assert lake.config.subject.dtype in {"float32", "bfloat16"}
+    check_first_texts(lake)
+    cost = caching_cost(lake)
+    assert cost and cost.firings_a_token >= 1
+    assert {path.name for path in config.lake_folder.iterdir()} <= {".tmp"}
+    assert preflight(config).hashes.dtype
 
 
 def test_a_source_that_changed_since_is_found(make_experiment, tmp_path):

@@ -64,8 +64,7 @@ def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
         grown = type(lake)(lake.config, _grown(lake.hashes))
         tables = [table.name for table in tables_of(lake.config, "corpus")]
         changed = [name for name in tables if _folders(lake, name) != _folders(grown, name)]
-        key = f"{lake.folder('documents').name} {found.stamp}"
-        yield dg.RunRequest(run_key=key, job_name="corpus", asset_selection=_keys(lake, changed))
+        yield from _ask_for(lake, "corpus", {None: changed}, instance, found.stamp)
     else:
         unasked = f"; of the hub it cannot tell: {', '.join(found.unasked)}" if found.unasked else ""
         yield dg.SkipReason(f"no documents behind those of generation {lake.generation} of the corpus{unasked}")
@@ -82,8 +81,13 @@ def _missing(lake: "Lake", job: str) -> dict[str | None, list[str]]:
 
 
 def _ask_for(
-    lake: "Lake", job: str, missing: Mapping[str | None, Sequence[str]], instance: dg.DagsterInstance
+    lake: "Lake",
+    job: str,
+    missing: Mapping[str | None, Sequence[str]],
+    instance: dg.DagsterInstance,
+    documents: str = "",
 ) -> Requests:
+    """A run for each partition that lacks something; `documents` is a stamp of those that the run is to take."""
     failed, _ = ended_runs(instance, job)
     again = [table.name for table in tables_of(lake.config, job) if table.is_always_made]
     parked = [key for key in missing if failed[key or ""] >= FAILURES_UNTIL_PARKED]
@@ -93,7 +97,7 @@ def _ask_for(
     for key in (each for each in missing if each not in parked):
         # Dagster launches a run key once ever: what is under way is not asked for again, what has failed is.
         yield dg.RunRequest(
-            run_key=f"{lake.folder('documents').name} {job} {key} {failed[key or '']}",
+            run_key=f"{lake.folder('documents').name} {job} {key} {documents} {failed[key or '']}",
             job_name=job,
             partition_key=key,
             asset_selection=_keys(lake, [*missing[key], *again]),

@@ -147,8 +147,8 @@ def make_report(path: str) -> int:
 
     console = Console()
     config = load_config(path)
-    recorded_lake(config).require("summary")  # before the preflight, which takes longer and writes
-    lake = open_lake(config)
+    lake = recorded_lake(config)
+    lake.require("summary")
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
         job = build_definitions(config).resolve_job_def(REPORT_JOB)

@@ -7,13 +7,13 @@ from pipeline.asking.roles import Role, role_of, roles_of
 from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.lake.objects import open_objects
-from pipeline.llm.ledger.budget import Budget, Limits, is_spent, unpriced
+from pipeline.llm.ledger.budget import Amount, Budget, Limits, asked_as, is_spent, unpriced
 from pipeline.llm.ledger.prices import FREE, Prices, load_prices
 from pipeline.shipped import find
 
 BUDGET_FOLDER = "budget"
 _WANTED = f"{BUDGET_FOLDER}/wanted.json"
-"""What the last run that stopped for want of budget would have asked next."""
+"""The least request that the last run which stopped for want of budget had still to ask."""
 
 _LOOK_SECONDS = 30.0
 """How often the spending of other machines is looked up, where the lake is in an object store."""
@@ -41,7 +41,7 @@ def open_budget(config: Config, role: Role) -> Budget:
     prices, paid, limits = prices_of(role), prices_of_paid(config), limits_of(config)
     if limits.usd is not None and prices.of(role.model) is None:
         raise unpriced(role.model)
-    in_batch = role.batches is not None and role.batches.batch_unfinished == "batch"
+    in_batch = _is_in_batch(role)
     folder, ledger = config.lake_folder / BUDGET_FOLDER, config.lake_folder / LEDGER_FOLDER
     if (objects := open_objects(config)) is None:
         note: Callable[[bytes], object] = (config.lake_folder / _WANTED).write_bytes
@@ -49,6 +49,11 @@ def open_budget(config: Config, role: Role) -> Budget:
     look = partial(objects.fetch_lines, ledger, _LOOK_SECONDS)
     note = partial(objects.put, _WANTED)
     return Budget(folder, ledger, limits, prices, paid, in_batch=in_batch, look=look, note=note)
+
+
+def _is_in_batch(role: Role) -> bool:
+    """Whether all that is asked in a role goes in its provider's batches, at their price."""
+    return role.batches is not None and role.batches.batch_unfinished == "batch"
 
 
 def check_prices(config: Config) -> None:
@@ -64,10 +69,18 @@ def limits_of(config: Config) -> Limits:
 
 def spent_budget(config: Config) -> str | None:
     """A sentence that the budget is spent and what to raise; None while a run could go on."""
-    if not is_spent(_wanted(config), limits_of(config)):
+    limits = limits_of(config)
+    if limits == Limits() or not (noted := _wanted(config)):
+        return None
+    spent = _spent(config)
+    roles = [role_of(config, name) for name in roles_of(config)]
+    asked = {
+        asked_as(role.model, prices_of(role), in_batch=_is_in_batch(role)) for role in roles if not role.is_free
+    }
+    if not is_spent(noted, spent, limits, asked):
         return None
     return (
-        f"{budget_sentence(config)} The next request does not fit. What is done is kept: raise the budget in the "
+        f"{_sentence(limits, spent)} The next request does not fit. What is done is kept: raise the budget in the "
         "config and run again to go on."
     )
 
@@ -77,10 +90,18 @@ def budget_sentence(config: Config) -> str:
     limits = limits_of(config)
     if limits == Limits():
         return "Budget: no limit is set (budget.max_usd, budget.max_requests)."
+    return _sentence(limits, _spent(config))
+
+
+def _spent(config: Config) -> Amount:
+    """What the ledger holds."""
     if (objects := open_objects(config)) is not None:
         objects.fetch_lines(config.lake_folder / LEDGER_FOLDER)
     with open_budget(config, role_of(config, "scorer")) as budget:
-        spent = budget.spent()
+        return budget.spent()
+
+
+def _sentence(limits: Limits, spent: Amount) -> str:
     figures = []
     if limits.requests is not None:
         figures.append(f"{spent.requests:,} of {limits.requests:,} requests are spent (budget.max_requests)")

@@ -1,4 +1,4 @@
-"""`make estimate`: disk and time of caching, and what a run would send, before anything is sent."""
+"""`make estimate`: disk and time of caching, and what a run would send, before anything is sent or recorded."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import print_estimate, waits_sentence
 from pipeline.lake import Lake
-from pipeline.preflight import preflight
+from pipeline.preflight import look
 from pipeline.tables.versions import inputs_of
 
 
 def print_estimates(path: str) -> None:
     """Estimate the experiment of the config at `path`."""
     console = Console()
-    lake = preflight(load_config(path))
+    lake = look(load_config(path))
     check_first_texts(lake)
     cost = caching_cost(lake)
     if cost:

@@ -1,5 +1,6 @@
 """The machine: where the lakes are, what computes, how much at once."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -61,4 +62,12 @@ class MachineConfig(Section):
         if given := os.environ.get(CACHE_VARIABLE) or self.lake_cache:
             return Path(given).expanduser().absolute()
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return home / "latentlake" / re.sub(r"[^A-Za-z0-9._-]+", "-", url)
+        # The readable part is the same for some URLs, and a URL is another store at another endpoint.
+        told_apart = hashlib.sha256(f"{url} {endpoint_of(url)}".encode()).hexdigest()[:8]
+        return home / "latentlake" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', url)}-{told_apart}"
+
+
+def endpoint_of(url: str) -> str:
+    """The address of the S3 server that the environment names for a URL; empty where none is, or none is asked."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if url.startswith(("s3:", "s3a:")) else ()
+    return next(filter(None, map(os.environ.get, names)), "")

@@ -2,14 +2,17 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
 from pipeline.config import Config
-from pipeline.corpus.documents import earlier_documents, read_documents
+from pipeline.corpus.documents import read_documents
 from pipeline.errors import CorpusError
-from pipeline.lake import Lake, Published
+from pipeline.lake import Given, Lake, Published
+from pipeline.tables import TABLES
 
 _SAMPLE_TOKENS = 200_000
 
@@ -38,18 +41,19 @@ def check_first_texts(lake: Lake) -> None:
     if lake.has("slots") or lake.generation:
         return
     most = min(lake.config.corpus.max_tokens or _SAMPLE_TOKENS, _SAMPLE_TOKENS)
-    with lake.scratch("sample") as folder, lake.connect() as connection:
-        read = read_documents(lake.config, folder / "read.parquet", most)
-        connection.read_parquet(str(folder / "read.parquet")).create_view("read_documents")
-        connection.read_parquet([*map(str, earlier_documents(lake, 0))]).create_view("earlier_documents")
-        lake.create_temporary(connection, "documents")
-        lake.create_temporary(connection, "slots")
-        try:
-            _check_roles(lake, connection)
-        except CorpusError as error:
-            if read.n_tokens < most or most == lake.config.corpus.max_tokens:  # that was all of it
-                raise
-            _log.warning("the first %s tokens alone would not do: %s", f"{read.n_tokens:,}", error)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "read.parquet"
+        read = read_documents(lake.config, path, most)
+        given: Given = {"read_documents": [path], "earlier_documents": TABLES["documents"].schema.empty_table()}
+        with lake.connect(given=given, tables=()) as connection:
+            lake.create_temporary(connection, "documents")
+            lake.create_temporary(connection, "slots")
+            try:
+                _check_roles(lake, connection)
+            except CorpusError as error:
+                if read.n_tokens < most or most == lake.config.corpus.max_tokens:  # that was all of it
+                    raise
+                _log.warning("the first %s tokens alone would not do: %s", f"{read.n_tokens:,}", error)
 
 
 def _check_roles(lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:

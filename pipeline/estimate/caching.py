@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.config import Config
+import pyarrow.parquet as pq
+
 from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import LakeError
 from pipeline.firings.forward import Reader, encode_batch, open_reader
@@ -25,6 +26,7 @@ from pipeline.subject.forward import Subject, load_subject, pass_tokens
 
 BYTES_A_FIRING = 3
 COPIES = 2
+_DOCUMENTS_AT_ONCE = 64
 _BATCHES = 2
 """Batches of machine.batch_tokens that are measured, after a first one that warms up."""
 
@@ -87,8 +89,8 @@ def caching_cost(lake: Lake) -> CachingCost | None:
         n_tokens = sum(n for generation, shard, n in rows if (generation, shard) in missing)
     subject = load_subject(config.subject, config.device)
     readers = {sae.name: open_reader(config, sae, subject.device) for sae in config.saes}
-    firings, speed = measure_firing(config, subject, readers)
-    return CachingCost(n_tokens, is_exact, firings, speed, shutil.disk_usage(lake.root).free)
+    firings, speed = measure_firing(lake, subject, readers)
+    return CachingCost(n_tokens, is_exact, firings, speed, free_bytes(lake.root))
 
 
 def check_disk(lake: Lake, cost: CachingCost) -> None:
@@ -119,7 +121,7 @@ def in_time(seconds: float) -> str:
     return f"{seconds:,.3g} days"
 
 
-def measure_firing(config: Config, subject: Subject, readers: Mapping[str, Reader]) -> tuple[float, float]:
+def measure_firing(lake: Lake, subject: Subject, readers: Mapping[str, Reader]) -> tuple[float, float]:
     """Firings a token, of some SAEs together, and tokens a second, on the corpus's first texts."""
     n_firings = n_tokens = 0
     read_s = written_s = 0.0
@@ -128,7 +130,7 @@ def measure_firing(config: Config, subject: Subject, readers: Mapping[str, Reade
             name: FiringBuffer(Path(folder) / name, name, reader.coder.n_features)
             for name, reader in readers.items()
         }
-        for number, batch in enumerate(_first_batches(config)):
+        for number, batch in enumerate(_first_batches(lake)):
             if number == 1:  # the first has warmed up
                 n_firings = n_tokens = 0
                 read_s = written_s = 0.0
@@ -144,14 +146,15 @@ def measure_firing(config: Config, subject: Subject, readers: Mapping[str, Reade
     return n_firings / n_tokens, n_tokens / max(read_s, written_s, 1e-9)
 
 
-def _first_batches(config: Config) -> Iterator[ContextBatch]:
+def _first_batches(lake: Lake) -> Iterator[ContextBatch]:
     """The corpus's first texts as batches of whole contexts; what is shorter only where all texts are."""
+    config = lake.config
     length = config.corpus.context_length
     n_contexts = max(1, pass_tokens(config) // length)
     contexts: list[tuple[int, list[int]]] = []
     short: list[list[int]] = []
     n_batches = 0
-    for _, ids in tokenise(corpus_texts(config), config):
+    for ids in _first_texts(lake):
         for start in range(0, len(ids), length):
             piece = ids[start : start + length]
             if len(piece) < length:
@@ -167,3 +170,24 @@ def _first_batches(config: Config) -> Iterator[ContextBatch]:
     if contexts or not n_batches:
         rest = [piece for _, piece in contexts] + short
         yield pad_contexts(list(enumerate(rest[:n_contexts])), length)
+
+
+def _first_texts(lake: Lake) -> Iterator[list[int]]:
+    """The tokens of the corpus's first texts: of its documents where they are in the lake, else from its sources.
+
+    Once it is read, the corpus is not opened again: a dataset may be far away, or gone.
+    """
+    if not lake.has("documents", generation=0):
+        for _, ids in tokenise(corpus_texts(lake.config), lake.config):
+            yield ids
+        return
+    documents = pq.ParquetFile(lake.path("documents", generation=0))
+    for some in documents.iter_batches(_DOCUMENTS_AT_ONCE, columns=["token_ids"]):
+        yield from some["token_ids"].to_pylist()
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk of a folder, which may not be there yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -78,7 +78,7 @@ def _scrambling_seconds(lake: Lake, sae: str) -> float:
     if not own.source or lake.has("scrambled_contexts", sae=sae):
         return 0.0
     subject = load_subject(config.subject, config.device)
-    _, speed = measure_firing(config, subject, {sae: open_reader(config, own, subject.device)})
+    _, speed = measure_firing(lake, subject, {sae: open_reader(config, own, subject.device)})
     n_candidates = min(config.scrambling.max_features, own.n_features)
     n_texts = n_candidates * _TOKENS_A_CANDIDATE * config.scrambling.repeats
     return n_texts * (config.scrambling.n_fillers + 1) / speed

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.explore.statement_process import LATE
+from pipeline.lake.catalog import views_from_inside
 from pipeline.tables.sql import sql_text
 
 SECONDS = 10
@@ -67,6 +68,7 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
                 "n_characters": _CELL_CHARACTERS,
                 "memory_bytes": _MEMORY_BYTES,
                 "seconds": seconds,
+                "views": views_from_inside(folder),
             }),
             capture_output=True,
             text=True,

@@ -1,7 +1,8 @@
 """One select on a lake, in a process of its own: run as a script, so that nothing but DuckDB is loaded.
 
 It is given a request as JSON on standard input (statement, n_rows, n_columns, n_characters, memory_bytes,
-seconds), in the lake's folder, and answers as JSON: columns and rows as text, or an error. What a stranger may
+seconds, views), in the lake's folder, and answers as JSON: columns and rows as text, or an error. `views` are the
+statements that make the lake's views, where those of its catalog do not find it. What a stranger may
 type is held by several things, each of which would do alone for most of it:
 
 - The system: the process can write no file, has so much memory and time, and no environment with keys in it.
@@ -68,9 +69,13 @@ def _limit(memory_bytes: int) -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     with duckdb.connect(config={"threads": 2, "memory_limit": f"{request['memory_bytes'] // 3}B"}) as connection:
         connection.execute("set temp_directory = ''")
-        connection.execute("attach 'catalog.duckdb' as lake (read_only)")
-        connection.execute("copy from database lake to memory (schema)")
-        connection.execute("detach lake")
+        if request["views"]:
+            for view in request["views"]:
+                connection.execute(view)
+        else:
+            connection.execute("attach 'catalog.duckdb' as lake (read_only)")
+            connection.execute("copy from database lake to memory (schema)")
+            connection.execute("detach lake")
         _check(connection, request["statement"])
         here = str(Path.cwd()).replace("'", "''")
         connection.execute(f"set allowed_directories = ['{here}/']")

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,21 +24,48 @@ def open_catalog(place: Path | str) -> duckdb.DuckDBPyConnection:
     if "://" in str(place):
         return _opened_in_place(str(place))
     folder = Path(place)
-    connection = duckdb.connect(str(_catalog_of(folder / CATALOG_FILE, place)), read_only=True)
+    connection = _opened(folder)
+    if statements := _put_right(connection, *_reachable_by(folder)):
+        connection.close()
+        connection = duckdb.connect()
     look_below(connection, folder)
-    here = quoted(glob.escape(str(folder.absolute())))[1:-1] + "/"
+    return _made_by(statements, connection)
+
+
+def views_from_inside(folder: Path) -> list[str]:
+    """The statements that make the views of the catalog in a folder by paths below it, for who stands in it.
+
+    None where the catalog has them so. Raises LakeError if there is no lake yet.
+    """
+    with _opened(folder) as connection:
+        return _put_right(connection, "")
+
+
+def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(str(_catalog_of(folder / CATALOG_FILE, folder)), read_only=True)
+
+
+def _reachable_by(folder: Path) -> list[str]:
+    """What may stand before the paths below a lake: nothing, where DuckDB can look below its folder; or that."""
+    here = str(folder.absolute())
+    by_its_place = quoted(glob.escape(here))[1:-1] + "/"
+    return [by_its_place] if "," in here else ["", by_its_place]
+
+
+def _put_right(connection: duckdb.DuckDBPyConnection, *here: str) -> list[str]:
+    """The statements that make a catalog's views with the first of `here` before the paths below the lake.
+
+    None where one of `here` stands there already.
+    """
     there = _paths_begin_with(connection)
-    is_found = "," not in str(folder.absolute()) if not there else there == here
-    if is_found:
-        return connection
+    if there in here:
+        return []
 
     def put_right(name: str, text: str) -> str:
         below = TABLES[name].lines_folder or name
-        return text.replace(f"'{there}{below}/", f"'{here}{below}/")
+        return text.replace(f"'{there}{below}/", f"'{here[0]}{below}/")
 
-    moved = duckdb.connect()
-    _move(connection, moved, put_right)
-    return moved
+    return _statements(connection, put_right)
 
 
 def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
@@ -48,10 +75,10 @@ def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
     lake.seen_by(moved)
     with TemporaryDirectory() as folder:
         catalog = _catalog_of(lake.catalog(CATALOG_FILE, Path(folder)), url)
-        connection = duckdb.connect(str(catalog), read_only=True)
-        before = _paths_begin_with(connection)
-        _move(connection, moved, lambda _, text: lake.view(text, before))
-    return moved
+        with duckdb.connect(str(catalog), read_only=True) as connection:
+            before = _paths_begin_with(connection)
+            statements = _statements(connection, lambda _, text: lake.view(text, before))
+    return _made_by(statements, moved)
 
 
 def _catalog_of(path: Path, place: Path | str) -> Path:
@@ -67,18 +94,23 @@ def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
     return found[1] if found else ""
 
 
-def _move(
-    connection: duckdb.DuckDBPyConnection, moved: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]
-) -> None:
-    """Make a catalog's macros and views on another connection, with their paths put right; close the catalog."""
-    macros = "select function_name, macro_definition from duckdb_functions() where not internal"
+def _statements(connection: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]) -> list[str]:
+    """The statements that make a catalog's macros and views, with the views' paths put right."""
+    macros = "select function_name, parameters, macro_definition from duckdb_functions() where not internal"
     views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
-    for name, definition in connection.execute(macros).fetchall():
-        moved.execute(f"create macro {name}() as {definition}")
+    made = [
+        f"create macro {name}({', '.join(parameters)}) as {definition}"
+        for name, parameters, definition in connection.execute(macros).fetchall()
+    ]
     for name, text, comment in connection.execute(views).fetchall():
-        moved.execute(put_right(name, text))
-        moved.execute(f"comment on view {name} is {quoted(comment)}")
-    connection.close()
+        made += [put_right(name, text), f"comment on view {name} is {quoted(comment)}"]
+    return made
+
+
+def _made_by(statements: Iterable[str], connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    for statement in statements:
+        connection.execute(statement)
+    return connection
 
 
 def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -87,21 +119,30 @@ def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     A table that the catalog does not have, as the lake is of an earlier version, has no rows but its lines.
     Raises LakeError if there is no lake yet.
     """
-    path = _catalog_of(folder / CATALOG_FILE, folder)
-    connection.execute(f"attach {quoted(path)} as lake (read_only)")
-    connection.execute("copy from database lake to memory (schema)")
-    connection.execute("detach lake")
+    with _opened(folder) as catalog:
+        statements = _put_right(catalog, *_reachable_by(folder))
     look_below(connection, folder)
+    _made_by(statements, connection)
+    if not statements:
+        connection.execute(f"attach {quoted(folder / CATALOG_FILE)} as lake (read_only)")
+        connection.execute("copy from database lake to memory (schema)")
+        connection.execute("detach lake")
     known = {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}
     for name in TABLES.keys() - known:
         lines = folder / TABLES[name].lines_folder
         if TABLES[name].partition == "ledger" and any(lines.glob("*.jsonl")):
-            files = f"[{quoted(Path(TABLES[name].lines_folder) / '*.jsonl')}]"
+            files = f"[{quoted(glob.escape(str(lines.absolute())) + '/*.jsonl')}]"
             connection.execute(f"create view {name} as {select_lines(TABLES[name], files)}")
             continue
         connection.register("no_rows", TABLES[name].schema.empty_table())
         connection.execute(f"create table {name} as from no_rows")
         connection.unregister("no_rows")
+
+
+def seen_folders(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
+    """The versions that a catalog's views point at: each a table, and the name of a folder of it."""
+    for name, text in view_texts(connection).items():
+        yield from ((name, version) for version in re.findall(rf"[/']{name}/([^/']+)/", text))
 
 
 def view_texts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
@@ -118,7 +159,8 @@ def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, 
 
     def only(found: re.Match[str]) -> str:
         path = f"{found[1]}/{sae}/{number:05d}.parquet"
-        return f", {quoted(path)}" if (folder / path).exists() else ""
+        own = re.sub(r"\[([*?[])\]", r"\1", path)  # as glob.escape writes it where the path is absolute
+        return f", {quoted(path)}" if (folder / own).exists() else ""
 
     narrowed = re.sub(r", '([^']*)/\*\*/\*\.parquet'", only, text)
     connection.execute(narrowed.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW", 1))

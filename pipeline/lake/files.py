@@ -7,24 +7,26 @@ import contextlib
 import fcntl
 import hashlib
 import shutil
-import time
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import LakeError
+from pipeline.lake.catalog import CATALOG_FILE, seen_folders
 from pipeline.lake.leases import leased
 from pipeline.lake.paths import SCHEMA_FILE, Paths
-from pipeline.lake.placing import TEMPORARY_FOLDER, is_left_over, placing, remove, temporary_path
+from pipeline.lake.placing import TEMPORARY_FOLDER, is_left_over, is_stale, placing, remove, temporary_path
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.progress import tell
 from pipeline.tables import TABLES
 
 LOCKS_FILE = "making.lock"
-_STALE_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,21 @@ class Files(Paths):
         name = " ".join([table, *(f"{key} {value}" for key, value in partition.items())])
         place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / LOCKS_FILE).open("ab") as file:
+        with _opened_once(self.root / LOCKS_FILE) as locks:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
             except BlockingIOError:
                 if not waits:
                     raise LakeError(
                         f"another run is making '{name}' in '{self.root}'; let it end or stop it, and run again"
                     ) from None
                 tell(f"'{name}' is being made by another run, which is waited for")
-                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
-            with leased(self.objects, name, waits=waits) if self.objects else contextlib.nullcontext():
-                yield
+                fcntl.lockf(locks, fcntl.LOCK_EX, 1, place)
+            try:
+                with leased(self.objects, name, waits=waits) if self.objects else contextlib.nullcontext():
+                    yield
+            finally:
+                fcntl.lockf(locks, fcntl.LOCK_UN, 1, place)
 
     def write(
         self,
@@ -140,7 +145,7 @@ class Files(Paths):
         shutil.rmtree(folder)
 
     def remove_left_over(self) -> list[Path]:
-        """Remove the temporary files of processes of this host that were killed; their paths."""
+        """Remove the temporary files of processes that were killed here; their paths."""
         dead = [path for path in (self.root / TEMPORARY_FOLDER).glob("*") if is_left_over(path)]
         for path in dead:
             remove(path)
@@ -149,7 +154,8 @@ class Files(Paths):
     def clean(self) -> list[Path]:
         """Remove version folders that no view points at, and temporary files over a day old; their paths.
 
-        In an object store also data over a day old that no version names, as a kill leaves it.
+        The views are those of the catalog, which other readers see, and those of this config. In an object store
+        also data over a day old that no version names, as a kill leaves it.
         """
         current = {
             self.folder(name, sae, part, generation)
@@ -159,12 +165,15 @@ class Files(Paths):
             for part in self.parts(name)
             for generation in self.generations(name)
         }
+        if self.fetched(catalog := self.root / CATALOG_FILE).is_file():
+            with duckdb.connect(str(catalog), read_only=True) as connection:
+                current |= {self.root / table / version for table, version in seen_folders(connection)}
         old = [folder for name in TABLES for folder in (self.root / name).glob("*") if folder not in current]
         stale = [
             path
             for folder in (self.root, self.config.subject.converted_folder)
             for path in (folder / TEMPORARY_FOLDER).glob("*")
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS
+            if is_stale(path)
         ]
         for path in (*old, *stale):
             remove(path)
@@ -174,3 +183,34 @@ class Files(Paths):
             return table not in TABLES or self.root / table / rest[0] in current
 
         return [*old, *stale, *(self.objects.clean(is_current) if self.objects else ())]
+
+
+class _Opened:
+    """A file that is open in this process, and how many hold locks on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("ab")
+        self.n_holders = 0
+
+
+_opened: dict[Path, _Opened] = {}
+_opening = threading.Lock()
+
+
+@contextlib.contextmanager
+def _opened_once(path: Path) -> Iterator[BinaryIO]:
+    """A file that is open once in this process, for all who hold locks on it at a time.
+
+    As soon as a process closes a file anywhere, it gives up all its locks on it.
+    """
+    with _opening:
+        opened = _opened[path] = _opened.get(path) or _Opened(path)
+        opened.n_holders += 1
+    try:
+        yield opened.file
+    finally:
+        with _opening:
+            opened.n_holders -= 1
+            if not opened.n_holders:
+                del _opened[path]
+                opened.file.close()

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.config import Config
+from pipeline.config.machine import CACHE_VARIABLE, endpoint_of
 from pipeline.errors import LakeError
 from pipeline.lake.placing import TEMPORARY_FOLDER, placing
 from pipeline.tables import TABLES
@@ -47,14 +48,28 @@ _VERSION = re.compile(r"(.+)/(\d{6,}-\d+-[0-9a-f]{8})(?:/.+|\.json)")
 def open_objects(config: Config) -> "Objects | None":
     """The object store of an experiment's lake; None where the lake is a folder and nothing else.
 
-    Raises LakeError if the package for this kind of URL is not installed.
+    Raises LakeError if the package for this kind of URL is not installed, or the local folder is another lake's.
     """
     return None if config.lake_url is None else _open(config.lake_url, config.lake_folder)
 
 
 @cache
 def _open(url: str, folder: Path) -> "Objects":
+    _claim(folder, url)
     return Objects(url, folder)
+
+
+def _claim(folder: Path, url: str) -> None:
+    """Write into a local folder which lake's it is. Raises LakeError if it is another's."""
+    path, own = folder / ".url", " at ".join(filter(None, (url, endpoint_of(url))))
+    if not path.exists():
+        with placing(folder, path) as temporary:
+            temporary.write_text(own, encoding="utf-8")
+    elif (other := path.read_text(encoding="utf-8")) != own:
+        raise LakeError(
+            f"'{folder}' is what this machine has of lake '{other}', and not of '{own}'; let {CACHE_VARIABLE} "
+            "(or machine.lake_cache) name another folder for this one"
+        )
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:

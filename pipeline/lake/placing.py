@@ -1,6 +1,7 @@
 """Files that appear whole or not at all: written under `.tmp/` of a lake's folder, and renamed into place."""
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -13,16 +14,38 @@ from pathlib import Path
 import psutil
 
 TEMPORARY_FOLDER = ".tmp"
-_HOST = re.sub(r"[^\w-]", "-", socket.gethostname())
-_OWNED = re.compile(rf"\.{re.escape(_HOST)}\.(\d+)\.\d+\.\d+(?:\.wal)?$")
-"""The end of a temporary name of this host: process, thread, time; DuckDB keeps a log beside a database."""
+_STALE_SECONDS = 86_400
+
+
+def _processes_here() -> str:
+    """What the processes have in common whose pids this one can look up: host, boot, and namespace of pids.
+
+    The name of the host alone does not tell: nodes of a cluster can all be called `localhost`, and a container
+    that is called as its host is counts pids of its own.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # macOS has neither
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")[:8])
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return re.sub(r"[^\w-]", "-", "-".join(parts))
+
+
+_HERE = _processes_here()
+_OWNED = re.compile(rf"\.{re.escape(_HERE)}\.(\d+)\.\d+\.\d+(?:\.wal|\.old)?$")
+"""The end of a temporary name of a process that can be looked up from here: pid, thread, time. Behind it stands
+how DuckDB calls the log beside a database, or what a folder is called that was replaced."""
 
 
 def temporary_path(root: Path, name: str) -> Path:
     """A path on the disk of the lake in `root` that nobody else writes to."""
     folder = root / TEMPORARY_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{name}.{_HOST}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
+    return folder / _owned(name)
+
+
+def _owned(name: str) -> str:
+    """A name that no other process or thread gives, by which it can be told that its process is gone."""
+    return f"{name}.{_HERE}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
 
 
 @contextlib.contextmanager
@@ -53,13 +76,23 @@ def placing(root: Path, target: Path) -> Iterator[Path]:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether the process of this host that made a temporary file is gone; its number may be another's by now."""
+    """Whether the process that made a temporary file is gone, as far as can be told from here.
+
+    Its pid may be another process's by now. Of what others left, `is_stale` tells.
+    """
     owned = _OWNED.search(path.name)
     if not owned:
         return False
     with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
         return bool(psutil.Process(int(owned[1])).create_time() > path.stat().st_mtime)
     return True
+
+
+def is_stale(path: Path) -> bool:
+    """Whether a temporary file is over a day old; it may be gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime > _STALE_SECONDS
+    return False
 
 
 def remove(path: Path) -> None:
@@ -72,8 +105,14 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """An empty folder that becomes `target` if the body succeeds, in place of what was there; else it is gone."""
-    temporary = target.parent / f".{target.name}.{os.getpid()}"
+    """An empty folder that becomes `target` if the body succeeds, in place of what was there; else it is gone.
+
+    It lies beside `target`, and what killed processes left there is removed.
+    """
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        if is_left_over(left) or is_stale(left):
+            remove(left)
+    temporary = target.parent / _owned(f".{target.name}")
     old = temporary.with_name(f"{temporary.name}.old")
     temporary.mkdir(parents=True)
     try:

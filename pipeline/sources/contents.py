@@ -81,6 +81,11 @@ def files_to_read(source: FileTexts, entries: Sequence[Entry], entry: Entry) -> 
     ]
 
 
+def is_open(source: FileTexts) -> bool:
+    """Whether documents can be added to a source: not where it is read up to a number of them."""
+    return source.max_documents is None
+
+
 def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
     """Compare a source's files with its entries, by sizes and times; nothing is read."""
     files, known = source_files(source), recorded_files(entries)
@@ -98,10 +103,15 @@ def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
     return Look(added, longer, touched, sorted(known.keys() - {_place(file) for file in files}))
 
 
-def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> Entry | None:
+def hold(
+    source: FileTexts, entries: Sequence[Entry], *, reads_added: bool, reads_grown: bool = False
+) -> Entry | None:
     """Check a source's files against its entries; the entry of what was added to them, if that is to be read.
 
-    A touched file's time is updated, and where all files lie in another folder now, their places.
+    A touched file's time is updated, and where all files lie in another folder now, their places. What stands
+    before the growth of a file is read where the growth is, or by `reads_grown`: thousands of processes that do
+    not read the corpus only see that the recorded lines end where they ended. To a source that is read up to
+    `max_documents` nothing is added, as how many of them were left is not known.
 
     Raises ValueError, naming the first file, if what is recorded is another now.
     """
@@ -114,15 +124,16 @@ def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> E
         for file in recorded:
             if file.stamp() != known[file.place]["stamp"]:
                 raise ValueError(file.place)
-        return stamps(seen.added) if seen.added and reads_added else None
+        return stamps(seen.added) if seen.added and reads_added and is_open(source) else None
     for path in seen.touched:
         record, stat = known[str(path.absolute())], path.stat()
         if stat.st_size != record["size"] or _sha256(path, stat.st_size) != record["sha256"]:
             raise ValueError(str(path))
         record["mtime_ns"] = stat.st_mtime_ns
-    if not reads_added:
+    if not reads_added or not is_open(source):
         for path in seen.longer:
-            _check_beginning(path, known[str(path.absolute())])
+            check = _check_beginning if reads_added or reads_grown else _check_line_end
+            check(path, known[str(path.absolute())])
         return None
     added = [Path(file.place) for file in seen.added]
     files = fingerprint(added, {})["files"] if added else {}
@@ -131,8 +142,6 @@ def hold(source: FileTexts, entries: Sequence[Entry], *, reads_added: bool) -> E
             files[str(path.absolute())] = more
     if not files:
         return None
-    if source.max_documents is not None:  # how many of them were left is not known
-        raise ValueError(min(files))
     names = relative_names([Path(place) for place in files], [Path(place) for place in entries[0]["files"]])
     content = sorted(f"{names[Path(place)]} {record['sha256']}" for place, record in files.items())
     return {"digest": digest_of(content), "files": files}
@@ -158,12 +167,18 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
 
 def _check_beginning(path: Path, record: Mapping[str, Any]) -> None:
     """Raise ValueError if what stands before the recorded end of a file of lines is another, or a line goes on."""
+    _check_line_end(path, record)
+    if _sha256(path, record["size"]) != record["sha256"]:
+        raise ValueError(str(path))
+
+
+def _check_line_end(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise ValueError if the line before the recorded end of a file of lines goes on behind it."""
     end = record["size"]
     with path.open("rb") as file:
         file.seek(max(end - 1, 0))
-        is_whole = not end or b"\n" in file.read(2)  # at its recorded end, or right behind it
-    if not is_whole or _sha256(path, end) != record["sha256"]:
-        raise ValueError(str(path))
+        if end and b"\n" not in file.read(2):  # at its recorded end, or right behind it
+            raise ValueError(str(path))
 
 
 def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:

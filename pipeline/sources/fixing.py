@@ -32,17 +32,20 @@ from pipeline.sources.record import (
     reading_of,
     waiting_keys,
 )
-from pipeline.sources.subjects import hold_subject
+from pipeline.sources.subjects import hold_subject, subject_key
 from pipeline.tables.versions import SourceHashes
 from pipeline.texts.delphi import Split, first_split, rows_digest, splits_of
 from pipeline.texts.files import CorpusFile, source_files
 
 
-def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
+def fix_sources(
+    config: Config, *, takes_new: bool = False, passed: Mapping[str, str] | None = None
+) -> SourceHashes:
     """Record the content of new sources, and hold known ones to what was recorded; find out what `auto` means.
 
     Documents behind the recorded ones, of a known source or of sources named behind these, wait until they are
-    taken (`takes_new`): they become the next generation of the corpus.
+    taken (`takes_new`): they become the next generation of the corpus. `passed` is recorded beside the SAEs:
+    a hash of what each was held to when it was last loaded and checked.
 
     Raises:
         CorpusError, SaeError, SubjectError: A source's content has changed since the lake was made from it.
@@ -53,32 +56,49 @@ def fix_sources(config: Config, *, takes_new: bool = False) -> SourceHashes:
         before = read_record(config)
         known = deepcopy(before)
         lake = Lake(config, _compare(config, known, takes_new))
+        for sae, facts in (passed or {}).items():
+            known["saes"][sae]["passed"] = facts
         carry_over(lake)
         if known == before or _record(lake, known, before):
             return lake.hashes
 
 
-def _compare(config: Config, known: dict[str, Any], takes_new: bool) -> SourceHashes:
-    """Hold known sources to what is recorded, and add what is not to it."""
+def look_at_sources(config: Config) -> SourceHashes:
+    """The hashes that the lake has recorded, of sources that are held to them; nothing is recorded.
+
+    What is not recorded is not read either, and has none. Raises as `fix_sources`.
+    """
+    return _compare(config, deepcopy(read_record(config)), takes_new=False, takes_first=False)
+
+
+def _compare(
+    config: Config, known: dict[str, Any], takes_new: bool, takes_first: bool = True
+) -> SourceHashes:
+    """Hold known sources to what is recorded, and add to it what is not: new documents, and what comes first."""
     lake = Lake(config, SourceHashes())
     for source in config.corpus.sources:
         _follow_source(config, source, known)
+    is_read = Lake(config, hashes_of(config, known)).has("documents")
     waiting, generation = waiting_keys(config, known), {}
     for source in config.corpus.sources:
         key = key_of(source)
+        added: Entry | None = None
         if entries := [each[key] for each in generations_of(config, known) if key in each]:
-            added = _hold(lake, source, entries, takes_new)
+            if takes_new or not is_read or not _is_remote(source):  # nobody will ask for what is far again
+                added = _hold(lake, source, entries, takes_new)
         elif key in waiting:
             added = _content(lake, source) if takes_new else None
-        else:
-            known["corpus"][key], added = _content(lake, source), None
+        elif takes_first:
+            known["corpus"][key] = _content(lake, source)
         if added:
             generation[key] = added
     if generation:
         known.setdefault("later", []).append(generation)
     for sae in config.saes:
-        _fix_sae(sae, config.corpus.cache, known["saes"])
-    hold_subject(config.subject, known.setdefault("subjects", {}))
+        if takes_first or sae.name in known["saes"]:
+            _fix_sae(sae, config.corpus.cache, known["saes"])
+    if takes_first or subject_key(config.subject) in known.get("subjects", {}):
+        hold_subject(config.subject, known.setdefault("subjects", {}))
     if config.has_auto_precision and "dtype" not in known:
         from pipeline.models.load import pick_device  # torch, which those who only read a lake do not wait for
         from pipeline.models.precision import fast_dtype
@@ -101,6 +121,10 @@ def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
         with lake.writing(lake.root / SOURCES_FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         return True
+
+
+def _is_remote(source: TextSource) -> bool:
+    return isinstance(source, FileTexts) and source.is_remote
 
 
 def _content(lake: Lake, source: TextSource) -> Entry:
@@ -160,7 +184,7 @@ def _follow_source(config: Config, source: TextSource, known: dict[str, Any]) ->
         if reading_of(other) == reading_of(key):
             moved = {number: deepcopy(each[other]) for number, each in enumerate(generations) if other in each}
             try:
-                hold(source, [*moved.values()], reads_added=False)
+                hold(source, [*moved.values()], reads_added=False, reads_grown=True)
             except ValueError:
                 continue
             for number, entry in moved.items():
@@ -196,6 +220,8 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
             f"SAE '{sae.name}' at '{where}' is not the one that this lake was made with; give the new one "
             "another name in the config, or put the old files back"
         )
+    if recorded and "passed" in recorded:
+        content["passed"] = recorded["passed"]
     known[sae.name] = content
 
 

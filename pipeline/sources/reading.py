@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts
 from pipeline.errors import CorpusError
-from pipeline.sources.contents import digest_of, files_to_read, look
+from pipeline.sources.contents import digest_of, files_to_read, is_open, look
 from pipeline.sources.python_copies import copied_texts
-from pipeline.sources.record import generations_of, has_changed, key_of, read_record
+from pipeline.sources.record import generations_of, has_changed, key_of, read_record, waiting_keys
 from pipeline.texts.readers import read_texts, source_name
 from pipeline.texts.text import Text
 
@@ -16,17 +16,19 @@ from pipeline.texts.text import Text
 def corpus_texts(
     config: Config, leave_out: Callable[[CorpusError], None] = lambda error: None, generation: int = 0
 ) -> Iterator[Text]:
-    """The texts of a generation's sources in order, as the lake has fixed them.
+    """The texts of a generation's sources in order, as the lake has fixed them; before its first run, as they are.
 
     What cannot be read is given to `leave_out`. Raises CorpusError for it if corpus.unreadable is `stop`.
     """
     without = None if config.corpus.unreadable == "stop" else leave_out
-    generations = generations_of(config, read_record(config))
+    known = read_record(config)
+    generations, waiting = generations_of(config, known), waiting_keys(config, known)
     for source in config.corpus.sources:
         key = key_of(source)
         if (entry := generations[generation].get(key)) is None:
-            continue
-        if isinstance(source, PythonTexts):
+            if not generation and key not in waiting and not any(key in each for each in generations):
+                yield from read_texts(source, without)
+        elif isinstance(source, PythonTexts):
             yield from copied_texts(config, entry["digest"])
         elif isinstance(source, DelphiRows):
             yield from read_texts(source)
@@ -69,8 +71,9 @@ def new_documents(config: Config) -> New:
             seen = look(source, entries)
             if seen.gone:
                 raise has_changed(config, source, seen.gone[0])
-            sizes |= {file.place: 0 for file in seen.added}
-            sizes |= {str(path): path.stat().st_size for path in seen.longer}
+            if is_open(source):
+                sizes |= {file.place: 0 for file in seen.added}
+                sizes |= {str(path): path.stat().st_size for path in seen.longer}
         elif isinstance(source, HubTexts):
             unasked.append(name)
     return New(sorted(sizes), digest_of(f"{name} {sizes[name]}" for name in sorted(sizes)), unasked)

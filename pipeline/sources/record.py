@@ -36,6 +36,23 @@ def recorded_lake(config: Config) -> Lake:
     return Lake(config, open_sources(config))
 
 
+def sources_to_read(config: Config) -> list[TextSource]:
+    """The corpus's sources of which a text is still to be read: all until their documents are in the lake.
+
+    Then those that are not recorded yet.
+    """
+    known = read_record(config)
+    if not Lake(config, hashes_of(config, known)).has("documents"):
+        return [*config.corpus.sources]
+    recorded = {key for each in generations_of(config, known) for key in each}
+    return [source for source in config.corpus.sources if key_of(source) not in recorded]
+
+
+def passed_checks(config: Config) -> dict[str, str]:
+    """A hash of what each recorded SAE was held to when it was last loaded and checked."""
+    return {name: entry["passed"] for name, entry in read_record(config)["saes"].items() if "passed" in entry}
+
+
 def hashes_of(config: Config, known: dict[str, Any]) -> SourceHashes:
     """The hashes of the config's sources, as far as they are recorded."""
     first, *later = generations_of(config, known)

@@ -14,7 +14,9 @@ from assets.graph.build import build_definitions
 from assets.graph.schedules import FAILURES_UNTIL_PARKED, unfinished_batches
 from assets.run.experiment import missing_steps
 from pipeline.config import Config, load_config
+from pipeline.corpus.documents import write_documents
 from pipeline.lake import LEDGER_FOLDER, Lake
+from pipeline.preflight import preflight
 from pipeline.sources import recorded_lake
 
 KEY = "00000|hand-set"
@@ -178,3 +180,24 @@ def test_what_is_parked_keeps_no_other_from_being_asked_for(
     # Dagster refuses a tick that gives requests and a reason to skip.
     assert [each.partition_key for each in found if isinstance(each, dg.RunRequest)] == asked
     assert [type(each) for each in found if isinstance(each, dg.SkipReason)] == ([] if asked else [dg.SkipReason])
+
+
+def test_a_run_that_took_no_new_documents_is_asked_for_again_until_it_has_failed_three_times(
+    make_experiment: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lake = preflight(make_experiment())
+    write_documents(lake)
+    (tmp_path / "corpus" / "more.txt").write_text("more " * 50)
+    keys = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for n_failures in range(FAILURES_UNTIL_PARKED):
+            failed = Counter({"": n_failures})
+            monkeypatch.setattr(sensors, "ended_runs", lambda instance, job, failed=failed: (failed, set()))
+            [request] = sensors._next(lake, instance)
+            assert isinstance(request, dg.RunRequest) and request.job_name == "corpus"
+            keys.append(request.run_key)
+        failed = Counter({"": FAILURES_UNTIL_PARKED})
+        monkeypatch.setattr(sensors, "ended_runs", lambda instance, job: (failed, set()))
+        [skipped] = sensors._next(lake, instance)
+    assert len(set(keys)) == FAILURES_UNTIL_PARKED
+    assert isinstance(skipped, dg.SkipReason) and "corpus: parked after 3 failures" in str(skipped.skip_message)

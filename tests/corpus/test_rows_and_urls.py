@@ -76,7 +76,7 @@ def test_a_model_without_a_chat_template_is_named_before_anything_is_written(mak
         corpus={"sources": [{"kind": "jsonl", "path": str(path), "messages_field": "chat"}]}
     )
     with pytest.raises(CorpusError, match="has no chat template"):
-        _check_corpus(config)
+        _check_corpus(config, config.corpus.sources)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

@@ -231,6 +231,7 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     make: Make, prepared: Path, tmp_path: Path, tiny_subject: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_estimates(str(write_experiment(tmp_path / "new", subject={"model": str(tiny_subject)})))
+    assert not [path for path in (tmp_path / "new" / "lake").rglob("*") if path.is_file()]
     said = capsys.readouterr().out
     assert "caching: the corpus is not read yet; each 1,000,000 tokens x" in said
     assert "of disk" in said and "tokens a second" in said

@@ -1,6 +1,7 @@
 """The lake: whole writes, versions by hash, views that always answer."""
 
 import inspect
+import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,9 @@ from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_
 from pipeline.commands.sql import answer_statements
 from pipeline.config import UNHASHED, Config, load_config
 from pipeline.errors import LakeError
-from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog
+from pipeline.explore.statement import answer
+from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog, placing
+from pipeline.lake.catalog import copy_views
 from pipeline.lake.selects import quoted
 from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
@@ -145,6 +148,59 @@ with lake.writing(lake.path(sys.argv[2], sae="hand-set")) as temporary:
     with lake.scratch("mine") as own:
         assert len(lake.remove_left_over()) == 2
         assert list((lake.root / ".tmp").iterdir()) == [own]  # what a live process makes stays
+
+
+def test_what_a_process_makes_that_cannot_be_looked_up_here_stays(lake):
+    """On another node, or in another container, that is called as this host is."""
+    here = lake.root / ".tmp"
+    here.mkdir(parents=True)
+    host = placing._HERE.rsplit("-", 2)[0]
+    elsewhere = [here / f"documents.{name}.4194303.1.1" for name in (host, f"{host}-0a1b2c3d-4026531836")]
+    dead = here / f"documents.{placing._HERE}.4194303.1.1"
+    for path in (*elsewhere, dead):
+        path.touch()
+    assert lake.remove_left_over() == [dead]
+    assert {*here.iterdir()} == {*elsewhere}
+
+
+def test_a_folder_that_is_written_whole_clears_away_what_killed_processes_left_beside_it(tmp_path):
+    target = tmp_path / "report"
+    for name in ("", ".old"):
+        (tmp_path / f".report.{placing._HERE}.4194303.1.1{name}").mkdir()
+    old = tmp_path / f".report.{os.getpid()}"  # of a container of before, with the same pid
+    old.mkdir()
+    os.utime(old, (1, 1))
+    for content in ("first", "second"):
+        with placing.whole_folder(target) as folder, placing.whole_folder(target) as beside:
+            (folder / "page").write_text(content)
+            (beside / "page").write_text(content)
+    assert {path.name for path in tmp_path.iterdir()} == {"report"}
+    assert (target / "page").read_text() == "second"
+
+
+def test_a_lock_is_held_though_another_one_of_the_process_is_given_up(make_experiment, tmp_path):
+    lake = Lake(make_experiment(), SourceHashes())
+    code = """
+from pipeline.errors import LakeError
+lake = Lake(load_config(sys.argv[1]), SourceHashes())
+for table in ("summary", "slots"):
+    try:
+        with lake.alone(table, waits=False):
+            print(table, "is free")
+    except LakeError as error:
+        print(error)
+"""
+    with lake.alone("summary", waits=False):
+        with lake.alone("slots", waits=False):
+            pass
+        said, errors = python(code, tmp_path / "tiny.yaml").communicate()
+    assert "another run is making 'summary'" in said and "slots is free" in said, errors
+    shutil.rmtree(lake.root)  # as who begins a new lake
+    with lake.alone("summary", waits=False):
+        said, errors = python(code, tmp_path / "tiny.yaml").communicate()
+    assert "another run is making 'summary'" in said, errors
+    said, errors = python(code, tmp_path / "tiny.yaml").communicate()
+    assert "summary is free" in said, errors
 
 
 def test_a_kill_between_two_files_of_a_folder_leaves_every_file_whole_and_there(make_experiment, tmp_path):
@@ -387,6 +443,11 @@ def test_a_catalog_of_absolute_paths_opens_wherever_it_lands(make_experiment, tm
         assert connection.sql("select count(*) from activations").fetchall() == [(0,)]
         comments = connection.sql("select comment from duckdb_views() where view_name = 'tokens'").fetchall()
     assert comments == [(TABLES["tokens"].row,)]
+    with duckdb.connect() as connection:  # as the explorer
+        copy_views(connection, here)
+        assert connection.sql("select distinct text from tokens").fetchall() == [("new",)]
+    result = answer(here, "select distinct text from tokens")
+    assert result.rows == [["new"]], result.error
 
 
 def test_a_lake_may_land_where_duckdb_cannot_look_below(make_experiment, tmp_path):

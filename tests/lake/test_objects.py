@@ -71,6 +71,25 @@ def ledger(lake: Lake, first: int = 0, last: int = 9) -> Ledger:
     return Ledger(folder, "predictions", "hand-set", first, last, seal=lake.objects.seal)
 
 
+def test_lakes_at_two_urls_share_no_local_folder(make_experiment, tmp_path, monkeypatch):
+    config = make_experiment()
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folders = set()
+    for url in ("s3://team/a-b", "s3://team/a/b"):
+        for endpoint in ("http://one:9000", "http://other:9000"):
+            monkeypatch.setenv(LAKE_VARIABLE, url)
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            folders.add(config.lake_folder)
+    assert len(folders) == 4
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "given"))
+    monkeypatch.setenv(LAKE_VARIABLE, "memory://one")
+    assert Lake(config, SourceHashes()).root == tmp_path / "given" / "tiny"
+    monkeypatch.setenv(LAKE_VARIABLE, "memory://other")
+    with pytest.raises(LakeError, match=f"what this machine has of lake 'memory://one/tiny'.*{CACHE_VARIABLE}"):
+        Lake(config, SourceHashes())
+
+
 def test_what_one_machine_writes_another_has(machine):
     a, b = machine("a"), machine("b")
     assert not b.has("tokens")
@@ -337,7 +356,9 @@ def test_the_local_folder_is_named_after_the_url(make_experiment, monkeypatch, t
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = make_experiment(machine={"lake": "s3://bucket/some/lakes/"})
     assert config.lake_url == "s3://bucket/some/lakes/tiny"
-    assert config.lake_folder == tmp_path / "latentlake" / "s3-bucket-some-lakes" / "tiny"
+    folder = config.lake_folder
+    assert (folder.parents[1], folder.name) == (tmp_path / "latentlake", "tiny")
+    assert folder.parent.name.startswith("s3-bucket-some-lakes-")
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,7 @@ def test_a_source_named_behind_the_others_is_a_generation_and_before_them_anothe
     assert before.corpus != first.corpus and before.generations == ()
 
 
-@pytest.mark.parametrize("takes_new", [True, False])
-@pytest.mark.parametrize("kind", ["text", "jsonl"])
+@pytest.mark.parametrize(("kind", "takes_new"), [("text", True), ("text", False), ("jsonl", True)])
 def test_a_changed_recorded_part_stops_the_run_though_there_is_more_behind_it(
     make_experiment: Experiment, tmp_path: Path, kind: str, takes_new: bool
 ) -> None:
@@ -96,6 +95,58 @@ def test_a_changed_recorded_part_stops_the_run_though_there_is_more_behind_it(
     changed.write_text(changed.read_text().replace("stop", "halt") + lines(MORE))
     with pytest.raises(CorpusError, match=r"has changed since lake .* was made from it \(file '.*'\)"):
         fix_sources(config, takes_new=takes_new)
+
+
+def test_who_does_not_take_the_growth_of_a_file_does_not_read_it(
+    make_experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_corpus(tmp_path / "rows", kind="jsonl")
+    config = make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}]})
+    first, n_bytes = fix_sources(config), path.stat().st_size
+    with path.open("a") as file:
+        file.write(lines(MORE))
+    monkeypatch.setattr("pipeline.sources.contents._sha256", lambda *_: pytest.fail("read"))
+    assert fix_sources(config) == first
+    with path.open("r+b") as bytes_of_it:  # what was recorded ends amid a line now
+        bytes_of_it.seek(n_bytes - 1)
+        bytes_of_it.write(b" ")
+    with pytest.raises(CorpusError, match="has changed since"):
+        fix_sources(config)
+
+
+@pytest.mark.parametrize("kind", ["text", "jsonl"])
+def test_a_source_that_is_read_up_to_a_number_of_documents_does_not_grow(
+    make_experiment: Experiment, tmp_path: Path, kind: str
+) -> None:
+    path = write_corpus(tmp_path / "rows", kind=kind)
+    config = make_experiment(corpus={"sources": [{"kind": kind, "path": str(path), "max_documents": 30}]})
+    first = fix_sources(config)
+    if kind == "text":
+        add_files(path)
+    else:
+        path.write_text(path.read_text() + lines(MORE))
+    assert new_documents(config).names == []
+    assert fix_sources(config, takes_new=True) == first and len(texts_of(config, 0)) == 30
+    changed = path if kind == "jsonl" else path / "0003.txt"
+    changed.write_text(changed.read_text().replace("stop", "halt"))
+    with pytest.raises(CorpusError, match="has changed since"):
+        fix_sources(config, takes_new=True)
+
+
+def test_a_corpus_that_grew_in_another_folder_is_known_by_what_is_recorded_of_it(
+    make_experiment: Experiment, tmp_path: Path
+) -> None:
+    path = write_corpus(tmp_path / "rows", kind="jsonl")
+
+    def reading(path: Path) -> Config:
+        return make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}]})
+
+    first = fix_sources(reading(path))
+    for name, text in (("same", path.read_text()), ("other", path.read_text().replace("stop", "halt"))):
+        moved = tmp_path / name / path.name
+        moved.parent.mkdir()
+        moved.write_text(text + lines(MORE))
+        assert (fix_sources(reading(moved)).corpus == first.corpus) == (name == "same")
 
 
 def test_a_corpus_in_another_folder_is_the_same_with_all_its_generations(

@@ -14,7 +14,7 @@ import fcntl
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -71,7 +71,7 @@ class Budget:
         paid: What those cost whose answers the ledger holds, where a line has no price; left out, `prices`.
         in_batch: All that is asked goes in a provider's batch, at its price.
         look: Has the lines of other machines in the ledger's folder; called before it is read.
-        note: Keeps what `is_spent` is to read: the smallest amount that did not fit.
+        note: Keeps what `is_spent` is to read: the least request that did not fit.
     """
 
     def __init__(
@@ -157,8 +157,11 @@ class Budget:
             self._write()
             if fitting or not requests:
                 return fitting, False
-            least = min(bounds, key=lambda bound: bound.usd)
-            self._note(json.dumps(total.plus(least)._asdict()).encode())
+            least, model = min(
+                (bound, request.model) for request, bound in zip(requests, bounds, strict=True)
+            )
+            wanted = {"asked": asked_as(model, self._prices, in_batch=self._in_batch), "usd": least.usd}
+            self._note(json.dumps(wanted).encode())
         return [], reserved != Amount() and self.limits.allow(spent.plus(least))
 
     def settle(self, request_ids: Iterable[str]) -> None:
@@ -224,13 +227,23 @@ def most_usd(price: Price, messages: Iterable[Message], max_tokens: int) -> floa
     return dearest.usd(prompt_tokens, max_tokens)
 
 
-def is_spent(noted: bytes, limits: Limits) -> bool:
-    """Whether the last run that stopped for want of budget would stop again: its limits were not raised since."""
+def asked_as(model: str, prices: Prices, *, in_batch: bool) -> str:
+    """What the bound of a request hangs on beside its words: the model, its prices, and how it is asked."""
+    return f"{model} {prices.digest()}{' in batches' if in_batch else ''}"
+
+
+def is_spent(noted: bytes, spent: Amount, limits: Limits, asked: Collection[str]) -> bool:
+    """Whether the least request that did not fit into a budget does not fit today either.
+
+    `asked` is how today's models are asked (`asked_as`). Of one that is not among them, or costs nothing, it is
+    only known that a request is to come, which may be free.
+    """
     try:
-        wanted = Amount(**json.loads(noted))
-    except (ValueError, TypeError):  # nothing was noted, or not whole
+        wanted = json.loads(noted)
+        usd = float(wanted["usd"]) if wanted["asked"] in asked else 0.0
+    except (ValueError, TypeError, KeyError):  # nothing was noted, or not whole
         return False
-    return not limits.allow(wanted)
+    return not limits.allow(spent.plus(Amount(1, usd)))
 
 
 def unpriced(model: str) -> ConfigError:

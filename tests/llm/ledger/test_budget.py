@@ -13,7 +13,7 @@ from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.ledger import budget
-from pipeline.llm.ledger.budget import Amount, Budget, Limits, is_spent, most_usd
+from pipeline.llm.ledger.budget import Amount, Budget, Limits, asked_as, is_spent, most_usd
 from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.server.client import OpenAIClient, not_given
 
@@ -218,15 +218,34 @@ def test_a_limit_in_dollars_wants_a_price_before_anything_is_sent(tmp_path):
 
 def test_it_is_spent_until_the_limit_that_stopped_it_is_raised(tmp_path):
     noted = tmp_path / "noted"
-    assert not is_spent(b"", Limits(5))
+    today = {asked_as("model", PRICES, in_batch=False)}
+
+    def stops(limits):
+        with budget_of(tmp_path, usd=1e9) as budget:
+            return is_spent(noted.read_bytes(), budget.spent(), limits, today)
+
+    assert not is_spent(b"", Amount(9, 9.0), Limits(5), today)
+    assert not is_spent(b'{"requests": 6, "usd": 9.0}', Amount(9, 9.0), Limits(5), today)  # as noted before
     with Oracle(echo) as oracle:
         asked(tmp_path, oracle, questions(), requests=5, usd=1e6)
-        assert is_spent(noted.read_bytes(), Limits(5, 1e6))
-        assert is_spent(noted.read_bytes(), Limits(5, 2e6))
-        assert not is_spent(noted.read_bytes(), Limits(6, 1e6))
-        assert not is_spent(noted.read_bytes(), Limits())
+        assert stops(Limits(5, 1e6))
+        assert stops(Limits(5, 2e6))
+        assert not stops(Limits(6, 1e6))
+        assert not stops(Limits())
         asked(tmp_path, oracle, questions(), requests=12, usd=1e6)
-    assert not is_spent(noted.read_bytes(), Limits(12, 1e6))
+    assert stops(Limits(12, 1e6)) and not stops(Limits(13, 1e6))
+
+
+def test_what_a_dear_model_did_not_get_stops_no_free_one_and_none_after_a_price_fell(tmp_path):
+    noted = tmp_path / "noted"
+    spent, limits = Amount(40, 10.0), Limits(usd=10)
+    with budget_of(tmp_path, usd=1e-9) as budget:
+        assert budget.reserve(questions()) == []
+    assert is_spent(noted.read_bytes(), spent, limits, {asked_as("model", PRICES, in_batch=False)})
+    assert is_spent(noted.read_bytes(), Amount(40, 10.1), limits, set())
+    cheap = Prices({"model": Price(prompt=1e-9, completion=1e-9)})
+    for today in (set(), {asked_as("model", cheap, in_batch=False)}, {asked_as("model", PRICES, in_batch=True)}):
+        assert not is_spent(noted.read_bytes(), spent, limits, today)
 
 
 # Several processes ----------------------------------------------------------------------------------------
