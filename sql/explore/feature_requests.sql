@@ -1,14 +1,32 @@
 -- One row per request about feature $feature of SAE $sae, in the order in which they were sent, $page_rows from
--- the one behind the first $first_row on, or that of $request_id alone; with the sums over all of the feature's.
-with own as (
+-- the one behind the first $first_row on, or that of $request_id alone; with the sums over all of the feature's, and
+-- over those of them that the tables of now come from (is_current, as in current_requests).
+with named as (
+    select request_id
+    from explanations
+    where sae = $sae
+    union
+    select unnest(judge_request_ids)
+    from explanations
+    where sae = $sae
+    union
+    select request_id
+    from predictions
+    where sae = $sae
+),
+own as (
     select
-        *,
+        llm_requests.*,
+        named.request_id is not null as is_current,
         count(*) over () as n_requests,
+        count(named.request_id) over () as n_current,
         sum(cost_usd) over () as total_usd,
+        sum(if(is_current, cost_usd, null)) over () as current_usd,
         sum(prompt_tokens) over () as total_prompt_tokens,
         sum(completion_tokens) over () as total_completion_tokens
     from llm_requests
-    where sae = $sae and feature = $feature
+    left join named using (request_id)
+    where llm_requests.sae = $sae and llm_requests.feature = $feature
 )
 select
     request_id,
@@ -25,8 +43,11 @@ select
     requested_at,
     messages,
     response,
+    is_current,
     n_requests,
+    n_current,
     total_usd,
+    current_usd,
     total_prompt_tokens,
     total_completion_tokens
 from own

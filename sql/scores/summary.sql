@@ -109,13 +109,7 @@ costs as (
         coalesce(sum(requests.prompt_tokens + requests.completion_tokens) filter (is_search), 0)::bigint
             as search_tokens
     from named_requests
-    join (
-        select
-            request_id, any_value(cost_usd) as cost_usd, any_value(prompt_tokens) as prompt_tokens,
-            any_value(cached_tokens) as cached_tokens, any_value(completion_tokens) as completion_tokens
-        from llm_requests
-        group by request_id
-    ) as requests using (request_id)
+    join current_requests as requests using (request_id)
     group by named_requests.sae, named_requests.route, named_requests.explainer, named_requests.scorer
 )
 select
