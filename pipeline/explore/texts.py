@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.errors import LatentlakeError, faults, sentence_of
+from pipeline.errors import LatentlakeError, sentence_of
 from pipeline.explore.catalog import Reader
 from pipeline.explore.feature import Piece
 
@@ -65,8 +65,11 @@ class Texts:
 
         try:
             self._reader = TextReader(self._config)
-        except faults() as error:
-            self._error = sentence_of(error) or f"the subject model cannot be loaded: {error}"
+        except Exception as error:  # whatever it is: the page that waits for this thread has to hear of it
+            sentence = sentence_of(error)
+            self._error = sentence or f"the subject model cannot be loaded ({type(error).__name__}: {error})"
+            if sentence is None:
+                raise
 
 
 def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[str, Any]:
