@@ -33,7 +33,7 @@ from pipeline.explore.readers import MOST_CHARACTERS as MOST_NAME_CHARACTERS
 from pipeline.explore.readers import VERDICTS, keep_rating, next_page, readers_page
 from pipeline.explore.run import run_page
 from pipeline.explore.search import Search, features_page, page_number
-from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, examples
+from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, examples, features_of
 from pipeline.explore.texts import Texts
 from pipeline.tables import TABLES
 
@@ -140,6 +140,7 @@ class Explorer:
             statement=statement,
             result=result,
             is_from_elsewhere=bool(statement) and is_from_elsewhere,
+            features=features_of(result, self._config.sae_names) if result else [],
             examples=examples(),
             tables=list(TABLES.values()),
             seconds=SECONDS,
@@ -214,7 +215,7 @@ class Explorer:
     def _keep(self, shown: dict[str, str], rater: str, verdict: str) -> None:
         with self._catalog.reading() as reader:
             if reader.row("explanation_to_rate", **shown) is None:
-                said = "this lake has no such explanation now, or has it in other words; begin again under Readers"
+                said = "this lake has no such explanation now, or has it in other words: begin again at Readers"
                 raise HTTPException(400, said)
         seal = None if self._catalog.objects is None else self._catalog.objects.seal
         keep_rating(self._catalog.folder, **shown, rater=rater, verdict=verdict, seal=seal)
@@ -241,7 +242,7 @@ _TITLES = {404: "Not found", 403: "Not allowed", 400: "Not understood"}
 
 
 def _cookie(request: Request) -> str:
-    """The cookie's name, with the port: a browser keeps one jar for all ports of a host, and an explorer has one."""
+    """The cookie's name, with the port: a browser keeps one jar for all ports of a host."""
     return f"latentlake_token_{request.url.port or 80}"
 
 

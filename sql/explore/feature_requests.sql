@@ -1,31 +1,40 @@
 -- One row per request about feature $feature of SAE $sae, in the order in which they were sent, $page_rows from
 -- the one behind the first $first_row on, or that of $request_id alone; with the sums over all of the feature's, and
--- over those of them that the tables of now come from (is_current, as in current_requests).
+-- over those of them that the tables of now come from (is_current, as in current_requests): whose explanations they
+-- wrote or judged.
 with named as (
-    select request_id
+    select request_id, explainer
     from explanations
     where sae = $sae
     union
-    select unnest(judge_request_ids)
+    select unnest(judge_request_ids), explainer
     from explanations
     where sae = $sae
     union
-    select request_id
+    select predictions.request_id, explanations.explainer
     from predictions
-    where sae = $sae
+    join explanations using (explanation_id)
+    where predictions.sae = $sae
+),
+told as (
+    select request_id, string_agg(explainer, ', ' order by explainer) as explainers
+    from named
+    where request_id is not null
+    group by request_id
 ),
 own as (
     select
         llm_requests.*,
-        named.request_id is not null as is_current,
+        told.explainers,
+        told.request_id is not null as is_current,
         count(*) over () as n_requests,
-        count(named.request_id) over () as n_current,
+        count(told.request_id) over () as n_current,
         sum(cost_usd) over () as total_usd,
         sum(if(is_current, cost_usd, null)) over () as current_usd,
         sum(prompt_tokens) over () as total_prompt_tokens,
         sum(completion_tokens) over () as total_completion_tokens
     from llm_requests
-    left join named using (request_id)
+    left join told using (request_id)
     where llm_requests.sae = $sae and llm_requests.feature = $feature
 )
 select
@@ -44,6 +53,7 @@ select
     messages,
     response,
     is_current,
+    explainers,
     n_requests,
     n_current,
     total_usd,

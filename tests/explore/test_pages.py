@@ -194,7 +194,9 @@ def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
     assert "<dt>Prompt tokens</dt><dd>300</dd>" in page  # of two requests there is no count
     assert page.count('<details class="request">') == 3 and "8-0" in page and "16-0" not in page
     assert "$0.0003" in page and "come from 2 of them, for $0.0002" in page
-    assert page.count("not behind what is shown now") == 1
+    assert page.count("not behind what is shown now") == 1 and page.count("“yes”") == 3
+    asked_for = ("default", "default, keywords, rule")
+    assert [page.count(f'<span class="who">{who}</span>') for who in asked_for] == [1, 1]
     links = re.findall(r'href="(/features/[^"]+/requests\?id=[^"]+)"', browser.get(f"/features/{SAE}/8").text)
     asked = browser.get(links[0]).text
     assert asked.count('<details class="request"') == 1 and "8-1" in asked and "<dd>3</dd>" in asked
