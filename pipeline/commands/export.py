@@ -81,7 +81,7 @@ def _write(
         for step in steps_of("chosen_explanations"):
             lake.create_temporary(connection, str(step), explainer=explainer)
         if words := module.write(Export(lake, connection, folder, saes, explainer, graph)):
-            return words
+            return str(words)
         counts = lake.select(connection, "chosen_counts").fetchall()
     said = [f"{n:,} explanation{'s' if n != 1 else ''} of {who}" for who, n in counts]
     return ", ".join(said) or "no explanations, as there are none"

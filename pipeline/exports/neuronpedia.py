@@ -75,8 +75,9 @@ def check(export: Export) -> None:
         if not files:
             return  # nothing is explained yet, or nothing can be shown
         largest = max(path.stat().st_size for path in files)  # an upload is one object
-        rows = export.connection.read_json(  # type: ignore[call-overload]
-            [str(path) for path in files], maximum_object_size=max(_LEAST_OBJECT_BYTES, largest)
+        rows = export.connection.read_json(
+            [str(path) for path in files],  # type: ignore[arg-type]
+            maximum_object_size=max(_LEAST_OBJECT_BYTES, largest),
         )
         if rows.columns != (keys := _TABLES.get(table, "modelId source features").split()):
             raise LakeError(f"lines of {_folder(table)} have the keys {rows.columns}, not {keys}")

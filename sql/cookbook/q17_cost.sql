@@ -3,7 +3,7 @@ select
     purpose,
     model,
     count(*) as n_requests,
-    count(distinct (sae, feature)) as n_features,
+    count(distinct row(sae, feature)) as n_features,
     sum(prompt_tokens)::bigint as prompt_tokens,
     sum(completion_tokens)::bigint as completion_tokens,
     round(sum(duration_ms) / 1000) as seconds,

@@ -1,7 +1,6 @@
 -- One row per request about feature $feature of SAE $sae, in the order in which they were sent, $page_rows from
--- the one behind the first $first_row on, or that of $request_id alone; with the sums over all of the feature's, and
--- over those of them that the tables of now come from (is_current, as in current_requests): whose explanations they
--- wrote or judged.
+-- the one behind the first $first_row on, or that of $request_id alone; with the sums over all of the feature's.
+-- is_current: the tables of now come from it (current_requests); explainers: whose explanations it is about.
 with named as (
     select request_id, explainer
     from explanations

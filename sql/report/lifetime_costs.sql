@@ -1,5 +1,5 @@
--- One row per SAE: all requests about it that were ever answered in the lake, and what they took. What the tables of
--- now cost of this is in current_requests. A price that is not known makes the sum null.
+-- One row per SAE: all requests about it that were ever answered in the lake, and what they took. What the tables
+-- of now cost of this is in current_requests. A price that is not known makes the sum null.
 select
     sae,
     count(*) as n_requests,

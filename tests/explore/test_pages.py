@@ -115,6 +115,7 @@ def test_a_number_leads_to_its_feature(browser: TestClient) -> None:
     (r"\n·\t", [r"\n·\t", "\n·\t"]),
     (r"\xa0", [r"\xa0", "\xa0"]),
     (r"\d", [r"\d"]),
+    (r"\ud800", [r"\ud800"]),
     ("·", ["·"]),
     ("  ", None),
 ])

@@ -18,3 +18,10 @@ def test_features_of_the_same_number_in_two_saes_are_two(name):
     database.fill("feature_stats", [{"sae": sae, "feature": 7, "density": 0.05} for sae in SAES])
     database.fill("llm_requests", [request | {"sae": sae, "request_id": sae} for sae in SAES])
     assert [found["n_features"] for found in database.rows(name)] == [2]
+
+
+def test_means_of_two_saes_are_told_apart():
+    database = Database()
+    row = {"scorer": "detection", "route": "llm", "explainer": "default", "n_features": 3, "mean": 0.5}
+    database.fill("summary", [row | {"sae": sae} for sae in SAES])
+    assert [found["sae"] for found in database.rows("q05_explainers_against_controls")] == [*SAES]
