@@ -64,6 +64,20 @@ def test_a_token_is_as_dark_as_its_share_of_the_maximum_in_the_corpus() -> None:
     assert levels == {3: [2, 5], 4: [0, 10]}  # nothing is known of feature 4: its strongest here is the darkest
 
 
+def test_of_one_token_the_features_come_by_how_strongly_they_fire_there() -> None:
+    rows = {"sae": ["a"] * 3, "feature": [3, 3, 4], "token_index": [0, 1, 1], "activation": [9.0, 1.0, 4.0]}
+    found = TextFirings(["x", "y"], pl.DataFrame(rows))
+    reader = SimpleNamespace(rows=lambda *_, **__: [])
+
+    def shown(place: int | None) -> list[tuple[int, float]]:
+        page = text_page(reader, found, place)  # type: ignore[arg-type]
+        assert all(piece.level <= 10 for row in page["rows"] for piece in row["pieces"])
+        return [(row["feature"], row["activation"]) for row in page["rows"]]
+
+    assert shown(None) == [(3, 9.0), (4, 4.0)]
+    assert shown(1) == [(4, 4.0), (3, 1.0)]
+
+
 def test_a_text_waits_only_a_while_for_another(tiny: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     read(tiny, text=TEXT)
     monkeypatch.setattr("pipeline.explore.texts._WAIT_SECONDS", 0.1)
