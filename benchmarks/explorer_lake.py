@@ -167,7 +167,8 @@ _OF_EXPLAINER = """
         $hostile || ' ' || list_aggregate(list_transform(range(12), lambda place:
             spelled(draw(feature, place + length($part), 3000))), 'string_agg', ' '
         ) as explanation,
-        []::varchar[] as example_ids, 'ok' as status, null as request_id
+        []::varchar[] as example_ids, 'ok' as status,
+        if(is_draft and draw = 0, feature || '-0', null) as request_id
     from range($first, $end) as features (feature),
         (select $part = 'default' as is_draft, unnest(range(if(is_draft, 2, 1))) as draw)
     where $part in ('rule', 'keywords') or is_asked(feature)

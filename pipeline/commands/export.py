@@ -3,19 +3,21 @@
 A folder is written beside and put in place when all of it is there; an earlier export in its place is replaced.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, nearest
-from pipeline.exports import Export, ExportedSae, exported_sae
+from pipeline.exports import GIVEN, Export, ExportedSae, exported_sae
 from pipeline.lake import Lake, whole_folder
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.show.run_card import write_run_card
 from pipeline.sources import recorded_lake
-from pipeline.tables.sql import steps_of
+from pipeline.tables import TABLES
+from pipeline.tables.sql import steps_of, tables_read
 
 _MARK = ".latentlake-export"
 """An empty file by which a folder is known as an export, which the next one may replace."""
@@ -63,7 +65,7 @@ def write_export(
     lake = recorded_lake(config)
     lake.require("feature_stats", "feature_routes")
     with whole_folder(folder) as temporary:
-        said = _write(lake, plugin.load().write, temporary, chosen, explainer, Path(graph) if graph else None)
+        said = _write(lake, plugin.load(), temporary, chosen, explainer, Path(graph) if graph else None)
         write_run_card(lake, temporary)
         (temporary / _MARK).touch()
     print(f"{to}: {said}, in {folder}")
@@ -71,19 +73,28 @@ def write_export(
 
 
 def _write(
-    lake: Lake, write: Callable[[Export], str | None], folder: Path, saes: tuple[ExportedSae, ...],
-    explainer: str | None, graph: Path | None,
-) -> str:  # fmt: skip
-    """Write into a folder; what was written, in words: as a rule whose explanations."""
+    lake: Lake, module: Any, folder: Path, saes: tuple[ExportedSae, ...], explainer: str | None, graph: Path | None
+) -> str:
+    """Write into a folder by the module of an export; in words what that was, as a rule whose explanations."""
     rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
-    with lake.connect(given={"exported_saes": rows}) as connection:
+    with lake.connect(given={"exported_saes": rows}, tables=_tables_read(module)) as connection:
         for step in steps_of("chosen_explanations"):
             lake.create_temporary(connection, str(step), explainer=explainer)
-        if words := write(Export(lake, connection, folder, saes, explainer, graph)):
-            return words
+        if words := module.write(Export(lake, connection, folder, saes, explainer, graph)):
+            return str(words)
         counts = lake.select(connection, "chosen_counts").fetchall()
     said = [f"{n:,} explanation{'s' if n != 1 else ''} of {who}" for who, n in counts]
     return ", ".join(said) or "no explanations, as there are none"
+
+
+def _tables_read(module: Any) -> set[str]:
+    """The tables that an export reads: those of its `READS` with all steps before, or all where it has none."""
+    reads = getattr(module, "READS", tuple(TABLES))
+    files = [name for name in reads if name not in TABLES]
+    return {
+        *(name for name in reads if name in TABLES),
+        *tables_read("chosen_explanations", "chosen_counts", *files, given=GIVEN[:1]),
+    }
 
 
 def _names() -> list[str]:

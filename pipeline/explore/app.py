@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 import duckdb
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -32,11 +33,14 @@ from pipeline.explore.readers import MOST_CHARACTERS as MOST_NAME_CHARACTERS
 from pipeline.explore.readers import VERDICTS, keep_rating, next_page, readers_page
 from pipeline.explore.run import run_page
 from pipeline.explore.search import Search, features_page, page_number
-from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, examples
+from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, examples, features_of
 from pipeline.explore.texts import Texts
 from pipeline.tables import TABLES
 
 HOSTS = ("localhost", "127.0.0.1")
+
+_DIGITS = 9
+"""Digits that a number in an address has at most."""
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -67,8 +71,8 @@ class Explorer:
             Route("/style.css", _style),
             Route("/icon.svg", _icon),
             Route("/features", self.features),
-            Route("/features/{sae}/{feature:int}", self.feature),
-            Route("/features/{sae}/{feature:int}/requests", self.requests),
+            Route("/features/{sae}/{feature:number}", self.feature),
+            Route("/features/{sae}/{feature:number}/requests", self.requests),
             Route("/run", self.run),
             Route("/sql", self.sql),
             Route("/text", self.text),
@@ -117,6 +121,7 @@ class Explorer:
         own, asked = request.path_params, request.query_params
         page = page_number(asked.get("page", ""))
         with self._catalog.reading() as reader:
+            reader.narrow(own["sae"], own["feature"])
             reader.narrow_requests(own["sae"], own["feature"])
             found = requests_page(reader, **own, request_id=asked.get("id"), page=page)
         return self._pages.page("requests", **own, **found)
@@ -135,6 +140,7 @@ class Explorer:
             statement=statement,
             result=result,
             is_from_elsewhere=bool(statement) and is_from_elsewhere,
+            features=features_of(result, self._config.sae_names) if result else [],
             examples=examples(),
             tables=list(TABLES.values()),
             seconds=SECONDS,
@@ -145,8 +151,9 @@ class Explorer:
         """What fires on a text of the reader's."""
         text = request.query_params.get("text", "")[: texts.MOST_CHARACTERS]
         token = request.query_params.get("token", "")
-        is_asked = bool(text.strip()) and not comes_from_elsewhere(request)
-        found, error = None, ""
+        is_from_elsewhere = bool(text) and comes_from_elsewhere(request)
+        is_asked = bool(text.strip()) and not is_from_elsewhere
+        found, error = None, "there is nothing to read: the text has spaces alone" if text.isspace() else ""
         if is_asked:
             try:
                 found = self._texts.read(text)
@@ -154,15 +161,16 @@ class Explorer:
                 error = str(failure)
         shown = None
         if found:
+            is_place = token.isdecimal() and len(token) <= _DIGITS
             with self._catalog.reading() as reader:
-                shown = texts.text_page(reader, found, int(token) if token.isdecimal() else None)
+                shown = texts.text_page(reader, found, int(token) if is_place else None)
         return self._pages.page(
             "text",
             text=text,
             found=shown,
             error=error,
             is_loading=is_asked and not found and not error,
-            is_from_elsewhere=bool(text) and not is_asked,
+            is_from_elsewhere=is_from_elsewhere,
             most_characters=texts.MOST_CHARACTERS,
             context_length=self._config.corpus.context_length,
             n_saes=len(self._config.saes),
@@ -174,7 +182,7 @@ class Explorer:
             if not compare_digest(token.strip().encode(), self.token.encode()):
                 raise HTTPException(403, "that is not the token that 'make explore' printed at its start")
             answer = RedirectResponse("/readers", 303)
-            answer.set_cookie(_COOKIE, self.token, path="/readers", httponly=True, samesite="strict")
+            answer.set_cookie(_cookie(request), self.token, path="/readers", httponly=True, samesite="strict")
             return answer
         with self._catalog.reading() as reader:
             found = readers_page(reader)
@@ -198,21 +206,22 @@ class Explorer:
             raise HTTPException(403, "rating needs the token that 'make explore' printed; enter it under Readers")
         given = await _form(request)
         rater, verdict = _name_of(given.get("rater", "")), given.get("verdict", "")
-        explanation_id = given.get("explanation_id", "")
-        if not rater or verdict not in VERDICTS or not explanation_id.isalnum():
+        shown = {name: given.get(name, "") for name in ("explanation_id", "explanation_sha256")}
+        if not rater or verdict not in VERDICTS or not all(map(str.isalnum, shown.values())):
             raise HTTPException(400, "a rating needs a name, an explanation and one of the verdicts")
-        await run_in_threadpool(self._keep, explanation_id, rater, verdict)
+        await run_in_threadpool(self._keep, shown, rater, verdict)
         return RedirectResponse(f"/readers/next?{urlencode({'rater': rater})}", 303)
 
-    def _keep(self, explanation_id: str, rater: str, verdict: str) -> None:
+    def _keep(self, shown: dict[str, str], rater: str, verdict: str) -> None:
         with self._catalog.reading() as reader:
-            if reader.row("explanation_to_rate", explanation_id=explanation_id) is None:
-                raise HTTPException(400, "this lake has no such explanation now; begin again under Readers")
+            if reader.row("explanation_to_rate", **shown) is None:
+                said = "this lake has no such explanation now, or has it in other words: begin again at Readers"
+                raise HTTPException(400, said)
         seal = None if self._catalog.objects is None else self._catalog.objects.seal
-        keep_rating(self._catalog.folder, explanation_id, rater, verdict, seal)
+        keep_rating(self._catalog.folder, **shown, rater=rater, verdict=verdict, seal=seal)
 
     def _may_rate(self, request: Request) -> bool:
-        return compare_digest(request.cookies.get(_COOKIE, "").encode(), self.token.encode())
+        return compare_digest(request.cookies.get(_cookie(request), "").encode(), self.token.encode())
 
     def failure(self, _request: Request, error: Exception) -> Response:
         """What a page says that cannot be shown: a sentence, and no stack trace."""
@@ -221,11 +230,29 @@ class Explorer:
             return self._pages.page("message", error.status_code, title=title, sentence=error.detail)
         return self._pages.page("message", 503, title="Not there yet", sentence=str(error))
 
+    def fault(self, _request: Request, _error: Exception) -> Response:
+        """What a page says that could not be made by a fault of ours, which the server's terminal tells."""
+        said = "This page could not be made, by a fault of latentlake: 'make explore' prints which."
+        answer = self._pages.page("message", 500, title="A fault", sentence=said)
+        answer.headers.update(HEADERS)
+        return answer
+
 
 _TITLES = {404: "Not found", 403: "Not allowed", 400: "Not understood"}
 
 
-_COOKIE = "latentlake_token"
+def _cookie(request: Request) -> str:
+    """The cookie's name, with the port: a browser keeps one jar for all ports of a host."""
+    return f"latentlake_token_{request.url.port or 80}"
+
+
+class _Number(IntegerConvertor):
+    """A feature's number in an address; Python reads no number of thousands of digits."""
+
+    regex = f"[0-9]{{1,{_DIGITS}}}"
+
+
+register_url_convertor("number", _Number())
 
 
 def create_app(config: Config, token: str, load: Callable[[Config], Embed] | None = None) -> Starlette:
@@ -245,6 +272,7 @@ def create_app(config: Config, token: str, load: Callable[[Config], Embed] | Non
         ],
         exception_handlers={
             HTTPException: explorer.failure, LatentlakeError: explorer.failure, duckdb.Error: explorer.failure,
+            Exception: explorer.fault,
         },
     )
 

@@ -247,7 +247,7 @@ class Reader:
     def narrow(self, sae: str, feature: int) -> None:
         """Restrict the tables of many files to one feature's batch and bucket."""
         batch, bucket = feature // self._config.selection.batch_size, feature // BUCKET_FEATURES
-        of_batch = [(name, batch) for name in ("examples", "predictions", "steered_texts")]
+        of_batch = [(name, batch) for name in ("examples", "explanations", "predictions", "steered_texts")]
         for name, number in (*of_batch, ("activations", bucket)):
             if sae in self._config.sae_names and name in self._views:
                 narrow_view(self._cursor, self._views[name], self._config.lake_folder, sae, number)

@@ -11,6 +11,8 @@ _STRONGEST = 12
 _OF_A_DECILE = 3
 _OF_A_KIND = 10
 _PAGE_REQUESTS = 50
+_OF_NO_WINDOW = "rule_exact"
+"""The score that is of every test token, and of no answer about a window."""
 _OF_A_WAY = 3
 """Texts that are shown of each way in which a feature is changed."""
 
@@ -93,7 +95,8 @@ def feature_page(
     if card is None:
         return None
     explanations = reader.rows("feature_explanations", **own)
-    judged = [each for each in explanations if each["scores"]]
+    scored = [each for each in explanations if each["scores"]]
+    judged = [each for each in scored if any(score["scorer"] != _OF_NO_WINDOW for score in each["scores"])]
     chosen = next((each for each in judged if each["explanation_id"] == explanation_id), next(iter(judged), None))
     drawn = reader.rows("shown_windows", **own)
     indexed = []
@@ -109,7 +112,7 @@ def feature_page(
         return shade(row, vocabulary, largest, answers.get(row["example_id"], ()))
 
     chosen_ones = [each for each in explanations if each["is_chosen"]]
-    scorers = sorted({score["scorer"] for each in judged for score in each["scores"]})
+    scorers = sorted({score["scorer"] for each in scored for score in each["scores"]})
     controls: dict[str, list[Row]] = {}
     for row in reader.rows("control_scores", sae=sae):
         controls.setdefault(row["scorer"], []).append(row)

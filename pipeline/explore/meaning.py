@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
-from pipeline.errors import LatentlakeError, faults, sentence_of
+from pipeline.errors import LatentlakeError, sentence_of
 from pipeline.explore.catalog import Catalog
 from pipeline.tables.sql import sql_text
 
@@ -113,8 +113,11 @@ class Meanings:
                 self._add(self._rows(some, embed))
                 self._n_left = len(new)
             self._seen = seen
-        except faults() as error:
-            self._error = sentence_of(error) or f"the model of embeddings cannot be used: {error}"
+        except Exception as error:  # whatever it is: the page that waits for this thread has to hear of it
+            sentence = sentence_of(error)
+            self._error = sentence or f"the model of embeddings cannot be used ({type(error).__name__}: {error})"
+            if sentence is None:
+                raise
 
     def _open(self, embed: Embed) -> None:
         """Take what was kept in the lake by the same model."""

@@ -41,6 +41,7 @@ def readers_page(reader: Reader) -> dict[str, Any]:
         "verdicts": VERDICTS,
         "said": said,
         "raters": reader.rows("raters"),
+        "n_outdated": reader.rows("outdated_ratings")[0]["n"],
         "agreements": reader.rows("rater_agreements"),
         "scorers": reader.rows("scorers_and_readers"),
     }
@@ -68,16 +69,18 @@ def next_page(reader: Reader, vocabulary: Vocabulary, rater: str) -> dict[str, A
 def keep_rating(
     folder: Path,
     explanation_id: str,
+    explanation_sha256: str,
     rater: str,
     verdict: str,
     seal: Callable[[Path, BinaryIO], None] | None = None,
 ) -> None:
     """Append a blind rating to the lines of the lake in a folder, and sync it; `seal` lets other machines have it.
 
-    Raises LakeError if it cannot.
+    `explanation_sha256` is of the words that were shown. Raises LakeError if it cannot.
     """
     record = {
         "explanation_id": explanation_id,
+        "explanation_sha256": explanation_sha256,
         "rater": rater,
         "verdict": verdict,
         "is_blind": True,

@@ -1,28 +1,25 @@
 """The run: where the features went, how well explanations predict, what it cost and what is left to do."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from pipeline.explore.catalog import Catalog, Row
 
-_PER = 1_000_000
-
 
 def run_page(catalog: Catalog) -> dict[str, Any]:
     """What the run's template shows; its rows are held for a while, as some read the whole lake."""
-    costs = catalog.held("request_costs")
-    unfinished = catalog.held("unfinished_batches")
+    of_all = {name: catalog.held(name) for name in ("request_costs", "lifetime_costs", "unfinished_batches")}
     return {
-        "saes": [_of_sae(catalog, row, costs, unfinished) for row in catalog.held("explained_counts")],
+        "saes": [_of_sae(catalog, row, of_all) for row in catalog.held("explained_counts")],
         "explainers": catalog.config.explaining.explainers,
-        "budget": catalog.config.budget,
         "batches_per_run": catalog.config.selection.batches_per_run,
     }
 
 
-def _of_sae(catalog: Catalog, row: Row, costs: list[Row], unfinished: list[Row]) -> dict[str, Any]:
+def _of_sae(catalog: Catalog, row: Row, of_all: dict[str, list[Row]]) -> dict[str, Any]:
     sae = row["sae"]
-    own = [each | {"usd_a_million": _a_million(each)} for each in costs if each["sae"] == sae]
-    batches = [each for each in unfinished if each["sae"] == sae]
+    own = {name: [each for each in rows if each["sae"] == sae] for name, rows in of_all.items()}
+    costs, batches = own["request_costs"], own["unfinished_batches"]
     funnel = catalog.held("report_funnel", sae=sae)
     return {
         "row": row,
@@ -35,15 +32,17 @@ def _of_sae(catalog: Catalog, row: Row, costs: list[Row], unfinished: list[Row])
         "agreements": catalog.held("agreements_of_scorers", sae=sae),
         "statuses": catalog.held("report_statuses", sae=sae),
         "failures": catalog.held("report_failures", sae=sae),
-        "costs": own,
-        "total_usd": sum(each["cost_usd"] for each in own),
-        "usd_a_million": sum(each["usd_a_million"] for each in own),
-        "is_priced": any(each["is_priced"] for each in own),
+        "costs": costs,
+        "n_requests": sum(each["n_requests"] for each in costs),
+        "cost_usd": _sum(each["cost_usd"] for each in costs),
+        "usd_a_million": _sum(each["usd_a_million"] for each in costs),
+        "spent": next(iter(own["lifetime_costs"]), None),
         "unfinished": batches,
         "n_unfinished": sum(each["n_features"] for each in batches),
     }
 
 
-def _a_million(cost: Row) -> float:
-    """What such requests would cost for a million features, as they did for those that were asked about."""
-    return float(cost["cost_usd"] / cost["n_features"] * _PER) if cost["n_features"] else 0.0
+def _sum(prices: Iterable[float | None]) -> float | None:
+    """The sum of prices; None where one is not known."""
+    known = list(prices)
+    return None if None in known else sum(price for price in known if price is not None)

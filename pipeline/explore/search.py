@@ -25,8 +25,8 @@ WAYS = {"words": "words", "meaning": "meaning"}
 
 _MOST_CHARACTERS = 200
 _MOST_WORDS = 8
-_ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
-"""A control character as pages spell it."""
+_ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u(?!d[89a-f])[0-9a-f]{4})")
+"""A control character as pages spell it; half of a surrogate pair is none."""
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,22 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
     return Result(**json.loads(done.stdout), seconds=time.monotonic() - began)
 
 
+def features_of(result: Result, saes: Sequence[str]) -> list[tuple[str, int] | None]:
+    """The feature that each row names by its columns `sae` and `feature`; None where it names none of these SAEs.
+
+    Of one SAE a row need not name it.
+    """
+    places = [result.columns.index(name) if name in result.columns else None for name in ("sae", "feature")]
+    found: list[tuple[str, int] | None] = []
+    for row in result.rows:
+        sae, feature = (None if place is None else row[place] for place in places)
+        if places[0] is None and len(saes) == 1:
+            sae = saes[0]
+        is_one = sae in saes and feature is not None and feature.isdecimal() and len(feature) < 10
+        found.append((sae, int(feature)) if sae and feature and is_one else None)
+    return found
+
+
 def examples() -> list[tuple[str, str]]:
     """What each example asks, in words, and its statement."""
     return [_example(sql_text(name)) for name in EXAMPLES]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.errors import LatentlakeError, faults, sentence_of
+from pipeline.errors import LatentlakeError, sentence_of
 from pipeline.explore.catalog import Reader
 from pipeline.explore.feature import Piece
 
@@ -24,7 +24,7 @@ _WAIT_SECONDS = 1
 _SHOWN = 40
 """Features that are shown."""
 _AROUND = 12
-"""Tokens on each side of a feature's strongest that are shown."""
+"""Tokens on each side of a firing that are shown."""
 
 
 class Texts:
@@ -65,12 +65,17 @@ class Texts:
 
         try:
             self._reader = TextReader(self._config)
-        except faults() as error:
-            self._error = sentence_of(error) or f"the subject model cannot be loaded: {error}"
+        except Exception as error:  # whatever it is: the page that waits for this thread has to hear of it
+            sentence = sentence_of(error)
+            self._error = sentence or f"the subject model cannot be loaded ({type(error).__name__}: {error})"
+            if sentence is None:
+                raise
 
 
 def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[str, Any]:
     """What the template shows: the text's tokens, and the features that fire on it, or on one of its tokens.
+
+    Those that fire most strongly come first; of one token, most strongly there.
 
     Args:
         reader: Asks the lake.
@@ -78,10 +83,8 @@ def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[s
         place: The token whose features are shown, from 0; None for all.
     """
     n_by_token = dict(found.firings.group_by("token_index").len().iter_rows())
-    strongest = found.firings.sort("activation", descending=True).unique(["sae", "feature"], maintain_order=True)
-    if place is not None:
-        on_token = found.firings.filter(token_index=place).select("sae", "feature")
-        strongest = strongest.join(on_token, on=["sae", "feature"], how="semi", maintain_order="left")
+    asked = found.firings if place is None else found.firings.filter(token_index=place)
+    strongest = asked.sort("activation", descending=True).unique(["sae", "feature"], maintain_order=True)
     shown = strongest.head(_SHOWN).to_dicts()
     words: dict[tuple[str, int], dict[str, Any]] = {}
     for sae in {row["sae"] for row in shown}:
@@ -97,10 +100,10 @@ def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[s
 
 
 def _around(found: "TextFirings", row: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
-    """The tokens around a feature's strongest; as on its own page, its maximum in the corpus is the darkest."""
-    largest = max(row["activation"], (known and known["max_activation"]) or 0.0)
+    """The tokens around a firing; as on the feature's own page, its maximum in the corpus is the darkest."""
     own = found.firings.filter((pl.col("sae") == row["sae"]) & (pl.col("feature") == row["feature"]))
     by_token = dict(own.select("token_index", "activation").iter_rows())
+    largest = max(*by_token.values(), (known and known["max_activation"]) or 0.0)
     first = max(0, row["token_index"] - _AROUND)
     pieces = []
     for number, token in enumerate(found.tokens[first : row["token_index"] + _AROUND + 1], first):

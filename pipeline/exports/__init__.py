@@ -2,7 +2,8 @@
 
 A module here is an export, found by its name. Its first line says what it writes, and its function
 `write(export)` writes it, below `export.folder`: SQL gives the lines or the files' texts, and DuckDB streams them.
-It returns in words what was written, where that is not explanations.
+It returns in words what was written, where that is not explanations. `READS` names the SQL files that it reads,
+and tables that it reads by itself: of a lake in an object store only these are fetched.
 
 `make export` (`commands/export.py`) puts the folder in place when all of it is there.
 """
@@ -46,6 +47,10 @@ class ExportedSae(NamedTuple):
     source_id: str
     set_name: str
     hook_name: str | None
+
+
+_NAMED_THERE = re.compile(r"(?P<model>[A-Za-z0-9._-]+)/(?P<source>[0-9]+-(?P<set>[A-Za-z0-9_-]+))")
+"""Neuronpedia's name for an SAE."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def exported_sae(config: Config, sae: SaeConfig) -> ExportedSae:
     place = re.search(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])", sae.hookpoint)
     layer = int(place[0]) if place else None
     for alias in sae.aliases:
-        if found := re.fullmatch(r"(?P<model>[\w-]+)/(?P<source>\d+-(?P<set>[\w-]+))", alias):
+        if found := _NAMED_THERE.fullmatch(alias):
             names = found["model"], found["source"], found["set"]
             break
     else:

@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.exports import Export
 
+READS = ("circuit_tracer_features",)
 _FEATURES = "features"
 
 

@@ -3,6 +3,7 @@
 from pipeline.exports import Export
 from pipeline.exports.parquet import FILES, write_dictionary
 
+READS = tuple(FILES.values())
 
 def write(export: Export) -> None:
     """Write the files and the dictionary."""

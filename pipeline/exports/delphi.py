@@ -8,6 +8,7 @@ from collections import Counter
 from pipeline.errors import ConfigError
 from pipeline.exports import Export
 
+READS = ("delphi_explanations", "delphi_scores")
 
 def write(export: Export) -> None:
     """Write a file a feature. Raises ConfigError for two SAEs of one hookpoint: it is in the files' names."""

@@ -22,6 +22,7 @@ from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
 from pipeline.texts.tensors import Array, Written, write_tensors
 
+READS = ("context_rows", "activations")
 _FIRINGS_A_SPLIT = 1 << 24
 _CONTEXTS_AT_ONCE = 1 << 12
 _SMALL = 1 << 16

@@ -5,6 +5,7 @@ As in EleutherAI/auto_interp_explanations; `explaining.imported` reads such a fi
 
 from pipeline.exports import Export
 
+READS = ("eleuther_explanations",)
 
 def write(export: Export) -> None:
     """Write `SAE.json` for each SAE."""

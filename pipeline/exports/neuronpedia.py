@@ -10,7 +10,7 @@ Its names for a model and an SAE come from `saes.aliases` (`gpt2-small/9-res-jb`
 import json
 from typing import Any
 
-from pipeline.errors import LakeError
+from pipeline.errors import ConfigError, LakeError
 from pipeline.exports import Export, ExportedSae
 
 _TABLES = {
@@ -26,12 +26,21 @@ _TABLES = {
     "neuronpedia_explanations": "id modelId layer index authorId description typeName explanationModelName notes",
 }
 """The columns that a line of each SQL file has. The importer takes the names, as spelled, off the first line."""
+READS = (*_TABLES, "neuronpedia_uploads")
+_LEAST_OBJECT_BYTES = 16 << 20
+"""DuckDB's own limit: compressed files of lines hold larger objects than they are themselves."""
 CREATOR = "clkht01d40000jv08hvalcvly"
 """Whom its own converter of dashboards names as creator, unless its DEFAULT_CREATOR_ID says another."""
 
 
 def write(export: Export) -> None:
-    """Write both layouts. Raises LakeError for a file that breaks a rule of Neuronpedia's."""
+    """Write both layouts.
+
+    Raises:
+        ConfigError: An SAE's aliases have a /, and none is a name of Neuronpedia's.
+        LakeError: A file breaks a rule of Neuronpedia's.
+    """
+    _check_aliases(export)
     for sae in export.saes:
         base = f"v1/{sae.model_id}/{sae.source_id}"
         (export.folder / base).mkdir(parents=True)
@@ -47,14 +56,29 @@ def write(export: Export) -> None:
     check(export)
 
 
+def _check_aliases(export: Export) -> None:
+    """Raise ConfigError where an alias seems to be Neuronpedia's name and is not: another would be exported."""
+    for sae in export.saes:
+        aliases = [alias for alias in export.lake.config.sae(sae.sae).aliases if "/" in alias]
+        if aliases and f"{sae.model_id}/{sae.source_id}" not in aliases:
+            raise ConfigError(
+                f"SAE '{sae.sae}': its alias '{aliases[0]}' is no name of Neuronpedia's, which is MODEL/LAYER-SET "
+                "('llama3.1-8b/15-llamascope-res-32k'); add that name to saes.aliases"
+            )
+
+
 def check(export: Export) -> None:
     """Read what was written, and hold it against the rules. Raises LakeError for the first that is broken."""
     for table in (*_TABLES, "neuronpedia_uploads"):
         pattern = f"v1/*/*/{_folder(table)}/*.jsonl.gz" if table in _TABLES else "uploads/*/*.json"
-        files = [str(path) for path in sorted(export.folder.glob(pattern))]
+        files = sorted(export.folder.glob(pattern))
         if not files:
             return  # nothing is explained yet, or nothing can be shown
-        rows = export.connection.read_json(files)  # type: ignore[arg-type]
+        largest = max(path.stat().st_size for path in files)  # an upload is one object
+        rows = export.connection.read_json(
+            [str(path) for path in files],  # type: ignore[arg-type]
+            maximum_object_size=max(_LEAST_OBJECT_BYTES, largest),
+        )
         if rows.columns != (keys := _TABLES.get(table, "modelId source features").split()):
             raise LakeError(f"lines of {_folder(table)} have the keys {rows.columns}, not {keys}")
         rows.create_view(f"written_{_folder(table)}", replace=True)

@@ -19,6 +19,7 @@ FILES = {
     "tokens": "flat_tokens",
 }
 """The SQL of each file."""
+READS = tuple(FILES.values())
 
 
 def write(export: Export) -> None:

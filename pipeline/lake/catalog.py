@@ -116,8 +116,8 @@ def _made_by(statements: Iterable[str], connection: duckdb.DuckDBPyConnection) -
 def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Give a database in memory the views of the lake in a folder, whose catalog is not held open.
 
-    A table that the catalog does not have, as the lake is of an earlier version, has no rows but its lines.
-    Raises LakeError if there is no lake yet.
+    A table that the catalog does not have, as the lake is of an earlier version, has no rows but its lines; so
+    have lines of which it lacks a column. Raises LakeError if there is no lake yet.
     """
     with _opened(folder) as catalog:
         statements = _put_right(catalog, *_reachable_by(folder))
@@ -127,14 +127,19 @@ def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.execute(f"attach {quoted(folder / CATALOG_FILE)} as lake (read_only)")
         connection.execute("copy from database lake to memory (schema)")
         connection.execute("detach lake")
-    known = {name for (name,) in connection.execute("select view_name from duckdb_views()").fetchall()}
-    for name in TABLES.keys() - known:
-        lines = folder / TABLES[name].lines_folder
-        if TABLES[name].partition == "ledger" and any(lines.glob("*.jsonl")):
-            files = f"[{quoted(glob.escape(str(lines.absolute())) + '/*.jsonl')}]"
-            connection.execute(f"create view {name} as {select_lines(TABLES[name], files)}")
+    known = view_texts(connection)
+    for name, table in TABLES.items():
+        is_of_lines = table.partition == "ledger"
+        named = set(re.findall(r"\w+", known.get(name, "")))
+        if name in known and not (is_of_lines and set(table.schema.names) - named):
             continue
-        connection.register("no_rows", TABLES[name].schema.empty_table())
+        connection.execute(f"drop view if exists {name}")
+        lines = folder / table.lines_folder
+        if is_of_lines and any(lines.glob("**/*.jsonl")):
+            files = f"[{quoted(Path(table.lines_folder) / '**' / '*.jsonl')}]"
+            connection.execute(f"create view {name} as {select_lines(table, files)}")
+            continue
+        connection.register("no_rows", table.schema.empty_table())
         connection.execute(f"create table {name} as from no_rows")
         connection.unregister("no_rows")
 

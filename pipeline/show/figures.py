@@ -295,7 +295,8 @@ FIGURES = (
     FigureOf(
         "method_costs",
         "Tokens, time and price by method",
-        "The mean per feature, over all requests about it. Time and price are in the numbers below; the price "
+        "The mean per feature, over the requests that its explanations and answers come from; what else was spent "
+        "is in the run card. Time and price are in the numbers below; the price "
         "is per million features, at the prices when the answers were recorded (0 for models in this process).",
         "no model was asked, or none that reports tokens",
         _costs,

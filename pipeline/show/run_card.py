@@ -1,7 +1,8 @@
 """The run card: what made these numbers, to send along and to cite.
 
 It says which model, SAEs, corpus, settings, prompts and versions a lake's tables come from, with the hashes by
-which each can be told from others, and what was asked and spent. Paths of this machine are cut to their last part.
+which each can be told from others, what was asked for them, and what was spent in the life of the lake. Paths of
+this machine are cut to their last part.
 """
 
 import hashlib
@@ -10,6 +11,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from pipeline.asking.roles import oracle_sentence
 from pipeline.lake import Lake
@@ -32,7 +35,7 @@ def write_run_card(lake: Lake, folder: Path) -> dict[str, Any]:
 def run_card(lake: Lake) -> dict[str, Any]:
     """What made a lake's numbers, as JSON can hold it."""
     config = _public(lake.config.model_dump(mode="json", exclude=set(_NOT_SCIENCE)))
-    asked = lake.query("method_costs")
+    asked, spent = lake.query("method_costs"), lake.query("lifetime_costs")
     card = {
         "experiment": lake.config.name,
         "caution": oracle_sentence(lake.config),
@@ -44,7 +47,8 @@ def run_card(lake: Lake) -> dict[str, Any]:
         "corpus": {"sha256": lake.hashes.corpus, "documents": lake.query("card_documents").to_dicts()},
         "explanations": lake.query("card_explanations").to_dicts(),
         "asked": asked.to_dicts(),
-        "cost_usd": None if asked["cost_usd"].null_count() else asked["cost_usd"].sum(),
+        "cost_usd": _sum(asked["cost_usd"]),
+        "spent": {"requests": spent["n_requests"].sum(), "cost_usd": _sum(spent["cost_usd"])},
         "prompts": {
             "explainers": plugin_versions(lake.config, "explainers"),
             "scorers": plugin_versions(lake.config, "scorers"),
@@ -113,18 +117,31 @@ def _sae_line(sae: dict[str, Any]) -> str:
     )
 
 
+def _sum(prices: pl.Series) -> float | None:
+    """The sum of prices; None where one is not known."""
+    return None if prices.null_count() else float(prices.sum())
+
+
 def _asked_lines(card: dict[str, Any]) -> list[str]:
+    """The requests that the tables come from, and what was spent in the life of the lake."""
+    spent, cost = card["spent"], card["spent"]["cost_usd"]
+    said = [] if not spent["requests"] else [
+        "",
+        f"In the life of the lake {spent['requests']:,} requests were answered, "
+        + ("at prices of which some are not known" if cost is None else f"for {cost:.4f} USD")
+        + ": those above, and others of earlier prompts, models and selections, of pilots, or asked again.",
+    ]  # fmt: skip
     if not card["asked"]:
-        return ["No model was asked."]
+        return ["No model was asked for what the tables hold.", *said]
     lines = ["| purpose | model | requests | features | prompt tokens | answer tokens | seconds | USD |"]
     lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
     for row in card["asked"]:
-        cost = "no price known" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
+        price = "no price known" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
         names = ("n_requests", "n_features", "prompt_tokens", "completion_tokens", "seconds")
         figures = [row[name] for name in names]
         told = ("" if figure is None else f"{figure:,.0f}" for figure in figures)
-        lines.append(f"| {' | '.join([row['purpose'], row['model'], *told, cost])} |")
-    return lines
+        lines.append(f"| {' | '.join([row['purpose'], row['model'], *told, price])} |")
+    return [*lines, *said]
 
 
 def _citation(card: dict[str, Any]) -> str:

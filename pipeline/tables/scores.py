@@ -219,9 +219,10 @@ SCORES = (
     ),
     Table(
         "ratings",
-        "One row per rating of an explanation by a reader. The last of one reader counts.",
+        "One row per rating of an explanation by a reader. The last of one reader counts, for the same words.",
         (
             EXPLANATION_ID,
+            text("explanation_sha256", "of the words that were shown; null in ratings of earlier versions"),
             text("rater", "the reader's name, as typed"),
             text("verdict", "`fits`, `too_broad`, `too_narrow`, `wrong` or `unreadable`"),
             flag("is_blind", "whether explainer, feature and scores were hidden"),

@@ -1,5 +1,6 @@
--- One row per scorer, route and explainer: does an explanation say more than none, or than another feature's?
+-- One row per SAE, scorer, route and explainer: does an explanation say more than none, or than another feature's?
 select
+    sae,
     scorer,
     route,
     explainer,
@@ -10,4 +11,4 @@ select
     round(ci_high, 2) as high,
     round(coverage, 2) as coverage
 from summary
-order by scorer, route, is_control, mean desc
+order by sae, scorer, route, is_control, mean desc

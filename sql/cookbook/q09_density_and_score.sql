@@ -2,7 +2,7 @@
 select
     floor(log10(feature_stats.density)) as log10_of_density,
     scores.scorer,
-    count(distinct scores.feature) as n_features,
+    count(distinct row(scores.sae, scores.feature)) as n_features,
     round(avg(coalesce(scores.balanced_accuracy, scores.auroc)), 2) as mean_score
 from scores
 join feature_stats using (sae, feature)

@@ -1,9 +1,9 @@
--- One row per purpose and model: what was asked, and what did it take?
+-- One row per purpose and model: what was asked in the life of the lake, and what did it take?
 select
     purpose,
     model,
     count(*) as n_requests,
-    count(distinct feature) as n_features,
+    count(distinct row(sae, feature)) as n_features,
     sum(prompt_tokens)::bigint as prompt_tokens,
     sum(completion_tokens)::bigint as completion_tokens,
     round(sum(duration_ms) / 1000) as seconds,

@@ -1,14 +1,40 @@
 -- One row per request about feature $feature of SAE $sae, in the order in which they were sent, $page_rows from
 -- the one behind the first $first_row on, or that of $request_id alone; with the sums over all of the feature's.
-with own as (
+-- is_current: the tables of now come from it (current_requests); explainers: whose explanations it is about.
+with named as (
+    select request_id, explainer
+    from explanations
+    where sae = $sae
+    union
+    select unnest(judge_request_ids), explainer
+    from explanations
+    where sae = $sae
+    union
+    select predictions.request_id, explanations.explainer
+    from predictions
+    join explanations using (explanation_id)
+    where predictions.sae = $sae
+),
+told as (
+    select request_id, string_agg(explainer, ', ' order by explainer) as explainers
+    from named
+    where request_id is not null
+    group by request_id
+),
+own as (
     select
-        *,
+        llm_requests.*,
+        told.explainers,
+        told.request_id is not null as is_current,
         count(*) over () as n_requests,
+        count(told.request_id) over () as n_current,
         sum(cost_usd) over () as total_usd,
+        sum(if(is_current, cost_usd, null)) over () as current_usd,
         sum(prompt_tokens) over () as total_prompt_tokens,
         sum(completion_tokens) over () as total_completion_tokens
     from llm_requests
-    where sae = $sae and feature = $feature
+    left join told using (request_id)
+    where llm_requests.sae = $sae and llm_requests.feature = $feature
 )
 select
     request_id,
@@ -25,8 +51,12 @@ select
     requested_at,
     messages,
     response,
+    is_current,
+    explainers,
     n_requests,
+    n_current,
     total_usd,
+    current_usd,
     total_prompt_tokens,
     total_completion_tokens
 from own

@@ -3,12 +3,7 @@
 --   kappa = (p - c) / (1 - c),
 -- p the share of equal verdicts, c that expected of two who say each as often as they do; its bounds are kappa at
 -- Wilson's of p, so that readers who agree on all of ten are not taken to agree on everything. Null under 10.
-with last_ratings as (
-    select explanation_id, rater, arg_max(verdict, rated_at) as verdict
-    from ratings
-    group by explanation_id, rater
-),
-other_ratings as (
+with other_ratings as (
     select explanation_id, rater as other_rater, verdict as other_verdict
     from last_ratings
 ),

@@ -1,5 +1,5 @@
 -- One row per reader: how many explanations he or she has rated.
-select rater, count(distinct explanation_id) as n
-from ratings
+select rater, count(*) as n
+from last_ratings
 group by rater
 order by n desc, rater

@@ -3,12 +3,7 @@
 -- scorer_agreements. Pearson r by Fisher's z over features, as explanations of one feature are not independent:
 --   tanh(atanh(r) -+ z / sqrt(n - 3))
 -- Null under 4 features, or where all have one score or one share. The noise of few readers lowers it.
-with last_ratings as (
-    select explanation_id, rater, arg_max(verdict, rated_at) as verdict
-    from ratings
-    group by explanation_id, rater
-),
-shares as (
+with shares as (
     select explanation_id, count(*) as n_verdicts, avg((verdict = 'fits')::int) as share
     from last_ratings
     group by explanation_id

@@ -1,9 +1,11 @@
 -- One row per rule of Neuronpedia's that a written file breaks: the first place, and what is wrong there. The
 -- tables written_* are the files as they were written.
-select format('feature {} of {}', index, layer) as place, 'an id that is not of letters, digits, - and _' as fault
+select
+    format('feature {} of {}', index, layer) as place,
+    'a model or source that is not of letters, digits, - and _ (a model also of .)' as fault
 from written_features
 where not (
-        regexp_full_match(modelid, '[a-zA-Z0-9_-]{1,128}') and regexp_full_match(layer, '[0-9]+-[a-zA-Z0-9_-]+')
+        regexp_full_match(modelid, '[a-zA-Z0-9._-]{1,128}') and regexp_full_match(layer, '[0-9]+-[a-zA-Z0-9_-]+')
     )
 union all
 select format('feature {} of {}', index, layer), 'lists of tokens and of their values that differ in length'

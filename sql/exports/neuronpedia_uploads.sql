@@ -17,25 +17,28 @@ with windows as (
     from neuronpedia_windows
     group by feature
 ),
+described as (
+    select *, replace(explanation, chr(0), ' ') as words
+    from chosen_explanations
+    where sae = $sae
+),
 numbered as (
     select
-        chosen_explanations.feature,
+        described.feature,
         exported_saes.model_id,
         exported_saes.source_id,
-        (row_number() over (order by chosen_explanations.feature) - 1) // 128 as number,
+        (row_number() over (order by described.feature) - 1) // 128 as number,
         {
-            'index': chosen_explanations.feature,
+            'index': described.feature,
             'density': feature_stats.density,
             'activations': windows.activations,
             'explanations': [
                 {
                     'text': if(
-                        len(chosen_explanations.explanation) > 512,
-                        chosen_explanations.explanation[:511] || '…',
-                        replace(chosen_explanations.explanation, chr(0), ' ')
+                        len(described.words) > 512, described.words[:511] || '…', described.words
                     ),
-                    'methodName': 'latentlake_' || chosen_explanations.explainer,
-                    'modelName': chosen_explanations.model
+                    'methodName': 'latentlake_' || described.explainer,
+                    'modelName': described.model
                 }
             ],
             'topLogits': list_transform(
@@ -47,12 +50,11 @@ numbered as (
                 lambda token: {'token': replace(token.text, chr(0), ' '), 'value': token.logit}
             )
         } as body
-    from chosen_explanations
+    from described
     join exported_saes using (sae)
     join feature_stats using (sae, feature)
     join windows using (feature)
     left join feature_logits using (sae, feature)
-    where chosen_explanations.sae = $sae
 )
 select
     format('uploads/{}/batch-{:07d}.json', source_id, min(feature)) as file,

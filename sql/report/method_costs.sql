@@ -1,10 +1,10 @@
--- One row per purpose and model of the requests that were answered: how many, about how many features, and the
--- tokens, seconds and dollars of one, and of a feature. Tokens and time of a request that failed count, as they
+-- One row per purpose and model of the requests that the tables come from: how many, about how many features, and
+-- the tokens, seconds and dollars of one, and of a feature. Tokens and time of attempts that failed count, as they
 -- were spent.
 with answered as (
     select
         purpose,
-        coalesce(resolved_model, model) as model,
+        model,
         count(*) as n_requests,
         count(*) filter (where status = 'ok') as n_ok,
         count(distinct concat_ws(' ', sae, feature)) as n_features,
@@ -15,9 +15,8 @@ with answered as (
         if(count(cost_usd) = count(*), sum(cost_usd::decimal(38, 15))::double, null) as cost_usd,
         min(requested_at) as first_requested_at,
         max(requested_at) as last_requested_at
-    from llm_requests
-    where status not in ('http_error', 'too_long', 'budget')
-    group by purpose, coalesce(resolved_model, model)
+    from current_requests
+    group by purpose, model
 )
 select
     *,

@@ -101,21 +101,16 @@ costs as (
         named_requests.route,
         named_requests.explainer,
         named_requests.scorer,
-        coalesce(sum(requests.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
-        coalesce(sum(requests.prompt_tokens), 0)::bigint as prompt_tokens,
-        coalesce(sum(requests.cached_tokens), 0)::bigint as cached_tokens,
-        coalesce(sum(requests.completion_tokens), 0)::bigint as completion_tokens,
-        coalesce(sum(requests.cost_usd::decimal(38, 15)) filter (is_search)::double, 0) as search_cost_usd,
-        coalesce(sum(requests.prompt_tokens + requests.completion_tokens) filter (is_search), 0)::bigint
-            as search_tokens
+        coalesce(sum(current_requests.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
+        coalesce(sum(current_requests.prompt_tokens), 0)::bigint as prompt_tokens,
+        coalesce(sum(current_requests.cached_tokens), 0)::bigint as cached_tokens,
+        coalesce(sum(current_requests.completion_tokens), 0)::bigint as completion_tokens,
+        coalesce(sum(current_requests.cost_usd::decimal(38, 15)) filter (is_search)::double, 0) as search_cost_usd,
+        coalesce(
+            sum(current_requests.prompt_tokens + current_requests.completion_tokens) filter (is_search), 0
+        )::bigint as search_tokens
     from named_requests
-    join (
-        select
-            request_id, any_value(cost_usd) as cost_usd, any_value(prompt_tokens) as prompt_tokens,
-            any_value(cached_tokens) as cached_tokens, any_value(completion_tokens) as completion_tokens
-        from llm_requests
-        group by request_id
-    ) as requests using (request_id)
+    join current_requests using (request_id)
     group by named_requests.sae, named_requests.route, named_requests.explainer, named_requests.scorer
 )
 select

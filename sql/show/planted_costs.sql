@@ -1,4 +1,4 @@
--- One row per purpose: what its requests about the planted SAE took, an explanation.
+-- One row per purpose: what the requests about the planted SAE took that its tables come from, an explanation.
 select
     purpose,
     count(*) / $n_explanations::int as requests,
@@ -6,7 +6,7 @@ select
     sum(completion_tokens) / $n_explanations::int as completion_tokens,
     sum(cost_usd) / $n_explanations::int as cost_usd,
     any_value(model) as model
-from llm_requests
+from current_requests
 where sae = $sae
 group by purpose
 order by purpose

@@ -14,11 +14,15 @@ import pytest
 from tiny import ANIMAL, COLOUR, STOP
 
 from pipeline.commands import export
+from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError, LakeError
 from pipeline.exports import Export, exported_sae
 from pipeline.exports.circuit_tracer import unpaired
+from pipeline.exports.neuronpedia import check
 from pipeline.features.lists import read_entries
+from pipeline.lake import Lake
 from pipeline.plugins import find_plugins
+from pipeline.sources import recorded_lake
 
 pytestmark = pytest.mark.whole
 
@@ -125,6 +129,56 @@ def test_explanations_read_back_as_a_list_of_ours(write: Write, name: str, below
     entries = list(read_entries(write(name) / below, "explaining.imported"))
     assert {int(entry.feature) for entry in entries} == {STOP, COLOUR, ANIMAL}
     assert WORDS in {entry.words for entry in entries}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "names"),
+    [
+        (("llama3.1-8b/15-llamascope-res-32k",), ("llama3.1-8b", "15-llamascope-res-32k", "llamascope-res-32k")),
+        (("15-res", "google/gemma-2b/15", "gpt2-small/9-res_x"), ("gpt2-small", "9-res_x", "res_x")),
+    ],
+)
+def test_neuronpedias_names_come_from_an_alias(
+    make_experiment: Callable[..., Config], aliases: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    config = make_experiment()
+    sae = exported_sae(config, config.saes[0].model_copy(update={"aliases": aliases}))
+    assert (sae.model_id, sae.source_id, sae.set_name) == names
+
+
+def test_an_alias_that_is_no_name_of_neuronpedias_is_refused_there_and_nowhere_else(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: str) -> Config:
+        config = load_config(path)
+        sae = config.saes[0].model_copy(update={"aliases": ("llama/3.1/15",)})
+        return config.model_copy(update={"saes": (sae,)})
+
+    monkeypatch.setattr(export, "load_config", load)
+    with pytest.raises(ConfigError, match=r"'llama/3\.1/15' is no name of Neuronpedia's"):
+        write("neuronpedia")
+    assert write("eleuther").is_dir()
+
+
+def test_an_upload_of_long_windows_is_read_back(finished: Path, write: Write) -> None:
+    folder, config = write("neuronpedia"), load_config(finished)
+    [upload] = folder.glob("uploads/*/*.json")
+    upload.write_text(upload.read_text().replace("{", "{" + " " * (17 << 20), 1))  # one object, above 16 MiB
+    lake = recorded_lake(config)
+    with lake.connect() as connection:
+        check(Export(lake, connection, folder, (exported_sae(config, config.saes[0]),)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_tables_that_are_read_are_fetched(
+    write: Write, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: set[str] = set()
+    monkeypatch.setattr(Lake, "fetch_tables", lambda _lake, tables, *_: fetched.update(tables))
+    write(name)
+    reads_firings = {"circuit_tracer", "delphi_latents", "neuronpedia"}
+    assert {"explanations", "feature_routes"} <= fetched
+    assert ("activations" in fetched) == (name in reads_firings)
 
 
 def test_neuronpedias_lines_have_every_feature_and_windows_and_words_of_the_explained(write: Write) -> None:

@@ -92,10 +92,11 @@ def test_axe_finds_no_serious_fault(served: str, chromium: Page, axe: str, addre
 
 
 def test_what_readers_said_fits_a_narrow_window(config: Config, chromium: Page) -> None:
-    asked = open_lake(config.lake_folder).sql("select explanation_id from explanations limit 12")
+    lake = open_lake(config.lake_folder)
+    asked = lake.sql("select explanation_id, sha256(explanation) from explanations limit 12")
     for rater in ("Ada", "Grace"):
-        for explanation_id in asked["explanation_id"]:
-            keep_rating(config.lake_folder, explanation_id, rater, "fits")
+        for shown in asked.iter_rows():
+            keep_rating(config.lake_folder, *shown, rater, "fits")
     with serving(config, TOKEN) as address:
         chromium.look_like(390, 900)
         chromium.open(f"{address}/readers")

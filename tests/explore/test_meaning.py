@@ -84,6 +84,15 @@ def test_without_the_model_words_are_searched_and_it_is_said_why(
     assert 'role="alert"' in answer.text and answer.status_code == 200
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the terminal has its trace
+def test_a_fault_of_the_model_is_told_and_the_page_does_not_wait_for_ever(config: Config) -> None:
+    class Faulty(LastToken):
+        def __call__(self, texts: Sequence[str]) -> np.ndarray:
+            raise KeyError(texts[0])
+
+    assert "KeyError" in search(config, Faulty(), "words=t700")
+
+
 @pytest.mark.embedded
 def test_the_pinned_model_finds_like_words(config: Config) -> None:
     found = similarities(search(config, None, "words=the+token+t12"))

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from benchmarks.explorer_lake import SAE, write_config
 from pipeline.config import Config, load_config
 from pipeline.explore import catalog
+from pipeline.explore.app import create_app
 from pipeline.explore.search import Search
 from pipeline.lake import Lake
 from pipeline.tables.versions import SourceHashes
@@ -114,6 +115,7 @@ def test_a_number_leads_to_its_feature(browser: TestClient) -> None:
     (r"\n·\t", [r"\n·\t", "\n·\t"]),
     (r"\xa0", [r"\xa0", "\xa0"]),
     (r"\d", [r"\d"]),
+    (r"\ud800", [r"\ud800"]),
     ("·", ["·"]),
     ("  ", None),
 ])
@@ -167,6 +169,9 @@ def test_a_simulation_is_shown_by_its_correlations(browser: TestClient) -> None:
     assert "0.61" in page and "correlation, n 40" in page
     assert re.search(r'answer simulated"><i>r</i> <span class="number">0\.9\d</span>', page)
     assert 'answer simulated"><i>r</i> \N{EN DASH}' in page  # a silent window: its activations are all alike
+    names = ("simulation", "detection")
+    own, others = (page.split(f'<td data-label="{name}">')[1].split("</td>")[0] for name in names)
+    assert 'class="chance" x1="0.0"' in own and 'class="chance" x1="60.0"' in others  # 0 by guessing, and a half
 
 
 def test_the_strongest_windows_are_those_of_the_index(browser: TestClient) -> None:
@@ -189,7 +194,10 @@ def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8/requests").text
     assert "<dt>Prompt tokens</dt><dd>300</dd>" in page  # of two requests there is no count
     assert page.count('<details class="request">') == 3 and "8-0" in page and "16-0" not in page
-    assert "$0.0003" in page
+    assert "$0.0003" in page and "come from 2 of them, for $0.0002" in page
+    assert page.count("not behind what is shown now") == 1 and page.count("“yes”") == 3
+    asked_for = ("default", "default, keywords, rule")
+    assert [page.count(f'<span class="who">{who}</span>') for who in asked_for] == [1, 1]
     links = re.findall(r'href="(/features/[^"]+/requests\?id=[^"]+)"', browser.get(f"/features/{SAE}/8").text)
     asked = browser.get(links[0]).text
     assert asked.count('<details class="request"') == 1 and "8-1" in asked and "<dd>3</dd>" in asked
@@ -202,9 +210,13 @@ def test_the_run_has_its_funnel_scores_cost_and_what_is_left(browser: TestClient
     for words in ("Where the features went", "other feature", "for a million features", "✓ fits", "<th scope"):
         assert words in page
     assert "explain" in page and "$100.00" in page  # 0.0001 a request, one a feature
+    assert "$200.00 for a million features" in page and "$300" not in page  # a third request is of no table
+    assert "These are the 6 requests" in page and "In the life of the lake 9 were answered, for $0.0009" in page
+    assert re.search(r"Spent<span.*?</dt><dd>\$0\.0009</dd>", page)
 
 
-@pytest.mark.parametrize("address", [f"/features/{SAE}/999", "/features/none/1", "/nothing", "/features/x/y"])
+@pytest.mark.parametrize("address", [f"/features/{SAE}/{'9' * 5000}", f"/features/{SAE}/{'9' * 5000}/requests",
+                                     f"/features/{SAE}/999", "/features/none/1", "/nothing", "/features/x/y"])
 def test_what_is_not_there_is_a_page_that_says_so(browser: TestClient, address: str) -> None:
     answer = browser.get(address)
     assert answer.status_code == 404 and "Not found" in answer.text and "Traceback" not in answer.text
@@ -300,6 +312,21 @@ def test_pages_are_answered_while_tables_are_replaced(config: Config, monkeypatc
         stop.set()
         writer.join()
     assert failed == []
+
+
+def test_a_fault_of_ours_is_a_page_and_a_trace_in_the_terminal(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pipeline.explore.app.run_page", fails)
+    with pytest.raises(ZeroDivisionError):
+        client(config).get("/run")  # as the server hears of it
+    app = create_app(config, TOKEN)
+    answer = TestClient(app, base_url="http://localhost:3001", raise_server_exceptions=False).get("/run")
+    assert answer.status_code == 500 and "fault of latentlake" in answer.text and "Traceback" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def test_the_style_and_the_icon_come_from_here(browser: TestClient) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from pipeline.explore.statement import ROWS, SCRIPT, answer, examples
+from pipeline.explore.statement import ROWS, SCRIPT, Result, answer, examples, features_of
 from pipeline.explore.statement_process import answered
 
 
@@ -40,6 +40,29 @@ def test_a_select_is_answered_in_its_order_and_cut(lake: Path) -> None:
 def test_reading_is_allowed(lake: Path, statement: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(lake)
     assert answered(asked(statement))["rows"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "saes", "found"),
+    [
+        ("sae feature route", ("a", "7", "llm"), ("a", "b"), ("a", 7)),
+        ("feature n", ("7", "1"), ("a",), ("a", 7)),
+        ("feature n", ("7", "1"), ("a", "b"), None),
+        ("sae n", ("a", "1"), ("a",), None),
+        ("sae feature", ("javascript:", "7"), ("a",), None),
+        ("sae feature", (None, "7"), ("a",), None),
+        *(("feature", (odd,), ("a",), None) for odd in (None, "-1", "7.5", "x", "9" * 5000)),
+    ],
+)
+def test_a_row_leads_to_the_feature_that_it_names(
+    columns: str, row: tuple[str | None, ...], saes: tuple[str, ...], found: tuple[str, int] | None
+) -> None:
+    assert features_of(Result(columns.split(), rows=[row]), saes) == [found]
+
+
+def test_an_answer_links_features(browser: TestClient) -> None:
+    page = browser.get("/sql?q=select+sae,+feature,+density+from+feature_stats+where+feature+=+3").text
+    assert page.count('<td class="n"><a href="/features/synthetic/3">3</a></td>') == 1
 
 
 def test_every_example_is_answered(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ def test_features_and_their_tokens_are_shown(tiny: TestClient) -> None:
     assert f"/features/hand-set/{ANIMAL}" in page and f"/features/hand-set/{STOP}" not in page
     assert "fewer than two tokens" in read(tiny, text="s")
     assert read(tiny, text=TEXT, token="99999999").count("<tr>") == 1  # the head alone
+    assert f"/features/hand-set/{STOP}" in read(tiny, text=TEXT, token="9" * 5000)  # no token: all of them
     assert "&lt;b&gt;" in read(tiny, text="a <b>\x1b") and r"\x1b" in read(tiny, text="a <b>\x1b")
     page = tiny.get("/text", params={"text": "the stop " * 1000}).text
     assert len(page) < 200_000 and "the stop " * (MOST_CHARACTERS // 9 - 1) in page
@@ -61,6 +62,20 @@ def test_a_token_is_as_dark_as_its_share_of_the_maximum_in_the_corpus() -> None:
     page = text_page(SimpleNamespace(rows=lambda *_, **__: known), found, None)  # type: ignore[arg-type]
     levels = {row["feature"]: [piece.level for piece in row["pieces"]] for row in page["rows"]}
     assert levels == {3: [2, 5], 4: [0, 10]}  # nothing is known of feature 4: its strongest here is the darkest
+
+
+def test_of_one_token_the_features_come_by_how_strongly_they_fire_there() -> None:
+    rows = {"sae": ["a"] * 3, "feature": [3, 3, 4], "token_index": [0, 1, 1], "activation": [9.0, 1.0, 4.0]}
+    found = TextFirings(["x", "y"], pl.DataFrame(rows))
+    reader = SimpleNamespace(rows=lambda *_, **__: [])
+
+    def shown(place: int | None) -> list[tuple[int, float]]:
+        page = text_page(reader, found, place)  # type: ignore[arg-type]
+        assert all(piece.level <= 10 for row in page["rows"] for piece in row["pieces"])
+        return [(row["feature"], row["activation"]) for row in page["rows"]]
+
+    assert shown(None) == [(3, 9.0), (4, 4.0)]
+    assert shown(1) == [(4, 4.0), (3, 1.0)]
 
 
 def test_a_text_waits_only_a_while_for_another(tiny: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +97,22 @@ def test_a_text_waits_only_a_while_for_another(tiny: TestClient, monkeypatch: py
     finally:
         go_on.set()
         first.join()
+
+
+def test_a_text_of_spaces_is_none_and_comes_from_here(tiny: TestClient) -> None:
+    page = tiny.get("/text", params={"text": "   "}).text
+    assert "nothing to read" in page and "another site" not in page and "refresh" not in page
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the terminal has its trace
+def test_a_fault_while_the_model_is_loaded_is_told_and_the_page_does_not_wait_for_ever(
+    tiny: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.show.notebook.TextReader.__init__", lambda *_: {}["nothing"])
+    page = read(tiny, text=TEXT)
+    assert 'role="alert"' in page and "KeyError" in page and "refresh" not in page
+    monkeypatch.undo()
+    assert 'data-value="4.00"> stop' in read(tiny, text=TEXT)
 
 
 def test_a_model_that_cannot_be_loaded_is_told_and_tried_again(

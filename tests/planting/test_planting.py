@@ -128,10 +128,14 @@ def test_the_page_of_the_benchmark_begins_with_a_row_a_scorer_over_all_kinds() -
 def test_what_earlier_plants_cost_does_not_count() -> None:
     database = Database()
     requests = [
-        {"request_id": f"{sae} {number}", "sae": sae, "purpose": "detection", "model": "any", "prompt_tokens": 10}
+        {"request_id": f"{sae} {number}", "sae": sae, "purpose": "detection", "model": "any", "prompt_tokens": 10,
+         "status": "ok"}
         for sae in (SAE, "earlier")
         for number in range(6)
     ]
+    requests.append(requests[0] | {"request_id": "of an earlier prompt"})
     database.fill("llm_requests", requests)
+    database.fill("predictions", [{"request_id": each["request_id"]} for each in requests[:-1]])
+    database.make_before("planted_costs")
     [row] = database.rows("planted_costs", n_explanations=2)
     assert (row["requests"], row["prompt_tokens"]) == (3, 30)

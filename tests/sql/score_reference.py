@@ -37,7 +37,10 @@ RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "population_scores", "score_details"),
-    "summary": ("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "summary"),
+    "summary": (
+        *("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "current_requests"),
+        "summary",
+    ),
     "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
@@ -91,7 +94,8 @@ INPUTS = {
     "llm_requests": pa.schema([
         ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
         ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
-        ("cost_usd", pa.float64()),
+        ("cost_usd", pa.float64()), ("model", _text), ("resolved_model", _text), ("status", _text),
+        ("duration_ms", pa.int64()), ("requested_at", _text),
     ]),
     "scorer_rhos": pa.schema([("sae", _text), ("scorer", _text), ("rho", pa.float64())]),
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
@@ -127,7 +131,7 @@ class ScoreDatabase:
         if not isinstance(rows, pa.Table):
             unknown = {key for row in rows for key in row} - set(schema.names)
             assert not unknown, f"{name} has no column {unknown}"
-            usual = {"is_chosen": True} if name == "explanations" else {}
+            usual = {"explanations": {"is_chosen": True}, "llm_requests": {"status": "ok"}}.get(name, {})
             rows = pa.Table.from_pylist([usual | row for row in rows], schema=schema)
         self.connection.register("given_rows", rows)
         self.connection.execute(f"create or replace temp table {name} as from given_rows")

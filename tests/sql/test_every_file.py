@@ -15,7 +15,8 @@ GIVEN = {
     *("model", "n", "explainer", "neuronpedia_creator", "layer", "folder"),
     *("feature", "words", "tokens", "route", "least_score", "most_score", "least_density"),
     *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile", "of_a_way"),
-    *("explanation_id", "request_id", "rater", "features", "is_by_meaning", "n_explanations"),
+    *("explanation_id", "explanation_sha256", "request_id", "rater", "features", "is_by_meaning"),
+    "n_explanations",
 }
 """Parameters that the pipeline gives beside those of the config."""
 

@@ -1,5 +1,7 @@
 """What the explorer asks: rows in, rows out."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from scipy.stats import pearsonr
@@ -138,17 +140,31 @@ def test_of_several_draws_the_chosen_one_is_shown():
     assert places == {0: (False, None, None), 1: (True, 1, 1), 2: (False, None, None)}
 
 
+def explained(number, explainer="default"):
+    """Explanation `number`, of the feature of that number."""
+    return {"explanation_id": f"{number}", "sae": SAE, "feature": number, "explainer": explainer, "draw": 0,
+            "explanation": f"words {number}", "status": "ok"}  # fmt: skip
+
+
+def of_words(explanation_id, **rating):
+    """A rating of an explanation's words."""
+    shown = sha256(f"words {explanation_id}".encode()).hexdigest()
+    return {"explanation_id": explanation_id, "explanation_sha256": shown} | rating
+
+
 def test_of_two_readers_the_last_verdicts_are_compared():
     database = Database()
     # Of ten explanations rated by both, eight alike: p = 0.8; each says "fits" to half: c = 0.5, kappa = 0.6.
     one = ["fits"] * 5 + ["wrong"] * 5
     other = ["fits"] * 4 + ["wrong"] * 5 + ["fits"]
+    database.fill("explanations", [explained(n) for n in range(10)])
     lines = [(str(n), "Ada", "unreadable", "2026-01-01") for n in range(3)]
     lines += [(str(n), "Ada", verdict, "2026-01-02") for n, verdict in enumerate(one)]
     lines += [(str(n), "Grace", verdict, "2026-01-02") for n, verdict in enumerate(other)]
     lines += [("0", "Lin", "fits", "2026-01-02")]
     names = ("explanation_id", "rater", "verdict", "rated_at")
-    database.fill("ratings", [dict(zip(names, line, strict=True)) for line in lines])
+    database.fill("ratings", [of_words(**dict(zip(names, line, strict=True))) for line in lines])
+    database.make_before("rater_agreements")
     rows = {(row["rater"], row["other_rater"]): row for row in database.rows("rater_agreements")}
     pair = rows["Ada", "Grace"]
     assert (pair["n"], pair["agreed"]) == (10, 0.8)
@@ -168,8 +184,9 @@ def scored_and_rated(values, verdicts):
          "scorer": "detection", "balanced_accuracy": value}
         for feature, (value, explainer) in enumerate(zip([*values, 0.0], explainers, strict=True))
     ])
+    database.fill("explanations", [explained(*each) for each in enumerate(explainers)])
     database.fill("ratings", [
-        {"explanation_id": f"{feature}", "rater": f"reader {number}", "verdict": verdict, "rated_at": "2026"}
+        of_words(f"{feature}", rater=f"reader {number}", verdict=verdict, rated_at="2026")
         for feature, said in enumerate([*verdicts, ["fits"]])
         for number, verdict in enumerate(said)
     ])
@@ -194,13 +211,20 @@ def test_of_three_features_or_of_one_mind_no_correlation_is_told():
 
 
 def test_a_reader_is_shown_what_has_words_and_is_not_rated_yet(database):
-    database.fill("ratings", [])
+    def left(rater, seen=()):
+        ratings = [{name: row[name] for name in ("explanation_id", "explanation_sha256")} for row in seen]
+        database.fill("ratings", [each | {"rater": "Ada", "rated_at": "2026"} for each in ratings])
+        database.make("last_ratings")
+        return database.rows("next_to_rate", rater=rater)
+
     seen = []
-    while rows := database.rows("next_to_rate", rater="Ada"):
-        seen.append(rows[0]["explanation_id"])
-        database.fill("ratings", [{"explanation_id": each, "rater": "Ada"} for each in seen])
-    assert sorted(seen) == ["a", "b", "c", "d"]  # the control too, not a draft and not the one that was refused
-    assert database.rows("next_to_rate", rater="Grace")[0]["explanation_id"] == seen[0]
+    while rows := left("Ada", seen):
+        seen += rows
+    names = [row["explanation_id"] for row in seen]
+    assert sorted(names) == ["a", "b", "c", "d"]  # the control too, not a draft and not the one that was refused
+    assert left("Grace", seen)[0]["explanation_id"] == names[0]
+    other = seen[0] | {"explanation_sha256": seen[1]["explanation_sha256"]}  # of other words than it has now
+    assert left("Ada", [other, *seen[1:]])[0]["explanation_id"] == names[0]
 
 
 def test_a_window_of_the_index_has_the_tokens_of_its_slot_and_what_fired_there():

@@ -1,5 +1,7 @@
 """What is exported: which explanation stands for a feature, and how windows and firings are put."""
 
+import json
+
 import pytest
 
 from .rows import CONFIG, SAE, Database
@@ -120,13 +122,32 @@ def faults(**changes):
 
 def test_what_keeps_neuronpedias_rules_has_no_fault():
     assert faults() == []
+    named = {"features": {"modelId": "llama3.1-8b"}, "explanations": {"modelId": "llama3.1-8b"}}
+    assert faults(**named, activations={"modelId": "llama3.1-8b"}) == []  # as Llama Scope is called there
+
+
+@pytest.mark.parametrize("words", ["a\0b", "\0" + "x" * 600])
+def test_an_explanation_to_upload_has_no_nul_and_512_characters_at_most(words):
+    database = Database()
+    database.fill("exported_saes", [{"sae": SAE, "model_id": "m", "source_id": "1-set"}])
+    database.fill("chosen_explanations", [{"sae": SAE, "feature": 0, "explainer": "default", "model": "m",
+                                           "explanation": words}])  # fmt: skip
+    database.fill("feature_stats", [{"sae": SAE, "feature": 0, "density": 0.1, "max_activation": 1.0,
+                                     "activation_deciles": [0.1] * 9}])  # fmt: skip
+    database.fill("tokens", [{"token_id": 0, "text": "a"}, {"token_id": 1, "text": " b"}])
+    database.fill("examples", [window(0, 1.0)])
+    database.make("exported_windows", "neuronpedia_windows")
+    [row] = database.rows("neuronpedia_uploads")
+    [[said]] = [each["explanations"] for each in json.loads(row["text"])["features"]]
+    assert said["text"] == words.replace("\0", " ") or said["text"] == " " + "x" * 510 + "…"
 
 
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"features": {"layer": "set"}}, "an id"),
-        ({"features": {"modelId": "google/gemma"}}, "an id"),
+        ({"features": {"layer": "set"}}, "a model or source"),
+        ({"features": {"layer": "9-set.1"}}, "a model or source"),
+        ({"features": {"modelId": "google/gemma"}}, "a model or source"),
         ({"features": {"pos_values": []}}, "lists of tokens"),
         ({"features": {"index": "1"}}, "a window of no feature"),
         ({"activations": {"values": [2.0]}}, "as many values"),

@@ -129,13 +129,39 @@ def test_tokens_and_price_are_of_a_feature_and_no_price_is_none():
         request | {"request_id": "c", "feature": 1, "cost_usd": 1.0},
         request | {"request_id": "d", "feature": 2, "status": "http_error"},
         request | {"request_id": "e", "feature": 1, "purpose": "detection"},
+        request | {"request_id": "of earlier words", "feature": 0, "cost_usd": 4.0},
     ]
     database.fill("llm_requests", rows)
+    name_requests(database, *"abcde")
     detection, explain = database.rows("method_costs")
     assert (explain["n_requests"], explain["n_ok"], explain["n_features"]) == (3, 2, 2)
     assert (explain["prompt_tokens_a_feature"], explain["seconds_a_feature"]) == (15, 0.75)
     assert explain["cost_usd_a_million_features"] == pytest.approx(1_000_000)
     assert detection["cost_usd"] is None
+    [spent] = database.rows("lifetime_costs")  # d was not answered, and one price is not known
+    assert (spent["n_requests"], spent["prompt_tokens"], spent["cost_usd"]) == (5, 50, None)
+
+
+def name_requests(database, *names):
+    """Let the tables come from these requests: explanations, what judged them, and answers."""
+    first, second, *others = names
+    database.fill("explanations", [{"explanation_id": "any", "request_id": first, "judge_request_ids": [second]}])
+    asked = [*others, *others, None]
+    database.fill("predictions", [{"explanation_id": "any", "request_id": each} for each in asked])
+    database.make("current_requests")
+
+
+def test_of_what_was_asked_twice_the_explorer_tells_what_the_tables_come_from():
+    request = {"purpose": "explain", "model": "m", "sae": SAE, "status": "ok", "prompt_tokens": 10,
+               "cost_usd": 0.5}  # fmt: skip
+    database = Database()
+    asked = [("new", 0), ("judge", 0), ("next", 1), ("before", 0), ("before next", 1)]
+    database.fill("llm_requests", [request | {"request_id": name, "feature": n} for name, n in asked])
+    name_requests(database, "new", "judge", "next")
+    [row] = database.rows("request_costs")
+    assert (row["n_requests"], row["n_features"], row["prompt_tokens"]) == (3, 2, 30)
+    assert (row["cost_usd"], row["usd_a_million"]) == pytest.approx((1.5, 750_000))
+    assert database.rows("lifetime_costs")[0]["cost_usd"] == pytest.approx(2.5)
 
 
 def beside(scores=(), features=(), requests=()):
@@ -144,6 +170,7 @@ def beside(scores=(), features=(), requests=()):
     database.fill("scores", scores)
     database.fill("feature_stats", features)
     database.fill("llm_requests", requests)
+    database.fill("predictions", [{"request_id": each["request_id"]} for each in requests])
     database.make_before("beside_post")
     return {(row["sae"], row["quantity"]): row for row in database.rows("beside_post")}
 

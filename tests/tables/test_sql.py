@@ -67,7 +67,9 @@ STEPS = {
         "question_weights population_scores rule_exact simulated_windows simulation_scores graded_scores "
         "score_details"
     ),
-    "summary": "headline_scores explaining_requests question_answers answer_correlations summary",
+    "summary": (
+        "headline_scores explaining_requests current_requests question_answers answer_correlations summary"
+    ),
     "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
     "scorer_agreements": "headline_scores scorer_agreements",
 }

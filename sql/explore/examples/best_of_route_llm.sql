@@ -1,5 +1,5 @@
 -- One row per feature: the explanations that predict best, beyond rules.
-select feature, explainer, scorer, auroc, balanced_accuracy, ci_low, explanation
+select sae, feature, explainer, scorer, auroc, balanced_accuracy, ci_low, explanation
 from scores
 join explanations using (explanation_id, sae, feature, explainer)
 join feature_routes using (sae, feature)

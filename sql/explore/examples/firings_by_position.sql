@@ -1,6 +1,6 @@
--- One row per stretch of 16 positions: how many firings of feature 5 lie where in a context.
-select position // 16 * 16 as from_position, count(*) as n, round(avg(activation), 1) as mean_activation
+-- One row per SAE and stretch of 16 positions: how many firings of feature 5 lie where in a context.
+select sae, position // 16 * 16 as from_position, count(*) as n, round(avg(activation), 1) as mean_activation
 from activations
 where feature = 5
-group by from_position
-order by from_position
+group by sae, from_position
+order by sae, from_position

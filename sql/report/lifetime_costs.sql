@@ -1,0 +1,12 @@
+-- One row per SAE: all requests about it that were ever answered in the lake, and what they took. What the tables
+-- of now cost of this is in current_requests. A price that is not known makes the sum null.
+select
+    sae,
+    count(*) as n_requests,
+    sum(prompt_tokens)::bigint as prompt_tokens,
+    sum(completion_tokens)::bigint as completion_tokens,
+    if(count(cost_usd) = count(*), sum(cost_usd::decimal(38, 15))::double, null) as cost_usd
+from llm_requests
+where status not in ('http_error', 'too_long', 'budget')
+group by sae
+order by sae
