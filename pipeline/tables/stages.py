@@ -89,14 +89,14 @@ _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.
 STAGES: dict[str, Stage] = {
     stage.table: stage
     for stage in (
-        Stage("saes"),
+        Stage("saes", version=2),
         Stage(
             "documents",
             science=(*_CUTTING, *_TOKENIZER),
             given=("read_documents", "earlier_documents"),
             version=2,
         ),
-        Stage("tokens", science=_TOKENIZER),
+        Stage("tokens", science=_TOKENIZER, version=2),
         Stage("contexts"),
         Stage("slots"),
         Stage("train_words"),
@@ -105,7 +105,7 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
             queries=("fit_contexts",),
-            version=4,
+            version=5,
         ),
         Stage(
             "activation_shards",
