@@ -7,9 +7,10 @@
 -- questions of its document that a question has on average; rho the pilot's (scorer_rhos), else the config's.
 --   (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
 -- Answers about the same texts (is_clustered) are far more alike, and no pilot asks for any: their rho is that of
--- the explanation's own answers (or of what they rank by), by analysis of variance as in answer_correlations; it is
--- never under the other one, and 1 where they are all alike and tell none. In simulations of 8 trials at 3 targets
--- with true correlations of 0 to 0.95, 95 % intervals cover 95 % on average and 90 % at least; without, 86 and 69 %.
+-- the explanation's own answers (or of what they rank by), by analysis of variance as in answer_correlations; it
+-- is never under the other one, and 1 where they are all alike and tell none. In simulations of 8 trials at 3
+-- targets, with true correlations of 0 to 0.95, 95 % intervals cover 95 % on average and 90 % at least; as
+-- independent answers, 86 and 69 %.
 with named as (
     select
         sae,
