@@ -61,7 +61,7 @@ class ScoringConfig(RoleConfig):
         None,
         description="Sequential scoring: ask in rounds, and stop once the interval of the balanced accuracy "
         "reaches no further than this to either side (stopping on it keeps 93 to 95% coverage, simulated); "
-        "null: ask all n_questions",
+        "null: ask all n_questions, which has to be above min_questions otherwise",
     )
     min_questions: Annotated[int, Field(ge=20)] = Field(
         20, description="Questions of each answer in the first round (with fewer, stopping would bias the score)"
@@ -90,14 +90,15 @@ class ScoringConfig(RoleConfig):
     pilot_features: Annotated[int, Field(ge=0)] = Field(
         32,
         description="Features of the first batches of a run, drawn by hash, from whose answers a scorer's rho is "
-        "estimated before the batches are scored; it takes 32 explanations. Their answers count later, too. "
+        "estimated before the batches are scored; it takes 32 explanations, of 8 features at least. Their answers "
+        "count later, too. "
         "0: no pilot",
     )
     threshold: Literal["half", "controls"] = Field(
         "half",
         description="The probability from which a yes-or-no answer counts as yes. `controls`: for a model "
         "that says yes too often, what one in ten of its answers about controls reach (never under 0.5), measured "
-        "once by the pilot on train windows, with 10 more questions per feature (table `scorer_rhos`)",
+        "once by the pilot on train windows, with some 125 more questions (table `scorer_rhos`)",
     )
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
@@ -106,6 +107,16 @@ class ScoringConfig(RoleConfig):
     def _no_more_of_no(self) -> Self:
         if self.n_no_questions is not None and self.n_no_questions > self.n_questions:
             raise ValueError(f"n_no_questions is above n_questions ({self.n_no_questions} of {self.n_questions})")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_have_questions(self) -> Self:
+        if self.target_half_width is not None and self.n_questions <= self.min_questions:
+            raise ValueError(
+                f"target_half_width ends no scoring early: the first round takes min_questions "
+                f"({self.min_questions}) of each answer, and n_questions is {self.n_questions}; set n_questions "
+                "to 50 or more, or target_half_width to null"
+            )
         return self
 
     @model_validator(mode="after")

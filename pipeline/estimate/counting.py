@@ -30,6 +30,7 @@ from pipeline.make_table import read_rows
 from pipeline.pilot.rehearse import (
     rehearse_controls,
     rehearse_explanations,
+    rehearse_pairs,
     rehearse_predictions,
     rehearse_windows,
 )
@@ -96,7 +97,8 @@ def count_requests(
     made["explanations"] = rehearse_explanations(lake, sae, batch, made, _asks(explaining))
     scorers = config.scoring.scorers
     if config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
-        rehearse_controls(lake, sae, batch, made, _asks(telling), scorers, is_certain=False)
+        pairs, n_pairs = rehearse_pairs(lake, sae, batch, made), config.scoring.pilot_features
+        rehearse_controls(lake, sae, batch, made, _asks(telling), scorers, pairs, n_pairs, is_certain=False)
     parts = []
     own = [name for name in scorers if asks_nobody(config, name)]
     for name in scorers:

@@ -10,7 +10,7 @@ from pipeline.explainers.write import explanations_table
 from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
 from pipeline.make_table import read_rows
-from pipeline.pilot.thresholds import control_answers
+from pipeline.pilot.thresholds import control_answers, control_pairs
 from pipeline.scorers.write import find_forms, predictions_table
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -48,6 +48,12 @@ def rehearse_forms(
         return find_forms(Batch(lake, connection, sae, batch), asks, scorers)
 
 
+def rehearse_pairs(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table]) -> pa.Table:
+    """The pilot's features with other ones' explanations, from the tables up to these."""
+    with lake.connect(sae, batch, made) as connection:
+        return control_pairs(Batch(lake, connection, sae, batch))
+
+
 def rehearse_controls(
     lake: Lake,
     sae: str,
@@ -55,12 +61,15 @@ def rehearse_controls(
     made: Mapping[str, pa.Table],
     asks: Asks,
     scorers: Sequence[str],
+    pairs: pa.Table,
+    n_pairs: int,
     *,
     is_certain: bool,
 ) -> pa.Table:
-    """What some scorers say about controls, from the tables up to the explanations."""
+    """What some scorers say about such pairs; `n_pairs` are those of the whole pilot."""
     with lake.connect(sae, batch, made) as connection:
-        return control_answers(Batch(lake, connection, sae, batch), asks, scorers, is_certain=is_certain)
+        of_batch = Batch(lake, connection, sae, batch)
+        return control_answers(of_batch, asks, scorers, pairs, n_pairs, is_certain=is_certain)
 
 
 def rehearse_predictions(

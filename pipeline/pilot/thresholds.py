@@ -3,8 +3,12 @@
 Asked whether a window matches another feature's explanation, a model should say no. The P(yes) that it gives there
 is its habit, and the same as on silent windows of the right explanation. So the threshold is the value that one in
 ten of these answers reach. It is set on train windows, once per SAE, scorer and model, before anything is judged.
+
+Every feature of the pilot is paired with another one, whatever `explaining.controls` says, and each pair is asked
+about few windows: answers about one explanation are alike, so that few of many pairs tell more than many of few.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
@@ -12,17 +16,28 @@ import pyarrow as pa
 
 from pipeline.asking.batches import Ask, Asks, ToAsk
 from pipeline.asking.tools import Batch, Tools
+from pipeline.explainers.controls import other_features
+from pipeline.explainers.write import explanation_id
 from pipeline.llm import Answer
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.write import load_scorer, tools_of
 from pipeline.scorers.yes_no import YesNo
-from pipeline.scorers.yes_no.requests import AT_ONCE
 
 LEAST_ANSWERS = 100
 """Fewer answers with a probability set no threshold: with so many a share of one in ten has a standard error of
 3 percentage points."""
 
-_WINDOWS = 10
+_SPARE = 1.25
+"""How many times as many are asked for: a feature may lack windows, and an answer its probability."""
+
+PAIRS = pa.schema(
+    {
+        "explanation_id": pa.string(),
+        "feature": pa.int32(),
+        "other_feature": pa.int32(),
+        "explanation": pa.string(),
+    }
+)
 
 ANSWERS = pa.schema({"scorer": pa.string(), "status": pa.string(), "probability": pa.float64()})
 
@@ -32,28 +47,58 @@ def yes_no_scorers(scorers: Iterable[str]) -> dict[str, YesNo]:
     return {name: scorer for name in scorers if isinstance(scorer := load_scorer(name), YesNo)}
 
 
-def control_answers(batch: Batch, asks: Asks, scorers: Sequence[str], *, is_certain: bool = True) -> pa.Table:
-    """What the yes-or-no scorers among some say about the controls of a batch's tables, by `ANSWERS`."""
+def control_pairs(batch: Batch) -> pa.Table:
+    """Each feature of the pilot in a batch's tables with another one's explanation, by `PAIRS`."""
+    batch.create("batch_features")
+    batch.create("scored_explanations", asks_model=True)
+    own = dict(batch.select("pilot_explanations").fetchall())
+    near = set(batch.select("batch_neighbours").fetchall())
+    rows = [
+        {
+            "explanation_id": explanation_id(batch.sae, feature, "other_feature"),
+            "feature": feature,
+            "other_feature": other,
+            "explanation": own[other],
+        }
+        for feature, other in other_features(own, near)
+    ]
+    return pa.Table.from_pylist(rows, PAIRS)
+
+
+def windows_a_pair(n_pairs: int) -> int:
+    """How many train windows each of a pilot's pairs is asked about."""
+    return math.ceil(_SPARE * LEAST_ANSWERS / max(n_pairs, 1))
+
+
+def control_answers(
+    batch: Batch, asks: Asks, scorers: Sequence[str], pairs: pa.Table, n_pairs: int, *, is_certain: bool = True
+) -> pa.Table:
+    """What the yes-or-no scorers among some say about a batch's pairs, by `ANSWERS`.
+
+    `n_pairs` are those of the whole pilot, by which it is told how many windows a pair is asked about.
+    """
     asks = {role: _told(ask, "thresholds" + role.removeprefix("scorer"), is_certain) for role, ask in asks.items()}
     batch.create("batch_features")
     batch.create("scored_explanations", asks_model=True)
+    batch.put("control_pairs", pairs)
+    n_windows = windows_a_pair(n_pairs)
     rows = []
     for name, scorer in yes_no_scorers(scorers).items():
-        for each in _put(scorer, tools_of(name, batch, asks)):
+        for each in _put(scorer, tools_of(name, batch, asks), n_windows):
             rows.append({"scorer": name, "status": each.status, "probability": each.probability})
     return pa.Table.from_pylist(rows, ANSWERS)
 
 
-def _put(scorer: YesNo, tools: Tools) -> list[Prediction]:
+def _put(scorer: YesNo, tools: Tools, n_windows: int) -> list[Prediction]:
     """Put a scorer's questions about controls, with marks where its own have some."""
     has_marks = bool(scorer.questions(tools.batch).filter("marked is not null").limit(1).fetchall())
 
     def questions(per_prompt: int) -> pl.DataFrame:
-        given = {"n_windows": _WINDOWS, "has_marks": has_marks, "questions_per_prompt": per_prompt}
+        given = {"n_windows": n_windows, "has_marks": has_marks, "questions_per_prompt": per_prompt}
         rows: pl.DataFrame = tools.batch.select("control_questions", **given).pl()
         return rows
 
-    per_prompt, tools = scorer.form(tools, lambda: [questions(AT_ONCE)])
+    per_prompt, tools = scorer.form(tools, questions)
     return scorer.put(questions(per_prompt), tools, per_prompt)
 
 

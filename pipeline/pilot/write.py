@@ -36,6 +36,7 @@ from pipeline.pilot.rehearse import (
     rehearse_controls,
     rehearse_explanations,
     rehearse_forms,
+    rehearse_pairs,
     rehearse_predictions,
     rehearse_windows,
 )
@@ -47,6 +48,9 @@ from pipeline.tables.stages import STAGES
 
 LEAST_EXPLANATIONS = 32
 """Judged explanations under which a pilot tells nothing."""
+
+LEAST_FEATURES = 8
+"""Features under which it tells nothing, whatever their explanations: its standard error is over features."""
 
 _ANSWERS = ("examples", "explanations", "predictions")
 
@@ -73,7 +77,14 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
         made = _pilot_answers(lake, sae, batches, scorers, assumed)
     else:
         given["control_thresholds"] = _thresholds(lake, sae, given, ANSWERS.empty_table())
-    rows = read_rows(lake, "shrunk_rhos", sae=sae, given={**made, **given}, least_explanations=LEAST_EXPLANATIONS)
+    rows = read_rows(
+        lake,
+        "shrunk_rhos",
+        sae=sae,
+        given={**made, **given},
+        least_explanations=LEAST_EXPLANATIONS,
+        least_features=LEAST_FEATURES,
+    )
     parts = {scorer: rows.filter(pc.equal(rows["scorer"], scorer)) for scorer in scorers}
     published = lake.write_parts("scorer_rhos", parts, sae=sae)
     figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
@@ -83,7 +94,11 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
 def is_pilot_open(lake: Lake, sae: str) -> bool:
     """Whether an SAE's pilot is to be asked again for one of its scorers, as requests failed."""
     rows = lake.query(
-        "open_pilots", sae=sae, least_explanations=LEAST_EXPLANATIONS, least_answers=LEAST_ANSWERS
+        "open_pilots",
+        sae=sae,
+        least_explanations=LEAST_EXPLANATIONS,
+        least_features=LEAST_FEATURES,
+        least_answers=LEAST_ANSWERS,
     )
     return rows.height > 0
 
@@ -123,11 +138,16 @@ def _control_answers(
     lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str], assumed: pa.Table
 ) -> pa.Table:
     """What the scorers say about controls, if the config wants their thresholds from that."""
+    if lake.config.scoring.threshold != "controls":
+        return ANSWERS.empty_table()
+    told = {batch: {**explained, "scorer_rhos": assumed} for batch, explained in batches.items()}
+    pairs = {batch: rehearse_pairs(lake, sae, batch, made) for batch, made in told.items()}
+    n_pairs = sum(own.num_rows for own in pairs.values())
     parts = [ANSWERS.empty_table()]
-    for batch, explained in batches.items() if lake.config.scoring.threshold == "controls" else ():
-        made = {**explained, "scorer_rhos": assumed}
+    for batch, made in told.items():
         with open_askers(lake, {"thresholds": scorer_roles(lake.config)}, sae, batch, made) as askers:
-            parts.append(rehearse_controls(lake, sae, batch, made, asks_of(askers), scorers, is_certain=True))
+            asks, own = asks_of(askers), pairs[batch]
+            parts.append(rehearse_controls(lake, sae, batch, made, asks, scorers, own, n_pairs, is_certain=True))
     return pa.concat_tables(parts)
 
 

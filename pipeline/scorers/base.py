@@ -28,6 +28,8 @@ class Prediction(NamedTuple):
         values: Predicted activations, for simulation; those on a text that the scorer wrote; else None.
         n_choices: Among how many was chosen; None where the answer is yes or no.
         strata: Further strata by which its answer is told, such as `rank 1`.
+        cluster: What it shares with other questions about the explanation, so that their answers are alike: the
+            texts of a trial. None where it is about a window, or shares nothing.
         text: The text that was judged, where the scorer wrote it; else None.
         token_ids: Its tokens, if it was read.
         decile: The train decile that its peak reaches; None where the feature does not fire in it.
@@ -46,6 +48,7 @@ class Prediction(NamedTuple):
     values: Sequence[float] | None = None
     n_choices: int | None = None
     strata: Sequence[str] | None = None
+    cluster: str | None = None
     text: str | None = None
     token_ids: Sequence[int] | None = None
     decile: int | None = None

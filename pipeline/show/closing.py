@@ -5,6 +5,7 @@ Token text is untrusted: control characters are spelled, and nothing of it is re
 
 import re
 from textwrap import wrap
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -96,12 +97,18 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
-    """Means, controls last: an explanation that does not beat another feature's says nothing."""
+    """Means, controls last: an explanation that does not beat another feature's says nothing.
+
+    Where an explainer failed on features, how many it explained, and the mean if those failures scored by chance.
+    """
     title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
+    has_failed = rows["explained_share"].min() not in (None, 1)
+    if has_failed:
+        title += "\nexplained: of the features asked about; in brackets the mean if the others scored by chance"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
-    for name in ("n", "mean", "same token", "answered"):
+    for name in ("n", *(["explained"] if has_failed else []), "mean", "same token", "answered"):
         table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
@@ -111,11 +118,20 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             row["explainer"],
             row["route"],
             f"{row['n_features']:,}",
+            *([_explained(row)] if has_failed else []),
             with_interval(row["mean"], row["ci_low"], row["ci_high"]),
             "" if row["same_token_auroc"] is None else f"{row['same_token_auroc']:.2f}",
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
         )
     return table
+
+
+def _explained(row: dict[str, Any]) -> str:
+    if row["explained_share"] in (None, 1):
+        return ""
+    n_asked, mean = row["n_asked_features"], row["mean_failed_at_chance"]
+    said = f"{row['explained_share'] * n_asked:,.0f} of {n_asked:,}"
+    return said if mean is None else f"{said} ({mean:.2f})"
 
 
 def _means(rows: pl.DataFrame) -> str:

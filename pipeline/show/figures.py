@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -99,14 +99,20 @@ def _explainers(rows: pl.DataFrame, labels: Labels) -> "Figure":
             axes.errorbar(
                 row["mean"], place, xerr=sides(row), fmt="o", color=colour, markerfacecolor=face, capsize=2.5
             )
-        names = [f"{labels.get(name, name)}, {route} ({n})" for name, route, n in
-                 part.select("explainer", "route", "n_features").iter_rows()]  # fmt: skip
+        names = [_with_features(row, labels) for row in part.iter_rows(named=True)]
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(-0.6, len(names) - 0.4)
         draw_chance(axes, "x", metric)
         axes.set_xlabel(_words_of(metric))
         axes.set_title(", ".join(key))
     return figure
+
+
+def _with_features(row: dict[str, Any], labels: Labels) -> str:
+    """An explainer and a route, its features with a score, and the share that it explained where it is not all."""
+    share = row["explained_share"]
+    of = "" if share in (None, 1) else f"; {share:.0%} of {row['n_asked_features']} explained"
+    return f"{labels.get(row['explainer'], row['explainer'])}, {row['route']} ({row['n_features']}{of})"
 
 
 def _strata(rows: pl.DataFrame, labels: Labels) -> "Figure":
@@ -238,9 +244,10 @@ FIGURES = (
         "report_explainers",
         "Scores by explainer and sampling, with the controls",
         "A row is an explainer on the features of one route (their number in brackets). The dot is the mean over "
-        "them with its interval (Student's; none under 3 features), the bar behind it their middle 80%. Controls "
-        "are grey: an explanation that does not score above another feature's is worth nothing. The dotted line "
-        "is chance.",
+        "them with its interval (Student's; none under 3 features), the bar behind it their middle 80%. Features "
+        "that an explainer failed to explain are not among them; mean_failed_at_chance in the numbers counts "
+        "these at chance. Controls are grey: an explanation that does not score above another feature's is worth "
+        "nothing. The dotted line is chance.",
         "no explanation has a score yet",
         _explainers,
     ),

@@ -192,8 +192,11 @@ STAGES: dict[str, Stage] = {
                 *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "predictions"),
             ),
             science=("scoring.pilot_features",),
-            given=("pilot_scorers", "control_answers", "control_thresholds"),
-            queries=("pilot_features", "control_questions", "control_thresholds", "shrunk_rhos"),
+            given=("pilot_scorers", "control_pairs", "control_answers", "control_thresholds"),
+            queries=(
+                *("pilot_features", "pilot_explanations", "batch_neighbours"),
+                *("control_questions", "control_thresholds", "shrunk_rhos"),
+            ),
             plugins="scorers",
         ),
         Stage(

@@ -27,7 +27,7 @@ GIVEN = frozenset(
         *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
         *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "n_judging"),
         *("fit_tokens", "fit_documents", "share", "questions_per_prompt", "least_explanations"),
-        *("least_answers", "n_windows", "has_marks"),
+        *("least_features", "least_answers", "n_windows", "has_marks"),
     }
 )
 """Parameters of SQL that are given by code, and are no keys of the config."""

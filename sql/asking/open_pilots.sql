@@ -1,8 +1,8 @@
--- One row per scorer whose pilot is to be asked again: too few explanations were judged, or answers about controls
--- came, as requests failed.
+-- One row per scorer whose pilot is to be asked again: too few explanations or features were judged, or answers
+-- about controls came, as requests failed.
 select scorer
 from scorer_rhos
 where
-    (n_failed > 0 and n_explanations < $least_explanations::int)
+    (n_failed > 0 and (n_explanations < $least_explanations::int or n_features < $least_features::int))
     or (n_control_failed > 0 and n_control_answers < $least_answers::int)
 order by scorer

@@ -1,56 +1,51 @@
--- One row per question by which a scorer's threshold is told, with the prompt that it stands in: the
--- explanation of another feature (the control `other_feature`), and a train window in which the feature
--- itself fires and the other does not, with its right marks where the scorer asks about marks ($has_marks).
--- The first scoring.pilot_features features of the batch by draw, $n_windows each at most.
-with owners as (
-    -- Whose explanation a control has.
-    select distinct scored_explanations.explanation_id, explanations.feature
-    from scored_explanations
-    join explanations
-        on explanations.explanation = scored_explanations.explanation
-        and explanations.feature <> scored_explanations.feature
-        and explanations.explainer not in ('empty', 'other_feature')
-    where scored_explanations.explainer = 'other_feature'
-),
-fitting as (
-    -- Windows in which such a feature fires.
-    select distinct owners.explanation_id, examples.example_id
-    from owners
-    join scored_explanations using (explanation_id)
-    join examples on examples.feature = scored_explanations.feature and examples.role = 'train'
+-- One row per question by which a scorer's threshold is told, with the prompt that it stands in: a feature of the
+-- pilot with another one's explanation (`control_pairs`), and a train window in which the feature itself fires and
+-- the other does not, with its right marks where the scorer asks about marks ($has_marks). $n_windows of a pair,
+-- the first by draw.
+with fitting as (
+    -- Windows in which the other feature fires.
+    select distinct control_pairs.explanation_id, examples.example_id
+    from control_pairs
+    join examples on examples.feature = control_pairs.feature and examples.role = 'train'
     join activations
         on activations.sae = $sae
-        and activations.feature = owners.feature
+        and activations.feature = control_pairs.other_feature
         and activations.context_id = examples.context_id
         and activations.position >= examples.start
         and activations.position < examples.start + len(examples.token_ids)
+),
+put as (
+    select
+        control_pairs.explanation_id,
+        control_pairs.feature,
+        control_pairs.explanation,
+        examples.example_id,
+        examples.token_ids,
+        examples.activations,
+        examples.peak
+    from control_pairs
+    join examples using (feature)
+    anti join fitting using (explanation_id, example_id)
+    where examples.role = 'train' and examples.kind = 'activating' and not examples.is_judge
+    qualify
+        row_number() over (partition by control_pairs.explanation_id order by examples.draw, examples.example_id)
+        <= $n_windows
 )
 select
-    scored_explanations.explanation_id,
-    scored_explanations.feature,
-    scored_explanations.explanation,
-    (row_number() over (partition by scored_explanations.explanation_id order by examples.example_id) - 1)
-    // $questions_per_prompt as prompt,
-    md5(concat_ws(' ', scored_explanations.explanation_id, 'control', examples.example_id)) as question_id,
-    examples.example_id,
+    explanation_id,
+    feature,
+    explanation,
+    (row_number() over (partition by explanation_id order by example_id) - 1) // $questions_per_prompt as prompt,
+    md5(concat_ws(' ', explanation_id, 'control', example_id)) as question_id,
+    example_id,
     if(
         $has_marks,
         list_filter(
-            range(len(examples.activations)),
-            lambda p: examples.activations[p + 1] > $explaining_marked_share * examples.peak
+            range(len(activations)), lambda p: activations[p + 1] > $explaining_marked_share * peak
         )::int[],
         null
     ) as marked,
-    true as label,
-    examples.token_ids
-from scored_explanations
-join batch_features using (feature)
-join examples using (feature)
-anti join fitting using (explanation_id, example_id)
-where
-    scored_explanations.explainer = 'other_feature'
-    and batch_features.place <= $scoring_pilot_features
-    and examples.role = 'train'
-    and examples.kind = 'activating'
-    and examples.draw <= $n_windows
-order by scored_explanations.feature, scored_explanations.explanation_id, prompt, examples.example_id
+    false as label,
+    token_ids
+from put
+order by feature, explanation_id, prompt, example_id

@@ -3,21 +3,79 @@
 -- An explanation goes on with a scorer while it has questions left and the interval of its balanced accuracy
 -- reaches further than target_half_width to either side (Wilson and MOVER with the design effect, the very
 -- interval that its score will have; stopping on a plug-in standard error covers 54 to 72 % where 95 % is
--- promised). An explanation that could not come to min_coverage if all that is left were answered stops as well:
--- its score is null.
+-- promised). It stops as well where that can do nothing: where all questions of one answer are asked and the part
+-- of that rate alone, (high - low) / 4, is wider; and where it could not come to min_coverage if all that is left
+-- were answered: its score is null.
 -- A round takes as many positives as negatives while both last, those that come first. The first takes
 -- min_questions of each, or all without a target_half_width; a further one as many as make the interval narrow if
 -- the rates p so far are the last ones, and at least round_questions. With n of each answer it reaches
 --   z / 2 sqrt(n S + z^2 / 2) / (n + z^2), S = sum of p (1 - p)
 -- to either side (of two Wilson intervals by MOVER), which is solved for n and multiplied by the design effect so
--- far: two stages (Stein 1945) overshoot by fewer questions than steps of one size, in fewer rounds. That design
--- effect is by the config's rho: where a pilot has raised it, the same rounds come first.
+-- far: two stages (Stein 1945) overshoot by fewer questions than steps of one size, in fewer rounds.
+-- The pilot went by the config's rho. While an explanation goes on by that, rounds are sized by it too, so that
+-- the pilot's come first and its answers serve; then by the rho in force, which the pilot may have raised.
 -- Positives and negatives are spread evenly over a round's prompts; within a prompt they stand in the order of a
 -- hash.
-with design_effects as (
-    select explanation_id, scorer, avg(1 + (m - 1) * $scoring_rho::double) as design_effect
+with unasked as (
+    select
+        questions.*,
+        row_number() over (
+            partition by questions.explanation_id, questions.scorer, questions.label order by questions.place
+        ) as turn,
+        count(*) over by_explanation as n_left,
+        count(*) filter (questions.label) over by_explanation as n_left_positive
+    from questions
+    anti join predictions
+        on predictions.explanation_id = questions.explanation_id
+        and predictions.scorer = questions.scorer
+        and predictions.question_id = questions.question_id
+    window by_explanation as (partition by questions.explanation_id, questions.scorer)
+),
+left_over as (
+    select distinct explanation_id, scorer, n_left, n_left_positive from unasked
+),
+rates as (
+    -- By the config's rho, and by the one in force.
+    select
+        explanation_id,
+        scorer,
+        rate,
+        value,
+        unnest([true, false]) as is_by_config,
+        if(is_by_config, 1 + (m - 1) * $scoring_rho::double, n / n_effective) as design_effect,
+        $scoring_z::double * $scoring_z::double * design_effect / n as zz,
+        sqrt(zz * value * (1 - value) + zz * zz / 4) as half,
+        (value + zz / 2 - half) / (1 + zz) as low,
+        (value + zz / 2 + half) / (1 + zz) as high
     from rate_intervals
     where rate in ('recall', 'specificity')
+),
+widths as (
+    select
+        rates.explanation_id,
+        rates.scorer,
+        rates.is_by_config,
+        avg(design_effect) as design_effect,
+        (sqrt(sum(power(value - low, 2))) + sqrt(sum(power(high - value, 2)))) / 4 as half_width,
+        max((high - low) / 4) filter (
+            if(rate = 'recall', n_left_positive, n_left - n_left_positive) = 0
+        ) as spent_half_width,
+        half_width > $scoring_target_half_width::double
+        and coalesce(spent_half_width <= $scoring_target_half_width::double, true) as is_wanted
+    from rates
+    join left_over using (explanation_id, scorer)
+    group by rates.explanation_id, rates.scorer, rates.is_by_config
+),
+decided as (
+    select
+        explanation_id,
+        scorer,
+        bool_or(is_wanted) as is_wanted,
+        coalesce(
+            any_value(design_effect) filter (is_by_config and is_wanted),
+            any_value(design_effect) filter (not is_by_config)
+        ) as design_effect
+    from widths
     group by explanation_id, scorer
 ),
 wants as (
@@ -25,9 +83,9 @@ wants as (
     select
         explanation_id,
         scorer,
-        (balanced_accuracy_high - balanced_accuracy_low) / 2 as half_width,
         n_scored,
         n_unscored,
+        if(is_judged, is_wanted, null) as is_wanted,
         $scoring_z::double * $scoring_z::double as zz,
         4 * power($scoring_target_half_width::double, 2) / zz as square,
         recall * (1 - recall) + specificity * (1 - specificity) as s,
@@ -35,20 +93,7 @@ wants as (
         ceil(n_effective * design_effect - least(n_positive, n_negative)) as n_more,
         greatest($scoring_round_questions, coalesce(n_more, $scoring_min_questions)) as n_wanted
     from balanced_accuracies
-    left join design_effects using (explanation_id, scorer)
-),
-unasked as (
-    select
-        questions.*,
-        row_number() over (
-            partition by questions.explanation_id, questions.scorer, questions.label order by questions.place
-        ) as turn,
-        count(*) over (partition by questions.explanation_id, questions.scorer) as n_left
-    from questions
-    anti join predictions
-        on predictions.explanation_id = questions.explanation_id
-        and predictions.scorer = questions.scorer
-        and predictions.question_id = questions.question_id
+    left join decided using (explanation_id, scorer)
 ),
 going_on as (
     select unasked.*
@@ -59,8 +104,7 @@ going_on as (
         and (
             wants.explanation_id is null
             or coalesce(
-                half_width > $scoring_target_half_width::double,
-                (n_scored + n_left) / (n_scored + n_unscored + n_left) >= $scoring_min_coverage::double
+                is_wanted, (n_scored + n_left) / (n_scored + n_unscored + n_left) >= $scoring_min_coverage::double
             )
         )
 ),

@@ -12,9 +12,9 @@ with counted as (
         scorer,
         role,
         count(*) filter (is_scored) as n_scored,
-        count(*) filter (not is_scored) as n_unscored,
-        count(*) filter (label) as n_labelled_positive,
-        count(*) filter (not label) as n_labelled_negative,
+        count(*) filter (is_put and not is_scored) as n_unscored,
+        count(*) filter (is_put and label) as n_labelled_positive,
+        count(*) filter (is_put and not label) as n_labelled_negative,
         count(*) filter (is_scored and label) as n_positive,
         count(*) filter (is_scored and not label) as n_negative,
         count(is_right) as n_judged,
@@ -28,8 +28,8 @@ with counted as (
 bounded as (
     select
         *,
-        n_scored / (n_scored + n_unscored) as coverage,
-        coverage >= $scoring_min_coverage::double as is_covered,
+        if(n_scored + n_unscored > 0, n_scored / (n_scored + n_unscored), null) as coverage,
+        coalesce(coverage >= $scoring_min_coverage::double, false) as is_covered,
         n_scored > 0 and n_judged = 0 as is_ranked_only,
         is_covered and n_positive > 0 and n_negative > 0 and not is_ranked_only as is_judged,
         if(

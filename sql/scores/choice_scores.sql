@@ -5,9 +5,9 @@ with asked as (
         explanation_id,
         scorer,
         role,
-        count(*) as n,
+        count(*) filter (is_put) as n,
         count(*) filter (is_right) as n_right,
-        count(*) filter (not is_scored) as n_unscored,
+        count(*) filter (is_put and not is_scored) as n_unscored,
         -- Sums of decimals do not depend on the order of the threads.
         sum((1 / n_choices)::decimal(38, 15))::double / count(*) as chance
     from question_answers
@@ -22,12 +22,12 @@ select
     rate_intervals.value as accuracy,
     rate_intervals.low as accuracy_low,
     rate_intervals.high as accuracy_high,
-    asked.n_right / asked.n as accuracy_all_wrong,
-    (asked.n_right + asked.n_unscored) / asked.n as accuracy_all_right
+    if(asked.n > 0, asked.n_right / asked.n, null) as accuracy_all_wrong,
+    if(asked.n > 0, (asked.n_right + asked.n_unscored) / asked.n, null) as accuracy_all_right
 from asked
 left join rate_intervals
     on rate_intervals.explanation_id = asked.explanation_id
     and rate_intervals.scorer = asked.scorer
     and rate_intervals.role = asked.role
     and rate_intervals.rate = 'accuracy'
-    and (asked.n - asked.n_unscored) / asked.n >= $scoring_min_coverage::double
+    and asked.n - asked.n_unscored >= $scoring_min_coverage::double * asked.n

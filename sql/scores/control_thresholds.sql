@@ -1,11 +1,12 @@
 -- One row per scorer of `pilot_scorers`: the probability from which it is taken to say yes, where it asks that.
 -- With scoring.threshold `controls` it is what one in ten of its answers about controls reach (`control_answers`:
 -- another feature's explanation, and a train window that it is not of), and never under a half, with the reason
--- where it is that.
+-- where it is that, and what to change where too few came.
 with answered as (
     select
         scorer,
         count(probability) as n_control_answers,
+        count(*) as n_asked,
         count(*) filter (status in ('http_error', 'budget')) as n_control_failed,
         quantile_cont(probability, 0.9) as found
     from control_answers
@@ -17,6 +18,7 @@ told as (
         pilot_scorers.is_yes_no,
         coalesce(answered.n_control_answers, 0) as n_control_answers,
         coalesce(answered.n_control_failed, 0) as n_control_failed,
+        coalesce(answered.n_asked, 0) as n_asked,
         answered.found
     from pilot_scorers
     left join answered using (scorer)
@@ -32,7 +34,15 @@ reasoned as (
                 '{} of the {} answers about controls that it takes came with a probability{}',
                 n_control_answers,
                 $least_answers::int,
-                if(n_control_failed > 0, format('; {} questions failed', n_control_failed), '')
+                case
+                    when n_control_failed > 0 then format('; {} questions failed', n_control_failed)
+                    when n_asked < $least_answers::int then format(
+                        '; {} could be asked: raise scoring.pilot_features (and scoring.max_features), or '
+                        || 'explaining.n_examples',
+                        n_asked
+                    )
+                    else '; does the model''s server give log-probabilities?'
+                end
             )
             when found <= 0.5 then 'under one in ten of its answers about controls is a yes'
         end as threshold_reason

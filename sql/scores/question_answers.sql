@@ -1,7 +1,9 @@
 -- One row per question put to a scorer, with the stratum of its example and whether its answer is scored.
 -- Only an answer of status ok is scored; a failure is neither a label nor a zero. A scorer that ranks windows
 -- gives a probability (or a likeness) and no prediction: nothing is right or wrong then. A choice is right where
--- its prediction is, its label being true. A question without an example is a document of its own.
+-- its prediction is, its label being true. A question without an example is a document of its own, but where its
+-- scorer says with which others it shares its texts (`cluster`; is_clustered).
+-- is_put: whether there was anything to ask; else (`no_input`) it is neither scored nor unscored.
 -- A row without a label is no question of yes or no (simulation, graded): it has scores of its own.
 with joined as (
     select
@@ -12,7 +14,9 @@ with joined as (
         predictions.scorer,
         predictions.role,
         predictions.question_id,
-        coalesce(examples.doc_id, predictions.question_id) as document,
+        coalesce(examples.doc_id, predictions.cluster, predictions.question_id) as document,
+        examples.doc_id is null and predictions.cluster is not null as is_clustered,
+        predictions.status <> 'no_input' as is_put,
         examples.kind,
         examples.decile,
         predictions.label,

@@ -10,7 +10,7 @@ with judged as (
     select explanation_id, scorer, role
     from question_answers
     group by explanation_id, scorer, role
-    having count(probability) filter (is_scored) / count(*) >= $scoring_min_coverage::double
+    having count(probability) filter (is_scored) >= $scoring_min_coverage::double * count(*) filter (is_put)
 ),
 answers as (
     select

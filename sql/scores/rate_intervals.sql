@@ -2,10 +2,15 @@
 -- null where the scorer ranks and nothing is right or wrong.
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or in place
 -- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile), or the kind of the example;
--- and the question's own strata.
+-- and the question's own strata. coverage: of the questions of that rate that were put, the share answered.
 -- Wilson (1927) with n / (1 + (m - 1) rho) for n (Kish's design effect): m = sum over documents n_d^2 / n, the
 -- questions of its document that a question has on average; rho the pilot's (scorer_rhos), else the config's.
 --   (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+-- Answers about the same texts (is_clustered) are far more alike, and no pilot asks for any: their rho is that of
+-- the explanation's own answers (or of what they rank by), by analysis of variance as in answer_correlations; it
+-- is never under the other one, and 1 where they are all alike and tell none. In simulations of 8 trials at 3
+-- targets, with true correlations of 0 to 0.95, 95 % intervals cover 95 % on average and 90 % at least; as
+-- independent answers, 86 and 69 %.
 with named as (
     select
         sae,
@@ -14,6 +19,10 @@ with named as (
         role,
         document,
         is_right,
+        is_put,
+        is_scored,
+        is_clustered,
+        coalesce(is_right::double, probability) as answer,
         unnest([
             case when n_choices is not null then 'accuracy' when label then 'recall' else 'specificity' end,
             if(prediction and n_choices is null, 'precision', null),
@@ -21,14 +30,31 @@ with named as (
             kind
         ] || coalesce(strata, [])) as rate
     from question_answers
-    where is_scored
+),
+covered as (
+    select
+        explanation_id, scorer, role, rate, count(*) filter (is_scored) / count(*) as coverage
+    from named
+    where is_put
+    group by explanation_id, scorer, role, rate
 ),
 by_document as (
+    -- Sums of decimals do not depend on the order of the threads.
     select
-        sae, explanation_id, scorer, role, rate, document, count(*) as n, count(is_right) as n_judged,
-        count(*) filter (is_right) as n_right
+        sae,
+        explanation_id,
+        scorer,
+        role,
+        rate,
+        document,
+        bool_and(is_clustered) as is_clustered,
+        count(*) as n,
+        count(is_right) as n_judged,
+        count(*) filter (is_right) as n_right,
+        sum(answer::decimal(38, 15))::double as total,
+        sum((answer * answer)::decimal(38, 15))::double as squares
     from named
-    where rate is not null
+    where is_scored and rate is not null
     group by sae, explanation_id, scorer, role, rate, document
 ),
 counted as (
@@ -41,19 +67,35 @@ counted as (
         sum(n)::bigint as n,
         sum(n_judged)::bigint as n_judged,
         sum(n_right)::bigint as n_right,
-        sum(n * n) / sum(n) as m
+        sum(n * n) / sum(n) as m,
+        bool_and(is_clustered) as is_clustered,
+        count(*) as n_documents,
+        sum(squares::decimal(38, 15))::double as squares,
+        sum((total * total / n)::decimal(38, 15))::double as document_squares,
+        power(sum(total::decimal(38, 15))::double, 2) / sum(n) as whole_square
     from by_document
     group by sae, explanation_id, scorer, role, rate
+),
+squared as (
+    select
+        *,
+        (document_squares - whole_square) / nullif(n_documents - 1, 0) as between,
+        (squares - document_squares) / nullif(n - n_documents, 0) as within,
+        (n - m) / nullif(n_documents - 1, 0) as spread,
+        (between - within) / nullif(between + (spread - 1) * within, 0) as own_rho
+    from counted
 ),
 measured as (
     select
         *,
         if(n_judged > 0, n_right / n, null) as value,
         $scoring_z::double as z,
-        n / (1 + (m - 1) * coalesce(scorer_rhos.rho, $scoring_rho::double)) as n_effective,
+        coalesce(scorer_rhos.rho, $scoring_rho::double) as given_rho,
+        if(is_clustered, greatest(given_rho, least(1, coalesce(own_rho, 1))), given_rho) as assumed_rho,
+        n / (1 + (m - 1) * assumed_rho) as n_effective,
         z * z / n_effective as zz,
         z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half
-    from counted
+    from squared
     left join scorer_rhos using (sae, scorer)
 )
 select
@@ -65,7 +107,9 @@ select
     n_right,
     m,
     n_effective,
+    coverage,
     value,
     if(value is null, null, greatest(0, (value + zz / 2 - half) / (1 + zz))) as low,
     if(value is null, null, least(1, (value + zz / 2 + half) / (1 + zz))) as high
 from measured
+join covered using (explanation_id, scorer, role, rate)

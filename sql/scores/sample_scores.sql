@@ -20,6 +20,7 @@ select
     if(n_ranked > 0, n_ranked / (n_scored + n_unscored), null) as auroc_coverage,
     choice_scores.* exclude (explanation_id, scorer, role),
     case
+        when n_scored + n_unscored = 0 then 'nothing could be asked: what it asks about is not there'
         when not is_covered then format(
             'coverage {:.2f} is under {:.2f}',
             (100 * n_scored // (n_scored + n_unscored)) / 100, $scoring_min_coverage::double

@@ -4,7 +4,8 @@
 -- example, the decile of a positive's peak, or a stratum of the scorer's own; for auroc the kind of silent windows
 -- that positives are ranked against. weighting: `sample`, or `population` (detection: all candidate slots of the
 -- role; rule_exact: every test token). Metric coverage: share of all activating or silent slots that lie in strata
--- that have answers. A population figure of detection is null where its interval spans more than max_interval.
+-- that have answers. A population figure of detection is null where its interval spans more than max_interval, a
+-- stratum's accuracy where fewer than min_coverage of its own questions were answered.
 -- Of simulation: correlation, explained and explained_calibrated by stratum, n its tokens. Of graded: 
 -- responsiveness and purity, n its windows.
 with figures as (
@@ -74,11 +75,12 @@ in_strata as (
         value,
         low,
         high,
-        n
+        n,
+        coverage
     from rate_intervals
     where rate not in ('recall', 'specificity', 'precision')
     union all
-    select explanation_id, scorer, role, 'auroc', stratum, auroc, auroc_low, auroc_high, n
+    select explanation_id, scorer, role, 'auroc', stratum, auroc, auroc_low, auroc_high, n, null
     from ranked_scores
     where stratum <> 'all'
 ),
@@ -90,9 +92,10 @@ strata as (
         in_strata.metric,
         in_strata.stratum,
         'sample' as weighting,
-        if(sample_scores.is_covered, in_strata.value, null) as value,
-        if(sample_scores.is_covered, in_strata.low, null) as ci_low,
-        if(sample_scores.is_covered, in_strata.high, null) as ci_high,
+        coalesce(in_strata.coverage >= $scoring_min_coverage::double, sample_scores.is_covered) as is_told,
+        if(is_told, in_strata.value, null) as value,
+        if(is_told, in_strata.low, null) as ci_low,
+        if(is_told, in_strata.high, null) as ci_high,
         in_strata.n
     from in_strata
     join sample_scores using (explanation_id, scorer, role)

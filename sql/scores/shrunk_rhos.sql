@@ -39,11 +39,15 @@ told as (
 reasoned as (
     select
         *,
+        if(n_failed > 0, format('; {} requests failed', n_failed), '') as and_failed,
         case
             when $scoring_pilot_features = 0 then 'scoring.pilot_features is 0'
             when n_explanations < $least_explanations::int then format(
                 '{} of the {} explanations that it takes were judged{}', n_explanations, $least_explanations::int,
-                if(n_failed > 0, format('; {} requests failed', n_failed), '')
+                and_failed
+            )
+            when n_features < $least_features::int then format(
+                '{} of the {} features that it takes were judged{}', n_features, $least_features::int, and_failed
             )
             when n_repeated = 0 then 'no document was asked about twice'
             when rho_found is null or standard_error is null then 'all answers are alike'

@@ -8,12 +8,55 @@
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
 -- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
-with asked as (
+-- A feature that an explainer failed to explain has no score: n_asked_features and explained_share say how many it
+-- had to explain, and mean_failed_at_chance what the mean is if the failures are explanations that say nothing. It
+-- has a row for every scorer of explanations even if it failed on all.
+with scorers as (
+    -- Not of rules alone, nor of features, which has but rows of the empty explanation.
+    select sae, scorer, any_value(metric) as metric, min(chance) as chance
+    from headline_scores
+    where role = 'test' and explainer not in ('empty', 'other_feature') and scorer <> 'rule_exact'
+    group by sae, scorer
+),
+failed as (
+    select explanations.*, scorers.scorer, scorers.metric, scorers.chance
+    from explanations
+    join scorers using (sae)
+    where explanations.is_chosen and explanations.status not in ('ok', 'not_asked')
+),
+asked as (
     select headline_scores.*, feature_routes.route
     from headline_scores
     anti join (select explanation_id from explanations where not is_chosen) as other_draws using (explanation_id)
     join feature_routes using (sae, feature)
     where headline_scores.role = 'test'
+    union all by name
+    select
+        failed.explanation_id,
+        failed.sae,
+        failed.feature,
+        failed.explainer,
+        failed.scorer,
+        'test' as role,
+        failed.metric,
+        failed.chance,
+        0 as n_scored,
+        0 as n_unscored,
+        feature_routes.route
+    from failed
+    join feature_routes using (sae, feature)
+),
+explained as (
+    select
+        explanations.sae,
+        feature_routes.route,
+        explanations.explainer,
+        count(distinct explanations.feature) as n_asked_features,
+        count(distinct explanations.feature) filter (explanations.status = 'ok') as n_explained_features
+    from explanations
+    join feature_routes using (sae, feature)
+    where explanations.status <> 'not_asked'
+    group by explanations.sae, feature_routes.route, explanations.explainer
 ),
 by_feature as (
     -- Sums of decimals do not depend on the order of the threads.
@@ -49,7 +92,7 @@ averaged as (
         quantile_cont(value, 0.1) as p10,
         quantile_cont(value, 0.5) as p50,
         quantile_cont(value, 0.9) as p90,
-        sum(n_scored)::double / sum(n_asked)::double as coverage,
+        sum(n_scored)::double / nullif(sum(n_asked), 0)::double as coverage,
         sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as mean_all_wrong,
         sum(all_right::decimal(38, 15))::double / count(all_right) as mean_all_right
     from by_feature
@@ -65,7 +108,7 @@ spread as (
             greatest(
                 sum(power(by_feature.value - averaged.mean, 2)::decimal(38, 15))::double
                 / (any_value(averaged.n_features) - 1),
-                sum(own_variance::decimal(38, 15))::double / any_value(averaged.n_features)
+                sum(own_variance::decimal(38, 15))::double / count(own_variance)
             )
             / any_value(averaged.n_features)
         ) as error
@@ -136,8 +179,13 @@ select
     coalesce(costs.cached_tokens, 0) as cached_tokens,
     coalesce(costs.completion_tokens, 0) as completion_tokens,
     coalesce(costs.search_cost_usd, 0) as search_cost_usd,
-    coalesce(costs.search_tokens, 0) as search_tokens
+    coalesce(costs.search_tokens, 0) as search_tokens,
+    coalesce(explained.n_asked_features, 0) as n_asked_features,
+    explained.n_explained_features / explained.n_asked_features as explained_share,
+    if(explained_share = 0, 0, averaged.mean * explained_share) + averaged.chance * (1 - explained_share)
+        as mean_failed_at_chance
 from averaged
+left join explained using (sae, route, explainer)
 left join spread using (sae, route, explainer, scorer)
 left join student_quantiles using (n_features)
 left join costs using (sae, route, explainer, scorer)

@@ -7,14 +7,15 @@
 with pooled as (
     select
         scorer,
-        chance,
+        -- A mean of 1 / n_choices over features: routes may differ in its last digit.
+        any_value(chance) as chance,
         sum(n_features) filter (ci_low is not null)::bigint as n,
         sum(n_features * mean) filter (ci_low is not null) / n as mean_of_all,
         sqrt(sum(power(n_features * (mean - ci_low), 2))) / n as below,
         sqrt(sum(power(n_features * (ci_high - mean), 2))) / n as above
     from summary
     where sae = $sae and explainer = 'other_feature'
-    group by scorer, chance
+    group by scorer
 )
 select
     scorer,

@@ -79,12 +79,15 @@ def test_a_file_that_extends_itself_or_none_is_refused_in_a_sentence(tmp_path):
     assert "nowhere.yaml" in (message := refusal(other)) and "named by extends in" in message
 
 
+ROUNDS = {"n_questions": 50, "target_half_width": 0.1}
+
+
 @pytest.mark.parametrize(
     ("scoring", "endpoint", "words"),
     [
         ({}, {}, "endpoints.scorer.batch needs scoring.questions_per_prompt"),
-        ({"questions_per_prompt": 5, "target_half_width": 0.1}, {}, "may take a day for each round"),
-        ({"questions_per_prompt": 5, "target_half_width": 0.1}, {"batch_rounds": True}, None),
+        ({"questions_per_prompt": 5, **ROUNDS}, {}, "may take a day for each round"),
+        ({"questions_per_prompt": 5, **ROUNDS}, {"batch_rounds": True}, None),
         ({"questions_per_prompt": 5}, {}, None),
         ({"provider": "local"}, {}, None),
     ],
@@ -99,6 +102,14 @@ def test_batches_that_would_wait_for_days_have_to_be_meant(tmp_path, scoring, en
         assert load_config(path).endpoints.scorer.batch
     else:
         assert words in refusal(path)
+
+
+def test_a_target_for_rounds_needs_questions_for_more_than_one(tmp_path):
+    def change(values):
+        values["scoring"] = {"target_half_width": 0.1}
+
+    said = refusal(write(tmp_path, change))
+    assert "the first round takes min_questions (20) of each answer, and n_questions is 20" in said
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

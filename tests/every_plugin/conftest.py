@@ -54,6 +54,7 @@ def score() -> Callable[[Lake], None]:
         [sae] = lake.config.sae_names
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(write, "LEAST_EXPLANATIONS", 4)
+            patch.setattr(write, "LEAST_FEATURES", 2)
             patch.setattr(write, "LEAST_ANSWERS", 6)
             write.write_scorer_rhos(lake, sae)
         make_table(lake, "examples", sae=sae, batch=0)

@@ -33,6 +33,7 @@ def lake(copied_lake: Any) -> Lake:
     lake: Lake = copied_lake()(scoring=scoring, explaining={"controls": 2})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "LEAST_EXPLANATIONS", 4)
+        patch.setattr(write, "LEAST_FEATURES", 2)
         write.write_scorer_rhos(lake, SAE)
     return lake
 

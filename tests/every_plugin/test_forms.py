@@ -10,6 +10,7 @@ from tiny import rows_of
 from pipeline.lake import Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.oracle.client import OracleClient
+from pipeline.pilot.write import write_scorer_rhos
 from pipeline.scorers.write import write_predictions
 
 pytestmark = pytest.mark.whole
@@ -38,6 +39,56 @@ def test_too_few_probabilities_are_no_reason_to_put_many_questions_at_once(
     lake = copied_lake()(scoring={"scorers": ["detection"], "pilot_features": 1})
     score(lake)
     assert [row["form"] for row in rows_of(lake, "from scorer_rhos")] == ["1"]
+
+
+def of_many(n: int, status: str, text: str | None = None) -> Callable[[OracleClient, Request], Answer]:
+    """The oracle's answers, but for the first prompts of many questions, n in all, that end in another way."""
+    without: list[str] = []
+
+    def answered(client: OracleClient, request: Request) -> Answer:
+        if request.keys and request.request_id not in without and len(without) < n:
+            without.append(request.request_id)
+        if request.request_id in without:
+            return Answer(request.request_id, status, text)  # type: ignore[arg-type]
+        return ANSWERED(client, request)
+
+    return answered
+
+
+@pytest.mark.parametrize(
+    ("answered", "form"),
+    [
+        (of_many(1, "refused"), "40"),
+        (of_many(1, "truncated"), "40"),
+        (of_many(1, "ok", "I cannot help with that."), "40"),
+        (of_many(99, "ok", "I cannot help with that."), "1"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_does_not_tell_the_form_of_all_prompts(
+    copied_lake: Any, monkeypatch: pytest.MonkeyPatch, answered: Any, form: str
+) -> None:
+    monkeypatch.setattr(OracleClient, "_answered", answered)
+    scoring = {"scorers": ["detection"], "pilot_features": 3, "max_draws": 1}
+    lake = copied_lake()(scoring=scoring)
+    write_scorer_rhos(lake, SAE)
+    assert [row["form"] for row in rows_of(lake, "from scorer_rhos")] == [form]
+
+
+def test_where_many_questions_are_too_long_half_as_many_are_put(
+    copied_lake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    def answered(client: OracleClient, request: Request) -> Answer:
+        n = len(request.keys)
+        sent.append(n)
+        return Answer(request.request_id, "too_long") if n > 12 else ANSWERED(client, request)
+
+    monkeypatch.setattr(OracleClient, "_answered", answered)
+    lake = copied_lake()(scoring={"scorers": ["detection"], "pilot_features": 3})
+    write_scorer_rhos(lake, SAE)
+    assert [row["form"] for row in rows_of(lake, "from scorer_rhos")] == ["10"]
+    assert len([n for n in sent if n > 12]) == 2, "of 40 and of 20"
 
 
 @pytest.mark.parametrize("is_first_without", [True, False])

@@ -11,6 +11,7 @@ from pipeline.lake import Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.oracle.client import OracleClient
 from pipeline.llm.oracle.judges import chance
+from pipeline.pilot import thresholds, write
 
 pytestmark = pytest.mark.whole
 
@@ -42,6 +43,27 @@ def scored(copied_lake: Any, score: Callable[[Lake], None]) -> dict[str, Lake]:
             lakes[threshold] = lake = open_copy(scoring={**scoring, "questions_per_prompt": 1})
             score(lake)
     return lakes
+
+
+@pytest.mark.parametrize("per_prompt", [1, 40])
+def test_a_pilot_tells_a_threshold_by_pairs_of_its_own_whatever_the_controls(
+    copied_lake: Any, monkeypatch: pytest.MonkeyPatch, per_prompt: int
+) -> None:
+    monkeypatch.setattr(OracleClient, "_answered", answer_too_willingly)
+    for module in (thresholds, write):
+        monkeypatch.setattr(module, "LEAST_ANSWERS", 12)  # one of three features has two windows without the other
+    scoring = {"scorers": ["detection"], "threshold": "controls", "pilot_features": 3}
+    scoring |= {"questions_per_prompt": per_prompt}
+    lake = copied_lake()(explaining={"controls": 0}, scoring=scoring)
+    write.write_scorer_rhos(lake, "hand-set")
+    [row] = rows_of(lake, "from scorer_rhos")
+    asked = rows_of(lake, "from llm_requests where purpose = 'thresholds'")
+    assert row["n_control_answers"] == 5 + 5 + 2
+    assert len(asked) == (12 if per_prompt == 1 else 3)
+    if per_prompt == 1:
+        assert row["threshold_reason"] is None and row["threshold"] > 0.65
+    else:
+        assert row["threshold_reason"] == "under one in ten of its answers about controls is a yes"
 
 
 def scores(lake: Lake, scorer: str, what: str = "balanced_accuracy") -> dict[bool, float]:

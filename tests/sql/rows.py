@@ -72,6 +72,10 @@ OTHER_SCHEMAS = {
         ("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_()),
         ("form", pa.string()),
     ]),
+    "control_pairs": pa.schema([
+        ("explanation_id", pa.string()), ("feature", pa.int32()), ("other_feature", pa.int32()),
+        ("explanation", pa.string()),
+    ]),
     "control_answers": pa.schema([
         ("scorer", pa.string()), ("status", pa.string()), ("probability", pa.float64()),
     ]),
@@ -118,7 +122,7 @@ class Database:
             **{"asks_model": False, "n": 4, "sampling": "deciles", "n_shown": 20, "n_silent": 0},
             **{"quota_routes": None, "quota_sizes": None, "first_feature": 0, "end_feature": 1 << 20},
             **{"fit_tokens": 129, "fit_documents": 16, "share": 1.0, "n_judging": 10, "questions_per_prompt": 1},
-            **{"least_explanations": 32, "n_explanations": 1},
+            **{"least_explanations": 32, "least_features": 8, "n_explanations": 1},
             **{"least_answers": 100, "n_windows": 10, "has_marks": False},
             **{"explainer": None, "neuronpedia_creator": "us", "layer": 1, "folder": "features"},
             **{"feature": 0, "words": [], "tokens": None, "route": None, "least_score": None},

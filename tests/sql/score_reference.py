@@ -58,7 +58,7 @@ INPUTS = {
         ("explanation_id", _text), ("scorer", _text), ("role", _text), ("question_id", _text),
         ("example_id", _text), ("marked", _ints), ("label", pa.bool_()), ("prediction", pa.bool_()),
         ("probability", pa.float64()), ("values", pa.list_(pa.float64())), ("n_choices", pa.int32()),
-        ("strata", pa.list_(_text)), ("status", _text), ("request_id", _text),
+        ("strata", pa.list_(_text)), ("cluster", _text), ("status", _text), ("request_id", _text),
     ]),
     "examples": pa.schema([
         ("example_id", _text), ("sae", _text), ("feature", pa.int32()), ("context_id", pa.int64()),

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from .rows import SAE, Database
+from pipeline.pilot.thresholds import LEAST_ANSWERS, windows_a_pair
+
+from .rows import CONFIG, SAE, Database
 
 
 def told(answers, n_failed=0, **values):
@@ -27,8 +29,18 @@ def test_one_in_ten_answers_about_controls_reach_it():
 @pytest.mark.parametrize(
     ("answers", "values", "reason"),
     [
-        ([0.9] * 99, {}, "99 of the 100 answers about controls that it takes came with a probability"),
-        ([None] * 200, {}, "0 of the 100 answers about controls that it takes came with a probability"),
+        (
+            [0.9] * 99,
+            {},
+            "99 of the 100 answers about controls that it takes came with a probability; 99 could be asked: raise "
+            "scoring.pilot_features (and scoring.max_features), or explaining.n_examples",
+        ),
+        (
+            [None] * 200,
+            {},
+            "0 of the 100 answers about controls that it takes came with a probability; does the model's server "
+            "give log-probabilities?",
+        ),
         ([0.1] * 95 + [0.9] * 5, {}, "under one in ten of its answers about controls is a yes"),
         ([], {"scoring_threshold": "half"}, "scoring.threshold is half"),
         ([], {"scoring_pilot_features": 0}, "scoring.pilot_features is 0"),
@@ -55,30 +67,63 @@ def test_a_scorer_that_asks_no_yes_or_no_has_none():
     assert row["threshold"] is None and row["threshold_reason"] is None
 
 
-def test_controls_are_asked_about_on_train_windows_with_the_right_marks():
-    database = Database(scoring_pilot_features=1, n_windows=3, questions_per_prompt=2)
-    database.fill("scored_explanations", [
-        {"explanation_id": f"{explainer} {feature}", "feature": feature, "explanation": "x",
-         "explainer": explainer}
-        for explainer in ("default", "empty", "other_feature")
-        for feature in (1, 2)
-    ])  # fmt: skip
-    database.fill("batch_features", [{"feature": 1, "place": 1}, {"feature": 2, "place": 2}])
-    database.fill("explanations", [{"feature": 2, "explainer": "default", "explanation": "x"}])
+def windows_of(feature, n):
+    """Rows of examples: of both roles, kinds and uses, n each."""
+    return [
+        {"context_id": draw, "start": 2, "example_id": f"{feature} {role} {kind} {is_judge} {draw:02}",
+         "feature": feature, "role": role, "kind": kind, "is_judge": is_judge, "draw": draw,
+         "token_ids": [5, 6, 7], "activations": [0.0, 1.0, 0.2], "peak": 1.0}
+        for role, is_judge in (("train", False), ("train", True), ("test", False))
+        for kind in ("activating", "random")
+        for draw in range(1, n + 1)
+    ]  # fmt: skip
+
+
+def pair(feature, other):
+    """A row of control_pairs."""
+    own = {"explanation_id": f"e{feature}", "feature": feature}
+    return own | {"other_feature": other, "explanation": f"as {other}"}
+
+
+def test_pairs_are_asked_about_train_windows_in_which_the_other_is_silent_with_the_right_marks():
+    database = Database(n_windows=2, questions_per_prompt=2)
+    database.fill("control_pairs", [pair(1, 2)])
     # Feature 2, whose explanation it is, fires in the second window as well.
     database.fill("activations", [{"sae": SAE, "feature": 2, "token_index": 8 * 2 + 3, "activation": 1.0}])
-    database.fill("examples", [
-        {"context_id": draw, "start": 2,
-         "example_id": f"{role} {kind} {draw}", "feature": 1, "role": role, "kind": kind, "draw": draw,
-         "token_ids": [5, 6, 7], "activations": [0.0, 1.0, 0.2], "peak": 1.0}
-        for role in ("train", "test")
-        for kind in ("activating", "random")
-        for draw in (1, 2, 3)
-    ])  # fmt: skip
+    database.fill("examples", windows_of(1, 4))
     rows = database.rows("control_questions")
-    assert [(row["explanation_id"], row["example_id"]) for row in rows] == [
-        ("other_feature 1", "train activating 1"),
-        ("other_feature 1", "train activating 3"),
-    ]
-    assert {row["prompt"] for row in rows} == {0} and {row["marked"] for row in rows} == {None}
+    asked = ["1 train activating False 01", "1 train activating False 03"]
+    assert [row["example_id"] for row in rows] == asked, "a window that falls away has another in its place"
+    assert {(row["prompt"], row["label"], row["explanation"]) for row in rows} == {(0, False, "as 2")}
+    assert {row["marked"] for row in rows} == {None}
     assert database.rows("control_questions", has_marks=True)[0]["marked"] == [1]
+
+
+def test_at_the_shipped_defaults_a_pilot_asks_enough_and_little_more():
+    n_pairs, n_shown = CONFIG.scoring.pilot_features, CONFIG.explaining.n_examples
+    assert (n_pairs, windows_a_pair(n_pairs)) == (32, 4)
+    database = Database(n_windows=windows_a_pair(n_pairs), questions_per_prompt=40)
+    database.fill("control_pairs", [pair(feature, (feature + 1) % n_pairs) for feature in range(n_pairs)])
+    database.fill("examples", [row for feature in range(n_pairs) for row in windows_of(feature, n_shown)])
+    rows = database.rows("control_questions")
+    assert LEAST_ANSWERS <= len(rows) == 128
+    assert len({(row["explanation_id"], row["prompt"]) for row in rows}) == n_pairs
+
+
+@pytest.mark.parametrize("n_pairs", [7, 10, 25])
+def test_fewer_pairs_are_asked_about_more_windows_each(n_pairs):
+    n_windows = windows_a_pair(n_pairs)
+    assert LEAST_ANSWERS < n_windows * n_pairs < 1.5 * LEAST_ANSWERS and n_windows <= CONFIG.explaining.n_examples
+
+
+def test_a_feature_of_the_pilot_lends_what_its_first_explainer_says():
+    database = Database(scoring_pilot_features=2, explaining_explainers=["default", "keywords"])
+    database.fill("batch_features", [{"feature": feature, "place": 5 - feature} for feature in (2, 3, 4)])
+    database.fill("scored_explanations", [
+        {"explanation_id": f"{explainer} {feature}", "feature": feature, "explainer": explainer,
+         "explanation": f"{explainer} of {feature}"}
+        for explainer, features in (("keywords", (2, 3, 4)), ("default", (2, 3)), ("other_feature", (2, 3, 4)))
+        for feature in features
+    ])  # fmt: skip
+    rows = database.rows("pilot_explanations")
+    assert [(row["feature"], row["explanation"]) for row in rows] == [(4, "keywords of 4"), (3, "default of 3")]

@@ -133,7 +133,7 @@ def test_intervals_hold_at_these_weights():
             select concat_ws(' ', number, asked, feature) as explanation_id, 'detection' as scorer, 'test' as role,
                 concat_ws(' ', number, asked, example_id) as question_id, example_id, false as label,
                 not is_right as prediction, 'ok' as status, null::double as probability, null::int as n_choices,
-                null::varchar[] as strata, null::double[] as "values", feature
+                null::varchar[] as strata, null::varchar as cluster, null::double[] as "values", feature
             from given
             join examples using (feature, context_id)
             cross join (select unnest({list(ASKED)}) as asked)

@@ -90,6 +90,17 @@ def test_controls_are_at_chance_or_above_it_or_too_few_to_tell(routes, verdict):
     assert found == pytest.approx(verdict, abs=1e-3) if verdict[2] else found == verdict
 
 
+def test_a_control_has_one_verdict_though_routes_differ_in_the_last_digit_of_chance():
+    database = Database()
+    database.fill("summary", [
+        {"sae": SAE, "route": route, "explainer": "other_feature", "scorer": "intervention", "metric": "accuracy",
+         "chance": chance, "n_features": 30, "mean": 0.35, "ci_low": 0.3, "ci_high": 0.4}
+        for route, chance in (("llm", 0.333333333333333), ("rule", 0.33333333333333304))
+    ])
+    [row] = database.rows("control_verdicts")
+    assert (row["scorer"], row["n_features"], row["verdict"]) == ("intervention", 60, "at chance")
+
+
 def test_failures_are_counted_by_reason_and_what_was_answered_is_none():
     database = Database()
     statuses = ["http_error", "http_error", "ok", "too_long", "unparsed"]

@@ -51,7 +51,7 @@ def fill_questions(database, questions, n_slots=None):
         select 'e' || explanation as explanation_id, 'detection' as scorer, 'test' as role,
             'q' || rowid as question_id, 'x' || rowid as example_id, label, prediction,
             if(isnan(probability), null, probability) as probability, 'ok' as status,
-            null::int as n_choices, null::varchar[] as strata, null::double[] as "values"
+            null::int as n_choices, null::varchar[] as strata, null::varchar as cluster, null::double[] as "values"
         from questions;
         create or replace temp table examples as
         select 'x' || rowid as example_id, '{SAE}' as sae, explanation::int as feature, 'test' as role,

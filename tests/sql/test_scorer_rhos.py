@@ -44,7 +44,8 @@ def put_answers(database, scorer, right, value=None):
         select '{SAE}' as sae, explanation::int as feature, concat_ws(' ', scorer, explanation) as explanation_id,
             'default' as explainer, scorer, 'test' as role, side = 0 as label, 'd' || document as document,
             'random' as kind, null::int as decile, true as is_scored, null::int as n_choices,
-            null::varchar[] as strata, if(isnan(value), "right", null) as is_right,
+            null::varchar[] as strata, true as is_put, false as is_clustered,
+            if(isnan(value), "right", null) as is_right,
             if("right", side = 0, side <> 0) as prediction, if(isnan(value), null, value) as probability
         from given_rows
     """)
@@ -172,6 +173,19 @@ def test_a_pilot_that_tells_nothing_leaves_the_configs_rho_with_its_reason():
     database.make("question_answers")
     [row] = told_by(database, ["embedding"]).values()
     assert (row["rho"], row["n_explanations"], row["reason"]) == (0.1, 0, "scoring.pilot_features is 0")
+
+
+@pytest.mark.parametrize("n_features", [4, 7, 8])
+def test_a_pilot_of_few_features_tells_nothing_however_many_explainers_explain_them(n_features):
+    # Explanations of one feature are judged on the same windows: 8 explainers make no 32 features of 4.
+    right = right_answers(np.random.default_rng(10), np.full((1, n_features, 2), 0.7), 0.5, SIZES)
+    database = Database()
+    put_answers(database, ["one"], np.repeat(right, 8, axis=1))
+    database.connection.execute("update question_answers set feature = feature // 8")
+    [row] = told_by(database, ["one"]).values()
+    assert (row["n_features"], row["n_explanations"]) == (n_features, 8 * n_features)
+    reason = None if n_features == 8 else f"{n_features} of the 8 features that it takes were judged"
+    assert (row["reason"], row["rho"] > 0.1) == (reason, n_features == 8)
 
 
 def test_features_of_the_pilot_are_the_first_of_the_first_batches_and_more_batches_change_nothing():

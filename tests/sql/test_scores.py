@@ -214,6 +214,49 @@ def test_choices_are_told_by_stratum_with_the_design_effect_of_shared_documents(
     assert found["intruder", "sample", "recall", "all"]["value"] is None
 
 
+def trials(right, wrong, missing=0, failed=0, target="kl 1.0"):
+    """Rows of a scorer that chooses among three: so many trials of a target right, wrong, not put, and failed."""
+    ends = [("ok", True)] * right + [("ok", False)] * wrong + [("no_input", None)] * missing
+    ends += [("unparsed", None)] * failed
+    return [
+        answer(True, says, f"{target} {i}", "intervention", status, n_choices=3, strata=[target], cluster=f"{i}")
+        for i, (status, says) in enumerate(ends)
+    ]
+
+
+def test_what_could_not_be_asked_is_neither_scored_nor_unscored():
+    near, far = trials(8, 0, target="kl 0.1"), trials(6, 2, target="kl 0.33")
+    row = score([*near, *far, *trials(0, 0, missing=8)])
+    without = score([*near, *far])
+    assert row == without
+    assert (row["accuracy"], row["n_scored"], row["n_unscored"], row["reason"]) == (14 / 16, 16, 0, None)
+    assert (row["accuracy_all_wrong"], row["accuracy_all_right"]) == (14 / 16, 14 / 16)
+    found = details(database_of([*near, *far, *trials(0, 0, missing=8)]))
+    told = {stratum: row["value"] for (_, _, metric, stratum), row in found.items() if metric == "accuracy"}
+    assert told == {"all": 14 / 16, "kl 0.1": 1, "kl 0.33": 0.75}
+
+
+def test_where_nothing_could_be_asked_the_score_is_null_and_says_so():
+    row = score(trials(0, 0, missing=8))
+    assert (row["accuracy"], row["n_scored"], row["n_unscored"], row["coverage"]) == (None, 0, 0, None)
+    assert row["reason"] == "nothing could be asked: what it asks about is not there"
+    assert (row["accuracy_all_wrong"], row["accuracy_all_right"]) == (None, None)
+    assert row["chance"] == pytest.approx(1 / 3)
+
+
+def test_a_stratum_is_told_by_its_own_coverage():
+    rows = [*trials(6, 2, target="kl 0.1"), *trials(6, 2, target="kl 0.33"), *trials(3, 2, failed=3)]
+    found = details(database_of(rows))
+    told = {stratum: row["value"] for (_, _, metric, stratum), row in found.items() if metric == "accuracy"}
+    assert told == {"all": 15 / 21, "kl 0.1": 0.75, "kl 0.33": 0.75, "kl 1.0": None}
+    found = details(database_of([*trials(6, 2, target="kl 0.1"), *trials(3, 2, failed=3)]))
+    told = {stratum: row["value"] for (_, _, metric, stratum), row in found.items() if metric == "accuracy"}
+    assert told == {"all": 9 / 13, "kl 0.1": 0.75, "kl 1.0": None}
+    found = details(database_of([*trials(6, 2, target="kl 0.1"), *trials(0, 2, failed=6)]))
+    told = {stratum: row["value"] for (_, _, metric, stratum), row in found.items() if metric == "accuracy"}
+    assert told == {"all": None, "kl 0.1": 0.75, "kl 1.0": None}
+
+
 @pytest.mark.parametrize(("of_positives", "value"), [(0.9, 1), (0.1, 0), (0.5, 0.5)])
 def test_a_ranking_without_spread_has_an_interval_all_the_same(of_positives, value):
     rows = [answer(i < 10, i < 10, i, probability=of_positives if i < 10 else 0.5) for i in range(30)]
@@ -591,7 +634,8 @@ def summary(values, requests=(), predictions=(), confidence=0.95, half_width=Non
         for i in features
     ])
     database.fill("explanations", [
-        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "request_id": f"explain{i}"}
+        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "status": "ok",
+         "request_id": f"explain{i}"}
         for i in features
     ])
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in features])
@@ -622,6 +666,81 @@ def test_scores_that_happen_to_be_alike_make_no_mean_certain():
     assert row["ci_high"] - row["mean"] == pytest.approx(t_of(0.95, 2) * error)
     row = summary([0.3, 0.5, 0.7], half_width=0.15)  # they differ by more
     assert row["ci_high"] - row["mean"] == pytest.approx(t_of(0.95, 2) * 0.2 / 3**0.5)
+
+
+def test_a_score_without_an_interval_is_no_certain_one():
+    # The same rule as of differences: the variance is that of the scores that have an interval.
+    def half(widths):
+        database = ScoreDatabase()
+        database.fill("scores", [
+            {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "scorer": "detection",
+             "role": "test", "balanced_accuracy": 0.5, "n_scored": 30, "n_unscored": 0,
+             **({} if each is None else {"ci_low": 0.5 - each, "ci_high": 0.5 + each})}
+            for i, each in enumerate(widths)
+        ])
+        database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(len(widths))])
+        [row] = database.rows("summary")
+        return row["ci_high"] - row["mean"]
+
+    assert half([0.15, 0.15, 0.15, None]) == pytest.approx(half([0.15] * 4))
+
+
+def explained(of_default, controls=("empty",)):
+    """The summary's rows by scorer and explainer; `of_default`: status and score of `default`, feature by feature.
+
+    Every feature has keywords too, which score 0.6. `embedding` ranks; the rule of feature 0 is exact.
+    """
+    database = ScoreDatabase()
+    own = [("default", i, *each) for i, each in enumerate(of_default)]
+    own += [("keywords", i, "ok", 0.6) for i in range(len(of_default))] + [("rule", 0, "ok", 1.0)]
+    own += [(name, i, "ok", 0.5) for name in controls for i in range(2)]
+    database.fill("explanations", [
+        {"explanation_id": f"{name} {i}", "sae": SAE, "feature": i, "explainer": name, "status": status,
+         "request_id": f"{name} {i}"}
+        for name, i, status, _ in own
+    ])
+    database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(len(of_default))])
+    columns = {"detection": "balanced_accuracy", "embedding": "auroc", "intervention": "accuracy",
+               "intruder": "accuracy", "rule_exact": "balanced_accuracy"}
+    database.fill("scores", [
+        {"explanation_id": f"{name} {i}", "sae": SAE, "feature": i, "explainer": name, "scorer": scorer,
+         "role": "test", columns[scorer]: value, "chance": 1 / 3 if columns[scorer] == "accuracy" else None,
+         "n_scored": 10, "n_unscored": 0}
+        for name, i, status, value in own
+        for scorer in columns
+        if status == "ok" and (scorer == "rule_exact") == (name == "rule") and (
+            scorer != "intruder" or name == "empty"
+        )
+    ])
+    database.fill("llm_requests", [
+        {"request_id": f"default {i}", "prompt_tokens": 100, "completion_tokens": 10, "cost_usd": 0.5}
+        for i in range(len(of_default))
+    ])
+    return {(row["scorer"], row["explainer"]): row for row in database.rows("summary")}
+
+
+def test_a_mean_says_of_how_many_features_it_is_and_what_failures_at_chance_would_make_it():
+    rows = explained([("ok", 0.9), ("ok", 0.8), ("unparsed", None), ("no_input", None), ("not_asked", None)])
+    row = rows["detection", "default"]
+    assert (row["n_features"], row["n_asked_features"], row["explained_share"]) == (2, 4, 0.5)
+    assert (row["mean"], row["mean_failed_at_chance"]) == pytest.approx((0.85, (0.9 + 0.8 + 0.5 + 0.5) / 4))
+    assert row["coverage"] == 1 and row["cost_usd"] == 2, "a failed explanation is paid as well"
+    assert rows["intervention", "default"]["mean_failed_at_chance"] == pytest.approx((0.85 + 1 / 3) / 2)
+    row = rows["detection", "keywords"]
+    assert (row["n_asked_features"], row["explained_share"]) == (5, 1)
+    assert row["mean"] == row["mean_failed_at_chance"] == pytest.approx(0.6)
+
+
+def test_an_explainer_that_failed_on_every_feature_has_a_row_of_each_scorer_of_explanations():
+    rows = explained([("unparsed", None)] * 3)
+    assert {scorer for scorer, explainer in rows if explainer == "default"} == {
+        "detection", "embedding", "intervention"
+    }
+    for scorer, metric, chance in (("detection", "balanced_accuracy", 0.5), ("intervention", "accuracy", 1 / 3)):
+        row = rows[scorer, "default"]
+        assert (row["n_features"], row["mean"], row["coverage"]) == (0, None, None)
+        assert (row["n_asked_features"], row["explained_share"], row["metric"]) == (3, 0, metric)
+        assert row["mean_failed_at_chance"] == row["chance"] == pytest.approx(chance)
 
 
 def test_features_without_a_score_count_in_coverage_alone():

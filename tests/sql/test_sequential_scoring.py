@@ -149,19 +149,46 @@ def test_a_further_round_is_longer_where_documents_are_asked_about_twice():
     assert (len(first), len(second)) == (40, 2 * 29)
 
 
-def test_rounds_are_the_same_where_a_pilot_has_raised_rho():
-    right = np.random.default_rng(1).random((8, 2, N_QUESTIONS)) < 0.7
+@pytest.mark.parametrize("n_no", [N_QUESTIONS, 26])
+def test_rounds_are_the_same_where_a_pilot_has_raised_rho(n_no):
+    right = np.random.default_rng(1).random((40, 2, N_QUESTIONS)) < 0.7
     pairs = np.tile(np.arange(N_QUESTIONS) // 2, (2, 1))
     ends = []
     for rho in (None, 0.4):
         scoring = Scoring(right, pairs, scoring_target_half_width=TARGET)
+        scoring.database.connection.execute(f"delete from asked_questions where not label and draw > {n_no}")
+        scoring.database.make("questions")
         scoring.database.fill("scorer_rhos", [{"sae": SAE, "scorer": "detection", "rho": rho}])
         asked = [{(row["explanation_id"], row["question_id"]) for row in each} for each in scoring.rounds()]
         ends.append(asked)
-    assert sum(map(len, ends[0])) < sum(map(len, ends[1]))
+    assert sum(map(len, ends[0])) < sum(map(len, ends[1])) or n_no < N_QUESTIONS
     for low, high in zip(*ends, strict=False):
         of_low = {explanation for explanation, _ in low}
         assert low == {each for each in high if each[0] in of_low}
+
+
+@pytest.mark.parametrize("rho", [0.25, 0.37])
+def test_by_a_pilots_larger_rho_one_more_round_is_enough(rho):
+    threes = np.tile(np.arange(120) // 3, (2, 1))
+    by_config, *rest = Scoring(always(0.75, n=120), threes, scoring_target_half_width=TARGET).rounds()
+    assert (len(by_config), [len(each) for each in rest]) == (40, [40])
+    scoring = Scoring(always(0.75, n=120), threes, scoring_target_half_width=TARGET)
+    scoring.database.fill("scorer_rhos", [{"sae": SAE, "scorer": "detection", "rho": rho}])
+    sizes = [len(each) for each in scoring.rounds()]
+    assert sizes[:2] == [40, 40] and len(sizes) <= 4 and sizes[2] >= 0.8 * sum(sizes[2:])
+
+
+def test_nothing_is_asked_once_the_answer_that_has_no_questions_left_keeps_the_interval_wide():
+    # After 20 noes, 10 of them wrong, the specificity's part alone is 0.1003.
+    def asked(n_no, target):
+        scoring = Scoring(always(0.5, n=50), scoring_target_half_width=target)
+        scoring.database.connection.execute(f"delete from asked_questions where not label and draw > {n_no}")
+        scoring.database.make("questions")
+        return [len(each) for each in scoring.rounds()]
+
+    assert asked(20, 0.1) == [40]
+    assert asked(20, 0.13)[:2] != [40], "wide enough to be reached by yeses alone"
+    assert asked(24, 0.095)[0] == 40 and sum(asked(24, 0.095)) > 40, "its last ones may make it narrow"
 
 
 def test_each_explanation_ends_for_itself_once_its_interval_is_narrow():

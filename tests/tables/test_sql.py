@@ -51,11 +51,11 @@ STEPS = {
     "token_changes": "token_change_texts batch_features changed_features token_texts",
     "explanations": "batch_features explained_features shown_examples batch_neighbours vocabulary",
     "scorer_rhos": (
-        "selected_batches pilot_features batch_features scored_explanations control_questions control_thresholds "
-        "question_answers answer_correlations shrunk_rhos"
+        "selected_batches pilot_features batch_features scored_explanations pilot_explanations batch_neighbours "
+        "control_questions control_thresholds question_answers answer_correlations shrunk_rhos"
     ),
     "predictions": (
-        "question_answers rate_intervals balanced_accuracies questions batch_features scored_explanations "
+        "questions question_answers rate_intervals balanced_accuracies batch_features scored_explanations "
         "next_questions scorer_pilot vocabulary"
     ),
     "scores": (

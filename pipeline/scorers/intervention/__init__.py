@@ -101,4 +101,5 @@ def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
         request_id=answer.request_id if answer is not None else None,
         n_choices=len(CHOICES),
         strata=row["strata"],
+        cluster=row["cluster"],
     )

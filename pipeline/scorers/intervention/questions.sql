@@ -2,7 +2,8 @@
 -- A trial's sets go on with the same texts (steer; ablation goes on with each feature's own windows), one of them
 -- with this feature changed, the others with two of the first features of the batch, by hash. Each continuation
 -- stands beside the one of the model as it is. sets: in the order in which they are shown; own: the place of the
--- right one. Both are null where a set is missing.
+-- right one. Both are null where a set is missing. cluster: a trial shows the same texts and the same features at
+-- every target, so that its answers are no independent ones.
 with written as (
     select
         feature,
@@ -104,6 +105,7 @@ select
     asked.trial + 1 as draw,
     scored_explanations.explanation,
     [asked.stratum] as strata,
+    concat_ws(' ', asked.mode, asked.trial) as cluster,
     asked.sets,
     asked.own
 from scored_explanations

@@ -48,7 +48,9 @@ class InterventionSurprisal:
                 prefixes = [load_prompt(_FOLDER / "prefix.txt").render(text=one_line(text)) for text in texts]
                 found = model.log_probabilities(prefixes, " " + one_line(part["explanation"][0]))
                 by_text = dict(zip(texts, found, strict=True))
-                asked = part.select("explanation_id", "feature", "question_id", "example_id", "label", "strata")
+                asked = part.select(
+                    "explanation_id", "feature", "question_id", "example_id", "label", "strata", "cluster"
+                )
                 for row, *pair in zip(
                     asked.iter_rows(named=True), part["continuation"], part["unsteered"], strict=True
                 ):

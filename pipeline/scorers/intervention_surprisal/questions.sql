@@ -1,5 +1,5 @@
 -- One row per question: a continuation with the explanation's feature changed, or with another one of the first of
--- the batch, by hash; each beside the one of the model as it is.
+-- the batch, by hash; each beside the one of the model as it is. cluster: all targets go on with the same text.
 with written as (
     select feature, mode, target_kl, prompt_id, continuation, unsteered
     from steered_texts
@@ -47,6 +47,7 @@ select
     asked.prompt_id + 1 as draw,
     scored_explanations.explanation,
     [if(asked.mode = 'steer', 'kl ' || asked.target_kl, asked.mode)] as strata,
+    concat_ws(' ', asked.mode, asked.prompt_id) as cluster,
     asked.continuation,
     asked.unsteered
 from scored_explanations

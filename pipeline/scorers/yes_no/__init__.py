@@ -3,9 +3,10 @@
 A prompt puts one or several questions about one explanation; rounds say which questions are put next.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import duckdb
 import polars as pl
@@ -21,6 +22,9 @@ from pipeline.scorers.requests import status_of
 from pipeline.scorers.yes_no.answers import HALF, Said, read_answer
 from pipeline.scorers.yes_no.requests import AT_ONCE, Prompt, half_right, prompts_of
 from pipeline.scorers.yes_no.rounds import Rounds
+
+_TRIES = 5
+"""First prompts whose answers cannot be read, after which a prompt puts one question."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class YesNo:
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """Put the questions round by round, until each explanation is told well enough or has none left."""
         name = self.name + tools.role.suffix
-        per_prompt, tools = self.form(tools, lambda: Rounds(tools.batch, name, questions, AT_ONCE))
+        per_prompt, tools = self.form(tools, lambda size: Rounds(tools.batch, name, questions, size).due())
         threshold = piloted(self.name, tools).threshold or HALF
         has_strata = "strata" in questions.columns
         strata = dict(questions.select("question_id, strata").fetchall()) if has_strata else {}
@@ -77,42 +81,53 @@ class YesNo:
         return _fixed(tools) or AT_ONCE
 
     def find_form(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> str | None:
-        """How many questions a prompt puts, where the answer to the first prompt tells."""
+        """How many questions a prompt puts, where the answers to the first prompts tell."""
         if _fixed(tools):
             return None
-        rounds = Rounds(tools.batch, self.name + tools.role.suffix, questions, AT_ONCE)
-        told = self._first_answer(tools, rounds)
-        return None if told is None or told[0].status in FAILED else str(told[1])
+        name = self.name + tools.role.suffix
+        told = self._told_form(tools, lambda size: Rounds(tools.batch, name, questions, size).due())
+        return str(told) if isinstance(told, int) else None
 
-    def form(self, tools: Tools, first: Callable[[], Iterable[pl.DataFrame]]) -> tuple[int, Tools]:
+    def form(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> tuple[int, Tools]:
         """How many questions a prompt puts, and the tools with which they are put.
 
-        As the config says, else the pilot. Before a pilot the answer to the first prompt tells; `first` gives the
-        questions that come first, of AT_ONCE a prompt. If that request fails, none is sent: the next run would
-        put the questions in another form, and pay them twice.
+        As the config says, else the pilot. Before a pilot the answers to the first prompts tell; `first` gives the
+        questions that come first, so many a prompt. If such a request fails, none is sent: the next run would put
+        the questions in another form, and pay them twice.
         """
         if fixed := _fixed(tools):
             return fixed, tools
         if found := piloted(self.name, tools).form:
             return int(found), tools
-        told = self._first_answer(tools, first())
-        if told is None:
-            return AT_ONCE, tools
-        answer, per_prompt = told
-        return per_prompt, replace(tools, ask=partial(_unasked, answer)) if answer.status in FAILED else tools
+        told = self._told_form(tools, first)
+        if isinstance(told, Answer):
+            return AT_ONCE, replace(tools, ask=partial(_unasked, told))
+        return told or AT_ONCE, tools
 
-    def _first_answer(self, tools: Tools, first: Iterable[pl.DataFrame]) -> tuple[Answer, int] | None:
-        """The answer to the first prompt of AT_ONCE questions, and how many a prompt puts by it.
+    def _told_form(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> int | Answer | None:
+        """How many questions a prompt puts, by the first prompts, one after another; or the answer that failed.
 
-        Many, if as many as a score takes (min_coverage) have a probability. None where there is no question.
+        The first answer that can be read tells: many, if as many as a score takes (min_coverage) have a
+        probability, else one. Where a prompt is too long, the next try puts half as many; of answers that are
+        refused, cut off or cannot be read no single one tells, but `_TRIES` of them do: one. None where there is
+        no question.
         """
-        for due in first:
-            for prompt in prompts_of(self.name, due, tools, AT_ONCE):
+        per_prompt, has_asked = AT_ONCE, False
+        while per_prompt > 1:
+            for prompt in islice(prompts_of(self.name, first(per_prompt), tools, per_prompt), _TRIES):
+                has_asked = True
                 answer = tools.ask([_to_ask(prompt)])[prompt.request.request_id]
-                enough = tools.config.scoring.min_coverage * len(prompt.questions)
-                lacks = answer.status == "ok" and len(answer.probabilities or ()) < enough
-                return answer, 1 if lacks else AT_ONCE
-        return None
+                if answer.status in FAILED:
+                    return answer
+                if answer.status == "too_long":
+                    break
+                if answer.status == "ok" and _read(prompt, answer).values is not None:
+                    enough = tools.config.scoring.min_coverage * len(prompt.questions)
+                    return per_prompt if len(answer.probabilities or ()) >= enough else 1
+            else:
+                return 1 if has_asked else None
+            per_prompt //= 2
+        return 1
 
 
 def _fixed(tools: Tools) -> int | None:

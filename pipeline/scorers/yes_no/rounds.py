@@ -38,15 +38,17 @@ class Rounds:
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """The questions of each round, until there are none; those of a round are recorded before the next."""
-        while True:
-            self._judge()
-            due = self._batch.select("next_questions", questions_per_prompt=self._per_prompt).pl()
-            if due.is_empty():
-                return
+        while not (due := self.due()).is_empty():
             n_before = self._answered.num_rows
             yield due
             if self._answered.num_rows != n_before + due.height:
                 raise RuntimeError("a round's questions were not all recorded; it would never end")
+
+    def due(self) -> pl.DataFrame:
+        """The questions that come next, by the answers so far."""
+        self._judge()
+        rows: pl.DataFrame = self._batch.select("next_questions", questions_per_prompt=self._per_prompt).pl()
+        return rows
 
     def record(self, predictions: Sequence[Prediction]) -> None:
         """Add the answers of a round."""
