@@ -6,7 +6,8 @@
 -- is taken to be no less than its own interval says, ((high - low) / (2 z))²: scores of a few features that happen
 -- to be alike do not make a mean certain.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
--- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
+-- answers name, with the draws whose answers could not be used, so an explanation's own request is in the row of
+-- every scorer; an unknown price adds nothing.
 -- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
 with asked as (
     select headline_scores.*, feature_routes.route
@@ -75,12 +76,14 @@ spread as (
     group by sae, route, explainer, scorer
 ),
 named_requests as (
-    select asked.sae, asked.route, asked.explainer, asked.scorer, predictions.request_id, false as is_search
+    select asked.sae, asked.route, asked.explainer, asked.scorer, draws.request_id, false as is_search
     from asked
     join predictions
         on predictions.explanation_id = asked.explanation_id
         and predictions.scorer = asked.scorer
         and predictions.role = asked.role
+    join paid_draws as counting on counting.request_id = predictions.request_id
+    join paid_draws as draws on draws.first_id = counting.first_id
     union
     select
         asked.sae,
@@ -101,21 +104,15 @@ costs as (
         named_requests.route,
         named_requests.explainer,
         named_requests.scorer,
-        coalesce(sum(requests.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
-        coalesce(sum(requests.prompt_tokens), 0)::bigint as prompt_tokens,
-        coalesce(sum(requests.cached_tokens), 0)::bigint as cached_tokens,
-        coalesce(sum(requests.completion_tokens), 0)::bigint as completion_tokens,
-        coalesce(sum(requests.cost_usd::decimal(38, 15)) filter (is_search)::double, 0) as search_cost_usd,
-        coalesce(sum(requests.prompt_tokens + requests.completion_tokens) filter (is_search), 0)::bigint
+        coalesce(sum(paid_draws.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
+        coalesce(sum(paid_draws.prompt_tokens), 0)::bigint as prompt_tokens,
+        coalesce(sum(paid_draws.cached_tokens), 0)::bigint as cached_tokens,
+        coalesce(sum(paid_draws.completion_tokens), 0)::bigint as completion_tokens,
+        coalesce(sum(paid_draws.cost_usd::decimal(38, 15)) filter (is_search)::double, 0) as search_cost_usd,
+        coalesce(sum(paid_draws.prompt_tokens + paid_draws.completion_tokens) filter (is_search), 0)::bigint
             as search_tokens
     from named_requests
-    join (
-        select
-            request_id, any_value(cost_usd) as cost_usd, any_value(prompt_tokens) as prompt_tokens,
-            any_value(cached_tokens) as cached_tokens, any_value(completion_tokens) as completion_tokens
-        from llm_requests
-        group by request_id
-    ) as requests using (request_id)
+    join paid_draws using (request_id)
     group by named_requests.sae, named_requests.route, named_requests.explainer, named_requests.scorer
 )
 select

@@ -37,8 +37,11 @@ RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "population_scores", "score_details"),
-    "summary": ("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "summary"),
-    "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
+    "summary": (
+        *("question_answers", "answer_correlations", "headline_scores", "paid_draws", "explaining_requests"),
+        "summary",
+    ),
+    "explainer_comparisons": ("headline_scores", "paid_draws", "explaining_requests", "explainer_comparisons"),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
 
@@ -88,7 +91,7 @@ INPUTS = {
         ("sae", _text), ("feature", pa.int32()), ("max_activation_train", pa.float32()),
     ]),
     "llm_requests": pa.schema([
-        ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
+        ("request_id", _text), ("repeats", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
         ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
     ]),
