@@ -13,7 +13,8 @@
 -- far: two stages (Stein 1945) overshoot by fewer questions than steps of one size, in fewer rounds. That design
 -- effect is by the config's rho: where a pilot has raised it, the same rounds come first.
 -- Positives and negatives are spread evenly over a round's prompts; within a prompt they stand in the order of a
--- hash.
+-- hash of the window and its marks alone: so that two explanations in the same words are put alike, and take one
+-- answer.
 with design_effects as (
     select explanation_id, scorer, avg(1 + (m - 1) * $scoring_rho::double) as design_effect
     from rate_intervals
@@ -67,14 +68,15 @@ going_on as (
 spread as (
     select
         *,
-        (row_number() over (partition by explanation_id, scorer, label order by question_id) - 0.5)
+        md5(concat_ws(' ', example_id, marked)) as shuffle,
+        (row_number() over (partition by explanation_id, scorer, label order by shuffle, question_id) - 0.5)
         / count(*) over (partition by explanation_id, scorer, label) as share_before
     from going_on
 ),
 dealt as (
     select
         *,
-        (row_number() over (partition by explanation_id, scorer order by share_before, question_id) - 1)
+        (row_number() over (partition by explanation_id, scorer order by share_before, shuffle, question_id) - 1)
         // $questions_per_prompt as prompt
     from spread
 )
@@ -92,4 +94,5 @@ select
 from dealt
 join scored_explanations using (explanation_id)
 join examples using (example_id)
-order by dealt.scorer, dealt.feature, dealt.explanation_id, dealt.prompt, dealt.question_id
+order by
+    dealt.scorer, dealt.feature, dealt.explanation_id, dealt.prompt, dealt.shuffle, dealt.question_id
