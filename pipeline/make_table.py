@@ -8,13 +8,15 @@
    DuckDB makes a step's rows, or the function that `tables.compiled` names. For a table of an SAE, steps that
    count firings run for a few buckets of features at a time, so that these bound the memory.
 4. The rows of the last step, the table's own SQL file, are written: the whole partition, or nothing.
+   A table with an `own_step` has a part for each scorer that has SQL of its own in place of that step.
 5. Figures for a person are read from what was written (`sql/figures/<table>.sql`, if there is one).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -25,11 +27,12 @@ from pipeline.compiled.rows import compiled_rows
 from pipeline.firings.buckets import Places, open_places
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Given, Lake, Published
+from pipeline.plugins import find_plugin
 from pipeline.progress import progress
 from pipeline.tables import TABLES
 from pipeline.tables.compiled import ARRAYS, COMPILED, counts_firings
 from pipeline.tables.sql import parameters_of, relations_read, sql_files, sql_text, steps_of, tables_read
-from pipeline.tables.stages import STAGES
+from pipeline.tables.stages import STAGES, own_windows
 
 
 def make_table(
@@ -58,64 +61,94 @@ def make_table(
     # A table over all SAEs or batches (`summary`) is made of those that are there.
     inputs = [name for name in STAGES[table].inputs if _is_pinned(name, sae, batch) and name not in (given or ())]
     lake.require(*inputs, sae=sae, batch=batch)
-    with open_rows(lake, table, sae=sae, shard=shard, batch=batch, given=given, **parameters) as rows:
-        published = lake.write(table, rows, sae=sae, shard=shard, batch=batch, generation=generation)
-    return replace(published, figures=_figures(lake, table, sae=sae, shard=shard, batch=batch))
+    of: dict[str, Any] = {"sae": sae, "shard": shard, "batch": batch}
+    published = []
+    for part in lake.missing_parts(table, **of):
+        with open_rows(lake, table, part=part, given=given, **of, **parameters) as rows:
+            published.append(lake.write(table, rows, part=part, generation=generation, **of))
+    n_rows = sum(each.n_rows for each in published)
+    return replace(published[0], n_rows=n_rows, figures=_figures(lake, table, **of))
+
+
+def read_table(lake: Lake, table: str, *, sae: str, batch: int, given: Given | None = None) -> pa.Table:
+    """The rows of a table of batches, of all its parts, in memory; nothing is written."""
+    parts = [read_rows(lake, table, part=part, sae=sae, batch=batch, given=given) for part in lake.parts(table)]
+    return pa.concat_tables(part.cast(TABLES[table].schema) for part in parts)
 
 
 def read_rows(
     lake: Lake,
-    name: str,
+    name: str | Path,
     *,
+    part: str | None = None,
     sae: str | None = None,
     batch: int | None = None,
     given: Given | None = None,
     **parameters: Any,
 ) -> pa.Table:
     """The rows of a table, or of another SQL file with the steps before it, in memory; nothing is written."""
-    with open_rows(lake, name, sae=sae, batch=batch, given=given, **parameters) as rows:
+    with open_rows(lake, name, part=part, sae=sae, batch=batch, given=given, **parameters) as rows:
         return rows.read_all()
 
 
 @contextmanager
 def open_rows(
     lake: Lake,
-    name: str,
+    name: str | Path,
     *,
+    part: str | None = None,
     sae: str | None = None,
     shard: int | None = None,
     batch: int | None = None,
     given: Given | None = None,
     **parameters: Any,
 ) -> Iterator[pa.RecordBatchReader]:
-    """The rows of a table, or of another SQL file with the steps before it; computed as they are read."""
+    """The rows of a table, or of another SQL file with the steps before it; computed as they are read.
+
+    `part` is the scorer whose own rows they are, of a table with such.
+    """
     values = {"sae": sae, "shard": shard, "batch": batch, **parameters}
+    if part is not None:
+        given = {**(given or {}), **_own_step(lake, str(name), part, sae=sae, batch=batch, given=given)}
     tables = tables_seen(name, frozenset(given or ()))
     with lake.connect(sae, batch, given, tables) as connection, ExitStack() as stack:
         yield _Run(lake, connection, stack, values).rows(name, frozenset(given or ()))
 
 
-def needed_steps(name: str, given: frozenset[str] = frozenset()) -> tuple[str, ...]:
+def _own_step(lake: Lake, table: str, part: str, **values: Any) -> dict[str, pa.Table]:
+    """What stands in place of a step where the rows are a scorer's own."""
+    step, own = STAGES[table].own_step, own_windows(find_plugin("scorers", part))
+    return {step: read_rows(lake, own, **values)} if step and own else {}
+
+
+_PLACES = "candidate_slots"
+"""By which compiled code knows what stands where, whether its own SQL reads that or not."""
+
+
+def needed_steps(name: str | Path, given: Collection[str] = ()) -> tuple[str | Path, ...]:
     """The steps that run for a SQL file: it and those before it, except what compiled code reads as arrays."""
-    steps = steps_of(name, given={*given, *(STAGES[name].given if name in STAGES else ())})
+    given = {*given, *(STAGES[name].given if name in STAGES else ())}
+    steps = steps_of(name, given=given)
+    if any(step in COMPILED for step in steps) and _PLACES not in {*steps, *given}:
+        steps = steps_of(_PLACES, name, given=given)
     needed = {name}
     for step in reversed(steps):
         if step in needed and step in COMPILED:
-            needed |= {*relations_read(step), "candidate_slots"} - ARRAYS  # by which places are filled
+            needed |= {*relations_read(step), _PLACES} - ARRAYS
         elif step in needed:
             needed |= {*relations_read(step)}
     return tuple(step for step in steps if step in needed)
 
 
-def tables_seen(name: str, given: frozenset[str] = frozenset()) -> frozenset[str]:
+def tables_seen(name: str | Path, given: Collection[str] = ()) -> frozenset[str]:
     """The tables that are read for the rows of a SQL file; compiled steps also read the corpus's tokens."""
     steps = needed_steps(name, given)
-    corpus = ("candidate_slots", "corpus_tokens") if any(step in COMPILED for step in steps) else ()
+    corpus = (_PLACES, "corpus_tokens") if any(step in COMPILED for step in steps) else ()
     read = {relation for step in steps for relation in relations_read(step)}
-    return frozenset(TABLES.keys() & {*read, *tables_read(*corpus)} - given)
+    return frozenset(TABLES.keys() & {*read, *tables_read(*corpus)} - {*given})
 
 
-def steps_by_bucket(table: str) -> frozenset[str]:
+def steps_by_bucket(table: str | Path) -> frozenset[str | Path]:
     """The steps of a table of an SAE that run for some buckets of features at a time.
 
     They count firings, are of features from $first_feature to below $end_feature, or read such a step.
@@ -141,7 +174,7 @@ class _Run:
         self._values = values
         self._kept: dict[str, Any] = {}
 
-    def rows(self, name: str, given: frozenset[str]) -> pa.RecordBatchReader:
+    def rows(self, name: str | Path, given: frozenset[str]) -> pa.RecordBatchReader:
         """Run the steps, and return the rows of the last one."""
         by_bucket = steps_by_bucket(name)
         steps = needed_steps(name, given)
@@ -150,10 +183,10 @@ class _Run:
             if step in COMPILED:
                 self._connection.register(step, compiled_rows(step, self._inputs(self._batch_features)))
             elif step != name:
-                self._lake.create_temporary(self._connection, step, **self._values)
+                self._lake.create_temporary(self._connection, str(step), **self._values)
         if name in by_bucket:
-            rows = self._rows_by_bucket([step for step in steps if step in by_bucket])
-            return pa.RecordBatchReader.from_batches(TABLES[name].schema, rows)
+            rows = self._rows_by_bucket([str(step) for step in steps if step in by_bucket])
+            return pa.RecordBatchReader.from_batches(TABLES[str(name)].schema, rows)
         if name in COMPILED:
             return self._connection.table(name).to_arrow_reader()
         return self._lake.select(self._connection, name, **self._values).to_arrow_reader()

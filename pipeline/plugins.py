@@ -49,11 +49,9 @@ class Declared(NamedTuple):
         show_logits: Whether an explainer's prompt also names the tokens that a feature promotes.
         n_judging: Train windows of each answer that judge an explainer's drafts.
         n_silent: Silent train windows that an explainer is shown.
-        n_windows: Activating test windows that a scorer needs.
         scored_as: What of a scorer's answers is scored beside whether they are right: `population` where it asks
             yes or no about windows drawn from all candidate slots, so that figures hold for all of these; `grades`
             where it gives such windows 0, 1 or 2; `activations` where it gives a value to each token.
-        asks_about_neighbours: Whether a scorer asks about windows of a feature's near neighbours.
         asks_role: `embedder` for a scorer whose `model` embeds texts on a server.
 
     A version also asks for `content`, a hash of the files that its keys name.
@@ -64,9 +62,7 @@ class Declared(NamedTuple):
     show_logits: bool = False
     n_judging: int = 0
     n_silent: int = 0
-    n_windows: int = 0
     scored_as: Literal["population", "grades", "activations"] | None = None
-    asks_about_neighbours: bool = False
     asks_role: Literal["embedder"] | None = None
 
     @classmethod

@@ -66,8 +66,8 @@ def document(doc_id, n_tokens=40):
             "examples",
             [
                 *("batch_features", "candidate_slots", "batch_index", "batch_neighbours", "batch_tokens"),
-                *("drawn_slots", "silent_strata", "neighbour_slots", "taken_slots", "rendered_windows"),
-                "examples",
+                *("drawn_slots", "silent_strata", "slots_in_turn", "test_slots", "taken_slots"),
+                *("rendered_windows", "examples"),
             ],
             [],
         ),

@@ -22,18 +22,20 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
     from pipeline.asking.roles import oracle_sentence
     from pipeline.features.steered_texts import write_steered_texts
     from pipeline.make_table import make_table
-    from pipeline.planting.experiment import plant_experiment, write_planted_explanations
+    from pipeline.planting.experiment import carry_pilot, plant_experiment, write_planted_explanations
     from pipeline.planting.report import benchmark_page, print_benchmark
     from pipeline.scorers.write import write_predictions
     from pipeline.tables.versions import is_made
 
     console = Console()
-    planted = plant_experiment(load_config(path), per_kind, n_questions, scorers)
+    config = load_config(path)
+    planted = plant_experiment(config, per_kind, n_questions, scorers)
     lake, [sae] = open_lake(planted.config), planted.config.sae_names
     console.print(f"[bold]{planted.config.name}[/] into {lake.root}", highlight=False, soft_wrap=True)
     use_dagster_home()
     if not materialise(planted.config, console, jobs=_BEFORE):
         return 1
+    carry_pilot(config, lake, sae)
     for table in ("examples", "fuzzing_pairs"):
         make_table(lake, table, sae=sae, batch=0)
     if is_made(lake.config, "steered_texts"):

@@ -33,7 +33,7 @@ def ask_draws(
                 counting[first_id] = answer
             else:
                 counting.setdefault(first_id, answer)
-                useless[first_id] = replace(request, draw=request.draw + 1)
+                useless[first_id] = replace(request, draw=request.draw + 1, repeats=first_id)
         open_draws = useless
         if not open_draws:
             break

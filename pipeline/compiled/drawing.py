@@ -52,16 +52,17 @@ def kept_slots(inputs: Inputs) -> pa.Table:
     by_cell = np.argsort(_small(cell[by_lot]), kind="stable")
     decile_draw = np.empty(len(lot), np.int64)
     decile_draw[by_cell] = _count_from(1, n_cell)
-    is_top = (rows["side"] % 2 == 1) & (rank <= sampling.top)
-    is_kept = (decile_draw <= sampling.draws_per_decile) | is_top[by_lot]
-    n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
-    kept = by_lot[is_kept]
+    is_early, is_top = decile_draw <= sampling.draws_per_decile, rank[by_lot] <= sampling.top
+    is_kept, is_drawn = is_early | is_top, is_early | (rows["side"][by_lot] % 2 == 1)
+    kept, has_draw = by_lot[is_kept], is_drawn[is_kept]
+    draw = np.zeros(len(kept), np.int32)
+    draw[has_draw] = _count_from(1, np.diff(np.searchsorted(np.flatnonzero(is_kept & is_drawn), starts)))
     return pa.table(
         {
             **{name: rows[name][kept] for name in ("side", "slot", "peak")},
             "decile": decile[kept].astype(np.int8),
             "rank": rank[kept].astype(np.int32),
-            "draw": _count_from(1, n_kept).astype(np.int32),
+            "draw": pa.array(draw, mask=~has_draw),
             "n_slots": n_cell[cell[kept]].astype(np.int32),
         }
     )

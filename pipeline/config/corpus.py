@@ -171,7 +171,12 @@ class SamplingConfig(Section):
         description="A test slot is no candidate if it touches a run of this many tokens that also stands in "
         "a train document (a power of two)",
     )
-    top: Positive = Field(200, description="Strongest train slots kept per feature (post: top 200)")
+    top: Positive = Field(200, description="Strongest slots kept per feature and role (post: top 200)")
+    top_examples: Positive = Field(
+        10,
+        description="Strongest test windows of a feature that are among its examples, beside those drawn: "
+        "simulation asks about the first ones, and the report shows the first",
+    )
     draws_per_decile: Annotated[int, Field(ge=1, lt=1_000_000)] = Field(
         25, description="Activating slots kept per feature, role and decile, by hash order"
     )
@@ -184,4 +189,6 @@ class SamplingConfig(Section):
             raise ValueError("copied_run_tokens is not a power of two")
         if self.min_slot_tokens > self.slot_tokens:
             raise ValueError("min_slot_tokens is above slot_tokens")
+        if self.top_examples > self.top:
+            raise ValueError(f"top_examples is above top, the slots kept ({self.top_examples} of {self.top})")
         return self

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline.config.asking import ExplainingOracleConfig, RoleConfig
 from pipeline.config.plugin_sections import known
-from pipeline.config.section import Positive, Share
+from pipeline.config.section import Positive
 from pipeline.plugins import Declared
 from pipeline.sampling import Sampling
 
@@ -29,8 +29,10 @@ class ExplainingConfig(RoleConfig):
         "top 200, a draw from all, or half of each draw",
     )
     n_examples: Annotated[int, Field(ge=2, le=100)] = Field(20, description="How many (post: 10, 20 or 40)")
-    marked_share: Share = Field(
-        0.3, description="Tokens above this share of the largest activation shown are marked (Bills et al.)"
+    marked_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.3,
+        description="Tokens above this share of the largest activation shown are marked (Bills et al.); "
+        "below 1, as scorers mark none but those above it",
     )
     show_activations: bool = Field(False, description="Write each marked token's activation, 0 to 10, after it")
     max_tokens: Positive = Field(100, description="Longest answer; a longer one is `truncated`")

@@ -152,11 +152,6 @@ class ScoringConfig(RoleConfig):
         return own[0].model if own else None
 
     @property
-    def n_windows(self) -> int:
-        """How many activating test windows are taken: enough for the questions, and for each scorer."""
-        return max(self.n_questions, *(self._declared(name).n_windows for name in self.kinds))
-
-    @property
     def population_scorers(self) -> tuple[str, ...]:
         """Scorers that ask yes or no about windows drawn from all candidate slots, and so for all of these."""
         return self._scored_as("population")
@@ -176,11 +171,6 @@ class ScoringConfig(RoleConfig):
 
     def _declared(self, scorer: str) -> Declared:
         return Declared.by(getattr(self, scorer.partition("@")[0], None))
-
-    @property
-    def n_neighbour_windows(self) -> int:
-        """How many windows of a feature's near neighbours are taken: 0 where no scorer asks about them."""
-        return self.n_questions if any(self._declared(name).asks_about_neighbours for name in self.kinds) else 0
 
     @property
     def z(self) -> float:

@@ -39,16 +39,16 @@ class Prompted:
             (`prompts_of`).
         purpose: What its requests are for; its name, where left out.
         lines: How the activating windows are written.
-        has_notes: Whether the prompt tells what the strengths of tokens and the promoted tokens are, where its
-            settings show them.
+        has_marks: Whether tokens are marked in them, with their strengths where `show_activations` is set; a note
+            then tells what these numbers are.
         steps: What an answer may say before the explanation, by which the estimate counts.
         role: In which role it asks a language model.
     """
 
     name: str
     purpose: str = ""
-    lines: Callable[[ExplainingConfig, Sequence[Shown], Vocabulary], list[str]] = example_lines
-    has_notes: bool = True
+    lines: Callable[..., list[str]] = example_lines
+    has_marks: bool = True
     steps: str = ""
     role: RoleName | None = "explainer"
 
@@ -76,7 +76,7 @@ class Prompted:
         answers = tools.ask(to_ask)
         for (feature, draw), each in zip(asked, to_ask, strict=True):
             answer = answers[each.request.request_id]
-            words, status = self._read(feature, answer, tools.vocabulary)
+            words, status = self._read(feature, answer, tools)
             example_ids = [window.example_id for window in self._windows(feature)]
             yield Explanation(feature.feature, words, status, example_ids, answer.request_id, draw)
 
@@ -87,12 +87,10 @@ class Prompted:
 
     def request(self, explaining: ExplainingConfig, sae: str, feature: Feature, vocabulary: Vocabulary) -> Request:
         """The request that explains a feature; `explaining` is the section as this explainer sees it."""
-        shows_logits = Declared.by(getattr(explaining, self.name, None)).show_logits
-        system = [self._prompt("system").render()]
-        if self.has_notes and explaining.show_activations:
-            system.append(load_prompt(_NOTES / "activations.txt").render())
-        if self.has_notes and shows_logits:
-            system.append(load_prompt(_NOTES / "logits.txt").render())
+        shows_logits = self._shows_logits(explaining)
+        system = [self._prompt("system"), *self.notes_on_marks(explaining)]
+        if shows_logits:
+            system.append(load_prompt(_NOTES / "logits.txt"))
         values = {
             "examples": lambda: "\n".join(self.lines(explaining, feature.shown, vocabulary)),
             "silent": lambda: "\n".join(silent_lines(feature.silent, vocabulary)),
@@ -110,7 +108,10 @@ class Prompted:
             sae=sae,
             feature=feature.feature,
             model=explaining.asked_model,
-            messages=(Message("system", "\n".join(system)), Message("user", user.render(**shown))),
+            messages=(
+                Message("system", "\n".join(prompt.render() for prompt in system)),
+                Message("user", user.render(**shown)),
+            ),
             max_tokens=explaining.max_tokens,
             temperature=explaining.temperature,
             stop=("\n",) if explaining.one_line else (),
@@ -118,12 +119,22 @@ class Prompted:
             reasoning_effort=explaining.reasoning_effort,
         )
 
-    def own_texts(self) -> list[str]:
-        """What of a request's text is the prompt's own, without what it shows."""
+    def notes_on_marks(self, explaining: ExplainingConfig) -> list[Prompt]:
+        """What a system prompt has to say of the numbers in `lines`, if there are any."""
+        shows_strengths = self.has_marks and explaining.show_activations
+        return [load_prompt(_NOTES / "activations.txt")] if shows_strengths else []
+
+    def own_texts(self, explaining: ExplainingConfig | None = None) -> list[str]:
+        """What of a request's text is the prompt's own, without what it shows; the notes by the settings."""
         prompts = [self._prompt("system"), self._prompt("user")]
-        if self.has_notes:
-            prompts += map(load_prompt, sorted(_NOTES.glob("*.txt")))
+        if explaining is not None:
+            prompts += self.notes_on_marks(explaining)
+            if self._shows_logits(explaining):
+                prompts += [load_prompt(_NOTES / f"{name}.txt") for name in ("logits", "promoted")]
         return [*(text for prompt in prompts for text in prompt.own_texts), *LABELS]
+
+    def _shows_logits(self, explaining: ExplainingConfig) -> bool:
+        return Declared.by(getattr(explaining, self.name, None)).show_logits
 
     def _prompt(self, name: str) -> Prompt:
         plugin = find_plugin("explainers", self.name)
@@ -141,18 +152,17 @@ class Prompted:
         ]
 
     def _to_ask(self, feature: Feature, draw: int, tools: Tools, changes: Mapping[str, Any]) -> ToAsk:
-        vocabulary = tools.vocabulary
         explaining = tools.config.explaining.of(self.name)
-        request = self.request(explaining, tools.batch.sae, feature, vocabulary)
+        request = self.request(explaining, tools.batch.sae, feature, tools.vocabulary)
         # What cannot be used is asked for again by the numbers that follow, which are no other draw's.
         request = replace(request, draw=draw * tools.role.max_draws, **changes)
         # No two stand-ins are the same, as no two features' explanations are.
         stand_in = f"{self.steps}[EXPLANATION]: {STAND_IN}, number {feature.feature}" + f" ({draw})" * (draw > 0)
-        return ToAsk(request, lambda answer: self._read(feature, answer, vocabulary).status == "ok", stand_in)
+        return ToAsk(request, lambda answer: self._read(feature, answer, tools).status == "ok", stand_in)
 
-    def _read(self, feature: Feature, answer: Answer, vocabulary: Vocabulary) -> Read:
-        windows = (vocabulary.text(window.token_ids) for window in self._windows(feature))
-        return read_explanation(answer, self.own_texts(), windows)
+    def _read(self, feature: Feature, answer: Answer, tools: Tools) -> Read:
+        windows = (tools.vocabulary.text(window.token_ids) for window in self._windows(feature))
+        return read_explanation(answer, self.own_texts(tools.config.explaining.of(self.name)), windows)
 
 
 def _listed(token_ids: Sequence[int] | None, vocabulary: Vocabulary) -> str:

@@ -31,7 +31,7 @@ class Paths:
         self._versions: dict[int, Versions] = {}
 
     def parts(self, table: str) -> tuple[str | None, ...]:
-        """The plug-ins that make a table, each in files of its own; (None,) for all other tables."""
+        """The plug-ins that make a table, each in files of its own; None for rows of no plug-in."""
         return parts_of(self.config, table)
 
     @property
@@ -153,6 +153,14 @@ class Paths:
         all_of_them = self.generations(table)
         lacking = [each for each in all_of_them if not self.has(table, sae=sae, shard=shard, generation=each)]
         return lacking or list(all_of_them)
+
+    def missing_parts(
+        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
+    ) -> list[str | None]:
+        """The parts of a table that the partition has not been published of; if it has of all, all of them."""
+        parts = self.parts(table)
+        lacking = [part for part in parts if not self.is_there(self._path(table, sae, shard, batch, part, None))]
+        return lacking or list(parts)
 
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
         """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""

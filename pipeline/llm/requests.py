@@ -47,6 +47,8 @@ class Request:
         choices: Short answers (`Yes`, `No`) whose probabilities at the first token are wanted.
         keys: The answer is a JSON object with these keys, the value of each one of the choices: the probability of
             the first choice is wanted for each, at its own token.
+        repeats: The request whose answer could not be used, so that this draw of it is asked for; only written
+            down.
         blank: The last message is the model's own, and nothing is written behind it: where this text stands in it,
             the expected value of the choices, which are numbers, is wanted in its place (behind its white space).
         stop: Texts at which the model's turn ends; they are not part of the answer.
@@ -71,6 +73,7 @@ class Request:
     reasoning_effort: str | None = None
     keys: tuple[str, ...] = ()
     blank: str | None = None
+    repeats: str | None = field(default=None, compare=False)
 
     @property
     def n_blanks(self) -> int:

@@ -9,7 +9,7 @@ from pipeline.asking.tools import Batch
 from pipeline.explainers.write import explanations_table
 from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
-from pipeline.make_table import read_rows
+from pipeline.make_table import read_table
 from pipeline.pilot.thresholds import control_answers, control_pairs
 from pipeline.scorers.write import find_forms, predictions_table
 from pipeline.tables import TABLES
@@ -26,7 +26,7 @@ def rehearse_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Ta
     made: Tables = {"selected_features": selected}
     for table in STAGES["estimate"].rehearses:
         if STAGES[table].is_sql:
-            made[table] = read_rows(lake, table, sae=sae, batch=batch, given=made)
+            made[table] = read_table(lake, table, sae=sae, batch=batch, given=made)
         elif STAGES[table].is_on_demand:
             made[table] = TABLES[table].schema.empty_table()
     return made

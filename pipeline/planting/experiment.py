@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, SaeConfig, load_config
+from pipeline.config import Config, SaeConfig, ScoringConfig, load_config
 from pipeline.corpus.documents import read_documents
 from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import explanation_id
@@ -19,7 +19,7 @@ from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, writ
 from pipeline.planting.plants import Corpus, Plant, draw_plants
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.shipped import find
-from pipeline.sources import fix_sources
+from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
 
 _DEMO = Path("config/demo.yaml")
@@ -70,18 +70,46 @@ def plant_experiment(
         fit="accept",
     )
     explaining = config.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0})
-    scoring = config.scoring.model_copy(update={"n_questions": n_questions, "max_features": None})
     planted = bare.model_copy(
         update={
             "subject": subject,
             "saes": (sae,),
             "explaining": explaining,
-            "scoring": scoring.model_copy(update={"pilot_features": 0}),
+            "scoring": _scoring(config.scoring, n_questions),
         }
     )
     able, left_out = _able_scorers(planted, find_plugins("scorers") if scorers is None else scorers)
     scoring = planted.scoring.model_copy(update={"scorers": able})
     return Planted(planted.model_copy(update={"scoring": scoring}), plants, left_out)
+
+
+def carry_pilot(config: Config, lake: Lake, sae: str) -> None:
+    """Put what the pilot of an experiment has told of its scorers into the lake of its planted features.
+
+    So that scorers are judged as the run uses them: with its thresholds, and its forms of prompts. Of several SAEs
+    the first that has had its pilot.
+    """
+    given = recorded_lake(config)
+    piloted = next((each for each in config.sae_names if given.has("scorer_rhos", sae=each)), None)
+    if piloted is None:
+        return
+    told = {row["scorer"]: {**row, "sae": sae} for row in _pilot_rows(given, piloted)}
+    own = {row["scorer"]: row for row in _pilot_rows(lake, sae)} | told
+    schema = TABLES["scorer_rhos"].schema
+    rows = {str(name): pa.Table.from_pylist([own[name]] if name in own else [], schema) for name in own}
+    lake.write_parts("scorer_rhos", rows, sae=sae)
+
+
+def _pilot_rows(lake: Lake, sae: str) -> list[dict[str, Any]]:
+    return [row for path in lake.paths("scorer_rhos", sae=sae) for row in pq.read_table(path).to_pylist()]
+
+
+def _scoring(scoring: ScoringConfig, n_questions: int) -> ScoringConfig:
+    """A section that asks so many questions of each answer at most, all at once and without a pilot of its own."""
+    n_noes = None if scoring.n_no_questions is None else min(scoring.n_no_questions, n_questions)
+    own = {"n_questions": n_questions, "n_no_questions": n_noes, "target_half_width": None}
+    # A copy would not be held to the rules of a config.
+    return type(scoring).model_validate({**dict(scoring), **own, "max_features": None, "pilot_features": 0})
 
 
 def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) -> pa.Table:

@@ -27,12 +27,13 @@ def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, st
     [sae] = lake.config.sae_names
     costs = lake.query("planted_costs", sae=sae, n_explanations=explanations.num_rows)
     model = {row["purpose"]: row for row in costs.iter_rows(named=True)}
+    scoring = lake.config.scoring
     lines = [
         f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "
-        f"features, at most {2 * lake.config.scoring.n_questions} questions about each. A cell is the share of "
-        "pairs in which the better explanation scores higher (a tie counts one half), with its 95% interval; "
-        "0.50 is chance. `all` takes every pair of unequal worth, the other columns the true explanation against "
-        "one fault.",
+        f"features, at most {scoring.n_questions + scoring.n_noes} questions about each. A cell is the share of "
+        "pairs in which the better explanation scores higher (a tie counts one half), with its "
+        f"{100 * scoring.confidence:g}% interval; 0.50 is chance. `all` takes every pair of unequal worth, the "
+        f"other columns the true explanation against one fault.{thresholds_told(lake, sae)}",
         "",
         *overview(shares),
     ]
@@ -45,6 +46,20 @@ def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, st
             lines.append(f"{NOT_APPLICABLE}: {_why(lake, scorer)}.")
     lines += [f"\n**{scorer}**: {NOT_APPLICABLE}: {reason}" for scorer, reason in left_out.items()]
     return "\n".join(lines) + "\n"
+
+
+def thresholds_told(lake: Lake, sae: str) -> str:
+    """From which probability an answer counts as yes, where the config leaves that to the experiment's pilot."""
+    if lake.config.scoring.threshold == "half":
+        return ""
+    with lake.connect(sae, tables=["scorer_rhos"]) as connection:
+        rows = connection.sql(
+            "select scorer, threshold from scorer_rhos where n_control_answers > 0 and threshold_reason is null "
+            "order by scorer"
+        ).fetchall()
+    told = [f"{threshold:.2f} ({scorer})" for scorer, threshold in rows]
+    told.append("0.50 where the experiment's pilot has told no other")
+    return f" An answer counts as yes from a probability of {', '.join(told)}."
 
 
 def overview(shares: pl.DataFrame) -> list[str]:

@@ -36,7 +36,12 @@ EXAMPLES = (
             Column("kind", pa.dictionary(pa.int8(), pa.string()), "`activating` or `silent`"),
             Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak within role; null where silent"),
             Column("rank", pa.int32(), "1 is the strongest within role; null where silent"),
-            Column("draw", pa.int32(), "place in the hash order among the rows here of its role and kind, from 1"),
+            Column(
+                "draw",
+                pa.int32(),
+                "place in the hash order among the rows here of its role and kind, from 1; null for a test slot "
+                "that is kept for its strength alone",
+            ),
             Column("n_slots", pa.int32(), "slots of its role, kind and decile before any draw", "slots"),
         ),
         ("sae", "feature", "context_id", "start"),
@@ -62,8 +67,9 @@ EXAMPLES = (
             Column(
                 "draw",
                 pa.int32(),
-                "place in which it is taken, from 1: within role, and activating or silent; of train windows by "
-                "explaining.sampling",
+                "place in which a draw takes it, from 1: within role, and activating or silent; of train windows "
+                "by explaining.sampling. Scorers take the first n_questions; strong test windows have a later "
+                "place, or none",
             ),
             Column(
                 "places",
@@ -87,8 +93,8 @@ EXAMPLES = (
             Column(
                 "neighbour",
                 pa.int32(),
-                "the near neighbour of whose strongest windows it is, for the scorer `neighbours`; such a window "
-                "has no draw and no n_slots, unless it was drawn too",
+                "the near neighbour of whose strongest windows it is, for the scorer `neighbours`, which alone "
+                "asks about it; such a window has no draw and no n_slots",
             ),
             Column("neighbour_rank", pa.int32(), "1 is the nearest neighbour; null where there is none"),
             Column("cosine", pa.float32(), "cosine of the decoder directions of feature and neighbour; or null"),

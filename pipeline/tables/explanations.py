@@ -128,6 +128,7 @@ EXPLANATIONS = (
             count("duration_ms", "time until the answer", "ms"),
             text("requested_at", "when, UTC"),
             count("draw", "number of the draw, where the same is asked several times"),
+            text("repeats", "the request of which it is a further draw, as its answer could not be used; or null"),
             text("error", "why there is no usable answer; null where there is one"),
             text("batch_id", "the provider's batch that it came in, at that price; null where it came by itself"),
         ),

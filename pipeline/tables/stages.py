@@ -31,6 +31,8 @@ class Stage:
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
         rehearses: Tables that its code makes without writing them. It reads what they read, and how they are
             made is part of its version.
+        own_step: The step in whose place the `windows.sql` of a scorer may stand: the table then has a part of
+            that scorer's own rows, in a version of its own, beside the part that all share.
         is_on_demand: Whether it is made only where a plug-in of the config reads it.
         buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
             bucket. More of them mean fewer queries, each of which costs some milliseconds, and more rows in
@@ -45,6 +47,7 @@ class Stage:
     given: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     rehearses: tuple[str, ...] = ()
+    own_step: str | None = None
     is_on_demand: bool = False
     buckets_at_once: int = 1
     plugins: Literal["explainers", "scorers"] | None = None
@@ -67,6 +70,8 @@ class Stage:
         They include what any installed plug-in reads; `versions.inputs_of` has those of an experiment.
         """
         read = {*self.reads, *tables_read(*self.steps, given=self.given)}
+        for path in map(own_windows, find_plugins("scorers").values()) if self.own_step else ():
+            read.update(tables_read(path, given=self.given) if path else ())
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():
             read.update(self.tables_of(plugin))
         for name in self.rehearses:
@@ -78,9 +83,18 @@ class Stage:
         return tables_read(*own_queries(plugin), given=self.given)
 
 
+_OWN_WINDOWS = "windows.sql"
+
+
 def own_queries(plugin: Plugin) -> tuple[Path, ...]:
-    """The SQL in a plug-in's folder; or none."""
-    return tuple(sorted(plugin.path.glob("*.sql")))
+    """The SQL by which a plug-in makes its rows, in its folder; or none."""
+    return tuple(path for path in sorted(plugin.path.glob("*.sql")) if path.name != _OWN_WINDOWS)
+
+
+def own_windows(plugin: Plugin) -> Path | None:
+    """The SQL in a scorer's folder that takes test windows about which it alone asks; or None."""
+    path = plugin.path / _OWN_WINDOWS
+    return path if path.is_file() else None
 
 
 _TOKENIZER = ("subject.model", "subject.revision", "subject.gguf_file")
@@ -142,7 +156,7 @@ STAGES: dict[str, Stage] = {
             queries=("cofiring_tokens",),
         ),
         Stage("example_index"),
-        Stage("examples", science=("scoring.n_questions",)),
+        Stage("examples", own_step="taken_slots"),
         Stage("fuzzing_pairs"),
         Stage(
             "steered_texts",

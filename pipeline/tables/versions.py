@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -19,8 +20,8 @@ from pipeline.config import JUDGE, UNHASHED, Config
 from pipeline.plugins import Declared, find_plugin, find_plugins, shared_digest
 from pipeline.tables import TABLES
 from pipeline.tables.compiled import compiled_sources
-from pipeline.tables.sql import config_value, parameters_of, sql_text, tables_read
-from pipeline.tables.stages import STAGES, Stage, own_queries
+from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
+from pipeline.tables.stages import STAGES, Stage, own_queries, own_windows
 
 GIVEN = frozenset(
     {
@@ -62,7 +63,13 @@ CONTROLS = "controls"
 
 
 def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
-    """The plug-ins that make a table's rows, each in files and a version of its own; (None,) where none do."""
+    """The plug-ins that make a table's rows, each in files and a version of its own; None for rows of no plug-in.
+
+    Of `examples`, None is what all read; the others are of scorers that alone ask about their windows.
+    """
+    if table in STAGES and STAGES[table].own_step:
+        kinds = config.scoring.kinds
+        return (None, *(kind for kind in kinds if own_windows(find_plugin("scorers", kind))))
     match STAGES[table].plugins if table in STAGES else None:
         case "explainers":
             return (*config.explaining.explainers, CONTROLS)
@@ -84,6 +91,7 @@ def stage_hash(
 
     A table that plug-ins make has a version for each of them (`part`), so that another scorer or a changed prompt
     makes no other scorer's rows anew; the version of the whole, which what reads it has in its own, covers all.
+    Where some rows are of no plug-in, these have the version without a part.
 
     With empty `hashes` and no SAE it covers definitions alone, which the graph knows before any file is
     read: Dagster's `code_version`. Hashes in `known` are not computed again, and new ones join it.
@@ -92,7 +100,7 @@ def stage_hash(
     if (table, sae, part) in known:
         return known[table, sae, part]
     parts = parts_of(config, table)
-    if part is None and parts != (None,):
+    if None not in parts and part is None:
         whole = {str(each): stage_hash(config, table, hashes, sae, known, each) for each in parts}
         known[table, sae, None] = _digest(json.dumps(whole, sort_keys=True))[:12]
         return known[table, sae, None]
@@ -106,7 +114,8 @@ def _definition(
 ) -> dict[str, Any]:
     """What the version of a table, or of a plug-in's part of one, covers."""
     table, asked = stage.table, config.asked_by(part or "")
-    texts = {name: sql_text(name) for name in stage.steps}
+    steps = (*stage.steps, *_own_steps(stage, part))
+    texts = {name.name if isinstance(name, Path) else name: sql_text(name) for name in steps}
     definition: dict[str, Any] = {
         "table": table,
         "version": stage.version,
@@ -125,6 +134,8 @@ def _definition(
         definition["rehearsed"] = {
             name: _input_hashes(config, table, name, hashes, sae, rehearsing, part) for name in stage.rehearses
         }
+    if stage.own_step:
+        definition["part"] = part
     if compiled := compiled_sources(stage.steps):
         definition["compiled"] = {module: _digest(text) for module, text in compiled.items()}
     if stage.plugins:
@@ -137,6 +148,15 @@ def _definition(
         own = config.sae(sae)
         definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]
     return definition
+
+
+def _own_steps(stage: Stage, part: str | None) -> tuple[str | Path, ...]:
+    """The SQL files that run for a part of a table that is a scorer's own, beside the steps that all share."""
+    if not stage.own_step or part is None:
+        return ()
+    path = own_windows(find_plugin("scorers", part))
+    steps = steps_of(path, given=stage.given) if path else ()
+    return tuple(step for step in steps if step not in stage.steps)
 
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
@@ -206,6 +226,9 @@ def is_made(config: Config, table: str) -> bool:
 
 def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...]:
     """The tables that a stage reads; of those of plug-ins' SQL, the part's own; for `controls` of all of them."""
+    if stage.own_step:
+        read = {*stage.reads, *tables_read(*stage.steps, *_own_steps(stage, part), given=stage.given)}
+        return tuple(table for table in stage.inputs if table in read)
     if stage.plugins is None:
         return stage.inputs
     plugins = find_plugins(stage.plugins)
@@ -233,10 +256,26 @@ def _input_hashes(
     """
     if part is not None and STAGES[name].plugins == STAGES[table].plugins:
         return stage_hash(config, name, hashes, sae, known, part)
+    parts = _parts_read(config, table, name, part) if STAGES[name].own_step else (None,)
+
+    def version(of: str | None) -> Any:
+        by_part = {str(each): stage_hash(config, name, hashes, of, known, each) for each in parts}
+        return by_part if len(by_part) > 1 else by_part["None"]
+
     reads_all = TABLES[table].partition == "all" and TABLES[name].partition in {"sae", "sae_batch"}
-    if reads_all and hashes.saes:
-        return {each: stage_hash(config, name, hashes, each, known) for each in config.sae_names}
-    return stage_hash(config, name, hashes, sae, known)
+    return {each: version(each) for each in config.sae_names} if reads_all and hashes.saes else version(sae)
+
+
+def _parts_read(config: Config, table: str, name: str, part: str | None) -> tuple[str | None, ...]:
+    """Which parts a table's part reads of an input that has rows of scorers' own.
+
+    A scorer reads its own beside those that all share; what reads the answers of all scorers reads all parts. The
+    SQL of all else takes shared rows alone: by their place in the draw, or because they are train windows.
+    """
+    if "predictions" in STAGES[table].inputs:
+        return parts_of(config, name)
+    own = part.partition("@")[0] if part is not None and STAGES[table].plugins == "scorers" else None
+    return tuple(each for each in parts_of(config, name) if each in {None, own})
 
 
 def _at(config: Config, place: str) -> Any:

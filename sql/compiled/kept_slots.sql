@@ -1,6 +1,8 @@
--- One row per activating slot that a draw may take: the strongest train slots, and the first of each role and
--- decile in hash order.
--- decile: 10 - floor(10 (rank - 1) / n), so 10 holds the strongest peaks; ties fall by hash.
+-- One row per activating slot that is kept: the first of each role and decile in hash order, and the strongest of
+-- each role.
+-- decile: 10 - floor(10 (rank - 1) / n), so 10 holds the strongest peaks; ties fall by hash. draw: the place in
+-- hash order; test slots that are kept for their strength alone have none, so that a draw of test slots depends
+-- on no other's strength.
 -- Rows made by pipeline/compiled/drawing.py: kept_slots
 with ranked as (
     select
@@ -17,10 +19,18 @@ drawn as (
     select
         *,
         row_number() over (partition by side, decile order by lot, slot) as decile_draw,
-        count(*) over (partition by side, decile) as n_slots
+        count(*) over (partition by side, decile) as n_slots,
+        decile_draw <= $sampling_draws_per_decile or side % 2 = 1 as is_drawn
     from deciled
 )
-select side, slot, peak, decile, rank, row_number() over (partition by side order by lot, slot) as draw, n_slots
+select
+    side,
+    slot,
+    peak,
+    decile,
+    rank,
+    if(is_drawn, row_number() over (partition by side, is_drawn order by lot, slot), null) as draw,
+    n_slots
 from drawn
-where decile_draw <= $sampling_draws_per_decile or (side % 2 = 1 and rank <= $sampling_top)
-order by side, draw
+where decile_draw <= $sampling_draws_per_decile or rank <= $sampling_top
+order by side, draw, rank

@@ -1,5 +1,5 @@
--- One row per candidate slot of a feature that a draw may take: the activating ones that are kept, and the silent
--- ones that were drawn.
+-- One row per candidate slot of a feature that may become an example: the activating ones that are kept, and the
+-- silent ones that were drawn.
 with drawn as (
     select side, slot, peak, 'activating' as kind, decile, rank, draw, n_slots
     from kept_slots
@@ -21,4 +21,4 @@ select
     drawn.n_slots
 from drawn
 join candidate_slots using (slot)
-order by drawn.side, drawn.kind, drawn.draw
+order by drawn.side, drawn.kind, drawn.draw, drawn.rank

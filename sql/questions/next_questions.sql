@@ -15,7 +15,8 @@
 -- The pilot went by the config's rho. While an explanation goes on by that, rounds are sized by it too, so that
 -- the pilot's come first and its answers serve; then by the rho in force, which the pilot may have raised.
 -- Positives and negatives are spread evenly over a round's prompts; within a prompt they stand in the order of a
--- hash.
+-- hash of the window and its marks alone: so that two explanations in the same words are put alike, and take one
+-- answer.
 with unasked as (
     select
         questions.*,
@@ -111,14 +112,15 @@ going_on as (
 spread as (
     select
         *,
-        (row_number() over (partition by explanation_id, scorer, label order by question_id) - 0.5)
+        md5(concat_ws(' ', example_id, marked)) as shuffle,
+        (row_number() over (partition by explanation_id, scorer, label order by shuffle, question_id) - 0.5)
         / count(*) over (partition by explanation_id, scorer, label) as share_before
     from going_on
 ),
 dealt as (
     select
         *,
-        (row_number() over (partition by explanation_id, scorer order by share_before, question_id) - 1)
+        (row_number() over (partition by explanation_id, scorer order by share_before, shuffle, question_id) - 1)
         // $questions_per_prompt as prompt
     from spread
 )
@@ -136,4 +138,5 @@ select
 from dealt
 join scored_explanations using (explanation_id)
 join examples using (example_id)
-order by dealt.scorer, dealt.feature, dealt.explanation_id, dealt.prompt, dealt.question_id
+order by
+    dealt.scorer, dealt.feature, dealt.explanation_id, dealt.prompt, dealt.shuffle, dealt.question_id

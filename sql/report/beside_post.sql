@@ -1,7 +1,8 @@
 -- One row per SAE (null: over all requests) and quantity that the post publishes: what it is in this experiment.
--- Scores are means over features with Student's interval (null under 3 features), of all explanations but the
--- controls; as in summary, the variance of a score is no less than its own interval says. The correlation is
--- Pearson's with Fisher's interval over features (null under 10). Shares and tokens are counted, and have none.
+-- Scores are means over features with Student's interval (null under 3 features), of all explanations but controls
+-- and draws that were not chosen; as in summary, the variance of a score is no less than its own interval says.
+-- The correlation is Pearson's with Fisher's interval over features (null under 10). Shares and tokens are
+-- counted, and have none.
 -- The post's own figures are in pipeline/show/published/post.yaml.
 with judged as (
     select
@@ -12,6 +13,7 @@ with judged as (
         value,
         power((high - low) / (2 * $scoring_z::double), 2) as own_variance
     from headline_scores
+    anti join other_draws using (explanation_id)
     where
         role = 'test'
         and value is not null

@@ -1,4 +1,5 @@
--- One row per SAE, scorer and explanation: its score, by which the distribution of scores is drawn.
+-- One row per SAE, scorer and explanation that was chosen: its score, by which the distribution of scores is
+-- drawn.
 select
     sae,
     scorer,
@@ -8,5 +9,6 @@ select
     feature,
     value
 from headline_scores
+anti join other_draws using (explanation_id)
 where role = 'test' and value is not null
 order by sae, scorer, is_control, explainer, value, feature

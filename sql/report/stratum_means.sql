@@ -1,6 +1,6 @@
--- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows, as the mean over
--- features with Student's interval, null under 3 features. As in summary, the variance of a share is no less than
--- its own interval says.
+-- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows, of the
+-- explanations that were chosen, as the mean over features with Student's interval, null under 3 features. As in
+-- summary, the variance of a share is no less than its own interval says.
 with by_feature as (
     select
         sae,
@@ -11,6 +11,7 @@ with by_feature as (
         avg(value) as value,
         avg(power((ci_high - ci_low) / (2 * $scoring_z::double), 2)) as own_variance
     from score_details
+    anti join other_draws using (explanation_id)
     where role = 'test' and metric = 'accuracy' and weighting = 'sample' and value is not null
     group by sae, scorer, explainer, stratum, feature
 ),

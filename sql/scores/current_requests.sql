@@ -1,16 +1,26 @@
--- One row per answered request that the lake's explanations and predictions name: what it was about, and what it
+-- One row per answered request that the lake's explanations and predictions come from: what it was about, and what it
 -- took. This is what the tables of an experiment cost, wherever that is told. More than this was spent
--- (lifetime_costs): on earlier prompts, models and selections, on pilots, and on draws that were asked again as
--- their answer could not be used.
+-- (lifetime_costs): on earlier prompts, models and selections, and on pilots.
+-- Where an answer cannot be used, the next draw is asked for: the tables name the one that counts, and all draws of
+-- what it asks (first_id) were paid.
 with named as (
     select request_id from explanations
     union all
     select unnest(judge_request_ids) from explanations
     union all
     select request_id from predictions
+),
+counting as (
+    select distinct coalesce(repeats, request_id) as first_id
+    from llm_requests
+    semi join named using (request_id)
+),
+draws as (
+    select *, coalesce(repeats, request_id) as first_id from llm_requests
 )
 select
     request_id,
+    first_id,
     purpose,
     sae,
     feature,
@@ -22,6 +32,6 @@ select
     cost_usd,
     duration_ms,
     requested_at
-from llm_requests
-semi join named using (request_id)
+from draws
+semi join counting using (first_id)
 where status not in ('http_error', 'too_long', 'budget')

@@ -5,8 +5,8 @@
 -- scores, by its own interval, ((high - low) / (2 z))²: a few differences that happen to be alike do not make
 -- their mean certain. Both variances added would be too much, as both are asked about the same windows. In
 -- simulations of 3 to 30 features the interval covers 95 % at least, and without this 93 %.
--- Tokens and cost are of all requests that the explanations of these features took, other draws and the questions
--- that judged them included; an unknown price adds nothing.
+-- Tokens and cost are of all requests that the explanations of these features took, other draws, answers that
+-- could not be used and the questions that judged them included; an unknown price adds nothing.
 with scored as (
     select
         headline_scores.sae,
@@ -81,10 +81,10 @@ feature_costs as (
         explaining_requests.sae,
         explaining_requests.feature,
         explaining_requests.explainer,
-        sum(llm_requests.cost_usd::decimal(38, 15))::double as cost_usd,
-        sum(llm_requests.prompt_tokens + llm_requests.completion_tokens) as n_tokens
+        sum(current_requests.cost_usd::decimal(38, 15))::double as cost_usd,
+        sum(current_requests.prompt_tokens + current_requests.completion_tokens) as n_tokens
     from explaining_requests
-    join llm_requests using (request_id)
+    join current_requests using (request_id)
     group by explaining_requests.sae, explaining_requests.feature, explaining_requests.explainer
 ),
 costs as (

@@ -1,5 +1,6 @@
--- One row per SAE, feature, explainer and request that its explanations took: those of all draws, and the
--- questions about train windows that judged them. is_search: the chosen explanation came from another.
+-- One row per SAE, feature, explainer and request that its explanations took: those of all draws, those whose
+-- answers could not be used, and the questions about train windows that judged them. is_search: the chosen
+-- explanation came from another.
 with named as (
     select sae, feature, explainer, request_id, not is_chosen as is_search
     from explanations
@@ -7,7 +8,8 @@ with named as (
     select sae, feature, explainer, unnest(judge_request_ids) as request_id, true as is_search
     from explanations
 )
-select sae, feature, explainer, request_id, bool_and(is_search) as is_search
+select named.sae, named.feature, named.explainer, draws.request_id, bool_and(named.is_search) as is_search
 from named
-where request_id is not null
-group by sae, feature, explainer, request_id
+join llm_requests as counting using (request_id)
+join current_requests as draws on draws.first_id = coalesce(counting.repeats, counting.request_id)
+group by named.sae, named.feature, named.explainer, draws.request_id

@@ -6,7 +6,8 @@
 -- is taken to be no less than its own interval says, ((high - low) / (2 z))²: scores of a few features that happen
 -- to be alike do not make a mean certain.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
--- answers name, so an explanation's own request is in the row of every scorer; an unknown price adds nothing.
+-- answers name, with the draws whose answers could not be used, so an explanation's own request is in the row of
+-- every scorer; an unknown price adds nothing.
 -- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
 -- A feature that an explainer failed to explain has no score: n_asked_features and explained_share say how many it
 -- had to explain, and mean_failed_at_chance what the mean is if the failures are explanations that say nothing. It
@@ -118,12 +119,14 @@ spread as (
     group by sae, route, explainer, scorer
 ),
 named_requests as (
-    select asked.sae, asked.route, asked.explainer, asked.scorer, predictions.request_id, false as is_search
+    select asked.sae, asked.route, asked.explainer, asked.scorer, draws.request_id, false as is_search
     from asked
     join predictions
         on predictions.explanation_id = asked.explanation_id
         and predictions.scorer = asked.scorer
         and predictions.role = asked.role
+    join llm_requests as counting on counting.request_id = predictions.request_id
+    join current_requests as draws on draws.first_id = coalesce(counting.repeats, counting.request_id)
     union
     select
         asked.sae,

@@ -1,7 +1,7 @@
 -- One row per explanation of SAE $sae that is among the $n best or the $n worst, the best and the worst first,
--- controls left out: its words, figures, and the test window in which its feature fires most strongly. By the
--- scorer that judged the most explanations, exact rules apart; a feature's other explanations come after those of
--- all features.
+-- controls and draws that were not chosen left out: its words, figures, and the test window in which its feature
+-- fires most strongly. By the scorer that judged the most explanations, exact rules apart; a feature's other
+-- explanations come after those of all features.
 -- A ranking of raw values puts the luckiest first, so it goes by values shrunken towards their mean m,
 --   shrunken = m + t / (t + s) (value - m),
 -- s the value's variance by its interval, t that of the true values: the variance of the values less the mean s,
@@ -11,6 +11,7 @@ with own as (
     select headline_scores.*, explanations.explanation
     from headline_scores
     join explanations using (explanation_id)
+    anti join other_draws using (explanation_id)
     where
         headline_scores.sae = $sae
         and headline_scores.role = 'test'

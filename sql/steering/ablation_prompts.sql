@@ -1,6 +1,6 @@
 -- One row per selected feature and text in which it is ablated: the tokens of a context up to the peak of a test
--- window, in the order in which windows were drawn. A window that begins too early in its context for the length
--- is left out.
+-- window, of the first n_questions by draw, in their order. A window that begins too early in its context for the
+-- length is left out.
 with peaks as (
     select
         examples.feature,
@@ -10,7 +10,10 @@ with peaks as (
         examples.start + list_position(examples.activations, examples.peak) - 1 as position
     from examples
     semi join batch_features using (feature)
-    where examples.role = 'test' and examples.kind = 'activating'
+    where
+        examples.role = 'test'
+        and examples.kind = 'activating'
+        and examples.draw <= $scoring_n_questions
 ),
 drawn as (
     select

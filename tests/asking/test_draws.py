@@ -1,5 +1,6 @@
 """What was answered to no use is asked again as the next draw, and a replay chooses the same."""
 
+import json
 import threading
 from collections import Counter
 
@@ -52,6 +53,18 @@ def test_the_first_usable_answer_counts_and_without_one_the_first(tmp_path):
         more = drawn(tmp_path, oracle, max_draws=6)
         assert [answer.text for answer in more] == [f"draw {k}" for k in range(6)]
         assert oracle.n_requests == 15 + 1 + 2 + 3
+
+
+def test_each_further_draw_says_of_which_request_it_is_one(tmp_path):
+    with Oracle(useless_at_first()) as oracle:
+        drawn(tmp_path, oracle, max_draws=3)
+    [file] = tmp_path.rglob("*.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    firsts = {line["request_id"] for line in lines if line["draw"] == 0}
+    assert len(firsts) == 6 and {line["repeats"] for line in lines if line["draw"] == 0} == {None}
+    assert Counter(line["repeats"] in firsts for line in lines if line["draw"] > 0) == {True: 1 + 4 * 2}
+    asked = {line["repeats"] or line["request_id"]: line["messages"] for line in lines}
+    assert all(asked[line["repeats"] or line["request_id"]] == line["messages"] for line in lines)
 
 
 def test_one_draw_is_one_request(tmp_path):

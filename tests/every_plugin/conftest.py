@@ -82,9 +82,9 @@ def lake_of(copied_lake: Callable[[], OpenLake]) -> OpenLake:
         if key not in lakes:
             lakes[key] = lake = open_copy(**sections)
             [sae] = lake.config.sae_names
-            if not lake.has("fuzzing_pairs", sae=sae, batch=0):
-                make_table(lake, "examples", sae=sae, batch=0)
-                make_table(lake, "fuzzing_pairs", sae=sae, batch=0)
+            for table in ("examples", "fuzzing_pairs"):
+                if not lake.has(table, sae=sae, batch=0):
+                    make_table(lake, table, sae=sae, batch=0)
         return lakes[key]
 
     return opened

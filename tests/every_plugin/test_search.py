@@ -1,5 +1,6 @@
 """Explainers that choose: of several explanations the one that predicts best, on train windows alone."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -106,7 +107,8 @@ def test_at_temperature_0_all_draws_would_be_one_answer() -> None:
     [
         ("best_of_k", "rule", "'rule' asks no model"),
         ("best_of_k", "refinement", "'refinement' asks no model, or asks it several times"),
-        ("refinement", "output_centric", "'output_centric' shows no windows"),
+        ("refinement", "output_centric", "'output_centric' shows no windows with marks"),
+        ("refinement", "token_pairs", "'token_pairs' shows no windows with marks"),
     ],
 )
 def test_what_cannot_be_built_on_is_refused_before_a_run(lake_of: Any, name: str, of: str, words: str) -> None:
@@ -136,6 +138,25 @@ def test_an_explanation_is_made_better_by_what_it_misses(searching: Lake) -> Non
     judging = [each.request for each in asked.asked if each.request.purpose == "refinement_judging"]
     assert len(judging) == len({request.request_id for request in judging}), "what has ended is not judged again"
     assert f"\nExplanation so far: {PLANTS}\n" in improving and "the reader thought so:\nnone\n" in improving
+
+
+def test_numbers_in_a_refinements_prompt_are_explained_and_on_one_scale(lake_of: Any) -> None:
+    def explaining(request: Request) -> str:
+        return ANIMALS_TOLD if "Explanation so far" in request.messages[-1].content else PLANTS
+
+    own = {"explainers": ["refinement"], "refinement": {"of": "with_activations"}}
+    lake = lake_of(explaining=own, scoring={"questions_per_prompt": 1})
+    rows, asked = explain(lake, "refinement", model(explaining))
+    [improving] = [
+        each.request.messages for each in asked.asked
+        if "Explanation so far" in each.request.messages[-1].content
+    ]  # fmt: skip
+    assert "how active the feature is on it, from 0 to 10" in improving[0].content
+    peaks = {row["example_id"]: max(row["activations"]) for row in rows_of(lake, "from examples")}
+    largest = max(peaks[example_id] for example_id in rows[1]["example_ids"])
+    seen = sorted(rows[1]["example_ids"], key=lambda example_id: peaks[example_id])
+    numbers = [int(number) for number in re.findall(r" \((\d+)\)>>", improving[1].content)]
+    assert max(numbers) == 10 and min(numbers) <= round(10 * peaks[seen[0]] / largest) < 10
 
 
 def test_a_refinement_that_says_the_same_again_ends_and_the_better_first_one_stays(searching: Lake) -> None:

@@ -9,7 +9,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.explainers.answers import parse_explanation
 from pipeline.explainers.base import Feature, Shown
-from pipeline.explainers.examples import marked_list, pair_lines
+from pipeline.explainers.examples import example_lines, marked_list, pair_lines
 from pipeline.explainers.write import load_explainer
 from pipeline.llm import Answer
 from pipeline.llm.oracle.prompts import plain, shown_texts
@@ -61,8 +61,25 @@ def test_a_variant_of_the_default_prompt_differs_by_its_notes_alone():
     default, other = request("default"), request("with_activations")
     [asked, note] = other.messages[0].content.split(default.messages[0].content)
     assert asked == "" and note.startswith("\nAfter each token between << and >>")
-    assert other.messages[1] == request("default", show_activations=True).messages[1]
+    # The note is there because numbers are, whoever wrote them.
+    assert other.messages == request("default", show_activations=True).messages
     assert (default.purpose, other.purpose) == ("explain", "with_activations")
+
+
+def test_a_note_is_the_prompts_own_words_only_where_it_stands_in_it():
+    config = config_of("default", show_activations=True)
+    explainer = load_explainer("default")
+    shown, without = (explainer.own_texts(each.explaining) for each in (config, config_of("default")))
+    assert [text for text in shown if text not in without] == [explainer.notes_on_marks(config.explaining)[0].text]
+
+
+def test_windows_of_one_prompt_are_on_one_scale():
+    explaining = config_of("with_activations").explaining.of("with_activations")
+    weak = [Shown("x", [0, 1], [0.0, 2.0])]
+    [alone], [among] = (example_lines(explaining, weak, VOCABULARY, largest) for largest in (None, 8.0))
+    assert "(10)>>" in alone and "(2)>>" in among
+    [listed] = pair_lines(explaining, weak, VOCABULARY, 8.0)[2:]
+    assert listed.endswith("\t2")
 
 
 def test_the_version_of_a_variant_follows_the_prompts_that_it_borrows(monkeypatch):

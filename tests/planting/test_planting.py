@@ -1,19 +1,28 @@
 """Planted features fire where they are said to, and what is said of them is right, faulty, and ordered by SQL."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from sql.rows import SAE, Database
 from tiny import corpus_texts
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
+from pipeline.config import load_config
+from pipeline.lake import Lake
 from pipeline.models.token_bytes import token_bytes
+from pipeline.planting.experiment import _scoring, carry_pilot
 from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, write_model, write_sae
 from pipeline.planting.plants import FAULTS, KINDS, Corpus, Plant, draw_plants
-from pipeline.planting.report import overview
+from pipeline.planting.report import overview, thresholds_told
 from pipeline.sae import load_sparse_coder
+from pipeline.shipped import find
+from pipeline.sources import recorded_lake
+from pipeline.tables import TABLES
+from pipeline.tables.versions import SourceHashes
 
 PLANTS = (
     Plant("token", {20: 1.0}, (), range(0), (7,), {}),
@@ -123,6 +132,43 @@ def test_the_page_of_the_benchmark_begins_with_a_row_a_scorer_over_all_kinds() -
     _, _, detection, fuzzing = overview(pl.DataFrame(rows))
     assert detection.startswith("| detection | 30 | 0.80 (0.60-0.90) | not applicable |")
     assert fuzzing.startswith("| fuzzing | 0 | not applicable | 0.80 (0.60-0.90) |")
+
+
+def test_planted_questions_keep_the_rules_of_a_config() -> None:
+    post = load_config(find(Path("config/post.yaml"))).scoring
+    assert (post.n_questions, post.n_noes) == (50, 20)
+    few = _scoring(post, 10)
+    assert (few.n_questions, few.n_noes, few.pilot_features) == (10, 10, 0)
+    assert (_scoring(post, 30).n_noes, _scoring(post, 30).scorers) == (20, post.scorers)
+    rounds = post.model_copy(update={"target_half_width": 0.1})
+    assert _scoring(rounds, 10).target_half_width is None, "the first round would take more"
+
+
+def test_scorers_are_judged_by_the_thresholds_of_the_experiments_pilot(make_experiment: Any) -> None:
+    scoring = {"scorers": ["detection", "fuzzing"], "threshold": "controls"}
+    config = make_experiment(scoring=scoring)
+    planted = Lake(make_experiment(scoring=scoring, name="planted"), SourceHashes())
+
+    def rows(sae: str, scorer: str, **told: Any) -> pa.Table:
+        schema = TABLES["scorer_rhos"].schema
+        return pa.Table.from_pylist([dict.fromkeys(schema.names) | {"sae": sae, "scorer": scorer} | told], schema)
+
+    before = {name: rows("hand-set", name, threshold=0.5, n_control_answers=0) for name in scoring["scorers"]}
+    planted.write_parts("scorer_rhos", before, sae="hand-set")
+    carry_pilot(config, planted, "hand-set")
+    assert planted_thresholds(planted) == {"detection": 0.5, "fuzzing": 0.5}, "there was no pilot"
+    assert "of 0.50 where the experiment's pilot has told no other" in thresholds_told(planted, "hand-set")
+    told = {"detection": rows("hand-set", "detection", threshold=0.8, n_control_answers=120, form="40")}
+    told["fuzzing"] = rows("hand-set", "fuzzing", threshold=0.5, n_control_answers=20, threshold_reason="too few")
+    recorded_lake(config).write_parts("scorer_rhos", told, sae="hand-set")
+    carry_pilot(config, planted, "hand-set")
+    assert planted_thresholds(planted) == {"detection": 0.8, "fuzzing": 0.5}
+    assert "0.80 (detection), 0.50 where" in thresholds_told(planted, "hand-set")
+
+
+def planted_thresholds(lake: Lake) -> dict[str, float]:
+    with lake.connect("hand-set", tables=["scorer_rhos"]) as connection:
+        return dict(connection.sql("select scorer, threshold from scorer_rhos").fetchall())
 
 
 def test_what_earlier_plants_cost_does_not_count() -> None:

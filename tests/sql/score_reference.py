@@ -38,10 +38,12 @@ STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "population_scores", "score_details"),
     "summary": (
-        *("question_answers", "answer_correlations", "headline_scores", "explaining_requests", "current_requests"),
+        *("question_answers", "answer_correlations", "headline_scores", "current_requests", "explaining_requests"),
         "summary",
     ),
-    "explainer_comparisons": ("headline_scores", "explaining_requests", "explainer_comparisons"),
+    "explainer_comparisons": (
+        *("headline_scores", "current_requests", "explaining_requests"), "explainer_comparisons",
+    ),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
 
@@ -92,7 +94,7 @@ INPUTS = {
         ("sae", _text), ("feature", pa.int32()), ("max_activation_train", pa.float32()),
     ]),
     "llm_requests": pa.schema([
-        ("request_id", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
+        ("request_id", _text), ("repeats", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
         ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
         ("cost_usd", pa.float64()), ("model", _text), ("resolved_model", _text), ("status", _text),
         ("duration_ms", pa.int64()), ("requested_at", _text),

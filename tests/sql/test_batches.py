@@ -204,10 +204,14 @@ def test_report_summary_is_of_one_sae_in_order():
     database.fill("score_details", [
         {
             "sae": SAE, "feature": 1, "explainer": "default", "scorer": "detection", "role": "test",
-            "metric": "auroc", "stratum": stratum, "value": value,
+            "metric": "auroc", "stratum": stratum, "value": value, "explanation_id": explanation_id,
         }
-        for stratum, value in (("all", 0.9), ("same_token", 0.6))
+        for stratum, value, explanation_id in (
+            ("all", 0.9, "chosen"), ("same_token", 0.6, "chosen"), ("same_token", 0.1, "not chosen")
+        )
     ])
+    database.fill("explanations", [{"explanation_id": "not chosen", "is_chosen": False}])
+    database.make_before("report_summary")
     first, *rows = database.rows("report_summary")
     assert first["scorer"] == "zeal", "whoever judged most features comes first"
     assert [(row["explainer"], row["same_token_auroc"]) for row in rows] == [("default", 0.6), ("empty", None)]

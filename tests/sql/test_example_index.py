@@ -110,7 +110,7 @@ def test_n_slots_are_counted_before_the_draw_and_the_first_draws_are_kept():
     # A smaller draw changes no row but its place among those drawn, whose order stays.
     assert all({**few[key], "draw": 0} == {**every[key], "draw": 0} for key in few)
     for role in ("train", "test"):
-        kept = [key for key in few if few[key]["role"] == role]
+        kept = [key for key in few if few[key]["role"] == role and few[key]["draw"] is not None]
         assert sorted(kept, key=lambda key: few[key]["draw"]) == sorted(kept, key=lambda key: every[key]["draw"])
     groups = defaultdict(list)
     for key, row in every.items():
@@ -118,21 +118,24 @@ def test_n_slots_are_counted_before_the_draw_and_the_first_draws_are_kept():
     for (role, decile), members in groups.items():
         first = {key for _, key in sorted(members)[:3]}
         kept = {key for _, key in members if key in few}
-        strongest = {key for _, key in members if role == "train" and every[key]["rank"] == 1}
+        strongest = {key for _, key in members if every[key]["rank"] == 1}
         assert kept == first | strongest
+        # What is kept for its strength alone is in no draw of test slots.
+        without = {key for key in kept if few[key]["draw"] is None}
+        assert without == (strongest - first if role == "test" else set())
         assert all(every[key]["n_slots"] == len(members) for _, key in members), decile
 
 
-def test_strongest_train_slots_are_kept_whatever_the_draw():
+def test_strongest_slots_of_each_role_are_kept_whatever_the_draw():
     database = corpus_database(n_contexts=60)
     fill_firings(database, distinct_peaks(np.random.default_rng(4), 60, 0.9))
     activating, _ = index(database, sampling_draws_per_decile=1, sampling_top=30)
-    ranks = defaultdict(set)
-    for row in activating.values():
-        ranks[row["role"]].add(row["rank"])
-    assert ranks["train"] >= set(range(1, 31))
-    assert len(ranks["train"] - set(range(1, 31))) <= 10
-    assert len(ranks["test"]) == 10, "test slots are drawn alone, one a decile"
+    for role in ("train", "test"):
+        rows = [row for row in activating.values() if row["role"] == role]
+        assert {row["rank"] for row in rows} >= set(range(1, 31))
+        assert len([row for row in rows if row["rank"] > 30]) <= 10
+    draws = sorted(row["draw"] for row in rows if row["draw"] is not None)
+    assert draws == list(range(1, 11)), "test slots are drawn alone, one a decile"
 
 
 def test_position_0_copied_slots_and_end_pieces_never_appear():

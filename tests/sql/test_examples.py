@@ -5,7 +5,10 @@ from typing import get_args
 
 import numpy as np
 
+from pipeline.plugins import find_plugin
 from pipeline.sampling import Sampling
+from pipeline.tables.sql import steps_of
+from pipeline.tables.stages import own_windows
 
 from .rows import SAE, Database, Document, Firing, by, fill_corpus, fill_firings
 
@@ -216,13 +219,63 @@ def test_silent_windows_of_one_long_document_do_not_crowd_out_others():
     assert {row["doc_id"] for row in rows if row["draw"] > 4} == {"d0"}
 
 
+def own_examples(database, scorer, **values):
+    """The rows of a scorer's own, of `examples` as the pipeline makes them."""
+    path = own_windows(find_plugin("scorers", scorer))
+    database.make(*steps_of(path)[:-1], **ALL | values)
+    database.fill("taken_slots", database.table(path, **ALL | values))
+    database.make("rendered_windows", "examples", **ALL | values)
+    return database.read("examples")
+
+
+def test_the_strongest_test_windows_are_examples_and_move_no_draw():
+    few = {"sampling_draws_per_decile": 2, "scoring_n_questions": 8}
+    database = random_database(n_contexts=200)
+    without = examples(database, **few, sampling_top=1, sampling_top_examples=1)
+    rows = examples(database, **few, sampling_top=30, sampling_top_examples=12)
+    for feature in range(5):
+        own = [row for row in rows if row["feature"] == feature and row["role"] == "test"]
+        test = [row for row in own if row["kind"] == "activating"]
+        ranks = {row["rank"]: row for row in test}
+        assert ranks.keys() >= set(range(1, 13))
+        peaks = [ranks[rank]["peak"] for rank in range(1, 13)]
+        assert peaks == sorted(peaks, reverse=True)
+        assert any(row["draw"] is None for row in test), "the index holds some for their strength alone"
+        assert {row["draw"] for row in test if row["rank"] > 12} <= set(range(1, 9))
+        drawn = {row["example_id"] for row in test if (row["draw"] or 99) <= 8}
+        assert len(drawn) == 8
+    # Whoever goes by the draw asks as if there were none of them; and train windows are the same.
+    asked = [
+        [row for row in each if row["role"] == "test" and (row["draw"] or 99) <= 8] for each in (without, rows)
+    ]
+    assert asked[0] == asked[1] and len(asked[0]) >= 5 * 16
+
+
+def test_the_intruders_windows_are_the_next_by_the_same_draw():
+    database = random_database(n_contexts=200)
+    few = {"scoring_n_questions": 8, "sampling_top_examples": 4}
+    every = examples(database, **few | {"scoring_n_questions": 60})
+    shared = examples(database, **few)
+    own = own_examples(database, "intruder", **few, scoring_intruder_n_windows=50)
+
+    def drawn(rows):
+        return {
+            row["example_id"]: row for row in rows
+            if row["role"] == "test" and row["kind"] == "activating" and row["draw"] <= 50
+        }
+
+    assert drawn(own) and not drawn(own).keys() & {row["example_id"] for row in shared}
+    assert drawn(shared) | drawn(own) == drawn(every)
+
+
 def test_windows_of_near_neighbours_are_taken_where_a_scorer_asks_about_them():
-    own = ("neighbour", "neighbour_rank", "cosine")
-    without, database = examples(random_database(), sampling_silent_draws=9), random_database()
-    rows = examples(database, sampling_silent_draws=9, scoring_n_neighbour_windows=6)
-    assert all(row[name] is None for row in without for name in own)
-    drawn = [{key: row[key] for key in row if key not in own} for row in rows if row["draw"] is not None]
-    assert drawn == [{key: row[key] for key in row if key not in own} for row in without]
+    values = {"sampling_silent_draws": 9, "scoring_n_questions": 6}
+    database = random_database()
+    shared = examples(database, **values)
+    assert all(row[name] is None for row in shared for name in ("neighbour", "neighbour_rank", "cosine"))
+    taken_for_all = {row["example_id"] for row in shared}
+    keys = {(row["feature"], row["context_id"], row["start"]) for row in shared}
+    rows = own_examples(database, "neighbours", **values)
     peaks = defaultdict(float)
     for each in database.read("activations"):
         place = (each["feature"], each["context_id"], (each["position"] - 1) // 8)
@@ -235,14 +288,17 @@ def test_windows_of_near_neighbours_are_taken_where_a_scorer_asks_about_them():
 
     for feature in range(5):
         neighbour = (feature + 1) % 5
-        taken = [row for row in rows if row["feature"] == feature and row["neighbour"] is not None]
-        silent = [row for row in slots if strongest(feature, [row]) == [0]]
+        taken = [row for row in rows if row["feature"] == feature]
+        silent = [
+            row for row in slots
+            if strongest(feature, [row]) == [0] and (feature, row["context_id"], row["start"]) not in keys
+        ]
         assert strongest(neighbour, taken) == strongest(neighbour, silent)[:6]
         told = {(row["neighbour"], row["neighbour_rank"], row["role"]) for row in taken}
         assert told == {(neighbour, 1, "test")}
         assert not any(max(row["activations"]) for row in taken)
-        assert all(row["kind"] == "neighbour" for row in taken if row["draw"] is None)
-    assert len({row["example_id"] for row in rows}) == len(rows)
+        assert {(row["kind"], row["draw"], row["n_slots"]) for row in taken} == {("neighbour", None, None)}
+    assert len({row["example_id"] for row in rows} - taken_for_all) == len(rows) > 5 * 5
 
 
 def test_no_row_depends_on_threads_or_the_order_of_rows():

@@ -94,6 +94,32 @@ def test_the_cost_of_a_search_is_that_of_all_draws_and_of_those_who_judged_them(
     assert (summed["cost_usd"], summed["search_cost_usd"], summed["search_tokens"]) == (1.0, 0.75, 300)
 
 
+def test_answers_that_could_not_be_used_were_paid_too():
+    def request(request_id, repeats=None):
+        return {
+            "request_id": request_id, "repeats": repeats, "cost_usd": 0.25, "prompt_tokens": 90,
+            "cached_tokens": 0, "completion_tokens": 10,
+        }
+
+    # The third draw of the explanation counts, the second of the judge's, the first of the scorer's.
+    requests = [
+        request("first"), request("second", "first"), request("best_of_k0", "first"),
+        request("asked"), request("judge best_of_k0", "asked"),
+        request("put"), request("put again", "put"), request("of another"),
+    ]
+    database = database_of({"default": [0.5], "best_of_k": [0.7]}, requests=requests)
+    row = compared(database)["best_of_k", "default"]
+    assert (row["cost_usd_a"], row["n_tokens_a"], row["cost_usd_b"]) == (1.25, 500, 0)
+    database.fill("feature_routes", [{"sae": SAE, "feature": 0, "route": "llm"}])
+    database.fill("predictions", [
+        {"explanation_id": "best_of_k0", "scorer": "detection", "role": "test", "question_id": f"q{number}",
+         "request_id": "put"}
+        for number in range(2)
+    ])
+    [summed] = [row for row in database.run("summary").to_pylist() if row["explainer"] == "best_of_k"]
+    assert (summed["cost_usd"], summed["prompt_tokens"], summed["search_cost_usd"]) == (1.75, 7 * 90, 0.5)
+
+
 def test_a_draw_that_was_not_chosen_is_not_compared():
     database = database_of(DETECTION)
     rows = database.connection.sql("from explanations").to_arrow_table().to_pylist()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from .rows import CONFIG, SAE, Database
+from .rows import CONFIG, SAE, Database, Document, Firing, fill_corpus, fill_firings
 
 FIRST = CONFIG.explaining.explainers[0]
 
@@ -82,6 +82,36 @@ def test_windows_have_texts_decimals_and_places_by_strength():
     assert [rows[number]["place"] for number in "012"] == [2, 1, None]
     assert rows["0"]["texts"] == ["a ", " b"]
     assert (rows["0"]["activations"], rows["0"]["strongest"], rows["1"]["strongest"]) == ([0.0, 0.1], 1, 0)
+
+
+def test_the_strongest_windows_of_the_index_are_exported_beside_the_examples():
+    database = Database(8)
+    tokens = [{"token_id": token_id, "text": f" {token_id}"} for token_id in range(8)]
+    database.fill("tokens", tokens)
+    fill_corpus(database, [Document("test" if n % 2 else "train", range(8)) for n in range(30)], slot_tokens=7)
+    database.fill("tokens", tokens)
+    fill_firings(database, [
+        *(Firing(0, context, 3, 1.0 + context) for context in range(30)),
+        Firing(0, 29, 5, 2.0), Firing(1, 29, 3, 9.0),
+    ])  # fmt: skip
+    index = [
+        {
+            "sae": SAE, "feature": feature, "context_id": context, "start": 1, "peak": 1.0 + context,
+            "role": "test" if context % 2 else "train", "kind": "activating", "decile": 10,
+            "rank": (31 - context) // 2,
+        }
+        for context in range(30) for feature in range(2)
+    ]
+    database.fill("example_index", index)
+    weak = window(0, 1.0) | {"token_ids": list(range(1, 8)), "activations": [0.0, 0.0, 1.0, *[0.0] * 4]}
+    database.fill("examples", [weak])
+    rows = database.rows("exported_windows")
+    assert {row["feature"] for row in rows} == {0}, "a feature without examples has no windows"
+    ranked = sorted(rows, key=lambda row: row["place"])
+    assert [row["peak"] for row in ranked] == [*(1.0 + context for context in range(29, 9, -1)), 1.0]
+    assert ranked[0]["texts"] == [f" {token_id}" for token_id in range(1, 8)]
+    assert (ranked[0]["activations"], ranked[0]["strongest"]) == ([0.0, 0.0, 30.0, 0.0, 2.0, 0.0, 0.0], 2)
+    assert {row["role"] for row in ranked[:20]} == {"train", "test"}
 
 
 def test_windows_beyond_the_strongest_20_stand_in_a_tenth_of_the_firings():

@@ -2,9 +2,12 @@
 
 from collections import Counter
 
+import pytest
+
+from pipeline.errors import ConfigError
 from pipeline.plugins import find_plugin
 
-from .rows import SAE, Database
+from .rows import CONFIG, SAE, Database
 
 SQL = find_plugin("scorers", "intruder").path / "questions.sql"
 N_TOKENS = 8
@@ -68,6 +71,14 @@ def test_an_intruder_may_fire_in_another_decile_with_its_own_marks():
         own = windows[row["example_id"]]
         assert own["kind"] == "activating" and f"decile {own['decile']}" not in row["strata"]
         assert all(own["activations"][at] for at in row["marked"])
+
+
+def test_the_intruder_is_refused_before_a_run_that_asks_about_no_feature():
+    plugin = find_plugin("scorers", "intruder")
+    plugin.check(CONFIG)
+    explaining = CONFIG.explaining.model_copy(update={"controls": 0})
+    with pytest.raises(ConfigError, match="intruder asks about the features that have controls"):
+        plugin.check(CONFIG.model_copy(update={"explaining": explaining}))
 
 
 def test_fewer_questions_are_the_first_of_them():

@@ -44,13 +44,9 @@ def drawn_database(**values):
             from given;
         create or replace temp table silent_strata as
             select feature, slot, 'random' as kind, n_slots from batch_index;
-        create or replace temp table neighbour_slots as
-            select feature, context_id, start, n_tokens, 1 as neighbour, 1 as neighbour_rank,
-                0.5::float as cosine
-            from batch_index where false
     """)
     database.connection.unregister("given")
-    database.make("taken_slots")
+    database.make("slots_in_turn", "test_slots", "taken_slots")
     return database
 
 

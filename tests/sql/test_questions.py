@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 
 from pipeline.plugins import find_plugin
+from pipeline.tables.sql import steps_of
 
 from .rows import SAE, Database, by
 
@@ -86,6 +87,23 @@ def test_questions_are_put_for_each_explanation_with_ids_of_their_own_and_are_sh
         assert set(asked["default0"]) == set(asked["empty0"])
         labels = [label for _, _, label in asked["default0"]]
         assert labels != sorted(labels) and labels != sorted(labels, reverse=True)
+
+
+def test_two_explanations_in_the_same_words_are_put_alike():
+    windows = [window(f"a{i}", [0, 1.0, 0], i) for i in range(1, 9)] + [silent(f"s{i}", 3, i) for i in range(1, 9)]
+    database = database_of(windows, explainers=("default", "refinement"))
+    database.make("fuzzing_pairs")
+    for scorer in (DETECTION, FUZZING):
+        database.fill("predictions", [])
+        database.fill("asked_questions", database.table(scorer))
+        given = ("predictions", "questions", "scored_explanations")
+        database.make("questions", *steps_of("next_questions", given=given)[:-1])
+        rows = database.rows("next_questions", questions_per_prompt=4)
+        put = defaultdict(list)
+        for row in rows:
+            put[row["explanation_id"]].append((row["prompt"], row["example_id"], row["marked"], row["label"]))
+        assert len(put["default0"]) >= 12 and put["default0"] == put["refinement0"]
+        assert [label for *_, label in put["default0"]] != sorted(label for *_, label in put["default0"])
 
 
 def test_explanations_that_failed_are_not_asked_about():

@@ -27,7 +27,8 @@ def strata(*rows):
     quantiles = pa.table({"n_features": [3], "t": [stats.t.ppf(0.975, 2)]})
     database.fill("student_quantiles", quantiles)
     database.fill("score_details", rows)
-    database.make("stratum_means")
+    database.fill("explanations", [{"explanation_id": "not chosen", "is_chosen": False}])
+    database.make_before("report_strata")
     return database.rows("report_strata")
 
 
@@ -40,7 +41,8 @@ def test_a_decile_has_the_mean_over_features_with_students_interval():
 
 
 def test_two_features_have_no_interval_and_two_draws_are_one_feature():
-    rows = strata(detail(0, 0.2), detail(0, 0.4, explanation_id="another draw"), detail(1, 0.9))
+    others = detail(0, 0.0, explanation_id="not chosen"), detail(2, 0.0, explanation_id="not chosen")
+    rows = strata(detail(0, 0.2), detail(0, 0.4, explanation_id="another draw"), detail(1, 0.9), *others)
     assert [(row["n_features"], row["mean"], row["ci_low"]) for row in rows] == [(2, pytest.approx(0.6), None)]
 
 
@@ -56,7 +58,7 @@ def test_answers_about_neighbours_are_by_rank_and_in_no_decile():
     database.fill("student_quantiles", pa.table({"n_features": [3], "t": [4.3]}))
     rows = [detail(feature, 0.5, f"rank {rank}", scorer="neighbours") for feature in range(3) for rank in (1, 10)]
     database.fill("score_details", [*rows, detail(0, 0.5, "cosine 0.1 to 0.2", scorer="neighbours")])
-    database.make("stratum_means")
+    database.make_before("report_neighbours")
     found = database.rows("report_neighbours")
     assert [(row["rank"], row["mean"], row["ci_low"]) for row in found] == [(1, 0.5, 0.5), (10, 0.5, 0.5)]
     assert database.rows("report_strata") == []
@@ -171,6 +173,7 @@ def beside(scores=(), features=(), requests=()):
     database.fill("feature_stats", features)
     database.fill("llm_requests", requests)
     database.fill("predictions", [{"request_id": each["request_id"]} for each in requests])
+    database.fill("explanations", [{"explanation_id": "not chosen", "is_chosen": False}])
     database.make_before("beside_post")
     return {(row["sae"], row["quantity"]): row for row in database.rows("beside_post")}
 
@@ -201,6 +204,7 @@ def test_beside_the_posts_figures_stand_the_same_of_this_experiment():
     ]
     controls = [judged(feature, "detection", 0.0, "empty") for feature in range(12)]
     near = [judged(feature, "neighbours", value) for feature, value in enumerate([0.4, 0.5, 0.6])]
+    near.append(judged(0, "neighbours", 0.0) | {"explanation_id": "not chosen"})
     stats_of = [
         {"sae": SAE, "feature": feature, "n_active": 100, "position_information_nats": value}
         for feature, value in enumerate([0.06, 0.04, 0.0, 0.0])

@@ -143,7 +143,7 @@ def ranked_database(scores):
         }
         for name, explainer, scorer, value, half in scores
     ])
-    database.make("headline_scores")
+    database.make_before("report_best")
     return database
 
 
@@ -174,6 +174,18 @@ def test_a_score_without_an_interval_leads_no_ranking(half):
     rows = ranked_database([*told, *lucky]).rows("report_best", n=9)
     mean = sum(row["value"] for row in rows) / 8
     assert [row["shrunken"] for row in rows if row["low"] is None] == pytest.approx([mean, mean])
+
+
+def test_a_draw_that_was_not_chosen_is_in_no_ranking():
+    told = [(f"e{i}", "default", "detection", 0.5 + 0.05 * i, 0.02) for i in range(6)]
+    database = ranked_database(told)
+    rows = database.read("explanations")
+    database.fill("explanations", [{**row, "is_chosen": row["explanation_id"] != "e5"} for row in rows])
+    database.make_before("report_best")
+    assert [row["explanation"] for row in database.rows("report_best", n=1)] == ["e4", "e0"]
+    database.make_before("report_distributions")
+    told = database.rows("report_distributions", explaining_explainers=["default"])
+    assert sorted(row["feature"] for row in told) == [0, 1, 2, 3, 4]
 
 
 def test_a_ranking_is_by_the_scorer_of_most_explanations_with_the_rules_exact_score_beside():

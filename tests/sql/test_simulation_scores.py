@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from pipeline.errors import ConfigError
+from pipeline.plugins import find_plugin
+from sql.rows import CONFIG, Database
 from sql.score_reference import SAE, ScoreDatabase
 
 N_TOP, N_DRAWN = 5, 5
@@ -37,6 +40,37 @@ def database(windows, *, largest=10.0, explanations=1, **values):
         for number, place, predicted, _, _, _, rank, draw in rows
     ])
     return made
+
+
+def test_the_strongest_windows_are_those_by_rank_and_others_by_draw():
+    made = Database(scoring_simulation_n_top=3, scoring_simulation_n_drawn=2, scoring_n_questions=4)
+    # The strongest windows have a late place in the draw, or none.
+    own = [(1, 40), (2, None), (3, 2), (4, 5), (50, 1), (60, 3), (70, 4)]
+    made.fill("examples", [
+        {"example_id": f"rank {rank}", "feature": 0, "role": "test", "kind": "activating", "rank": rank,
+         "draw": draw}
+        for rank, draw in own
+    ] + [
+        {"example_id": f"silent {draw}", "feature": 0, "role": "test", "kind": "random", "draw": draw}
+        for draw in (1, 2, 3)
+    ] + [{"example_id": "train", "feature": 0, "role": "train", "kind": "activating", "rank": 1, "draw": 1}])
+    made.connection.execute(
+        "create or replace temp table scored_explanations as "
+        "select 'e' as explanation_id, 0 as feature, 'default' as explainer, 'words' as explanation"
+    )
+    rows = made.rows(find_plugin("scorers", "simulation").path / "questions.sql")
+    assert {row["example_id"]: row["strata"] for row in rows} == {
+        "rank 1": ["top"], "rank 2": ["top"], "rank 3": ["top", "random"], "rank 50": ["random"],
+        "silent 1": ["random"], "silent 2": ["random"],
+    }
+
+
+def test_more_strong_windows_than_examples_hold_are_refused_before_a_run():
+    plugin = find_plugin("scorers", "simulation")
+    plugin.check(CONFIG)
+    sampling = CONFIG.sampling.model_copy(update={"top_examples": 4})
+    with pytest.raises(ConfigError, match=r"set sampling\.top_examples: 5, or lower n_top"):
+        plugin.check(CONFIG.model_copy(update={"sampling": sampling}))
 
 
 def scores(windows, **values):

@@ -44,7 +44,7 @@ STEPS = {
     ),
     "examples": (
         "batch_features candidate_slots batch_index batch_neighbours corpus_tokens batch_tokens drawn_slots "
-        "silent_strata neighbour_slots taken_slots rendered_windows examples"
+        "silent_strata slots_in_turn test_slots taken_slots rendered_windows examples"
     ),
     "fuzzing_pairs": "fuzzing_pairs",
     "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
@@ -68,9 +68,9 @@ STEPS = {
         "score_details"
     ),
     "summary": (
-        "headline_scores explaining_requests current_requests question_answers answer_correlations summary"
+        "headline_scores current_requests explaining_requests question_answers answer_correlations summary"
     ),
-    "explainer_comparisons": "headline_scores explaining_requests explainer_comparisons",
+    "explainer_comparisons": "headline_scores current_requests explaining_requests explainer_comparisons",
     "scorer_agreements": "headline_scores scorer_agreements",
 }
 """The steps of every stage that has any, in their order: a SQL file that reads another shows here."""

@@ -7,4 +7,4 @@ answers of SmolLM2-135M and eight of ten of Qwen2.5-Coder-1.5B repeated ours (`b
 
 from pipeline.explainers.prompted import Prompted
 
-explainer = Prompted("default", purpose="explain", has_notes=False)
+explainer = Prompted("default", purpose="explain")

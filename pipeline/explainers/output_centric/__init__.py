@@ -32,7 +32,7 @@ class OutputCentric(Prompted):
         return super().explain(features, tools)
 
 
-explainer = OutputCentric("output_centric", has_notes=False)
+explainer = OutputCentric("output_centric", has_marks=False)
 
 
 def check(config: Config) -> None:

@@ -22,7 +22,7 @@ from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
 from pipeline.explainers.answers import Read, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
-from pipeline.explainers.examples import silent_lines
+from pipeline.explainers.examples import largest_of, silent_lines
 from pipeline.explainers.prompted import STAND_IN, Prompted
 from pipeline.explainers.refinement.settings import Settings
 from pipeline.explainers.searching import chosen, judged, load_prompted
@@ -40,15 +40,21 @@ class Misses(NamedTuple):
 
 @dataclass
 class _Search:
-    """What has been found for a feature: its explanations, round by round, and what the last one misses."""
+    """What has been found for a feature: its explanations, round by round, and what the last one misses.
+
+    Attributes:
+        feature: The feature.
+        drafts: Its explanations.
+        misses: Of the last one, once it has been judged; nothing where too few questions were answered.
+    """
 
     feature: Feature
     drafts: list[Explanation]
     misses: Misses = field(default_factory=lambda: Misses([], []))
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the last explanation is a new one."""
+    def is_new(self) -> bool:
+        """Whether the last explanation says what none before it says."""
         *before, last = self.drafts
         return last.words is not None and last.words not in {draft.words for draft in before}
 
@@ -66,13 +72,13 @@ class Refinement:
         by_id = {feature.feature: feature for feature in features}
         firsts = base.draws(features, tools, purpose=self.name)
         searches = [_Search(by_id[first.feature], [first]) for first in firsts]
-        going_on = searches
-        for number in range(own.rounds + 1):
-            going_on = [search for search in going_on if search.goes_on]
-            self._judge(going_on, tools, is_certain=number == 0)
-            going_on = [search for search in going_on if search.goes_on and any(search.misses)]
-            if number < own.rounds:
-                self._improve(going_on, base, tools)
+        going_on = [search for search in searches if search.is_new]
+        self._judge(going_on, tools, is_certain=True)
+        for _ in range(own.rounds):
+            missing = [search for search in going_on if any(search.misses)]
+            self._improve(missing, base, tools)
+            going_on = [search for search in missing if search.is_new]
+            self._judge(going_on, tools, is_certain=False)
         for search in searches:
             yield from chosen(search.drafts)
 
@@ -87,7 +93,7 @@ class Refinement:
             last = judged(search.drafts[-1], judging, tools.config.scoring)
             request_ids = {verdict.request_id for verdict in verdicts[draft] if verdict.request_id}
             search.drafts[-1] = last._replace(judge_request_ids=sorted(request_ids))
-            search.misses = misses_of(trying, own.n_misses)
+            search.misses = misses_of(trying, own.n_misses) if last.words is not None else Misses([], [])
 
     def _improve(self, searches: Sequence[_Search], base: Prompted, tools: Tools) -> None:
         """Ask for a better explanation of each search's feature."""
@@ -95,7 +101,7 @@ class Refinement:
         answers = tools.ask(to_ask)
         for search, each in zip(searches, to_ask, strict=True):
             answer = answers[each.request.request_id]
-            words, status = _read(search, answer, tools)
+            words, status = _read(search, answer, base, tools)
             example_ids = [window.example_id for window in _windows(search)]
             feature, draw = search.feature.feature, len(search.drafts)
             search.drafts.append(Explanation(feature, words, status, example_ids, answer.request_id, draw))
@@ -105,17 +111,19 @@ class Refinement:
         vocabulary, feature = tools.vocabulary, search.feature
         missed, mistaken = search.misses
         first = base.request(explaining, tools.batch.sae, feature, vocabulary)
+        largest = largest_of([*feature.shown, *missed])
         user = _USER.render(
-            examples="\n".join(base.lines(explaining, feature.shown, vocabulary)),
+            examples="\n".join(base.lines(explaining, feature.shown, vocabulary, largest)),
             explanation=one_line(_draft(search).words),
-            missed="\n".join(base.lines(explaining, missed, vocabulary)) if missed else "none",
+            missed="\n".join(base.lines(explaining, missed, vocabulary, largest)) if missed else "none",
             mistaken="\n".join(silent_lines(mistaken, vocabulary)) if mistaken else "none",
         )
-        messages = (Message("system", _SYSTEM.render()), Message("user", user))
+        system = "\n".join(prompt.render() for prompt in (_SYSTEM, *base.notes_on_marks(explaining)))
+        messages = (Message("system", system), Message("user", user))
         request = replace(first, purpose=self.name, messages=messages)
         stand_in = f"[EXPLANATION]: {STAND_IN}, number {feature.feature}, round {len(search.drafts)}"
         return ToAsk(
-            request, lambda answer: _read(search, answer, tools).status == "ok", stand_in, is_certain=False
+            request, lambda answer: _read(search, answer, base, tools).status == "ok", stand_in, is_certain=False
         )
 
 
@@ -137,16 +145,21 @@ def _windows(search: _Search) -> list[Shown]:
     return [*search.feature.shown, *search.misses.missed, *search.misses.mistaken]
 
 
-def _read(search: _Search, answer: Answer, tools: Tools) -> Read:
+def _read(search: _Search, answer: Answer, base: Prompted, tools: Tools) -> Read:
     windows = (tools.vocabulary.text(window.token_ids) for window in _windows(search))
-    return read_explanation(answer, [*_SYSTEM.own_texts, *_USER.own_texts], windows)
+    prompts = (_SYSTEM, _USER, *base.notes_on_marks(tools.config.explaining.of(base.name)))
+    return read_explanation(answer, [text for prompt in prompts for text in prompt.own_texts], windows)
 
 
 explainer = Refinement()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if the explainer on which it is built is no prompt that shows windows."""
+    """Raise ConfigError if the explainer on which it is built is no prompt that shows windows with marks."""
     name = settings_of(config.explaining, Refinement.name, Settings).of
-    if not load_prompted("refinement", name).shows_windows:
-        raise ConfigError(f"explaining.refinement.of: '{name}' shows no windows, and misses are windows")
+    base = load_prompted("refinement", name)
+    if not (base.shows_windows and base.has_marks):
+        raise ConfigError(
+            f"explaining.refinement.of: '{name}' shows no windows with marks, as refinement shows misses; name "
+            "one that does, such as 'default'"
+        )

@@ -10,7 +10,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    of: str = Field("default", description="The explainer that begins; it has to show windows")
+    of: str = Field("default", description="The explainer that begins; it has to show windows with marks")
     rounds: Annotated[int, Field(ge=1, le=10)] = Field(2, description="Times a better one is asked for, at most")
     n_questions: Annotated[int, Field(ge=2, le=50)] = Field(
         10,

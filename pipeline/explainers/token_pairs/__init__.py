@@ -8,4 +8,4 @@ baseline of that cost.
 from pipeline.explainers.examples import pair_lines
 from pipeline.explainers.prompted import Prompted
 
-explainer = Prompted("token_pairs", lines=pair_lines, has_notes=False)
+explainer = Prompted("token_pairs", lines=pair_lines, has_marks=False)

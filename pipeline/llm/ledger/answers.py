@@ -229,6 +229,7 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
             "reasoning_effort": request.reasoning_effort,
         },
         "draw": request.draw,
+        "repeats": request.repeats,
         "response": answered.pop("text"),
         **answered,
         "cost_usd": prices.usd(

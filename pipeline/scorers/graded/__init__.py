@@ -42,7 +42,7 @@ class Graded:
         """A grade a window, as its one value."""
         size = settings_of(tools.config.scoring, self.name, Settings).windows_per_prompt
         placed = questions.pl().with_columns(
-            (pl.int_range(pl.len()).over("explanation_id", order_by="question_id") // size).alias("prompt")
+            (pl.int_range(pl.len()).over("explanation_id", order_by="example_id") // size).alias("prompt")
         )
         prompts = [part for _, part in placed.group_by("explanation_id", "prompt", maintain_order=True)]
         requests = [_request(part, tools) for part in prompts]

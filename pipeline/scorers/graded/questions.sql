@@ -1,5 +1,6 @@
 -- One row per question: how well does this test window fit the explanation? n_questions activating windows and as
--- many silent ones by draw, with their tokens and the explanation's words.
+-- many silent ones by draw, with their tokens and the explanation's words; in an order that no explanation
+-- changes, so that two in the same words take one answer.
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,
@@ -13,4 +14,4 @@ select
 from scored_explanations
 join examples using (feature)
 where examples.role = 'test' and examples.draw <= $scoring_n_questions
-order by scored_explanations.feature, scored_explanations.explanation_id, question_id
+order by scored_explanations.feature, scored_explanations.explanation_id, examples.example_id

@@ -16,7 +16,8 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import Vocabulary, numbered
-from pipeline.config import ScoringConfig
+from pipeline.config import Config, ScoringConfig
+from pipeline.errors import ConfigError
 from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.choosing import chosen, numbers_to
@@ -45,6 +46,15 @@ class Intruder:
 
 
 scorer = Intruder()
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError if no feature has an empty explanation, on which its questions hang."""
+    if config.explaining.controls == 0:
+        raise ConfigError(
+            "scoring.scorers: intruder asks about the features that have controls, and explaining.controls is 0; "
+            "set it to how many features of a batch are to be asked about, or leave intruder out"
+        )
 
 
 def choice_request(

@@ -11,4 +11,3 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompts_of: ClassVar[str] = "detection"
-    asks_about_neighbours: ClassVar[bool] = True

@@ -57,8 +57,14 @@ scorer = Simulation()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if the method is none of the provider's."""
-    method, provider = _method(config), config.scoring.provider
+    """Raise ConfigError if the method is none of the provider's, or n_top more windows than examples hold."""
+    own, n_held = settings_of(config.scoring, Simulation.name, Settings), config.sampling.top_examples
+    if own.n_top > n_held:
+        raise ConfigError(
+            f"scoring.simulation.n_top is {own.n_top}, but examples hold the {n_held} strongest test windows of a "
+            f"feature; set sampling.top_examples: {own.n_top}, or lower n_top"
+        )
+    method, provider = own.method, config.scoring.provider
     if method == "local" and provider == "openai":
         raise ConfigError(
             "scoring.simulation.method is local, but scoring.provider is openai: a server's method is all_at_once "

@@ -1,16 +1,16 @@
 -- One row per question: how strongly does the feature fire on each token of this test window? Its n_top strongest
--- windows (stratum `top`), n_drawn by draw over the deciles and n_drawn silent ones (`random`); with tokens and
--- the explanation's words.
+-- test windows (stratum `top`), n_drawn by draw over the deciles and n_drawn silent ones (`random`); with tokens
+-- and the explanation's words. A window may be both.
 with windows as (
     select
         feature,
         example_id,
         token_ids,
         draw,
-        kind = 'activating' and row_number() over by_strength <= $scoring_simulation_n_top as is_top
+        coalesce(rank <= $scoring_simulation_n_top, false) as is_top,
+        coalesce(draw <= least($scoring_simulation_n_drawn, $scoring_n_questions), false) as is_drawn
     from examples
-    where role = 'test'
-    window by_strength as (partition by feature, kind = 'activating' order by rank, example_id)
+    where role = 'test' and (is_top or is_drawn)
 )
 select
     scored_explanations.explanation_id,
@@ -21,11 +21,10 @@ select
     null::boolean as label,
     windows.draw,
     list_concat(
-        if(windows.is_top, ['top'], []), if(windows.draw <= $scoring_simulation_n_drawn, ['random'], [])
+        if(windows.is_top, ['top'], []), if(windows.is_drawn, ['random'], [])
     ) as strata,
     windows.token_ids,
     scored_explanations.explanation
 from scored_explanations
 join windows using (feature)
-where windows.is_top or windows.draw <= $scoring_simulation_n_drawn
 order by scored_explanations.feature, scored_explanations.explanation_id, question_id

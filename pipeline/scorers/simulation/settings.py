@@ -17,7 +17,16 @@ class Settings(BaseModel):
         "vLLM give; `local`: the same by a model in this process; `structured`: whole numbers as JSON, by any "
         "server; `auto`: the first of them that can be done",
     )
-    n_top: int = Field(5, ge=0, le=50, description="Test windows in which the feature fires most strongly")
+    n_top: int = Field(
+        5,
+        ge=0,
+        le=50,
+        description="Test windows in which the feature fires most strongly; sampling.top_examples at most",
+    )
     n_drawn: int = Field(
-        5, ge=0, le=50, description="Test windows by draw over its deciles, and as many in which it is silent"
+        5,
+        ge=0,
+        le=50,
+        description="Test windows by draw over its deciles, and as many in which it is silent; "
+        "scoring.n_questions at most",
     )

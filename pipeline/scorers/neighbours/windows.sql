@@ -1,11 +1,11 @@
--- One row per feature of the batch and test slot in which a near neighbour fires and the feature is silent, as
--- many a feature as scorers ask about (0 where none does): the strongest one of each neighbour that the example
--- index holds, then the second of each, the nearest neighbour first. A slot of several is the nearest one's.
+-- One row per feature of the batch and test slot in which a near neighbour fires and the feature is silent,
+-- n_questions a feature: the strongest one of each neighbour, of its sampling.top strongest, then the second of
+-- each, the nearest neighbour first. A slot of several is the nearest one's. Slots that are examples for other
+-- scorers are left to these: that is by draw, and tells nothing of a feature.
 with nearest as (
     select feature_neighbours.*
     from feature_neighbours
     semi join batch_features using (feature)
-    where $scoring_n_neighbour_windows > 0
 ),
 own_slots as (
     select distinct
@@ -30,7 +30,10 @@ candidates as (
     from nearest
     join example_index on example_index.feature = nearest.neighbour
     join candidate_slots using (context_id, start)
-    where example_index.role = 'test' and example_index.kind = 'activating'
+    where
+        example_index.role = 'test'
+        and example_index.kind = 'activating'
+        and example_index.rank <= $sampling_top
 ),
 silent as (
     select candidates.*
@@ -39,12 +42,23 @@ silent as (
         on own_slots.feature = candidates.feature
         and own_slots.context_id = candidates.context_id
         and own_slots.position between candidates.start and candidates.start + candidates.n_tokens - 1
+    anti join taken_slots
+        on taken_slots.feature = candidates.feature
+        and taken_slots.context_id = candidates.context_id
+        and taken_slots.start = candidates.start
     qualify row_number() over (partition by feature, context_id, start order by neighbour_rank) = 1
 ),
 in_turn as (
     select *, row_number() over (partition by feature, neighbour order by rank, context_id, start) as place
     from silent
+),
+first as (
+    select feature, context_id, start, n_tokens, neighbour, neighbour_rank, cosine
+    from in_turn
+    qualify row_number() over (partition by feature order by place, neighbour_rank) <= $scoring_n_questions
 )
-select feature, context_id, start, n_tokens, neighbour, neighbour_rank, cosine
-from in_turn
-qualify row_number() over (partition by feature order by place, neighbour_rank) <= $scoring_n_neighbour_windows
+select * from taken_slots where false
+union all by name
+select first.*, contexts.doc_id, 'test' as role, false as is_judge, 'neighbour' as kind
+from first
+join contexts using (context_id)

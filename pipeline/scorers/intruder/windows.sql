@@ -1,0 +1,8 @@
+-- One row per activating test slot by which a question is made up, of those behind the first that all scorers
+-- read: the next by the same draw.
+select * from taken_slots where false
+union all by name
+select test_slots.*
+from test_slots
+anti join taken_slots using (feature, context_id, start)
+where test_slots.kind = 'activating' and test_slots.draw <= $scoring_intruder_n_windows

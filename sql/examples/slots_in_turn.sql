@@ -1,0 +1,39 @@
+-- One row per slot that a draw may take for a feature of the batch, with its stratum: a decile of activating
+-- slots, or a kind of silent ones; and its place in it, distinct documents first.
+with candidates as (
+    select
+        batch_index.feature,
+        batch_index.context_id,
+        batch_index.start,
+        batch_index.n_tokens,
+        batch_index.peak,
+        batch_index.role,
+        coalesce(silent_strata.kind, batch_index.kind) as kind,
+        batch_index.decile,
+        batch_index.rank,
+        batch_index.draw,
+        coalesce(silent_strata.n_slots, batch_index.n_slots) as n_slots,
+        contexts.doc_id
+    from batch_index
+    join contexts using (context_id)
+    left join silent_strata using (feature, slot)
+    where batch_index.draw is not null
+),
+spread as (
+    select *, row_number() over (partition by feature, role, kind, doc_id order by draw) as place_in_document
+    from candidates
+)
+select
+    *,
+    row_number() over (partition by feature, role, kind, decile order by place_in_document, draw)
+        as place_in_stratum,
+    count(*) over (partition by feature, role, kind, doc_id) as n_document_slots,
+    -- The last slot of its place in the stratum ends the round that takes these.
+    if(
+        lead(draw) over (partition by feature, role, kind, decile, place_in_document order by draw) is null,
+        place_in_document,
+        place_in_document - 1
+        + (row_number() over (partition by feature, role, kind, decile order by draw) - 0.5)
+        / count(*) over (partition by feature, role, kind, decile)
+    ) as reach
+from spread
