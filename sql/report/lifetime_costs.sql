@@ -1,5 +1,6 @@
--- One row per SAE: all requests about it that were ever answered in the lake, and what they took. What the tables
--- of now cost of this is in current_requests. A price that is not known makes the sum null.
+-- One row per SAE: all requests about it that were ever answered in the lake, or took tokens and failed, and what
+-- they took. What the tables of now cost of this is in current_requests. A price that is not known makes the sum
+-- null.
 select
     sae,
     count(*) as n_requests,
@@ -7,6 +8,6 @@ select
     sum(completion_tokens)::bigint as completion_tokens,
     if(count(cost_usd) = count(*), sum(cost_usd::decimal(38, 15))::double, null) as cost_usd
 from llm_requests
-where status not in ('http_error', 'too_long', 'budget')
+where status not in ('http_error', 'too_long', 'budget') or prompt_tokens is not null
 group by sae
 order by sae

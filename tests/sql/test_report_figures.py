@@ -129,7 +129,7 @@ def test_tokens_and_price_are_of_a_feature_and_no_price_is_none():
         request | {"request_id": "a", "feature": 0, "cost_usd": 0.5},
         request | {"request_id": "b", "feature": 0, "cost_usd": 0.5, "status": "unparsed"},
         request | {"request_id": "c", "feature": 1, "cost_usd": 1.0},
-        request | {"request_id": "d", "feature": 2, "status": "http_error"},
+        request | {"request_id": "d", "feature": 2, "status": "http_error", "prompt_tokens": None},
         request | {"request_id": "e", "feature": 1, "purpose": "detection"},
         request | {"request_id": "of earlier words", "feature": 0, "cost_usd": 4.0},
     ]
@@ -158,7 +158,9 @@ def test_of_what_was_asked_twice_the_explorer_tells_what_the_tables_come_from():
                "cost_usd": 0.5}  # fmt: skip
     database = Database()
     asked = [("new", 0), ("judge", 0), ("next", 1), ("before", 0), ("before next", 1)]
-    database.fill("llm_requests", [request | {"request_id": name, "feature": n} for name, n in asked])
+    rows = [request | {"request_id": name, "feature": n} for name, n in asked]
+    rows[2]["status"] = "http_error"  # it failed, and its tokens were counted and paid
+    database.fill("llm_requests", rows)
     name_requests(database, "new", "judge", "next")
     [row] = database.rows("request_costs")
     assert (row["n_requests"], row["n_features"], row["prompt_tokens"]) == (3, 2, 30)
