@@ -8,8 +8,8 @@ with named as (
     select sae, feature, explainer, unnest(judge_request_ids) as request_id, true as is_search
     from explanations
 )
-select named.sae, named.feature, named.explainer, draws.request_id, bool_and(named.is_search) as is_search
+select named.sae, named.feature, named.explainer, current_requests.request_id, bool_and(named.is_search) as is_search
 from named
-join llm_requests as counting using (request_id)
-join current_requests as draws on draws.first_id = coalesce(counting.repeats, counting.request_id)
-group by named.sae, named.feature, named.explainer, draws.request_id
+join llm_requests using (request_id)
+join current_requests on current_requests.first_id = coalesce(llm_requests.repeats, llm_requests.request_id)
+group by named.sae, named.feature, named.explainer, current_requests.request_id

@@ -119,14 +119,14 @@ spread as (
     group by sae, route, explainer, scorer
 ),
 named_requests as (
-    select asked.sae, asked.route, asked.explainer, asked.scorer, draws.request_id, false as is_search
+    select asked.sae, asked.route, asked.explainer, asked.scorer, current_requests.request_id, false as is_search
     from asked
     join predictions
         on predictions.explanation_id = asked.explanation_id
         and predictions.scorer = asked.scorer
         and predictions.role = asked.role
-    join llm_requests as counting on counting.request_id = predictions.request_id
-    join current_requests as draws on draws.first_id = coalesce(counting.repeats, counting.request_id)
+    join llm_requests on llm_requests.request_id = predictions.request_id
+    join current_requests on current_requests.first_id = coalesce(llm_requests.repeats, llm_requests.request_id)
     union
     select
         asked.sae,
