@@ -8,7 +8,12 @@ with named as (
     select sae, feature, explainer, unnest(judge_request_ids) as request_id, true as is_search
     from explanations
 )
-select named.sae, named.feature, named.explainer, current_requests.request_id, bool_and(named.is_search) as is_search
+select
+    named.sae,
+    named.feature,
+    named.explainer,
+    current_requests.request_id,
+    bool_and(named.is_search) as is_search
 from named
 join llm_requests using (request_id)
 join current_requests on current_requests.first_id = coalesce(llm_requests.repeats, llm_requests.request_id)
