@@ -40,7 +40,8 @@ def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[st
     truthful = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
     lake: Lake = copied_lake()(scoring={"scorers": [*SCORERS, *VALUES], "oracle": truthful})
     rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), TABLES["examples"].schema)
-    lake.write("examples", rows, sae=SAE, batch=0)
+    for part in lake.parts("examples"):  # all planted windows are of all scorers
+        lake.write("examples", rows if part is None else rows.slice(0, 0), sae=SAE, batch=0, part=part)
     make_table(lake, "fuzzing_pairs", sae=SAE, batch=0)
     ids = {explanation_id(SAE, STOP, "default", n): name for n, name in enumerate(EXPLANATIONS)}
     explained = [
