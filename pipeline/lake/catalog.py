@@ -71,10 +71,13 @@ def _move(
     connection: duckdb.DuckDBPyConnection, moved: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]
 ) -> None:
     """Make a catalog's macros and views on another connection, with their paths put right; close the catalog."""
-    macros = "select function_name, macro_definition from duckdb_functions() where not internal"
+    macros = (
+        "select function_name, array_to_string(parameters, ', '), macro_definition from duckdb_functions() "
+        "where not internal order by function_oid"
+    )
     views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
-    for name, definition in connection.execute(macros).fetchall():
-        moved.execute(f"create macro {name}() as {definition}")
+    for name, parameters, definition in connection.execute(macros).fetchall():
+        moved.execute(f"create macro {name}({parameters}) as {definition}")
     for name, text, comment in connection.execute(views).fetchall():
         moved.execute(put_right(name, text))
         moved.execute(f"comment on view {name} is {quoted(comment)}")

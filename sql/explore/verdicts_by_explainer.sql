@@ -1,10 +1,5 @@
 -- One row per explainer, controls among them, and verdict: how many judgements of its explanations say so, the
 -- last of each reader.
-with last_ratings as (
-    select explanation_id, rater, arg_max(verdict, rated_at) as verdict
-    from ratings
-    group by explanation_id, rater
-)
 select
     explanation_index.explainer,
     last_ratings.verdict,

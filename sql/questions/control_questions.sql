@@ -33,14 +33,7 @@ select
     // $questions_per_prompt as prompt,
     md5(concat_ws(' ', scored_explanations.explanation_id, 'control', examples.example_id)) as question_id,
     examples.example_id,
-    if(
-        $has_marks,
-        list_filter(
-            range(len(examples.activations)),
-            lambda p: examples.activations[p + 1] > $explaining_marked_share * examples.peak
-        )::int[],
-        null
-    ) as marked,
+    if($has_marks, marked_places(examples.activations, examples.peak, $explaining_marked_share), null) as marked,
     true as label,
     examples.token_ids
 from scored_explanations

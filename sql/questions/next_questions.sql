@@ -15,7 +15,7 @@
 -- Positives and negatives are spread evenly over a round's prompts; within a prompt they stand in the order of a
 -- hash.
 with design_effects as (
-    select explanation_id, scorer, avg(1 + (m - 1) * $scoring_rho::double) as design_effect
+    select explanation_id, scorer, avg(design_effect(m, $scoring_rho::double)) as design_effect
     from rate_intervals
     where rate in ('recall', 'specificity')
     group by explanation_id, scorer

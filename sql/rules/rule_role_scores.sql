@@ -78,8 +78,6 @@ errors as (
         if(x > 0, y / x, null) as ratio,
         sqrt(greatest(0, yy - 2 * ratio * xy + ratio * ratio * xx) * k / (k - 1)) / x as error,
         $scoring_z::double as z,
-        z * z / k as zz,
-        z * sqrt(ratio * (1 - ratio) / k + zz / (4 * k)) as half,
         n_fired_documents >= 10 and k >= 2 and x > 0 as is_bounded
     from ratios
 ),
@@ -88,13 +86,13 @@ bounds as (
         *,
         case
             when not is_bounded then null
-            when ratio in (0, 1) then greatest(0, (ratio + zz / 2 - half) / (1 + zz))
-            else greatest(0, ratio - z * error)
+            when ratio in (0, 1) then wilson_low(ratio, k, z)
+            else clamp(ratio - z * error, 0, 1)
         end as low,
         case
             when not is_bounded then null
-            when ratio in (0, 1) then least(1, (ratio + zz / 2 + half) / (1 + zz))
-            else least(1, ratio + z * error)
+            when ratio in (0, 1) then wilson_high(ratio, k, z)
+            else clamp(ratio + z * error, 0, 1)
         end as high
     from errors
 )
@@ -108,12 +106,8 @@ select
     precisions.n_right::bigint as n_right,
     recalls.k::bigint as n_fired_documents,
     (recalls.ratio + specificities.ratio) / 2 as balanced_accuracy,
-    balanced_accuracy
-    - sqrt(power(recalls.ratio - recalls.low, 2) + power(specificities.ratio - specificities.low, 2)) / 2
-        as balanced_accuracy_low,
-    balanced_accuracy
-    + sqrt(power(recalls.high - recalls.ratio, 2) + power(specificities.high - specificities.ratio, 2)) / 2
-        as balanced_accuracy_high,
+    mover_low(recalls.ratio, recalls.low, specificities.ratio, specificities.low) as balanced_accuracy_low,
+    mover_high(recalls.ratio, recalls.high, specificities.ratio, specificities.high) as balanced_accuracy_high,
     precisions.ratio as precision,
     precisions.low as precision_low,
     precisions.high as precision_high,

@@ -3,9 +3,8 @@
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or in place
 -- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile), or the kind of the example;
 -- and the question's own strata.
--- Wilson (1927) with n / (1 + (m - 1) rho) for n (Kish's design effect): m = sum over documents n_d^2 / n, the
--- questions of its document that a question has on average; rho the pilot's (scorer_rhos), else the config's.
---   (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+-- Wilson's interval with n by the design effect: m = sum over documents n_d^2 / n, the questions of its document
+-- that a question has on average; rho the pilot's (scorer_rhos), else the config's.
 with named as (
     select
         sae,
@@ -49,10 +48,7 @@ measured as (
     select
         *,
         if(n_judged > 0, n_right / n, null) as value,
-        $scoring_z::double as z,
-        n / (1 + (m - 1) * coalesce(scorer_rhos.rho, $scoring_rho::double)) as n_effective,
-        z * z / n_effective as zz,
-        z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half
+        n / design_effect(m, coalesce(scorer_rhos.rho, $scoring_rho::double)) as n_effective
     from counted
     left join scorer_rhos using (sae, scorer)
 )
@@ -66,6 +62,6 @@ select
     m,
     n_effective,
     value,
-    if(value is null, null, greatest(0, (value + zz / 2 - half) / (1 + zz))) as low,
-    if(value is null, null, least(1, (value + zz / 2 + half) / (1 + zz))) as high
+    wilson_low(value, n_effective, $scoring_z::double) as low,
+    wilson_high(value, n_effective, $scoring_z::double) as high
 from measured

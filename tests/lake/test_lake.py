@@ -24,7 +24,8 @@ from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
 from pipeline.sources import fix_sources, open_sources
 from pipeline.tables import TABLES, versions
-from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.macros import full_text
+from pipeline.tables.sql import config_value, parameters_of
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import SourceHashes, stage_hash
 
@@ -497,7 +498,7 @@ def test_a_changed_way_of_reading_makes_new_activations(make_experiment, section
 def test_changed_sql_makes_a_new_table_and_what_follows(make_experiment, monkeypatch):
     before = hashes_of(make_experiment())
     monkeypatch.setattr(
-        versions, "sql_text", lambda name: sql_text(name) + " -- x" * (name == "feature_routes")
+        versions, "full_text", lambda name: full_text(name) + " -- x" * (name == "feature_routes")
     )
     after = hashes_of(make_experiment())
     changed = {table for table in STAGES if before[table] != after[table]}

@@ -149,6 +149,7 @@ def test_of_two_readers_the_last_verdicts_are_compared():
     lines += [("0", "Lin", "fits", "2026-01-02")]
     names = ("explanation_id", "rater", "verdict", "rated_at")
     database.fill("ratings", [dict(zip(names, line, strict=True)) for line in lines])
+    database.make_before("rater_agreements")
     rows = {(row["rater"], row["other_rater"]): row for row in database.rows("rater_agreements")}
     pair = rows["Ada", "Grace"]
     assert (pair["n"], pair["agreed"]) == (10, 0.8)
