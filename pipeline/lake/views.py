@@ -134,7 +134,7 @@ class Lake(Files):
     # Views --------------------------------------------------------------------------------------------
 
     def refresh_catalog(self) -> Path:
-        """Rebuild `catalog.duckdb`, macros and a view on each table's current folder; put it in place by rename."""
+        """Rebuild `catalog.duckdb`, macros and a view on each table's folder; put it in place by rename."""
         target = self.root / CATALOG_FILE
         with self.writing(target) as temporary, contextlib.ExitStack() as log_removed:
             log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left by a full disk

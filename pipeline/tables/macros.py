@@ -5,8 +5,8 @@ A file there holds one macro of the file's own name, and what it computes as a c
     -- The sum of x, the same in any order of the rows.
     create macro exact_sum(x) as sum(x::decimal(38, 15))::double
 
-DuckDB puts a macro's text in the place of the call. What a SQL file calls is read off its text, as what it reads is
-(`sql`): those macros are there when it runs (`ready_text`), and are part of its rows' version (`full_text`).
+DuckDB puts a macro's text in the place of the call. What a SQL file calls is read off its text, like what it
+reads: those macros are there when it runs (`ready_text`), and are part of the version of its rows (`full_text`).
 """
 
 import re
