@@ -12,6 +12,7 @@ from pipeline.errors import LakeError
 from pipeline.lake.in_place import InPlace
 from pipeline.lake.selects import look_below, quoted, select_lines
 from pipeline.tables import TABLES
+from pipeline.tables.macros import create_macros
 
 CATALOG_FILE = "catalog.duckdb"
 
@@ -70,14 +71,12 @@ def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
 def _move(
     connection: duckdb.DuckDBPyConnection, moved: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]
 ) -> None:
-    """Make a catalog's macros and views on another connection, with their paths put right; close the catalog."""
-    macros = (
-        "select function_name, array_to_string(parameters, ', '), macro_definition from duckdb_functions() "
-        "where not internal order by function_oid"
-    )
+    """Make a catalog's views on another connection, with their paths put right, and the macros; close the catalog."""
+    lengths = "select macro_definition from duckdb_functions() where function_name = 'context_length'"
     views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
-    for name, parameters, definition in connection.execute(macros).fetchall():
-        moved.execute(f"create macro {name}({parameters}) as {definition}")
+    create_macros(moved)
+    for (length,) in connection.execute(lengths).fetchall():
+        moved.execute(f"create macro context_length() as {length}")
     for name, text, comment in connection.execute(views).fetchall():
         moved.execute(put_right(name, text))
         moved.execute(f"comment on view {name} is {quoted(comment)}")

@@ -46,6 +46,10 @@ def token_rows(label: str, n_rows: int = 200) -> pa.Table:
     )
 
 
+MEAN_OF_IDS = "select exact_mean(token_id) from tokens"
+"""By a macro, which is in the catalog too."""
+
+
 def seen_texts(catalog: Path) -> list[tuple[str, int]]:
     """The texts of `tokens` and their numbers of rows, through the catalog's view."""
     with open_catalog(catalog.parent) as connection:
@@ -363,6 +367,7 @@ def test_a_bare_duckdb_reads_a_lake_after_one_line(make_experiment, tmp_path):
             connection.sql("from tokens").fetchall()
         connection.execute(f"set file_search_path = '{here}'")
         assert connection.sql("select distinct text from tokens").fetchall() == [("new",)]
+        assert connection.sql(MEAN_OF_IDS).fetchall() == [(99.5,)]
 
 
 def test_make_sql_answers_from_the_folder_of_a_lake_alone(make_experiment, tmp_path, capsys):
@@ -397,6 +402,8 @@ def test_a_lake_may_land_where_duckdb_cannot_look_below(make_experiment, tmp_pat
     for name in ("one, two", "a [b]", "it's"):
         here = shutil.copytree(lake.root, tmp_path / "landed" / name)
         assert seen_texts(here / CATALOG_FILE) == [("new", 200)]
+        with open_catalog(here) as connection:
+            assert connection.sql(MEAN_OF_IDS).fetchall() == [(99.5,)]
 
 
 def refreshed_by_absolute_paths(lake):
