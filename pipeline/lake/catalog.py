@@ -71,7 +71,7 @@ def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
 def _move(
     connection: duckdb.DuckDBPyConnection, moved: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]
 ) -> None:
-    """Make a catalog's views on another connection, with their paths put right, and the macros; close the catalog."""
+    """Make a catalog's views, with their paths put right, and macros on another connection; close the catalog."""
     lengths = "select macro_definition from duckdb_functions() where function_name = 'context_length'"
     views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
     create_macros(moved)

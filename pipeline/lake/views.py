@@ -124,8 +124,8 @@ class Lake(Files):
     def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
         """The values of a SQL text's `$names`: from `values`, else from the config; a batch has its features."""
         if (batch := values.get("batch")) is not None:
-            size = self.config.selection.batch_size
-            values = {"first_feature": batch * size, "end_feature": (batch + 1) * size, **values}
+            features = self.config.selection.features_of(batch)
+            values = {"first_feature": features.start, "end_feature": features.stop, **values}
         return {
             name: values[name] if name in values else config_value(self.config, name)
             for name in parameters_of(text)

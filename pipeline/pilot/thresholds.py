@@ -35,7 +35,6 @@ def yes_no_scorers(scorers: Iterable[str]) -> dict[str, YesNo]:
 def control_answers(batch: Batch, asks: Asks, scorers: Sequence[str], *, is_certain: bool = True) -> pa.Table:
     """What the yes-or-no scorers among some say about the controls of a batch's tables, by `ANSWERS`."""
     asks = {role: _told(ask, "thresholds" + role.removeprefix("scorer"), is_certain) for role, ask in asks.items()}
-    batch.create("batch_features")
     batch.create("scored_explanations", asks_model=True)
     rows = []
     for name, scorer in yes_no_scorers(scorers).items():
