@@ -232,10 +232,9 @@ class _Run:
 
     @property
     def _batch_features(self) -> range:
-        size = self._lake.config.selection.batch_size
         if "first_feature" in self._values:
             return range(self._values["first_feature"], self._values["end_feature"])
-        return range(self._values["batch"] * size, (self._values["batch"] + 1) * size)
+        return self._lake.config.selection.features_of(self._values["batch"])
 
     @cached_property
     def _places(self) -> Places:

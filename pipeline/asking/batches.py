@@ -166,12 +166,11 @@ def asks_of(askers: Iterable[BatchAsker]) -> Asks:
 
 def open_ledger(lake: Lake, table: str, sae: str, batch: int) -> Ledger:
     """The ledger of what a table asks about a batch, to be used as a context manager."""
-    size = lake.config.selection.batch_size
-    first, last = batch * size, (batch + 1) * size - 1
+    features = lake.config.selection.features_of(batch)
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
     seal = None if lake.objects is None else lake.objects.seal
-    return Ledger(folder, table, sae, first, last, prices_of_paid(lake.config), seal)
+    return Ledger(folder, table, sae, features[0], features[-1], prices_of_paid(lake.config), seal)
 
 
 class _NoClient:

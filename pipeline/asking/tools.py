@@ -19,12 +19,18 @@ from pipeline.tables.sql import steps_of
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of an SAE's features, and a connection that sees the tables of these alone."""
+    """A batch of an SAE's features, and a connection that sees the tables of these alone.
+
+    It has the features that are selected in its temporary table `batch_features`.
+    """
 
     lake: Lake
     connection: duckdb.DuckDBPyConnection
     sae: str
     number: int
+
+    def __post_init__(self) -> None:
+        self.create("batch_features")
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -135,3 +135,7 @@ class SelectionConfig(Section):
     priority: Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY)] = Field(
         0, description="Batches with a higher priority come first; a `features` file can set its own"
     )
+
+    def features_of(self, batch: int) -> range:
+        """The features of a batch, by number; the last ones of an SAE's last batch may be more than it has."""
+        return range(batch * self.batch_size, (batch + 1) * self.batch_size)

@@ -128,10 +128,10 @@ def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
-    size = lake.config.selection.batch_size
+    features = lake.config.selection.features_of(batch)
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
-    return replayed_answers(folder, table, sae, batch * size, (batch + 1) * size - 1)
+    return replayed_answers(folder, table, sae, features[0], features[-1])
 
 
 @dataclass

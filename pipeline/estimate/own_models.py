@@ -30,7 +30,6 @@ def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], 
     """How long such a scorer takes for a batch whose tables are given, and again for its features of the pilot."""
     with lake.connect(sae, batch, made) as connection:
         own = Batch(lake, connection, sae, batch)
-        own.create("batch_features")
         own.create("scored_explanations", asks_model=False)
         own.put("own_questions", load_scorer(name).questions(own).to_arrow_table())
         questions = connection.table("own_questions")

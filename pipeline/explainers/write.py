@@ -36,7 +36,6 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     """The rows of `explanations` for the features that a batch's tables select."""
     config = batch.lake.config
     tools = Tools(batch, role_of(config, "explainer"), asks["explainer"], asks=asks)
-    batch.create("batch_features")
     selected = batch.select("explained_features").pl()
     generations = [each for each in selected["generation"].unique() if each is not None]
     [generation] = generations or [batch.lake.generation]

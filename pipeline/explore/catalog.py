@@ -24,7 +24,8 @@ from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view,
 from pipeline.lake.objects import open_objects
 from pipeline.llm.ledger.answers import overlapping_files
 from pipeline.tables import TABLES
-from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
+from pipeline.tables.macros import ready_text
+from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_read
 
 Row = dict[str, Any]
 
@@ -164,7 +165,7 @@ class Catalog:
         views = view_texts(database)
         steps = steps_of(*INDEXES)
         for step in steps:
-            text = sql_text(step)
+            text = ready_text(database, step)
             values = {name: config_value(self.config, name) for name in parameters_of(text)}
             database.execute(f"create table {step} as {text}", values)
         for step in set(steps) - set(INDEXES):
@@ -192,7 +193,7 @@ class Reader:
     def _execute(
         self, name: str | Path, values: Mapping[str, Any], before: str = ""
     ) -> duckdb.DuckDBPyConnection:
-        text = sql_text(name)
+        text = ready_text(self._cursor, name)
         known = {
             key: values[key] if key in values else config_value(self._config, key) for key in parameters_of(text)
         }

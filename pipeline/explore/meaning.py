@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.errors import LatentlakeError, sentence_of
 from pipeline.explore.catalog import Catalog
-from pipeline.tables.sql import sql_text
+from pipeline.tables.macros import ready_text
 
 Embed = Callable[[Sequence[str]], Any]
 """Embeddings of texts, [n_texts, width]."""
@@ -91,7 +91,8 @@ class Meanings:
             return None
         cursor = self._database.cursor()
         cursor.register("asked_meaning", self._rows([words], self._embed))
-        near = cursor.sql(sql_text("nearest_texts"), params={"n": _FOUND}).to_arrow_table().cast(NEAR_MEANINGS)
+        text = ready_text(cursor, "nearest_texts")
+        near = cursor.sql(text, params={"n": _FOUND}).to_arrow_table().cast(NEAR_MEANINGS)
         return Found(near, self._n_left)
 
     def _work(self) -> None:

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +12,7 @@ from pipeline.errors import LakeError
 from pipeline.lake.in_place import InPlace
 from pipeline.lake.selects import look_below, quoted, select_lines
 from pipeline.tables import TABLES
+from pipeline.tables.macros import create_macros
 
 CATALOG_FILE = "catalog.duckdb"
 
@@ -95,19 +96,19 @@ def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _statements(connection: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]) -> list[str]:
-    """The statements that make a catalog's macros and views, with the views' paths put right."""
-    macros = "select function_name, parameters, macro_definition from duckdb_functions() where not internal"
+    """The statements that make a catalog's context_length() and views, with the views' paths put right."""
+    lengths = "select macro_definition from duckdb_functions() where function_name = 'context_length'"
     views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
-    made = [
-        f"create macro {name}({', '.join(parameters)}) as {definition}"
-        for name, parameters, definition in connection.execute(macros).fetchall()
-    ]
+    made = [f"create macro context_length() as {length}" for (length,) in connection.execute(lengths).fetchall()]
     for name, text, comment in connection.execute(views).fetchall():
         made += [put_right(name, text), f"comment on view {name} is {quoted(comment)}"]
     return made
 
 
-def _made_by(statements: Iterable[str], connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+def _made_by(statements: Sequence[str], connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A connection with the views that some statements make, if there are any, and this program's macros."""
+    if statements:
+        create_macros(connection)
     for statement in statements:
         connection.execute(statement)
     return connection
@@ -136,7 +137,7 @@ def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         connection.execute(f"drop view if exists {name}")
         lines = folder / table.lines_folder
         if is_of_lines and any(lines.glob("**/*.jsonl")):
-            files = f"[{quoted(Path(table.lines_folder) / '**' / '*.jsonl')}]"
+            files = f"[{quoted(glob.escape(str(lines.absolute())) + '/**/*.jsonl')}]"
             connection.execute(f"create view {name} as {select_lines(table, files)}")
             continue
         connection.register("no_rows", table.schema.empty_table())

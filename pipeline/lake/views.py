@@ -1,7 +1,8 @@
 """A lake as SQL sees it: every table a view, in a connection of its own or in `catalog.duckdb`.
 
-The catalog holds nothing but views on the current folders, by paths below the lake, so that a lake can be moved:
-whoever opens it says where the lake is (`open_catalog`; a shell of DuckDB's own by `set file_search_path`).
+The catalog holds nothing but macros, and views on the current folders by paths below the lake, so that a lake can
+be moved: whoever opens it says where the lake is (`open_catalog`; a shell of DuckDB's own by
+`set file_search_path`).
 """
 
 import atexit
@@ -25,7 +26,8 @@ from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.placing import temporary_path
 from pipeline.lake.selects import look_below, quoted, select_lines, select_rows
 from pipeline.tables import TABLES, Table
-from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
+from pipeline.tables.macros import create_macros, ready_text
+from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_read
 
 _NUMBERS = itertools.count()
 """Of this process's databases in memory."""
@@ -84,21 +86,21 @@ class Lake(Files):
 
         Parameters are named `$<section>_<key>` after the config; `values` go before it.
         """
-        text = sql_text(name)
+        text = ready_text(connection, name)
         connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
 
     def select(
         self, connection: duckdb.DuckDBPyConnection, name: str | Path, **values: Any
     ) -> duckdb.DuckDBPyRelation:
         """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
-        text = sql_text(name)
+        text = ready_text(connection, name)
         return connection.sql(text, params=self._parameters(text, values))
 
     def copy(
         self, connection: duckdb.DuckDBPyConnection, name: str | Path, target: Path, how: str, **values: Any
     ) -> int:
         """Write the rows of `<name>.sql` to a file as they come, as DuckDB's `copy` does; how many there were."""
-        text = sql_text(name)
+        text = ready_text(connection, name)
         statement = f"copy ({text}\n) to {quoted(target)} ({how})"
         (n_rows,) = connection.execute(statement, self._parameters(text, values)).fetchall()[0]
         return int(n_rows)
@@ -122,8 +124,8 @@ class Lake(Files):
     def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
         """The values of a SQL text's `$names`: from `values`, else from the config; a batch has its features."""
         if (batch := values.get("batch")) is not None:
-            size = self.config.selection.batch_size
-            values = {"first_feature": batch * size, "end_feature": (batch + 1) * size, **values}
+            features = self.config.selection.features_of(batch)
+            values = {"first_feature": features.start, "end_feature": features.stop, **values}
         return {
             name: values[name] if name in values else config_value(self.config, name)
             for name in parameters_of(text)
@@ -132,7 +134,7 @@ class Lake(Files):
     # Views --------------------------------------------------------------------------------------------
 
     def refresh_catalog(self) -> Path:
-        """Rebuild `catalog.duckdb`, views on every table's current folder, and put it in place by rename."""
+        """Rebuild `catalog.duckdb`, macros and a view on each table's folder; put it in place by rename."""
         target = self.root / CATALOG_FILE
         with self.writing(target) as temporary, contextlib.ExitStack() as log_removed:
             log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left by a full disk
@@ -140,6 +142,7 @@ class Lake(Files):
                 look_below(connection, self.root)
                 are_below = "," not in str(self.root)
                 self._create_views(connection, tuple(TABLES), list(self.config.sae_names), are_below=are_below)
+                create_macros(connection)
                 for name, table in TABLES.items():
                     connection.execute(f"comment on view {name} is {quoted(table.row)}")
         return target

@@ -78,7 +78,6 @@ def control_answers(
     `n_pairs` are those of the whole pilot, by which it is told how many windows a pair is asked about.
     """
     asks = {role: _told(ask, "thresholds" + role.removeprefix("scorer"), is_certain) for role, ask in asks.items()}
-    batch.create("batch_features")
     batch.create("scored_explanations", asks_model=True)
     batch.put("control_pairs", pairs)
     n_windows = windows_a_pair(n_pairs)

@@ -56,7 +56,6 @@ def predictions_table(
     batch: Batch, asks: Asks, scorers: Sequence[str], read: ReadTexts = text_activations
 ) -> pa.Table:
     """The rows of `predictions` by some scorers, for the explanations that a batch's tables hold."""
-    batch.create("batch_features")
     parts = [TABLES["predictions"].schema.empty_table()]
     for name in scorers:
         scorer = load_scorer(name)
@@ -68,7 +67,6 @@ def predictions_table(
 
 def find_forms(batch: Batch, asks: Asks, scorers: Sequence[str]) -> dict[str, str]:
     """The form of the prompts of each scorer that leaves it to a first answer, and got one, by name."""
-    batch.create("batch_features")
     batch.create("scored_explanations", asks_model=True)
     forms = {}
     for name in scorers:

@@ -22,7 +22,7 @@ from pipeline.show.terminal import printable
 from pipeline.sources import recorded_lake
 from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
-from pipeline.tables.sql import sql_text
+from pipeline.tables.macros import ready_text
 
 
 class FeatureCard(NamedTuple):
@@ -102,9 +102,9 @@ class OpenLake:
     def told(self, explainers: Sequence[str]) -> pl.DataFrame:
         """What is known of each feature in words (`told_features.sql`), by the explainers of the config."""
         values = {"explaining_explainers": list(explainers)}
-        places = sql_text("explanation_places")
+        places = ready_text(self._connection, "explanation_places")
         self._connection.execute(f"create or replace temp table explanation_places as {places}", values)
-        return self.sql(sql_text("told_features"))
+        return self.sql(ready_text(self._connection, "told_features"))
 
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:
         own = (duckdb.ColumnExpression("sae") == duckdb.ConstantExpression(sae)) & (

@@ -26,7 +26,7 @@ def check_batch_size(lake: Lake, recorded: int | None) -> None:
             batch = int(path.stem)
             features = pc.min_max(pq.read_table(lake.fetched(path), columns=["feature"])["feature"]).as_py()
             first, last = features["min"], features["max"]
-            if first is not None and not batch * size <= first <= last < (batch + 1) * size:
+            if first is not None and not {first, last} <= {*lake.config.selection.features_of(batch)}:
                 raise LakeError(
                     f"selection.batch_size is {size}, but features {first} to {last} are batch {batch} in "
                     f"'{path}'; set it to what it was, or give the experiment another name"

@@ -1,7 +1,8 @@
 """The SQL files: their texts, their parameters, and what each reads, which decides what runs before it.
 
 A name that a file reads is a declared table, an input; or another SQL file, a step that runs before it; or a
-relation that code hands in (`given`). DuckDB's own parser finds the names; it is imported at first use.
+relation that code hands in (`given`). DuckDB's own parser finds the names; it is imported at first use. Functions
+of our own that a file calls are `macros`.
 """
 
 import json
@@ -9,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
 
 SQL_FOLDER = SHIPPED_FOLDER / "sql"
 
+MACROS = "macros"
+"""The folder of `SQL_FOLDER` whose files are no selects."""
+
+
+class Names(NamedTuple):
+    """What a select names: what it reads and does not define itself, in the order of its text; what it calls."""
+
+    relations: tuple[str, ...]
+    functions: tuple[str, ...]
+
 
 @cache
 def sql_files() -> dict[str, Path]:
@@ -33,6 +44,8 @@ def sql_files() -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(SQL_FOLDER.rglob("*.sql")):
         folder = path.parent.name
+        if folder == MACROS:
+            continue
         name = f"{folder}/{path.stem}" if folder in {"checks", "figures"} else path.stem
         if name in files:
             raise ValueError(f"two SQL files are named '{name}': {files[name]} and {path}; rename one of them")
@@ -80,15 +93,29 @@ def relations_read(name: str | Path) -> tuple[str, ...]:
 
     What it defines itself, in its `with`, is left out. Raises ValueError if it is no select that DuckDB can read.
     """
+    return names_in(name).relations
+
+
+@cache
+def names_in(name: str | Path) -> Names:
+    """What a SQL file names. Raises ValueError if it is no select that DuckDB can read."""
+    return names_in_text(sql_text(name), str(name))
+
+
+def names_in_text(text: str, name: str) -> Names:
+    """What a select names. Raises ValueError, with the `name` of its file, if DuckDB cannot read it."""
     with _parser().cursor() as cursor:  # one thread at a time may use a connection; pages are made in several
-        ((parsed,),) = cursor.execute("select json_serialize_sql($text)", {"text": sql_text(name)}).fetchall()
+        ((parsed,),) = cursor.execute("select json_serialize_sql($text)", {"text": text}).fetchall()
     tree = json.loads(parsed)
     if tree["error"]:
         raise ValueError(f"DuckDB cannot read the SQL file '{name}': {tree['error_message']}")
     nodes = list(_nodes(tree))
     own = {cte["key"] for node in nodes if "cte_map" in node for cte in node["cte_map"]["map"]}
-    named = sorted((node for node in nodes if node.get("type") == "BASE_TABLE"), key=lambda n: n["query_location"])
-    return tuple(dict.fromkeys(node["table_name"] for node in named if node["table_name"] not in own))
+    read = sorted((node for node in nodes if node.get("type") == "BASE_TABLE"), key=lambda n: n["query_location"])
+    return Names(
+        tuple(dict.fromkeys(node["table_name"] for node in read if node["table_name"] not in own)),
+        tuple(dict.fromkeys(node["function_name"] for node in nodes if "function_name" in node)),
+    )
 
 
 def steps_of(*names: str | Path, given: Collection[str] = ()) -> tuple[str | Path, ...]:

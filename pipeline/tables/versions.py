@@ -1,8 +1,9 @@
 """The hash that names a table's version.
 
-A stage hash covers definitions: the stage's part of the config, its SQL texts, the source of what makes their
-rows where that is compiled, its schema, a version number, and the stage hashes of its inputs, for the
-partition's own SAE only. At the two roots it takes content: the corpus's texts and the SAE's weights (`sources`).
+A stage hash covers definitions: the stage's part of the config, its SQL texts with the macros that they call, the
+source of what makes their rows where that is compiled, its schema, a version number, and the stage hashes of its
+inputs, for the partition's own SAE only. At the two roots it takes content: the corpus's texts and the SAE's
+weights (`sources`).
 Equal hash, equal table; a change anywhere upstream makes a new folder and leaves the old one alone.
 """
 
@@ -20,7 +21,8 @@ from pipeline.config import JUDGE, UNHASHED, Config
 from pipeline.plugins import Declared, find_plugin, find_plugins, shared_digest
 from pipeline.tables import TABLES
 from pipeline.tables.compiled import compiled_sources
-from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of, tables_read
+from pipeline.tables.macros import full_text
+from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_read
 from pipeline.tables.stages import STAGES, Stage, own_queries, own_windows
 
 GIVEN = frozenset(
@@ -115,7 +117,7 @@ def _definition(
     """What the version of a table, or of a plug-in's part of one, covers."""
     table, asked = stage.table, config.asked_by(part or "")
     steps = (*stage.steps, *_own_steps(stage, part))
-    texts = {name.name if isinstance(name, Path) else name: sql_text(name) for name in steps}
+    texts = {name.name if isinstance(name, Path) else name: full_text(name) for name in steps}
     definition: dict[str, Any] = {
         "table": table,
         "version": stage.version,
@@ -170,7 +172,7 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
     plugin, section = find_plugin(kind, name), config.explaining if kind == "explainers" else config.scoring
     settings = getattr(section, plugin.name)
     declared = Declared.by(settings)
-    texts = [sql_text(each) for each in own_queries(plugin)]
+    texts = [full_text(each) for each in own_queries(plugin)]
     content = {
         "files": [plugin.digest, find_plugin(kind, declared.prompts_of).digest if declared.prompts_of else ""],
         "shared": shared_digest(kind),
@@ -191,7 +193,7 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
 
 def _judge(config: Config) -> dict[str, Any]:
     """What the answers of the scorer that judges drafts depend on."""
-    plugin, text = find_plugin("scorers", JUDGE), sql_text("train_questions")
+    plugin, text = find_plugin("scorers", JUDGE), full_text("train_questions")
     science = (*STAGES["predictions"].science, "scoring.min_coverage")
     return {
         "files": [plugin.digest, shared_digest("scorers")],

@@ -3,9 +3,7 @@
 select
     examples.feature,
     examples.token_ids,
-    list_transform(
-        examples.activations, lambda a: least(10, round(10 * a / feature_stats.max_activation_train))::int
-    ) as strengths
+    strengths(examples.activations, feature_stats.max_activation_train)::int[] as strengths
 from examples
 join feature_stats using (feature)
 where examples.role = 'test'

@@ -11,7 +11,7 @@ union all
 select
     feature,
     token_ids,
-    list_filter(range(len(activations)), lambda p: activations[p + 1] > $explaining_marked_share * peak)::int[],
+    marked_places(activations, peak, $explaining_marked_share),
     false,
     true
 from examples

@@ -37,7 +37,7 @@ slot_texts as (
     group by slot_tokens.context_id, slot_tokens.start
 ),
 slot_words as (
-    select unnest(list_distinct(regexp_extract_all(lower(slot_text), '\p{L}[\p{L}\p{N}_]+'))) as word
+    select unnest(words_of(slot_text)) as word
     from slot_texts
 )
 select 'token' as kind, token_pieces.token as word, count(*) as n

@@ -1,7 +1,7 @@
 -- One row per bin of the density of the features of SAE $sae that ever fire: 32 bins of equal width on a scale of
 -- logarithms from a millionth to 1.
 select
-    greatest(0, least(31, floor((log10(density) + 6) / 6 * 32)))::int as bin,
+    clamp(floor((log10(density) + 6) / 6 * 32), 0, 31)::int as bin,
     count(*) as n
 from feature_index
 where sae = $sae and density > 0

@@ -39,10 +39,8 @@ judged as (
         counted.*,
         coalesce(expected.n_chance, 0) / (counted.n * counted.n) as chance,
         if(counted.n >= 10 and chance < 1, (agreed - chance) / (1 - chance), null) as kappa,
-        $scoring_z::double * $scoring_z::double / counted.n as zz,
-        sqrt(zz * agreed * (1 - agreed) + zz * zz / 4) as half,
-        (agreed + zz / 2 - half) / (1 + zz) as agreed_low,
-        (agreed + zz / 2 + half) / (1 + zz) as agreed_high
+        wilson_low(agreed, counted.n, $scoring_z::double) as agreed_low,
+        wilson_high(agreed, counted.n, $scoring_z::double) as agreed_high
     from counted
     left join expected using (rater, other_rater)
 )
@@ -52,8 +50,7 @@ select
     n,
     agreed,
     kappa,
-    -- greatest(-1, null) is -1
-    if(kappa is null, null, greatest(-1, (agreed_low - chance) / (1 - chance))) as kappa_low,
-    if(kappa is null, null, least(1, (agreed_high - chance) / (1 - chance))) as kappa_high
+    if(kappa is null, null, clamp((agreed_low - chance) / (1 - chance), -1, 1)) as kappa_low,
+    if(kappa is null, null, clamp((agreed_high - chance) / (1 - chance), -1, 1)) as kappa_high
 from judged
 order by n desc, rater, other_rater

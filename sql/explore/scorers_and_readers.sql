@@ -1,8 +1,8 @@
 -- One row per SAE and scorer: how its figure of first reading correlates with the share of readers who say that an
 -- explanation fits, the last verdict of each, over the explanations that both judged; controls are left out, as in
--- scorer_agreements. Pearson r by Fisher's z over features, as explanations of one feature are not independent:
---   tanh(atanh(r) -+ z / sqrt(n - 3))
--- Null under 4 features, or where all have one score or one share. The noise of few readers lowers it.
+-- scorer_agreements. Pearson r has Fisher's interval over features, as explanations of one feature are not
+-- independent: z / sqrt(n - 3) to either side. Null under 4 features, or where all have one score or one share.
+-- The noise of few readers lowers it.
 with shares as (
     select explanation_id, count(*) as n_verdicts, avg((verdict = 'fits')::int) as share
     from last_ratings
@@ -30,9 +30,7 @@ select
     n_features,
     n_verdicts,
     if(n_features > 3, r, null) as pearson,
-    if(n_features > 3 and abs(r) < 1, tanh(atanh(r) - $scoring_z::double / sqrt(n_features - 3)), null)
-        as pearson_low,
-    if(n_features > 3 and abs(r) < 1, tanh(atanh(r) + $scoring_z::double / sqrt(n_features - 3)), null)
-        as pearson_high
+    if(n_features > 3, fisher_low(r, $scoring_z::double / sqrt(n_features - 3)), null) as pearson_low,
+    if(n_features > 3, fisher_high(r, $scoring_z::double / sqrt(n_features - 3)), null) as pearson_high
 from correlated
 order by sae, n_explanations desc, scorer

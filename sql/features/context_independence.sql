@@ -23,10 +23,7 @@ counted as (
 measured as (
     select
         *,
-        n_independent / nullif(n_verified, 0) as value,
-        $scoring_z::double as z,
-        z * z / nullif(n_verified, 0) as zz,
-        z * sqrt(value * (1 - value) / n_verified + zz / (4 * n_verified)) as half
+        n_independent / nullif(n_verified, 0) as value
     from counted
 )
 select
@@ -37,9 +34,8 @@ select
     n_verified,
     n_independent,
     value as share_of_candidates,
-    -- greatest(0, null) is 0
-    if(value is null, null, greatest(0, (value + zz / 2 - half) / (1 + zz))) as ci_low,
-    if(value is null, null, least(1, (value + zz / 2 + half) / (1 + zz))) as ci_high,
+    wilson_low(value, n_verified, $scoring_z::double) as ci_low,
+    wilson_high(value, n_verified, $scoring_z::double) as ci_high,
     if(n_candidates = 0, 0, value * n_candidates / n_features) as share_of_features
 from measured
 order by threshold

@@ -7,22 +7,21 @@
 -- cell adds f(l) = E[c ln c] - l ln l for c ~ Poisson(l), 1/2 + 1/(12 l) for large l; the cells that did not
 -- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
 -- finite population, by (1 - n/N) and (1 - S/N).
--- The table cell_bias holds f. Sums are of decimals: sums of doubles would differ in the last bits with the
--- order of the threads.
+-- The table cell_bias holds f.
 with margins as (
     select feature, sum(n_fired) as n_active from position_counts group by feature
 ),
 fired_cells as (
     select
         position_counts.feature,
-        sum((
+        exact_sum(
             n_fired * ln(n_fired * n_all / (n_active * n_reached))
             + if(
                 n_reached > n_fired,
                 (n_reached - n_fired) * ln((n_reached - n_fired) * n_all / ((n_all - n_active) * n_reached)),
                 0
             )
-        )::decimal(38, 15))::double as information,
+        ) as information,
         sum(n_reached) as n_reached
     from position_counts
     join margins using (feature)
@@ -39,10 +38,10 @@ expected_cells as (
 biases as (
     select
         n_active,
-        sum((
+        exact_sum(
             coalesce(bias, if(expected > 1, 0.5 + 1 / (12 * expected), -expected * ln(expected)))
             * (1 - n_active / n_all) * (1 - n_reached / n_all)
-        )::decimal(38, 15))::double
+        )
         + any_value(n_active / n_all) * (count(*) - 1) / 2 as bias
     from expected_cells
     left join cell_bias on step = round(ln(expected) / 0.005)::int

@@ -44,8 +44,7 @@ windows as (
 rights as (
     select
         *,
-        list_filter(range(n_tokens), lambda p: activations[p + 1] > $explaining_marked_share * peak)::int[]
-            as marked,
+        marked_places(activations, peak, $explaining_marked_share) as marked,
         array_to_string(
             list_transform(range($sampling_slot_tokens), lambda p: list_contains(marked, p)::int), ''
         )::bit as is_marked

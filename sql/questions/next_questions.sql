@@ -43,11 +43,9 @@ rates as (
         rate,
         value,
         unnest([true, false]) as is_by_config,
-        if(is_by_config, 1 + (m - 1) * $scoring_rho::double, n / n_effective) as design_effect,
-        $scoring_z::double * $scoring_z::double * design_effect / n as zz,
-        sqrt(zz * value * (1 - value) + zz * zz / 4) as half,
-        (value + zz / 2 - half) / (1 + zz) as low,
-        (value + zz / 2 + half) / (1 + zz) as high
+        if(is_by_config, design_effect(m, $scoring_rho::double), n / n_effective) as design_effect,
+        wilson_low(value, n / design_effect, $scoring_z::double) as low,
+        wilson_high(value, n / design_effect, $scoring_z::double) as high
     from rate_intervals
     where rate in ('recall', 'specificity')
 ),

@@ -1,8 +1,7 @@
 -- One row per SAE (null: over all requests) and quantity that the post publishes: what it is in this experiment.
--- Scores are means over features with Student's interval (null under 3 features), of all explanations but controls
--- and draws that were not chosen; as in summary, the variance of a score is no less than its own interval says.
--- The correlation is Pearson's with Fisher's interval over features (null under 10). Shares and tokens are
--- counted, and have none.
+-- Scores are means over features with Student's interval (null under 3 features), of all explanations but
+-- controls and draws that were not chosen. The correlation is Pearson's with Fisher's interval over features (null
+-- under 10). Shares and tokens are counted, and have none.
 -- The post's own figures are in pipeline/show/published/post.yaml.
 with judged as (
     select
@@ -11,7 +10,7 @@ with judged as (
         explanation_id,
         scorer,
         value,
-        power((high - low) / (2 * $scoring_z::double), 2) as own_variance
+        interval_variance(low, high, $scoring_z::double) as own_variance
     from headline_scores
     anti join other_draws using (explanation_id)
     where
@@ -31,7 +30,7 @@ averaged as (
         scorer,
         count(*) as n_features,
         avg(value) as mean,
-        sqrt(greatest(var_samp(value), avg(own_variance)) / count(*)) as error
+        error_of_mean(value, own_variance) as error
     from by_feature
     group by sae, scorer
 ),
@@ -83,7 +82,7 @@ bounded as (
     from averaged
     left join student_quantiles using (n_features)
     union all
-    select sae, 'agreement', r, tanh(atanh(r) - half), tanh(atanh(r) + half), n_features
+    select sae, 'agreement', r, fisher_low(r, half), fisher_high(r, half), n_features
     from spread
     union all
     select sae, 'positional', share, null, null, n_features
@@ -100,9 +99,8 @@ select
     sae,
     quantity,
     value,
-    -- greatest(0, null) is 0
-    if(quantity <> 'agreement' and low < 0, 0, low) as low,
-    if(high > 1, 1, high) as high,
+    clamp(low, if(quantity = 'agreement', -1, 0), 1) as low,
+    clamp(high, if(quantity = 'agreement', -1, 0), 1) as high,
     n::bigint as n
 from bounded
 order by quantity, sae

@@ -1,6 +1,5 @@
 -- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows, of the
--- explanations that were chosen, as the mean over features with Student's interval, null under 3 features. As in
--- summary, the variance of a share is no less than its own interval says.
+-- explanations that were chosen, as the mean over features with Student's interval, null under 3 features.
 with by_feature as (
     select
         sae,
@@ -9,7 +8,7 @@ with by_feature as (
         stratum,
         feature,
         avg(value) as value,
-        avg(power((ci_high - ci_low) / (2 * $scoring_z::double), 2)) as own_variance
+        avg(interval_variance(ci_low, ci_high, $scoring_z::double)) as own_variance
     from score_details
     anti join other_draws using (explanation_id)
     where role = 'test' and metric = 'accuracy' and weighting = 'sample' and value is not null
@@ -23,7 +22,7 @@ averaged as (
         stratum,
         count(*) as n_features,
         avg(value) as mean,
-        sqrt(greatest(var_samp(value), avg(own_variance)) / count(*)) as error
+        error_of_mean(value, own_variance) as error
     from by_feature
     group by sae, scorer, explainer, stratum
 ),
@@ -43,7 +42,6 @@ select
     stratum,
     n_features,
     mean,
-    -- greatest(0, null) is 0
-    if(low < 0, 0, low) as ci_low,
-    if(high > 1, 1, high) as ci_high
+    clamp(low, 0, 1) as ci_low,
+    clamp(high, 0, 1) as ci_high
 from bounded

@@ -3,9 +3,12 @@
 -- The figures are counts of the whole corpus of that role; the intervals say how they would vary with other
 -- documents.
 -- Tokens of a document go together, so documents are the unit: a figure is a ratio R = sum y / sum x over k
--- documents, with variance k / (k - 1) sum (y - R x)^2 / (sum x)^2 by linearisation (Cochran 1977, section 6.3),
--- and bounds R -+ z se within [0, 1]. Where every document agrees (variance 0) Wilson's interval with n = k
--- stands in. TPR and TNR are combined by MOVER. No interval under 10 documents in which the feature fires.
+-- documents, with variance k / (k - 1) sum (y - R x)^2 / (sum x)^2 by linearisation (Cochran 1977, section 6.3).
+-- Its bounds are those of the logit, with error se / (R (1 - R)), at Student's quantile with k - 1 degrees of
+-- freedom, by its expansion in 1 / (k - 1) from the normal one (Abramowitz and Stegun 26.7.5). Where every document
+-- agrees (variance 0) Wilson's interval with n = k stands in; but of a rule that was never wrong the false positive
+-- rate is at most the lower bound of its precision leaves, (1 - precision_low) n_predicted / n_silent. TPR and TNR
+-- are combined by MOVER. No interval under 10 documents in which the feature fires, or of the ratio's own.
 with corpus as (
     select
         role,
@@ -78,25 +81,46 @@ errors as (
         if(x > 0, y / x, null) as ratio,
         sqrt(greatest(0, yy - 2 * ratio * xy + ratio * ratio * xx) * k / (k - 1)) / x as error,
         $scoring_z::double as z,
-        z * z / k as zz,
-        z * sqrt(ratio * (1 - ratio) / k + zz / (4 * k)) as half,
-        n_fired_documents >= 10 and k >= 2 and x > 0 as is_bounded
+        k - 1 as df,
+        z
+        + (power(z, 3) + z) / (4 * df)
+        + (5 * power(z, 5) + 16 * power(z, 3) + 3 * z) / (96 * power(df, 2))
+        + (3 * power(z, 7) + 19 * power(z, 5) + 17 * power(z, 3) - 15 * z) / (384 * power(df, 3)) as t,
+        n_fired_documents >= 10 and k >= 10 and x > 0 as is_bounded,
+        ratio in (0, 1) or error < 1e-9 as is_by_wilson,
+        if(ratio in (0, 1), null, ln(ratio / (1 - ratio))) as logit,
+        t * error / (ratio * (1 - ratio)) as logit_half
     from ratios
 ),
-bounds as (
+own_bounds as (
     select
         *,
         case
             when not is_bounded then null
-            when ratio in (0, 1) then greatest(0, (ratio + zz / 2 - half) / (1 + zz))
-            else greatest(0, ratio - z * error)
-        end as low,
+            when is_by_wilson then wilson_low(ratio, k, z)
+            else least(ratio, 1 / (1 + exp(logit_half - logit)))
+        end as own_low,
         case
             when not is_bounded then null
-            when ratio in (0, 1) then least(1, (ratio + zz / 2 + half) / (1 + zz))
-            else least(1, ratio + z * error)
-        end as high
+            when is_by_wilson then wilson_high(ratio, k, z)
+            else greatest(ratio, 1 / (1 + exp(-logit - logit_half)))
+        end as own_high
     from errors
+),
+bounds as (
+    select
+        *,
+        -- Of a rule that was never wrong, from its precision's.
+        if(
+            metric = 'specificity' and n_wrong = 0,
+            greatest(own_low, coalesce(
+                1 - (1 - max(own_low) filter (metric = 'precision') over of_rule) * n_predicted / n_silent, own_low
+            )),
+            own_low
+        ) as low,
+        own_high as high
+    from own_bounds
+    window of_rule as (partition by rule_id, role)
 )
 select
     precisions.rule_id,
@@ -108,12 +132,8 @@ select
     precisions.n_right::bigint as n_right,
     recalls.k::bigint as n_fired_documents,
     (recalls.ratio + specificities.ratio) / 2 as balanced_accuracy,
-    balanced_accuracy
-    - sqrt(power(recalls.ratio - recalls.low, 2) + power(specificities.ratio - specificities.low, 2)) / 2
-        as balanced_accuracy_low,
-    balanced_accuracy
-    + sqrt(power(recalls.high - recalls.ratio, 2) + power(specificities.high - specificities.ratio, 2)) / 2
-        as balanced_accuracy_high,
+    mover_low(recalls.ratio, recalls.low, specificities.ratio, specificities.low) as balanced_accuracy_low,
+    mover_high(recalls.ratio, recalls.high, specificities.ratio, specificities.high) as balanced_accuracy_high,
     precisions.ratio as precision,
     precisions.low as precision_low,
     precisions.high as precision_high,

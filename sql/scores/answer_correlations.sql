@@ -38,8 +38,8 @@ by_document as (
         label,
         document,
         count(*)::double as n,
-        sum(value::decimal(38, 15))::double as total,
-        sum((value * value)::decimal(38, 15))::double as squares
+        exact_sum(value) as total,
+        exact_sum(value * value) as squares
     from answers
     group by sae, feature, explanation_id, scorer, label, document
 ),
@@ -52,15 +52,15 @@ by_cell as (
         sum(n) as n,
         count(*) as n_documents,
         sum(n * n) as n_squared,
-        sum(total::decimal(38, 15))::double as total,
-        sum(squares::decimal(38, 15))::double as squares,
-        sum((total * total / n)::decimal(38, 15))::double as document_squares
+        exact_sum(total) as total,
+        exact_sum(squares) as squares,
+        exact_sum(total * total / n) as document_squares
     from by_document
     group by sae, feature, explanation_id, scorer, label
 ),
 by_feature as (
-    -- Sums of squares between and within documents, and what they are divided by; sums of decimals do not depend
-    -- on the order of the threads.
+    -- Sums of squares between and within documents, and what they are divided by; as decimals, of which those of a
+    -- feature can be taken off again.
     select
         sae,
         scorer,
@@ -129,7 +129,7 @@ spread_out as (
     select
         sae,
         scorer,
-        sqrt((count(rho) - 1) * var_pop(rho::decimal(38, 12)::double)) as standard_error
+        (count(rho) - 1) * sqrt(exact_variance(rho) / count(rho)) as standard_error
     from estimated
     where feature is not null
     group by sae, scorer

@@ -1,7 +1,6 @@
 -- One row per explanation, scorer and role: how many questions were answered and how, and the balanced accuracy.
--- (TPR + TNR) / 2 by MOVER (Zou and Donner 2008) from the Wilson intervals of the two rates:
---   L = ba - 1/2 sqrt((p1 - l1)^2 + (p2 - l2)^2), U likewise.
--- The same interval ends a sequential scoring (next_questions) and stands in the scores.
+-- Its interval is by MOVER from Wilson's of the two rates; the same one ends a sequential scoring (next_questions)
+-- and stands in the scores.
 -- Under min_coverage no figure is told, only balanced accuracy if all failures were wrong, or all right.
 with counted as (
     select
@@ -53,12 +52,8 @@ select
     specificities.low as specificity_low,
     specificities.high as specificity_high,
     (recalls.value + specificities.value) / 2 as balanced_accuracy,
-    balanced_accuracy
-    - sqrt(power(recalls.value - recalls.low, 2) + power(specificities.value - specificities.low, 2)) / 2
-        as balanced_accuracy_low,
-    balanced_accuracy
-    + sqrt(power(recalls.high - recalls.value, 2) + power(specificities.high - specificities.value, 2)) / 2
-        as balanced_accuracy_high
+    mover_low(recalls.value, recalls.low, specificities.value, specificities.low) as balanced_accuracy_low,
+    mover_high(recalls.value, recalls.high, specificities.value, specificities.high) as balanced_accuracy_high
 from bounded
 left join rate_intervals as recalls
     on recalls.explanation_id = bounded.explanation_id

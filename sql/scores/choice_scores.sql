@@ -8,8 +8,7 @@ with asked as (
         count(*) filter (is_put) as n,
         count(*) filter (is_right) as n_right,
         count(*) filter (is_put and not is_scored) as n_unscored,
-        -- Sums of decimals do not depend on the order of the threads.
-        sum((1 / n_choices)::decimal(38, 15))::double / count(*) as chance
+        exact_mean(1 / n_choices) as chance
     from question_answers
     where n_choices is not null
     group by explanation_id, scorer, role

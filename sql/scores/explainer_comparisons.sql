@@ -2,9 +2,8 @@
 -- scores on test documents, A less B, in both orders. Of an explainer that chooses, by its choice.
 -- The interval is over features, by Student's t; null under 3 features. The table student_quantiles holds t by the
 -- number of features. The variance of a difference is taken to be no less than that of the less certain of the two
--- scores, by its own interval, ((high - low) / (2 z))²: a few differences that happen to be alike do not make
--- their mean certain. Both variances added would be too much, as both are asked about the same windows. In
--- simulations of 3 to 30 features the interval covers 95 % at least, and without this 93 %.
+-- scores. Both added would be too much, as both are asked about the same windows. In simulations of 3 to 30
+-- features the interval covers 95 % at least, and without this 93 %.
 -- Tokens and cost are of all requests that the explanations of these features took, other draws, answers that
 -- could not be used and the questions that judged them included; an unknown price adds nothing.
 with scored as (
@@ -15,7 +14,7 @@ with scored as (
         headline_scores.metric,
         headline_scores.explainer,
         headline_scores.value,
-        power((headline_scores.high - headline_scores.low) / (2 * $scoring_z::double), 2) as own_variance
+        interval_variance(headline_scores.low, headline_scores.high, $scoring_z::double) as own_variance
     from headline_scores
     join explanations using (explanation_id)
     where headline_scores.role = 'test' and headline_scores.value is not null and explanations.is_chosen
@@ -40,7 +39,6 @@ pairs as (
         and others.explainer <> scored.explainer
 ),
 averaged as (
-    -- Sums of decimals do not depend on the order of the threads.
     select
         sae,
         scorer,
@@ -48,40 +46,23 @@ averaged as (
         explainer_a,
         explainer_b,
         count(*) as n_features,
-        sum(value_a::decimal(38, 15))::double / count(*) as mean_a,
-        sum(value_b::decimal(38, 15))::double / count(*) as mean_b,
-        sum(difference::decimal(38, 15))::double / count(*) as difference,
+        exact_mean(value_a) as mean_a,
+        exact_mean(value_b) as mean_b,
+        exact_mean(difference) as difference,
+        error_of_mean(difference, own_variance) as error,
+        -- A difference of correlations is from -2 to 2, of shares from -1 to 1.
+        if(any_value(metric) = 'correlation', 2, 1) as most,
         count(*) filter (difference > 0) / count(*) as share_better,
         count(*) filter (difference = 0) / count(*) as share_equal
     from pairs
     group by sae, scorer, explainer_a, explainer_b
-),
-spread as (
-    select
-        pairs.sae,
-        pairs.scorer,
-        pairs.explainer_a,
-        pairs.explainer_b,
-        sqrt(
-            greatest(
-                sum(power(pairs.difference - averaged.difference, 2)::decimal(38, 15))::double
-                / (any_value(averaged.n_features) - 1),
-                sum(own_variance::decimal(38, 15))::double / count(own_variance)
-            )
-            / any_value(averaged.n_features)
-        ) as error,
-        -- A difference of correlations is from -2 to 2, of shares from -1 to 1.
-        if(any_value(averaged.metric) = 'correlation', 2, 1) as most
-    from pairs
-    join averaged using (sae, scorer, explainer_a, explainer_b)
-    group by pairs.sae, pairs.scorer, pairs.explainer_a, pairs.explainer_b
 ),
 feature_costs as (
     select
         explaining_requests.sae,
         explaining_requests.feature,
         explaining_requests.explainer,
-        sum(current_requests.cost_usd::decimal(38, 15))::double as cost_usd,
+        exact_sum(current_requests.cost_usd) as cost_usd,
         sum(current_requests.prompt_tokens + current_requests.completion_tokens) as n_tokens
     from explaining_requests
     join current_requests using (request_id)
@@ -93,8 +74,8 @@ costs as (
         pairs.scorer,
         pairs.explainer_a,
         pairs.explainer_b,
-        coalesce(sum(of_a.cost_usd::decimal(38, 15))::double, 0) as cost_usd_a,
-        coalesce(sum(of_b.cost_usd::decimal(38, 15))::double, 0) as cost_usd_b,
+        coalesce(exact_sum(of_a.cost_usd), 0) as cost_usd_a,
+        coalesce(exact_sum(of_b.cost_usd), 0) as cost_usd_b,
         coalesce(sum(of_a.n_tokens), 0)::bigint as n_tokens_a,
         coalesce(sum(of_b.n_tokens), 0)::bigint as n_tokens_b
     from pairs
@@ -118,8 +99,8 @@ select
     averaged.mean_a,
     averaged.mean_b,
     averaged.difference,
-    if(averaged.difference - t * error < -most, -most, averaged.difference - t * error) as ci_low,
-    if(averaged.difference + t * error > most, most, averaged.difference + t * error) as ci_high,
+    clamp(averaged.difference - t * error, -most, most) as ci_low,
+    clamp(averaged.difference + t * error, -most, most) as ci_high,
     averaged.share_better,
     averaged.share_equal,
     costs.cost_usd_a,
@@ -128,6 +109,5 @@ select
     costs.n_tokens_b
 from averaged
 join costs using (sae, scorer, explainer_a, explainer_b)
-left join spread using (sae, scorer, explainer_a, explainer_b)
 left join student_quantiles using (n_features)
 order by averaged.sae, averaged.scorer, averaged.explainer_a, averaged.explainer_b

@@ -5,11 +5,10 @@
 -- Its activation a is that of its peak, 0 where it is silent. auroc (responsiveness): the chance that
 -- a window of grade 2 has a larger one than a window of grade 0, ties one half. average_precision (purity): over
 -- the thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
--- The sample's interval is DeLong's on the logit scale: the variance is sum (v - auroc)^2 / (n (n - 1)) over each
--- grade, v a window's placement among those of the other grade, times the design effect (rate_intervals). The
--- population's, and where that tells no spread (as where a grade has one window), is Wilson's with the smaller of
--- Kish's effective n, (sum w)^2 / sum w^2, of both grades: one silent window can weigh more than all that fire.
--- The population's figures are null where it spans more than max_interval.
+-- The sample's variance is DeLong's, sum (v - auroc)^2 / (n (n - 1)) over each grade, v a window's placement among
+-- those of the other grade, times the design effect (rate_intervals). The population has none: its interval is
+-- Wilson's with the smaller of Kish's effective n, (sum w)^2 / sum w^2, of both grades, as one silent window can
+-- weigh more than all that fire. Its figures are null where that spans more than max_interval.
 with asked as (
     select
         predictions.explanation_id,
@@ -60,12 +59,12 @@ placed as (
         any_value(grades.rho) as rho,
         any_value(grades.n_of_document) as n_of_document,
         any_value(grades.weight) as weight,
-        sum((
+        exact_sum(
             others.weight * case
                 when others.activation = grades.activation then 0.5
                 else ((grades.activation > others.activation) = grades.fits)::int
             end
-        )::decimal(38, 9))::double / sum(others.weight::decimal(38, 9))::double as placement
+        ) / exact_sum(others.weight) as placement
     from grades
     join grades as others
         on others.explanation_id = grades.explanation_id
@@ -83,13 +82,13 @@ by_grade as (
         role,
         weighting,
         fits,
-        sum(weight::decimal(38, 9))::double as total,
-        sum((weight * weight)::decimal(38, 9))::double as squares,
-        least(1, sum((weight * placement)::decimal(38, 9))::double / total) as auroc,
-        sum((weight * weight * power(placement, 2))::decimal(38, 9))::double as placed_squares,
-        sum((weight * weight * placement)::decimal(38, 9))::double as placed_sums,
+        exact_sum(weight) as total,
+        exact_sum(weight * weight) as squares,
+        clamp(exact_sum(weight * placement) / total, 0, 1) as auroc,
+        exact_sum(weight * weight * power(placement, 2)) as placed_squares,
+        exact_sum(weight * weight * placement) as placed_sums,
         count(*) as n,
-        1 + (sum(n_of_document) / count(*) - 1) * any_value(rho) as design_effect,
+        design_effect(sum(n_of_document) / count(*), any_value(rho)) as design_effect,
         greatest(0, placed_squares - 2 * auroc * placed_sums + auroc * auroc * squares) / (total * total)
         * n / (n - 1) * design_effect as variance,
         total * total / squares / design_effect as n_effective
@@ -103,8 +102,8 @@ paired as (
         role,
         weighting,
         any_value(auroc) filter (fits) as auroc,
-        sum(variance) as variance,
-        min(n) as n_fewest,
+        -- A population's tells no spread, and a single window of a grade has none.
+        if(weighting = 'sample' and min(n) > 1, sum(variance), null) as variance,
         min(n_effective) as n_least
     from by_grade
     group by explanation_id, scorer, role, weighting
@@ -112,16 +111,8 @@ paired as (
 measured as (
     select
         *,
-        weighting = 'population' or n_fewest < 2 or auroc in (0, 1) or variance < 1e-12 as is_by_wilson,
-        $scoring_z::double as z,
-        ln(auroc / (1 - auroc)) as logit,
-        z * sqrt(variance) / (auroc * (1 - auroc)) as logit_half,
-        z * z / n_least as zz,
-        z * sqrt(auroc * (1 - auroc) / n_least + zz / (4 * n_least)) as half,
-        if(is_by_wilson, greatest(0, (auroc + zz / 2 - half) / (1 + zz)), 1 / (1 + exp(logit_half - logit)))
-            as auroc_low,
-        if(is_by_wilson, least(1, (auroc + zz / 2 + half) / (1 + zz)), 1 / (1 + exp(-logit - logit_half)))
-            as auroc_high,
+        auroc_low(auroc, variance, n_least, $scoring_z::double) as auroc_low,
+        auroc_high(auroc, variance, n_least, $scoring_z::double) as auroc_high,
         weighting = 'population' and auroc_high - auroc_low > $scoring_max_interval::double as is_wide
     from paired
 ),
@@ -132,8 +123,8 @@ levels as (
         role,
         weighting,
         activation,
-        coalesce(sum(weight::decimal(38, 9)) filter (fits), 0)::double as gain,
-        sum(weight::decimal(38, 9))::double as weight
+        coalesce(exact_sum(if(fits, weight, null)), 0) as gain,
+        exact_sum(weight) as weight
     from grades
     group by explanation_id, scorer, role, weighting, activation
 ),
@@ -152,7 +143,7 @@ precisions as (
         scorer,
         role,
         weighting,
-        sum((gain / total * gained / above)::decimal(38, 15))::double as average_precision
+        exact_sum(gain / total * gained / above) as average_precision
     from thresholds
     where total > 0
     group by explanation_id, scorer, role, weighting
@@ -188,10 +179,7 @@ select
     if(is_covered and not is_wide, measured.auroc_high, null) as auroc_high,
     if(is_covered and not is_wide and n_unfitting > 0, precisions.average_precision, null) as average_precision,
     case
-        when not is_covered then format(
-            'coverage {:.2f} is under {:.2f}',
-            (100 * n_scored // (n_scored + n_unscored)) / 100, $scoring_min_coverage::double
-        )
+        when not is_covered then coverage_reason(n_scored, n_unscored, $scoring_min_coverage::double)
         when n_fitting = 0 then 'no window was graded 2'
         when n_unfitting = 0 then 'no window was graded 0'
         else 'it grades windows: auroc is responsiveness, average_precision purity'

@@ -17,7 +17,7 @@ with strata as (
         feature,
         role,
         kind = 'activating' as is_activating,
-        if(kind = 'activating', 'decile ' || decile, kind) as rate,
+        stratum_name(kind, decile) as rate,
         max(n_slots)::double as n_slots
     from examples
     where n_slots is not null
@@ -41,9 +41,8 @@ weighed as (
         scorer,
         role,
         rate,
-        sum((weight * is_right::int)::decimal(38, 12))::double / sum(weight::decimal(38, 12))::double as value,
-        power(sum(weight::decimal(38, 12))::double, 2) / sum((weight * weight)::decimal(38, 12))::double / count(*)
-            as kish_share
+        exact_sum(weight * is_right::int) / exact_sum(weight) as value,
+        power(exact_sum(weight), 2) / exact_sum(weight * weight) / count(*) as kish_share
     from question_weights
     group by explanation_id, scorer, role, rate
 ),
@@ -56,10 +55,9 @@ stratum_rates as (
         rate_intervals.n,
         weighed.value,
         weighed.kish_share,
-        $scoring_z::double * $scoring_z::double / (rate_intervals.n_effective * weighed.kish_share) as zz,
-        sqrt(zz * weighed.value * (1 - weighed.value) + zz * zz / 4) as half,
-        greatest(0, (weighed.value + zz / 2 - half) / (1 + zz)) as low,
-        least(1, (weighed.value + zz / 2 + half) / (1 + zz)) as high
+        rate_intervals.n_effective * weighed.kish_share as n_weighed,
+        wilson_low(weighed.value, n_weighed, $scoring_z::double) as low,
+        wilson_high(weighed.value, n_weighed, $scoring_z::double) as high
     from rate_intervals
     join weighed using (explanation_id, scorer, role, rate)
 ),
@@ -89,19 +87,18 @@ answered as (
     where list_contains($scoring_population_scorers::text[], sample_scores.scorer)
 ),
 summed as (
-    -- Sums of decimals do not depend on the order of the threads.
     select
         explanation_id,
         scorer,
         role,
         is_activating,
         any_value(n_all_slots) as n_slots,
-        coalesce(sum(n_answered_slots::decimal(38, 12))::double, 0) as n_answered_slots,
+        coalesce(exact_sum(n_answered_slots), 0) as n_answered_slots,
         coalesce(sum(n), 0)::bigint as n,
-        sum((n_slots * value)::decimal(38, 12))::double as sum_value,
-        sqrt(sum(power(n_slots * (value - low), 2)::decimal(38, 12))::double) as sum_below,
-        sqrt(sum(power(n_slots * (high - value), 2)::decimal(38, 12))::double) as sum_above,
-        sum(n_squared_over::decimal(38, 12))::double as sum_squared_over
+        exact_sum(n_slots * value) as sum_value,
+        sqrt(exact_sum(power(n_slots * (value - low), 2))) as sum_below,
+        sqrt(exact_sum(power(n_slots * (high - value), 2))) as sum_above,
+        exact_sum(n_squared_over) as sum_squared_over
     from answered
     group by explanation_id, scorer, role, is_activating
 ),
@@ -116,20 +113,26 @@ measured as (
         n_answered_slots / n_slots as share,
         if(
             n_answered_slots > 0 and share >= $scoring_min_coverage::double,
-            least(1, sum_value / n_answered_slots),
+            clamp(sum_value / n_answered_slots, 0, 1),
             null
         ) as value,
-        n_answered_slots * n_answered_slots / sum_squared_over * design_share as n_effective,
-        $scoring_z::double as z,
-        z * z / n_effective as zz,
-        z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half,
-        if(is_activating, (value + zz / 2 - half) / (1 + zz), value - sum_below / n_answered_slots) as raw_low,
-        if(is_activating, (value + zz / 2 + half) / (1 + zz), value + sum_above / n_answered_slots) as raw_high
+        n_answered_slots * n_answered_slots / sum_squared_over * design_share as n_effective
     from summed
     left join positives using (explanation_id, scorer, role)
 ),
 rates as (
-    select *, if(raw_low < 0, 0, raw_low) as low, if(raw_high > 1, 1, raw_high) as high
+    select
+        *,
+        if(
+            is_activating,
+            wilson_low(value, n_effective, $scoring_z::double),
+            clamp(value - sum_below / n_answered_slots, 0, 1)
+        ) as low,
+        if(
+            is_activating,
+            wilson_high(value, n_effective, $scoring_z::double),
+            clamp(value + sum_above / n_answered_slots, 0, 1)
+        ) as high
     from measured
 ),
 joined as (
@@ -147,6 +150,9 @@ joined as (
         recalls.value as recall,
         recalls.low as recall_low,
         recalls.high as recall_high,
+        specificities.value as specificity,
+        specificities.low as specificity_low,
+        specificities.high as specificity_high,
         1 - specificities.value as false_positive_rate,
         1 - specificities.high as false_positive_rate_low,
         1 - specificities.low as false_positive_rate_high
@@ -175,14 +181,10 @@ hits as (
     from joined
 )
 select
-    *,
-    (recall + 1 - false_positive_rate) / 2 as balanced_accuracy,
-    balanced_accuracy
-    - sqrt(power(recall - recall_low, 2) + power(false_positive_rate_high - false_positive_rate, 2)) / 2
-        as balanced_accuracy_low,
-    balanced_accuracy
-    + sqrt(power(recall_high - recall, 2) + power(false_positive_rate - false_positive_rate_low, 2)) / 2
-        as balanced_accuracy_high,
+    * exclude (specificity, specificity_low, specificity_high),
+    (recall + specificity) / 2 as balanced_accuracy,
+    mover_low(recall, recall_low, specificity, specificity_low) as balanced_accuracy_low,
+    mover_high(recall, recall_high, specificity, specificity_high) as balanced_accuracy_high,
     if(hits + alarms > 0, hits / (hits + alarms), null) as precision,
     if(hits + alarms > 0, hits_low / (hits_low + alarms_high), null) as precision_low,
     if(hits + alarms > 0, hits_high / (hits_high + alarms_low), null) as precision_high,

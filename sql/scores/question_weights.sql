@@ -15,7 +15,7 @@ with answered as (
         predictions.role,
         predictions.question_id,
         predictions.label = predictions.prediction as is_right,
-        if(examples.kind = 'activating', 'decile ' || examples.decile, examples.kind) as rate,
+        stratum_name(examples.kind, examples.decile) as rate,
         examples.n_slots,
         examples.n_document_slots as m,
         max(examples.reach) over by_stratum as last_reach,
@@ -37,7 +37,7 @@ with answered as (
         )
 ),
 inverted as (
-    -- Sums of decimals do not depend on the order of the threads.
+    -- As decimals, so that their sum is the same in any order of the threads.
     select *, coalesce(1 / probability, 1)::decimal(38, 12) as times
     from answered
 )

@@ -3,9 +3,8 @@
 -- unscored here; where fewer than min_coverage of the questions have one, there is no row.
 -- A positive's placement is the share of negatives under it, a negative's the share of positives over it, ties
 -- one half; auroc is their mean and its variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by
--- the design effect. The interval is taken on the logit scale (Pepe 2003), where it keeps its coverage near 1.
--- An estimate of 0 or 1, a variance of 0 or a single question of a label tell no spread: there Wilson's interval
--- with the smaller effective n stands in. average_precision: sum over thresholds of (gain in recall) x precision.
+-- the design effect; a single question of a label tells none. n_least: the smaller effective n.
+-- average_precision: sum over thresholds of (gain in recall) x precision.
 with judged as (
     select explanation_id, scorer, role
     from question_answers
@@ -62,7 +61,7 @@ summed as (
         sum(n_at_positive * twice_under * twice_under)::double as squares_under,
         sum(n_at_negative * twice_over)::double as sum_over,
         sum(n_at_negative * twice_over * twice_over)::double as squares_over,
-        sum((n_at_positive * n_up_positive / (n_up_positive + n_up_negative))::decimal(38, 15))::double as gains
+        exact_sum(n_at_positive * n_up_positive / (n_up_positive + n_up_negative)) as gains
     from placed
     group by explanation_id, scorer, role, stratum
     having sum(n_at_positive) > 0 and sum(n_at_negative) > 0
@@ -72,27 +71,20 @@ measured as (
         summed.*,
         sum_under / (2 * n_positive * n_negative) as auroc,
         gains / n_positive as average_precision,
-        greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
-        / (n_positive - 1) / (n_positive * positives.n_effective / positives.n)
-        + greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
-        / (n_negative - 1) / (n_negative * negatives.n_effective / negatives.n) as variance,
+        if(
+            n_positive > 1 and n_negative > 1,
+            greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
+            / (n_positive - 1) / (n_positive * positives.n_effective / positives.n)
+            + greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
+            / (n_negative - 1) / (n_negative * negatives.n_effective / negatives.n),
+            null
+        ) as variance,
         least(n_positive * positives.n_effective / positives.n, n_negative * negatives.n_effective / negatives.n)
             as n_least
     from summed
     join rate_intervals as positives using (explanation_id, scorer, role)
     join rate_intervals as negatives using (explanation_id, scorer, role)
     where positives.rate = 'recall' and negatives.rate = if(summed.stratum = 'all', 'specificity', summed.stratum)
-),
-spread as (
-    select
-        *,
-        n_positive < 2 or n_negative < 2 or auroc in (0, 1) or variance < 1e-12 as is_spreadless,
-        ln(auroc / (1 - auroc)) as logit,
-        $scoring_z::double as z,
-        z * sqrt(variance) / (auroc * (1 - auroc)) as logit_half,
-        z * z / n_least as zz,
-        z * sqrt(auroc * (1 - auroc) / n_least + zz / (4 * n_least)) as half
-    from measured
 )
 select
     explanation_id,
@@ -101,9 +93,7 @@ select
     stratum,
     (n_positive + n_negative)::bigint as n,
     auroc,
-    if(is_spreadless, greatest(0, (auroc + zz / 2 - half) / (1 + zz)), 1 / (1 + exp(logit_half - logit)))
-        as auroc_low,
-    if(is_spreadless, least(1, (auroc + zz / 2 + half) / (1 + zz)), 1 / (1 + exp(-logit - logit_half)))
-        as auroc_high,
+    auroc_low(auroc, variance, n_least, $scoring_z::double) as auroc_low,
+    auroc_high(auroc, variance, n_least, $scoring_z::double) as auroc_high,
     average_precision
-from spread
+from measured

@@ -3,9 +3,8 @@
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or in place
 -- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile), or the kind of the example;
 -- and the question's own strata. coverage: of the questions of that rate that were put, the share answered.
--- Wilson (1927) with n / (1 + (m - 1) rho) for n (Kish's design effect): m = sum over documents n_d^2 / n, the
--- questions of its document that a question has on average; rho the pilot's (scorer_rhos), else the config's.
---   (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+-- Wilson's interval with n by the design effect: m = sum over documents n_d^2 / n, the questions of its document
+-- that a question has on average; rho the pilot's (scorer_rhos), else the config's.
 -- Answers about the same texts (is_clustered) are far more alike, and no pilot asks for any: their rho is that of
 -- the explanation's own answers (or of what they rank by), by analysis of variance as in answer_correlations; it
 -- is never under the other one, and 1 where they are all alike and tell none. In simulations of 8 trials at 3
@@ -89,12 +88,9 @@ measured as (
     select
         *,
         if(n_judged > 0, n_right / n, null) as value,
-        $scoring_z::double as z,
         coalesce(scorer_rhos.rho, $scoring_rho::double) as given_rho,
         if(is_clustered, greatest(given_rho, least(1, coalesce(own_rho, 1))), given_rho) as assumed_rho,
-        n / (1 + (m - 1) * assumed_rho) as n_effective,
-        z * z / n_effective as zz,
-        z * sqrt(value * (1 - value) / n_effective + zz / (4 * n_effective)) as half
+        n / design_effect(m, assumed_rho) as n_effective
     from squared
     left join scorer_rhos using (sae, scorer)
 )
@@ -109,7 +105,7 @@ select
     n_effective,
     coverage,
     value,
-    if(value is null, null, greatest(0, (value + zz / 2 - half) / (1 + zz))) as low,
-    if(value is null, null, least(1, (value + zz / 2 + half) / (1 + zz))) as high
+    wilson_low(value, n_effective, $scoring_z::double) as low,
+    wilson_high(value, n_effective, $scoring_z::double) as high
 from measured
 join covered using (explanation_id, scorer, role, rate)

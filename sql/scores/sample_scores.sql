@@ -21,10 +21,7 @@ select
     choice_scores.* exclude (explanation_id, scorer, role),
     case
         when n_scored + n_unscored = 0 then 'nothing could be asked: what it asks about is not there'
-        when not is_covered then format(
-            'coverage {:.2f} is under {:.2f}',
-            (100 * n_scored // (n_scored + n_unscored)) / 100, $scoring_min_coverage::double
-        )
+        when not is_covered then coverage_reason(n_scored, n_unscored, $scoring_min_coverage::double)
         when choice_scores.chance is not null then null
         when n_positive = 0 then 'no positive question was answered'
         when n_negative = 0 then 'no negative question was answered'

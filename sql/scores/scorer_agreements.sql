@@ -1,8 +1,8 @@
 -- One row per SAE and two scorers that judged the same explanations: how their figures of first reading correlate.
 -- Controls are left out. A scorer that judges features and no explanations (all of its rows hang on `empty`) goes
 -- beside each explanation of its feature. Noise in either score lowers a correlation.
--- Pearson r by Fisher's z, tanh(atanh(r) -+ z sqrt(1 / (n - 3))); Spearman is Pearson of ranks, ties at their
--- mean, with (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000). n is the number of features, as explanations of one
+-- Pearson r has Fisher's interval, of variance 1 / (n - 3); Spearman is Pearson of ranks, ties at their mean, with
+-- (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000). n is the number of features, as explanations of one
 -- feature are not independent; null under 4.
 with told as (
     select
@@ -51,7 +51,6 @@ by_method as (
     select sae, scorer, other_scorer, feature, 'spearman', x_rank, y_rank from ranked
 ),
 summed as (
-    -- Sums of decimals do not depend on the order of the threads.
     select
         sae,
         scorer,
@@ -59,11 +58,11 @@ summed as (
         method,
         count(*) as n,
         count(distinct feature) as n_features,
-        sum(x::decimal(38, 15))::double as sum_x,
-        sum(y::decimal(38, 15))::double as sum_y,
-        n * sum((x * x)::decimal(38, 15))::double - sum_x * sum_x as square_x,
-        n * sum((y * y)::decimal(38, 15))::double - sum_y * sum_y as square_y,
-        n * sum((x * y)::decimal(38, 15))::double - sum_x * sum_y as product
+        exact_sum(x) as sum_x,
+        exact_sum(y) as sum_y,
+        n * exact_sum(x * x) - sum_x * sum_x as square_x,
+        n * exact_sum(y * y) - sum_y * sum_y as square_y,
+        n * exact_sum(x * y) - sum_x * sum_y as product
     from by_method
     group by sae, scorer, other_scorer, method
 ),
@@ -72,15 +71,14 @@ correlated as (
         *,
         if(
             square_x > 1e-9 and square_y > 1e-9,
-            greatest(-1, least(1, product / sqrt(square_x * square_y))),
+            clamp(product / sqrt(square_x * square_y), -1, 1),
             null
         ) as r,
         if(
             n_features > 3,
             $scoring_z::double * sqrt(if(method = 'spearman', 1 + r * r / 2, 1) / (n_features - 3)),
             null
-        ) as half,
-        atanh(if(abs(r) < 1, r, null)) as z
+        ) as half
     from summed
 )
 select
@@ -90,11 +88,11 @@ select
     any_value(n) as n_explanations,
     any_value(n_features) as n_features,
     max(r) filter (method = 'pearson') as pearson,
-    max(tanh(z - half)) filter (method = 'pearson') as pearson_low,
-    max(tanh(z + half)) filter (method = 'pearson') as pearson_high,
+    max(fisher_low(r, half)) filter (method = 'pearson') as pearson_low,
+    max(fisher_high(r, half)) filter (method = 'pearson') as pearson_high,
     max(r) filter (method = 'spearman') as spearman,
-    max(tanh(z - half)) filter (method = 'spearman') as spearman_low,
-    max(tanh(z + half)) filter (method = 'spearman') as spearman_high
+    max(fisher_low(r, half)) filter (method = 'spearman') as spearman_low,
+    max(fisher_high(r, half)) filter (method = 'spearman') as spearman_high
 from correlated
 group by sae, scorer, other_scorer
 order by sae, scorer, other_scorer

@@ -8,9 +8,7 @@ with windows as (
         examples.doc_id,
         if(
             feature_stats.max_activation_train > 0,
-            list_transform(
-                examples.activations, lambda a: least(10, round(10 * a / feature_stats.max_activation_train))
-            ),
+            strengths(examples.activations, feature_stats.max_activation_train),
             null
         ) as truths
     from examples

@@ -9,19 +9,18 @@
 -- ratio of their standard deviations, sqrt(df / (df - 2)). Tried without these, at 15 windows and 95 %: the plain
 -- jackknife covers 86 %, and 24 % at a correlation of 0.98; this covers 97 %, and at least 92 %.
 with by_document as (
-    -- Sums of decimals do not depend on the order of the threads.
     select
         explanation_id,
         scorer,
         role,
         stratum,
         document,
-        sum(n::decimal(38, 12))::double as n,
-        sum(x::decimal(38, 12))::double as x,
-        sum(y::decimal(38, 12))::double as y,
-        sum(xx::decimal(38, 12))::double as xx,
-        sum(yy::decimal(38, 12))::double as yy,
-        sum(xy::decimal(38, 12))::double as xy,
+        exact_sum(n) as n,
+        exact_sum(x) as x,
+        exact_sum(y) as y,
+        exact_sum(xx) as xx,
+        exact_sum(yy) as yy,
+        exact_sum(xy) as xy,
         sum(n_firing)::bigint as n_firing
     from simulated_windows
     where is_scored
@@ -34,13 +33,13 @@ totals as (
         role,
         stratum,
         count(*) as n_documents,
-        sum(n::decimal(38, 12))::double as n,
-        sum(x::decimal(38, 12))::double as x,
-        sum(y::decimal(38, 12))::double as y,
-        sum(xx::decimal(38, 12))::double as xx,
-        sum(yy::decimal(38, 12))::double as yy,
-        sum(xy::decimal(38, 12))::double as xy,
-        sqrt(sum(yy::decimal(38, 12))::double / nullif(sum(n_firing), 0)) as missed
+        exact_sum(n) as n,
+        exact_sum(x) as x,
+        exact_sum(y) as y,
+        exact_sum(xx) as xx,
+        exact_sum(yy) as yy,
+        exact_sum(xy) as xy,
+        sqrt(exact_sum(yy) / nullif(sum(n_firing), 0)) as missed
     from by_document
     group by explanation_id, scorer, role, stratum
 ),
@@ -73,7 +72,7 @@ correlated as (
         case
             when spread_y < 1e-6 then null
             when spread_x < 1e-6 then 0
-            else greatest(-1, least(1, (n * xy - x * y) / sqrt(spread_x * spread_y)))
+            else clamp((n * xy - x * y) / sqrt(spread_x * spread_y), -1, 1)
         end as r
     from left_out
 ),
@@ -88,10 +87,10 @@ jackknifed as (
         any_value(n) filter (kind = 'raw')::bigint as n,
         any_value(r) filter (kind = 'raw') as correlation,
         coalesce(any_value(spread_x) filter (kind = 'raw') < 1e-6, false) as is_constant,
-        greatest(-0.999, least(0.999, any_value(r) filter (kind = 'all'))) as centre,
+        clamp(any_value(r) filter (kind = 'all'), -0.999, 0.999) as centre,
         count(r) filter (kind = 'without') as k,
-        (sum((r * r)::decimal(38, 15)) filter (kind = 'without'))::double as squares,
-        (sum(r::decimal(38, 15)) filter (kind = 'without'))::double as sums,
+        exact_sum(if(kind = 'without', r * r, null)) as squares,
+        exact_sum(if(kind = 'without', r, null)) as sums,
         (k - 1) / k * greatest(0, squares - sums * sums / k) as variance
     from correlated
     group by explanation_id, scorer, role, stratum
@@ -101,7 +100,6 @@ bounded as (
         *,
         greatest(sqrt(variance) / (1 - centre * centre), 0.6 / sqrt(n_documents)) as error,
         $scoring_z::double * sqrt((n_documents - 1) / (n_documents - 3)) * error as half,
-        atanh(centre) as z,
         n_documents > 3 and k = n_documents + 1 and not is_constant as has_interval
     from jackknifed
 ),
@@ -126,7 +124,7 @@ fitted as (
     where simulated_windows.is_scored and totals.n > simulated_windows.n
 ),
 calibrated as (
-    select explanation_id, scorer, role, stratum, sum(squares::decimal(38, 12))::double as squares
+    select explanation_id, scorer, role, stratum, exact_sum(squares) as squares
     from fitted
     group by explanation_id, scorer, role, stratum
 ),
@@ -156,15 +154,12 @@ select
     counted.coverage,
     coalesce(bounded.n, 0) as n_tokens,
     if(is_covered, bounded.correlation, null) as correlation,
-    if(is_covered and has_interval, tanh(z - half), null) as correlation_low,
-    if(is_covered and has_interval, tanh(z + half), null) as correlation_high,
+    if(is_covered and has_interval, fisher_low(centre, half), null) as correlation_low,
+    if(is_covered and has_interval, fisher_high(centre, half), null) as correlation_high,
     if(is_covered and totals.yy > 0, 1 - (totals.yy - 2 * totals.xy + totals.xx) / totals.yy, null) as explained,
     if(is_covered and totals.yy > 0, 1 - calibrated.squares / totals.yy, null) as explained_calibrated,
     case
-        when not is_covered then format(
-            'coverage {:.2f} is under {:.2f}',
-            (100 * n_scored // (n_scored + n_unscored)) / 100, $scoring_min_coverage::double
-        )
+        when not is_covered then coverage_reason(n_scored, n_unscored, $scoring_min_coverage::double)
         when bounded.correlation is null then 'the true activations do not vary'
         when is_constant then 'every token is predicted alike: the correlation counts as 0'
     end as reason

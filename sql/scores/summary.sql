@@ -2,9 +2,7 @@
 -- accuracy; by AUROC for a scorer that says neither yes nor no; by accuracy for one that chooses among several, by
 -- correlation for one that predicts activations.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
--- null under 3 features. The table student_quantiles holds t by the number of features. The variance of a score
--- is taken to be no less than its own interval says, ((high - low) / (2 z))²: scores of a few features that happen
--- to be alike do not make a mean certain.
+-- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, with the draws whose answers could not be used, so an explanation's own request is in the row of
 -- every scorer; an unknown price adds nothing.
@@ -60,7 +58,6 @@ explained as (
     group by explanations.sae, feature_routes.route, explanations.explainer
 ),
 by_feature as (
-    -- Sums of decimals do not depend on the order of the threads.
     select
         sae,
         route,
@@ -68,12 +65,11 @@ by_feature as (
         scorer,
         metric,
         feature,
-        sum(value::decimal(38, 15))::double / count(value) as value,
-        sum(chance::decimal(38, 15))::double / count(chance) as chance,
-        sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as all_wrong,
-        sum(all_right::decimal(38, 15))::double / count(all_right) as all_right,
-        sum(power((high - low) / (2 * $scoring_z::double), 2)::decimal(38, 15))::double / count(high - low)
-            as own_variance,
+        exact_mean(value) as value,
+        exact_mean(chance) as chance,
+        exact_mean(all_wrong) as all_wrong,
+        exact_mean(all_right) as all_right,
+        exact_mean(interval_variance(low, high, $scoring_z::double)) as own_variance,
         sum(n_scored) as n_scored,
         sum(n_scored + n_unscored) as n_asked
     from asked
@@ -86,37 +82,19 @@ averaged as (
         explainer,
         scorer,
         metric,
-        sum(chance::decimal(38, 15))::double / count(chance) as chance,
+        exact_mean(chance) as chance,
         if(metric = 'correlation', -1, 0) as least_value,
         count(value) as n_features,
-        sum(value::decimal(38, 15))::double / count(value) as mean,
+        exact_mean(value) as mean,
+        error_of_mean(value, own_variance) as error,
         quantile_cont(value, 0.1) as p10,
         quantile_cont(value, 0.5) as p50,
         quantile_cont(value, 0.9) as p90,
         sum(n_scored)::double / nullif(sum(n_asked), 0)::double as coverage,
-        sum(all_wrong::decimal(38, 15))::double / count(all_wrong) as mean_all_wrong,
-        sum(all_right::decimal(38, 15))::double / count(all_right) as mean_all_right
+        exact_mean(all_wrong) as mean_all_wrong,
+        exact_mean(all_right) as mean_all_right
     from by_feature
     group by sae, route, explainer, scorer, metric
-),
-spread as (
-    select
-        sae,
-        route,
-        explainer,
-        scorer,
-        sqrt(
-            greatest(
-                sum(power(by_feature.value - averaged.mean, 2)::decimal(38, 15))::double
-                / (any_value(averaged.n_features) - 1),
-                sum(own_variance::decimal(38, 15))::double / count(own_variance)
-            )
-            / any_value(averaged.n_features)
-        ) as error
-    from by_feature
-    join averaged using (sae, route, explainer, scorer)
-    where by_feature.value is not null
-    group by sae, route, explainer, scorer
 ),
 named_requests as (
     select asked.sae, asked.route, asked.explainer, asked.scorer, current_requests.request_id, false as is_search
@@ -147,11 +125,11 @@ costs as (
         named_requests.route,
         named_requests.explainer,
         named_requests.scorer,
-        coalesce(sum(current_requests.cost_usd::decimal(38, 15))::double, 0) as cost_usd,
+        coalesce(exact_sum(current_requests.cost_usd), 0) as cost_usd,
         coalesce(sum(current_requests.prompt_tokens), 0)::bigint as prompt_tokens,
         coalesce(sum(current_requests.cached_tokens), 0)::bigint as cached_tokens,
         coalesce(sum(current_requests.completion_tokens), 0)::bigint as completion_tokens,
-        coalesce(sum(current_requests.cost_usd::decimal(38, 15)) filter (is_search)::double, 0) as search_cost_usd,
+        coalesce(exact_sum(if(is_search, current_requests.cost_usd, null)), 0) as search_cost_usd,
         coalesce(
             sum(current_requests.prompt_tokens + current_requests.completion_tokens) filter (is_search), 0
         )::bigint as search_tokens
@@ -168,8 +146,8 @@ select
     averaged.chance,
     averaged.n_features,
     averaged.mean,
-    if(averaged.mean - t * error < least_value, least_value, averaged.mean - t * error) as ci_low,
-    if(averaged.mean + t * error > 1, 1, averaged.mean + t * error) as ci_high,
+    clamp(averaged.mean - t * error, least_value, 1) as ci_low,
+    clamp(averaged.mean + t * error, least_value, 1) as ci_high,
     averaged.p10,
     averaged.p50,
     averaged.p90,
@@ -189,7 +167,6 @@ select
         as mean_failed_at_chance
 from averaged
 left join explained using (sae, route, explainer)
-left join spread using (sae, route, explainer, scorer)
 left join student_quantiles using (n_features)
 left join costs using (sae, route, explainer, scorer)
 left join answer_correlations using (sae, scorer)

@@ -40,7 +40,7 @@ compared as (
 ),
 by_feature as (
     select
-        scorer, metric, kind, fault, feature, sum(is_right::decimal(18, 6))::double / count(*) as share
+        scorer, metric, kind, fault, feature, exact_mean(is_right) as share
     from compared
     group by scorer, metric, kind, fault, feature
 ),
@@ -54,10 +54,7 @@ averaged as (
         kind,
         fault,
         count(*) as n,
-        sum(share::decimal(38, 15))::double / count(*) as mean,
-        $scoring_z::double as z,
-        z * z / n as zz,
-        z * sqrt(mean * (1 - mean) / n + zz / (4 * n)) as half
+        exact_mean(share) as mean
     from of_kinds
     group by scorer, metric, kind, fault
 )
@@ -68,7 +65,7 @@ select
     fault,
     n as n_features,
     mean as share,
-    greatest(0, (mean + zz / 2 - half) / (1 + zz)) as share_low,
-    least(1, (mean + zz / 2 + half) / (1 + zz)) as share_high
+    wilson_low(mean, n, $scoring_z::double) as share_low,
+    wilson_high(mean, n, $scoring_z::double) as share_high
 from averaged
 order by scorer, kind, fault

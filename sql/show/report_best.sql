@@ -29,7 +29,7 @@ judge as (
 judged as (
     select
         own.*,
-        power((high - low) / (2 * $scoring_z::double), 2) as s,
+        interval_variance(low, high, $scoring_z::double) as s,
         avg(value) over () as m,
         greatest(0, var_samp(value) filter (s is not null) over () - avg(s) over ()) as t,
         case when s is null then m when t + s > 0 then m + t / (t + s) * (value - m) else value end as shrunken

@@ -62,6 +62,9 @@ def config_of(**sections: Any) -> Config:
 class Judging(Batch):
     """A batch without tables, whose windows that judge drafts are those above."""
 
+    def create(self, name: str, **given: Any) -> None:
+        """Nothing: what is read is given."""
+
     def put(self, name: str, rows: pa.Table) -> None:
         """Keep the drafts."""
         self.__dict__["drafts"] = rows.to_pylist()

@@ -27,7 +27,8 @@ from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
 from pipeline.sources import fix_sources, open_sources
 from pipeline.tables import TABLES, versions
-from pipeline.tables.sql import config_value, parameters_of, sql_text
+from pipeline.tables.macros import full_text
+from pipeline.tables.sql import config_value, parameters_of
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import SourceHashes, stage_hash
 
@@ -46,6 +47,10 @@ def token_rows(label: str, n_rows: int = 200) -> pa.Table:
             "is_special": [False] * n_rows,
         }
     )
+
+
+MEAN_OF_IDS = "select exact_mean(token_id) from tokens"
+"""By a macro, which is in the catalog too."""
 
 
 def seen_texts(catalog: Path) -> list[tuple[str, int]]:
@@ -418,6 +423,7 @@ def test_a_bare_duckdb_reads_a_lake_after_one_line(make_experiment, tmp_path):
             connection.sql("from tokens").fetchall()
         connection.execute(f"set file_search_path = '{here}'")
         assert connection.sql("select distinct text from tokens").fetchall() == [("new",)]
+        assert connection.sql(MEAN_OF_IDS).fetchall() == [(99.5,)]
 
 
 def test_make_sql_answers_from_the_folder_of_a_lake_alone(make_experiment, tmp_path, capsys):
@@ -457,6 +463,8 @@ def test_a_lake_may_land_where_duckdb_cannot_look_below(make_experiment, tmp_pat
     for name in ("one, two", "a [b]", "it's"):
         here = shutil.copytree(lake.root, tmp_path / "landed" / name)
         assert seen_texts(here / CATALOG_FILE) == [("new", 200)]
+        with open_catalog(here) as connection:
+            assert connection.sql(MEAN_OF_IDS).fetchall() == [(99.5,)]
 
 
 def refreshed_by_absolute_paths(lake):
@@ -558,7 +566,7 @@ def test_a_changed_way_of_reading_makes_new_activations(make_experiment, section
 def test_changed_sql_makes_a_new_table_and_what_follows(make_experiment, monkeypatch):
     before = hashes_of(make_experiment())
     monkeypatch.setattr(
-        versions, "sql_text", lambda name: sql_text(name) + " -- x" * (name == "feature_routes")
+        versions, "full_text", lambda name: full_text(name) + " -- x" * (name == "feature_routes")
     )
     after = hashes_of(make_experiment())
     changed = {table for table in STAGES if before[table] != after[table]}

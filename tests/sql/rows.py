@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.config import Config
 from pipeline.tables import TABLES
+from pipeline.tables.macros import ready_text
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
 from pipeline.tables.stages import STAGES
 
@@ -151,7 +152,8 @@ class Database:
 
     def table(self, name: str | Path, **values: Any) -> pa.Table:
         """The rows of `<name>.sql` as Arrow."""
-        return self.connection.sql(sql_text(name), params=self._parameters(name, values)).to_arrow_table()
+        text = ready_text(self.connection, name)
+        return self.connection.sql(text, params=self._parameters(name, values)).to_arrow_table()
 
     def _parameters(self, name: str | Path, values: dict[str, Any]) -> dict[str, Any]:
         known = self.values | values
@@ -171,7 +173,7 @@ class Database:
                 assert rows.schema.names == schema.names
                 self.fill(name, rows.cast(schema))
             else:
-                text = f"create or replace temp table {name} as {sql_text(name)}"
+                text = f"create or replace temp table {name} as {ready_text(self.connection, name)}"
                 self.connection.execute(text, self._parameters(name, values))
 
     def make_before(self, name: str, **values: Any) -> None:

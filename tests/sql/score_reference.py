@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.summary import student_quantiles
+from pipeline.tables.macros import ready_text
 from pipeline.tables.sql import sql_text
 
 from .rows import steps_before
@@ -141,7 +142,8 @@ class ScoreDatabase:
 
     def table(self, name: str) -> pa.Table:
         """The rows of `<name>.sql`, from the tables as they are."""
-        return self.connection.sql(sql_text(name), params=self._parameters(name)).to_arrow_table()
+        text = ready_text(self.connection, name)
+        return self.connection.sql(text, params=self._parameters(name)).to_arrow_table()
 
     def _parameters(self, name: str) -> dict[str, Any]:
         return {key: self.values[key] for key in re.findall(r"\$([a-z_]+)", re.sub(r"--.*", "", sql_text(name)))}
@@ -149,7 +151,7 @@ class ScoreDatabase:
     def make(self, *names: str) -> None:
         """Run SQL files one after the other, each into the table of its name."""
         for name in names:
-            text = f"create or replace temp table {name} as {sql_text(name)}"
+            text = f"create or replace temp table {name} as {ready_text(self.connection, name)}"
             self.connection.execute(text, self._parameters(name))
 
     def run(self, name: str) -> pa.Table:

@@ -623,14 +623,15 @@ def test_perfect_rule_keeps_an_interval_by_its_documents():
 # The summary --------------------------------------------------------------------------------------------
 
 
-def summary(values, requests=(), predictions=(), confidence=0.95, half_width=None):
+def summary(values, requests=(), predictions=(), confidence=0.95, half_widths=None):
     database = ScoreDatabase(confidence=confidence)
     features = range(len(values))
+    half_widths = half_widths or [None] * len(values)
     database.fill("scores", [
         {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "scorer": "detection",
          "role": "test", "balanced_accuracy": values[i], "n_scored": 30, "n_unscored": 10,
          "balanced_accuracy_all_wrong": 0.4, "balanced_accuracy_all_right": 0.8,
-         **({"ci_low": values[i] - half_width, "ci_high": values[i] + half_width} if half_width else {})}
+         **({"ci_low": values[i] - half, "ci_high": values[i] + half} if (half := half_widths[i]) else {})}
         for i in features
     ])
     database.fill("explanations", [
@@ -661,28 +662,18 @@ def test_mean_has_the_interval_of_student(n, confidence):
 
 
 def test_scores_that_happen_to_be_alike_make_no_mean_certain():
-    row = summary([0.55, 0.55, 0.55], half_width=0.15)
+    row = summary([0.55, 0.55, 0.55], half_widths=[0.15] * 3)
     error = 0.15 / NormalDist().inv_cdf(0.975) / 3**0.5
     assert row["ci_high"] - row["mean"] == pytest.approx(t_of(0.95, 2) * error)
-    row = summary([0.3, 0.5, 0.7], half_width=0.15)  # they differ by more
+    row = summary([0.3, 0.5, 0.7], half_widths=[0.15] * 3)  # they differ by more
     assert row["ci_high"] - row["mean"] == pytest.approx(t_of(0.95, 2) * 0.2 / 3**0.5)
 
 
-def test_a_score_without_an_interval_is_no_certain_one():
-    # The same rule as of differences: the variance is that of the scores that have an interval.
-    def half(widths):
-        database = ScoreDatabase()
-        database.fill("scores", [
-            {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "scorer": "detection",
-             "role": "test", "balanced_accuracy": 0.5, "n_scored": 30, "n_unscored": 0,
-             **({} if each is None else {"ci_low": 0.5 - each, "ci_high": 0.5 + each})}
-            for i, each in enumerate(widths)
-        ])
-        database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(len(widths))])
-        [row] = database.rows("summary")
-        return row["ci_high"] - row["mean"]
-
-    assert half([0.15, 0.15, 0.15, None]) == pytest.approx(half([0.15] * 4))
+def test_a_score_without_an_interval_is_taken_to_be_no_surer_than_the_others():
+    """As in explainer_comparisons; a score of few documents may have none."""
+    row = summary([0.55, 0.55, 0.55], half_widths=[0.15, None, 0.15])
+    error = 0.15 / NormalDist().inv_cdf(0.975) / 3**0.5
+    assert row["ci_high"] - row["mean"] == pytest.approx(t_of(0.95, 2) * error)
 
 
 def explained(of_default, controls=("empty",)):

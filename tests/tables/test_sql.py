@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.tables import sql
-from pipeline.tables.sql import relations_read, sql_files, sql_text, steps_of, tables_read
+from pipeline.tables.sql import names_in, relations_read, sql_files, sql_text, steps_of, tables_read
 from pipeline.tables.stages import STAGES
 
 STEPS = {
@@ -85,7 +85,7 @@ def folder(tmp_path, monkeypatch):
             (tmp_path / f"{name}.sql").write_text(text, encoding="utf-8")
 
     monkeypatch.setattr(sql, "SQL_FOLDER", tmp_path)
-    cached = (sql_files, sql_text, relations_read)
+    cached = (sql_files, sql_text, names_in, relations_read)
     for function in cached:
         function.cache_clear()
     yield write
@@ -157,8 +157,8 @@ def test_stages_are_declared_without_duckdb():
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
-def test_threads_that_read_sql_at_once_each_get_their_own_relations() -> None:
+def test_threads_that_read_sql_at_once_each_get_their_own_names() -> None:
     names = sorted(sql_files()) * 3
     with ThreadPoolExecutor(8) as threads:  # not from the cache, as the first pages of a server do
-        found = list(threads.map(relations_read.__wrapped__, names))
-    assert found == [relations_read(name) for name in names]
+        found = list(threads.map(names_in.__wrapped__, names))
+    assert found == [names_in(name) for name in names]

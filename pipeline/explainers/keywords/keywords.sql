@@ -37,7 +37,7 @@ slot_texts as (
     group by slot
 ),
 slot_words as (
-    select slot, unnest(list_distinct(regexp_extract_all(lower(slot_text), '\p{L}[\p{L}\p{N}_]+'))) as word
+    select slot, unnest(words_of(slot_text)) as word
     from slot_texts
 ),
 window_counts as (

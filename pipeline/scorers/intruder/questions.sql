@@ -12,11 +12,7 @@ with windows as (
         decile,
         draw,
         token_ids,
-        if(
-            is_active,
-            list_filter(range(len(activations)), lambda p: activations[p + 1] > $explaining_marked_share * peak),
-            null
-        )::int[] as marked
+        if(is_active, marked_places(activations, peak, $explaining_marked_share), null) as marked
     from examples
     where role = 'test' and draw <= if(kind = 'activating', $scoring_intruder_n_windows, 2 * $scoring_n_questions)
 ),

@@ -1,0 +1,2 @@
+-- The sum of x, of less than 1e23, to 15 places: as decimals, so that it is the same in any order of the rows.
+create macro exact_sum(x) as sum(x::decimal(38, 15))::double

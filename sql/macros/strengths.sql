@@ -1,0 +1,4 @@
+-- The activations of a window in whole steps from 0 to 10, which is `largest`, the feature's largest in training.
+create macro strengths(activations, largest) as list_transform(
+    activations, lambda activation: least(10, round(10 * activation / largest))
+)
