@@ -5,10 +5,12 @@
 -- Tokens of a document go together, so documents are the unit: a figure is a ratio R = sum y / sum x over k
 -- documents, with variance k / (k - 1) sum (y - R x)^2 / (sum x)^2 by linearisation (Cochran 1977, section 6.3).
 -- Its bounds are those of the logit, with error se / (R (1 - R)), at Student's quantile with k - 1 degrees of
--- freedom, by its expansion in 1 / (k - 1) from the normal one (Abramowitz and Stegun 26.7.5). Where every document
--- agrees (variance 0) Wilson's interval with n = k stands in; but of a rule that was never wrong the false positive
--- rate is at most the lower bound of its precision leaves, (1 - precision_low) n_predicted / n_silent. TPR and TNR
--- are combined by MOVER. No interval under 10 documents in which the feature fires, or of the ratio's own.
+-- freedom, by its expansion in 1 / (k - 1) from the normal one (Abramowitz and Stegun 26.7.5). Where every
+-- document agrees (variance 0) Wilson's interval with n = k stands in; but of a rule that was never wrong the
+-- false positive rate is at most what the lower bound of its precision leaves,
+--   (1 - precision_low) n_predicted / n_silent
+-- TPR and TNR are combined by MOVER. No interval under 10 documents in which the feature fires, or of the ratio's
+-- own. In simulations of 10 to 40 documents 95 % intervals cover 93 % at least; R -+ z se covers 83 % at worst.
 with corpus as (
     select
         role,
@@ -95,16 +97,10 @@ errors as (
 own_bounds as (
     select
         *,
-        case
-            when not is_bounded then null
-            when is_by_wilson then wilson_low(ratio, k, z)
-            else least(ratio, 1 / (1 + exp(logit_half - logit)))
-        end as own_low,
-        case
-            when not is_bounded then null
-            when is_by_wilson then wilson_high(ratio, k, z)
-            else greatest(ratio, 1 / (1 + exp(-logit - logit_half)))
-        end as own_high
+        if(is_by_wilson, wilson_low(ratio, k, z), 1 / (1 + exp(logit_half - logit))) as lower,
+        if(is_by_wilson, wilson_high(ratio, k, z), 1 / (1 + exp(-logit - logit_half))) as upper,
+        if(is_bounded, least(ratio, lower), null) as own_low,
+        if(is_bounded, greatest(ratio, upper), null) as own_high
     from errors
 ),
 bounds as (

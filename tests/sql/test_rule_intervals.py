@@ -56,13 +56,11 @@ def test_recall_and_precision_are_in_their_intervals_as_often_as_promised(truth,
     right = rng.binomial(fires, shares(rng, truth, rho, size))
     recalls = scored(fires, right, right, 1000)
     right = rng.binomial(says, shares(rng, truth, rho, size))
-    precisions = scored(np.maximum(right, 1), says + (right == 0), np.maximum(right, 0), 1000)
+    precisions = scored(right + 1, says, right, 1000)  # in every document it fires once more
     for name, figures in (("recall", recalls), ("precision", precisions)):
         low, high = figures[f"{name}_low"], figures[f"{name}_high"]
         assert (low <= figures[name]).all() and (figures[name] <= high).all()
-        if name == "recall":
-            held = ((low <= truth) & (truth <= high)).mean()
-            assert 0.91 <= held, held
+        assert ((low <= truth) & (truth <= high)).mean() > 0.92
 
 
 def test_documents_that_all_agree_tell_no_spread():
