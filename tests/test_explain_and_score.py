@@ -484,10 +484,17 @@ def test_sequential_scoring_asks_less_where_answers_are_clear_and_reaches_its_wi
     assert min(asked.values()) <= 40 < max(asked.values())
     [whole] = rows_of(lake, "select count(*) as n from predictions")
     assert whole["n"] == sum(asked.values())
+    widest = rows_of(
+        lake,
+        """select explanation_id, scorer, max(ci_high - ci_low) / 4 as half_width from score_details
+        where metric in ('recall', 'false_positive_rate') and weighting = 'sample' group by all""",
+    )
+    of_one_answer = {(row["explanation_id"], row["scorer"]): row["half_width"] for row in widest}
     for row in rows:
         is_narrow = (row["ci_high"] - row["ci_low"]) / 2 <= 0.12
-        n_more = asked[row["explanation_id"], row["scorer"]]
-        assert is_narrow or n_more > 50, row  # all that there are: fuzzing drops windows without a partner
+        name = row["explanation_id"], row["scorer"]
+        # Fuzzing drops windows without a partner: these are all that there are, or all of one answer.
+        assert is_narrow or asked[name] > 50 or of_one_answer[name] > 0.12, row
     fewest = rows_of(lake, "select count(*) as n, label from predictions group by explanation_id, scorer, label")
     assert min(row["n"] for row in fewest) >= 19  # two right windows may share a wrong one
 
