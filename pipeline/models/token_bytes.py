@@ -19,10 +19,16 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bytes]:
     """A function from token id to bytes.
 
     Byte-level BPE (GPT-2, Llama 3, SmolLM2) spells each byte as one character; SentencePiece (Llama 2,
-    Gemma) writes spaces as U+2581 and stray bytes as <0xHH>. Added tokens stand for themselves.
+    Gemma) writes spaces as U+2581 and stray bytes as <0xHH>. Added tokens stand for themselves, except those
+    that the model has by itself, such as Gemma's runs of spaces, and that are not special.
     """
+    model = tokenizer.backend_tokenizer.model
     decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]
-    added = set(tokenizer.added_tokens_decoder)
+    literal = {
+        token_id
+        for token_id, token in tokenizer.added_tokens_decoder.items()
+        if token.special or model.token_to_id(token.content) is None
+    }
     if "ByteLevel" in _types(decoder):
         byte_of = {character: bytes([byte]) for byte, character in bytes_to_unicode().items()}
 
@@ -39,7 +45,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bytes]:
         token = tokenizer.convert_ids_to_tokens(token_id)
         if token is None:  # a hole in the vocabulary
             return b""
-        return token.encode() if token_id in added else spell(token)
+        return token.encode() if token_id in literal else spell(token)
 
     return of
 

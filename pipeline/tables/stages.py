@@ -96,7 +96,7 @@ STAGES: dict[str, Stage] = {
             given=("read_documents", "earlier_documents"),
             version=2,
         ),
-        Stage("tokens", science=_TOKENIZER),
+        Stage("tokens", science=_TOKENIZER, version=2),
         Stage("contexts"),
         Stage("slots"),
         Stage("train_words"),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny import OTHER_SCRIPTS, corpus_texts, open_lake, rows_of, write_corpus
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from assets.command import run_command
@@ -581,6 +581,28 @@ def test_an_added_token_stands_for_itself(tiny_subject):
     tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
     tokenizer.add_tokens(["Ġ▁é 1"])
     assert token_bytes(tokenizer)(len(tokenizer) - 1).decode() == "Ġ▁é 1"
+
+
+def test_a_token_of_the_model_that_is_listed_as_added_too_is_spelled_as_the_model_does():
+    """As Gemma's runs of spaces and newlines, which its tokenizer.json lists with `special: false`."""
+    words = ["<pad>", "<eos>", "<bos>", "\n\n", "▁▁", "▁", "a", "▁a", "<0x0A>", "\n"]
+    model = models.BPE(
+        vocab={word: number for number, word in enumerate(words)},
+        merges=[("▁", "▁"), ("▁", "a"), ("\n", "\n")],
+        byte_fallback=True,
+    )
+    built = Tokenizer(model)
+    built.normalizer = normalizers.Replace(" ", "▁")
+    built.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    built.add_special_tokens(words[:3])
+    built.add_tokens([AddedToken("\n\n", normalized=False), AddedToken("▁▁", normalized=False)])
+    built.add_tokens([AddedToken("<▁>", normalized=False)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=built, bos_token="<bos>", eos_token="<eos>")
+    text = "a  a\n\n a  "
+    token_ids, spell = tokenizer(text, add_special_tokens=False).input_ids, token_bytes(tokenizer)
+    assert {"▁▁", "\n\n"} <= {*tokenizer.convert_ids_to_tokens(token_ids)}
+    assert b"".join(map(spell, token_ids)).decode() == text == tokenizer.decode(token_ids)
+    assert spell(tokenizer.bos_token_id) == b"<bos>" and spell(len(words)).decode() == "<▁>"
 
 
 def test_the_tokens_table_has_every_token_and_flags_the_special_ones(make_experiment, tiny_subject):
