@@ -21,9 +21,8 @@ Weights = Literal["own", "input_bias", "transposed"]
 """As they were loaded; with b_dec subtracted from the input where it was not, or not where it was; or with the
 decoder transposed, where it is square."""
 
-_SINK_NORMS = 10.0
-"""Tokens whose norm is above so many medians are left out. A few tokens of massive activations (Sun et al. 2024,
-arXiv 2402.17762) carry most of the variance, so that whoever gets these right seems to fit."""
+_MASSIVE = 10.0
+"""Medians of the norm above which an activation is massive."""
 
 
 class Figures(NamedTuple):
@@ -35,7 +34,7 @@ class Figures(NamedTuple):
         l0: Mean number of features that fire on a token.
         dead_share: Share of the features that fire on none of these tokens.
         norm_ratio: Mean ratio of a reconstruction's norm to that of what it should be.
-        n_tokens: Tokens measured, without those of massive activations.
+        n_tokens: Tokens measured.
     """
 
     fvu: float | None
@@ -45,14 +44,21 @@ class Figures(NamedTuple):
     n_tokens: int
 
 
+def is_massive(y: Tensor) -> Tensor:
+    """The tokens of massive activations among y [n_tokens, width]: bool [n_tokens].
+
+    A few of these (Sun et al. 2024, arXiv 2402.17762) carry most of the variance, so that whoever gets them right
+    seems to fit.
+    """
+    norms: Tensor = y.norm(dim=1)
+    return norms.gt(_MASSIVE * norms.median()) if len(y) else norms.bool()
+
+
 def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisation = "own") -> Figures:
     """The figures of a coder on inputs x [n_tokens, d_in], which should be reconstructed as y [n_tokens, d_out].
 
     y is x itself, except for a transcoder.
     """
-    norms = y.norm(dim=1)
-    kept = norms <= _SINK_NORMS * norms.median() if len(y) else norms.bool()
-    x, y, norms = x[kept], y[kept], norms[kept]
     if len(y) < 2:
         return Figures(None, None, None, None, len(y))
     if normalisation != "own":
@@ -67,7 +73,7 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisati
         fvu=float((y - found).square().sum() / (y - y.mean(dim=0)).square().sum()),
         l0=len(fired) / len(y),
         dead_share=1 - len(torch.unique(fired)) / coder.n_features,
-        norm_ratio=float((found.norm(dim=1) / norms).mean()),
+        norm_ratio=float((found.norm(dim=1) / y.norm(dim=1)).mean()),
         n_tokens=len(y),
     )
 

@@ -33,13 +33,19 @@ _WAYS = {
 def judge(figures: Sequence[Figures], declared: float | None) -> list[bool | None]:
     """Whether each fits: FVU under 1, none lower by the margin, and L0 within the factor of the declared one.
 
-    Null where nothing could be measured.
+    The first is the config's own. What was measured on fewer tokens than that was far worse on these, and does not
+    fit; its FVU is no other's equal. Null where nothing could be measured.
     """
-    lowest = min((each.fvu for each in figures if each.fvu is not None), default=0.0)
+    n_tokens = figures[0].n_tokens
+    comparable = [each.fvu for each in figures if each.fvu is not None and each.n_tokens == n_tokens]
+    lowest = min(comparable, default=0.0)
     return [
         None
         if each.fvu is None
-        else each.fvu < 1 and each.fvu <= lowest + _MARGIN and _is_declared(each.l0 or 0.0, declared)
+        else each.n_tokens == n_tokens
+        and each.fvu < 1
+        and each.fvu <= lowest + _MARGIN
+        and _is_declared(each.l0 or 0.0, declared)
         for each in figures
     ]
 
@@ -87,11 +93,10 @@ def fit_sentence(lake: Lake, sae: str) -> str:
         found = f"{_figure(better, own)} {'fits' if is_cure else 'is the best of what was tried, and is not good'}"
     if not _is_declared(own["l0"], own["declared_l0"]):
         measured += f", but its files declare {own['declared_l0']:g}"
-    tried = ", ".join(_figure(row, own) for row in others)
     cure = "saes.fit: accept goes on all the same"
     if better and is_cure:
         cure = f"{_cure(better, own)}; {cure}"
-    return f"{place} does not fit: {measured}; {found}; tried: {tried}; {cure}"
+    return f"{place} does not fit: {measured}; {found}; tried: {_tried(own, others)}; {cure}"
 
 
 def _is_declared(l0: float, declared: float | None) -> bool:
@@ -103,6 +108,14 @@ def _loss(own: dict[str, Any]) -> str:
     if own["loss_recovered"] is None:
         return f"; loss recovered not told: {own['loss_reason']}"
     return f", {own['loss_recovered']:.0%} of the loss recovered"
+
+
+def _tried(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """The FVU of all that was tried; what was far off was measured on some of the tokens alone."""
+    near = [_figure(row, own) for row in others if row["n_tokens"] == own["n_tokens"]]
+    far = [_figure(row, own) for row in others if row["n_tokens"] != own["n_tokens"]]
+    tried = ", ".join(near) or "nothing came near"
+    return f"{tried}; far off, on {others[-1]['n_tokens']:,} of the tokens: {', '.join(far)}" if far else tried
 
 
 def _figure(row: dict[str, Any], own: dict[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """`sae_fit`: each SAE on some tokens of the experiment's own corpus, at its place and at those around it.
 
-1. Some documents are drawn by hash, and their first tokens read; position 0 (and BOS) is left out.
+1. Some documents are drawn by hash, and their first tokens read; position 0 (and BOS) is left out, and tokens
+   whose activations are massive at any of the places.
 2. The SAE reconstructs them as the config has it read.
 3. It does the same at every place around that, with and without BOS, centring and b_dec, and with its input
-   scaled: on every fourth token, and on all tokens where that comes close.
+   scaled: on a quarter of the tokens, drawn by hash, and on all where it comes close on these.
 4. Where something else fits better, the same place of every other layer is tried too.
 5. The model's loss with the reconstruction in place is measured as the config has it read (`loss`).
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
 
+import polars as pl
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from torch import Tensor
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import SubjectError
 from pipeline.fit.loss import Loss, measure_loss, unmeasurable
-from pipeline.fit.measure import Figures, Normalisation, Weights, measure, with_weights
+from pipeline.fit.measure import Figures, Normalisation, Weights, is_massive, measure, with_weights
 from pipeline.fit.places import Place, own_place, places_around, places_everywhere
 from pipeline.fit.verdict import declared_l0, judge
 from pipeline.lake import Lake, Published
@@ -39,10 +41,9 @@ _LOSS_TOKENS = 33
 """Tokens read of each document for the loss: 496 whose next token is predicted. Of the demo's SAE these say 0.96
 recovered, and four times as many 0.95; three passes to the model's end cost more than all that is read before."""
 
-_SCREENED = 4
 _NEAR = 0.05
-"""What differs from the config is measured on every fourth token, and on all where its FVU on these is no more
-than this above that of the config's own."""
+"""What differs from the config is measured on the tokens drawn to screen, and on all where its FVU on these is no
+more than this above that of the config's own on these."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,15 @@ class _Trial:
     normalisation: Normalisation = "own"
     weights: Weights = "own"
 
+    @property
+    def hookpoints(self) -> tuple[Hookpoint, Hookpoint]:
+        """What is read, and what should be reconstructed."""
+        return self.place.reads, self.place.target
+
+
+_States = dict[_Trial, tuple[Tensor, Tensor]]
+"""What each trial reads, and what it should reconstruct: float32 [n_tokens, width], the same tokens for all."""
+
 
 def write_sae_fit(lake: Lake) -> list[Published]:
     """Measure every SAE that has not been, and write a row for each place and way that was tried.
@@ -64,7 +74,7 @@ def write_sae_fit(lake: Lake) -> list[Published]:
     lake.require("saes", "documents")
     given = {"documents": [lake.path("documents", generation=0)]}  # documents that are added later fit no better
     drawn = lake.query("fit_contexts", fit_tokens=_TOKENS, fit_documents=_DOCUMENTS, given=given)
-    sample = _Sample(lake.config, drawn["token_ids"].to_list())
+    sample = _Sample(lake.config, drawn)
     saes = [sae for sae in lake.config.saes if not lake.has("sae_fit", sae=sae.name)] or list(lake.config.saes)
     published = []
     with progress(len(saes), "whether the SAEs fit", "SAEs") as bar:
@@ -79,9 +89,12 @@ def write_sae_fit(lake: Lake) -> list[Published]:
 class _Sample:
     """The tokens on which SAEs are tried, and what the subject model makes of them."""
 
-    def __init__(self, config: Config, contexts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, config: Config, drawn: pl.DataFrame) -> None:
+        """`drawn` are the rows of `fit_contexts`."""
         self.config = config
-        self.contexts = contexts
+        self.contexts: Sequence[Sequence[int]] = drawn["token_ids"].to_list()
+        screened = [each for row in drawn["is_screened"].to_list() for each in row[1:]]
+        self.is_screened = torch.tensor(screened, dtype=torch.bool)
         self.bos: int | None = load_tokenizer(config.subject).bos_token_id
 
     @cached_property
@@ -102,7 +115,10 @@ class _Sample:
         return measure_loss(model, coder, place, contexts, n_kept=len(prefix) + 1)
 
     def read(self, hookpoints: Collection[Hookpoint], prepend_bos: bool) -> dict[Hookpoint, Tensor]:
-        """What hookpoints give for the tokens, with or without a BOS before: float32 [n_tokens, width] each."""
+        """What hookpoints give for the tokens, with or without a BOS before: float32 [n_tokens, width] each.
+
+        They are the tokens of `is_screened`, in its order: those of each context but its first.
+        """
         prefix = [self.bos] if prepend_bos and self.bos is not None else []
         contexts = [(number, [*prefix, *token_ids]) for number, token_ids in enumerate(self.contexts)]
         at_once = max(1, pass_tokens(self.config) // _TOKENS)
@@ -122,15 +138,13 @@ def _measure_sae(sample: _Sample, sae: SaeConfig) -> pa.Table:
     coder = load_sae(sae).to(sample.subject.device)
     own = _Trial(own_place(config.subject, sae, coder), config.corpus.prepend_bos)
     around = [replace(own, place=place) for place in places_around(config.subject, coder, own.place)]
-    tried = _try(sample, coder, own, [*_otherwise(own, coder, sample.bos is not None), *around])
+    trials = [own, *_otherwise(own, coder, sample.bos is not None), *around]
+    tried = _try(sample, coder, trials)
     if judge([*tried.values()], declared_l0(coder))[0] is False:
-        known = {trial.place.reads for trial in tried}
-        everywhere = [
-            replace(own, place=place)
-            for place in places_everywhere(config.subject, coder, own.place)
-            if place.reads not in known
-        ]
-        tried |= _try(sample, coder, own, everywhere)
+        known = {trial.place.reads for trial in trials}
+        everywhere = places_everywhere(config.subject, coder, own.place)
+        trials += [replace(own, place=place) for place in everywhere if place.reads not in known]
+        tried = _try(sample, coder, trials)
     return _rows(sae, coder, own, tried, sample.loss(coder, own.place))
 
 
@@ -147,28 +161,51 @@ def _otherwise(own: _Trial, coder: SparseCoder, has_bos: bool) -> Iterator[_Tria
     yield from (way for way in ways if way != own and not (is_plain and way.normalisation == "none"))
 
 
-def _try(sample: _Sample, coder: SparseCoder, own: _Trial, others: Sequence[_Trial]) -> dict[_Trial, Figures]:
-    """The figures of the config's own trial, on all tokens, and of others, on all where they come near to it."""
-    tried: dict[_Trial, Figures] = {}
-    near: float | None = None
-    for prepend_bos in (own.prepend_bos, not own.prepend_bos):
-        alike = [trial for trial in (own, *others) if trial.prepend_bos == prepend_bos]
-        wanted = {each for trial in alike for each in (trial.place.reads, trial.place.target)}
-        states = sample.read(wanted, prepend_bos) if alike else {}
+def _try(sample: _Sample, coder: SparseCoder, trials: Sequence[_Trial]) -> dict[_Trial, Figures]:
+    """The figures of trials, of which the first is the config's own: on all tokens, or some where it is far worse.
+
+    All are of the same tokens, whatever their place. One whose place gives values that are no numbers has none.
+    """
+    states = _read(sample, trials)
+    is_kept = ~torch.stack([is_massive(target) for _, target in states.values()]).any(dim=0)
+    screened = _measure(coder, states, is_kept & sample.is_screened.to(is_kept.device))
+    own = screened[trials[0]].fvu
+    far = {
+        trial: figures
+        for trial, figures in screened.items()
+        if own is not None and figures.fvu is not None and figures.fvu > own + _NEAR
+    }
+    near = {trial: pair for trial, pair in states.items() if trial not in far}
+    measured = _measure(coder, near, is_kept)
+    return {trial: far.get(trial) or measured[trial] for trial in states}
+
+
+def _read(sample: _Sample, trials: Sequence[_Trial]) -> _States:
+    """What trials read. Raises SubjectError if the first, the config's own, reads values that are no numbers."""
+    states: _States = {}
+    for prepend_bos in dict.fromkeys(trial.prepend_bos for trial in trials):
+        alike = [trial for trial in trials if trial.prepend_bos == prepend_bos]
+        found = sample.read({each for trial in alike for each in trial.hookpoints}, prepend_bos)
+        are_numbers = {hookpoint: bool(state.isfinite().all()) for hookpoint, state in found.items()}
         for trial in alike:
-            reads, target = states[trial.place.reads], states[trial.place.target]
-            if trial == own and not bool(reads.isfinite().all()):
+            if all(are_numbers[each] for each in trial.hookpoints):
+                states[trial] = (found[trial.place.reads], found[trial.place.target])
+            elif trial == trials[0]:
                 raise SubjectError(
-                    f"hookpoint '{own.place.name}' of '{sample.subject.name}' gave values that are no numbers; "
+                    f"hookpoint '{trial.place.name}' of '{sample.subject.name}' gave values that are no numbers; "
                     "try subject.dtype float32"
                 )
-            read = with_weights(coder, trial.weights) or coder
-            screened = measure(read, reads[::_SCREENED], target[::_SCREENED], trial.normalisation)
-            if trial == own and screened.fvu is not None:
-                near = screened.fvu + _NEAR
-            is_far = near is not None and screened.fvu is not None and screened.fvu > near
-            tried[trial] = screened if is_far else measure(read, reads, target, trial.normalisation)
-    return tried
+    return states
+
+
+def _measure(coder: SparseCoder, states: _States, is_taken: Tensor) -> dict[_Trial, Figures]:
+    """The figures of each trial on the tokens that are taken, bool [n_tokens]."""
+    return {
+        trial: measure(
+            with_weights(coder, trial.weights) or coder, reads[is_taken], target[is_taken], trial.normalisation
+        )
+        for trial, (reads, target) in states.items()
+    }
 
 
 def _rows(

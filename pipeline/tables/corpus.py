@@ -148,8 +148,9 @@ CORPUS = (
             number("norm_ratio", "mean ratio of the reconstruction's norm to that of what it should be"),
             count(
                 "n_tokens",
-                "tokens measured: some of each of 16 documents, without position 0, BOS and massive activations "
-                "(norms above 10 medians); a quarter of them for what is far from fitting",
+                "tokens measured: some of each of 16 documents, without position 0, BOS and what has massive "
+                "activations at any hookpoint tried (norms above 10 medians); a quarter of them for what is far "
+                "from fitting",
                 "tokens",
             ),
             flag("is_configured", "whether this is how the config reads it"),

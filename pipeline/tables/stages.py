@@ -105,7 +105,7 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
             queries=("fit_contexts",),
-            version=4,
+            version=5,
         ),
         Stage(
             "activation_shards",

@@ -1,5 +1,11 @@
--- One row per document drawn by hash to try SAEs on: its first tokens. Short documents come last.
-select list_slice(token_ids, 1, $fit_tokens::int) as token_ids
+-- One row per document drawn by hash to try SAEs on: its first tokens, and which of them, a quarter, are drawn to
+-- screen what is tried. Short documents come last.
+select
+    list_slice(token_ids, 1, $fit_tokens::int) as token_ids,
+    list_transform(
+        range(least(n_tokens, $fit_tokens::int)),
+        lambda position: hash($seed::bigint, doc_id, position, 'screen') < power(2, 62)
+    ) as is_screened
 from documents
 order by least(n_tokens, $fit_tokens::int) desc, hash($seed::bigint, doc_id, 'fit'), doc_id
 limit $fit_documents::int

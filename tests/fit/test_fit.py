@@ -10,7 +10,8 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -29,11 +30,12 @@ from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
-from pipeline.errors import LakeError, SaeError
+from pipeline.errors import LakeError, SaeError, SubjectError
 from pipeline.features import logits
 from pipeline.firings.write import write_activation_shard, write_saes
 from pipeline.fit import write
-from pipeline.fit.measure import Figures, measure, with_weights
+from pipeline.fit.measure import Figures, is_massive, measure, with_weights
+from pipeline.fit.places import Place
 from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge
 from pipeline.lake import Lake
 from pipeline.sae import load_sparse_coder
@@ -59,7 +61,7 @@ def make_sae(tmp_path: Path, make_experiment: Experiment) -> Callable[..., dict[
     ) -> dict[str, Any]:
         lake = open_lake(make_experiment(tmp_path / "states", subject=subject or {}))
         write_documents(lake)
-        contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=1000)["token_ids"].to_list()
+        contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=1000)
         hookpoint = resolve_hookpoint(lake.config.subject, made_for, centred=centred)
         x = write._Sample(lake.config, contexts).read([hookpoint], prepend_bos)[hookpoint]
         folder = write_principal_directions(tmp_path / "made", x)
@@ -119,10 +121,12 @@ def test_the_figures_are_what_their_definitions_say(tmp_path: Path) -> None:
     assert figures.n_tokens == 50
 
 
-def test_massive_activations_are_left_out(tmp_path: Path) -> None:
-    coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
+def test_massive_activations_are_told_by_their_norm() -> None:
     x = torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1))
-    assert measure(coder, torch.cat([x, 1000 * x[:2]]), torch.cat([x, 1000 * x[:2]])) == measure(coder, x, x)
+    x[3] *= 1000
+    x[40] *= 8 * x.norm(dim=1).median() / x[40].norm()
+    assert is_massive(x).nonzero().flatten().tolist() == [3]
+    assert is_massive(x[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1])
@@ -181,6 +185,74 @@ def test_it_fits_if_nothing_is_better_by_a_clear_margin_and_l0_is_as_declared(
     fvus: list[float], l0: float, declared: float | None, expected: list[bool]
 ) -> None:
     assert judge([Figures(fvu, l0, 0.0, 1.0, 100) for fvu in fvus], declared) == expected
+
+
+def test_what_was_measured_on_some_of_the_tokens_is_not_held_against_what_was_measured_on_all() -> None:
+    own, far = Figures(0.57, 32.0, 0.0, 1.0, 2048), Figures(0.38, 32.0, 0.0, 1.0, 512)
+    assert judge([own, far], 32) == [True, False]
+    assert judge([own, far, own._replace(fvu=0.4)], 32) == [False, False, True]
+
+
+class States(NamedTuple):
+    """Stands for a sample: what hookpoints give, and which tokens are drawn to screen."""
+
+    states: dict[Hookpoint, Tensor]
+    is_screened: Tensor
+    subject: Any = None
+
+    def read(self, hookpoints: Any, prepend_bos: bool) -> dict[Hookpoint, Tensor]:
+        return {each: self.states[each] for each in hookpoints}
+
+
+def trial_at(module: str) -> write._Trial:
+    return write._Trial(Place(module, Hookpoint(module), Hookpoint(module)), prepend_bos=False)
+
+
+def lossy(n_tokens: int, noise: float, is_hard: Tensor) -> Tensor:
+    """States of which the first half of the dimensions is all but their noise, and nothing of hard tokens."""
+    z = torch.randn(n_tokens, WIDTH, generator=torch.Generator().manual_seed(3))
+    z[:, N_DIRECTIONS:] *= noise
+    z[is_hard, :N_DIRECTIONS], z[is_hard, -1] = 0, 40.0
+    return z
+
+
+@pytest.mark.parametrize("drawn", ["none of them", "all of them"])
+def test_a_place_is_held_against_the_configs_own_on_the_same_tokens(tmp_path: Path, drawn: str) -> None:
+    """Few hard tokens carry most of what is unexplained: a sample of the tokens has another FVU."""
+    is_hard, number = torch.zeros(2048, dtype=torch.bool), torch.arange(2048)
+    is_hard[number % 97 == 1] = True
+    axes = torch.eye(WIDTH)[:N_DIRECTIONS]
+    both = torch.cat([axes, -axes])
+    n = len(both)
+    coder = load_sparse_coder(write_sparsify(tmp_path / "sae", both, torch.zeros(n), both, torch.zeros(WIDTH), n))
+    own, other = trial_at("own"), trial_at("other")
+    states = {own.place.reads: lossy(2048, 0.6, is_hard), other.place.reads: lossy(2048, 0.9, is_hard)}
+    assert not is_massive(states[own.place.reads]).any()
+    is_screened = (number % 4 == 0) | is_hard if drawn == "all of them" else (number % 4 == 0) & ~is_hard
+    tried = write._try(States(states, is_screened), coder, [own, other])  # type: ignore[arg-type]
+    right, worse = (measure(coder, state, state).fvu for state in states.values())
+    assert right is not None and worse is not None and worse > right + 0.05
+    assert (tried[own].fvu, tried[own].n_tokens) == (right, 2048)
+    assert tried[other].n_tokens in {2048, int(is_screened.sum())}
+    assert judge([*tried.values()], None) == [right < 1, False]
+
+
+def test_the_tokens_are_the_same_at_every_place(tmp_path: Path) -> None:
+    """What is massive at one place is left out everywhere; a place whose values are no numbers has no figures."""
+    coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
+    own, other, broken = trial_at("own"), trial_at("other"), trial_at("broken")
+    x = torch.randn(400, WIDTH, generator=torch.Generator().manual_seed(1))
+    massive, infinite = x.clone(), x.clone()
+    massive[7] *= 1000
+    infinite[9] = torch.inf
+    states = {own.place.reads: x, other.place.reads: massive, broken.place.reads: infinite}
+    sample = States(states, torch.arange(400) % 4 == 0)
+    tried = write._try(sample, coder, [own, other, broken])  # type: ignore[arg-type]
+    assert tried.keys() == {own, other}
+    left = torch.arange(400) != 7
+    assert tried[own] == tried[other] == measure(coder, x[left], x[left])
+    with pytest.raises(SubjectError, match=r"'broken' of .* gave values that are no numbers"):
+        write._try(sample._replace(subject=SimpleNamespace(name="tiny")), coder, [broken, own])  # type: ignore[arg-type]
 
 
 # What is caught -------------------------------------------------------------------------------------------
@@ -277,7 +349,7 @@ def test_a_transcoder_is_held_to_what_its_module_returns(tmp_path: Path, make_ex
     lake = fitted(make_experiment(saes=[entry]))
     rows = lake.query("sae_fits", sae="t")
     coder = load_sparse_coder(folder)
-    contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=16)["token_ids"].to_list()
+    contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=16)
     reads, target = Hookpoint("layers.1.mlp", "input"), Hookpoint("layers.1.mlp")
     states = write._Sample(lake.config, contexts).read([reads, target], prepend_bos=False)
     assert rows["fvu"][0] == measure(coder, states[reads], states[target]).fvu
@@ -295,7 +367,7 @@ def test_a_transcoder_is_held_to_the_place_that_its_files_say(
     write_json(folder / "cfg.json", {**config, "metadata": {**config["metadata"], **places}})
     entry = {"name": "t", "source": str(folder), "hookpoint": "blocks.1.hook_mlp_in", "n_features": 64}
     lake = fitted(make_experiment(saes=[entry]))
-    contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=16)["token_ids"].to_list()
+    contexts = lake.query("fit_contexts", fit_tokens=129, fit_documents=16)
     subject = lake.config.subject
     reads = resolve_hookpoint(subject, "resid_mid.1")
     right = resolve_hookpoint(subject, "resid_post.1" if target == "hook_resid_post" else "mlp_out.1")
@@ -388,5 +460,8 @@ def test_the_documents_are_drawn_by_hash(make_experiment: Experiment) -> None:
     drawn = [lake.query("fit_contexts", fit_tokens=20, fit_documents=5) for _ in range(2)]
     assert drawn[0].equals(drawn[1])
     assert drawn[0]["token_ids"].list.len().to_list() == [20] * 5
+    assert drawn[0]["is_screened"].list.len().to_list() == [20] * 5
+    screened = drawn[0]["is_screened"].list.explode()
+    assert 0.1 < screened.mean() < 0.45 and drawn[0]["is_screened"].n_unique() == 5  # not the same positions
     stored = pl.read_parquet(lake.path("documents"))["token_ids"].list.head(20).to_list()
     assert drawn[0]["token_ids"].to_list() != stored[:5]

@@ -35,8 +35,8 @@ MEAN_NORM = 5.7
 class KeptSample(write._Sample):
     """Remembers what it has read, so that all tests together read little more than one does."""
 
-    def __init__(self, config: Config, contexts: list[list[int]]) -> None:
-        super().__init__(config, contexts)
+    def __init__(self, config: Config, drawn: pl.DataFrame) -> None:
+        super().__init__(config, drawn)
         self.kept: dict[tuple[Hookpoint, bool], Tensor] = {}
 
     def read(self, hookpoints: Collection[Hookpoint], prepend_bos: bool) -> dict[Hookpoint, Tensor]:
@@ -55,7 +55,8 @@ class Rows:
 
     def query(self, name: str, *, sae: str) -> pl.DataFrame:
         own, *others = self.rows
-        return pl.DataFrame([own, *sorted(others, key=lambda row: row["fvu"])], infer_schema_length=None)
+        others.sort(key=lambda row: (-row["n_tokens"], row["fvu"]))
+        return pl.DataFrame([own, *others], infer_schema_length=None)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,9 @@ def sample() -> KeptSample:
     config = Config.model_validate(values)
     texts = sorted(text for text in topics.values() if len(text) > 2000)[::5][:N_DOCUMENTS]
     token_ids = load_tokenizer(config.subject)(texts, add_special_tokens=False).input_ids
-    return KeptSample(config, [each[:N_TOKENS] for each in token_ids])
+    contexts = [each[:N_TOKENS] for each in token_ids]
+    screened = [[position * 7 % 29 < 8 for position in range(len(each))] for each in contexts]
+    return KeptSample(config, pl.DataFrame({"token_ids": contexts, "is_screened": screened}))
 
 
 def measured(sample: KeptSample, **changes: Any) -> list[dict[str, Any]]:
