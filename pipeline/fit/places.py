@@ -1,7 +1,7 @@
 """Which other places of a model an SAE may be meant for: those around its own, or the like in every layer."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count, takewhile
 from typing import NamedTuple, get_args
 
@@ -13,6 +13,7 @@ from pipeline.subject.hookpoints import (
     find_hookpoint,
     layer_of,
     names_of_places,
+    parse_address,
     read_shapes,
     resolve_hookpoint,
     written_hookpoint,
@@ -38,8 +39,9 @@ def own_place(subject: SubjectConfig, sae: SaeConfig, coder: SparseCoder) -> Pla
 
 def places_around(subject: SubjectConfig, coder: SparseCoder, own: Place) -> list[Place]:
     """The other side of the module, the same module one layer up and down, and every place of the layer."""
-    layer = layer_of(own.reads)
-    if layer is None:
+    address = parse_address(own.name)
+    layer = address.layer if address else layer_of(own.reads)
+    if layer is None or layer_of(own.reads) is None:
         return _distinct(subject, coder, own, [*_found(subject, ("resid_pre.0", "resid_post.0"))])
     names = names_of_places(subject)
     nearby = [place for place in names if layer_of(place) == layer]
@@ -74,12 +76,26 @@ def _distinct(
         seen.add(id(value))
         reads = hookpoint._replace(centred=own.reads.centred)
         name = names.get(hookpoint, f"{hookpoint.module}.{hookpoint.reads}")
-        layer = layer_of(hookpoint)
-        target = reads
-        if coder.transcodes:
-            target = own.target if layer is None else _in_layer(own.target, layer)
+        target = _target(own, hookpoint, names) if coder.transcodes else reads
+        if find_hookpoint(subject, target.module) is None:  # behind the last layer
+            continue
         places.append(Place(name, reads, target))
     return places
+
+
+def _target(own: Place, reads: Hookpoint, names: Mapping[Hookpoint, str]) -> Hookpoint:
+    """What a transcoder that reads another place should reconstruct: its own target's module, in that layer.
+
+    The state between two layers, which is a place of both, is one of the layer that the transcoder's own is of.
+    """
+    layer, own_layer, target_layer = layer_of(reads), layer_of(own.reads), layer_of(own.target)
+    if layer is None:
+        return own.target
+    plain = own.reads._replace(centred=False)
+    are_states = all(names.get(each, "").startswith("resid_post.") for each in (reads, plain))
+    if are_states and own_layer is not None and target_layer is not None:
+        layer += target_layer - own_layer
+    return _in_layer(own.target, layer)
 
 
 def _found(subject: SubjectConfig, names: Iterable[str]) -> Iterator[Hookpoint]:

@@ -115,7 +115,8 @@ def written_hookpoint(
         return found
     if target is not None and (named := find_hookpoint(subject, target)) is not None:
         return named
-    address, layer = parse_address(name), layer_of(found)
+    address = parse_address(name)
+    layer = address.layer if address else layer_of(found)  # the state before a layer is of the one below
     block = "attn_out" if address and address.places[0].startswith("attn") else "mlp_out"
     added = find_hookpoint(subject, f"{block}.{layer}")
     is_module = address is None and found.reads == "input"

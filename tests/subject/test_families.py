@@ -16,8 +16,10 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from pipeline.config import SubjectConfig
+from pipeline.config import SaeConfig, SubjectConfig
 from pipeline.errors import SubjectError
+from pipeline.fit.places import own_place, places_around, places_everywhere
+from pipeline.sae.coder import RELU, SparseCoder
 from pipeline.subject.families import family_of
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
 from pipeline.subject.hookpoints import hookpoint_widths, is_same_place, resolve_hookpoint, written_hookpoint
@@ -367,6 +369,32 @@ def test_a_transcoders_files_say_what_comes_out(
     config = tiny("gemma2").config
     written = written_hookpoint(config, "mlp_in.1", transcodes=True, target=target)
     assert written == resolve_hookpoint(config, expected)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt_neox", "llama"])
+@pytest.mark.parametrize("name", ["blocks.1.hook_mlp_in", "blocks.1.hook_resid_pre", "resid_pre.2", "embed"])
+def test_a_transcoder_that_reads_the_state_before_a_layer_gives_what_that_layers_mlp_adds(
+    tiny: Callable[[str], Tiny], family: str, name: str
+) -> None:
+    config = tiny(family).config
+    expected = f"mlp_out.{2 if name.endswith('2') else 0 if name == 'embed' else 1}"
+    assert written_hookpoint(config, name, transcodes=True) == resolve_hookpoint(config, expected)
+
+
+def test_where_a_transcoder_is_tried_its_target_is_of_the_layer_that_it_reads(
+    tiny: Callable[[str], Tiny],
+) -> None:
+    config, eye = tiny("gpt_neox").config, torch.eye(WIDTH)
+    coder = SparseCoder(None, eye, torch.zeros(WIDTH), eye, RELU, transcodes=True)
+    sae = SaeConfig(name="t", source="t", hookpoint="blocks.1.hook_mlp_in", n_features=WIDTH)
+    own = own_place(config, sae, coder)
+    assert own.target == resolve_hookpoint(config, "mlp_out.1")
+    around = {place.name: place.target for place in places_around(config, coder, own)}
+    # The state between two layers is what the MLP of the later one reads, as at its own place.
+    for name, target in {"resid_post.1": "mlp_out.2", "mlp_in.1": "mlp_out.1", "mlp_out.1": "mlp_out.1"}.items():
+        assert around[name] == resolve_hookpoint(config, target), name
+    everywhere = {place.name: place.target for place in places_everywhere(config, coder, own)}
+    assert everywhere["resid_post.1"] == resolve_hookpoint(config, "mlp_out.2")
 
 
 def test_what_an_mlp_gives_is_what_it_adds_unless_that_is_normalised_first(tiny: Callable[[str], Tiny]) -> None:
