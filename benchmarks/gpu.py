@@ -129,7 +129,6 @@ def _random_coder() -> SparseCoder:
     directions = torch.randn(n_features, d_in) / d_in**0.5
     return SparseCoder(
         hookpoint=None,
-        reads="output",
         encoder=directions,
         encoder_bias=torch.zeros(n_features),
         decoder=directions,

@@ -24,17 +24,19 @@ class Weights(NamedTuple):
 
 
 def random_weights(n_features: int, d_in: int, k: int, seed: int = 5) -> Weights:
-    """Random weights; biases are not 0, and some pre-activations lie between 0 and the threshold."""
+    """Random weights; biases are not 0, some pre-activations lie between 0 and the threshold.
+
+    The norms of the decoder's rows are 0.8 to 2.3, as those of SAEs that were not trained with norms of 1.
+    """
     generator = torch.Generator().manual_seed(seed)
     encoder = torch.randn(n_features, d_in, generator=generator) / d_in**0.5
-    return Weights(
-        encoder,
-        torch.randn(n_features, generator=generator) / 8,
-        torch.nn.functional.normalize(encoder + torch.randn(encoder.shape, generator=generator) / d_in, dim=1),
-        torch.randn(d_in, generator=generator) / 4,
-        torch.rand(n_features, generator=generator) + 0.2,
-        k,
-    )
+    directions = encoder + torch.randn(encoder.shape, generator=generator) / d_in
+    bias = torch.randn(n_features, generator=generator) / 8
+    b_dec = torch.randn(d_in, generator=generator) / 4
+    threshold = torch.rand(n_features, generator=generator) + 0.2
+    norms = 0.8 + 1.5 * torch.rand(n_features, 1, generator=generator)
+    decoder = norms * torch.nn.functional.normalize(directions, dim=1)
+    return Weights(encoder, bias, decoder, b_dec, threshold, k)
 
 
 def random_inputs(n_tokens: int, d_in: int, seed: int = 1) -> Tensor:
@@ -70,6 +72,12 @@ def pre_activations(weights: Weights, x: Tensor, *, subtract: bool) -> Tensor:
     return x @ weights.encoder.double().T + weights.bias.double()
 
 
+def llama_activations(weights: Weights, x: Tensor) -> Tensor:
+    """What Llama Scope holds against its thresholds: pre-activations times the norms of the decoder's rows."""
+    norms = weights.decoder.double().square().sum(dim=1).sqrt()
+    return norms * pre_activations(weights, LLAMA_SCALE * x.double(), subtract=False)
+
+
 def largest(pre: Tensor, k: int) -> Tensor:
     """relu of the k largest of each row, else 0."""
     kept = pre.topk(k, dim=-1)
@@ -93,7 +101,8 @@ def layer_normalised(x: Tensor) -> Tensor:
 
 
 def _sparsify(folder: Path, weights: Weights) -> Path:
-    return write_sparsify(folder, weights.encoder, weights.bias, weights.decoder, weights.b_dec, weights.k)
+    own = (weights.encoder, weights.bias, weights.decoder, weights.b_dec, weights.k)
+    return write_sparsify(folder, *own, normalize_decoder=False)
 
 
 def _gemma_scope_2(folder: Path, weights: Weights) -> Path:
@@ -208,12 +217,21 @@ def _saelens(folder: Path, weights: Weights) -> Path:
 LLAMA_SCALE = 1.5
 """By what Llama Scope's inputs are multiplied in these files."""
 
+LM_SAES = {
+    "use_decoder_bias": True,
+    "apply_decoder_bias_to_pre_encoder": False,
+    "act_fn": "jumprelu",
+    "norm_activation": "dataset-wise",
+    "sparsity_include_decoder_norm": True,
+}
+"""What a config of lm_saes says of every SAE of Llama Scope."""
+
 
 def _llama_scope(folder: Path, weights: Weights) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     _save_linear(folder / "checkpoints" / "final.safetensors", weights)
     n_features, d_in = weights.encoder.shape
-    config = {"d_model": d_in, "d_sae": n_features, "jump_relu_threshold": 0.4, "top_k": 50}
+    config = {**LM_SAES, "d_model": d_in, "d_sae": n_features, "jump_relu_threshold": 0.4, "top_k": 50}
     config |= {"hook_point_in": "blocks.15.hook_resid_post", "hook_point_out": "blocks.15.hook_resid_post"}
     norm = d_in**0.5 / LLAMA_SCALE
     write_json(
@@ -224,9 +242,11 @@ def _llama_scope(folder: Path, weights: Weights) -> Path:
 
 def _llama_scope_r1(folder: Path, weights: Weights) -> Path:
     folder.mkdir(parents=True)
-    _save_linear(folder / "sae_weights.safetensors", weights, log_jumprelu_threshold=weights.threshold.log())
-    config = {"d_model": weights.encoder.shape[1], "hook_point_in": "blocks.15.hook_resid_post"}
-    write_json(folder / "config.json", {**config, "norm_scaling_factor": LLAMA_SCALE})
+    place, d_in = "blocks.15.hook_resid_post", weights.encoder.shape[1]
+    norm = {f"dataset_average_activation_norm.{place}": torch.tensor(d_in**0.5 / LLAMA_SCALE)}
+    threshold = weights.threshold.log()
+    _save_linear(folder / "sae_weights.safetensors", weights, log_jumprelu_threshold=threshold, **norm)
+    write_json(folder / "config.json", {**LM_SAES, "d_model": d_in, "hook_point_in": place})
     return folder
 
 
@@ -265,14 +285,8 @@ class Layout(NamedTuple):
 
 LAYOUTS = {
     "saelens": Layout(_saelens, lambda w, x: above(pre_activations(w, x, subtract=True), w.threshold)),
-    "llama_scope": Layout(
-        _llama_scope,
-        lambda w, x: above(pre_activations(w, LLAMA_SCALE * x.double(), subtract=False), 0.4 * LLAMA_SCALE),
-    ),
-    "llama_scope_r1": Layout(
-        _llama_scope_r1,
-        lambda w, x: above(pre_activations(w, LLAMA_SCALE * x.double(), subtract=False), w.threshold),
-    ),
+    "llama_scope": Layout(_llama_scope, lambda w, x: above(llama_activations(w, x), 0.4 * LLAMA_SCALE)),
+    "llama_scope_r1": Layout(_llama_scope_r1, lambda w, x: above(llama_activations(w, x), w.threshold)),
     "circuit_tracer": Layout(
         _circuit_tracer, lambda w, x: above(pre_activations(w, x, subtract=False), w.threshold)
     ),

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sae_layouts import LAYOUTS, random_weights, write_json
 from safetensors.torch import load_file, save_file
-from tiny import hand_set_entry, write_corpus, write_hand_set_sae, write_random_sae
+from tiny import WIDTH, hand_set_entry, write_corpus, write_hand_set_sae, write_random_sae
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, CorpusError, LakeError, LatentlakeError, SaeError, SubjectError
@@ -257,6 +258,25 @@ def test_another_place_is_refused_by_any_of_its_names(make_experiment, tmp_path,
     entry["source"] = str(write_random_sae(tmp_path / folder))
     with pytest.raises(SaeError, match=f"names hookpoint '{folder}', but the config has it read '{hookpoint}'"):
         preflight(make_experiment(saes=[entry]))
+
+
+@pytest.mark.parametrize(
+    ("hookpoint", "is_right"),
+    [("layers.1", True), ("layers.1.output", True), ("layers.2.input", True), ("layers.2", False)],
+)
+def test_a_modules_path_means_its_output_whatever_an_saes_files_call_their_place(
+    make_experiment, tmp_path, hookpoint, is_right
+):
+    folder = LAYOUTS["saelens"].write(tmp_path / "sae", random_weights(64, WIDTH, k=4))
+    config = json.loads((folder / "cfg.json").read_text())
+    config["metadata"]["hook_name"] = "blocks.2.hook_resid_pre"
+    write_json(folder / "cfg.json", config)
+    entry = {"name": "deep", "source": str(folder), "hookpoint": hookpoint, "n_features": 64}
+    if is_right:
+        preflight(make_experiment(saes=[entry]))
+    else:
+        with pytest.raises(SaeError, match=r"names hookpoint 'blocks\.2\.hook_resid_pre'"):
+            preflight(make_experiment(saes=[entry]))
 
 
 def test_a_transcoder_is_held_to_the_width_of_the_input(make_experiment, tmp_path):

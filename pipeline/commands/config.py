@@ -16,7 +16,7 @@ from rich.text import Text
 from pipeline.config import CorpusConfig
 from pipeline.errors import ConfigError
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
-from pipeline.sae.load import load_sparse_coder, saes_inside, training_of
+from pipeline.sae.load import load_with_training, saes_inside
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX, split_hub
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
@@ -144,7 +144,7 @@ def _already_there(path: Path) -> ConfigError:
 
 def _look_at(source: str) -> _Sae:
     """Load one SAE, and keep of it what a config needs."""
-    coder = load_sparse_coder(source)
+    coder, training = load_with_training(source)
     place = coder.hookpoint
     hookpoint = None
     if place is not None:
@@ -154,7 +154,7 @@ def _look_at(source: str) -> _Sae:
     words = [coder.format, coder.architecture, "transcoder" if coder.transcodes else ""]
     l0 = f"L0 {coder.declared_l0:g}" if coder.declared_l0 else ""
     kind = ", ".join(dict.fromkeys(word for word in (*words, l0) if word))
-    return _Sae(source, hookpoint, coder.n_features, kind, training_of(source))
+    return _Sae(source, hookpoint, coder.n_features, kind, training)
 
 
 def _look_at_cached(folder: Folder) -> _Sae:

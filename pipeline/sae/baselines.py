@@ -53,7 +53,6 @@ def load_baseline(source: str, load: Callable[[str], SparseCoder]) -> SparseCode
         directions = torch.cat([directions, -directions])
     return SparseCoder(
         hookpoint=None,
-        reads="output",
         encoder=directions,
         encoder_bias=torch.zeros(len(directions)),
         decoder=directions,

@@ -133,6 +133,16 @@ def fold_gate(
     return encoder * rates[:, None], magnitude_bias, threshold
 
 
+def fold_norms(encoder: Tensor, bias: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoder, bias and decoder whose activations are multiplied by the norms of the decoder's rows, now 1.
+
+    So is read what decides by its activations times these norms. A row of zeros stays one, and never fires.
+    """
+    norms = decoder.norm(dim=1)
+    unit = decoder / norms.clamp_min(torch.finfo(decoder.dtype).tiny)[:, None]
+    return encoder * norms[:, None], bias * norms, unit
+
+
 def _above_zero(values: Tensor, features: Tensor) -> Encoding:
     """The firings among the values [n_tokens, k] of some features [n_tokens, k]; a kept value may be 0 or less."""
     tokens, places = (values <= 0).logical_not_().nonzero(as_tuple=True)
@@ -147,7 +157,6 @@ class SparseCoder:
 
     Attributes:
         hookpoint: Its place in the model as its files name it, in whatever way; None where they do not.
-        reads: Whether it encodes what the module there gives, or what it is given.
         encoder: float32 [n_features, d_in].
         encoder_bias: float32 [n_features].
         decoder: float32 [n_features, d_out], a feature's direction a row; d_out is d_in but for a transcoder.
@@ -166,7 +175,6 @@ class SparseCoder:
     """
 
     hookpoint: str | None
-    reads: Side
     encoder: Tensor
     encoder_bias: Tensor
     decoder: Tensor
@@ -187,6 +195,11 @@ class SparseCoder:
     def n_features(self) -> int:
         """Number of features."""
         return self.encoder.shape[0]
+
+    @property
+    def reads(self) -> Side:
+        """The side of a module that it reads where a module's path names its place, and does not say it."""
+        return "input" if self.transcodes else "output"
 
     @property
     def d_in(self) -> int:

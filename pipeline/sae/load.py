@@ -50,7 +50,28 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
     """
     if str(path).startswith(baselines.PREFIX):
         return baselines.load_baseline(str(path), load_sparse_coder)
-    name, files = _find_files(str(path), format, hookpoint)
+    return _load(*_find_files(str(path), format, hookpoint), hookpoint)
+
+
+def load_with_training(source: str) -> tuple[SparseCoder, Training]:
+    """A sparse autoencoder, and what files, path and SAELens' registry tell of its training.
+
+    Its files are fetched once. A baseline's training is that of its like. Raises SaeError as `load_sparse_coder`.
+    """
+    if source.startswith(baselines.PREFIX):
+        like = baselines.like_of(source)
+        if like is None:
+            return load_sparse_coder(source), Training()
+        coder, training = load_with_training(like)
+        return baselines.load_baseline(source, lambda _: coder), training
+    name, files = _find_files(source, None, None)
+    trained_on = getattr(_formats()[name], "trained_on", None)
+    training = complete(Training() if trained_on is None else trained_on(files), files)
+    return _load(name, files), training
+
+
+def _load(name: str, files: SaeFiles, hookpoint: str | None = None) -> SparseCoder:
+    """The coder in the files of a format, with what is known of it beside these."""
     coder = _formats()[name].load(files)
     return replace(
         coder,
@@ -81,19 +102,6 @@ def check_weights(config: Config, what: str) -> None:
             )
 
 
-def training_of(source: str) -> Training:
-    """What files, path and SAELens' registry tell of an SAE's training; a baseline's is that of its like.
-
-    Raises SaeError as `load_sparse_coder` does.
-    """
-    if source.startswith(baselines.PREFIX):
-        like = baselines.like_of(source)
-        return Training() if like is None else training_of(like)
-    name, files = _find_files(source, None, None)
-    trained_on = getattr(_formats()[name], "trained_on", None)
-    return complete(Training() if trained_on is None else trained_on(files), files)
-
-
 def sae_files(source: str, format: str | None = None) -> SaeFiles:
     """The files that make up a sparse autoencoder, or a baseline. Raises SaeError if they are not there."""
     if source.startswith(baselines.PREFIX):
@@ -116,19 +124,19 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
         path /= hookpoint
     if not path.exists():
         raise SaeError(f"no folder or file '{path}' for an SAE; set saes.source to one with its files")
-    complete = {}
+    whole = {}
     for name, each in formats.items():
         if (files := _match(path, each, fetched)) is not None:
-            complete[name] = files
-    for name, files in complete.items():
+            whole[name] = files
+    for name, files in whole.items():
         is_format = getattr(formats[name], "is_format", None)
         if is_format is None or is_format(files):
             if format not in {None, name}:
                 raise SaeError(f"SAE '{path}' is of format {name}, not {format}; set saes.format to {name}")
             return name, files
-    if format in complete:
-        return format, complete[format]  # to be told by its `load` what is wrong
-    raise SaeError(_unlike(path, complete) or _explain(path, {format: formats[format]} if format else formats))
+    if format in whole:
+        return format, whole[format]  # to be told by its `load` what is wrong
+    raise SaeError(_unlike(path, whole) or _explain(path, {format: formats[format]} if format else formats))
 
 
 def saes_inside(source: str) -> list[str]:
@@ -161,12 +169,12 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if file.is_file())
 
 
-def _unlike(path: Path, complete: Mapping[str, SaeFiles]) -> str | None:
+def _unlike(path: Path, whole: Mapping[str, SaeFiles]) -> str | None:
     """Why files that are named as those of some formats are of none of these; None where none has such names."""
-    for files in complete.values():
+    for files in whole.values():
         held = sorted(files.tensors(files.weights_name).names())
         return (
-            f"SAE '{path}' has files as format {' or '.join(complete)} names them, and other tensors: "
+            f"SAE '{path}' has files as format {' or '.join(whole)} names them, and other tensors: "
             f"{_some_of(held)}; give it in a format that latentlake reads (docs/sae-formats.md)"
         )
     return None
@@ -174,30 +182,63 @@ def _unlike(path: Path, complete: Mapping[str, SaeFiles]) -> str | None:
 
 def _explain(path: Path, formats: Mapping[str, Format]) -> str:
     """Why what is at a path is no SAE of these formats: a line, or with the formats' files one for each."""
-    if find_cache(path):
-        return (
-            f"'{path}' is delphi's cache of activations, not an SAE; a corpus source of kind delphi reads it, and "
-            "make config FROM= writes the config"
-        )
+    answers = (ask(path, formats) for ask in _ASKED)
+    return next((answer for answer in answers if answer), "") or _of_no_format(path, formats)
+
+
+def _is_cache(path: Path, formats: Mapping[str, Format]) -> str | None:
+    if not find_cache(path):
+        return None
+    return (
+        f"'{path}' is delphi's cache of activations, not an SAE; a corpus source of kind delphi reads it, and "
+        "make config FROM= writes the config"
+    )
+
+
+def _is_unreadable(path: Path, formats: Mapping[str, Format]) -> str | None:
     for kind, pattern in _UNREADABLE.items():
         if path.match(pattern) or _files(path, pattern):
             return f"SAE '{path}' is {kind}, whose features do not fire as those of one SAE at one place do"
+    return None
+
+
+def _holds_several(path: Path, formats: Mapping[str, Format]) -> str | None:
     for name, each in sorted(formats.items(), key=lambda item: -max(map(len, item[1].FILES))):  # the closest first
         several = [file for pattern in each.FILES for file in _files(path, pattern) if "*" in pattern]
         if len(several) > 1:
             return f"'{path}' holds {len(several)} SAEs (format {name}); name one, such as '{several[0].name}'"
+    return None
+
+
+def _holds_folders(path: Path, formats: Mapping[str, Format]) -> str | None:
+    inside = _folders_inside(path, formats)
+    if not inside:
+        return None
+    name, kind = inside[0]
+    saes = f"SAEs in {len(inside)} folders" if len(inside) > 1 else "an SAE in a folder"
+    return f"'{path}' holds {saes}; name one, such as '{name}' ({kind})"
+
+
+def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
+    """What is missing of the formats of which most is there; of one format alone, whatever is."""
+    if not path.is_dir():
+        return None
     lacking = {
         name: [pattern for pattern in each.FILES if not _files(path, pattern)] for name, each in formats.items()
     }
     share = {name: len(files) / len(formats[name].FILES) for name, files in lacking.items()}
-    nearest = [name for name in lacking if share[name] == min(share.values())]
-    if inside := _folders_inside(path, formats):
-        name, kind = inside[0]
-        saes = f"SAEs in {len(inside)} folders" if len(inside) > 1 else "an SAE in a folder"
-        return f"'{path}' holds {saes}; name one, such as '{name}' ({kind})"
-    if path.is_dir() and (len(formats) == 1 or min(share.values()) < 1):
-        lacks = " or ".join(f"{' and '.join(lacking[name])} (format {name})" for name in nearest)
-        return f"SAE folder '{path}' lacks {lacks}; in it there is {_listed(path)}"
+    least = min(share.values())
+    if len(formats) > 1 and least == 1:
+        return None
+    nearest = [f"{' and '.join(lacking[name])} (format {name})" for name in lacking if share[name] == least]
+    return f"SAE folder '{path}' lacks {' or '.join(nearest)}; in it there is {_listed(path)}"
+
+
+_ASKED = (_is_cache, _is_unreadable, _holds_several, _holds_folders, _lacks_files)
+"""What may be wrong with a path, the first that is so said first."""
+
+
+def _of_no_format(path: Path, formats: Mapping[str, Format]) -> str:
     found = f"; in it there is {_listed(path)}" if path.is_dir() else ""
     width = max(map(len, formats))
     files = [f"  {name:<{width}}  {', '.join(each.FILES)}" for name, each in formats.items()]

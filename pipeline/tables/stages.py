@@ -89,7 +89,7 @@ _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.
 STAGES: dict[str, Stage] = {
     stage.table: stage
     for stage in (
-        Stage("saes"),
+        Stage("saes", version=2),
         Stage(
             "documents",
             science=(*_CUTTING, *_TOKENIZER),

@@ -168,7 +168,6 @@ FORMAT = '''
         n_features, d_in = encoder.shape
         return SparseCoder(
             hookpoint=None,
-            reads="output",
             encoder=encoder,
             encoder_bias=stored.take("b", n_features),
             decoder=stored.take("d", n_features, d_in),

@@ -156,8 +156,9 @@ QWEN = {"W_enc": (N_FEATURES, WIDTH), "W_dec": (WIDTH, N_FEATURES), "b_enc": (N_
 TRACED = {**QWEN, "W_dec": (N_FEATURES, WIDTH)}
 LLAMA = {"d_model": WIDTH, "d_sae": N_FEATURES, "jump_relu_threshold": 0.3, "top_k": 50}
 LLAMA |= {"hook_point_in": "blocks.1.hook_resid_post"}
-LLAMA |= {"dataset_average_activation_norm": {"in": 3.0, "out": 3.0}}
+LLAMA |= {"dataset_average_activation_norm": {"in": 3.0, "out": 3.0}, "sparsity_include_decoder_norm": False}
 R1 = {"d_model": WIDTH, "expansion_factor": 2, "hook_point_in": "blocks.1.hook_resid_post"}
+R1 |= {"sparsity_include_decoder_norm": False}  # SAELens' loaders of both do not know it
 WANDB = {"d_model": {"value": WIDTH}, "d_feature": {"value": N_FEATURES}, "batch_size": {"value": 8}}
 
 
@@ -218,6 +219,8 @@ def loaded(
         factor = WIDTH**0.5 / 3.0  # as the registry has it, from the same average
     sae = SAE.from_dict(loaders.handle_config_defaulting({**config, "device": "cpu"}))
     sae.load_state_dict(state)
+    if "embedding" in path:  # of the stored embeddings, as the decoder, which alone it multiplies
+        sae.b_dec.data *= WIDTH**0.5
     if factor:
         sae.fold_activation_norm_scaling_factor(factor)
     yield (x := inputs())

@@ -17,7 +17,10 @@ SAID = {
     "openai": ("TopK", 5, None, "layer_norm", None, 5),
     "goodfire": ("standard", None, "zero", "none", None, None),
     "gemma_scope": ("jumprelu", None, "range", "none", None, 88),
-    "llama_scope": ("jumprelu", None, "one", "none", "the factor of its inputs' norm, 1.5", 50),
+    "llama_scope": (
+        *("jumprelu", None, "one", "none"),
+        *("the factor of its inputs' norm, 1.5; the norms of the decoder", 50),
+    ),
 }
 """Architecture, k, thresholds, normalisation, what is folded in, and L0 declared."""
 

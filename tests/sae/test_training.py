@@ -11,7 +11,7 @@ from sae_layouts import LAYOUTS, random_weights, write_json
 
 from pipeline.sae import load_sparse_coder
 from pipeline.sae.hub_names import hub_name, model_in
-from pipeline.sae.load import training_of
+from pipeline.sae.load import load_with_training
 from pipeline.sae.training import Training
 
 TOLD = {
@@ -46,7 +46,7 @@ def changed(path: Path, **keys: Any) -> Path:
 
 
 def told(path: Path) -> Training:
-    return training_of(str(path))
+    return load_with_training(str(path))[1]
 
 
 @pytest.mark.parametrize("format", LAYOUTS)

@@ -3,13 +3,13 @@
 Tensors: W_enc [n, d_in], b_enc [n], W_dec [n, d_out], b_dec [d_out]; activation_function.threshold [n] or one of a
 JumpReLU, else ReLU; W_skip [d_out, d_in] of a skip transcoder. Nothing is subtracted. config.yaml, of all
 layers, says what is read (feature_input_hook) and what is reconstructed (feature_output_hook); without it, these
-are the MLP's normalised input and what the MLP adds. Read from circuit-tracer 0.5.0; compared with its own
-`encode` in the tests.
+are the MLP's normalised input and what the MLP adds. Of a TopK, which circuit-tracer itself does not read (as
+facebook/crv-8b-instruct-transcoders), it also says activation and k. Read from circuit-tracer 0.5.0; compared with
+its own `encode` in the tests.
 """
 
-from pipeline.sae.coder import RELU, JumpReLU, SparseCoder
-from pipeline.sae.files import SaeFiles
-from pipeline.sae.places import side_of
+from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK
+from pipeline.sae.files import SaeFiles, Tensors, is_number
 from pipeline.sae.training import Training, training_in
 
 FILES = ("layer_*.safetensors",)
@@ -31,24 +31,44 @@ def load(files: SaeFiles) -> SparseCoder:
     target = f"{below}{config.get('feature_output_hook', 'hook_mlp_out')}" if layer else None
     if "log_thresholds" in tensors.names():
         tensors.fail("it has log_thresholds, which circuit-tracer itself does not read")
-    has_threshold = "activation_function.threshold" in tensors.names()
+    name, activation = _activation(files, tensors, n_features)
     return SparseCoder(
         hookpoint=place,
-        reads=side_of(place),
         encoder=encoder,
         encoder_bias=tensors.take("b_enc", n_features),
         decoder=decoder,
-        activation=JumpReLU.above(tensors.take_threshold("activation_function.threshold", n_features))
-        if has_threshold
-        else RELU,
+        activation=activation,
         decoder_bias=tensors.take("b_dec", d_out),
         skip=tensors.take_if_there("W_skip", d_out, d_in),
         transcodes=True,
         target=target,
-        architecture="jumprelu_transcoder" if has_threshold else "transcoder",
+        architecture="transcoder" if name == "relu" else f"{name}_transcoder",
+        declared_l0=activation.k if isinstance(activation, TopK) else None,
     )
 
 
 def trained_on(files: SaeFiles) -> Training:
     """The model of config.yaml."""
     return training_in(files.config("config.yaml"), "config.yaml", model="model_name")
+
+
+def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> tuple[str, Activation]:
+    """What fires, with its name: as config.yaml says, or by whether there is a threshold."""
+    config, has_threshold = files.config("config.yaml"), _THRESHOLD in tensors.names()
+    said = config.get("activation") or ("jumprelu" if has_threshold else "relu")
+    match name := str(said).lower().replace("_", ""):
+        case "jumprelu":
+            return name, JumpReLU.above(tensors.take_threshold(_THRESHOLD, n_features))
+        case "relu" if not has_threshold:
+            return name, RELU
+        case "topk" if not has_threshold:
+            k = config.get("k")
+            if not is_number(k) or k != int(k) or not 0 < k <= n_features:
+                files.fail(f"config.yaml has k {k!r}, not a number from 1 to {n_features}")
+            return name, TopK(int(k))
+        case _:
+            known = "'jumprelu'" if has_threshold else "'relu' or 'topk'"
+            files.fail(f"config.yaml has activation {said!r}, and its weights are those of {known}")
+
+
+_THRESHOLD = "activation_function.threshold"

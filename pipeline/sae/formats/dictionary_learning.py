@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_gate
-from pipeline.sae.files import SaeFiles, Tensors, object_in
+from pipeline.sae.files import SaeFiles, Tensors, is_number, object_in
 from pipeline.sae.training import Training, training_in
 
 FILES = ("ae.pt",)
@@ -35,9 +35,15 @@ _CLASSES = {
 _RELU = {"AutoEncoder", "AutoEncoderNew"}
 _ADD_B_DEC_ALONE = {"AutoEncoderNew", "JumpReluAutoEncoder"}
 
-_PLACE = r"(resid|attn|mlp)_(?:\w+_)?layer_?(\d+)"
-_HOOKS = {"resid": "hook_resid_post", "attn": "hook_attn_out", "mlp": "hook_mlp_out"}
-"""What the outputs of a layer, its attention and its MLP are called in TransformerLens, below `blocks.{l}`."""
+_HOOKS = {
+    "resid_post": "hook_resid_post",
+    "resid_out": "hook_resid_post",
+    "attn_out": "hook_attn_out",
+    "mlp_out": "hook_mlp_out",
+}
+"""What its own scripts call the outputs of a layer, its attention and its MLP, and TransformerLens, below
+`blocks.{l}`. Another name stays as it is: `resid_pre_layer_3` is none of these."""
+_PLACE = rf"({'|'.join(_HOOKS)})_layer_?(\d+)"
 
 
 def load(files: SaeFiles) -> SparseCoder:
@@ -59,13 +65,13 @@ def load(files: SaeFiles) -> SparseCoder:
     else:
         bias = tensors.take("encoder.bias", n_features, others=("b_enc",))
     k = trainer.get("k")
+    declared = [each for each in (k, trainer.get("target_l0")) if is_number(each)]
     if name == "AutoEncoderTopK":
         activation = _top_k(tensors, k, n_features)
     elif name not in {*_RELU, "GatedAutoEncoder"}:
         activation = JumpReLU.above(tensors.take_threshold("threshold", n_features))
     return SparseCoder(
         hookpoint=_place(files, trainer),
-        reads="output",
         encoder=encoder,
         encoder_bias=bias,
         decoder=decoder,
@@ -74,7 +80,7 @@ def load(files: SaeFiles) -> SparseCoder:
         decoder_bias=b_dec,
         architecture=name,
         folded="the gate, into a threshold" if name == "GatedAutoEncoder" else None,
-        declared_l0=activation.k if isinstance(activation, TopK) else (k or trainer.get("target_l0")),
+        declared_l0=activation.k if isinstance(activation, TopK) else next(iter(declared), None),
     )
 
 
@@ -116,7 +122,7 @@ def _top_k(tensors: Tensors, declared: Any, n_features: int) -> TopK:
 
 
 def _place(files: SaeFiles, trainer: dict[str, Any]) -> str | None:
-    """What config or path name it, `resid_post_layer_3` or `mlp_out_layer3`, by TransformerLens' names."""
+    """What config or path name it; `resid_post_layer_3` or `mlp_out_layer3` by TransformerLens' names."""
     name = str(trainer.get("submodule_name") or "")
     found = re.fullmatch(_PLACE, name) if name else files.find_in_path(rf"/{_PLACE}/")
     return f"blocks.{found[2]}.{_HOOKS[found[1]]}" if found else name or None

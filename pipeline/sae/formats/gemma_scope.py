@@ -3,13 +3,13 @@
 Arrays: W_enc or w_enc [d_in, n], W_dec [n, d_out], b_enc [n], b_dec [d_out], threshold [n]. JumpReLU; b_dec is not
 subtracted from the input. Place and L0 are in the path alone. Transcoders read the output of the MLP's RMSNorm
 before its gain, which was folded into the MLP for their training (README of gemma-scope-2b-pt-transcoders). An
-embedding SAE was trained on embeddings times sqrt(d_in), by which its encoder is divided here and its decoder
-multiplied. Read from SAELens 6.54's loader.
+embedding SAE was trained on the embeddings as they are stored; what the model reads, and transformers gives from
+5.23 on, is these times sqrt(d_in), by which its encoder is divided here, its decoder and b_dec multiplied. Read
+from SAELens 6.54's loader, which leaves b_dec as it is.
 """
 
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles
-from pipeline.sae.places import side_of
 from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
 FILES = ("params.npz",)
@@ -35,12 +35,11 @@ def load(files: SaeFiles) -> SparseCoder:
     scale = d_in**0.5 if is_embedding else 1.0
     return SparseCoder(
         hookpoint=place,
-        reads=side_of(place),
-        encoder=encoder / scale if is_embedding else encoder,
+        encoder=encoder / scale,
         encoder_bias=arrays.take("b_enc", n_features),
-        decoder=decoder * scale if is_embedding else decoder,
+        decoder=decoder * scale,
         activation=JumpReLU.above(arrays.take("threshold", n_features)),
-        decoder_bias=arrays.take("b_dec", decoder.shape[1]),
+        decoder_bias=arrays.take("b_dec", decoder.shape[1]) * scale,
         transcodes=transcodes,
         architecture="jumprelu",
         folded="the embedding's scale, sqrt(d_in)" if is_embedding else None,

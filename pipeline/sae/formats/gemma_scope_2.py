@@ -8,7 +8,6 @@ absent, names the place; else the path does. Read from SAELens 6.54's loader and
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles, is_number, text_in
 from pipeline.sae.hub_names import hub_name
-from pipeline.sae.places import side_of
 from pipeline.sae.training import SAELENS_LOADER, Fact, Training, training_in
 
 FILES = ("params.safetensors",)
@@ -43,7 +42,6 @@ def load(files: SaeFiles) -> SparseCoder:
     l0 = config.get("l0")
     return SparseCoder(
         hookpoint=place,
-        reads=side_of(place),
         encoder=encoder.T.contiguous(),
         encoder_bias=tensors.take("b_enc", n_features),
         decoder=decoder,

@@ -23,7 +23,6 @@ def load(files: SaeFiles) -> SparseCoder:
     layer = files.find_in_path(r"-SAE-l(\d+)\.pth?$")
     return SparseCoder(
         hookpoint=f"blocks.{layer[1]}.hook_resid_post" if layer else None,
-        reads="output",
         encoder=encoder,
         encoder_bias=tensors.take("encoder_linear.bias", n_features),
         decoder=tensors.take("decoder_linear.weight", d_in, n_features).T.contiguous(),

@@ -1,9 +1,16 @@
 """Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors`.
 
-Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_out, n], decoder.bias [d_out]. JumpReLU with
-one jump_relu_threshold. Inputs are scaled to the norm sqrt(d_in) on average: s = sqrt(d_in) / the average norm.
-Folded in, as SAELens does it: encoder and threshold times s, decoder and its bias by s. Where hook_point_out is
-another place it is a transcoder: decoder and bias by the s of its outputs. Read from SAELens 6.54.
+Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_out, n], decoder.bias [d_out]. Trained on
+inputs and outputs scaled to the norm sqrt(d) on average, by s_in and s_out: sqrt(d) / the average norm. For an SAE
+these are one; where hook_point_out is another place it is a transcoder.
+
+A feature fires by its activation times the norm of its decoder row, where sparsity_include_decoder_norm is true,
+as in all that is published; there these norms are about 1.5. jump_relu_threshold is of activations not scaled:
+
+    (s_in x encoder^T + bias) |decoder| > s_out jump_relu_threshold
+
+and without these norms, of inputs: s_in jump_relu_threshold. Read from OpenMOSS' lm_saes, whose inference folds
+scales and norms into the weights; SAELens 6.54 knows neither the norms nor s_out.
 """
 
 from collections.abc import Mapping
@@ -11,10 +18,9 @@ from typing import Any
 
 import torch
 
-from pipeline.sae.coder import JumpReLU, SparseCoder
+from pipeline.sae.coder import JumpReLU, SparseCoder, fold_norms
 from pipeline.sae.files import SaeFiles, is_number, object_in, text_in
 from pipeline.sae.hub_names import model_in
-from pipeline.sae.places import side_of
 from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
 FILES = ("hyperparams.json", "checkpoints/final.safetensors")
@@ -23,6 +29,7 @@ FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a folder of Llama Scope, float32. Raises SaeError if a file is damaged or does not fit."""
     config, tensors = files.config("hyperparams.json"), files.tensors("checkpoints/final.safetensors")
+    check_function(files, config, "hyperparams.json")
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     for key, size in (("d_model", d_in), ("d_sae", n_features)):
@@ -31,24 +38,28 @@ def load(files: SaeFiles) -> SparseCoder:
     place = text_in(config, "hook_point_in")
     transcodes = config.get("hook_point_out", place) != place
     decoder = tensors.take("decoder.weight", None if transcodes else d_in, n_features).T.contiguous()
-    d_out = decoder.shape[1]
+    bias, d_out = tensors.take("encoder.bias", n_features), decoder.shape[1]
     threshold, norms = _number(files, config, "jump_relu_threshold"), "dataset_average_activation_norm"
     scale = d_in**0.5 / _number(files, object_in(config, norms), "in")
     scale_out = d_out**0.5 / _number(files, object_in(config, norms), "out") if transcodes else scale
+    folded = f"the factor of its inputs' norm, {scale:.6g}"
+    folded += f", and of its outputs', {scale_out:.6g}" if transcodes else ""
+    encoder, threshold_scale = encoder * scale, scale
+    if fires_by_norm(config):
+        encoder, bias, decoder = fold_norms(encoder, bias, decoder)
+        threshold_scale, folded = scale_out, f"{folded}; the norms of the decoder"
     l0 = config.get("top_k")
     return SparseCoder(
         hookpoint=place,
-        reads=side_of(place),
-        encoder=encoder * scale,
-        encoder_bias=tensors.take("encoder.bias", n_features),
+        encoder=encoder,
+        encoder_bias=bias,
         decoder=decoder / scale_out,
-        activation=JumpReLU.above(torch.tensor(threshold * scale, dtype=torch.float32)),
+        activation=JumpReLU.above(torch.tensor(threshold * threshold_scale, dtype=torch.float32)),
         decoder_bias=tensors.take("decoder.bias", d_out) / scale_out,
         transcodes=transcodes,
         target=text_in(config, "hook_point_out") if transcodes else None,
         architecture="jumprelu",
-        folded=f"the factor of its inputs' norm, {scale:.6g}"
-        + (f", and of its outputs', {scale_out:.6g}" if transcodes else ""),
+        folded=folded,
         declared_l0=l0 if is_number(l0) else None,
     )
 
@@ -58,6 +69,25 @@ def trained_on(files: SaeFiles) -> Training:
     usual = Fact("meta-llama/Llama-3.1-8B", "its format, which is Llama Scope's", is_guess=True)
     model = None if model_in(files.weights_path) else usual
     return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
+
+
+def check_function(files: SaeFiles, config: Mapping[str, Any], name: str) -> None:
+    """Raise SaeError where a config of lm_saes says that the SAE is another function of its input."""
+    for key, does in _UNREAD.items():
+        if config.get(key, False):
+            files.fail(f"{name} has {key} true: {does}, which latentlake does not do")
+
+
+def fires_by_norm(config: Mapping[str, Any]) -> bool:
+    """Whether an SAE of lm_saes decides by activations times the norms of its decoder's rows."""
+    return config.get("sparsity_include_decoder_norm") is True
+
+
+_UNREAD = {
+    "apply_decoder_bias_to_pre_encoder": "the decoder's bias is subtracted from its input",
+    "use_glu_encoder": "its encoder is gated",
+}
+"""What SAEs of lm_saes may do that none of those published does, by the key of their config."""
 
 
 def _number(files: SaeFiles, config: Mapping[str, Any], key: str) -> float:

@@ -38,7 +38,6 @@ def load(files: SaeFiles) -> SparseCoder:
     place = files.find_in_path(rf"/({'|'.join(_PLACES)})(?:_v\w+)?/(?:autoencoders/)?(\d+)\.pt$")
     return SparseCoder(
         hookpoint=f"blocks.{place[2]}.{_PLACES[place[1]]}" if place else None,
-        reads="output",
         encoder=encoder,
         encoder_bias=content.take("latent_bias", n_features),
         decoder=content.take("decoder.weight", d_in, n_features).T.contiguous(),

@@ -22,7 +22,6 @@ def load(files: SaeFiles) -> SparseCoder:
     layer = files.find_in_path(r"layer(\d+)\.sae\.pt$")
     return SparseCoder(
         hookpoint=f"blocks.{layer[1]}.hook_resid_post" if layer else None,
-        reads="output",
         encoder=encoder,
         encoder_bias=tensors.take("b_enc", n_features),
         decoder=tensors.take("W_dec", d_in, n_features).T.contiguous(),

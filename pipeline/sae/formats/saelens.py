@@ -1,8 +1,9 @@
 """SAELens: `cfg.json` and `sae_weights.safetensors`.
 
 Tensors: W_enc [d_in, n], b_enc [n], W_dec [n, d_out], b_dec [d_out]; threshold [n] of a jumprelu; b_gate, b_mag
-and r_mag [n] of a gated SAE, which has no b_enc; W_skip [d_out, d_in] of a skip transcoder; scaling_factor [n], by
-which some old files multiply the decoder. With norm_in what normalize_activations says,
+and r_mag [n] of a gated SAE, which has no b_enc; W_skip [d_out, d_in] of a skip transcoder; scaling_factor [n] or
+finetuning_scaling_factor [n], by which some old files multiply the decoder. With norm_in what
+normalize_activations says,
 
     h = (norm_in(x) - b_dec) W_enc + b_enc
 
@@ -17,9 +18,17 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pipeline.sae.coder import RELU, Activation, JumpReLU, Normalisation, SparseCoder, TopK, fold_gate
+from pipeline.sae.coder import (
+    RELU,
+    Activation,
+    JumpReLU,
+    Normalisation,
+    SparseCoder,
+    TopK,
+    fold_gate,
+    fold_norms,
+)
 from pipeline.sae.files import SaeFiles, Tensors, is_number, object_in, text_in
-from pipeline.sae.places import side_of
 from pipeline.sae.training import Fact, Training, training_in
 
 FILES = ("cfg.json", "sae_weights.safetensors")
@@ -39,6 +48,9 @@ _NORMALISATIONS: dict[str, Normalisation] = {
     "layer_norm": "layer_norm",
     "constant_norm_rescale": "constant_norm_rescale",
 }
+
+_SCALES = ("finetuning_scaling_factor", "scaling_factor")
+"""Names of a tensor of old files by which firings are multiplied before they are decoded."""
 
 _CENTRED = ("resid", "hook_mlp_out", "hook_attn_out", "hook_embed")
 """What a model's centred writing weights change: the residual stream, and what is added to it."""
@@ -73,7 +85,6 @@ def load(files: SaeFiles) -> SparseCoder:
     place = text_in(config, "hook_name")
     return SparseCoder(
         hookpoint=place,
-        reads=side_of(place),
         encoder=weights.encoder,
         encoder_bias=weights.bias,
         decoder=weights.decoder,
@@ -119,13 +130,13 @@ def _read_weights(config: dict[str, Any], tensors: Tensors) -> _Weights:
         bias = tensors.take("b_enc", n_features)
         activation = _activation(config, tensors, n_features)
     if config.get("rescale_acts_by_decoder_norm", False) and architecture in {"topk", *_CHECKPOINTS}:
-        norms = decoder.norm(dim=1)
-        encoder, bias, decoder = encoder * norms[:, None], bias * norms, decoder / norms[:, None]
+        encoder, bias, decoder = fold_norms(encoder, bias, decoder)
         folded.append("the norms of the decoder")
-    scale = tensors.take_if_there("scaling_factor", n_features)
-    if scale is not None and not bool((scale == 1).all()):
-        decoder = decoder * scale[:, None]
-        folded.append("scaling_factor, into the decoder")
+    if config.get("finetuning_scaling_factor") is True or not tensors.names().isdisjoint(_SCALES):
+        scale = tensors.take(_SCALES[0], n_features, others=_SCALES[1:])
+        if not bool((scale == 1).all()):
+            decoder = decoder * scale[:, None]
+            folded.append("scaling_factor, into the decoder")
     if config.get("normalize_activations") == "expected_average_only_in":
         factor = float(config["norm_scaling_factor"])
         encoder, decoder, decoder_bias = encoder * factor, decoder / factor, decoder_bias / factor

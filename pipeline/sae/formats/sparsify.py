@@ -1,9 +1,12 @@
 """EleutherAI's sparsify: `cfg.json` and `sae.safetensors` in a folder named for the hookpoint.
 
 Tensors: encoder.weight [n, d_in], encoder.bias [n], W_dec [n, d_out], b_dec [d_out], and of a skip transcoder
-W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtract b_dec. Read from eai-sparsify
-1.3.3; compared with its own `encode` in the tests.
+W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtract b_dec. One of before February
+2025 does (EleutherAI/sparsify#49): cfg.json did not say `transcode` yet, but the config.json of the run. Read from
+eai-sparsify 1.3.3; compared with its own `encode` in the tests.
 """
+
+from typing import Any
 
 from pipeline.sae.coder import GroupMax, SparseCoder, TopK
 from pipeline.sae.files import SaeFiles, is_number
@@ -15,24 +18,24 @@ FILES = ("cfg.json", "sae.safetensors")
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a sparsify folder, float32. Raises SaeError if a file is damaged or does not fit."""
     config, tensors = files.config("cfg.json"), files.tensors("sae.safetensors")
-    transcodes = bool(config.get("transcode", False))
+    of_today = bool(config.get("transcode", False))
+    transcodes = of_today or _run(files).get("transcode") is True or "W_skip" in tensors.names()
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     if config.get("d_in", d_in) != d_in:
         tensors.fail(f"it is {d_in} wide, but its cfg.json says d_in {config['d_in']}")
     # A transcoder's decoder writes to another module, which may be of another width.
-    decoder = tensors.take("W_dec", n_features, None if transcodes else d_in)
+    decoder = tensors.take("W_dec", n_features, None if of_today else d_in)
     d_out = decoder.shape[1]
     decoder_bias = tensors.take("b_dec", d_out)
     activation = _activation(files, n_features)
     return SparseCoder(
         hookpoint=files.folder.name,
-        reads="input" if transcodes else "output",
         encoder=encoder,
         encoder_bias=tensors.take("encoder.bias", n_features),
         decoder=decoder,
         activation=activation,
-        input_bias=None if transcodes else decoder_bias,
+        input_bias=None if of_today else decoder_bias,
         decoder_bias=decoder_bias,
         skip=tensors.take_if_there("W_skip", d_out, d_in, must_be=config.get("skip_connection") is True),
         transcodes=transcodes,
@@ -43,8 +46,12 @@ def load(files: SaeFiles) -> SparseCoder:
 
 def trained_on(files: SaeFiles) -> Training:
     """The model and the contexts of the run's config.json, above the SAE's folder."""
-    run = files.config_nearby("../config.json")
-    return training_in(run, "the run's config.json", model="model", context_length="ctx_len")
+    return training_in(_run(files), "the run's config.json", model="model", context_length="ctx_len")
+
+
+def _run(files: SaeFiles) -> dict[str, Any]:
+    """The config of the training run, if it is there."""
+    return files.config_nearby("../config.json")
 
 
 def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:

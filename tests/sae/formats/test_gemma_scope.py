@@ -14,9 +14,13 @@ from sae_layouts import (
     write_json,
 )
 from safetensors.torch import load_file, save_file
+from transformers import Gemma2Config, Gemma2Model
 
+from pipeline.config import SubjectConfig
 from pipeline.errors import SaeError
 from pipeline.sae import load_sparse_coder
+from pipeline.subject.forward import load_subject
+from pipeline.subject.hookpoints import resolve_hookpoint
 
 N, WIDTH = 40, 24
 
@@ -48,20 +52,20 @@ def test_gemma_scope_2_says_its_place_and_what_it_is(tmp_path, weights):
 
 
 @pytest.mark.parametrize(
-    ("folder", "place", "reads"),
+    ("folder", "place"),
     [
-        ("resid_post_all/layer_3_width_16k_l0_small", "model.layers.3.output", "output"),
-        ("attn_out/layer_3_width_16k_l0_small", "model.layers.3.self_attn.o_proj.input", "input"),
-        ("mlp_out/layer_3_width_65k_l0_big", "model.layers.3.post_feedforward_layernorm.output", "output"),
-        ("transcoder_all/layer_3_width_1m_l0_big", "model.layers.3.pre_feedforward_layernorm.output", "output"),
-        ("elsewhere/layer_3", None, "output"),
+        ("resid_post_all/layer_3_width_16k_l0_small", "model.layers.3.output"),
+        ("attn_out/layer_3_width_16k_l0_small", "model.layers.3.self_attn.o_proj.input"),
+        ("mlp_out/layer_3_width_65k_l0_big", "model.layers.3.post_feedforward_layernorm.output"),
+        ("transcoder_all/layer_3_width_1m_l0_big", "model.layers.3.pre_feedforward_layernorm.output"),
+        ("elsewhere/layer_3", None),
     ],
 )
-def test_without_a_config_the_path_says_the_place(tmp_path, weights, folder, place, reads):
+def test_without_a_config_the_path_says_the_place(tmp_path, weights, folder, place):
     path = moved(LAYOUTS["gemma_scope_2"].write(tmp_path, weights), folder)
     (path / "config.json").unlink()
     coder = load_sparse_coder(path)
-    assert (coder.hookpoint, coder.reads, coder.transcodes) == (place, reads, "transcoder" in folder)
+    assert (coder.hookpoint, coder.transcodes) == (place, "transcoder" in folder)
 
 
 def test_an_affine_transcoder_adds_its_input_and_may_write_to_another_width(tmp_path, weights):
@@ -126,33 +130,48 @@ def test_gemma_scope_1_says_place_and_l0_by_its_path(tmp_path, weights):
 
 
 @pytest.mark.parametrize(
-    ("repository", "place", "reads"),
+    ("repository", "place"),
     [
-        ("gemma-scope-9b-it-res", "blocks.9.hook_resid_post", "output"),
-        ("gemma-scope-2b-pt-att", "blocks.9.attn.hook_z", "input"),
-        ("gemma-scope-2b-pt-mlp", "blocks.9.hook_mlp_out", "output"),
-        ("gemma-scope-2b-pt-transcoders", "blocks.9.ln2.hook_normalized", "input"),
-        ("my-folder", None, "output"),
+        ("gemma-scope-9b-it-res", "blocks.9.hook_resid_post"),
+        ("gemma-scope-2b-pt-att", "blocks.9.attn.hook_z"),
+        ("gemma-scope-2b-pt-mlp", "blocks.9.hook_mlp_out"),
+        ("gemma-scope-2b-pt-transcoders", "blocks.9.ln2.hook_normalized"),
+        ("my-folder", None),
     ],
 )
-def test_the_repository_says_what_is_read(tmp_path, weights, repository, place, reads):
+def test_the_repository_says_what_is_read(tmp_path, weights, repository, place):
     written = LAYOUTS["gemma_scope"].write(tmp_path, weights)
     root = written.parents[2].rename(tmp_path / f"models--google--{repository}")
     coder = load_sparse_coder(root / "layer_9" / "width_16k" / "average_l0_88")
-    assert (coder.hookpoint, coder.reads, coder.transcodes) == (place, reads, "transcoders" in repository)
+    assert (coder.hookpoint, coder.transcodes) == (place, "transcoders" in repository)
 
 
-def test_an_embedding_sae_reads_embeddings_as_they_are_and_was_trained_on_them_times_sqrt_d(tmp_path, weights):
+def test_an_embedding_sae_was_trained_on_stored_embeddings_and_reads_what_gemma_2_makes_of_them(tmp_path, weights):
     path = LAYOUTS["gemma_scope"].write(tmp_path, weights)
     target = path.parents[2] / "embedding" / "width_4k"
     target.mkdir(parents=True)
     coder = load_sparse_coder(path.rename(target / "average_l0_6"))
-    x = random_inputs(30, WIDTH)
-    scaled = weights._replace(encoder=weights.encoder / WIDTH**0.5)
-    features = above(pre_activations(scaled, x, subtract=False), weights.threshold)
-    np.testing.assert_allclose(fired(coder, x), features.numpy(), rtol=1e-5, atol=1e-5)
+    config = Gemma2Config(
+        vocab_size=50,
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    model, embeddings = Gemma2Model(config), random_inputs(50, WIDTH)
+    model.embed_tokens.weight.data.copy_(embeddings)
+    model.save_pretrained(tmp_path / "gemma")
+    subject = SubjectConfig(model=str(tmp_path / "gemma"), dtype="float32")
+    place = resolve_hookpoint(subject, str(coder.hookpoint))
+    x = load_subject(subject, "cpu").read(torch.arange(50)[None], [place])[place][0]
+    features = above(pre_activations(weights, embeddings, subtract=False), weights.threshold)
+    same_firings(fired(coder, x), features, atol=1e-4)
+    # What it reconstructs is what is read.
+    expected = WIDTH**0.5 * (features @ weights.decoder.double() + weights.b_dec.double())
+    torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-3)
     assert (coder.hookpoint, coder.declared_l0) == ("hook_embed", 6) and coder.folded
-    torch.testing.assert_close(coder.decoder, weights.decoder * WIDTH**0.5)
 
 
 def test_names_of_older_files_float64_and_float16_are_read(tmp_path, weights):

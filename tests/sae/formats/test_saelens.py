@@ -61,6 +61,7 @@ def test_a_transcoders_config_says_what_it_reconstructs(folder):
     configure(folder, architecture="jumprelu_transcoder", d_out=WIDTH)
     coder = load_sparse_coder(folder)
     assert (coder.hookpoint, coder.target) == ("blocks.9.hook_mlp_in", "blocks.9.hook_mlp_out")
+    assert coder.reads == "input"
 
 
 def test_an_old_config_is_a_topk_where_its_activation_is_whatever_its_architecture_says(folder, weights):
@@ -70,7 +71,7 @@ def test_an_old_config_is_a_topk_where_its_activation_is_whatever_its_architectu
     )
     coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
     assert (coder.architecture, coder.activation, coder.declared_l0) == ("topk", TopK(K), K)
-    assert (coder.hookpoint, coder.reads) == ("blocks.6.hook_resid_pre", "input")
+    assert (coder.hookpoint, coder.reads) == ("blocks.6.hook_resid_pre", "output")  # an address has its own side
     same_firings(fired(coder, x), largest(pre_activations(weights, x, subtract=True), K))
 
 
@@ -116,14 +117,35 @@ def test_a_model_with_centred_writing_weights_has_its_residual_centred(folder, w
     assert load_sparse_coder(folder).normalisation == "none"  # not written into the residual stream
 
 
-def test_a_scaling_factor_of_ones_is_nothing_and_another_scales_the_decoder(folder, weights):
-    rewrite(folder, scaling_factor=torch.ones(N))
+@pytest.mark.parametrize("name", ["scaling_factor", "finetuning_scaling_factor"])
+def test_a_scaling_factor_of_ones_is_nothing_and_another_scales_the_decoder(folder, weights, name):
+    rewrite(folder, **{name: torch.ones(N)})
     assert load_sparse_coder(folder).folded is None
-    rewrite(folder, scaling_factor=torch.full((N,), 1.5))
+    rewrite(folder, **{name: torch.full((N,), 1.5)})
     coder = load_sparse_coder(folder)
     torch.testing.assert_close(coder.decoder, weights.decoder * 1.5)
     torch.testing.assert_close(coder.encoder, weights.encoder)
     assert "scaling_factor" in coder.folded
+
+
+def test_a_scaling_factor_that_the_config_promises_has_to_be_there(folder):
+    configure(folder, finetuning_scaling_factor=True)
+    with pytest.raises(SaeError, match="no tensor 'finetuning_scaling_factor'"):
+        load_sparse_coder(folder)
+
+
+def test_a_topk_that_is_rescaled_by_the_decoders_norms_fires_by_these(folder, weights):
+    configure(folder, architecture="topk", k=K, rescale_acts_by_decoder_norm=True)
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    norms = weights.decoder.double().norm(dim=1)
+    pre = pre_activations(weights, x, subtract=True)
+    same_firings(fired(coder, x), largest(pre * norms, K))
+    assert not torch.equal(largest(pre * norms, K) > 0, largest(pre, K) > 0)
+    torch.testing.assert_close(coder.decoder.norm(dim=1), torch.ones(N))
+    assert coder.folded == "the norms of the decoder"
+    weights.decoder[3] = 0  # a feature that died
+    rewrite(folder, W_dec=weights.decoder)
+    assert load_sparse_coder(folder).decoder.isfinite().all()
 
 
 @pytest.mark.parametrize(

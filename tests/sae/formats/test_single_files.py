@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+import yaml
 from sae_layouts import (
     LAYOUTS,
     LLAMA_SCALE,
@@ -38,20 +39,19 @@ def resave(path, drop=(), **changes):
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "reads"),
+    ("name", "place"),
     [
-        ("dictionary_learning", "blocks.3.hook_resid_post", "output"),
-        ("openai", "blocks.6.hook_resid_post", "output"),
-        ("qwen_scope", "blocks.3.hook_resid_post", "output"),
-        ("goodfire", "blocks.19.hook_resid_post", "output"),
-        ("llama_scope", "blocks.15.hook_resid_post", "output"),
-        ("llama_scope_r1", "blocks.15.hook_resid_post", "output"),
-        ("circuit_tracer", "blocks.3.mlp.hook_in", "input"),
+        ("dictionary_learning", "blocks.3.hook_resid_post"),
+        ("openai", "blocks.6.hook_resid_post"),
+        ("qwen_scope", "blocks.3.hook_resid_post"),
+        ("goodfire", "blocks.19.hook_resid_post"),
+        ("llama_scope", "blocks.15.hook_resid_post"),
+        ("llama_scope_r1", "blocks.15.hook_resid_post"),
+        ("circuit_tracer", "blocks.3.mlp.hook_in"),
     ],
 )
-def test_files_and_paths_say_the_place(tmp_path, weights, name, place, reads):
-    coder = load_sparse_coder(LAYOUTS[name].write(tmp_path / "sae", weights))
-    assert (coder.hookpoint, coder.reads) == (place, reads)
+def test_files_and_paths_say_the_place(tmp_path, weights, name, place):
+    assert load_sparse_coder(LAYOUTS[name].write(tmp_path / "sae", weights)).hookpoint == place
 
 
 class Trap:
@@ -142,6 +142,38 @@ def test_the_first_releases_have_no_config_and_their_folder_names_the_place(tmp_
     same_firings(fired(coder, x), pre_activations(weights, x, subtract=True).relu())
 
 
+@pytest.mark.parametrize(
+    ("named", "place"),
+    [
+        ("resid_post_layer_3", "blocks.3.hook_resid_post"),
+        ("resid_out_layer3", "blocks.3.hook_resid_post"),
+        ("attn_out_layer3", "blocks.3.hook_attn_out"),
+        ("mlp_out_layer_3", "blocks.3.hook_mlp_out"),
+        ("resid_pre_layer_3", "resid_pre_layer_3"),
+        ("resid_mid_layer_3", "resid_mid_layer_3"),
+        ("mlp_in_layer_3", "mlp_in_layer_3"),
+        ("attn_z_layer_3", "attn_z_layer_3"),
+    ],
+)
+def test_a_place_that_dictionary_learning_does_not_name_itself_stays_as_it_is_written(
+    tmp_path, weights, named, place
+):
+    path = LAYOUTS["dictionary_learning"].write(tmp_path / "sae", weights)
+    trainer = json.loads((path / "config.json").read_text())["trainer"]
+    write_json(path / "config.json", {"trainer": {**trainer, "submodule_name": named}})
+    assert load_sparse_coder(path).hookpoint == place
+
+
+@pytest.mark.parametrize("odd", [True, "many", ["x"], float("nan"), None])
+def test_a_number_of_firings_that_is_none_is_not_declared(tmp_path, weights, odd):
+    path = LAYOUTS["dictionary_learning"].write(tmp_path / "sae", weights)
+    trainer = {"dict_class": "BatchTopKSAE", "k": odd, "target_l0": 40}
+    write_json(path / "config.json", {"trainer": trainer})
+    assert load_sparse_coder(path).declared_l0 == 40
+    write_json(path / "config.json", {"trainer": {**trainer, "target_l0": odd}})
+    assert load_sparse_coder(path).declared_l0 is None
+
+
 # OpenAI, Qwen-Scope -----------------------------------------------------------------------------------
 
 
@@ -197,28 +229,66 @@ def test_of_a_folder_of_several_layers_one_has_to_be_named(tmp_path, weights):
 # Llama Scope, circuit-tracer --------------------------------------------------------------------------
 
 
-def test_llama_scopes_scale_is_folded_in_and_told(tmp_path, weights):
+def test_llama_scopes_scale_and_norms_are_folded_in_and_told(tmp_path, weights):
     coder = load_sparse_coder(LAYOUTS["llama_scope"].write(tmp_path / "sae", weights))
-    assert coder.folded == "the factor of its inputs' norm, 1.5" and coder.declared_l0 == 50
+    assert coder.folded == "the factor of its inputs' norm, 1.5; the norms of the decoder"
+    assert coder.declared_l0 == 50
     torch.testing.assert_close(coder.decoder_bias, weights.b_dec / LLAMA_SCALE)
+    torch.testing.assert_close(coder.decoder.norm(dim=1), torch.full((N,), 1 / LLAMA_SCALE))
     assert coder.threshold_range == pytest.approx((0.6, 0.6))
 
 
+@pytest.mark.parametrize("scale_out", [0.25, LLAMA_SCALE])
+@pytest.mark.parametrize("by_norm", [True, False])
+def test_a_llama_scope_fires_as_lm_saes_does_with_its_weights_as_it_folds_them(
+    tmp_path, weights, scale_out, by_norm
+):
+    """lm_saes leaves inputs and thresholds as they are, and folds scales and norms into all else."""
+    folder = configured(LAYOUTS["llama_scope"].write(tmp_path / "sae", weights), scale_out, by_norm)
+    bias = weights.bias.double() / LLAMA_SCALE
+    decoder = weights.decoder.double() * LLAMA_SCALE / scale_out
+    norms = decoder.norm(dim=1) if by_norm else torch.ones(N)
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    activations = above(norms * (x.double() @ weights.encoder.double().T + bias), 0.4)
+    # Those of latentlake are of outputs (of inputs, without the norms) that are scaled.
+    same_firings(fired(coder, x), activations * (scale_out if by_norm else LLAMA_SCALE))
+    expected = activations @ (decoder / norms[:, None]) + weights.b_dec.double() / scale_out
+    torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def configured(folder, scale_out, by_norm):
+    """A Llama Scope that reconstructs another place, if its outputs have another scale."""
+    config = json.loads((folder / "hyperparams.json").read_text())
+    if scale_out != LLAMA_SCALE:
+        config["hook_point_out"] = "blocks.15.hook_mlp_out"
+        config["dataset_average_activation_norm"]["out"] = WIDTH**0.5 / scale_out
+    write_json(folder / "hyperparams.json", {**config, "sparsity_include_decoder_norm": by_norm})
+    return folder
+
+
 def test_a_transcoder_of_llama_scope_has_a_scale_for_each_side_and_may_write_to_another_width(tmp_path, weights):
-    folder = LAYOUTS["llama_scope"].write(tmp_path / "sae", weights)
+    folder = configured(LAYOUTS["llama_scope"].write(tmp_path / "sae", weights), 0.25, by_norm=False)
     config, path = json.loads((folder / "hyperparams.json").read_text()), folder / "checkpoints/final.safetensors"
-    norms = {"in": WIDTH**0.5 / LLAMA_SCALE, "out": 7**0.5 / 0.25}
-    config |= {"hook_point_out": "blocks.15.hook_mlp_out", "dataset_average_activation_norm": norms}
+    config["dataset_average_activation_norm"]["out"] = 7**0.5 / 0.25
     write_json(folder / "hyperparams.json", config)
     w_dec, b_dec = torch.randn(7, N), torch.randn(7)
     save_file({**load_file(path), "decoder.weight": w_dec, "decoder.bias": b_dec}, path)
     coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
-    firings = LAYOUTS["llama_scope"].firings(weights, x)
+    firings = above(pre_activations(weights, LLAMA_SCALE * x, subtract=False), 0.4 * LLAMA_SCALE)
     same_firings(fired(coder, x), firings)
     expected = (firings @ w_dec.double().T + b_dec.double()) / 0.25
     torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
     assert coder.transcodes and coder.folded == "the factor of its inputs' norm, 1.5, and of its outputs', 0.25"
     assert coder.target == "blocks.15.hook_mlp_out"
+
+
+@pytest.mark.parametrize(("format", "name"), [("llama_scope", "hyperparams"), ("llama_scope_r1", "config")])
+@pytest.mark.parametrize("key", ["apply_decoder_bias_to_pre_encoder", "use_glu_encoder"])
+def test_an_sae_of_lm_saes_that_is_another_function_is_refused(tmp_path, weights, format, name, key):
+    path = LAYOUTS[format].write(tmp_path / "sae", weights) / f"{name}.json"
+    write_json(path, {**json.loads(path.read_text()), key: True})
+    with pytest.raises(SaeError, match=f"{name}.json has {key} true"):
+        load_sparse_coder(path.parent)
 
 
 @pytest.mark.parametrize("norm", [None, {}, {"in": 0}, {"in": "7"}])
@@ -229,11 +299,22 @@ def test_llama_scope_without_its_average_norm_is_refused(tmp_path, weights, norm
         load_sparse_coder(folder)
 
 
-def test_the_distilled_llamas_without_their_factor_are_refused(tmp_path, weights):
+def test_the_factor_of_a_distilled_llama_is_in_its_weights_or_named_else_it_is_refused(tmp_path, weights):
     folder = LAYOUTS["llama_scope_r1"].write(tmp_path / "sae", weights)
-    write_json(folder / "config.json", {"d_model": WIDTH, "hook_point_in": "blocks.15.hook_resid_post"})
+    x, path, place = random_inputs(30, WIDTH), folder / "sae_weights.safetensors", "blocks.15.hook_resid_post"
+    assert load_sparse_coder(folder).folded == "the factor of its inputs' norm, 1.5; the norms of the decoder"
+    stored = load_file(path)
+    stored[f"dataset_average_activation_norm.{place}"] = torch.tensor(0.0)
+    save_file(stored, path)
+    with pytest.raises(SaeError, match=f"activation_norm.{place} is 0, not a number above 0"):
+        load_sparse_coder(folder)
+    del stored[f"dataset_average_activation_norm.{place}"]
+    save_file(stored, path)
     with pytest.raises(SaeError, match="scaled by a factor that its files do not hold"):
         load_sparse_coder(folder)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "norm_scaling_factor": LLAMA_SCALE})
+    same_firings(fired(load_sparse_coder(folder), x), LAYOUTS["llama_scope_r1"].firings(weights, x))
 
 
 def test_a_transcoder_of_circuit_tracer_may_be_a_relu_skip_and_write_to_another_width(tmp_path, weights):
@@ -250,6 +331,48 @@ def test_a_transcoder_of_circuit_tracer_may_be_a_relu_skip_and_write_to_another_
     torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
     assert (coder.architecture, coder.transcodes, coder.hookpoint) == ("transcoder", True, "blocks.3.mlp.hook_in")
     assert coder.target == "blocks.3.hook_mlp_out"
+
+
+def of_circuit_tracer(folder, weights, **config):
+    """A transcoder without a threshold, whose config.yaml says more."""
+    path = LAYOUTS["circuit_tracer"].write(folder, weights)
+    stored = load_file(path)
+    del stored["activation_function.threshold"]
+    save_file(stored, path)
+    with (path.parent / "config.yaml").open("a") as file:
+        file.write(yaml.safe_dump(config))
+    return path
+
+
+def test_a_topk_in_circuit_tracers_layout_keeps_the_k_largest(tmp_path, weights):
+    coder = load_sparse_coder(of_circuit_tracer(tmp_path / "sae", weights, activation="topk", k=K))
+    x = random_inputs(30, WIDTH)
+    same_firings(fired(coder, x), largest(pre_activations(weights, x, subtract=False), K))
+    assert (coder.architecture, coder.k, coder.declared_l0) == ("topk_transcoder", K, K)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"activation": "topk"}, "config.yaml has k None, not a number from 1 to 40"),
+        ({"activation": "topk", "k": N + 1}, "config.yaml has k 41"),
+        ({"activation": "batchtopk", "k": K}, "activation 'batchtopk', and its weights are those of 'relu' or "),
+        ({"activation": "jumprelu"}, "no tensor 'activation_function.threshold'"),
+    ],
+)
+def test_an_activation_that_is_unknown_or_incomplete_in_circuit_tracers_layout_is_refused(
+    tmp_path, weights, config, reason
+):
+    with pytest.raises(SaeError, match=reason):
+        load_sparse_coder(of_circuit_tracer(tmp_path / "sae", weights, **config))
+
+
+def test_a_threshold_of_what_is_said_to_be_a_topk_is_refused(tmp_path, weights):
+    path = LAYOUTS["circuit_tracer"].write(tmp_path / "sae", weights)
+    with (path.parent / "config.yaml").open("a") as file:
+        file.write(f"activation: topk\nk: {K}\n")
+    with pytest.raises(SaeError, match="activation 'topk', and its weights are those of 'jumprelu'"):
+        load_sparse_coder(path)
 
 
 def test_the_k_largest_are_not_what_a_threshold_gives(weights):

@@ -184,6 +184,24 @@ def test_a_transcoder_may_write_to_another_width(tmp_path):
     assert "W_skip" in refusal(write_random_sae(folder, transcode=True, skip_connection=True))
 
 
+@pytest.mark.parametrize("says", ["the run's config", "the skip"])
+def test_a_transcoder_of_before_cfg_json_said_so_subtracts_b_dec(tmp_path, says):
+    """As sparsify did until February 2025, and reads it still."""
+    folder = write_random_sae(tmp_path / "run" / "layers.1.mlp")
+    path = folder / "cfg.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in config.items() if key != "transcode"}))
+    assert not load_sparse_coder(folder).transcodes
+    if says == "the skip":
+        stored = load_file(folder / "sae.safetensors")
+        save_file({**stored, "W_skip": torch.randn(WIDTH, WIDTH)}, folder / "sae.safetensors")
+    else:
+        (tmp_path / "run" / "config.json").write_text(json.dumps({"transcode": True, "model": "gpt2"}))
+    coder, x = load_sparse_coder(folder), inputs()
+    assert (coder.transcodes, coder.reads, coder.hookpoint) == (True, "input", "layers.1.mlp")
+    np.testing.assert_allclose(fired(coder, x), by_formula(x, folder), rtol=1e-5, atol=1e-5)
+
+
 # What is refused --------------------------------------------------------------------------------------
 
 
