@@ -228,11 +228,14 @@ def test_where_directions_do_not_reach_the_logits_the_lists_are_null(make_experi
     assert all((row["path"], row["promoted"], row["suppressed"]) == ("none", None, None) for row in rows)
 
 
-@pytest.mark.parametrize(("place", "path"), [("hook_attn_out", "direct"), ("attn.hook_z", "none")])
-def test_directions_of_what_a_block_is_given_are_not_what_it_adds(make_experiment, tmp_path, place, path):
+@pytest.mark.parametrize(
+    ("place", "side", "path"), [("hook_attn_out", "", "direct"), ("attn.hook_z", ".input", "none")]
+)
+def test_directions_of_what_a_block_is_given_are_not_what_it_adds(make_experiment, tmp_path, place, side, path):
     folder = LAYOUTS["saelens"].write(tmp_path / "sae", random_weights(8, 32, k=2))
     config = json.loads((folder / "cfg.json").read_text())
     config["metadata"]["hook_name"] = f"blocks.1.{place}"
     write_json(folder / "cfg.json", config)
-    entry = {"name": "hand-set", "source": str(folder), "hookpoint": "layers.1.self_attn.o_proj", "n_features": 8}
+    entry = {"name": "hand-set", "source": str(folder), "n_features": 8}
+    entry["hookpoint"] = f"layers.1.self_attn.o_proj{side}"
     assert written(make_experiment(saes=[entry]))[0].figures["path"] == path
