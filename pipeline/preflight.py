@@ -46,10 +46,10 @@ def preflight(config: Config, *, takes_new: bool = False) -> Lake:
         raise LakeError(
             f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE"
         )
-    if "?" in str(config.lake_folder):
+    if odd := [sign for sign in "?\\" if sign in str(config.lake_folder)]:
         raise LakeError(
-            f"lake folder '{config.lake_folder}' contains a '?', which DuckDB cannot open; set machine.lake or "
-            "LATENTLAKE_LAKE"
+            f"lake folder '{config.lake_folder}' contains a '{odd[0]}', which DuckDB cannot open; set "
+            "machine.lake or LATENTLAKE_LAKE"
         )
     if (objects := open_objects(config)) is not None:
         objects.seal_left_over()

@@ -74,9 +74,7 @@ def _selected(lake: Lake) -> Iterator[_Batch]:
 
 def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
     """Of each batch, what tells: its files and the selection's, when they were written, and the rules."""
-    tables = [
-        name for name, table in TABLES.items() if table.partition == "sae_batch" and is_made(lake.config, name)
-    ]
+    tables = _made_by_batch(lake)
     scoring, selection = lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json()
     rules = [lake.generation, scoring, selection, *map(sql_text, steps_of("unfinished_batches"))]
 
@@ -96,6 +94,16 @@ def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
         files = [written(path) for table in tables for path in lake.paths(table, sae=sae, batch=batch)]
         states[sae, batch] = _State(hashed(wanted[sae], *files), all(since is not None for _, since in files))
     return states
+
+
+def is_whole(lake: Lake, sae: str, batch: int) -> bool:
+    """Whether a batch has every table that the experiment makes of it, by every plug-in."""
+    return all(lake.has(table, sae=sae, batch=batch) for table in _made_by_batch(lake))
+
+
+def _made_by_batch(lake: Lake) -> list[str]:
+    by_batch = (name for name, table in TABLES.items() if table.partition == "sae_batch")
+    return [name for name in by_batch if is_made(lake.config, name)]
 
 
 def _kept(lake: Lake) -> dict[_Batch, _Found]:
