@@ -32,6 +32,8 @@ def main() -> NoReturn:
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run what a command line names; the exit code. What is no bug of ours is said in one sentence."""
+    if os.environ.get("COLUMNS") == "0":  # as shells without a terminal may set it: nothing would be printed
+        del os.environ["COLUMNS"]
     try:
         with commands.make_context("latentlake", list(arguments)) as context:
             return commands.invoke(context) or 0

@@ -123,6 +123,8 @@ def write_batch(lake: Lake, batch: int) -> None:
         lake.write("predictions", _table("predictions", rows), sae=SAE, batch=batch, part=part)
     rows = [{**each, "scorer": scorer} for each in explained for scorer in lake.config.scoring.scorers]
     lake.write("scores", _table("scores", rows), sae=SAE, batch=batch)
+    for name in ("examples", "fuzzing_pairs", "score_details"):  # of which only the files are looked for
+        lake.write(name, _table(name, []), sae=SAE, batch=batch)
 
 
 def select_features(lake: Lake, n_batches: int) -> None:

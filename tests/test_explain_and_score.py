@@ -104,27 +104,26 @@ def told(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     folder = tmp_path_factory.mktemp("told")
     with Oracle(TRUTH) as oracle:
         config = copy_of(prepared, prepared, folder, oracle.base_url, scoring={"questions_per_prompt": 1})
-        lake = explain_and_score(config, details=True)
+        lake = explain_and_score(config)
         yield folder, config, lake, oracle.requests
 
 
-def explain_and_score(config: Config, batches: Sequence[int] = (0,), *, details: bool = False) -> Lake:
+def explain_and_score(config: Config, batches: Sequence[int] = (0,)) -> Lake:
     """The batches' tables, one after another."""
     lake = open_lake(config)
     for batch in batches:
         make_table(lake, "examples", sae=SAE, batch=batch)
         make_table(lake, "fuzzing_pairs", sae=SAE, batch=batch)
         write_explanations(lake, SAE, batch)
-        judge(lake, batch, details=details)
+        judge(lake, batch)
     return lake
 
 
-def judge(lake: Lake, batch: int = 0, *, details: bool = False) -> None:
+def judge(lake: Lake, batch: int = 0) -> None:
     """Predictions and scores of the explanations that are there."""
     write_predictions(lake, SAE, batch)
     make_table(lake, "scores", sae=SAE, batch=batch)
-    if details:
-        make_table(lake, "score_details", sae=SAE, batch=batch)
+    make_table(lake, "score_details", sae=SAE, batch=batch)
 
 
 def tables(lake: Lake, *names: str, batch: int = 0) -> dict[str, pl.DataFrame]:
@@ -305,7 +304,7 @@ def test_a_second_run_asks_nothing_and_gives_equal_tables(told: Any, make: Make)
     folder, _, lake, _ = told
     with Oracle(TRUTH) as oracle:
         again = make(oracle.base_url, source=folder, scoring={"questions_per_prompt": 1})
-        second = explain_and_score(again, details=True)
+        second = explain_and_score(again)
         assert oracle.n_requests == 0
     assert_same_tables(tables(lake), tables(second))
 
@@ -407,7 +406,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
         assert 40 <= len(kept) <= len(asked) <= len(kept) + 12
         n_before = oracle.n_requests
         oracle.brain = TRUTH
-        judge(lake, details=True)
+        judge(lake)
         again = prompts(oracle.requests[n_before:])
     assert again and not kept & again.keys()
     assert max(again.values()) == 1

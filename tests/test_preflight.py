@@ -119,6 +119,9 @@ CASES = {
     "a lake that DuckDB does not open": Case(
         lambda folder: {"machine": {"lake": str(folder / "why?")}}, LakeError, ("why?", "contains a '?'")
     ),
+    "a lake that DuckDB looks for elsewhere": Case(
+        lambda folder: {"machine": {"lake": str(folder / "back\\slash")}}, LakeError, ("contains a '\\'",)
+    ),
     "an unknown device": Case(
         lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)
     ),

@@ -148,7 +148,7 @@ def make_report(path: str) -> int:
     console = Console()
     config = load_config(path)
     lake = recorded_lake(config)
-    lake.require("summary")
+    lake.require("feature_routes")  # where no feature is selected there is no summary
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
         job = build_definitions(config).resolve_job_def(REPORT_JOB)

@@ -14,13 +14,22 @@ from typing import NamedTuple
 from pipeline.lake import Lake
 from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.placing import placing
+from pipeline.tables import TABLES
 from pipeline.tables.sql import sql_text, steps_of
+from pipeline.tables.versions import is_made
 
 KEPT_FILE = "unfinished.json"
 """In a lake's folder; it may be lost or torn, then the tables are read."""
 
 _READ = ("explanations", "predictions", "scores")
-"""The tables of a batch that tell whether it is done."""
+"""The tables whose rows tell whether a batch is done, where it has a file of every table."""
+
+
+class _State(NamedTuple):
+    """What a batch's files say of it: a hash of what tells, and whether it has one of every table and plug-in."""
+
+    digest: str
+    is_whole: bool
 
 
 class _Found(NamedTuple):
@@ -38,7 +47,8 @@ _found: dict[Path, dict[_Batch, _Found]] = {}
 def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> list[_Batch]:
     """The batches (SAE and number) with a selected feature that is not done, those of higher priority first.
 
-    Of some of them, where only these are asked about.
+    Of some of them, where only these are asked about. Nothing is done in a batch that lacks a file: its process
+    was killed, or an explainer or a setting is new, of which the rows that are there know nothing.
     """
     selected = [*(_selected(lake) if among is None else among)]
     # Each state is looked at before its files are read: what changes meanwhile is read again next time.
@@ -46,11 +56,12 @@ def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> lis
     if lake.root not in _found:
         _found[lake.root] = _kept(lake)
     found = _found[lake.root]
-    if changed := {each for each in selected if each not in found or found[each].state != states[each]}:
-        given = {table: list(_files(lake, table, changed)) for table in _READ}
+    if changed := {each for each in selected if each not in found or found[each].state != states[each].digest}:
+        whole = {each for each in changed if states[each].is_whole}
+        given = {table: list(_files(lake, table, changed, whole)) for table in _READ}
         rows = lake.query("unfinished_batches", given=given).select("sae", "batch", "priority")
         priorities = {(sae, batch): priority for sae, batch, priority in rows.iter_rows()}
-        found |= {each: _Found(states[each], priorities.get(each)) for each in changed}
+        found |= {each: _Found(states[each].digest, priorities.get(each)) for each in changed}
         if among is None:
             _keep(lake, found)
     open_in = {each: priority for each in selected if (priority := found[each].priority) is not None}
@@ -61,8 +72,9 @@ def _selected(lake: Lake) -> Iterator[_Batch]:
     yield from lake.query("selected_batches").select("sae", "batch").iter_rows()
 
 
-def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, str]:
-    """A hash of what tells of each batch: its files and the selection's, when they were written, and the rules."""
+def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
+    """Of each batch, what tells: its files and the selection's, when they were written, and the rules."""
+    tables = _made_by_batch(lake)
     scoring, selection = lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json()
     rules = [lake.generation, scoring, selection, *map(sql_text, steps_of("unfinished_batches"))]
 
@@ -77,12 +89,21 @@ def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, str]:
         sae: hashed(rules, *map(written, lake.paths("selected_features", sae=sae)))
         for sae in lake.config.sae_names
     }
-    return {
-        (sae, batch): hashed(
-            wanted[sae], *(written(path) for table in _READ for path in lake.paths(table, sae=sae, batch=batch))
-        )
-        for sae, batch in batches
-    }
+    states = {}
+    for sae, batch in batches:
+        files = [written(path) for table in tables for path in lake.paths(table, sae=sae, batch=batch)]
+        states[sae, batch] = _State(hashed(wanted[sae], *files), all(since is not None for _, since in files))
+    return states
+
+
+def is_whole(lake: Lake, sae: str, batch: int) -> bool:
+    """Whether a batch has every table that the experiment makes of it, by every plug-in."""
+    return all(lake.has(table, sae=sae, batch=batch) for table in _made_by_batch(lake))
+
+
+def _made_by_batch(lake: Lake) -> list[str]:
+    by_batch = (name for name, table in TABLES.items() if table.partition == "sae_batch")
+    return [name for name in by_batch if is_made(lake.config, name)]
 
 
 def _kept(lake: Lake) -> dict[_Batch, _Found]:
@@ -99,11 +120,13 @@ def _keep(lake: Lake, found: Mapping[_Batch, _Found]) -> None:
         temporary.write_text(json.dumps([(*batch, *each) for batch, each in found.items()]), encoding="utf-8")
 
 
-def _files(lake: Lake, table: str, batches: Collection[tuple[str, int]]) -> Iterator[Path]:
-    """The files of a table that some batches have, after the empty ones that its columns come from."""
+def _files(
+    lake: Lake, table: str, batches: Collection[_Batch], whole: Collection[_Batch]
+) -> Iterator[Path]:
+    """The files of a table of whole batches, after the empty ones that its columns come from."""
     for sae in sorted({sae for sae, _ in batches}):
         for part in lake.parts(table):
             lake.ensure_schema_file(table, sae, part)
             yield lake.folder(table, sae, part) / SCHEMA_FILE
-    for sae, batch in sorted(batches):
-        yield from (path for path in lake.paths(table, sae=sae, batch=batch) if path.exists())
+    for sae, batch in sorted(whole):
+        yield from lake.paths(table, sae=sae, batch=batch)

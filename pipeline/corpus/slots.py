@@ -58,18 +58,22 @@ def check_first_texts(lake: Lake) -> None:
 
 def _check_roles(lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:
     """Raise CorpusError for the first role without a slot that can become an example."""
-    for row in lake.select(connection, "role_slots").pl().to_dicts():
+    roles = lake.select(connection, "role_slots").pl()
+    n_documents = int(roles["n_documents"].sum())
+    for row in roles.to_dicts():
         if not row["n_candidates"]:
-            raise CorpusError(f"the corpus gives no slot in the role `{row['role']}`: {_reason(lake.config, row)}")
+            reason = _reason(lake.config, row, n_documents)
+            raise CorpusError(f"the corpus gives no slot in the role `{row['role']}`: {reason}")
 
 
-def _reason(config: Config, row: dict[str, Any]) -> str:
+def _reason(config: Config, row: dict[str, Any], n_documents: int) -> str:
     """The counts of a role, and the key to change."""
     sampling = config.sampling
     if not row["n_documents"]:
         return (
-            "it has no document, as all of a unit's documents share a role; give more units (corpus.sources, its "
-            f"unit_field), or another corpus.test_share than {config.corpus.test_share:g}, or another seed"
+            f"it has no document; the corpus has {n_documents:,} (equal texts count once), and all of a unit's "
+            "documents share a role; give more units (corpus.sources, its unit_field), or another "
+            f"corpus.test_share than {config.corpus.test_share:g}, or another seed"
         )
     counts = f"{row['n_documents']:,} documents of {row['n_units']:,} units with {row['n_tokens']:,} tokens"
     if not row["n_slots"]:

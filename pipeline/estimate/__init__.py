@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.asking.roles import Role, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
+from pipeline.asking.unfinished import is_whole
 from pipeline.estimate.counting import Counted, Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
@@ -56,7 +57,8 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     unfinished = lake.query("unfinished_batches", given={"selected_features": selected}).filter(sae=sae)["batch"]
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
-        needs = count_requests(lake, sae, batch, selected, is_unfinished=batch in unfinished)
+        is_unfinished = batch in unfinished or not is_whole(lake, sae, batch)
+        needs = count_requests(lake, sae, batch, selected, is_unfinished=is_unfinished)
         if "steered_texts" in needs.subject_tokens:
             tokens = needs.subject_tokens["steered_texts"]
             rows.append(_row_of_process(lake, sae, batch, "steered_texts", tokens))

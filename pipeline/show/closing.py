@@ -26,6 +26,8 @@ _SHOWN_PAIRS = 6
 _INDENT = " " * 8
 _LINES = 2
 """Lines of a window that are printed at most."""
+_LEAST_WIDTH = 20
+"""Columns of these lines, however narrow the terminal is."""
 
 
 def print_closing_table(lake: Lake, console: Console) -> None:
@@ -255,5 +257,5 @@ def _quoted(text: str) -> str:
 
 def _lines(text: str, width: int, most: int) -> str:
     """Text as indented lines of a terminal's width, `most` of them; what is left out ends in a mark."""
-    lines = wrap(text.strip(), width - len(_INDENT), max_lines=most, placeholder=" …")
+    lines = wrap(text.strip(), max(width - len(_INDENT), _LEAST_WIDTH), max_lines=most, placeholder=" …")
     return "".join(f"{_INDENT}{line}\n" for line in lines)

@@ -1,6 +1,7 @@
 """What is unfinished is asked of the tables once; of a batch whose files have not changed no more."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes
 
 SAE = "hand-set"
+BY_BATCH = ("examples", "fuzzing_pairs", "explanations", "predictions", "scores", "score_details")
 
 
 def fill(lake: Lake, table: str, rows: list[dict[str, object]], **partition: int) -> None:
@@ -41,11 +43,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[Path]]:
 
 @pytest.fixture
 def lake(make_experiment: Callable[..., Config]) -> Lake:
-    """Five batches of a feature, of which 1 and 3 are wanted, the latter more."""
+    """Five batches of a feature, of which 1 and 3 are wanted, the latter more; nothing was done in them."""
     config = make_experiment(selection={"batch_size": 1})
     lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
     wanted = [{"sae": SAE, "feature": each, "batch": each, "place": 1, "priority": each} for each in (1, 3)]
     fill(lake, "selected_features", wanted)
+    for table, batch in product(BY_BATCH, (1, 3)):
+        fill(lake, table, [], batch=batch)
     return lake
 
 
@@ -89,6 +93,26 @@ def test_a_later_process_reads_the_batches_alone_that_have_changed_since(
     assert {path.stem for path in asked[-1]} == {"00003"} and len(asked) == 2
 
 
+def test_a_batch_that_lacks_a_file_is_open_whatever_its_rows_say(lake: Lake) -> None:
+    """A process was killed between two tables, or a setting has changed of which no other table depends."""
+    explain(lake, 1, "refused")
+    explain(lake, 3, "refused")
+    assert unfinished.unfinished_batches(lake) == []
+    lake.path("score_details", sae=SAE, batch=3).unlink()
+    assert unfinished.unfinished_batches(lake) == [(SAE, 3)]
+
+
+def test_an_explainer_that_is_new_is_asked_though_no_explanation_waits_for_a_score(lake: Lake) -> None:
+    explain(lake, 1, "refused")
+    explain(lake, 3, "not_asked")
+    assert unfinished.unfinished_batches(lake) == []
+    explaining = lake.config.explaining
+    explaining = explaining.model_copy(update={"explainers": (*explaining.explainers, "keywords")})
+    changed = Lake(lake.config.model_copy(update={"explaining": explaining}), lake.hashes)
+    assert unfinished.unfinished_batches(changed) == [(SAE, 3), (SAE, 1)]
+    assert unfinished.unfinished_batches(lake) == []
+
+
 @pytest.mark.parametrize("torn", ["", "[[", '{"a": 1}', "[[1, 2]]", "[null]", "7"])
 def test_what_an_earlier_process_left_may_be_torn(lake: Lake, torn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (lake.root / unfinished.KEPT_FILE).write_text(torn, encoding="utf-8")
@@ -104,5 +128,9 @@ def test_a_changed_setting_is_looked_at_again_by_a_later_process(
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
     scoring = lake.config.scoring.model_copy(update={"max_features": 0})
     changed = Lake(lake.config.model_copy(update={"scoring": scoring}), lake.hashes)
+    monkeypatch.setattr(unfinished, "_found", {})
+    assert unfinished.unfinished_batches(changed) == [(SAE, 3), (SAE, 1)]
+    for table, batch in product(("predictions", "scores", "score_details"), (1, 3)):
+        fill(changed, table, [], batch=batch)
     monkeypatch.setattr(unfinished, "_found", {})
     assert unfinished.unfinished_batches(changed) == []

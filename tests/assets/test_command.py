@@ -116,8 +116,16 @@ def test_a_report_of_nothing_says_what_makes_it_and_writes_no_lake(
 ) -> None:
     monkeypatch.setenv("LATENTLAKE_LAKE", str(tmp_path / "lake"))
     assert run_command(["report", "config/demo.yaml"]) == 2
-    assert "materialise 'demo/summary' first, as make run does" in capsys.readouterr().err
+    assert "materialise 'demo/feature_routes' first, as make run does" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_of_no_columns_is_told_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert run_command(["estimate", "none.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("error: no config file 'none.yaml'")
 
 
 def test_a_command_begins_at_once_so_that_ctrl_c_finds_it_ready() -> None:

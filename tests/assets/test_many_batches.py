@@ -47,9 +47,9 @@ def test_a_worker_that_makes_one_batch_leaves_the_tables_over_all_to_the_run_tha
 def test_one_batch_is_asked_about_without_a_look_into_the_others(half_done, monkeypatch):
     read, files = [], unfinished._files
 
-    def noted(lake, table, batches):
+    def noted(lake, table, batches, whole):
         read.append({*batches})
-        return files(lake, table, batches)
+        return files(lake, table, batches, whole)
 
     monkeypatch.setattr(unfinished, "_files", noted)
     assert unfinished.unfinished_batches(half_done, {(SAE, 2)}) == [(SAE, 2)]

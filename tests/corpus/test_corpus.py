@@ -508,6 +508,7 @@ TEMPLATE = " ".join(["the cat and the dog said that it was for them"] * 8)
             ("role `test`", "slots, and each touches a run of 32 tokens", "sampling.copied_run_tokens"),
         ),
         (corpus_texts(n_documents=1), ("it has no document", "corpus.sources", "corpus.test_share than 0.5")),
+        (9 * corpus_texts(n_documents=1), ("it has no document; the corpus has 1 (equal texts count once)",)),
     ],
 )
 def test_a_corpus_without_slots_in_a_role_is_refused_before_a_model_runs(

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipeline.show.closing import _comparisons, _means, _summary, word_on_small_models
+from pipeline.show.closing import _comparisons, _lines, _means, _summary, word_on_small_models
 
 
 @pytest.mark.parametrize(("requests", "is_said"), [(None, True), (10, True), (0, False)])
@@ -65,3 +65,9 @@ def test_explainers_are_held_against_each_other_beside_what_they_took():
     assert "tokens" not in console.export_text()
     console.print(_comparisons(pl.DataFrame([row | {"n_pairs": 66}]), "layers.1"))
     assert "the 6 of a scorer's 66 that differ most; explainer_comparisons" in console.export_text()
+
+
+@pytest.mark.parametrize("width", [0, 1, 9, 40])
+def test_a_window_is_shown_on_a_terminal_of_any_width(width):
+    first, second = _lines("a window of a few words that takes more than two lines", width, 2).splitlines()
+    assert first.startswith("        a window of") and second.endswith(" …" if width < 40 else "lines")

@@ -14,7 +14,8 @@ import pytest
 
 from assets.graph import declare
 from assets.graph.build import build_definitions
-from pipeline.config import Config, load_config
+from assets.run.experiment import make_report
+from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
 from pipeline.show.figures import FIGURES, draw, inline
 from pipeline.show.report import REPORT_FILE, _page, explainer_labels, write_report
@@ -98,7 +99,9 @@ def test_every_figure_is_there_with_its_files_or_says_what_is_missing(text: str,
     assert "an oracle" in text  # what its scores are worth is said
 
 
-def test_a_lake_without_an_explanation_still_has_its_report(config: Config, tmp_path: Path) -> None:
+def test_a_lake_without_an_explanation_still_has_its_report(
+    config: Config, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(config.lake_folder, tmp_path / config.name)
     for table in ("explanations", "predictions", "scores", "score_details", "summary"):
         for path in (tmp_path / config.name / table).rglob("*.parquet"):
@@ -109,6 +112,9 @@ def test_a_lake_without_an_explanation_still_has_its_report(config: Config, tmp_
     report = write_report(recorded_lake(bare))
     page = (report.folder / REPORT_FILE).read_text(encoding="utf-8")
     assert "Where the features went" in report.pictures and page.count("No data: ") >= 5
+    monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    assert make_report(str(finished)) == 0
 
 
 def test_hostile_text_is_shown_and_not_run(lake: Lake) -> None:
