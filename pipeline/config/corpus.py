@@ -169,7 +169,7 @@ class SamplingConfig(Section):
     copied_run_tokens: Annotated[int, Field(ge=8)] = Field(
         32,
         description="A test slot is no candidate if it touches a run of this many tokens that also stands in "
-        "a train document (a power of two)",
+        "a train document (a power of two), or, where it is shorter, if it stands there whole",
     )
     top: Positive = Field(200, description="Strongest train slots kept per feature (post: top 200)")
     draws_per_decile: Annotated[int, Field(ge=1, lt=1_000_000)] = Field(

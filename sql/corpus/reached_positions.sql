@@ -1,5 +1,5 @@
--- One row per sample and position of a context: contexts that reach it, and the sample's tokens; documents end
--- early. The samples: `all` documents; and `train` documents without position 0, on which routes are chosen.
+-- One row per position of a context: contexts that reach it, and tokens in all; documents end early. Of all
+-- documents, and where is_train, of train documents without position 0.
 with context_lengths as (
     select
         len(contexts.token_ids) as n_tokens,
@@ -17,9 +17,9 @@ reached as (
     from range((select max(n_tokens) from context_lengths)) as positions (position)
     left join context_lengths on context_lengths.n_tokens = positions.position + 1
 )
-select 'all' as sample, position, n_reached, sum(n_reached) over () as n_all
+select false as is_train, position, n_reached, sum(n_reached) over () as n_all
 from reached
 union all
-select 'train' as sample, position, n_reached_train as n_reached, sum(n_reached_train) over () as n_all
+select true as is_train, position, n_reached_train as n_reached, sum(n_reached_train) over () as n_all
 from reached
 where position >= 1 and n_reached_train > 0

@@ -1,6 +1,6 @@
--- One row per sample (see reached_positions) and feature that fires in it: mutual information of firing and
--- position in the context, in nats. That of all documents is the post's figure; of train documents without
--- position 0, which no example and no rule has either, the one that routes.
+-- One row per feature that fires: mutual information of firing and position in the context, in nats, of all
+-- documents, which is the post's figure; and where is_train, of train documents without position 0, which no
+-- example and no rule has either: the one that routes.
 -- With c firings at a position, S contexts that reach it, n = sum c, N = sum S (Voita et al. 2023, arXiv
 -- 2309.04827, with the contexts' unequal lengths in S):
 --   I = sum over positions [ c ln(c N / (n S)) + (S - c) ln((S - c) N / ((N - n) S)) ] / N
@@ -12,16 +12,16 @@
 -- The table cell_bias holds f. Sums are of decimals: sums of doubles would differ in the last bits with the
 -- order of the threads.
 with counts as (
-    select 'all' as sample, feature, position, n_fired from position_counts
+    select false as is_train, feature, position, n_fired from position_counts
     union all
-    select 'train' as sample, feature, position, n_fired_train from position_counts where n_fired_train > 0
+    select true as is_train, feature, position, n_fired_train from position_counts where n_fired_train > 0
 ),
 margins as (
-    select sample, feature, sum(n_fired) as n_active from counts group by sample, feature
+    select is_train, feature, sum(n_fired) as n_active from counts group by is_train, feature
 ),
 fired_cells as (
     select
-        counts.sample,
+        counts.is_train,
         counts.feature,
         sum((
             n_fired * ln(n_fired * n_all / (n_active * n_reached))
@@ -33,21 +33,21 @@ fired_cells as (
         )::decimal(38, 15))::double as information,
         sum(n_reached) as n_reached
     from counts
-    join margins using (sample, feature)
-    join reached_positions using (sample, position)
-    group by counts.sample, counts.feature
+    join margins using (is_train, feature)
+    join reached_positions using (is_train, position)
+    group by counts.is_train, counts.feature
 ),
 counts_of_firings as (
-    select distinct sample, n_active from margins
+    select distinct is_train, n_active from margins
 ),
 expected_cells as (
-    select sample, n_active, n_all, n_reached, n_active * n_reached / n_all as expected
+    select is_train, n_active, n_all, n_reached, n_active * n_reached / n_all as expected
     from counts_of_firings
-    join reached_positions using (sample)
+    join reached_positions using (is_train)
 ),
 biases as (
     select
-        sample,
+        is_train,
         n_active,
         sum((
             coalesce(bias, if(expected > 1, 0.5 + 1 / (12 * expected), -expected * ln(expected)))
@@ -56,11 +56,11 @@ biases as (
         + any_value(n_active / n_all) * (count(*) - 1) / 2 as bias
     from expected_cells
     left join cell_bias on step = round(ln(expected) / 0.005)::int
-    group by sample, n_active
+    group by is_train, n_active
 ),
 joined as (
     select
-        margins.sample,
+        margins.is_train,
         margins.feature,
         margins.n_active / n_all as density,
         if(
@@ -71,12 +71,12 @@ joined as (
         ) as information,
         biases.bias / n_all as bias
     from margins
-    join fired_cells using (sample, feature)
-    join biases using (sample, n_active)
-    join (select sample, any_value(n_all) as n_all from reached_positions group by sample) using (sample)
+    join fired_cells using (is_train, feature)
+    join biases using (is_train, n_active)
+    join (select is_train, any_value(n_all) as n_all from reached_positions group by is_train) using (is_train)
 )
 select
-    sample,
+    is_train,
     feature,
     information as position_information_nats,
     bias as position_bias_nats,

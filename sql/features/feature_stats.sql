@@ -8,7 +8,7 @@ with all_features as (
 ),
 totals as (
     select
-        (select any_value(n_all)::bigint from reached_positions where sample = 'all') as n_tokens,
+        (select any_value(n_all)::bigint from reached_positions where not is_train) as n_tokens,
         (select sum(n_tokens) from train_tokens) as n_train_tokens
 ),
 joined as (
@@ -40,8 +40,8 @@ joined as (
     from all_features
     cross join totals
     left join feature_counts using (feature)
-    left join (from feature_positions where sample = 'all') as all_positions using (feature)
-    left join (from feature_positions where sample = 'train') as scored_positions using (feature)
+    left join (from feature_positions where not is_train) as all_positions using (feature)
+    left join (from feature_positions where is_train) as scored_positions using (feature)
     left join feature_cuts using (feature)
     left join feature_masses using (feature)
     left join top_tokens using (feature)

@@ -14,7 +14,7 @@ UNEQUAL = np.random.default_rng(0).integers(8, 65, 300)
 CORPORA = {"full": FULL, "unequal": UNEQUAL}
 
 
-def position_rows(lengths, fired, context_length=None, sample="all", test=()):
+def position_rows(lengths, fired, context_length=None, is_train=False, test=()):
     """feature_positions of features that fire at the given (context, position) rows, by feature.
 
     fired: for each feature an array (n, 2), or a list of pairs. test: the contexts of test documents.
@@ -25,16 +25,16 @@ def position_rows(lengths, fired, context_length=None, sample="all", test=()):
         {"context_id": i, "doc_id": f"d{i}", "shard": 0, "token_ids": [0] * int(n)} for i, n in enumerate(lengths)
     ]
     database.fill("contexts", contexts)
-    is_train = np.isin(np.arange(len(contexts)), list(test), invert=True)
-    roles = np.where(is_train, "train", "test").tolist()
+    in_train = np.isin(np.arange(len(contexts)), list(test), invert=True)
+    roles = np.where(in_train, "train", "test").tolist()
     database.fill("documents", [{"doc_id": f"d{i}", "role": role} for i, role in enumerate(roles)])
     places = [np.asarray(each, dtype=np.int64).reshape(-1, 2) for each in fired]
     feature = np.repeat(np.arange(len(places), dtype=np.int32), [len(each) for each in places])
     context, position = np.concatenate(places).T
-    columns = {"feature": feature, "position": position.astype(np.int32), "is_train": is_train[context]}
+    columns = {"feature": feature, "position": position.astype(np.int32), "is_train": in_train[context]}
     database.fill("firings", pa.table(columns))
     database.make("reached_positions", "cell_bias", "position_counts")
-    return by([row for row in database.rows("feature_positions") if row.pop("sample") == sample], "feature")
+    return by([row for row in database.rows("feature_positions") if row.pop("is_train") == is_train], "feature")
 
 
 def all_places(lengths):
@@ -151,7 +151,7 @@ def test_score_that_routes_is_of_train_documents_without_position_0():
     first, n = all_places(np.ones(len(UNEQUAL), int)), len(UNEQUAL)
     within = [np.concatenate([first, each + [0, 1], each + [n, 1]]) for each in fired]
     twice = np.concatenate([UNEQUAL, UNEQUAL]) + 1
-    found = position_rows(twice, within, sample="train", test=range(n, 2 * n))
+    found = position_rows(twice, within, is_train=True, test=range(n, 2 * n))
     assert found == alone
 
 
@@ -161,11 +161,11 @@ def test_feature_that_fires_at_every_first_position_has_no_more_score_than_witho
     first, later = places[places[:, 1] == 0], places[places[:, 1] > 0]
     fired = [np.concatenate([first, draw(rng, later, np.ones(len(later)), 1000)])]
     assert position_rows(FULL, fired)[0]["position_score"] > 0.05
-    assert abs(position_rows(FULL, fired, sample="train")[0]["position_score"]) < 0.02
+    assert abs(position_rows(FULL, fired, is_train=True)[0]["position_score"]) < 0.02
 
 
 def test_feature_that_fires_at_position_0_alone_has_no_row_in_the_sample_that_routes():
-    rows = position_rows([4, 4], [[(0, 0), (1, 0)], [(0, 0), (1, 2)]], sample="train")
+    rows = position_rows([4, 4], [[(0, 0), (1, 0)], [(0, 0), (1, 2)]], is_train=True)
     assert set(rows) == {1}
 
 
