@@ -75,6 +75,6 @@ def _reason(config: Config, row: dict[str, Any]) -> str:
         )
     return (
         f"{counts} give {row['n_slots']:,} slots, and each touches a run of {sampling.copied_run_tokens} tokens "
-        "that also stands in the other role's documents, or stands there whole, as in a template; take the repeated "
-        "text out (corpus.sources)"
+        "that also stands in the other role's documents, or stands there whole, as in a template; take the "
+        "repeated text out (corpus.sources)"
     )

@@ -73,8 +73,8 @@ FEATURES = (
             number("density", "n_active over all tokens of the corpus, position 0 included", "share of tokens"),
             number(
                 "density_train",
-                "n_active_train over the tokens of train documents, position 0 left out; by it features are routed "
-                "`dense`",
+                "n_active_train over the tokens of train documents, position 0 left out; by it features are "
+                "routed `dense`",
                 "share of tokens",
             ),
             number("max_activation", "largest in all documents, position 0 included; null where dead"),
@@ -116,17 +116,15 @@ FEATURES = (
                 "n_mass_tokens",
                 "distinct tokens that carry the top share of the activation mass: train, position 0 left out",
             ),
-            count(
-                "n_top_previous_tokens", "the same by rank for the token before: train, from position 1 on", "tokens"
-            ),
+            count("n_top_previous_tokens", "the same by rank for the token before: train", "tokens"),
             Column(
                 "top_tokens",
                 pa.list_(TOP_TOKEN),
-                "tokens with the largest summed activation: train, position 0 left out; fire_share is the share of "
-                "the token's occurrences on which the feature fires",
+                "tokens with the largest summed activation: train, position 0 left out; fire_share is the share "
+                "of the token's occurrences on which the feature fires",
             ),
             flag("is_unigram", "by the post's threshold: few n_top_tokens, and enough train firings"),
-            flag("is_previous_token", "by the post's threshold: few n_top_previous_tokens, and enough train firings"),
+            flag("is_previous_token", "by the post's threshold: few n_top_previous_tokens, enough train firings"),
             flag("is_positional", "by the post's threshold on position_information_nats"),
         ),
         ("sae", "feature"),
@@ -211,7 +209,7 @@ FEATURES = (
         (
             SAE,
             FEATURE,
-            count("n_tokens", "tokens of test documents, position 0 left out", "tokens"),
+            count("n_tokens", "tokens of test documents, copied text too, position 0 left out", "tokens"),
             count("n_fired", "of these, on which the feature fires", "tokens"),
             count("n_predicted", "of these, that the rule matches", "tokens"),
             count("n_right", "of these, on which the feature fires", "tokens"),

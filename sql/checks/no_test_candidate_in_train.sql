@@ -1,7 +1,7 @@
 -- One row per test candidate slot that holds a whole run of tokens found in a train document, or, where it is
 -- shorter than a run, that stands there whole.
--- Token lists are compared themselves, not the hashes by which `slots` is made; but only where four of their tokens
--- meet, so that no list is made of every place of the corpus.
+-- Token lists are compared themselves, not the hashes by which `slots` is made; but only where four of their
+-- tokens meet, so that no list is made of every place of the corpus.
 with slot_tokens as (
     select
         slots.context_id,

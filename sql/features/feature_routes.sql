@@ -50,20 +50,20 @@ select
             100 * density_train, 100 * $routing_dense::double
         )
         when 'positional' then
-            if(
-                is_of_first,
-                format(
-                    'fires on position 0 and hardly anywhere else: {} of {} firings, and in {} train and {} test '
-                    || 'slots besides',
-                    n_active_first, n_active, n_slots_train, n_slots_test
-                ),
-                format(
-                    'its firing depends on the position: corrected score {:.3f} (cut {:.3f}), raw with '
-                    || 'position 0 {:.4f} nats; {} of {} firings on position 0',
-                    coalesce(position_score, 0), $routing_positional::double, position_information_nats,
-                    n_active_first, n_active
-                )
+        if(
+            is_of_first,
+            format(
+                'fires on position 0 and hardly anywhere else: {} of {} firings, and in {} train and {} test '
+                || 'slots besides',
+                n_active_first, n_active, n_slots_train, n_slots_test
+            ),
+            format(
+                'its firing depends on the position: corrected score {:.3f} (cut {:.3f}), raw with '
+                || 'position 0 {:.4f} nats; {} of {} firings on position 0',
+                coalesce(position_score, 0), $routing_positional::double, position_information_nats,
+                n_active_first, n_active
             )
+        )
         when 'too_rare' then format(
             'fires in {} train and {} test slots of {} and {} documents; {} slots of {} documents are needed in '
             || 'each',

@@ -6,8 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import Config
-from pipeline.lake import Lake
-from pipeline.lake import checks
+from pipeline.lake import Lake, checks
 from pipeline.lake.checks import broken_rows, repeated_keys
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes

@@ -322,7 +322,7 @@ def test_31_equal_tokens_are_no_copy():
     run = rng.integers(0, 1000, 31).tolist()
     train = [with_run(rng, 150, 40, run)]
     test = [with_run(rng, 150, place, run) for place in range(0, 119, 7)]
-    slots, database = slots_of([("train", each) for each in train] + [("test", each) for each in test])
+    slots, _ = slots_of([("train", each) for each in train] + [("test", each) for each in test])
     check_copied_slots(train, test)
     # But for what is short enough to stand in them whole.
     assert {row["n_tokens"] < 32 for row in slots if row["is_copied"]} == {True}
@@ -334,9 +334,11 @@ def test_short_test_document_that_stands_whole_in_a_train_document_is_copied(n_t
     rng = np.random.default_rng(n_tokens)
     test = [rng.integers(0, 1000, n_tokens).tolist() for _ in range(12)]
     # As part of a longer one, with one more token, and the same but for the last one.
-    train = [with_run(rng, 90, 40, test[0]), *([*each, 5] for each in test[1:6]), *(each[:-1] for each in test[6:])]
+    train = [with_run(rng, 90, 40, test[0]), *([*each, 5] for each in test[1:6])]
+    train += [each[:-1] for each in test[6:]]
     n_copied = check_copied_slots(train, test, prepend_bos)
-    slots, database = slots_of([("train", each) for each in train] + [("test", each) for each in test], prepend_bos)
+    documents = [("train", each) for each in train] + [("test", each) for each in test]
+    slots, database = slots_of(documents, prepend_bos)
     first = {f"{len(train) + i:032x}" for i in range(6)}
     of_first = [row for row in slots if row["doc_id"] in first]
     assert of_first and all(row["is_copied"] for row in of_first)

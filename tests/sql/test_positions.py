@@ -149,7 +149,7 @@ def test_score_that_routes_is_of_train_documents_without_position_0():
     alone = position_rows(UNEQUAL, fired)
     # A first token before each context, on which they fire too; and as many test documents, which they fire on.
     first, n = all_places(np.ones(len(UNEQUAL), int)), len(UNEQUAL)
-    within = [np.concatenate([first, each + [0, 1], each + [n, 1]]) for each in fired]
+    within = [np.concatenate([first, np.add(each, (0, 1)), np.add(each, (n, 1))]) for each in fired]
     twice = np.concatenate([UNEQUAL, UNEQUAL]) + 1
     found = position_rows(twice, within, is_train=True, test=range(n, 2 * n))
     assert found == alone

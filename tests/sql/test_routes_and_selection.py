@@ -136,8 +136,8 @@ def test_reasons_tell_the_figures():
     assert reasons == [
         "never fires in this corpus",
         "fires on 20.0 % of the train tokens, more than 10.0 %",
-        "its firing depends on the position: corrected score 0.300 (cut 0.050), raw with position 0 0.0012 nats; 12 "
-        "of 1000 firings on position 0",
+        "its firing depends on the position: corrected score 0.300 (cut 0.050), raw with position 0 0.0012 nats; "
+        "12 of 1000 firings on position 0",
         "fires in 50 train and 7 test slots of 30 and 25 documents; 20 slots of 10 documents are needed in each",
         "unigram by the post's cut: 4 tokens among its top firings, at most 20 (F1 of its rule 0.00)",
         "previous token by the post's cut: 3 tokens before its top firings, at most 20",
@@ -145,9 +145,10 @@ def test_reasons_tell_the_figures():
         "firing 0.02)",
         "no token repeats often enough for a rule",
         "no rule reaches train F1 0.80; the best has 0.43",
-        "its firing depends on the position: corrected score 0.031 (cut 0.050), raw with position 0 0.0612 nats; 12 "
-        "of 1000 firings on position 0",
-        "fires on position 0 and hardly anywhere else: 990 of 1000 firings, and in 4 train and 3 test slots besides",
+        "its firing depends on the position: corrected score 0.031 (cut 0.050), raw with position 0 0.0612 nats; "
+        "12 of 1000 firings on position 0",
+        "fires on position 0 and hardly anywhere else: 990 of 1000 firings, and in 4 train and 3 test slots "
+        "besides",
     ]
 
 
