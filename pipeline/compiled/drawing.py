@@ -53,9 +53,12 @@ def kept_slots(inputs: Inputs) -> pa.Table:
     decile_draw = np.empty(len(lot), np.int64)
     decile_draw[by_cell] = _count_from(1, n_cell)
     is_top = (rows["side"] % 2 == 1) & (rank <= sampling.top)
-    is_kept = (decile_draw <= sampling.draws_per_decile) | is_top[by_lot]
+    is_late = decile_draw > sampling.draws_per_decile
+    is_kept = ~is_late | is_top[by_lot]
     n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
-    kept = by_lot[is_kept]
+    # Of a side, those that a decile's draw takes come first.
+    part = 2 * np.repeat(np.arange(len(n_kept)), n_kept) + is_late[is_kept]
+    kept = by_lot[is_kept][np.argsort(_small(part), kind="stable")]
     return pa.table(
         {
             **{name: rows[name][kept] for name in ("side", "slot", "peak")},
