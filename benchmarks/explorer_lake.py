@@ -49,7 +49,8 @@ _OF_SAE = {
             power(10, -1 - 4 * share(feature, 2)) as density, density as density_train,
             5 + 60 * share(feature, 3) as max_activation, max_activation as max_activation_train,
             max_activation / 3 as mean_activation, [1, 2, 3, 4, 5, 6, 7, 8, 9]::double[] as activation_deciles,
-            0.001 as position_information_nats, 0.001 as position_bias_nats, 0.0 as position_score,
+            0.001 as position_information_nats, 0.001 as position_information_train_nats,
+            0.001 as position_bias_nats, 0.0 as position_score,
             20 as n_top_tokens, 30 as n_mass_tokens, 40 as n_top_previous_tokens,
             list_transform(range(10), lambda place: {
                 'token_id': draw(feature, place, $n_tokens),

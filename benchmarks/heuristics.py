@@ -42,7 +42,7 @@ HEURISTICS = (
     Heuristic("unigram_without_minimum", "n_active_train > 0 and n_top_tokens <= 20", ("unigram", "token_set")),
     Heuristic("token_rule", "route = 'rule'", ("unigram", "token_set")),
     Heuristic("previous_token", "is_previous_token", ("previous_token",)),
-    Heuristic("positional", "n_active >= 100 and position_score > 0.05", ("positional",)),
+    Heuristic("positional", "n_active_train >= 100 and position_score > 0.05", ("positional",)),
     Heuristic("positional_raw", "is_positional", ("positional",)),
 )
 

@@ -234,7 +234,11 @@ def _count_occurrences(
     context_length: int,
 ) -> Occurrences:
     n_features, feature = len(starts) - 1, _features(starts)
-    by_position = np.bincount(feature * context_length + at["position"], minlength=n_features * context_length)
+    cell = feature * context_length + at["position"]
+    by_position, by_position_train = (
+        np.bincount(cells, minlength=n_features * context_length).reshape(n_features, -1).astype(np.int32)
+        for cells in (cell, cell[at["is_counted"]])
+    )
     mass = np.bincount(feature, activation, n_features).astype(np.float64)
     inside = np.flatnonzero(at["slot"] >= 0)
     feature, slot = feature[inside], at["slot"][inside]
@@ -243,7 +247,7 @@ def _count_occurrences(
         begins = _changes(feature, number)
         side = 2 * feature[begins] + slot_is_train[slot[begins]]
         counts.append(np.bincount(side, minlength=2 * n_features).reshape(-1, 2))
-    return Occurrences(by_position.reshape(n_features, -1).astype(np.int32), mass, counts[0], counts[1], counts[2])
+    return Occurrences(by_position, by_position_train, mass, counts[0], counts[1], counts[2])
 
 
 def _order_strengths(

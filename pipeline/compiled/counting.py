@@ -55,11 +55,13 @@ class Counts:
 
     def position_counts(self) -> pa.Table:
         """`sql/compiled/position_counts.sql`."""
-        feature, position = np.nonzero(self._occurrences.by_position)
+        counted = self._occurrences
+        feature, position = np.nonzero(counted.by_position)
         columns = {
             "feature": self._features[feature].astype(np.int32),
             "position": position.astype(np.int32),
-            "n_fired": self._occurrences.by_position[feature, position].astype(np.float64),
+            "n_fired": counted.by_position[feature, position].astype(np.float64),
+            "n_fired_train": counted.by_position_train[feature, position].astype(np.float64),
         }
         return pa.table(columns)
 

@@ -52,11 +52,14 @@ def kept_slots(inputs: Inputs) -> pa.Table:
     by_cell = np.argsort(_small(cell[by_lot]), kind="stable")
     decile_draw = np.empty(len(lot), np.int64)
     decile_draw[by_cell] = _count_from(1, n_cell)
-    is_early, is_top = decile_draw <= sampling.draws_per_decile, rank[by_lot] <= sampling.top
-    is_kept, is_drawn = is_early | is_top, is_early | (rows["side"][by_lot] % 2 == 1)
-    kept, has_draw = by_lot[is_kept], is_drawn[is_kept]
-    draw = np.zeros(len(kept), np.int32)
-    draw[has_draw] = _count_from(1, np.diff(np.searchsorted(np.flatnonzero(is_kept & is_drawn), starts)))
+    is_late = decile_draw > sampling.draws_per_decile
+    is_kept = ~is_late | (rank[by_lot] <= sampling.top)
+    n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
+    # Of a side, those that a decile's draw takes come first; of a test side the others have no draw.
+    part = 2 * np.repeat(np.arange(len(n_kept)), n_kept) + is_late[is_kept]
+    order = np.argsort(_small(part), kind="stable")
+    kept, draw = by_lot[is_kept][order], _count_from(1, n_kept).astype(np.int32)
+    has_draw = (rows["side"][kept] % 2 == 1) | ~is_late[is_kept][order]
     return pa.table(
         {
             **{name: rows[name][kept] for name in ("side", "slot", "peak")},

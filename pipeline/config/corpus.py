@@ -169,7 +169,7 @@ class SamplingConfig(Section):
     copied_run_tokens: Annotated[int, Field(ge=8)] = Field(
         32,
         description="A test slot is no candidate if it touches a run of this many tokens that also stands in "
-        "a train document (a power of two)",
+        "a train document (a power of two), or, where it is shorter, if it stands there whole",
     )
     top: Positive = Field(200, description="Strongest slots kept per feature and role (post: top 200)")
     top_examples: Positive = Field(

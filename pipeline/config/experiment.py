@@ -101,6 +101,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _as_many_windows_are_kept_as_are_drawn(self) -> Self:
+        n_of = self.explaining.n_sampled
+        n_drawn = max(n_of["random"], -(-n_of["mixture"] // 2))
+        n_kept = 10 * self.sampling.draws_per_decile
+        if n_drawn > n_kept:
+            raise ValueError(
+                f"explaining.n_examples is for {n_drawn} windows of a feature drawn from all, and "
+                f"sampling.draws_per_decile keeps {n_kept}; make it {-(-n_drawn // 10)}, or show fewer"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _models_beside_the_lakes(self) -> Self:
         self.subject._machine = self.machine
         return self

@@ -24,11 +24,13 @@ class HeuristicsConfig(Section):
     )
     min_firings: Positive = Field(
         100,
-        description="Firings below which token counts and positional scores flag nothing (by chance: "
+        description="Train firings below which token counts and positional scores flag nothing (by chance: "
         "precision 0.30 with no minimum, 0.97 at 100, on planted features)",
     )
     positional_information_nats: float = Field(
-        0.05, description="The post's threshold on raw mutual information with the position (Voita et al. 2023)"
+        0.05,
+        description="The post's threshold on raw mutual information with the position (Voita et al. 2023), of all "
+        "documents",
     )
     cofiring_features: Positive = Field(20, description="Features listed per feature that fire on the same tokens")
     cofiring_firings: Positive = Field(
@@ -65,7 +67,9 @@ class RulesConfig(Section):
     min_support: Positive = Field(3, description="Firings of the feature on a token that it needs to be in a set")
     discount: float = Field(0.5, ge=0, description="Taken off that count while choosing, against chance")
     rounds: Positive = Field(4, description="Rounds of Dinkelbach's iteration (three converge)")
-    chosen_max_tokens: Positive = Field(20, description="Largest set that can be the feature's chosen rule")
+    chosen_max_tokens: Positive = Field(
+        20, description="Largest set that a clause of the feature's chosen rule can name; one of max_tokens"
+    )
     parsimony: Share = Field(
         0.02, description="The chosen rule is the smallest whose train F1 is within this much of the best"
     )
@@ -82,6 +86,9 @@ class RulesConfig(Section):
     def _limits_ascend(self) -> Self:
         if not self.max_tokens or list(self.max_tokens) != sorted(set(self.max_tokens)):
             raise ValueError("max_tokens is not an ascending list")
+        if self.chosen_max_tokens not in self.max_tokens:
+            limits = ", ".join(map(str, self.max_tokens))
+            raise ValueError(f"chosen_max_tokens is {self.chosen_max_tokens}, and none of max_tokens ({limits})")
         if not self.windows or self.windows[0] != 1 or list(self.windows) != sorted(set(self.windows)):
             raise ValueError("windows is not an ascending list from 1")
         return self
@@ -90,16 +97,22 @@ class RulesConfig(Section):
 class RoutingConfig(Section):
     """Where each feature goes: the first route that applies, in this order."""
 
-    dense: Share = Field(0.1, description="`dense`: fires on more than this share of all tokens")
+    dense: Share = Field(
+        0.1, description="`dense`: fires on more than this share of the train tokens, position 0 left out"
+    )
     positional: float = Field(
-        0.05, description="`positional`: corrected, normalised position score above this (Voita et al.'s cut)"
+        0.05,
+        description="`positional`: corrected, normalised position score above this (Voita et al.'s cut), on train "
+        "documents from position 1 on",
     )
     min_slots: Positive = Field(20, description="`too_rare`: fewer activating slots than this in a role")
     min_documents: Positive = Field(10, description="`too_rare`: slots from fewer documents than this in a role")
     rule_f1: Share = Field(0.8, description="`rule`: train F1 of the chosen rule at least this")
     rule_gain: Share = Field(0.1, description="`rule`: and at least this much above the F1 of always firing")
     post_filters: tuple[PostFilter, ...] = Field(
-        (), description="Thresholds of the post that also decide routes: unigram, previous_token, positional (raw)"
+        (),
+        description="Thresholds of the post that also decide routes: unigram, previous_token, positional (raw, of "
+        "all documents)",
     )
 
 

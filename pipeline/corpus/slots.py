@@ -83,6 +83,6 @@ def _reason(config: Config, row: dict[str, Any], n_documents: int) -> str:
         )
     return (
         f"{counts} give {row['n_slots']:,} slots, and each touches a run of {sampling.copied_run_tokens} tokens "
-        "that also stands in the other role's documents, such as a template's; take the repeated text out "
-        "(corpus.sources), or raise sampling.copied_run_tokens"
+        "that also stands in the other role's documents, or stands there whole, as in a template; take the "
+        "repeated text out (corpus.sources)"
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.features.wanted import create_wanted_features, read_feature_list
+from pipeline.features.wanted import count_too_rare, create_wanted_features, read_feature_list
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table, read_rows
 
@@ -13,13 +13,19 @@ from pipeline.make_table import make_table, read_rows
 def write_selected_features(lake: Lake, sae: str) -> Published:
     """Name the wanted features of an SAE, as `selection` in the config says.
 
+    Figures, of a list: its rows that name no feature, and its features that hardly fire, which are left out.
+
     Raises:
         ConfigError: The feature list or the condition in the config does not work.
         LakeError: An input is not complete.
     """
     published = make_table(lake, "selected_features", sae=sae, given=_wanted_features(lake, sae), **_quotas(lake))
     listed = read_feature_list(lake.config)
-    odd = {"list_rows_without_feature": len(listed.odd_rows)} if listed else {}
+    if listed is None:
+        return published
+    with lake.connect(sae) as connection:
+        n_rare = count_too_rare(connection, listed)
+    odd = {"list_rows_without_feature": len(listed.odd_rows), "list_features_that_hardly_fire": n_rare}
     return replace(published, figures={**published.figures, **odd})
 
 

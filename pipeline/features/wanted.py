@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError, nearest
 from pipeline.features.lists import HOW, Entry, find_saes, read_entries, whole
 from pipeline.tables import TABLES
 
-_LEAST_SLOTS = 2
+_CAN_BE_JUDGED = "least(n_slots_train, n_slots_test) >= 2"
 _SHOWN_ROWS = 10
 _SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
@@ -69,7 +69,7 @@ def create_wanted_features(
     """
     every = connection.view("feature_stats").join(connection.view("feature_routes"), "sae, feature")
     # What hardly fires cannot be explained, nor an explanation of it judged; its batch would never be done.
-    every = every.filter(f"least(n_slots_train, n_slots_test) >= {_LEAST_SLOTS:d}")
+    every = every.filter(_CAN_BE_JUDGED)
     try:
         if selection.where:
             every = every.filter(selection.where)
@@ -83,6 +83,12 @@ def create_wanted_features(
         raise ConfigError(
             f"selection.where '{selection.where}' does not work: {' '.join(str(error).split('LINE')[0].split())}"
         ) from None
+
+
+def count_too_rare(connection: duckdb.DuckDBPyConnection, listed: FeatureList) -> int:
+    """The features of a list that hardly fire, which are never wanted; of those in feature_stats."""
+    rare = connection.view("feature_stats").filter(f"not ({_CAN_BE_JUDGED})").project("sae, feature")
+    return len(rare.join(connection.from_arrow(listed.features), "sae, feature").to_arrow_table())
 
 
 def read_feature_list(config: Config) -> FeatureList | None:
@@ -103,7 +109,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
         saes = find_saes(config.saes, entry)
         feature = whole(entry.feature)
         known = [sae.name for sae in saes if feature is not None and 0 <= feature < sae.n_features]
-        priority = whole(entry.priority) if entry.priority else config.selection.priority
+        priority = config.selection.priority if entry.priority in (None, "") else whole(entry.priority)
         if entry.fault or not known or feature is None:
             found = entry.fault or (entry.feature if saes else " or ".join(entry.names) or "no SAE")
             odd_rows.append(f"{entry.place} ({'nothing' if found in (None, '') else found})")

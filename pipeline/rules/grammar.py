@@ -230,7 +230,7 @@ class _Parser:
 
     def _token(self) -> str | int:
         word = self._peek()
-        if word is not None and re.fullmatch(r"#\d+", word.said):
+        if word is not None and re.fullmatch(r"#[0-9]{1,9}", word.said):
             self._next += 1
             return int(word.said[1:])
         if word is None or not word.is_quoted:

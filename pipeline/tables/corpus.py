@@ -103,7 +103,10 @@ CORPUS = (
             count("n_tokens", "its length", "tokens"),
             DOC_ID,
             ROLE,
-            flag("is_copied", "a test slot that touches a run of tokens also found in a train document"),
+            flag(
+                "is_copied",
+                "a test slot that touches a run of tokens also found in a train document, or stands there whole",
+            ),
             flag("is_candidate", "may become an example: not copied"),
         ),
         ("context_id", "start"),

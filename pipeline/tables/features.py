@@ -62,7 +62,7 @@ FEATURES = (
             SAE,
             FEATURE,
             count("n_active", "firings in all documents, position 0 included", "tokens"),
-            count("n_active_first", "of these, on position 0", "tokens"),
+            count("n_active_first", "of these, on position 0: all documents", "tokens"),
             count("n_active_train", "firings in train documents, position 0 left out", "tokens"),
             count("n_slots_train", "candidate slots that it fires in, train", "slots"),
             count("n_slots_test", "candidate slots that it fires in, test", "slots"),
@@ -70,26 +70,61 @@ FEATURES = (
             count("n_contexts_test", "contexts of these slots, test", "contexts"),
             count("n_documents_train", "documents of these slots, train", "documents"),
             count("n_documents_test", "documents of these slots, test", "documents"),
-            number("density", "n_active over all tokens of the corpus", "share of tokens"),
-            number("density_train", "n_active_train over those tokens", "share of tokens"),
-            number("max_activation", "largest activation; null where dead"),
+            number("density", "n_active over all tokens of the corpus, position 0 included", "share of tokens"),
+            number(
+                "density_train",
+                "n_active_train over the tokens of train documents, position 0 left out; by it features are "
+                "routed `dense`",
+                "share of tokens",
+            ),
+            number("max_activation", "largest in all documents, position 0 included; null where dead"),
             number("max_activation_train", "largest in train documents, position 0 left out"),
-            number("mean_activation", "mean over its firings"),
-            Column("activation_deciles", pa.list_(pa.float64()), "the nine inner deciles of its firings"),
-            number("position_information_nats", "plug-in mutual information of firing and position", "nats"),
-            number("position_bias_nats", "its expectation under independence, same margins", "nats"),
-            number("position_score", "(information - bias) / entropy of firing; null where dead", "share"),
-            count("n_top_tokens", "distinct tokens among the top share of firings by rank, train", "tokens"),
-            count("n_mass_tokens", "distinct tokens that carry the top share of the activation mass, train"),
-            count("n_top_previous_tokens", "the same by rank for the token before, train", "tokens"),
+            number("mean_activation", "mean over its firings in all documents, position 0 included"),
+            Column(
+                "activation_deciles",
+                pa.list_(pa.float64()),
+                "the nine inner deciles of its firings in all documents, position 0 included",
+            ),
+            number(
+                "position_information_nats",
+                "plug-in mutual information of firing and position: all documents, position 0 included, as in the "
+                "post; null where dead",
+                "nats",
+            ),
+            number(
+                "position_information_train_nats",
+                "the same in train documents, position 0 left out; null where it does not fire there",
+                "nats",
+            ),
+            number(
+                "position_bias_nats",
+                "expectation of position_information_train_nats under independence, same margins",
+                "nats",
+            ),
+            number(
+                "position_score",
+                "(position_information_train_nats - position_bias_nats) / entropy of firing; by it features are "
+                "routed `positional`",
+                "share",
+            ),
+            count(
+                "n_top_tokens",
+                "distinct tokens among the top share of firings by rank: train, position 0 left out",
+                "tokens",
+            ),
+            count(
+                "n_mass_tokens",
+                "distinct tokens that carry the top share of the activation mass: train, position 0 left out",
+            ),
+            count("n_top_previous_tokens", "the same by rank for the token before: train", "tokens"),
             Column(
                 "top_tokens",
                 pa.list_(TOP_TOKEN),
-                "tokens with the largest summed activation, train; fire_share is the share of the token's "
-                "occurrences on which the feature fires",
+                "tokens with the largest summed activation: train, position 0 left out; fire_share is the share "
+                "of the token's occurrences on which the feature fires",
             ),
-            flag("is_unigram", "by the post's threshold: few n_top_tokens, and enough firings"),
-            flag("is_previous_token", "by the post's threshold: few n_top_previous_tokens, and enough firings"),
+            flag("is_unigram", "by the post's threshold: few n_top_tokens, and enough train firings"),
+            flag("is_previous_token", "by the post's threshold: few n_top_previous_tokens, enough train firings"),
             flag("is_positional", "by the post's threshold on position_information_nats"),
         ),
         ("sae", "feature"),
@@ -174,7 +209,7 @@ FEATURES = (
         (
             SAE,
             FEATURE,
-            count("n_tokens", "tokens of test documents, position 0 left out", "tokens"),
+            count("n_tokens", "tokens of test documents, copied text too, position 0 left out", "tokens"),
             count("n_fired", "of these, on which the feature fires", "tokens"),
             count("n_predicted", "of these, that the rule matches", "tokens"),
             count("n_right", "of these, on which the feature fires", "tokens"),
@@ -237,7 +272,8 @@ FEATURES = (
     ),
     Table(
         "feature_cofirings",
-        "One row per feature and other feature that fires on the same tokens more often than by chance.",
+        "One row per feature and other feature that fires on the same tokens more often than by chance: all "
+        "documents, position 0 left out.",
         (
             SAE,
             FEATURE,

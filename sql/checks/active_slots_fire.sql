@@ -1,23 +1,29 @@
--- One row per indexed slot of SAE $sae whose kind the activations contradict.
-with firings as (
-    select activations.feature, slots.context_id, slots.start, max(activations.activation) as peak
+-- One row per indexed slot of a feature of SAE $sae, from $first_feature to below $end_feature, whose kind the
+-- activations contradict.
+with indexed as (
+    select example_index.*, slots.n_tokens
+    from example_index
+    left join slots using (context_id, start)
+    where example_index.feature >= $first_feature and example_index.feature < $end_feature
+),
+firings as (
+    select indexed.feature, indexed.context_id, indexed.start, max(activations.activation) as peak
     from activations
-    join slots
-        on slots.context_id = activations.context_id
-        and activations.position between slots.start and slots.start + slots.n_tokens - 1
-    group by activations.feature, slots.context_id, slots.start
+    join indexed
+        on indexed.feature = activations.feature
+        and indexed.context_id = activations.context_id
+        and activations.position between indexed.start and indexed.start + indexed.n_tokens - 1
+    where activations.feature >= $first_feature and activations.feature < $end_feature
+    group by indexed.feature, indexed.context_id, indexed.start
 )
 select
-    example_index.feature,
-    example_index.context_id,
-    example_index.start,
-    example_index.kind,
-    example_index.peak,
+    indexed.feature,
+    indexed.context_id,
+    indexed.start,
+    indexed.kind,
+    indexed.peak,
     firings.peak as found_peak
-from example_index
-left join firings
-    on firings.feature = example_index.feature
-    and firings.context_id = example_index.context_id
-    and firings.start = example_index.start
-where example_index.peak is distinct from firings.peak
-    or (example_index.kind = 'activating') <> (firings.peak is not null)
+from indexed
+left join firings using (feature, context_id, start)
+where indexed.peak is distinct from firings.peak
+    or (indexed.kind = 'activating') <> (firings.peak is not null)

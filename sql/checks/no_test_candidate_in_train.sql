@@ -1,5 +1,7 @@
--- One row per test candidate slot that holds a whole run of tokens found in a train document.
--- Token lists are compared themselves, not the hashes by which `slots` is made.
+-- One row per test candidate slot that holds a whole run of tokens found in a train document, or, where it is
+-- shorter than a run, that stands there whole.
+-- Token lists are compared themselves, not the hashes by which `slots` is made; but only where four of their
+-- tokens meet, so that no list is made of every place of the corpus.
 with slot_tokens as (
     select
         slots.context_id,
@@ -10,26 +12,47 @@ with slot_tokens as (
         documents.token_ids
     from slots
     join documents using (doc_id)
-    where slots.role = 'test' and slots.is_candidate and slots.n_tokens >= $sampling_copied_run_tokens
-),
-test_places as (
-    select * replace (unnest(range(place, place + n_tokens - $sampling_copied_run_tokens + 1)) as place)
-    from slot_tokens
+    where slots.role = 'test' and slots.is_candidate
 ),
 test_runs as (
-    select context_id, start, token_ids[place + 1 : place + $sampling_copied_run_tokens] as run
-    from test_places
+    select
+        context_id,
+        start,
+        unnest(range(greatest(n_tokens - $sampling_copied_run_tokens, 0) + 1)) as skipped,
+        token_ids[
+            place + skipped + 1 : place + skipped + least(n_tokens, $sampling_copied_run_tokens)
+        ] as run
+    from slot_tokens
+),
+sized as (
+    -- The four are of its first tokens, as many as the largest power of two in it.
+    select *, 1 << (length(bin(len(run))) - 1) as n_first from test_runs
+),
+test_keys as (
+    select
+        *,
+        hash(run[1], run[n_first // 3 + 1], run[2 * n_first // 3 + 1], run[n_first]) as four
+    from sized
 ),
 train_places as (
-    select doc_id, unnest(range(n_tokens - $sampling_copied_run_tokens + 1)) as place
+    select
+        sizes.n_first,
+        documents.token_ids,
+        generate_subscripts(documents.token_ids, 1) as place,
+        unnest(documents.token_ids) as one,
+        unnest(documents.token_ids[sizes.n_first // 3 + 1 :]) as two,
+        unnest(documents.token_ids[2 * sizes.n_first // 3 + 1 :]) as three,
+        unnest(documents.token_ids[sizes.n_first :]) as four
     from documents
-    where role = 'train'
+    cross join (select distinct n_first from test_keys) as sizes
+    where documents.role = 'train'
 ),
-train_runs as (
-    select documents.token_ids[train_places.place + 1 : train_places.place + $sampling_copied_run_tokens] as run
+train_keys as (
+    select n_first, token_ids, place, hash(one, two, three, four) as four
     from train_places
-    join documents using (doc_id)
+    where four is not null
 )
-select distinct context_id, start
-from test_runs
-where run in (select run from train_runs)
+select distinct test_keys.context_id, test_keys.start
+from train_keys
+join test_keys using (n_first, four)
+where train_keys.token_ids[train_keys.place : train_keys.place + len(test_keys.run) - 1] = test_keys.run

@@ -1,4 +1,5 @@
--- One row per selected feature of route llm or rule without min_slots activating slots in a role's index.
+-- One row per selected feature of route llm or rule without min_slots activating slots in a role's index, or where
+-- fewer of a decile are kept, without as many as the ten deciles keep.
 select
     selected_features.feature,
     count(*) filter (role = 'train') as n_train,
@@ -8,4 +9,4 @@ join feature_routes on feature_routes.feature = selected_features.feature
 left join example_index on example_index.feature = selected_features.feature and example_index.kind = 'activating'
 where feature_routes.route in ('llm', 'rule')
 group by selected_features.feature
-having least(n_train, n_test) < $routing_min_slots
+having least(n_train, n_test) < least($routing_min_slots, 10 * $sampling_draws_per_decile)

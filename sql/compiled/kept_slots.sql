@@ -1,8 +1,8 @@
 -- One row per activating slot that is kept: the first of each role and decile in hash order, and the strongest of
 -- each role.
--- decile: 10 - floor(10 (rank - 1) / n), so 10 holds the strongest peaks; ties fall by hash. draw: the place in
--- hash order; test slots that are kept for their strength alone have none, so that a draw of test slots depends
--- on no other's strength.
+-- decile: 10 - floor(10 (rank - 1) / n), so 10 holds the strongest peaks; ties fall by hash.
+-- draw: those that their decile's draw takes come first, so that up to as many draws favour no decile; test slots
+-- that are kept for their strength alone have none, so that a draw of test slots depends on no other's strength.
 -- Rows made by pipeline/compiled/drawing.py: kept_slots
 with ranked as (
     select
@@ -20,7 +20,8 @@ drawn as (
         *,
         row_number() over (partition by side, decile order by lot, slot) as decile_draw,
         count(*) over (partition by side, decile) as n_slots,
-        decile_draw <= $sampling_draws_per_decile or side % 2 = 1 as is_drawn
+        decile_draw > $sampling_draws_per_decile as is_late,
+        not is_late or side % 2 = 1 as is_drawn
     from deciled
 )
 select
@@ -29,8 +30,8 @@ select
     peak,
     decile,
     rank,
-    if(is_drawn, row_number() over (partition by side, is_drawn order by lot, slot), null) as draw,
+    if(is_drawn, row_number() over (partition by side order by is_late, lot, slot), null) as draw,
     n_slots
 from drawn
-where decile_draw <= $sampling_draws_per_decile or rank <= $sampling_top
+where not is_late or rank <= $sampling_top
 order by side, draw, rank

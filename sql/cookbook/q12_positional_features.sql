@@ -1,5 +1,5 @@
--- One row per feature: which features depend on the position in the context, and how much of that is its first
--- token?
+-- One row per feature: which features depend on the position in the context, from its second token on? And how
+-- many of their firings are on its first?
 select
     sae,
     feature,
@@ -8,5 +8,5 @@ select
     round(position_information_nats, 4) as information_nats,
     round(n_active_first / n_active, 2) as share_on_the_first
 from feature_stats
-where n_active >= 100
+where n_active_train >= 100
 order by position_score desc, feature

@@ -1,7 +1,8 @@
 -- One row per slot: from position 1 on, a context is cut every slot_tokens tokens at an offset drawn by a hash
 -- of (seed, context), the same for all features and roles. End pieces of min_slot_tokens or more are slots.
 -- A test slot is copied, and no candidate, if one of its tokens lies in a run of copied_run_tokens tokens that
--- also stands, at any offset, in a train document. Runs are compared by hashes built by doubling:
+-- also stands, at any offset, in a train document; or, where it is shorter, if it stands there whole: the document
+-- may be too short for such a run. Runs are compared by hashes built by doubling:
 -- h1 = hash(token), h2[i] = hash(h1[i], h1[i+1]), h4[i] = hash(h2[i], h2[i+2]), ... up to 2^n tokens.
 with recursive token_rows as (
     select
@@ -13,67 +14,125 @@ with recursive token_rows as (
     from documents
 ),
 doubled as (
-    select 1 as n_tokens, doc_id, role, place, hash(token_id) as run_hash
+    select 1 as n_tokens, first_context_id, role = 'train' as is_train, place, hash(token_id) as run_hash
     from token_rows
     union all
     select
         2 * n_tokens,
-        doc_id,
-        role,
+        first_context_id,
+        is_train,
         place,
         case when follows is not null then hash(run_hash, follows) end
     from (
-        select *, lead(run_hash, n_tokens) over (partition by doc_id order by place) as follows
+        select *, lead(run_hash, n_tokens) over (partition by first_context_id order by place) as follows
         from doubled
         where n_tokens < $sampling_copied_run_tokens
     )
 ),
 runs as (
-    -- A run that would pass its document's end is none.
-    select doc_id, role, place, run_hash
+    -- A run that would pass its document's end is none. None is shorter than is asked for below.
+    select *
     from doubled
-    where n_tokens = $sampling_copied_run_tokens and run_hash is not null
+    where run_hash is not null and n_tokens > least($sampling_min_slot_tokens, $sampling_copied_run_tokens) // 2
 ),
 train_runs as (
-    select run_hash from runs where role = 'train'
+    select run_hash from runs where is_train and n_tokens = $sampling_copied_run_tokens
 ),
 copied_runs as (
-    select doc_id, place
+    select first_context_id, place
     from runs
     semi join train_runs using (run_hash)
-    where role = 'test'
+    where not is_train and n_tokens = $sampling_copied_run_tokens
 ),
 marked_tokens as (
     select
         token_rows.*,
         coalesce(
-            max(copied_runs.place) over (partition by token_rows.doc_id order by token_rows.place)
+            max(copied_runs.place) over (partition by token_rows.first_context_id order by token_rows.place)
             > token_rows.place - $sampling_copied_run_tokens,
             false
         ) as is_copied
     from token_rows
-    left join copied_runs on copied_runs.doc_id = token_rows.doc_id and copied_runs.place = token_rows.place
+    left join copied_runs
+        on copied_runs.first_context_id = token_rows.first_context_id and copied_runs.place = token_rows.place
 ),
 placed_tokens as (
     select
         doc_id,
         role,
+        place,
+        first_context_id,
         is_copied,
         first_context_id + place // ($corpus_context_length - $corpus_prepend_bos::int) as context_id,
         place % ($corpus_context_length - $corpus_prepend_bos::int) + $corpus_prepend_bos::int as position,
         md5_number_lower($seed || ' slots ' || context_id) % $sampling_slot_tokens as shift
     from marked_tokens
+),
+cut as (
+    select
+        context_id,
+        min(position) as start,
+        count(*) as n_tokens,
+        any_value(doc_id) as doc_id,
+        any_value(role) as role,
+        any_value(first_context_id) as first_context_id,
+        min(place) as place,
+        bool_or(is_copied) as is_touched
+    from placed_tokens
+    where position >= 1
+    group by context_id, (position - 1 + $sampling_slot_tokens - shift) // $sampling_slot_tokens
+    having count(*) >= $sampling_min_slot_tokens
+),
+short_ends as (
+    -- A slot of n tokens is told by its first and its last p, p the largest power of two up to n.
+    select *, unnest([place, place + n_tokens - n_hashed]) as end_place, unnest(['first', 'last']) as end_name
+    from (select *, 1 << (length(bin(n_tokens)) - 1) as n_hashed from cut)
+    where role = 'test' and n_tokens < $sampling_copied_run_tokens
+),
+short_slots as (
+    select
+        short_ends.context_id,
+        short_ends.start,
+        short_ends.n_tokens,
+        short_ends.n_hashed,
+        any_value(runs.run_hash) filter (short_ends.end_name = 'first') as first_hash,
+        any_value(runs.run_hash) filter (short_ends.end_name = 'last') as last_hash
+    from short_ends
+    join runs
+        on runs.first_context_id = short_ends.first_context_id
+        and runs.place = short_ends.end_place
+        and runs.n_tokens = short_ends.n_hashed
+    group by short_ends.context_id, short_ends.start, short_ends.n_tokens, short_ends.n_hashed
+),
+begun as materialized (
+    -- Materialized, so that nothing else is joined before.
+    select sought.*, runs.first_context_id, runs.place + sought.n_tokens - sought.n_hashed as last_place
+    from (select distinct n_tokens, n_hashed, first_hash, last_hash from short_slots) as sought
+    join runs on runs.n_tokens = sought.n_hashed and runs.run_hash = sought.first_hash
+    where runs.is_train
+),
+standing as (
+    select begun.n_tokens, begun.first_hash, begun.last_hash
+    from begun
+    join runs
+        on runs.first_context_id = begun.first_context_id
+        and runs.place = begun.last_place
+        and runs.n_tokens = begun.n_hashed
+        and runs.run_hash = begun.last_hash
+),
+short_copies as (
+    select context_id, start
+    from short_slots
+    semi join standing using (n_tokens, first_hash, last_hash)
 )
 select
-    context_id,
-    min(position) as start,
-    count(*) as n_tokens,
-    any_value(doc_id) as doc_id,
-    any_value(role) as role,
-    bool_or(is_copied) as is_copied,
-    not bool_or(is_copied) as is_candidate
-from placed_tokens
-where position >= 1
-group by context_id, (position - 1 + $sampling_slot_tokens - shift) // $sampling_slot_tokens
-having count(*) >= $sampling_min_slot_tokens
-order by context_id, start
+    cut.context_id,
+    cut.start,
+    cut.n_tokens,
+    cut.doc_id,
+    cut.role,
+    cut.is_touched or short_copies.start is not null as is_copied,
+    not is_copied as is_candidate
+from cut
+left join short_copies using (context_id, start)
+order by cut.context_id, cut.start

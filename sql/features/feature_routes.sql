@@ -1,8 +1,18 @@
 -- One row per feature, exactly once: the first route that applies, and why.
+-- What the statistics say is of train documents and from position 1 on, as rules and examples are. A feature that
+-- is seldom found there, but often on position 0, is positional all the same.
 -- A rule of token sets is our unigram filter. The post's own cuts route only where post_filters names them.
-with judged as (
+with counted as (
     select
-        feature_stats.*,
+        *,
+        least(n_slots_train, n_slots_test) < $routing_min_slots
+        or least(n_documents_train, n_documents_test) < $routing_min_documents as is_too_rare,
+        n_active_first >= $heuristics_min_firings and 2 * n_active_first > n_active and is_too_rare as is_of_first
+    from feature_stats
+),
+judged as (
+    select
+        counted.*,
         feature_rules.rule,
         feature_rules.kind,
         feature_rules.train_precision,
@@ -11,22 +21,22 @@ with judged as (
         feature_rules.always_f1,
         case
             when n_active = 0 then 'dead'
-            when density > $routing_dense then 'dense'
-            when n_active >= $heuristics_min_firings and position_score > $routing_positional then 'positional'
+            when density_train > $routing_dense then 'dense'
+            when n_active_train >= $heuristics_min_firings and position_score > $routing_positional
+            then 'positional'
+            when is_of_first then 'positional'
             when is_positional and list_contains($routing_post_filters::varchar[], 'positional') then 'positional'
-            when least(n_slots_train, n_slots_test) < $routing_min_slots
-                or least(n_documents_train, n_documents_test) < $routing_min_documents
-            then 'too_rare'
+            when is_too_rare then 'too_rare'
             when is_unigram and list_contains($routing_post_filters::varchar[], 'unigram') then 'unigram'
             when is_previous_token and list_contains($routing_post_filters::varchar[], 'previous_token')
             then 'previous_token'
             when train_f1 >= $routing_rule_f1 and train_f1 >= always_f1 + $routing_rule_gain then 'rule'
             else 'llm'
         end as route
-    from feature_stats
+    from counted
     left join feature_rules
-        on feature_rules.feature = feature_stats.feature
-        and feature_rules.sae = feature_stats.sae
+        on feature_rules.feature = counted.feature
+        and feature_rules.sae = counted.sae
         and feature_rules.is_chosen
 )
 select
@@ -36,12 +46,23 @@ select
     case route
         when 'dead' then 'never fires in this corpus'
         when 'dense' then format(
-            'fires on {:.1f} % of all tokens, more than {:.1f} %', 100 * density, 100 * $routing_dense::double
+            'fires on {:.1f} % of the train tokens, more than {:.1f} %',
+            100 * density_train, 100 * $routing_dense::double
         )
-        when 'positional' then format(
-            'its firing depends on the position: corrected score {:.3f} (cut {:.3f}), raw {:.4f} nats; {} of {} '
-            || 'firings on position 0',
-            position_score, $routing_positional::double, position_information_nats, n_active_first, n_active
+        when 'positional' then
+        if(
+            is_of_first,
+            format(
+                'fires on position 0 and hardly anywhere else: {} of {} firings, and in {} train and {} test '
+                || 'slots besides',
+                n_active_first, n_active, n_slots_train, n_slots_test
+            ),
+            format(
+                'its firing depends on the position: corrected score {:.3f} (cut {:.3f}), raw with '
+                || 'position 0 {:.4f} nats; {} of {} firings on position 0',
+                coalesce(position_score, 0), $routing_positional::double, position_information_nats,
+                n_active_first, n_active
+            )
         )
         when 'too_rare' then format(
             'fires in {} train and {} test slots of {} and {} documents; {} slots of {} documents are needed in '

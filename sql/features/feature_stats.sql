@@ -8,7 +8,7 @@ with all_features as (
 ),
 totals as (
     select
-        (select any_value(n_all)::bigint from reached_positions) as n_tokens,
+        (select any_value(n_all)::bigint from reached_positions where not is_train) as n_tokens,
         (select sum(n_tokens) from train_tokens) as n_train_tokens
 ),
 joined as (
@@ -29,9 +29,10 @@ joined as (
         feature_cuts.max_activation as max_activation_train,
         feature_counts.mean_activation,
         feature_counts.activation_deciles,
-        feature_positions.position_information_nats,
-        feature_positions.position_bias_nats,
-        feature_positions.position_score,
+        all_positions.position_information_nats,
+        scored_positions.position_information_nats as position_information_train_nats,
+        scored_positions.position_bias_nats,
+        scored_positions.position_score,
         coalesce(feature_masses.n_top_tokens, 0) as n_top_tokens,
         coalesce(feature_masses.n_mass_tokens, 0) as n_mass_tokens,
         coalesce(feature_previous_tokens.n_top_previous_tokens, 0) as n_top_previous_tokens,
@@ -39,7 +40,8 @@ joined as (
     from all_features
     cross join totals
     left join feature_counts using (feature)
-    left join feature_positions using (feature)
+    left join (from feature_positions where not is_train) as all_positions using (feature)
+    left join (from feature_positions where is_train) as scored_positions using (feature)
     left join feature_cuts using (feature)
     left join feature_masses using (feature)
     left join top_tokens using (feature)

@@ -1,6 +1,6 @@
 -- One row per SAE, measure and threshold: the share of its features of at least 100 firings that are positional
--- by it. The post's measure is the raw mutual information of firing and position, ours the corrected and
--- normalised score.
+-- by it. The post's measure is the raw mutual information of firing and position, of all documents; ours the
+-- corrected and normalised score, of train documents from position 1 on.
 with thresholds as (
     select unnest([0.01, 0.02, 0.05, 0.1, 0.2]::double[]) as threshold
 ),
@@ -8,9 +8,9 @@ measured as (
     select
         sae,
         unnest(['score', 'information']) as measure,
-        unnest([position_score, position_information_nats]) as value
+        unnest([position_score, position_information_nats]) as value,
+        unnest([n_active_train, n_active]) as n_firings
     from feature_stats
-    where n_active >= 100
 )
 select
     measured.sae,
@@ -21,5 +21,6 @@ select
     n_positional / count(*) as share
 from measured
 cross join thresholds
+where measured.n_firings >= 100
 group by measured.sae, measured.measure, thresholds.threshold
 order by measured.sae, measured.measure desc, thresholds.threshold

@@ -6,7 +6,7 @@ with counted as (
     select feature, n_active_train as n_targets
     from feature_stats
     where feature >= $first_feature and feature < $end_feature
-        and density <= $routing_dense
+        and density_train <= $routing_dense
         and n_active_train >= $rules_min_firings
 ),
 firsts as (

@@ -13,7 +13,7 @@ with counts as (
 totals as (
     select feature, target, sum(n_hits)::double as n_targets
     from counts
-    semi join (select feature from feature_stats where density <= $routing_dense) using (feature)
+    semi join (select feature from feature_stats where density_train <= $routing_dense) using (feature)
     group by feature, target
 ),
 class_tokens as (

@@ -3,13 +3,14 @@
 import json
 import logging
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny import hand_set_entry, write_hand_set_sae
 
 from pipeline.errors import ConfigError
-from pipeline.features.wanted import check_selection, read_feature_list
+from pipeline.features.wanted import check_selection, count_too_rare, read_feature_list
 
 
 @pytest.fixture
@@ -67,6 +68,28 @@ def test_every_format_is_read_alike(listing, name, content):
     place = "row" if name.endswith(".json") else "line"
     assert [row.partition(" ")[0] for row in odd_rows] == [place, place]
     assert [row.partition(" (")[2] for row in odd_rows] == ["other)", "1.5)"]
+
+
+@pytest.mark.parametrize("name", ["list.json", "list.parquet", "list.csv"])
+def test_a_priority_of_0_is_one(listing, tmp_path, name):
+    rows = [{"sae": "deep", "feature": 3, "priority": 0}, {"sae": "deep", "feature": 4, "priority": None}]
+    lines = ["sae,feature,priority", "deep,3,0", "deep,4,"]
+    config = listing(name, json.dumps(rows) if name == "list.json" else "\n".join(lines), priority=5)
+    if name == "list.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    assert read(config) == ([("deep", 3, 0), ("deep", 4, 5)], [])
+
+
+def test_features_of_a_list_that_hardly_fire_are_counted(listing):
+    listed = read_feature_list(listing("list.csv", "sae,feature\ndeep,3\ndeep,4\ndeep,5\nhand-set,4\n"))
+    slots = {3: (2, 2), 4: (9, 1), 5: (0, 0), 6: (0, 0)}
+    rows = [
+        {"sae": "deep", "feature": feature, "n_slots_train": train, "n_slots_test": test}
+        for feature, (train, test) in slots.items()
+    ]
+    with duckdb.connect() as connection:
+        connection.from_arrow(pa.Table.from_pylist(rows)).create_view("feature_stats")
+        assert count_too_rare(connection, listed) == 2
 
 
 def test_a_parquet_list_is_read(listing, tmp_path):

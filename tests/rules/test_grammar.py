@@ -70,6 +70,9 @@ def test_a_rule_is_read(text, said):
         ("token is ' stopping'", "character 10: no token is ' stopping'; nearest: ' stop'"),
         ("token is 'a'", "character 10: several tokens are 'a'; say which by number: #6, #7"),
         ("token is #8", "character 10: the vocabulary has no token #8, only #0 to #7"),
+        ("token is #1234567890", "character 10: found #1234567890, expected a token in quotes"),
+        (f"token is #{'9' * 5000}", "expected a token in quotes"),
+        ("token is #\N{ARABIC-INDIC DIGIT ONE}", "expected a token in quotes"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(text, words):

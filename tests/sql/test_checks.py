@@ -35,6 +35,20 @@ def test_test_candidate_is_found_behind_the_bos():
     assert len(database.rows("checks/no_test_candidate_in_train")) == 1
 
 
+@pytest.mark.parametrize("n_tokens", [1, 2, 16, 17, 24, 31])
+def test_test_candidate_shorter_than_a_run_that_stands_whole_in_a_train_document_is_found(n_tokens):
+    run = RUN[:n_tokens]
+    database = copied_database([7, *run, 5], [8, *run], n_tokens=n_tokens)
+    assert len(database.rows("checks/no_test_candidate_in_train")) == 1
+    without_last = copied_database([7, *run[:-1], 5], [8, *run], n_tokens=n_tokens)
+    assert without_last.rows("checks/no_test_candidate_in_train") == []
+
+
+def test_lists_decide_where_the_tokens_that_are_compared_first_are_the_same():
+    train = [1, 2, *(RUN[i] if i in {0, 10, 21, 31} else 900 + i for i in range(32))]
+    assert copied_database(train, [7, *RUN, 8]).rows("checks/no_test_candidate_in_train") == []
+
+
 @pytest.mark.parametrize(("train", "is_candidate"), [
     ([1, 2, *RUN], False), ([1, 2, *RUN[:31], 3, 4], True), (RUN[:31], True), ([1, 2, 3], True),
 ], ids=["no candidate", "31 tokens", "short document", "very short document"])  # fmt: skip
@@ -142,8 +156,8 @@ def test_kind_that_the_activations_contradict_is_found(broken):
 # Selected have examples ---------------------------------------------------------------------------------
 
 
-def selected_database(n_train, n_test, route="llm", kind="activating"):
-    database = Database(routing_min_slots=3)
+def selected_database(n_train, n_test, route="llm", kind="activating", min_slots=3, **values):
+    database = Database(routing_min_slots=min_slots, **values)
     database.fill("selected_features", [{"sae": SAE, "feature": 5, "batch": 0, "priority": 0}])
     database.fill("feature_routes", [{"sae": SAE, "feature": 5, "route": route}])
     database.fill("example_index", [
@@ -157,6 +171,12 @@ def selected_database(n_train, n_test, route="llm", kind="activating"):
 def test_selected_feature_without_enough_slots_in_a_role_is_found(n_train, n_test, n_found):
     for route in ("llm", "rule"):
         assert len(selected_database(n_train, n_test, route).rows("checks/selected_have_examples")) == n_found
+
+
+@pytest.mark.parametrize(("n_test", "n_found"), [(10, 0), (9, 1)])
+def test_no_more_slots_are_asked_for_than_the_index_keeps(n_test, n_found):
+    database = selected_database(40, n_test, min_slots=20, sampling_draws_per_decile=1)
+    assert len(database.rows("checks/selected_have_examples")) == n_found
 
 
 def test_silent_slots_do_not_count_as_examples():

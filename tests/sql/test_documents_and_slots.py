@@ -264,6 +264,10 @@ def copied_by_reference(train, test, n_run=32):
     return copied
 
 
+def stands_in(whole, tokens):
+    return any(list(tokens[i : i + len(whole)]) == list(whole) for i in range(len(tokens) - len(whole) + 1))
+
+
 def with_run(rng, length, place, run):
     """A document of fresh tokens that holds a run at a place."""
     tokens = rng.integers(1000, 1_000_000, length)
@@ -277,10 +281,13 @@ def check_copied_slots(train, test, prepend_bos=False):
     slots, database = slots_of(documents, prepend_bos)
     first = {row["doc_id"]: row["first_context_id"] for row in database.read("documents")}
     copied = {f"{len(train) + i:032x}": copied_by_reference(train, each) for i, each in enumerate(test)}
+    tokens = {row["doc_id"]: row["token_ids"] for row in database.read("documents")}
     own = LENGTH - prepend_bos
     for row in slots:
         place = (row["context_id"] - first[row["doc_id"]]) * own + row["start"] - prepend_bos
         is_copied = bool(copied.get(row["doc_id"], set()) & set(range(place, place + row["n_tokens"])))
+        whole = tokens[row["doc_id"]][place : place + row["n_tokens"]]
+        is_copied |= row["role"] == "test" and any(stands_in(whole, each) for each in train)
         assert row["is_copied"] is is_copied, row
         assert row["is_candidate"] is not is_copied
     return sum(row["is_copied"] for row in slots)
@@ -315,7 +322,46 @@ def test_31_equal_tokens_are_no_copy():
     run = rng.integers(0, 1000, 31).tolist()
     train = [with_run(rng, 150, 40, run)]
     test = [with_run(rng, 150, place, run) for place in range(0, 119, 7)]
-    assert check_copied_slots(train, test) == 0
+    slots, _ = slots_of([("train", each) for each in train] + [("test", each) for each in test])
+    check_copied_slots(train, test)
+    # But for what is short enough to stand in them whole.
+    assert {row["n_tokens"] < 32 for row in slots if row["is_copied"]} == {True}
+
+
+@pytest.mark.parametrize("prepend_bos", [False, True])
+@pytest.mark.parametrize("n_tokens", [17, 18, 24, 31, 32, 33])
+def test_short_test_document_that_stands_whole_in_a_train_document_is_copied(n_tokens, prepend_bos):
+    rng = np.random.default_rng(n_tokens)
+    test = [rng.integers(0, 1000, n_tokens).tolist() for _ in range(12)]
+    # As part of a longer one, with one more token, and the same but for the last one.
+    train = [with_run(rng, 90, 40, test[0]), *([*each, 5] for each in test[1:6])]
+    train += [each[:-1] for each in test[6:]]
+    n_copied = check_copied_slots(train, test, prepend_bos)
+    documents = [("train", each) for each in train] + [("test", each) for each in test]
+    slots, database = slots_of(documents, prepend_bos)
+    first = {f"{len(train) + i:032x}" for i in range(6)}
+    of_first = [row for row in slots if row["doc_id"] in first]
+    assert of_first and all(row["is_copied"] for row in of_first)
+    assert n_copied >= len(of_first)
+    assert database.rows("checks/no_test_candidate_in_train") == []
+
+
+@pytest.mark.parametrize("min_slot_tokens", [1, 3, 8])
+def test_slots_of_a_few_tokens_are_copied_where_they_stand_in_a_train_document(min_slot_tokens):
+    rng = np.random.default_rng(12)
+    lengths = {"train": (5, 20, 70, 600), "test": range(6, 90, 3)}
+    documents = [(role, rng.integers(0, 2, n).tolist()) for role in lengths for n in lengths[role]]
+    slots, database = slots_of(documents, sampling_min_slot_tokens=min_slot_tokens)
+    train = [tokens for role, tokens in documents if role == "train"]
+    first = {row["doc_id"]: row for row in database.read("documents")}
+    for row in slots:
+        document = first[row["doc_id"]]
+        place = (row["context_id"] - document["first_context_id"]) * LENGTH + row["start"]
+        whole = document["token_ids"][place : place + row["n_tokens"]]
+        stands = row["role"] == "test" and any(stands_in(whole, each) for each in train)
+        assert row["is_copied"] is stands
+    assert database.rows("checks/no_test_candidate_in_train") == []
+    assert {row["is_copied"] for row in slots if row["role"] == "test"} == {True, False}
 
 
 def test_runs_do_not_cross_document_ends():

@@ -111,7 +111,11 @@ def test_n_slots_are_counted_before_the_draw_and_the_first_draws_are_kept():
     assert all({**few[key], "draw": 0} == {**every[key], "draw": 0} for key in few)
     for role in ("train", "test"):
         kept = [key for key in few if few[key]["role"] == role and few[key]["draw"] is not None]
-        assert sorted(kept, key=lambda key: few[key]["draw"]) == sorted(kept, key=lambda key: every[key]["draw"])
+        by_draw = sorted(kept, key=lambda key: few[key]["draw"])
+        # Three of each decile first; then, of train slots, what is kept for its strength.
+        assert Counter(few[key]["decile"] for key in by_draw[:30]) == dict.fromkeys(range(1, 11), 3)
+        assert by_draw[:30] == sorted(by_draw[:30], key=lambda key: every[key]["draw"])
+        assert len(by_draw) in ({30, 31} if role == "train" else {30})
     groups = defaultdict(list)
     for key, row in every.items():
         groups[row["role"], row["decile"]].append((row["draw"], key))
@@ -136,6 +140,19 @@ def test_strongest_slots_of_each_role_are_kept_whatever_the_draw():
         assert len([row for row in rows if row["rank"] > 30]) <= 10
     draws = sorted(row["draw"] for row in rows if row["draw"] is not None)
     assert draws == list(range(1, 11)), "test slots are drawn alone, one a decile"
+
+
+def test_as_many_draws_as_the_deciles_give_favour_no_decile():
+    database = corpus_database(n_contexts=400)
+    fill_firings(database, distinct_peaks(np.random.default_rng(5), 400, 1.0))
+    activating, _ = index(database, sampling_draws_per_decile=10, sampling_top=400)
+    train = [row for row in activating.values() if row["role"] == "train"]
+    assert len(train) > 400
+    first = Counter(row["decile"] for row in train if row["draw"] <= 100)
+    assert first == dict.fromkeys(range(1, 11), 10)
+    half = Counter(row["decile"] for row in train if row["draw"] <= 50)
+    assert all(1 <= half[decile] <= 10 for decile in range(1, 11)), "drawn from all, not a decile in turn"
+    assert sum(half[decile] for decile in range(6, 11)) < 40
 
 
 def test_position_0_copied_slots_and_end_pieces_never_appear():

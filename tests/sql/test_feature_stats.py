@@ -46,8 +46,8 @@ def test_dead_feature_has_zero_counts_and_no_quantiles():
         assert (dead["density"], dead["density_train"], dead["top_tokens"]) == (0, 0, [])
         for name in ("max_activation", "max_activation_train", "mean_activation", "activation_deciles"):
             assert dead[name] is None
-        for name in ("position_information_nats", "position_bias_nats", "position_score"):
-            assert dead[name] is None
+        for name in ("information_nats", "information_train_nats", "bias_nats", "score"):
+            assert dead[f"position_{name}"] is None
         assert [dead[name] for name in ("is_unigram", "is_previous_token", "is_positional")] == [False] * 3
 
 
@@ -78,6 +78,8 @@ def test_feature_on_position_0_only_counts_nowhere_but_in_n_active():
     assert (row["max_activation"], row["max_activation_train"], row["mean_activation"]) == (4, None, 3)
     assert (row["n_slots_train"], row["n_slots_test"], row["n_top_tokens"], row["top_tokens"]) == (0, 0, 0, [])
     assert row["n_top_previous_tokens"] == 0
+    assert row["position_information_nats"] > 0
+    assert (row["position_information_train_nats"], row["position_score"]) == (None, None)
     assert row["density"] == pytest.approx(3 / 19)
     assert row["density_train"] == 0
 
@@ -222,7 +224,8 @@ def test_first_token_of_a_context_counts_as_the_one_before_position_1_only():
 def planted(seed=2, n_contexts=60, length=64, n_vocabulary=200):
     """A corpus of random tokens with planted features, each with weak firings off its pattern.
 
-    0: token 7; 1: tokens 0 to 14; 2: after token 3; 3: at random; 4: token 7, too rarely; 5: position 0.
+    0: token 7; 1: tokens 0 to 14; 2: after token 3; 3: at random; 4: token 7, too rarely; 5: position 0; 6: one of
+    positions 1 to 4.
     """
     rng = np.random.default_rng(seed)
     database = Database(context_length=length)
@@ -237,7 +240,7 @@ def planted(seed=2, n_contexts=60, length=64, n_vocabulary=200):
     patterns = [
         (tokens == 7) & later, (tokens < 15) & later, (before == 3) & later,
         everywhere & (rng.random(tokens.shape) < 0.2), (tokens == 7) & later & (rng.random(tokens.shape) < 0.1),
-        ~everywhere,
+        ~everywhere, everywhere & (np.arange(length) < 5),
     ]
     firings = []
     for feature, pattern in enumerate(patterns):
@@ -262,8 +265,10 @@ def test_planted_features_have_their_flags_and_no_others():
     assert rows[0]["n_top_tokens"] == 1
     assert rows[1]["n_top_tokens"] == 15
     assert rows[2]["n_top_previous_tokens"] == 1
-    assert rows[5]["position_score"] > 0.05
-    assert all(rows[feature]["position_score"] < 0.05 for feature in range(4))
+    assert rows[6]["position_score"] > 0.05
+    # Its figure over all documents and positions is that of the post: the first position counts there alone.
+    assert rows[5]["position_information_nats"] > 0.05 > rows[5]["position_information_train_nats"]
+    assert all(rows[feature]["position_score"] < 0.05 for feature in range(6))
 
 
 def test_few_firings_flag_nothing():

@@ -14,10 +14,10 @@ UNEQUAL = np.random.default_rng(0).integers(8, 65, 300)
 CORPORA = {"full": FULL, "unequal": UNEQUAL}
 
 
-def position_rows(lengths, fired, context_length=None):
+def position_rows(lengths, fired, context_length=None, is_train=False, test=()):
     """feature_positions of features that fire at the given (context, position) rows, by feature.
 
-    fired: for each feature an array (n, 2), or a list of pairs.
+    fired: for each feature an array (n, 2), or a list of pairs. test: the contexts of test documents.
     """
     context_length = context_length or int(max(lengths))
     database = Database(context_length)
@@ -25,12 +25,16 @@ def position_rows(lengths, fired, context_length=None):
         {"context_id": i, "doc_id": f"d{i}", "shard": 0, "token_ids": [0] * int(n)} for i, n in enumerate(lengths)
     ]
     database.fill("contexts", contexts)
+    in_train = np.isin(np.arange(len(contexts)), list(test), invert=True)
+    roles = np.where(in_train, "train", "test").tolist()
+    database.fill("documents", [{"doc_id": f"d{i}", "role": role} for i, role in enumerate(roles)])
     places = [np.asarray(each, dtype=np.int64).reshape(-1, 2) for each in fired]
     feature = np.repeat(np.arange(len(places), dtype=np.int32), [len(each) for each in places])
-    position = np.concatenate([each[:, 1] for each in places]).astype(np.int32)
-    database.fill("firings", pa.table({"feature": feature, "position": position}))
+    context, position = np.concatenate(places).T
+    columns = {"feature": feature, "position": position.astype(np.int32), "is_train": in_train[context]}
+    database.fill("firings", pa.table(columns))
     database.make("reached_positions", "cell_bias", "position_counts")
-    return by(database.rows("feature_positions"), "feature")
+    return by([row for row in database.rows("feature_positions") if row.pop("is_train") == is_train], "feature")
 
 
 def all_places(lengths):
@@ -133,6 +137,36 @@ def test_first_positions_hold_all_the_information_of_a_feature_that_fires_there_
     assert row["position_score"] > 0.7
     expected = (entropy(1 / 256) - exact_bias(100, reached(lengths))) / entropy(1 / 256)
     assert row["position_score"] == pytest.approx(expected, abs=0.01)
+
+
+# The sample that routes ---------------------------------------------------------------------------------
+
+
+def test_score_that_routes_is_of_train_documents_without_position_0():
+    rng = np.random.default_rng(6)
+    places = all_places(UNEQUAL)
+    fired = [draw(rng, places, np.exp(-places[:, 1] / 20), n) for n in (5, 200, 3000)]
+    alone = position_rows(UNEQUAL, fired)
+    # A first token before each context, on which they fire too; and as many test documents, which they fire on.
+    first, n = all_places(np.ones(len(UNEQUAL), int)), len(UNEQUAL)
+    within = [np.concatenate([first, np.add(each, (0, 1)), np.add(each, (n, 1))]) for each in fired]
+    twice = np.concatenate([UNEQUAL, UNEQUAL]) + 1
+    found = position_rows(twice, within, is_train=True, test=range(n, 2 * n))
+    assert found == alone
+
+
+def test_feature_that_fires_at_every_first_position_has_no_more_score_than_without():
+    rng = np.random.default_rng(7)
+    places = all_places(FULL)
+    first, later = places[places[:, 1] == 0], places[places[:, 1] > 0]
+    fired = [np.concatenate([first, draw(rng, later, np.ones(len(later)), 1000)])]
+    assert position_rows(FULL, fired)[0]["position_score"] > 0.05
+    assert abs(position_rows(FULL, fired, is_train=True)[0]["position_score"]) < 0.02
+
+
+def test_feature_that_fires_at_position_0_alone_has_no_row_in_the_sample_that_routes():
+    rows = position_rows([4, 4], [[(0, 0), (1, 0)], [(0, 0), (1, 2)]], is_train=True)
+    assert set(rows) == {1}
 
 
 # Bias ---------------------------------------------------------------------------------------------------

@@ -111,10 +111,13 @@ def test_where_all_scores_of_one_scorer_are_the_same_there_is_no_correlation():
 def test_positional_shares_leave_out_features_that_hardly_fire():
     database = Database()
     few = {"sae": SAE, "feature": 2, "n_active": 99, "position_score": 0.9, "position_information_nats": 0.9}
+    few_train = {"sae": SAE, "feature": 3, "n_active": 100, "n_active_train": 99, "position_score": 0.9}
+    known = {"sae": SAE, "n_active": 100, "n_active_train": 100}
     database.fill("feature_stats", [
         few,
-        {"sae": SAE, "feature": 0, "n_active": 100, "position_score": 0.06, "position_information_nats": 0.001},
-        {"sae": SAE, "feature": 1, "n_active": 100, "position_score": 0.0, "position_information_nats": 0.0},
+        few_train,
+        known | {"feature": 0, "position_score": 0.06, "position_information_nats": 0.001},
+        known | {"feature": 1, "position_score": 0.0, "position_information_nats": 0.0},
     ])  # fmt: skip
     rows = database.rows("report_positional")
     shares = {(row["measure"], row["threshold"]): row["share"] for row in rows}

@@ -8,17 +8,17 @@ ORDER = ["dead", "dense", "positional", "too_rare", "unigram", "previous_token",
 """Which route wins where several apply; `positional` by the post's cut stands with the corrected one."""
 
 LIVELY = {
-    "sae": SAE, "n_active": 1000, "n_active_first": 12, "n_active_train": 500, "density": 0.01,
+    "sae": SAE, "n_active": 1000, "n_active_first": 12, "n_active_train": 500, "density_train": 0.01,
     "n_slots_train": 50, "n_slots_test": 40, "n_documents_train": 30, "n_documents_test": 25,
-    "position_information_nats": 0.0012, "position_bias_nats": 0.001, "position_score": 0.004,
+    "position_information_nats": 0.0012, "position_score": 0.004,
     "n_top_tokens": 300, "n_top_previous_tokens": 400, "is_unigram": False, "is_previous_token": False,
     "is_positional": False,
 }
 """A feature of which nothing applies but `llm`."""
 
 CAUSES = {
-    "dead": {"n_active": 0, "density": 0.0, "position_score": None, "position_information_nats": None},
-    "dense": {"density": 0.2},
+    "dead": {"n_active": 0, "density_train": 0.0, "position_score": None, "position_information_nats": None},
+    "dense": {"density_train": 0.2},
     "positional": {"position_score": 0.3},
     "too_rare": {"n_slots_test": 7},
     "unigram": {"is_unigram": True, "n_top_tokens": 4},
@@ -81,12 +81,19 @@ def test_rule_goes_before_the_posts_unigram_cut_where_that_is_off():
 
 
 @pytest.mark.parametrize(("change", "route"), [
-    ({"density": 0.1}, "llm"),
-    ({"density": 0.1000001}, "dense"),
+    ({"density_train": 0.1}, "llm"),
+    ({"density_train": 0.1000001}, "dense"),
+    ({"density": 0.9}, "llm"),
     ({"position_score": 0.05}, "llm"),
     ({"position_score": 0.0500001}, "positional"),
-    ({"position_score": 0.9, "n_active": 100}, "positional"),
-    ({"position_score": 0.9, "n_active": 99}, "llm"),
+    ({"position_score": 0.9, "n_active_train": 100}, "positional"),
+    ({"position_score": 0.9, "n_active_train": 99}, "llm"),
+    ({"n_active_first": 900}, "llm"),
+    ({"n_active_first": 900, "n_slots_test": 19}, "positional"),
+    ({"n_active_first": 900, "n_slots_train": 0, "n_active_train": 0, "position_score": None}, "positional"),
+    ({"n_active_first": 500, "n_slots_test": 19}, "too_rare"),
+    ({"n_active": 110, "n_active_first": 100, "n_slots_test": 19}, "positional"),
+    ({"n_active": 109, "n_active_first": 99, "n_slots_test": 19}, "too_rare"),
     ({"n_slots_train": 20, "n_slots_test": 20, "n_documents_train": 10, "n_documents_test": 10}, "llm"),
     ({"n_slots_train": 19}, "too_rare"),
     ({"n_slots_test": 19}, "too_rare"),
@@ -122,14 +129,15 @@ def test_rule_of_another_sae_does_not_count():
 
 def test_reasons_tell_the_figures():
     post = {"is_positional": True, "position_information_nats": 0.0612, "position_score": 0.0312}
-    found = routes([*CAUSES.values(), {}, {}, {}, post], [rule_row(6), rule_row(8, 0.432)],
+    first = {"n_active_first": 990, "n_slots_train": 4, "n_slots_test": 3, "position_score": None}
+    found = routes([*CAUSES.values(), {}, {}, {}, post, first], [rule_row(6), rule_row(8, 0.432)],
                    routing_post_filters=ALL_FILTERS)
     reasons = [found[feature]["reason"] for feature in range(len(found))]
     assert reasons == [
         "never fires in this corpus",
-        "fires on 20.0 % of all tokens, more than 10.0 %",
-        "its firing depends on the position: corrected score 0.300 (cut 0.050), raw 0.0012 nats; 12 of 1000 "
-        "firings on position 0",
+        "fires on 20.0 % of the train tokens, more than 10.0 %",
+        "its firing depends on the position: corrected score 0.300 (cut 0.050), raw with position 0 0.0012 nats; "
+        "12 of 1000 firings on position 0",
         "fires in 50 train and 7 test slots of 30 and 25 documents; 20 slots of 10 documents are needed in each",
         "unigram by the post's cut: 4 tokens among its top firings, at most 20 (F1 of its rule 0.00)",
         "previous token by the post's cut: 3 tokens before its top firings, at most 20",
@@ -137,13 +145,15 @@ def test_reasons_tell_the_figures():
         "firing 0.02)",
         "no token repeats often enough for a rule",
         "no rule reaches train F1 0.80; the best has 0.43",
-        "its firing depends on the position: corrected score 0.031 (cut 0.050), raw 0.0612 nats; 12 of 1000 "
-        "firings on position 0",
+        "its firing depends on the position: corrected score 0.031 (cut 0.050), raw with position 0 0.0612 nats; "
+        "12 of 1000 firings on position 0",
+        "fires on position 0 and hardly anywhere else: 990 of 1000 firings, and in 4 train and 3 test slots "
+        "besides",
     ]
 
 
 def test_reason_says_so_where_a_good_rule_hardly_beats_always_firing():
-    found = routes([{"density": 0.7}], [rule_row(0, 0.85, always_f1=0.82)], routing_dense=1.0)
+    found = routes([{"density_train": 0.7}], [rule_row(0, 0.85, always_f1=0.82)], routing_dense=1.0)
     assert found[0]["route"] == "llm"
     assert "no rule reaches train F1 0.80" not in found[0]["reason"]
 

@@ -33,7 +33,7 @@ def rule_database(features, occurrences, densities=None, texts=None, **values):
     database.fill("tokens", [{"token_id": key, "text": texts.get(key, f"t{key}")} for key in occurrences])
     densities = densities or [0.01] * len(features)
     database.fill("feature_stats", [
-        {"sae": SAE, "feature": feature, "density": density} for feature, density in enumerate(densities)
+        {"sae": SAE, "feature": feature, "density_train": density} for feature, density in enumerate(densities)
     ])
     return database
 

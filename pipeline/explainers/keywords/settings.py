@@ -13,7 +13,9 @@ class Settings(BaseModel):
     n_tokens: Annotated[int, Field(ge=1)] = Field(6, description="Tokens at most")
     n_words: Annotated[int, Field(ge=0)] = Field(6, description="Words around them at most")
     windows: Annotated[int, Field(ge=1)] = Field(
-        200, description="Train windows of a feature in which words are counted, by draw, at most"
+        200,
+        description="Train windows of a feature in which words are counted, by draw, at most; of each decile no "
+        "more than sampling.draws_per_decile",
     )
     prior: float = Field(
         100, gt=0, description="Size of the prior, in tokens or windows of the corpus (Monroe et al. 2008)"
