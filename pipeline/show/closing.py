@@ -5,7 +5,6 @@ Token text is untrusted: control characters are spelled, and nothing of it is re
 
 import re
 from textwrap import wrap
-from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -44,6 +43,8 @@ def print_closing_table(lake: Lake, console: Console) -> None:
         else:
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
+            if failed := _failed(summary):
+                console.print(failed, highlight=False)
             if verdicts := _control_verdicts(lake.query("control_verdicts", sae=sae)):
                 console.print(verdicts, highlight=False)
             console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
@@ -99,18 +100,12 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
-    """Means, controls last: an explanation that does not beat another feature's says nothing.
-
-    Where an explainer failed on features, how many it explained, and the mean if those failures scored by chance.
-    """
+    """Means, controls last: an explanation that does not beat another feature's says nothing."""
     title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
-    has_failed = rows["explained_share"].min() not in (None, 1)
-    if has_failed:
-        title += "\nexplained: of the features asked about; in brackets the mean if the others scored by chance"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
-    for name in ("n", *(["explained"] if has_failed else []), "mean", "same token", "answered"):
+    for name in ("n", "mean", "same token", "answered"):
         table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
@@ -120,7 +115,6 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             row["explainer"],
             row["route"],
             f"{row['n_features']:,}",
-            *([_explained(row)] if has_failed else []),
             with_interval(row["mean"], row["ci_low"], row["ci_high"]),
             "" if row["same_token_auroc"] is None else f"{row['same_token_auroc']:.2f}",
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
@@ -128,12 +122,21 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
     return table
 
 
-def _explained(row: dict[str, Any]) -> str:
-    if row["explained_share"] in (None, 1):
-        return ""
-    n_asked, mean = row["n_asked_features"], row["mean_failed_at_chance"]
-    said = f"{row['explained_share'] * n_asked:,.0f} of {n_asked:,}"
-    return said if mean is None else f"{said} ({mean:.2f})"
+def _failed(rows: pl.DataFrame) -> str:
+    """How many features an explainer explained, and its means if the others scored by chance; a line a route.
+
+    Nothing where it explained all that it was asked about.
+    """
+    lines = []
+    for (explainer, route), own in rows.filter(pl.col("explained_share") < 1).group_by(
+        "explainer", "route", maintain_order=True
+    ):
+        n_asked, share = own["n_asked_features"][0], own["explained_share"][0]
+        means = own.drop_nulls("mean_failed_at_chance").select("mean_failed_at_chance", "scorer").iter_rows()
+        at_chance = ", ".join(f"{mean:.2f} by {scorer}" for mean, scorer in means)
+        line = f"{explainer} explained {share * n_asked:,.0f} of {n_asked:,} features of route {route}"
+        lines.append(f"{line}; its mean is {at_chance} if the others score by chance" if at_chance else line)
+    return "\n".join(lines)
 
 
 def _means(rows: pl.DataFrame) -> str:
