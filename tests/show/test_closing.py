@@ -7,11 +7,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-<<<<<<< HEAD
-from pipeline.show.closing import _comparisons, _lines, _means, _summary, word_on_small_models
-=======
-from pipeline.show.closing import _comparisons, _failed, _means, word_on_small_models
->>>>>>> statfix
+from pipeline.show.closing import _comparisons, _failed, _lines, _means, word_on_small_models
 
 
 @pytest.mark.parametrize(("requests", "is_said"), [(None, True), (10, True), (0, False)])
