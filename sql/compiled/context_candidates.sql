@@ -2,8 +2,8 @@
 -- window and token that must stand before, or must not; and per position that the feature may fire below: hits
 -- and tokens on train documents, position 0 left out. Only what a rule above the floor's F1 f can be made of: the
 -- $rules_chosen_max_tokens largest gains, 2 (hits - discount) - f tokens, add up to more than f (targets + base
--- tokens) - 2 base hits; of these, the largest gains of twice as many tokens. (In a window of several tokens two may
--- stand at once, and what they gain together is not their sum: some such rules are lost.)
+-- tokens) - 2 base hits; of these, the largest gains of twice as many tokens. (In a window of several tokens two
+-- may stand at once, and what they gain together is not their sum: some such rules are lost.)
 -- What must not stand before is taken off a base: the hits and tokens of the set.
 -- Rows made by pipeline/compiled/rules/mining.py: context_candidates
 with fired as (
