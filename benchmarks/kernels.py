@@ -63,7 +63,8 @@ def measure_kernels(size: Size, folder: Path) -> list[Figure]:
     chosen = range(0, n_buckets, max(n_buckets // N_BUCKETS, 1))
     spent: dict[str, dict[str, float]] = {}
     with lake.connect(SAE) as connection:
-        lake.create_temporary(connection, "candidate_slots", sae=SAE)
+        for step in ("candidate_slots", "slot_generations"):
+            lake.create_temporary(connection, step, sae=SAE)
         with open_places(lake, connection) as places:
             for bucket in (chosen[0], *chosen):  # the first one twice: then everything is compiled and loaded
                 if bucket == chosen[0]:

@@ -56,7 +56,7 @@ def document(doc_id, n_tokens=40):
         ),
         (
             "example_index",
-            ["candidate_slots"],
+            ["candidate_slots", "slot_generations"],
             [
                 *("slot_peaks", "active_slots", "kept_slots", "silent_lots", "silent_slots"),
                 "example_index",

@@ -1,13 +1,18 @@
--- One row per candidate slot, numbered along the corpus, and along its role's slots (number).
+-- One row per candidate slot, numbered along the corpus (slot), and along its role's slots, copied ones too
+-- (number), which stays when documents are added.
+with numbered as (
+    select *, row_number() over (partition by role order by context_id, start) - 1 as number
+    from slots
+)
 select
-    (row_number() over (order by slots.context_id, slots.start) - 1)::int as slot,
-    (row_number() over (partition by slots.role order by slots.context_id, slots.start) - 1)::int as number,
-    slots.context_id,
-    slots.start,
-    slots.n_tokens,
-    slots.role,
+    (row_number() over (order by numbered.context_id, numbered.start) - 1)::int as slot,
+    numbered.number::int as number,
+    numbered.context_id,
+    numbered.start,
+    numbered.n_tokens,
+    numbered.role,
     documents.first_context_id as document_number
-from slots
+from numbered
 join documents using (doc_id)
-where slots.is_candidate
+where numbered.is_candidate
 order by slot

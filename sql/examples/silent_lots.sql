@@ -1,17 +1,27 @@
--- One row per feature, role and lot: the candidate slot that the lot draws by hash, to see whether it is silent.
+-- One row per feature, role and lot that draws a candidate slot by hash: that slot, to see whether it is silent.
+-- Every slot of the role has the same chance. Of N slots up to a generation, n of them its own, it takes a lot
+-- with a chance of n / N, the last generation first. So where documents are added, a lot stays, or falls on a slot
+-- of theirs.
 -- (The remainder is of two ubigint: with a signed number it would be of 128 bits, and five times slower.)
-with roles as (
-    select role, count(*)::ubigint as n_role_slots from candidate_slots group by role
-),
-lots as (
+with drawn as (
     select
         2 * feature + (role = 'train')::int as side,
         lot,
         role,
-        hash($seed::bigint, $sae::varchar, feature::int, role, lot::int, 'silent') % n_role_slots as number
+        generation,
+        n_slots,
+        n_so_far - n_slots as n_before,
+        hash($seed::bigint, $sae::varchar, feature::int, role, lot::int, generation::int, 'silent') % n_so_far
+            as place
     from (select distinct feature from slot_peaks)
-    cross join roles
+    cross join slot_generations
     cross join range($sampling_silent_candidates) as candidates (lot)
+),
+lots as (
+    select side, lot, any_value(role) as role, arg_max((n_before + place)::int, generation) as number
+    from drawn
+    where place < n_slots
+    group by side, lot
 )
 select side, lot, slot
 from lots

@@ -4,7 +4,9 @@
 -- With c firings at a position, S contexts that reach it, n = sum c, N = sum S (Voita et al. 2023, arXiv
 -- 2309.04827, with the contexts' unequal lengths in S):
 --   I = sum over positions [ c ln(c N / (n S)) + (S - c) ln((S - c) N / ((N - n) S)) ] / N
--- A position that never fires gives S ln(N / (N - n)). The plug-in is biased upwards; its expectation under
+--     = (sum over positions with firings [ c ln c + (S - c) ln(S - c) - S ln S ]
+--        + n ln(N / n) + (N - n) ln(N / (N - n))) / N
+-- The plug-in is biased upwards; its expectation under
 -- independence with the same margins is taken off. With l = n S / N expected firings at a position, a fired
 -- cell adds f(l) = E[c ln c] - l ln l for c ~ Poisson(l), 1/2 + 1/(12 l) for large l; the cells that did not
 -- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
@@ -15,29 +17,26 @@ with counts as (
     union all
     select true as is_train, feature, position, n_fired_train from position_counts where n_fired_train > 0
 ),
-margins as (
-    select is_train, feature, sum(n_fired) as n_active from counts group by is_train, feature
+positions as (
+    select *, n_reached * ln(n_reached) as whole from reached_positions
 ),
 fired_cells as (
     select
         counts.is_train,
         counts.feature,
+        sum(n_fired) as n_active,
+        any_value(n_all) as n_all,
         exact_sum(
-            n_fired * ln(n_fired * n_all / (n_active * n_reached))
-            + if(
-                n_reached > n_fired,
-                (n_reached - n_fired) * ln((n_reached - n_fired) * n_all / ((n_all - n_active) * n_reached)),
-                0
-            )
-        ) as information,
-        sum(n_reached) as n_reached
+            n_fired * ln(n_fired)
+            + if(n_reached > n_fired, (n_reached - n_fired) * ln(n_reached - n_fired), 0)
+            - whole
+        ) as terms
     from counts
-    join margins using (is_train, feature)
-    join reached_positions using (is_train, position)
+    join positions using (is_train, position)
     group by counts.is_train, counts.feature
 ),
 counts_of_firings as (
-    select distinct is_train, n_active from margins
+    select distinct is_train, n_active from fired_cells
 ),
 expected_cells as (
     select is_train, n_active, n_all, n_reached, n_active * n_reached / n_all as expected
@@ -59,20 +58,18 @@ biases as (
 ),
 joined as (
     select
-        margins.is_train,
-        margins.feature,
-        margins.n_active / n_all as density,
+        is_train,
+        feature,
+        n_active / n_all as density,
         if(
-            margins.n_active < n_all,
-            (fired_cells.information + (n_all - fired_cells.n_reached) * ln(n_all / (n_all - margins.n_active)))
+            n_active < n_all,
+            (terms + n_active * ln(n_all / n_active) + (n_all - n_active) * ln(n_all / (n_all - n_active)))
             / n_all,
             0
         ) as information,
         biases.bias / n_all as bias
-    from margins
-    join fired_cells using (is_train, feature)
+    from fired_cells
     join biases using (is_train, n_active)
-    join (select is_train, any_value(n_all) as n_all from reached_positions group by is_train) using (is_train)
 )
 select
     is_train,

@@ -64,7 +64,8 @@ def lake(tmp_path_factory):
 def both(lake):
     """By the name of a SQL file: its rows over all features, and those of the arrays, bucket after bucket."""
     with lake.connect(SAE) as connection:
-        for name in ("candidate_slots", "corpus_tokens", "firings", "feature_cuts", "feature_tokens", *FILES):
+        before = ("candidate_slots", "slot_generations", "corpus_tokens", "firings", "feature_cuts")
+        for name in (*before, "feature_tokens", *FILES):
             lake.create_temporary(connection, name, **ALL)
         by_sql = {name: connection.sql(f"select * from {name}").to_arrow_table() for name in FILES}
     with opened_places(lake) as (connection, places):
@@ -80,7 +81,8 @@ def both(lake):
 def opened_places(lake):
     """A connection and the places of the corpus."""
     with lake.connect(SAE) as connection:
-        lake.create_temporary(connection, "candidate_slots", sae=SAE)
+        for name in ("candidate_slots", "slot_generations"):
+            lake.create_temporary(connection, name, sae=SAE)
         with open_places(lake, connection) as places:
             yield connection, places
 

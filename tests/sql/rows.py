@@ -216,6 +216,7 @@ def fill_corpus(
         rows.append({
             "doc_id": doc_id, "source": "hand", "unit": doc_id, "text": "", "token_ids": list(token_ids),
             "n_tokens": len(token_ids), "first_context_id": len(contexts), "shard": 0, "role": role,
+            "generation": 0,
         })
         for first in range(0, len(token_ids), length):
             context = list(token_ids[first : first + length])

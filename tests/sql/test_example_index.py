@@ -258,6 +258,53 @@ def test_one_document_alone_has_slots_of_its_role():
     assert Counter(row["kind"] for row in rows) == {"activating": 1, "silent": 3}
 
 
+# Silent lots of a corpus that grows ---------------------------------------------------------------------
+
+
+def silent_lots(n_contexts, n_features=50, copied=()):
+    """(context_id, start) of the slot that each (side, lot) draws; n_contexts: of each generation."""
+    database = corpus_database(n_contexts=sum(n_contexts), copied=copied)
+    generations = np.repeat(np.arange(len(n_contexts)), n_contexts).tolist()
+    documents = sorted(database.read("documents"), key=lambda row: row["first_context_id"])
+    database.fill("documents", [row | {"generation": g} for row, g in zip(documents, generations, strict=True)])
+    fill_firings(database, [Firing(feature, 0, 3) for feature in range(n_features)])
+    database.make_before("silent_lots")
+    places = by(database.read("candidate_slots"), "slot")
+    return {
+        (row["side"], row["lot"]): (places[row["slot"]]["context_id"], places[row["slot"]]["start"])
+        for row in database.rows("silent_lots")
+    }
+
+
+def test_a_silent_lot_stays_where_documents_are_added_or_falls_on_one_of_them():
+    before, after = silent_lots([300]), silent_lots([300, 100])
+    assert before.keys() == after.keys()
+    moved = [key for key in before if before[key] != after[key]]
+    assert all(after[key][0] >= 300 for key in moved)
+    assert abs(len(moved) / len(before) - 1 / 4) < 0.02
+
+
+def test_a_slot_that_added_documents_make_a_copy_takes_its_own_lots_along_and_no_others():
+    copied = [(context, 9) for context in range(1, 300, 14)]
+    before, after = silent_lots([300]), silent_lots([300, 2], copied=copied)
+    lost = {key for key in before if key not in after}
+    assert lost and {before[key] for key in lost} <= set(copied)
+    moved = [key for key in after if before[key] != after[key]]
+    assert all(after[key][0] >= 300 for key in moved)
+    assert len(moved) < 0.02 * len(before)
+
+
+@pytest.mark.parametrize("n_contexts", [[80], [40, 10, 30], [2, 70, 8]], ids=str)
+def test_every_candidate_slot_has_the_same_chance_in_a_corpus_of_several_generations(n_contexts):
+    drawn = silent_lots(n_contexts, n_features=200)
+    for is_train in (0, 1):
+        counts = Counter(place for (side, _), place in drawn.items() if side % 2 == is_train)
+        n, expected = 40 * 4, 200 * 96 / (40 * 4)
+        assert sum(counts.values()) == 200 * 96
+        chi2 = sum((counts[place] - expected) ** 2 / expected for place in counts) + expected * (n - len(counts))
+        assert abs(chi2 - (n - 1)) < 4 * np.sqrt(2 * (n - 1))
+
+
 # Draws that nothing else moves --------------------------------------------------------------------------
 
 

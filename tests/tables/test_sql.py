@@ -39,8 +39,8 @@ STEPS = {
     "selected_features": "selected_features",
     "feature_cofirings": "cofiring_tokens",
     "example_index": (
-        "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots silent_lots silent_slots "
-        "example_index"
+        "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots slot_generations silent_lots "
+        "silent_slots example_index"
     ),
     "examples": (
         "batch_features candidate_slots batch_index batch_neighbours corpus_tokens batch_tokens drawn_slots "
