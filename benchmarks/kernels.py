@@ -235,11 +235,8 @@ def _count_occurrences(
     context_length: int,
 ) -> Occurrences:
     n_features, feature = len(starts) - 1, _features(starts)
-    cell = feature * context_length + at["position"]
-    by_position, by_position_train = (
-        np.bincount(cells, minlength=n_features * context_length).reshape(n_features, -1).astype(np.int32)
-        for cells in (cell, cell[at["is_counted"]])
-    )
+    cell = 2 * (feature * context_length + at["position"]) + at["is_counted"]
+    by_position = np.bincount(cell, minlength=2 * n_features * context_length).astype(np.int32)
     mass = np.bincount(feature, activation, n_features).astype(np.float64)
     inside = np.flatnonzero(at["slot"] >= 0)
     feature, slot = feature[inside], at["slot"][inside]
@@ -248,7 +245,8 @@ def _count_occurrences(
         begins = _changes(feature, number)
         side = 2 * feature[begins] + slot_is_train[slot[begins]]
         counts.append(np.bincount(side, minlength=2 * n_features).reshape(-1, 2))
-    return Occurrences(by_position, by_position_train, mass, counts[0], counts[1], counts[2])
+    by_position = by_position.reshape(n_features, context_length, 2)
+    return Occurrences(by_position, mass, counts[0], counts[1], counts[2])
 
 
 def _order_strengths(

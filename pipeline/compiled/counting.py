@@ -44,7 +44,7 @@ class Counts:
             {
                 "feature": self._features[fires],
                 "n_active": n[fires],
-                "n_active_first": counted.by_position[fires, 0].astype(np.int64),
+                "n_active_first": counted.by_position[fires, 0].sum(axis=-1, dtype=np.int64),
                 "max_activation": self._strengths.largest[fires],
                 "mean_activation": counted.mass[fires] / n[fires],
                 "activation_deciles": _lists(self._strengths.deciles[fires]),
@@ -55,13 +55,14 @@ class Counts:
 
     def position_counts(self) -> pa.Table:
         """`sql/compiled/position_counts.sql`."""
-        counted = self._occurrences
-        feature, position = np.nonzero(counted.by_position)
+        by_position = self._occurrences.by_position
+        feature, position = np.nonzero(by_position.any(axis=-1))
+        n_fired = by_position[feature, position]
         columns = {
             "feature": self._features[feature].astype(np.int32),
             "position": position.astype(np.int32),
-            "n_fired": counted.by_position[feature, position].astype(np.float64),
-            "n_fired_train": counted.by_position_train[feature, position].astype(np.float64),
+            "n_fired": n_fired.sum(axis=-1, dtype=np.float64),
+            "n_fired_train": n_fired[:, 1].astype(np.float64),
         }
         return pa.table(columns)
 

@@ -21,15 +21,13 @@ class Occurrences(NamedTuple):
     """How often features fire, and where.
 
     Attributes:
-        by_position: int32 [n_features, context_length], firings at each position.
-        by_position_train: the same, of the train firings.
+        by_position: int32 [n_features, context_length, 2], firings at each position: others, and train ones.
         mass: float64 [n_features], summed activation.
         slots, contexts, documents: [n_features, 2], candidate slots fired in, and their contexts and documents,
             test and train.
     """
 
     by_position: npt.NDArray[np.int32]
-    by_position_train: npt.NDArray[np.int32]
     mass: npt.NDArray[np.float64]
     slots: Ints
     contexts: Ints
@@ -110,8 +108,7 @@ def count_occurrences(
 ) -> Occurrences:
     """Count firings by position, and what they lie in; slot_context, slot_document, slot_is_train: [n_slots]."""
     n_features = len(starts) - 1
-    by_position = np.zeros((n_features, context_length), np.int32)
-    by_position_train = np.zeros((n_features, context_length), np.int32)
+    by_position = np.zeros((n_features, context_length, 2), np.int32)
     mass = np.zeros(n_features, np.float64)
     slots = np.zeros((n_features, 2), np.int64)
     contexts = np.zeros((n_features, 2), np.int64)
@@ -120,8 +117,7 @@ def count_occurrences(
         slot, context, document = -1, -1, -1
         for row in range(starts[feature], starts[feature + 1]):
             at = place[row]
-            by_position[feature, at.position] += 1
-            by_position_train[feature, at.position] += at.is_counted
+            by_position[feature, at.position, int(at.is_counted)] += 1
             mass[feature] += activation[row]
             if at.slot < 0 or at.slot == slot:
                 continue
@@ -135,7 +131,7 @@ def count_occurrences(
             if slot_document[slot] != document:
                 document = slot_document[slot]
                 documents[feature, side] += 1
-    return Occurrences(by_position, by_position_train, mass, slots, contexts, documents)
+    return Occurrences(by_position, mass, slots, contexts, documents)
 
 
 @compiled
