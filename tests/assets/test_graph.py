@@ -87,7 +87,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
         "scorer_agreements": ["scores"],
         "report": ["scorer_agreements", "summary"],
-        "explainer_comparisons": ["explanations", "scores"],
+        "explainer_comparisons": ["explanations", "predictions", "scores"],
     }
 
 

@@ -176,7 +176,7 @@ def test_only_the_tables_that_are_read_are_fetched(
     fetched: set[str] = set()
     monkeypatch.setattr(Lake, "fetch_tables", lambda _lake, tables, *_: fetched.update(tables))
     write(name)
-    reads_firings = {"circuit_tracer", "delphi_latents", "neuronpedia"}
+    reads_firings = {"circuit_tracer", "delphi", "delphi_latents", "neuronpedia"}
     assert {"explanations", "feature_routes"} <= fetched
     assert ("activations" in fetched) == (name in reads_firings)
 

@@ -19,7 +19,7 @@ from pipeline.models import converted
 from pipeline.models import gguf as conversion
 from pipeline.models.load import load_tokenizer
 from pipeline.subject.forward import Hookpoint, load_subject
-from pipeline.subject.hookpoints import hookpoint_widths
+from pipeline.subject.hookpoints import hookpoint_widths, skeleton
 from pipeline.subject.unembedding import load_unembedding, path_to_logits
 from pipeline.tables.versions import SourceHashes
 
@@ -116,6 +116,7 @@ def test_the_tokenizer_is_that_of_the_file_and_a_log_has_one_line_of_the_convers
     ids=["hookpoint widths", "path to logits", "unembedding"],
 )
 def test_whatever_needs_a_model_first_converts_its_file(file, lakes, first_use):
+    skeleton.cache_clear()
     first_use(subject_of(file))
     assert len([path for path in (lakes / "models").iterdir() if path.name != ".tmp"]) == 1
 

@@ -285,12 +285,13 @@ def average_precision(positives: Sequence[float], negatives: Sequence[float]) ->
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
-    """A ratio of sums over documents, (y, x) each, with its linearised interval (none taken off for bounds)."""
+    """A ratio of sums over documents, (y, x) each, with the interval of its logit, by linearisation."""
     k = len(pairs)
     y, x = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     value = y / x
     error = math.sqrt(k / (k - 1) * sum((y_d - value * x_d) ** 2 for y_d, x_d in pairs)) / x
-    return Interval(value, max(0.0, value - z_of(0.95) * error), min(1.0, value + z_of(0.95) * error))
+    logit, half = math.log(value / (1 - value)), t_of(0.95, k - 1) * error / (value * (1 - value))
+    return Interval(value, 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-logit - half)))
 
 
 def _variance_of_mean(values: Sequence[float]) -> float:
