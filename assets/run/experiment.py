@@ -119,9 +119,10 @@ def _print_what_is_left(config: Config, console: Console) -> None:
 
     unfinished = unfinished_batches(config)
     n_taken = config.selection.batches_per_run
+    first = "first" if n_taken == 1 else f"first {n_taken:,}"
     if beyond := {key.partition for key in unfinished} - {*_keys(config, BATCHES, n_taken)}:
         console.print(
-            f"\n{len(beyond):,} more batches of features are selected; a run takes the first {n_taken:,} of each "
+            f"\n{len(beyond):,} more batches of features are selected; a run takes the {first} of each "
             "SAE. selection.batches_per_run takes more, and the schedule next_feature_batches in the UI all",
             highlight=False,
         )

@@ -127,7 +127,7 @@ def test_a_run_that_leaves_batches_says_which_key_takes_more(
     n_left = len(unfinished_batches(load_config(path)))
     assert n_left > 0
     words = " ".join(result.stdout.split())
-    assert f"{n_left} more batches of features are selected; a run takes the first 1 of each SAE" in words
+    assert f"{n_left} more batches of features are selected; a run takes the first of each SAE" in words
     assert "selection.batches_per_run" in words
 
 
