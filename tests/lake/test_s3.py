@@ -201,10 +201,13 @@ def test_it_is_read_in_place_by_a_notebook_and_the_prompt(machine, capsys):
         (LAKE_VARIABLE, "s3://nowhere/lakes", "in a bucket that is not there"),
     ],
 )
-def test_what_is_wrong_with_the_store_is_told_in_a_sentence(machine, monkeypatch, variable, value, words):
+def test_what_is_wrong_with_the_store_is_told_in_a_sentence(
+    machine, tmp_path, monkeypatch, variable, value, words
+):
     import fsspec
 
     lake = machine("a")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "another"))  # a folder is of one lake
     monkeypatch.setenv(variable, value)
     if variable != LAKE_VARIABLE:
         monkeypatch.setenv(LAKE_VARIABLE, f"s3://bucket/wrong-{variable}")
