@@ -15,7 +15,8 @@ from pipeline.lake import Lake
 from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.placing import placing
 from pipeline.tables import TABLES
-from pipeline.tables.sql import sql_text, steps_of
+from pipeline.tables.macros import full_text
+from pipeline.tables.sql import steps_of
 from pipeline.tables.versions import is_made
 
 KEPT_FILE = "unfinished.json"
@@ -76,7 +77,7 @@ def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
     """Of each batch, what tells: its files and the selection's, when they were written, and the rules."""
     tables = _made_by_batch(lake)
     scoring, selection = lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json()
-    rules = [lake.generation, scoring, selection, *map(sql_text, steps_of("unfinished_batches"))]
+    rules = [lake.generation, scoring, selection, *map(full_text, steps_of("unfinished_batches"))]
 
     def written(path: Path) -> tuple[str, int | None]:
         name = path.relative_to(lake.root).as_posix()

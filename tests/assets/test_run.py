@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
@@ -68,6 +68,18 @@ def run_here(
     declare._open_lakes.clear()
 
 
+def write_prepared(tmp_path: Path, subject: Path, prepared: Path, **sections: dict[str, Any]) -> Path:
+    """The config of an experiment whose lake is prepared already, and that lake."""
+    shutil.copytree(prepared / "lake", tmp_path / "lake")
+    return write_experiment(
+        tmp_path,
+        subject={"model": str(subject)},
+        saes=[hand_set_entry(prepared / "sae")],
+        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+        **sections,
+    )
+
+
 def test_a_run_makes_every_table_and_says_what_to_do_next(
     tmp_path: Path, tiny_subject: Path, home: Path, run_here: RunHere
 ) -> None:
@@ -94,12 +106,8 @@ def test_a_run_makes_every_table_and_says_what_to_do_next(
 def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
     tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
 ) -> None:
-    shutil.copytree(prepared / "lake", tmp_path / "lake")
-    path = write_experiment(
-        tmp_path,
-        subject={"model": str(tiny_subject)},
-        saes=[hand_set_entry(prepared / "sae")],
-        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+    path = write_prepared(
+        *(tmp_path, tiny_subject, prepared),
         budget={"max_requests": 3},
     )
     result = run_here(path)
@@ -112,12 +120,8 @@ def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
 def test_a_run_that_leaves_batches_says_which_key_takes_more(
     tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
 ) -> None:
-    shutil.copytree(prepared / "lake", tmp_path / "lake")
-    path = write_experiment(
-        tmp_path,
-        subject={"model": str(tiny_subject)},
-        saes=[hand_set_entry(prepared / "sae")],
-        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+    path = write_prepared(
+        *(tmp_path, tiny_subject, prepared),
         explaining={"provider": "oracle", "n_examples": 20},
         scoring={"provider": "oracle", "n_questions": 20},
         selection={"batch_size": 1, "quotas": None},
@@ -134,12 +138,8 @@ def test_a_run_that_leaves_batches_says_which_key_takes_more(
 def test_a_run_with_the_oracle_rehearses_everything_and_says_so(
     tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
 ) -> None:
-    shutil.copytree(prepared / "lake", tmp_path / "lake")
-    path = write_experiment(
-        tmp_path,
-        subject={"model": str(tiny_subject)},
-        saes=[hand_set_entry(prepared / "sae")],
-        corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
+    path = write_prepared(
+        *(tmp_path, tiny_subject, prepared),
         explaining={"provider": "oracle", "n_examples": 20},
         scoring={"provider": "oracle", "n_questions": 20, "oracle": {"false_positive_rate": 0}},
         budget={"max_usd": 0},
