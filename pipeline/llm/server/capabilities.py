@@ -9,6 +9,7 @@ import json
 import re
 import time
 import urllib.parse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -46,6 +47,7 @@ class Form(NamedTuple):
     reasoning_effort: str | None
     has_keys: bool = False
     blank: str | None = None
+    has_system: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Capabilities:
         stop: It takes stops (reasoning models do not).
         reasoning_effort: It lets one say how much to think.
         thinks: Its model thinks before it answers: it is sent no stop, and asked for no logprobs.
+        system: Its model's chat template has a system role. Without one (Gemma 2), the system message goes in front
+            of the first user message, as for a model in this process.
     """
 
     top_logprobs: int = TOP_LOGPROBS
@@ -72,6 +76,7 @@ class Capabilities:
     stop: bool = True
     reasoning_effort: bool = True
     thinks: bool = False
+    system: bool = True
 
 
 class Fewer(NamedTuple):
@@ -103,6 +108,7 @@ def form_of(request: Request) -> Form:
         request.reasoning_effort,
         bool(request.keys) and not request.thinks,
         request.blank,
+        any(message.role == "system" for message in request.messages),
     )
 
 
@@ -123,13 +129,14 @@ def probe_request(form: Form, base_url: str) -> Request:
     """
     url = urllib.parse.urlsplit(base_url)
     question = Message("user", f"Is {url.hostname}{url.path} an address? Answer Yes or No.")
+    system = (Message("system", "You answer questions."),) if form.has_system else ()
     begun = (Message("assistant", f"a{_PROBE_VALUE}\nb{form.blank}"),) if form.blank else ()
     return Request(
         purpose="probe",
         sae="",
         feature=0,
         model=form.model,
-        messages=(question, *begun),
+        messages=(*system, question, *begun),
         max_tokens=_PROBE_TOKENS if form.has_schema or form.has_stop else 1,
         temperature=form.temperature,
         choices=_NUMBERS if form.blank else ("Yes", "No") if form.has_choices else None,
@@ -142,6 +149,70 @@ def probe_request(form: Form, base_url: str) -> Request:
     )
 
 
+class _Ability(NamedTuple):
+    """Something that a server may refuse.
+
+    Attributes:
+        words: A refusal that matches this is about it.
+        is_asked: Whether requests of a form still ask for it.
+        without: The capabilities without it, or with less of it.
+        is_guessed: Whether it is left out after a refusal that names nothing.
+    """
+
+    words: str
+    is_asked: Callable[[Capabilities, Form], bool]
+    without: Callable[[Capabilities], Capabilities]
+    is_guessed: bool = True
+
+
+def _fewer_logprobs(can: Capabilities) -> Capabilities:
+    return replace(can, top_logprobs=FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0)
+
+
+_NO_SYSTEM_ROLE = (
+    r"[Ss]ystem (role|message|prompt)|'system'|[Rr]oles must alternate|[Oo]nly user and assistant roles"
+    r"|Developer instruction"
+)
+"""Of the chat templates of Gemma, Mistral 7B and Llama 2, of OpenAI's o1-mini, and of Google's API for Gemma."""
+
+_ABILITIES = (
+    _Ability(
+        "max_completion_tokens|max_tokens",
+        lambda can, form: can.max_tokens == "max_tokens",
+        lambda can: replace(can, max_tokens="max_completion_tokens"),
+        is_guessed=False,
+    ),
+    _Ability(
+        "response_format|json_schema|schema",
+        lambda can, form: form.has_schema and can.schema,
+        lambda can: replace(can, schema=False),
+    ),
+    _Ability(
+        "prompt_logprobs|continue_final_message|add_generation_prompt|logprobs",
+        lambda can, form: form.blank is not None and can.prompt_logprobs,
+        lambda can: replace(can, prompt_logprobs=False),
+    ),
+    _Ability(
+        "top_logprobs|logprobs",
+        lambda can, form: form.has_choices and can.top_logprobs > 0,
+        _fewer_logprobs,
+    ),
+    _Ability(
+        "reasoning_effort|reasoning",
+        lambda can, form: form.reasoning_effort is not None and can.reasoning_effort,
+        lambda can: replace(can, reasoning_effort=False),
+    ),
+    _Ability("temperature", lambda can, form: can.temperature, lambda can: replace(can, temperature=False)),
+    _Ability("stop", lambda can, form: form.has_stop and can.stop, lambda can: replace(can, stop=False)),
+    _Ability(
+        _NO_SYSTEM_ROLE,
+        lambda can, form: form.has_system and can.system,
+        lambda can: replace(can, system=False),
+    ),
+)
+"""In the order in which they are given up where a refusal names none of them."""
+
+
 def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) -> Fewer | None:
     """What to try after a refusal (HTTP 400 or 422), by its words, else in turn; None: nothing is left.
 
@@ -149,29 +220,13 @@ def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) ->
     """
     if failure.http_status not in {400, 403, 422, 500}:
         return None
-    less: dict[str, Capabilities] = {}
-    if can.max_tokens == "max_tokens":
-        less["max_completion_tokens"] = less["max_tokens"] = replace(can, max_tokens="max_completion_tokens")
-    if form.has_choices and can.top_logprobs:
-        n_fewer = FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0
-        less["top_logprobs"] = less["logprobs"] = replace(can, top_logprobs=n_fewer)
-    if form.blank and can.prompt_logprobs:
-        less["prompt_logprobs"] = less["continue_final_message"] = replace(can, prompt_logprobs=False)
-        less["add_generation_prompt"] = less["logprobs"] = less["prompt_logprobs"]
-    if form.has_schema and can.schema:
-        less["response_format"] = less["json_schema"] = less["schema"] = replace(can, schema=False)
-    if form.reasoning_effort is not None and can.reasoning_effort:
-        less["reasoning_effort"] = less["reasoning"] = replace(can, reasoning_effort=False)
-    if can.temperature:
-        less["temperature"] = replace(can, temperature=False)
-    if form.has_stop and can.stop:
-        less["stop"] = replace(can, stop=False)
-    for word, fewer in less.items():
-        if re.search(rf"\b{word}\b", failure.error):
-            return Fewer(fewer, is_named=True)
-    for word in ("response_format", "prompt_logprobs", "logprobs", "reasoning_effort", "temperature", "stop"):
-        if word in less and failure.http_status in {400, 422}:
-            return Fewer(less[word], is_named=False)
+    asked = [ability for ability in _ABILITIES if ability.is_asked(can, form)]
+    for ability in asked:
+        if re.search(rf"(?<!\w)({ability.words})(?!\w)", failure.error):
+            return Fewer(ability.without(can), is_named=True)
+    guessed = [ability for ability in asked if ability.is_guessed]
+    if guessed and failure.http_status in {400, 422}:
+        return Fewer(guessed[0].without(can), is_named=False)
     return None
 
 
@@ -216,10 +271,19 @@ def _is_by_schema(content: Any) -> bool:
         return False
 
 
+def _turns(request: Request, can: Capabilities) -> Sequence[Message]:
+    """The messages as they are sent."""
+    if can.system or request.messages[0].role != "system":
+        return request.messages
+    system, *others = request.messages
+    content = "\n\n".join([system.content, *(each.content for each in others[:1])])
+    return [Message("user", content), *others[1:]]
+
+
 def _parameters(request: Request, can: Capabilities) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "model": request.model,
-        "messages": [message._asdict() for message in request.messages],
+        "messages": [message._asdict() for message in _turns(request, can)],
         can.max_tokens: request.most_tokens,
     }
     if can.temperature:

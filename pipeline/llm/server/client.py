@@ -181,7 +181,6 @@ class OpenAIClient:
             if self.ledger is not None:
                 self.ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
-                self.stopping.was_answered()
                 return came_back(can, form, last.content)
             fewer = without_what_was_refused(can, form, last.outcome)
             if fewer is None:  # it failed for another reason; the requests will say which

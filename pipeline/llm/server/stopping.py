@@ -4,6 +4,7 @@ What the user has to change (key, credit, model name, address, room to think) ra
 answered is kept in the ledger.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.errors import ConfigError, nearest
@@ -13,7 +14,7 @@ from pipeline.llm.server.reading import Failure
 from pipeline.llm.server.redaction import Redaction, short
 
 _UNANSWERED_AT_MOST = 20
-"""Failures in a row of an endpoint that has answered nothing yet, not even a probe."""
+"""Requests for one purpose that an endpoint may fail before it has answered any."""
 _ONLY_THOUGHT_AT_MOST = 5
 """In a row."""
 
@@ -30,12 +31,10 @@ class Stopping:
         """Attempts in a row for which there was no connection."""
         self._n_only_thought = 0
         """Answers in a row that hold no text because thinking took all tokens."""
-        self._n_unanswered: int | None = 0
-        """Requests that failed for good before the endpoint answered any; None once it did."""
-
-    def was_answered(self) -> None:
-        """The endpoint has answered something."""
-        self._n_unanswered = None
+        self._n_unanswered: Counter[str] = Counter()
+        """By purpose, the requests that failed for good before one was answered."""
+        self._answered: set[str] = set()
+        """The purposes for which a request was answered. A probe, which is small, says nothing about others."""
 
     def count_connection(self, failure: Failure | None) -> None:
         """Count an attempt for which there was no connection; another one ends the row."""
@@ -76,17 +75,18 @@ class Stopping:
             )
 
     def if_none_is_answered(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError where the probe and all requests failed: not for what one of them holds."""
+        """Raise ConfigError where the first requests for a purpose all failed: not because of what one holds."""
         if isinstance(outcome, Answer):
-            self.was_answered()
-        elif self._n_unanswered is not None:
-            self._n_unanswered += 1
-            if self._n_unanswered >= _UNANSWERED_AT_MOST:
-                raise ConfigError(
-                    f"{self._url} answered none of the first {self._n_unanswered} requests for model "
-                    f"'{request.model}' ({short(self._redaction(outcome.error))}); see whether base_url (it "
-                    "mostly ends in /v1), the model's name and what it is asked are right, and run again"
-                )
+            self._answered.add(request.purpose)
+        if request.purpose in self._answered or isinstance(outcome, Answer):
+            return
+        self._n_unanswered[request.purpose] += 1
+        if (n := self._n_unanswered[request.purpose]) >= _UNANSWERED_AT_MOST:
+            raise ConfigError(
+                f"{self._url} answered none of the first {n} requests ({request.purpose}) for model "
+                f"'{request.model}' ({short(self._redaction(outcome.error))}); see whether base_url (it "
+                "mostly ends in /v1), the model's name and what it is asked are right, and run again"
+            )
 
     def if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:
         """Raise ConfigError where one answer after another is paid for and holds no text, only thoughts."""

@@ -178,6 +178,29 @@ def test_what_the_probe_only_guessed_is_forgotten_when_it_failed_in_the_end():
         assert oracle.requests[0]["top_logprobs"] == 20 and "temperature" in oracle.requests[0]
 
 
+@pytest.mark.parametrize(("status", "said"), [
+    (400, "System role not supported"),  # vLLM with Gemma 2
+    (400, "Conversation roles must alternate user/assistant/user/assistant/..."),  # vLLM with Mistral 7B
+    (400, "Developer instruction is not enabled for models/gemma-3-27b-it"),  # Google
+    (500, "Jinja Exception: System role not supported"),  # llama.cpp
+    (400, "bad request"),
+])  # fmt: skip
+def test_a_model_without_a_system_role_gets_what_the_system_message_says_in_the_users_turn(status, said):
+    def brain(body):
+        has_system = any(each["role"] == "system" for each in body["messages"])
+        return Reply(fault="status", status=status, message=said) if has_system else "Yes"
+
+    turns = ("system", "Answer."), ("user", "2 + 2?"), ("assistant", "4"), ("user", "1 + 1?")
+    with Oracle(brain, probed=brain) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1, max_attempts=1)
+        chat = tuple(Message(role, content) for role, content in turns)
+        given = answers_of(client, [question(messages=chat, draw=draw) for draw in range(3)])
+        sent = {json.dumps(body["messages"]) for body in oracle.requests}
+    assert [each.status for each in given] == ["ok"] * 3
+    [only] = map(json.loads, sent)
+    assert [(each["role"], each["content"]) for each in only] == [("user", "Answer.\n\n2 + 2?"), *turns[2:]]
+
+
 def test_a_model_that_is_seen_to_think_is_sent_no_stop():
     with Oracle(probed=lambda body: Reply(fault="only_thought")) as oracle:
         answer(oracle, question(stop=("\n",)))

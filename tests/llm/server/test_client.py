@@ -418,14 +418,26 @@ def test_an_endpoint_that_answers_nothing_stops_the_run(fault, said, attempts):
         assert 20 * attempts <= oracle.n_requests <= 24 * attempts
 
 
-def test_an_endpoint_that_answers_a_probe_may_refuse_any_number_of_requests():
+def test_an_endpoint_that_answers_nothing_but_its_probe_stops_the_run():
+    said = "max_tokens is too large: 32100. This model supports at most 16384 completion tokens"
+    reply = Reply(fault="status", status=400, message=said)
+    with Oracle(lambda body: reply) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
+        with pytest.raises(ConfigError, match=r"none of the first 20 requests \(detection\) .* 16384 completion"):
+            answers_of(client, [question(number) for number in range(100)])
+        assert oracle.n_requests <= 24
+
+
+def test_an_endpoint_that_has_answered_a_request_may_refuse_any_number_of_its_kind():
     def brain(body):
-        return "Yes" if last_message(body) == "question 59" else Reply(fault="status", status=400, message="no")
+        return "Yes" if last_message(body) == "question 9" else Reply(fault="status", status=400, message="no")
 
     with Oracle(brain) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
         given = answers_of(client, [question(number) for number in range(60)])
-    assert Counter(each.status for each in given) == {"ok": 1, "http_error": 59}
+        assert Counter(each.status for each in given) == {"ok": 1, "http_error": 59}
+        with pytest.raises(ConfigError, match=r"\(fuzzing\)"):
+            answers_of(client, [question(number, purpose="fuzzing") for number in range(60, 90)])
 
 
 def test_a_key_that_is_not_set_is_refused_at_once(monkeypatch):
