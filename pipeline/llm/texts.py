@@ -4,6 +4,7 @@ Explanations and answers are read from this, never searched for in the whole: wh
 """
 
 import re
+from collections.abc import Sequence
 
 THOUGHT = "(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
 """Tags of thoughts: of Qwen and DeepSeek (think), Claude-like prompts (thinking), Gemini, Seed-OSS and others."""
@@ -39,6 +40,12 @@ def final_text(text: str) -> str | None:
     for pattern, instead in ((_FENCE, ""), (_FENCED_LINE, r"\1"), (_EMPHASIS, r"\2")):
         plain = pattern.sub(instead, plain)
     return plain.strip()
+
+
+def before_stop(text: str | None, stops: Sequence[str]) -> str:
+    """A text up to its first stop, once stops and white space at its beginning are gone."""
+    rest = (text or "").lstrip()
+    return rest[: min((end for stop in stops if (end := rest.find(stop)) >= 0), default=len(rest))]
 
 
 def has_thoughts(text: str) -> bool:

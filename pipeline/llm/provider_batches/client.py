@@ -25,9 +25,9 @@ from pipeline.llm.provider_batches.files import MOST_BYTES, MOST_REQUESTS, cut_p
 from pipeline.llm.provider_batches.journal import Journal, Sent
 from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
-from pipeline.llm.server.capabilities import sends_stop
+from pipeline.llm.server.capabilities import form_of
 from pipeline.llm.server.client import OpenAIClient, not_given
-from pipeline.llm.server.reading import Failure, Usage, is_cut_thought, usage_of
+from pipeline.llm.server.reading import EMPTY_AT_MOST, Failure, Usage, usage_of
 from pipeline.llm.server.redaction import short
 from pipeline.progress import tell
 
@@ -94,6 +94,7 @@ class _BatchRun:
         self._open: dict[str, Sent] = {}
         self._held: list[Request] = []
         self._attempts: Counter[str] = Counter()
+        self._n_empty: Counter[str] = Counter()
         self._used: dict[str, Usage] = {}
         """What failed attempts at requests used, until an answer takes it along."""
         self._most_requests = MOST_REQUESTS
@@ -200,7 +201,7 @@ class _BatchRun:
         """Deliver the answers that a batch holds; its failures by request_id."""
         own = set(sent.request_ids)
         failed: dict[str, _Failed] = {}
-        cut: list[Request] = []
+        sent_with = {form_of(each): self._client.capabilities(each) for each in self._waiting.values()}
         group: list[Answer] = []
         n_answers, n_unknown = 0, 0
         async for raw in self._calls.lines((batch.output_file_id, batch.error_file_id)):
@@ -209,11 +210,8 @@ class _BatchRun:
                 n_unknown += line is not None and line.request_id not in own
                 continue
             request = self._waiting[line.request_id]
-            outcome = line.outcome(request)
-            can = self._client.capabilities(request)
-            if isinstance(outcome, Answer) and sends_stop(request, can) and is_cut_thought(outcome, line.content):
-                cut.append(request)
-                outcome = Failure("a stop has cut the model's thoughts", passes=True)
+            can = sent_with[form_of(request)]  # of this file, whatever its lines show
+            outcome, _ = self._client.judge(request, can, line.outcome(request), line.content)
             if isinstance(outcome, Failure):
                 failed[line.request_id] = _Failed(outcome, usage_of(line.content))
                 continue
@@ -223,8 +221,6 @@ class _BatchRun:
                 await self._deliver_all(group)
                 group = []
         await self._deliver_all(group)
-        for request in cut:
-            self._client.send_no_stops(request, self._client.capabilities(request))
         unknown = f"; {n_unknown:,} lines of other requests are left out" if n_unknown else ""
         missing = f"{len(self._left(sent)):,} are missing"
         tell(f"batch {batch.id} has ended ({batch.status}): {n_answers:,} answers, {missing}{unknown}")
@@ -238,14 +234,13 @@ class _BatchRun:
             missing = Failure(f"batch {sent.batch_id} {'has no line of it' if batch else 'is gone'}", passes=True)
             failure, usage = failed.get(request_id) or _Failed(missing, Usage())
             await self._client.stop_if_hopeless(self._connection, failure, request, attempts=0)
-            if failure.passes and self._attempts[request_id] < self._client.max_attempts:
+            self._n_empty[request_id] += failure.is_empty
+            n_attempts, n_empty = self._attempts[request_id], self._n_empty[request_id]
+            if failure.passes and n_attempts < self._client.max_attempts and n_empty < EMPTY_AT_MOST:
                 self._add_used(request_id, usage)
                 again.append(request)
             else:
-                answer = Answer(
-                    request_id, failure.status, finish_reason=failure.finish_reason, error=failure.error
-                )
-                final.append(self._complete(answer, usage, sent, batch))
+                final.append(self._complete(failure.answer(request, n_empty), usage, sent, batch))
         await self._deliver_all(final)
         if len(final) == len(sent.request_ids) >= _REFUSED_AT_LEAST:
             raise ConfigError(

@@ -64,8 +64,10 @@ class Capabilities:
         stop: It takes stops (reasoning models do not).
         reasoning_effort: It lets one say how much to think.
         thinks: Its model thinks before it answers: it is sent no stop, and asked for no logprobs.
-        system: Its model's chat template has a system role. Without one (Gemma 2), the system message goes in front
-            of the first user message, as for a model in this process.
+        cuts_here: Its answers begin with a stop (a line end), which leaves nothing of them: stops are not sent,
+            and the text is cut here.
+        system: Its model's chat template has a system role. Without one (Gemma 2), the system message goes in
+            front of the first user message, as for a model in this process.
     """
 
     top_logprobs: int = TOP_LOGPROBS
@@ -76,6 +78,7 @@ class Capabilities:
     stop: bool = True
     reasoning_effort: bool = True
     thinks: bool = False
+    cuts_here: bool = False
     system: bool = True
 
 
@@ -119,7 +122,7 @@ def body_of(request: Request, can: Capabilities) -> bytes:
 
 def sends_stop(request: Request, can: Capabilities) -> bool:
     """Whether the stops of a request are sent."""
-    return bool(request.sent_stop) and can.stop and not can.thinks
+    return bool(request.sent_stop) and can.stop and not (can.thinks or can.cuts_here)
 
 
 def probe_request(form: Form, base_url: str) -> Request:

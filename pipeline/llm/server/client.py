@@ -24,7 +24,7 @@ import openai
 
 from pipeline.errors import ConfigError
 from pipeline.llm.ledger.answers import Ledger
-from pipeline.llm.requests import Answer, Request
+from pipeline.llm.requests import FAILED, Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
 from pipeline.llm.server.capabilities import (
     Capabilities,
@@ -38,9 +38,20 @@ from pipeline.llm.server.capabilities import (
 )
 from pipeline.llm.server.connecting import check_proxy, connection_failure, proxy_failure
 from pipeline.llm.server.pacing import Pace, back_off_seconds
-from pipeline.llm.server.reading import Failure, Response, Usage, is_cut_thought, json_of, read, usage_of
+from pipeline.llm.server.reading import (
+    EMPTY_AT_MOST,
+    Failure,
+    Response,
+    Usage,
+    is_cut_thought,
+    json_of,
+    read,
+    shows_thinking,
+    usage_of,
+)
 from pipeline.llm.server.redaction import Redaction, short
 from pipeline.llm.server.stopping import Stopping
+from pipeline.llm.texts import before_stop
 from pipeline.progress import tell
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -48,7 +59,6 @@ CONNECT_SECONDS = 10.0
 """Longest wait for a connection, TLS included."""
 LIST_SECONDS = 5.0
 """Longest wait for the names of the models."""
-
 
 
 class OpenAIClient:
@@ -128,6 +138,9 @@ class OpenAIClient:
         async with self.connect() as client:
             await self.probe(client, requests)
             todo = iter(requests)
+            doubtful: list[Answer] = []
+            """Final failures (too long, empty) from before anything was answered: they may be the server's fault,
+            and if it stops the run they are not recorded."""
 
             async def work() -> None:
                 for request in todo:
@@ -136,13 +149,18 @@ class OpenAIClient:
                         await deliver(not_given(request))
                         continue
                     answer, last = await self._send(client, request, can)
-                    await deliver(answer)
+                    is_final_failure = isinstance(last.outcome, Failure) and answer.status not in FAILED
+                    if is_final_failure and not self.stopping.has_answered(request):
+                        doubtful.append(answer)
+                    else:
+                        await deliver(answer)
                     self.stopping.if_none_is_answered(last.outcome, request)
                     self.stopping.if_only_thought(last.outcome, request)
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._max_concurrent, len(requests))):
                     group.create_task(work())
+            await asyncio.gather(*map(deliver, doubtful))
 
     def connect(self) -> openai.AsyncOpenAI:
         """A client of the package, to be used as a context manager."""
@@ -181,7 +199,7 @@ class OpenAIClient:
             if self.ledger is not None:
                 self.ledger.record(request, answer)
             if isinstance(last.outcome, Answer):
-                return came_back(can, form, last.content)
+                return came_back(last.can, form, last.content)
             fewer = without_what_was_refused(can, form, last.outcome)
             if fewer is None:  # it failed for another reason; the requests will say which
                 return known
@@ -199,26 +217,23 @@ class OpenAIClient:
         """
         requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
         body, usage = self.body(request, can), Usage()
-        attempts = 0
+        attempts = n_empty = 0
         while True:
             attempts += 1
             last = await self._attempt(client, request, body)
             usage = usage.plus(usage_of(last.content))
-            if isinstance(last.outcome, Answer):
-                answer = last.outcome
-                if not (sends_stop(request, can) and is_cut_thought(answer, last.content)):
-                    break
-                can = self.send_no_stops(request, can)
-                if attempts >= self.max_attempts:
-                    break
-                body = self.body(request, can)
+            outcome, learned = self.judge(request, can, last.outcome, last.content)
+            last = last._replace(outcome=outcome, can=learned)
+            if isinstance(outcome, Answer):
+                answer = outcome
+                break
+            n_empty += outcome.is_empty
+            if learned != can:  # sent otherwise it may be answered
+                can, body = learned, self.body(request, learned)
                 continue
-            await self.stop_if_hopeless(client, last.outcome, request, attempts)
-            if not last.outcome.passes or attempts >= self.max_attempts:
-                failure = last.outcome
-                answer = Answer(
-                    request.request_id, failure.status, finish_reason=failure.finish_reason, error=failure.error
-                )
+            await self.stop_if_hopeless(client, outcome, request, attempts)
+            if not outcome.passes or attempts >= self.max_attempts or n_empty >= EMPTY_AT_MOST:
+                answer = outcome.answer(request, n_empty)
                 break
             await asyncio.sleep(back_off_seconds(attempts))
         answer = self.redaction.answer(answer)
@@ -276,16 +291,35 @@ class OpenAIClient:
         served = await self._served_models(client) if failure.http_status == 404 else []
         self.stopping.if_hopeless(failure, request, attempts, served)
 
-    def send_no_stops(self, request: Request, can: Capabilities) -> Capabilities:
-        """What the server can do, now that a stop (one_line's line end) has cut its model's thoughts."""
+    def judge(
+        self, request: Request, can: Capabilities, outcome: Answer | Failure, content: Any
+    ) -> tuple[Answer | Failure, Capabilities]:
+        """What an outcome is worth, given what the request was sent with; and what it shows of the server.
+
+        A stop that cut the model's thoughts, or the answer at its very beginning, is not sent again.
+        """
+        if sends_stop(request, can):
+            if isinstance(outcome, Failure) and outcome.is_empty:
+                return outcome, self._learn(request, replace(can, cuts_here=True))
+            if isinstance(outcome, Answer) and is_cut_thought(outcome, content):
+                failure = Failure("a stop has cut the model's thoughts", passes=True)
+                return failure, self._learn(request, replace(can, thinks=True))
+        elif can.cuts_here and isinstance(outcome, Answer):
+            if shows_thinking(content):
+                return outcome, self._learn(request, replace(can, thinks=True))
+            return replace(outcome, text=before_stop(outcome.text, request.sent_stop)), can
+        return outcome, can
+
+    def _learn(self, request: Request, can: Capabilities) -> Capabilities:
+        """Keep what the server was found to be able to do; a form that is being probed is not yet known."""
         form = form_of(request)
-        if form in self._abilities and not self._abilities[form].thinks:
-            tell(
-                f"model '{request.model}' thinks, and the stop of one_line cut its thoughts: it is sent no more "
-                "(reasoning_tokens says so from the start)"
-            )
-        can = replace(can, thinks=True)
-        self._abilities[form] = can
+        if (known := self._abilities.get(form)) is not None:
+            if can.thinks and not known.thinks:
+                tell(
+                    f"model '{request.model}' reasons before it answers, and the one_line stop sequence cut its "
+                    "reasoning off; the stop is no longer sent (set reasoning_tokens to avoid this)"
+                )
+            self._abilities[form] = can
         return can
 
     async def _served_models(self, client: openai.AsyncOpenAI) -> list[str]:
@@ -324,10 +358,17 @@ def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | open
 
 
 class _Attempt(NamedTuple):
-    """The outcome of sending a request once: an answer or a failure, and the JSON that it was read from."""
+    """The outcome of sending a request once.
+
+    Attributes:
+        outcome: An answer or a failure.
+        content: The JSON that it was read from.
+        can: What the server can do, as known afterwards.
+    """
 
     outcome: Answer | Failure
     content: Any = None
+    can: Capabilities = Capabilities()
 
 
 def not_given(request: Request) -> Answer:

@@ -31,7 +31,10 @@ _NO_CREDIT = frozenset({402, "402", "insufficient_quota"})
 _ROUNDING, _LEAST_LOGPROB = 0.01, -1e9
 """Log-probabilities are not above 0; what is below the least is as good as impossible."""
 _MOST_TOKENS = 10**9
-_FILTERED = frozenset({"content_filter", "content_filtered", "safety", "prohibited_content"})
+EMPTY_AT_MOST = 2
+"""Attempts that come back without a word, until that is the model's answer: each of them is paid for."""
+_FILTERED = ("content_filter", "safety", "prohibited_content", "recitation", "blocklist", "spii")
+"""What a finish reason begins with: Gemini's may be `content_filter: RECITATION`."""
 _NO_END = frozenset(
     {"error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error"}
     | {"insufficient_system_resource"}
@@ -62,6 +65,7 @@ class Failure:
         is_out_of_credit: The account has nothing left to spend.
         finish_reason: The server's word for why the model stopped, where it gave one.
         is_too_long: The request is longer than what the model reads, and will be again.
+        is_empty: The model ended its turn without a word.
     """
 
     error: str
@@ -73,11 +77,18 @@ class Failure:
     is_out_of_credit: bool = False
     finish_reason: str | None = None
     is_too_long: bool = False
+    is_empty: bool = False
 
     @property
     def status(self) -> Status:
         """The status of the answer that stands for it."""
         return "too_long" if self.is_too_long else "http_error"
+
+    def answer(self, request: Request, n_empty: int) -> Answer:
+        """The answer that stands for it, when so many attempts have come back empty."""
+        if self.is_empty and n_empty >= EMPTY_AT_MOST:  # that is what the model answers
+            return Answer(request.request_id, "ok", "", finish_reason=self.finish_reason, error=self.error)
+        return Answer(request.request_id, self.status, finish_reason=self.finish_reason, error=self.error)
 
 
 class Usage(NamedTuple):
@@ -224,11 +235,13 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
 
     status: Status = "ok"
     said = None
-    if refusal or end in _FILTERED:
+    if refusal or end.startswith(_FILTERED):
         status, text, said = "refused", text or refusal, refusal or "content filter"
     elif not has_text and probabilities is None:
         if end not in _TOO_LONG and not shows_thinking(content):
-            return Failure("the server's answer was empty", passes=True, finish_reason=finish_reason)
+            return Failure(
+                "the server's answer was empty", passes=True, finish_reason=finish_reason, is_empty=True
+            )
         status, said = "truncated", "the tokens were spent before there was any text"
     elif end in _TOO_LONG and not (request.is_choice and request.most_tokens == 1) and request.blank is None:
         status = "truncated"

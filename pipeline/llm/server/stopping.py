@@ -36,6 +36,10 @@ class Stopping:
         self._answered: set[str] = set()
         """The purposes for which a request was answered. A probe, which is small, says nothing about others."""
 
+    def has_answered(self, request: Request) -> bool:
+        """Whether the endpoint has answered any request for the purpose of this one."""
+        return request.purpose in self._answered
+
     def count_connection(self, failure: Failure | None) -> None:
         """Count an attempt for which there was no connection; another one ends the row."""
         self._n_unconnected = 0 if failure is None or failure.connected else self._n_unconnected + 1
@@ -82,10 +86,15 @@ class Stopping:
             return
         self._n_unanswered[request.purpose] += 1
         if (n := self._n_unanswered[request.purpose]) >= _UNANSWERED_AT_MOST:
+            cure = "check base_url (it usually ends in /v1), the model's name and the request settings"
+            if outcome.is_too_long:
+                cure = (
+                    "let the server read more (vLLM: --max-model-len; llama.cpp: --ctx-size), or ask for less "
+                    f"(reasoning_tokens, now {request.reasoning_tokens}; n_examples; questions_per_prompt)"
+                )
             raise ConfigError(
                 f"{self._url} answered none of the first {n} requests ({request.purpose}) for model "
-                f"'{request.model}' ({short(self._redaction(outcome.error))}); see whether base_url (it "
-                "mostly ends in /v1), the model's name and what it is asked are right, and run again"
+                f"'{request.model}' ({short(self._redaction(outcome.error))}); {cure}, and run again"
             )
 
     def if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:

@@ -137,7 +137,6 @@ PASSING = [
     Reply(fault="garble"),
     Reply(fault="not_an_object"),
     Reply(fault="error_inside"),
-    Reply(fault="empty"),
     Reply(fault="finish_error"),
     Reply(fault="error_in_choice"),
     Reply(fault="error_beside"),
@@ -161,6 +160,41 @@ def test_what_does_not_pass_is_one_rows_failure(fault):
     assert (failed.status, failed.text, failed.attempts) == ("http_error", None, 2)
     assert failed.error
     assert answers[question(1).request_id].status == "ok"
+
+
+def test_an_answer_that_comes_back_empty_twice_is_the_models_and_is_not_paid_again(tmp_path):
+    def brain(body):
+        return Reply(fault="empty") if last_message(body) == "question 1" else "Yes"
+
+    with Oracle(in_turn(Reply(fault="empty"), "Yes")) as oracle:
+        assert (answer(oracle).status, oracle.n_requests) == ("ok", 2)
+    with Oracle(brain) as oracle:
+        for _ in range(2):
+            with Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+                given = list(ask(ledger, OpenAIClient(oracle.base_url, None), map(question, range(2))).values())
+        assert oracle.n_requests == 3
+    assert [(each.status, each.text, each.attempts) for each in given] == [("ok", "Yes", 1), ("ok", "", 2)]
+    assert given[1].prompt_tokens == 6 and "empty" in given[1].error
+
+
+@pytest.mark.parametrize("said", ["\n\n[EXPLANATION]: the token", " \n[EXPLANATION]: the token\nIndeed."])
+def test_an_answer_that_begins_with_the_stop_is_asked_for_without_and_cut_here(said):
+    with Oracle(lambda body: said.split("\n")[0] if "stop" in body else said) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1, max_attempts=1)
+        given = answers_of(client, [question(n, stop=("\n",)) for n in range(3)])
+        assert ["stop" in body for body in oracle.requests] == [True, False, False, False]
+    assert {(each.status, each.text) for each in given} == {("ok", "[EXPLANATION]: the token")}
+
+
+def test_a_stop_that_leaves_nothing_of_a_thought_that_the_server_takes_out_is_not_sent_again():
+    def brain(body):  # as vLLM's reasoning parser
+        return Reply(fault="empty") if "stop" in body else "<think>\nmaybe\n</think>\n[EXPLANATION]: the token"
+
+    with Oracle(brain) as oracle:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        given = answers_of(client, [question(n, stop=("\n",)) for n in range(3)])
+        assert ["stop" in body for body in oracle.requests] == [True, False, False, False]
+    assert all(each.text.endswith("</think>\n[EXPLANATION]: the token") for each in given)
 
 
 @pytest.mark.parametrize("fault", ["error_in_choice", "error_beside"])
@@ -188,7 +222,8 @@ def test_a_finish_reason_that_is_no_end_is_a_failure_that_names_it(word):
 
 def test_a_finish_reason_of_the_servers_own_is_an_end():
     words = {"eos": "ok", "max_tokens": "truncated", "MAX_TOKENS": "truncated", "SAFETY": "refused"}
-    with Oracle(lambda body: Reply(finish_reason=last_message(body).split()[1])) as oracle:
+    words |= dict.fromkeys(("RECITATION", "BLOCKLIST", "SPII", "content_filter: RECITATION"), "refused")
+    with Oracle(lambda body: Reply(finish_reason=last_message(body).removeprefix("question "))) as oracle:
         client = OpenAIClient(oracle.base_url, None)
         given = {word: answers_of(client, [question(word)])[0].status for word in words}
     assert given == words
@@ -263,7 +298,7 @@ def test_a_stop_that_cut_a_thought_is_not_sent_again(capfd):
     assert (first.status, first.attempts, second.attempts) == ("ok", 2, 1)
     assert first.text.endswith("[EXPLANATION]: the token")
     assert first.completion_tokens == 1 + 6  # what was cut is paid
-    assert capfd.readouterr().err.count("the stop of one_line cut its thoughts") == 1
+    assert capfd.readouterr().err.count("one_line stop sequence cut its reasoning off") == 1
 
 
 def test_ids_are_what_they_were_where_nothing_is_said_of_reasoning():
@@ -428,6 +463,20 @@ def test_an_endpoint_that_answers_nothing_but_its_probe_stops_the_run():
         assert oracle.n_requests <= 24
 
 
+def test_a_server_that_reads_too_little_stops_the_run_and_leaves_nothing_final_behind(tmp_path):
+    said = "This model's maximum context length is 4096 tokens. However, you requested 4400 tokens."
+    reply = Reply(fault="status", status=400, message=said)
+    requests = [question(number, reasoning_tokens=4000) for number in range(60)]
+    with Oracle(lambda body: reply) as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
+        with pytest.raises(ConfigError, match=r"length is 4096.*--max-model-len.*reasoning_tokens, now 4000"):
+            ask(ledger, client, requests)
+        assert oracle.n_requests <= 24
+    with Oracle() as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:  # started anew with more context
+        given = ask(ledger, OpenAIClient(oracle.base_url, None), requests)
+    assert {each.status for each in given.values()} == {"ok"}
+
+
 def test_an_endpoint_that_has_answered_a_request_may_refuse_any_number_of_its_kind():
     def brain(body):
         return "Yes" if last_message(body) == "question 9" else Reply(fault="status", status=400, message="no")
@@ -568,9 +617,10 @@ def test_a_request_that_is_refused_for_another_reason_does_not_cost_the_others_t
 
     with Oracle(brain) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
-        first, second = answers_of(client, [question(0, choices=CHOICES), question(1, choices=CHOICES)])
-    assert first.status == "too_long"
-    assert second.probabilities is not None
+        requests = [question(number, choices=CHOICES) for number in range(2)]
+        given = {each.request_id: each for each in answers_of(client, requests)}
+    assert given[requests[0].request_id].status == "too_long"
+    assert given[requests[1].request_id].probabilities is not None
 
 
 def test_an_empty_text_with_probabilities_is_an_answer():
