@@ -124,12 +124,18 @@ def read(request: Request, response: Response, content: Any) -> Answer | Failure
 
 
 def usage_of(content: Any) -> Usage:
-    """What the JSON of a response says was used, whether or not it holds an answer."""
+    """What the JSON of a response says was used, whether or not it holds an answer.
+
+    xAI and Gemini leave reasoning out of `completion_tokens`, but not out of `total_tokens`.
+    """
     usage = _dict(_dict(content).get("usage"))
+    prompt, written, total = (_count(usage.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
+    if prompt is not None and total is not None:
+        written = max(written or 0, total - prompt)
     return Usage(
-        _count(usage.get("prompt_tokens")),
+        prompt,
         _count(_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
-        _count(usage.get("completion_tokens")),
+        written,
         _count(_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")),
     )
 
