@@ -240,12 +240,14 @@ def came_back(can: Capabilities, form: Form, content: Any) -> Capabilities:
     if shows_thinking(content):
         can = replace(can, thinks=True)
     request = probe_request(form, "")
-    if form.has_choices and not (key_masses(request, content) if form.has_keys else first_token(content)):
+    if form.has_schema:
+        can = replace(can, schema=can.schema and _is_by_schema(content))
+    # Without the schema the probe's answer has no keys: the prompts of requests ask for JSON, its own does not.
+    gives_logprobs = key_masses(request, content) if form.has_keys and can.schema else first_token(content)
+    if form.has_choices and not gives_logprobs:
         can = replace(can, top_logprobs=0)
     if form.blank and not _reads_blanks(request, content):
         can = replace(can, prompt_logprobs=False)
-    if form.has_schema:
-        can = replace(can, schema=_is_by_schema(content))
     return can
 
 

@@ -37,6 +37,20 @@ def test_each_answer_of_many_has_the_probability_at_its_own_token():
         assert (sent["logprobs"], sent["top_logprobs"]) == (True, 5) and "response_format" in sent
 
 
+@pytest.mark.parametrize("status", [400, 200])
+def test_a_server_without_schemas_gives_each_answer_of_many_its_probability_all_the_same(status):
+    def probed(body):  # as DeepSeek, which refuses it; others take it and do not heed it
+        said = "This response_format type is unavailable now"
+        is_refused = "response_format" in body and status == 400
+        return Reply(fault="status", status=400, message=said) if is_refused else "Yes"
+
+    reply = Reply('{"1": true, "2": false}', confidence=0.75)
+    with Oracle(lambda body: reply, probed=probed, tells_all=True) as oracle:
+        assert answer(oracle, many()).probabilities == pytest.approx({"1": 0.75, "2": 0.25})
+        [sent] = oracle.requests
+    assert sent["top_logprobs"] == 5 and "response_format" not in sent
+
+
 def test_a_server_that_tells_of_the_first_token_alone_is_asked_for_no_logprobs():
     with Oracle(lambda body: '{"1": true, "2": false}') as oracle:
         found = answer(oracle, many())
