@@ -67,11 +67,16 @@ class Stopping:
                 "add some and run again: what was answered is kept"
             )
         if failure.http_status == 404:
-            serves = f"it serves {nearest(request.model, served)}" if served else "base_url mostly ends in /v1"
-            raise ConfigError(
-                f"{self._url} has no model '{request.model}' (HTTP 404); set the model to a name that it serves, "
-                f"or correct base_url ({serves})"
-            )
+            said = short(self._redaction(failure.error))
+            if request.model in served:  # OpenRouter: no provider of it that the account's settings allow
+                problem, cure = f"did not let model '{request.model}' answer", "change what it names"
+            elif served:
+                problem = f"has no model '{request.model}'"
+                cure = f"set the model to a name that it serves; nearest: {nearest(request.model, served)}"
+            else:
+                problem = f"has no model '{request.model}', or is not the address of an API"
+                cure = "correct the model's name or base_url, which usually ends in /v1"
+            raise ConfigError(f"{self._url} {problem} ({said}); {cure}, and run again")
         if attempts >= self._max_attempts <= self._n_unconnected:
             raise ConfigError(
                 f"{short(self._redaction(failure.error))}, {self._n_unconnected} times in a row; start the "

@@ -508,8 +508,21 @@ def test_an_unknown_model_stops_the_run_and_says_so():
         assert answer(oracle).status == "ok"
         with pytest.raises(ConfigError, match="no model 'other'"):
             answer(oracle, question(model="other"))
-        with pytest.raises(ConfigError, match="it serves 'model'"):
+        with pytest.raises(ConfigError, match="it serves; nearest: 'model'"):
             answer(oracle, question(model="other"))
+
+
+def test_a_404_about_a_model_that_is_served_gives_the_servers_reason():
+    said = "No endpoints found matching your data policy. Configure: https://openrouter.ai/settings/privacy"
+    refused = Reply(fault="status", status=404, message=said)
+    with (
+        Oracle(lambda body: refused, models=("model",)) as oracle,
+        pytest.raises(ConfigError, match="matching your data policy") as raised,
+    ):
+        answer(oracle)
+    assert "has no model" not in str(raised.value)
+    with Oracle(lambda body: refused) as oracle, pytest.raises(ConfigError, match="data policy.*base_url"):
+        answer(oracle)
 
 
 def test_a_403_that_names_a_parameter_is_no_bad_key():
