@@ -10,6 +10,7 @@ name, address) stops the run; the rest is one row's failure.
 import asyncio
 import gc
 import os
+import re
 import ssl
 import time
 import urllib.parse
@@ -334,11 +335,21 @@ class OpenAIClient:
 def _address(base_url: str) -> tuple[str, dict[str, str]]:
     """The address to which paths are added, and the query that follows them.
 
-    Raises ConfigError if it is no address.
+    Raises ConfigError if it is not an address, or holds a password, which error messages would repeat.
     """
-    parts = urllib.parse.urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigError(f"base_url '{base_url}' is not an address; it must begin with http:// or https://")
+    shown = re.sub("//[^/]*@", "//***@", base_url)
+    try:
+        parts = urllib.parse.urlsplit(base_url.strip())
+        host, _ = parts.hostname, parts.port  # which raises ValueError for a port above 65535
+    except ValueError as error:
+        raise ConfigError(f"base_url '{shown}' is not an address ({error})") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(
+            f"base_url has a user name or password before '@{host}'; take it out, and put the key into the "
+            "environment variable that api_key_env names"
+        )
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ConfigError(f"base_url '{shown}' is not an address; it must begin with http:// or https://")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
 

@@ -127,10 +127,26 @@ def test_a_query_is_not_told_in_messages():
     assert oracle.base_url in str(raised.value) and "hidden" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1"])
+@pytest.mark.parametrize("url", [
+    "api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1", "http://:8000/v1",
+    "http://127.0.0.1:99999/v1", "http://[::1/v1",
+])  # fmt: skip
 def test_what_is_no_address_is_refused_at_once(url):
     with pytest.raises(ConfigError, match="is not an address"):
         OpenAIClient(url, None)
+
+
+@pytest.mark.parametrize("url", ["http://bob:hunter2@127.0.0.1:9/v1", "https://hunter2@host/v1"])
+def test_a_password_in_an_address_is_refused_and_not_told(url):
+    with pytest.raises(ConfigError, match="user name or password.*api_key_env") as raised:
+        OpenAIClient(url, None)
+    with pytest.raises(ConfigError, match="is not an address") as malformed:
+        OpenAIClient(url.replace("@", "@["), None)
+    assert "hunter2" not in f"{raised.value} {malformed.value}"
+
+
+def test_white_space_round_an_address_is_taken_off():
+    assert OpenAIClient(" http://[::1]:8000/v1/ ", None).url == "http://[::1]:8000/v1"
 
 
 # Redirects ---------------------------------------------------------------------------------------------
