@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import openai
@@ -94,20 +94,26 @@ class EmbeddingsClient(OpenAIClient):
 
 
 def _shared_out(group: Sequence[Request], answer: Answer) -> list[Answer]:
-    """The answer to each text of a call, with its part of the tokens by its length."""
+    """The answer to each text of a call, with its share of the tokens."""
     vectors = answer.text.split("\n") if answer.status == "ok" and answer.text else [None] * len(group)
-    ends = [0]
-    for request in group:
-        ends.append(ends[-1] + len(request.messages[0].content.encode(errors="replace")) + 1)
-    counted = answer.prompt_tokens
-    tokens = [None if counted is None else round(counted * end / ends[-1]) for end in ends]
+    prompt, cached = (_shares(group, count) for count in (answer.prompt_tokens, answer.cached_tokens))
     return [
         replace(
             answer,
             request_id=request.request_id,
             text=vector,
-            prompt_tokens=None if end is None or begin is None else end - begin,
+            prompt_tokens=n_prompt,
+            cached_tokens=n_cached,
             completion_tokens=0 if answer.status == "ok" else answer.completion_tokens,
         )
-        for request, vector, begin, end in zip(group, vectors, tokens[:-1], tokens[1:], strict=True)
+        for request, vector, n_prompt, n_cached in zip(group, vectors, prompt, cached, strict=True)
     ]
+
+
+def _shares(group: Sequence[Request], count: int | None) -> list[int] | list[None]:
+    """A number of tokens shared out among texts by their length; the shares add up to it."""
+    if count is None:
+        return [None] * len(group)
+    lengths = [len(request.messages[0].content.encode(errors="replace")) + 1 for request in group]
+    ends = [round(count * end / sum(lengths)) for end in accumulate(lengths, initial=0)]
+    return [end - begin for begin, end in pairwise(ends)]

@@ -521,7 +521,7 @@ def test_a_404_about_a_model_that_is_served_gives_the_servers_reason():
     ):
         answer(oracle)
     assert "has no model" not in str(raised.value)
-    with Oracle(lambda body: refused) as oracle, pytest.raises(ConfigError, match="data policy.*base_url"):
+    with Oracle(lambda body: refused) as oracle, pytest.raises(ConfigError, match=r"data policy.*base_url"):
         answer(oracle)
 
 

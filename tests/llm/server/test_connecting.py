@@ -138,7 +138,7 @@ def test_what_is_no_address_is_refused_at_once(url):
 
 @pytest.mark.parametrize("url", ["http://bob:hunter2@127.0.0.1:9/v1", "https://hunter2@host/v1"])
 def test_a_password_in_an_address_is_refused_and_not_told(url):
-    with pytest.raises(ConfigError, match="user name or password.*api_key_env") as raised:
+    with pytest.raises(ConfigError, match=r"user name or password.*api_key_env") as raised:
         OpenAIClient(url, None)
     with pytest.raises(ConfigError, match="is not an address") as malformed:
         OpenAIClient(url.replace("@", "@["), None)

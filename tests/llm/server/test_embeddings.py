@@ -42,6 +42,20 @@ def is_direction(answer, text):
     return np.allclose(unpacked(answer.text), expected, atol=1e-3)
 
 
+def test_what_a_call_took_from_a_cache_is_shared_out_among_its_texts(tmp_path):
+    def embeds(body):
+        used = {"prompt_tokens": 320, "prompt_tokens_details": {"cached_tokens": 161}}
+        return {**embedded(body), "usage": used}
+
+    prices = Prices({"small": Price(prompt=1_000_000, cached=100_000, completion=0)})
+    with Oracle(embeds=embeds) as oracle, Ledger(tmp_path, "embeddings", "sae", 0, 99, prices) as ledger:
+        answers = ask(ledger, client_of(oracle), REQUESTS[:32]).values()
+    assert sum(answer.cached_tokens for answer in answers) == 161
+    lines = (tmp_path / "embeddings" / "sae" / "0-99.jsonl").read_text().splitlines()
+    costs = [json.loads(line)["cost_usd"] for line in lines]
+    assert sum(costs) == pytest.approx(159 + 16.1) and min(costs) > 0
+
+
 def test_a_vector_survives_as_text_in_two_bytes_a_number_and_keeps_its_cosines():
     draw = np.random.default_rng(0)
     one, two = draw.normal(size=(2, 1536))
