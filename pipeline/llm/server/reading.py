@@ -237,7 +237,10 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
             is_out_of_credit=_says_no_credit(None, _dict(error)),
         )
     probabilities, mass, values = _told(request, content)
-    has_text = bool(text and text.strip()) or request.blank is not None
+    # Of a request for one token that may be white space: some tokenizers (Llama 2) write " 3" as two tokens.
+    wants_one_token = request.is_choice and request.most_tokens == 1
+    is_white = wants_one_token and bool(text) and not shows_thinking(content)
+    has_text = bool(text and text.strip()) or request.blank is not None or is_white
 
     status: Status = "ok"
     said = None
@@ -249,7 +252,7 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
                 "the server's answer was empty", passes=True, finish_reason=finish_reason, is_empty=True
             )
         status, said = "truncated", "the tokens were spent before there was any text"
-    elif end in _TOO_LONG and not (request.is_choice and request.most_tokens == 1) and request.blank is None:
+    elif end in _TOO_LONG and not wants_one_token and request.blank is None:
         status = "truncated"
     return Answer(
         request_id=request.request_id,

@@ -118,6 +118,14 @@ def test_one_token_of_a_choice_is_not_cut_short():
         assert answer(oracle, question(choices=CHOICES, max_tokens=2)).status == "truncated"
 
 
+def test_a_first_token_of_white_space_is_an_answer_that_says_nothing_and_stops_no_run():
+    reply = Reply(" ", fault="truncate", first_tokens={"\u2581": 0.9, "The": 0.01})
+    requests = [question(number, choices=("1", "2", "3"), max_tokens=1) for number in range(10)]
+    with Oracle(lambda body: reply) as oracle:
+        given = answers_of(OpenAIClient(oracle.base_url, None, max_concurrent=1), requests)
+    assert {(each.status, each.text, each.probabilities) for each in given} == {("ok", " ", None)}
+
+
 def test_half_a_surrogate_pair_becomes_text_that_utf8_can_carry():
     with Oracle(lambda body: "half \ud83d") as oracle:
         assert answer(oracle).text == "half ?"
