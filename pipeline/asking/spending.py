@@ -94,10 +94,11 @@ def budget_sentence(config: Config) -> str:
 
 
 def _spent(config: Config) -> Amount:
-    """What the ledger holds."""
+    """What the ledger holds, whoever was asked."""
     if (objects := open_objects(config)) is not None:
         objects.fetch_lines(config.lake_folder / LEDGER_FOLDER)
-    with open_budget(config, role_of(config, "scorer")) as budget:
+    folder, ledger = config.lake_folder / BUDGET_FOLDER, config.lake_folder / LEDGER_FOLDER
+    with Budget(folder, ledger, limits_of(config), prices_of_paid(config)) as budget:
         return budget.spent()
 
 
