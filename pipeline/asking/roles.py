@@ -114,7 +114,7 @@ class Role:
         from pipeline.llm.provider_batches.client import BatchClient
         from pipeline.llm.provider_batches.journal import Journal
 
-        journal = Journal(ledger.path, ledger.features) if ledger else None
+        journal = Journal(ledger) if ledger else None
         return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:

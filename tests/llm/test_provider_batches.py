@@ -45,7 +45,7 @@ def opened(folder, oracle, unfinished="batch", **settings):
     """A ledger, and a client whose journal lies beside it."""
     with Ledger(folder / "ledger", "predictions", "sae", 0, 9, PRICES) as ledger:
         server = OpenAIClient(oracle.base_url, None, ledger=ledger, **settings)
-        yield ledger, BatchClient(server, Journal(ledger.path, ledger.features), 0.005, unfinished)
+        yield ledger, BatchClient(server, Journal(ledger), 0.005, unfinished)
 
 
 def asked(folder, oracle, requests=QUESTIONS, **settings):
@@ -319,7 +319,7 @@ def test_the_key_goes_in_each_call_and_into_no_file(tmp_path, monkeypatch):
     ends = [End("failed", errors=(error,))]
     with BatchOracle(echo, ends=ends) as oracle, Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
         server = OpenAIClient(oracle.base_url, "BATCH_KEY", ledger=ledger)
-        batches = BatchClient(server, Journal(ledger.path, ledger.features), 0.005, "batch")
+        batches = BatchClient(server, Journal(ledger), 0.005, "batch")
         with pytest.raises(ConfigError) as raised:
             answers_of(batches, QUESTIONS)
     assert KEY not in str(raised.value) and "***" in str(raised.value)
@@ -371,19 +371,21 @@ def test_a_batch_sent_by_a_run_with_other_batches_of_features_is_waited_for(tmp_
                 ask(ledger, batches, QUESTIONS)
         with Ledger(tmp_path / "ledger", "predictions", "sae", 0, 99, PRICES) as ledger:
             server = OpenAIClient(oracle.base_url, None)
-            wider = BatchClient(server, Journal(ledger.path, ledger.features), 0.005, "batch")
+            wider = BatchClient(server, Journal(ledger), 0.005, "batch")
             assert_echoed(ask(ledger, wider, QUESTIONS))
         assert oracle.asked() == IDS
 
 
 def test_a_line_torn_by_a_kill_is_passed_over(tmp_path):
-    journal = Journal(tmp_path / "0-9.jsonl", range(10))
+    ledger = Ledger(tmp_path, "predictions", "sae", 0, 9)
+    ledger.path.parent.mkdir(parents=True)
+    journal = Journal(ledger)
     sent = journal.end(journal.begin(IDS[:3]), "batch_7")
     later = journal.begin(IDS[2:])
     with journal.path.open("ab") as file:
         file.write(b'{"key": "torn')
     assert journal.holding(IDS[:2]) == [sent]
-    overlapping = Journal(tmp_path / "5-20.jsonl", range(5, 21))
+    overlapping = Journal(Ledger(tmp_path, "predictions", "sae", 5, 20))
     assert {each.batch_id for each in overlapping.holding(IDS)} == {"batch_7", None}
     assert journal.end(later, "batch_8") in journal.holding(IDS[2:])
 

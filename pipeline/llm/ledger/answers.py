@@ -57,7 +57,7 @@ class Ledger:
         seal: Callable[[Path, BinaryIO], None] | None = None,
     ) -> None:
         self._prices = prices or Prices({})
-        self._seal = seal
+        self.seal = seal
         self._sealed = time.monotonic()
         self.path = folder / asset / sae / f"{first}-{last}.jsonl"
         self.features = range(first, last + 1)
@@ -92,8 +92,8 @@ class Ledger:
             if file is None:
                 return
             try:
-                if self._seal is not None:
-                    self._seal(self.path, file)
+                if self.seal is not None:
+                    self.seal(self.path, file)
             finally:
                 self._handles.close()  # which gives up the locks
 
@@ -136,8 +136,8 @@ class Ledger:
                 raise LakeError(f"ledger '{self.path}' cannot be written: {error.strerror}") from None
             self._is_torn = False
             self._answers.update((answer.request_id, answer) for _, answer in paid)
-            if self._seal is not None and time.monotonic() - self._sealed > _SEAL_SECONDS:
-                self._seal(self.path, self._file)
+            if self.seal is not None and time.monotonic() - self._sealed > _SEAL_SECONDS:
+                self.seal(self.path, self._file)
                 self._sealed = time.monotonic()
 
     def _open(self) -> BinaryIO:

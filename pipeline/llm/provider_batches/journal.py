@@ -4,7 +4,8 @@ A file beside the batch's ledger, `<first>-<last feature>.batches`, locked by th
 all whose range overlaps. One JSON line before a provider's batch is created, with the key by which the provider's
 list of batches knows it and the requests that it holds; one after, with the provider's id of it. A process that is
 killed between the two leaves the first line alone, and the next one looks for the key in the provider's list. Only
-where that lacks it, a minute after it was handed over, is it sent again.
+where that lacks it, a minute after it was handed over, is it sent again. In an object store the lines are sealed as they
+are written, so that another machine waits for the batches of one that is lost.
 """
 
 import json
@@ -12,11 +13,10 @@ import os
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import LakeError
-from pipeline.llm.ledger.answers import overlapping_files
+from pipeline.llm.ledger.answers import Ledger, overlapping_files
 
 SUFFIX = ".batches"
 
@@ -41,28 +41,29 @@ class Journal:
     """The provider's batches of a ledger's requests.
 
     Args:
-        ledger: The ledger's file.
-        features: Its range.
+        ledger: The batch's ledger; it is open, and so holds the lock.
     """
 
-    def __init__(self, ledger: Path, features: range) -> None:
-        self.path = ledger.with_suffix(SUFFIX)
-        self._features = features
+    def __init__(self, ledger: Ledger) -> None:
+        self.path = ledger.path.with_suffix(SUFFIX)
+        self._ledger = ledger
 
     def holding(self, wanted: Collection[str]) -> list[Sent]:
         """For each wanted request the last batch that holds it, where there is one."""
-        sent: dict[str, Sent] = {}
+        begun: dict[str, Sent] = {}
+        ended: dict[str, str] = {}  # perhaps by another machine, whose lines are in another file
         for line in self._lines():
             try:
                 record = json.loads(line)
                 if "request_ids" in record:
-                    sent[record["key"]] = Sent(**record)
-                elif record["key"] in sent:
-                    sent[record["key"]] = sent[record["key"]]._replace(batch_id=record["batch_id"])
+                    begun[record["key"]] = Sent(**record)
+                else:
+                    ended[record["key"]] = record["batch_id"]
             except (ValueError, TypeError, KeyError):  # torn by a kill: nothing was sent yet, or the list knows it
                 continue
+        sent = (each._replace(batch_id=ended.get(each.key)) for each in begun.values())
         last: dict[str, Sent] = {}
-        for each in sorted(sent.values(), key=lambda each: each.sent_at):
+        for each in sorted(sent, key=lambda each: each.sent_at):
             last |= dict.fromkeys(set(wanted).intersection(each.request_ids), each)
         return list({each.key: each for each in last.values()}.values())
 
@@ -78,7 +79,7 @@ class Journal:
         return sent._replace(batch_id=batch_id)
 
     def _lines(self) -> Iterator[str]:
-        for path in overlapping_files(self.path.parent, self._features, SUFFIX):
+        for path in overlapping_files(self.path.parent, self._ledger.features, SUFFIX):
             yield from path.read_text(encoding="utf-8", errors="replace").split("\n")
 
     def _append(self, record: dict[str, Any]) -> None:
@@ -89,5 +90,8 @@ class Journal:
                 while data:
                     data = data[file.write(data) :]
                 os.fsync(file.fileno())
+            if self._ledger.seal is not None:
+                with self.path.open("rb") as written:
+                    self._ledger.seal(self.path, written)
         except OSError as error:
             raise LakeError(f"'{self.path}' cannot be written: {error.strerror}") from None
