@@ -49,7 +49,7 @@ def ask(
         for answers in client.answer(fitting):
             ledger.record_all([(wanted[answer.request_id], answer) for answer in answers], prices)
             if budget:
-                budget.settle(answer.request_id for answer in answers)
+                budget.settle(answers)
             for answer in answers:
                 use(answer)
         sent = {request.request_id for request in fitting}

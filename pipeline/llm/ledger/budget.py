@@ -3,7 +3,8 @@
 What the ledger's lines hold is spent, whoever asked. What is about to be sent is reserved at an upper bound:
 every byte of a prompt could be a token, and an answer as long as it may be. A reservation is a file that its
 process holds a lock on, so that several processes share one budget, and that of a process which died is void.
-As answers are recorded their reservations end, and what they were too high by can be reserved anew.
+As answers are recorded their reservations end, and what they were too high by can be reserved anew. That takes a day
+in a provider's batches: there the answers so far say how much too high the bound is, and a margin is added.
 
 A record holds what all attempts at its request used, failed ones included; the reservation is for one attempt, so
 what is in flight can pass it where attempts fail that were paid. Not counted is an attempt that failed without
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 from pipeline.errors import ConfigError, LakeError
 from pipeline.llm.ledger.prices import Price, Prices
-from pipeline.llm.requests import UNANSWERED, Message, Request
+from pipeline.llm.requests import UNANSWERED, Answer, Message, Request
 
 _TOKENS_A_MESSAGE = 8
 _TOKENS_A_CHAT = 64
@@ -31,6 +32,9 @@ _TOKENS_A_CHAT = 64
 _WAIT_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 0.05
 """How long, and how often, a process waits for the reservations of others to end, as most turn out too high."""
+
+_SETTLED_AT_LEAST, _MARGIN = 20, 1.25
+"""In batches a request is reserved at the largest share of its bound that so many answers took, with a margin."""
 
 _TOLERANCE_USD = 1e-9
 """A sum of prices that is above the limit by rounding alone is within it."""
@@ -58,6 +62,20 @@ class Amount(NamedTuple):
     def plus(self, other: "Amount") -> "Amount":
         """Both together."""
         return Amount(self.requests + other.requests, self.usd + other.usd)
+
+
+class _Reservation(NamedTuple):
+    """What a request may take of the budget.
+
+    Attributes:
+        model: The model that is asked.
+        bound: What is reserved.
+        share: The part of the upper bound that this is.
+    """
+
+    model: str
+    bound: Amount
+    share: float
 
 
 class Budget:
@@ -93,7 +111,11 @@ class Budget:
         self._note = note
         paid = paid or prices
         self._spent = _Spent(ledger, paid, look, folder / f"spent.{paid.digest()}.json")
-        self._reserved: dict[str, Amount] = {}
+        self._reserved: dict[str, _Reservation] = {}
+        self._own = Amount()
+        """The sum of what this process has reserved."""
+        self._n_settled, self._share = 0, 0.0
+        """Answers of which the price is known, and the largest share of its bound that one of them took."""
         self._file: BinaryIO | None = None
         self._path = folder / f"{uuid.uuid4()}.json"  # a pid is one of each host
 
@@ -152,8 +174,9 @@ class Budget:
             for request, bound in zip(requests, bounds, strict=True):
                 if self.limits.allow(total.plus(bound)):
                     total = total.plus(bound)
-                    self._reserved[request.request_id] = bound
+                    self._reserved[request.request_id] = _Reservation(request.model, bound, self._likely_share)
                     fitting.append(request)
+            self._own = sum_of(each.bound for each in self._reserved.values())
             self._write()
             if fitting or not requests:
                 return fitting, False
@@ -164,12 +187,36 @@ class Budget:
             self._note(json.dumps(wanted).encode())
         return [], reserved != Amount() and self.limits.allow(spent.plus(least))
 
-    def settle(self, request_ids: Iterable[str]) -> None:
+    def settle(self, answers: Iterable[Answer]) -> None:
         """End the reservations of requests whose answers have been recorded."""
-        ended = [self._reserved.pop(request_id, None) for request_id in request_ids]
-        if any(ended):
+        ended = [
+            (reserved, answer)
+            for answer in answers
+            if (reserved := self._reserved.pop(answer.request_id, None)) is not None
+        ]
+        for reserved, answer in ended:
+            self._own = self._own.plus(Amount(-1, -reserved.bound.usd))
+            self._note_share(reserved, answer)
+        if not self._reserved:
+            self._own = Amount()  # and not what rounding has left
+        if ended:
             with self._locked():
                 self._write()
+
+    def _note_share(self, reserved: _Reservation, answer: Answer) -> None:
+        """Note which share of its bound an answer took."""
+        counted = answer.prompt_tokens, answer.completion_tokens
+        usd = self._prices.usd(reserved.model, *counted, in_batch=self._in_batch)
+        if usd is not None and None not in counted and reserved.bound.usd > 0:
+            self._n_settled += 1
+            self._share = max(self._share, reserved.share * usd / reserved.bound.usd)
+
+    @property
+    def _likely_share(self) -> float:
+        """The part of its upper bound that a request is reserved at."""
+        if not self._in_batch or self._n_settled < _SETTLED_AT_LEAST:
+            return 1.0
+        return min(1.0, _MARGIN * self._share)
 
     def spent(self) -> Amount:
         """What the ledger holds."""
@@ -182,7 +229,7 @@ class Budget:
         if price is None:
             raise unpriced(request.model)
         price = price.in_batch if self._in_batch else price
-        return Amount(1, most_usd(price, request.messages, request.most_tokens))
+        return Amount(1, self._likely_share * most_usd(price, request.messages, request.most_tokens))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -195,18 +242,14 @@ class Budget:
         if self._file is not None:
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(json.dumps(self._own()._asdict()).encode())
-
-    def _own(self) -> Amount:
-        """What this process has reserved."""
-        return Amount(len(self._reserved), sum(each.usd for each in self._reserved.values()))
+            self._file.write(json.dumps(self._own._asdict()).encode())
 
     def _all_reserved(self) -> Amount:
         """What all living processes have reserved; the files of dead ones are cleared away.
 
         The own file is not opened again: on network filesystems closing it would give its lock up.
         """
-        total = self._own()
+        total = self._own
         for path in self._folder.glob("*-*.json"):
             if path == self._path:
                 continue
@@ -217,6 +260,14 @@ class Budget:
                 content = file.read()
                 total = total.plus(Amount(**json.loads(content)) if content else Amount())
         return total
+
+
+def sum_of(amounts: Iterable[Amount]) -> Amount:
+    """Several amounts together."""
+    n, usd = 0, 0.0
+    for amount in amounts:
+        n, usd = n + amount.requests, usd + amount.usd
+    return Amount(n, usd)
 
 
 def most_usd(price: Price, messages: Iterable[Message], max_tokens: int) -> float:
@@ -304,10 +355,7 @@ class _Spent:
         self._look()
         for path in self._ledger.rglob("*.jsonl"):
             self._update(path)
-        total = Amount()
-        for read in self._read.values():
-            total = total.plus(read.amount)
-        return total
+        return sum_of(read.amount for read in self._read.values())
 
     def _update(self, path: Path) -> None:
         known = self._read.get(path)

@@ -4,8 +4,8 @@ A file beside the batch's ledger, `<first>-<last feature>.batches`, locked by th
 all whose range overlaps. One JSON line before a provider's batch is created, with the key by which the provider's
 list of batches knows it and the requests that it holds; one after, with the provider's id of it. A process that is
 killed between the two leaves the first line alone, and the next one looks for the key in the provider's list. Only
-where that lacks it, a minute after it was handed over, is it sent again. In an object store the lines are sealed as they
-are written, so that another machine waits for the batches of one that is lost.
+where that lacks it, a minute after it was handed over, is it sent again. In an object store lines are sealed as
+they are written, so that another machine waits for the batches of one that is lost.
 """
 
 import json
