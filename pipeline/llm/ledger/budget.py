@@ -3,8 +3,8 @@
 What the ledger's lines hold is spent, whoever asked. What is about to be sent is reserved at an upper bound:
 every byte of a prompt could be a token, and an answer as long as it may be. A reservation is a file that its
 process holds a lock on, so that several processes share one budget, and that of a process which died is void.
-As answers are recorded their reservations end, and what they were too high by can be reserved anew. That takes a day
-in a provider's batches: there the answers so far say how much too high the bound is, and a margin is added.
+As answers are recorded their reservations end, and what they were too high by can be reserved anew. That takes a
+day in a provider's batches: there the answers so far say how much too high the bound is, and a margin is added.
 
 A record holds what all attempts at its request used, failed ones included; the reservation is for one attempt, so
 what is in flight can pass it where attempts fail that were paid. Not counted is an attempt that failed without
