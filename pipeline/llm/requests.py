@@ -18,6 +18,9 @@ Role = Literal["system", "user", "assistant"]
 Status = Literal["ok", "refused", "truncated", "too_long", "http_error", "budget"]
 """What the transport knows. `unparsed` is decided by whoever reads the text."""
 
+Wanted = Literal["choice", "keys", "values", "text"]
+"""What is read from an answer: probabilities at its first token, or at each key's; values of blanks; or its text."""
+
 FAILED: tuple[Status, ...] = ("http_error", "budget")
 """Nothing came back, so the next run asks again; every other status is final."""
 
@@ -81,14 +84,23 @@ class Request:
         return self.messages[-1].content.count(self.blank) if self.blank else 0
 
     @property
+    def wanted(self) -> Wanted:
+        """What is read from the answer: of a model that thinks, whose first tokens are thoughts, its text."""
+        if self.blank is not None:
+            return "values"
+        if self.thinks or not self.choices:
+            return "text"
+        return "keys" if self.keys else "choice"
+
+    @property
     def is_choice(self) -> bool:
-        """Whether the first token is the whole answer, one of the choices."""
+        """Whether the answer is to be one of the choices and nothing else."""
         return bool(self.choices) and not (self.keys or self.blank)
 
     @property
     def most_written(self) -> int:
         """Tokens that a model in this process writes at most: none where it only reads."""
-        return 0 if self.is_choice or self.blank else self.most_tokens
+        return 0 if self.wanted in {"choice", "values"} else self.most_tokens
 
     @property
     def most_tokens(self) -> int:

@@ -14,6 +14,7 @@ from pipeline.llm.choices import choice_probabilities, key_probabilities
 from pipeline.llm.local.model import Batch, LocalModel
 from pipeline.llm.local.prefixes import n_shared_tokens
 from pipeline.llm.requests import Request, Status
+from pipeline.llm.texts import has_thoughts
 
 
 @dataclass
@@ -36,7 +37,7 @@ def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
     Where the choices have under LEAST_MASS together there are none, and the text is what would be written.
     """
-    places = [place for place, row in enumerate(rows) if row.request.is_choice]
+    places = [place for place, row in enumerate(rows) if row.request.wanted == "choice"]
     logits = batch.logits if len(places) == len(rows) else batch.logits[places]
     likeliest_tokens = logits.argmax(dim=-1).tolist()
     all_masses = _masses(model, [rows[place].request for place in places], logits)
@@ -71,7 +72,7 @@ def _masses(model: LocalModel, requests: Sequence[Request], logits: Tensor) -> l
 
 def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
     """Answer the rows with keys by a JSON object of which only the values are the model's: the likelier choice."""
-    places = [place for place, row in enumerate(rows) if row.request.keys]
+    places = [place for place, row in enumerate(rows) if row.request.wanted == "keys"]
     if not places:
         return
     batch, open_rows = batch.part(places, len(rows)), [rows[place] for place in places]
@@ -108,7 +109,7 @@ def _up_to_value(model: LocalModel, before: str, request: Request) -> list[int]:
 
 def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
     """Write out the other rows; a row leaves the batch when it ends its turn or has used its tokens."""
-    places = [place for place, row in enumerate(rows) if not row.request.choices]
+    places = [place for place, row in enumerate(rows) if row.request.wanted == "text"]
     if not places:
         return
     batch = batch.part(places, len(rows))
@@ -137,17 +138,17 @@ def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
 
 def _stopped(model: LocalModel, row: Row) -> bool:
-    """Whether what a row has written holds one of its stops; without stops nothing is decoded."""
+    """Whether what a row has written ends at one of its stops; without stops nothing is decoded."""
     if not row.request.sent_stop:
         return False
     text = model.decode(row.written)
-    return any(stop in text for stop in row.request.sent_stop)
+    return _before_stop(text, row.request.sent_stop) != text
 
 
 def _before_stop(text: str, stops: Sequence[str]) -> str:
-    """The text up to its first stop."""
+    """The text up to its first stop; all of it where it holds thoughts, which stops would cut."""
     ends = [text.find(stop) for stop in stops if stop in text]
-    return text[: min(ends)] if ends else text
+    return text[: min(ends)] if ends and not has_thoughts(text) else text
 
 
 def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Generator]) -> list[int]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from pipeline.llm.requests import Message, Request
+from pipeline.llm.requests import Message, Request, Wanted
 from pipeline.llm.server.reading import Failure, blank_masses, first_token, key_masses, shows_thinking
 
 TOP_LOGPROBS = 20
@@ -40,14 +40,18 @@ class Form(NamedTuple):
     """What requests have in common as far as a server's abilities matter; a probe is sent for each."""
 
     model: str
-    has_choices: bool
+    wanted: Wanted
     has_schema: bool
     has_stop: bool
     temperature: float
     reasoning_effort: str | None
-    has_keys: bool = False
     blank: str | None = None
     has_system: bool = False
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether probabilities of tokens that the model writes are wanted."""
+        return self.wanted in {"choice", "keys"}
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,11 @@ def form_of(request: Request) -> Form:
     """The form of a request."""
     return Form(
         request.model,
-        bool(request.choices) and not request.thinks and request.blank is None,
+        request.wanted,
         bool(request.schema),
         bool(request.sent_stop),
         request.temperature,
         request.reasoning_effort,
-        bool(request.keys) and not request.thinks,
         request.blank,
         any(message.role == "system" for message in request.messages),
     )
@@ -142,12 +145,12 @@ def probe_request(form: Form, base_url: str) -> Request:
         messages=(*system, question, *begun),
         max_tokens=_PROBE_TOKENS if form.has_schema or form.has_stop else 1,
         temperature=form.temperature,
-        choices=_NUMBERS if form.blank else ("Yes", "No") if form.has_choices else None,
+        choices=_NUMBERS if form.blank else ("Yes", "No") if form.wants_logprobs else None,
         stop=("\n",) if form.has_stop else (),
         draw=time.time_ns() // 1_000_000,
         schema=_PROBE_SCHEMA if form.has_schema else None,
         reasoning_effort=form.reasoning_effort,
-        keys=("answer",) if form.has_keys else (),
+        keys=("answer",) if form.wanted == "keys" else (),
         blank=form.blank,
     )
 
@@ -197,7 +200,7 @@ _ABILITIES = (
     ),
     _Ability(
         "top_logprobs|logprobs",
-        lambda can, form: form.has_choices and can.top_logprobs > 0,
+        lambda can, form: form.wants_logprobs and can.top_logprobs > 0,
         _fewer_logprobs,
     ),
     _Ability(
@@ -243,8 +246,8 @@ def came_back(can: Capabilities, form: Form, content: Any) -> Capabilities:
     if form.has_schema:
         can = replace(can, schema=can.schema and _is_by_schema(content))
     # Without the schema the probe's answer has no keys: the prompts of requests ask for JSON, its own does not.
-    gives_logprobs = key_masses(request, content) if form.has_keys and can.schema else first_token(content)
-    if form.has_choices and not gives_logprobs:
+    gives_logprobs = key_masses(request, content) if form.wanted == "keys" and can.schema else first_token(content)
+    if form.wants_logprobs and not gives_logprobs:
         can = replace(can, top_logprobs=0)
     if form.blank and not _reads_blanks(request, content):
         can = replace(can, prompt_logprobs=False)
@@ -253,9 +256,9 @@ def came_back(can: Capabilities, form: Form, content: Any) -> Capabilities:
 
 def gives_probabilities(request: Request, can: Capabilities) -> bool:
     """Whether a request is sent in a form whose answer gives the probabilities, or values, that it wants."""
-    if request.blank:
+    if request.wanted == "values":
         return can.prompt_logprobs
-    return bool(request.choices and can.top_logprobs and not (request.thinks or can.thinks))
+    return request.wanted != "text" and can.top_logprobs > 0 and not can.thinks
 
 
 def _reads_blanks(request: Request, content: Any) -> bool:
