@@ -19,7 +19,7 @@ Status = Literal["ok", "refused", "truncated", "too_long", "http_error", "budget
 """What the transport knows. `unparsed` is decided by whoever reads the text."""
 
 Wanted = Literal["choice", "keys", "values", "text"]
-"""What is read from an answer: probabilities at its first token, or at each key's; values of blanks; or its text."""
+"""What is read of an answer: probabilities at its first token or at each key's, values of blanks, or its text."""
 
 FAILED: tuple[Status, ...] = ("http_error", "budget")
 """Nothing came back, so the next run asks again; every other status is final."""
