@@ -118,7 +118,7 @@ class Role:
         return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
-        from pipeline.asking.rehearsing import answer_by_plugin
+        from pipeline.asking.oracle_answers import answer_by_plugin
         from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
         from pipeline.llm.oracle.client import OracleClient
 

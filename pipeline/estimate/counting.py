@@ -21,13 +21,13 @@ from pipeline.asking.batches import Asks, ToAsk
 from pipeline.asking.roles import RoleName, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers
-from pipeline.features.steered_texts import rehearsed_texts
+from pipeline.features.steered_texts import stand_in_texts
 from pipeline.firings.texts import Activations
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
 from pipeline.make_table import read_rows
-from pipeline.pilot.rehearse import (
+from pipeline.pilot.unwritten import (
     rehearse_controls,
     rehearse_explanations,
     rehearse_pairs,
@@ -86,7 +86,7 @@ def count_requests(
     made = rehearse_windows(lake, sae, batch, selected)
     subject_tokens = {}
     if is_made(lake.config, "steered_texts"):
-        made["steered_texts"], subject_tokens["steered_texts"] = rehearsed_texts(lake, sae, batch, selected)
+        made["steered_texts"], subject_tokens["steered_texts"] = stand_in_texts(lake, sae, batch, selected)
     if is_made(lake.config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
     config = lake.config

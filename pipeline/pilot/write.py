@@ -31,7 +31,7 @@ from pipeline.explainers.write import explaining_ledgers
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
-from pipeline.pilot.rehearse import (
+from pipeline.pilot.unwritten import (
     Tables,
     rehearse_controls,
     rehearse_explanations,

@@ -24,7 +24,7 @@ def rehearse_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Ta
     What only a plug-in reads, and the subject model makes, is empty.
     """
     made: Tables = {"selected_features": selected}
-    for table in STAGES["estimate"].rehearses:
+    for table in STAGES["estimate"].makes_unwritten:
         if STAGES[table].is_sql:
             made[table] = read_table(lake, table, sae=sae, batch=batch, given=made)
         elif STAGES[table].is_on_demand:
