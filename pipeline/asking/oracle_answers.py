@@ -1,7 +1,7 @@
 """The oracle's answers to plug-ins whose prompts it cannot read itself, from each plug-in's `oracle.py`.
 
-That module has a function `answer(prompt, oracle)`. It is called with the last message of each request whose purpose
-is the plug-in's name, and returns None if the message does not have the expected form.
+That module has a function `answer(prompt, oracle)`. It is called with the last message of each request whose
+purpose is the plug-in's name, and returns None if the message does not have the expected form.
 """
 
 import importlib

@@ -20,21 +20,16 @@ import pyarrow as pa
 from pipeline.asking.batches import Asks, ToAsk
 from pipeline.asking.roles import RoleName, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
-from pipeline.explainers.write import explaining_ledgers
+from pipeline.explainers.write import explaining_ledgers, explanations_table
 from pipeline.features.steered_texts import stand_in_texts
 from pipeline.firings.texts import Activations
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
 from pipeline.make_table import read_rows
-from pipeline.pilot.unwritten import (
-    rehearse_controls,
-    rehearse_explanations,
-    rehearse_pairs,
-    rehearse_predictions,
-    rehearse_windows,
-)
-from pipeline.scorers.write import scoring_ledgers
+from pipeline.pilot.thresholds import control_answers, control_pairs
+from pipeline.pilot.unwritten import unwritten_batch, unwritten_windows
+from pipeline.scorers.write import predictions_table, scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
@@ -83,7 +78,7 @@ def count_requests(
     `selected` are the rows of `selected_features`; the tables that follow from them are made here. In a batch that
     is done, scorers that ask nobody have nothing left to do.
     """
-    made = rehearse_windows(lake, sae, batch, selected)
+    made = unwritten_windows(lake, sae, batch, selected)
     subject_tokens = {}
     if is_made(lake.config, "steered_texts"):
         made["steered_texts"], subject_tokens["steered_texts"] = stand_in_texts(lake, sae, batch, selected)
@@ -94,18 +89,20 @@ def count_requests(
         [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
         for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
     )
-    made["explanations"] = rehearse_explanations(lake, sae, batch, made, _asks(explaining))
+    with unwritten_batch(lake, sae, batch, made) as of_batch:
+        made["explanations"] = explanations_table(of_batch, _asks(explaining))
     scorers = config.scoring.scorers
-    if config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
-        pairs, n_pairs = rehearse_pairs(lake, sae, batch, made), config.scoring.pilot_features
-        rehearse_controls(lake, sae, batch, made, _asks(telling), scorers, pairs, n_pairs, is_certain=False)
     parts = []
     own = [name for name in scorers if asks_nobody(config, name)]
-    for name in scorers:
-        if name not in own:
-            reads = _Reads()
-            parts.append(rehearse_predictions(lake, sae, batch, made, _asks(scoring), [name], reads.read))
-            subject_tokens[name] = reads.n_tokens
+    with unwritten_batch(lake, sae, batch, made) as of_batch:
+        if config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
+            pairs, n_pairs = control_pairs(of_batch), config.scoring.pilot_features
+            control_answers(of_batch, _asks(telling), scorers, pairs, n_pairs, is_certain=False)
+        for name in scorers:
+            if name not in own:
+                reads = _Reads()
+                parts.append(predictions_table(of_batch, _asks(scoring), [name], reads.read))
+                subject_tokens[name] = reads.n_tokens
     predictions = pa.concat_tables(parts) if parts else TABLES["predictions"].schema.empty_table()
     explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
 from pipeline.asking.roles import scorer_roles
-from pipeline.asking.tools import Batch
 from pipeline.config import Config
 from pipeline.lake import Lake
 from pipeline.llm import Answer
+from pipeline.pilot.unwritten import unwritten_batch
 from pipeline.plugins import Declared, find_plugin
 from pipeline.scorers.write import load_scorer, tools_of
 
@@ -28,11 +28,10 @@ def asks_nobody(config: Config, name: str) -> bool:
 
 def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], name: str) -> float:
     """How long such a scorer takes for a batch whose tables are given, and again for its features of the pilot."""
-    with lake.connect(sae, batch, made) as connection:
-        own = Batch(lake, connection, sae, batch)
+    with unwritten_batch(lake, sae, batch, made) as own:
         own.create("scored_explanations", asks_model=False)
         own.put("own_questions", load_scorer(name).questions(own).to_arrow_table())
-        questions = connection.table("own_questions")
+        questions = own.connection.table("own_questions")
         tools = tools_of(name, own, _nobody(lake.config))
         features = [feature for (feature,) in questions.aggregate("feature").order("feature").fetchall()]
         if not features:

@@ -27,22 +27,14 @@ import pyarrow.compute as pc
 
 from pipeline.asking.batches import asks_of, open_askers
 from pipeline.asking.roles import role_of, scorer_role, scorer_roles
-from pipeline.explainers.write import explaining_ledgers
+from pipeline.explainers.write import explaining_ledgers, explanations_table
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
-from pipeline.pilot.unwritten import (
-    Tables,
-    rehearse_controls,
-    rehearse_explanations,
-    rehearse_forms,
-    rehearse_pairs,
-    rehearse_predictions,
-    rehearse_windows,
-)
-from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, yes_no_scorers
+from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, control_answers, control_pairs, yes_no_scorers
+from pipeline.pilot.unwritten import Tables, unwritten_batch, unwritten_windows
 from pipeline.scorers.base import FindsForm
-from pipeline.scorers.write import load_scorer, scoring_ledgers
+from pipeline.scorers.write import find_forms, load_scorer, predictions_table, scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
@@ -113,9 +105,12 @@ def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
     batches = {}
     for batch in dict.fromkeys(drawn["batch"].to_pylist()):
         selected = drawn.filter(pc.equal(drawn["batch"], batch))
-        made = {**given, **rehearse_windows(lake, sae, batch, selected)}
-        with open_askers(lake, explaining_ledgers(lake.config), sae, batch, made) as askers:
-            made["explanations"] = rehearse_explanations(lake, sae, batch, made, asks_of(askers))
+        made = {**given, **unwritten_windows(lake, sae, batch, selected)}
+        with (
+            open_askers(lake, explaining_ledgers(lake.config), sae, batch, made) as askers,
+            unwritten_batch(lake, sae, batch, made) as own,
+        ):
+            made["explanations"] = explanations_table(own, asks_of(askers))
         batches[batch] = made
     return batches
 
@@ -129,8 +124,11 @@ def _find_forms(
         left = [name for name in scorers if name not in forms and isinstance(load_scorer(name), FindsForm)]
         if not left:
             break
-        with open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers:
-            forms |= rehearse_forms(lake, sae, batch, made, asks_of(askers), left)
+        with (
+            open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers,
+            unwritten_batch(lake, sae, batch, made) as own,
+        ):
+            forms |= find_forms(own, asks_of(askers), left)
     return forms
 
 
@@ -140,14 +138,19 @@ def _control_answers(
     """What the scorers say about controls, if the config wants their thresholds from that."""
     if lake.config.scoring.threshold != "controls":
         return ANSWERS.empty_table()
-    told = {batch: {**explained, "scorer_rhos": assumed} for batch, explained in batches.items()}
-    pairs = {batch: rehearse_pairs(lake, sae, batch, made) for batch, made in told.items()}
-    n_pairs = sum(own.num_rows for own in pairs.values())
+    with_rhos = {batch: {**explained, "scorer_rhos": assumed} for batch, explained in batches.items()}
+    pairs = {}
+    for batch, made in with_rhos.items():
+        with unwritten_batch(lake, sae, batch, made) as own:
+            pairs[batch] = control_pairs(own)
+    n_pairs = sum(some.num_rows for some in pairs.values())
     parts = [ANSWERS.empty_table()]
-    for batch, made in told.items():
-        with open_askers(lake, {"thresholds": scorer_roles(lake.config)}, sae, batch, made) as askers:
-            asks, own = asks_of(askers), pairs[batch]
-            parts.append(rehearse_controls(lake, sae, batch, made, asks, scorers, own, n_pairs, is_certain=True))
+    for batch, made in with_rhos.items():
+        with (
+            open_askers(lake, {"thresholds": scorer_roles(lake.config)}, sae, batch, made) as askers,
+            unwritten_batch(lake, sae, batch, made) as own,
+        ):
+            parts.append(control_answers(own, asks_of(askers), scorers, pairs[batch], n_pairs))
     return pa.concat_tables(parts)
 
 
@@ -176,8 +179,11 @@ def _pilot_answers(
     parts = [_no_answers()]
     for batch, explained in batches.items():
         made = {**explained, "scorer_rhos": assumed}
-        with open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers:
-            made["predictions"] = rehearse_predictions(lake, sae, batch, made, asks_of(askers), scorers)
+        with (
+            open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers,
+            unwritten_batch(lake, sae, batch, made) as own,
+        ):
+            made["predictions"] = predictions_table(own, asks_of(askers), scorers)
         parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})
     return {table: pa.concat_tables(part[table] for part in parts) for table in _ANSWERS}
 
