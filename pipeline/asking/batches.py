@@ -45,10 +45,10 @@ Asks = Mapping[RoleName, Ask]
 """Who can be asked, by role."""
 
 LedgerName = Literal["explanations", "judging", "thresholds", "predictions", "embeddings"]
-"""What a batch is asked for: two tables; beside them verdicts on drafts, answers about controls, and vectors."""
+"""The purposes for which a batch sends requests; each has its own ledger."""
 
 Ledgers = Mapping[LedgerName, Sequence[RoleName]]
-"""In which roles is asked, by the ledger that keeps the answers; the first is that of the table that is made."""
+"""The roles that may be asked, by ledger."""
 
 
 class BatchAsker:

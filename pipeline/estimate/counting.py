@@ -1,10 +1,10 @@
 """Counts the requests of a batch by running the code that would send them, without sending anything.
 
-Examples, explanations and predictions are made as in a run but not written. Scorers that send no requests are timed
-on a few features; of the subject model's forward passes, only the tokens are counted. Requests that the ledger
-holds are answered from it; the others get stand-ins. A stand-in explanation has a typical length (some 30 tokens,
-Juang et al. 2024), and so do the scoring prompts that contain it. Half of a scorer's stand-in answers are correct,
-which makes intervals widest: where scoring stops by their width, real answers need no more requests.
+Examples, explanations and predictions are made as in a run but not written. Scorers that send no requests are
+timed on a few features; of the subject model's forward passes, only the tokens are counted. Requests that the
+ledger holds are answered from it; the others get stand-ins. A stand-in explanation has a typical length (some 30
+tokens, Juang et al. 2024), and so do the scoring prompts that contain it. Half of a scorer's stand-in answers are
+correct, which makes intervals widest: where scoring stops by their width, real answers need no more requests.
 """
 
 from collections import Counter

@@ -22,8 +22,8 @@ Row = dict[str, Any]
 
 
 def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
-    """Explain the selected features of a batch; figures and errors as `write_batch` has them."""
-    return write_batch(lake, explaining_ledgers(lake.config), "explainer", sae, batch, explanations_table)
+    """Explain the selected features of a batch; figures and errors as in `write_batch`."""
+    return write_batch(lake, "explanations", explaining_ledgers(lake.config), sae, batch, explanations_table)
 
 
 def explaining_ledgers(config: Config) -> Ledgers:

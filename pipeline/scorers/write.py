@@ -21,9 +21,9 @@ _ORDER = [(key, "ascending") for key in ("feature", "explanation_id", "scorer", 
 
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
-    """Put the questions of a batch; figures and errors as `write_batch` has them."""
+    """Score the explanations of a batch; figures and errors as in `write_batch`."""
     rows = partial(_whole_table, scorers=lake.config.scoring.scorers)
-    return write_batch(lake, scoring_ledgers(lake.config), "scorer", sae, batch, rows)
+    return write_batch(lake, "predictions", scoring_ledgers(lake.config), sae, batch, rows)
 
 
 def scoring_ledgers(config: Config) -> Ledgers:

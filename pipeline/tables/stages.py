@@ -78,6 +78,11 @@ class Stage:
             read.update(STAGES[name].inputs)
         return tuple(name for name in STAGES if name in read - {self.table, *self.makes_unwritten})
 
+    @property
+    def plugin_column(self) -> str:
+        """The column that names a row's plug-in: `explainer` or `scorer`; empty if no plug-in makes the table."""
+        return (self.plugins or "").removesuffix("s")
+
     def tables_of(self, plugin: Plugin) -> tuple[str, ...]:
         """The tables that a plug-in's own SQL reads."""
         return tables_read(*own_queries(plugin), given=self.given)
