@@ -43,11 +43,7 @@ def _whole_table(batch: Batch, asks: Asks, scorers: Sequence[str]) -> pa.Table:
     # What any of them judges: scoring.max_features binds no scorer that asks no model.
     batch.create("scored_explanations", asks_model=all(load_scorer(name).role for name in scorers))
     scored = batch.connection.table("scored_explanations").select("explanation_id", "feature").fetchall()
-    left = [
-        Prediction(explanation_id, feature, explanation_id, None, None, None, None, None, "not_asked", None)
-        for explanation_id, feature in scored
-        if explanation_id not in asked
-    ]
+    left = [Prediction.not_asked(*each) for each in scored if each[0] not in asked]
     parts = [made, *(prediction_rows(batch.sae, name, left) for name in scorers)]
     return pa.concat_tables(parts).sort_by(_ORDER)
 

@@ -62,14 +62,7 @@ class Embedding:
             cosine, told = None, explanation if explanation.vector is None else window
             if window.vector is not None and explanation.vector is not None:
                 cosine = float(np.dot(window.vector, explanation.vector))
-            yield Prediction(
-                **question,
-                marked=None,
-                prediction=None,
-                probability=cosine,
-                status=told.status,
-                request_id=told.request_id,
-            )
+            yield Prediction(**question, probability=cosine, status=told.status, request_id=told.request_id)
 
 
 scorer = Embedding()

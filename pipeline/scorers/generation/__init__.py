@@ -106,8 +106,6 @@ def _prediction(
         explanation_id=row["explanation_id"],
         feature=row["feature"],
         question_id=row["question_id"],
-        example_id=None,
-        marked=None,
         label=row["label"],
         prediction=None if peak is None else peak > 0,
         probability=peak,

@@ -89,10 +89,6 @@ def _predictions(part: pl.DataFrame, answer: Answer) -> Iterator[Prediction]:
     for place, row in enumerate(rows.iter_rows(named=True)):
         yield Prediction(
             **row,
-            marked=None,
-            label=None,
-            prediction=None,
-            probability=None,
             status=status,
             request_id=answer.request_id,
             values=None if grades is None else [float(grades[place])],

@@ -92,8 +92,6 @@ def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
         explanation_id=row["explanation_id"],
         feature=row["feature"],
         question_id=row["question_id"],
-        example_id=None,
-        marked=None,
         label=True,
         prediction=None if said is None else said == row["own"],
         probability=probabilities[str(row["own"])] if probabilities else None,

@@ -55,14 +55,7 @@ class InterventionSurprisal:
                     asked.iter_rows(named=True), part["continuation"], part["unsteered"], strict=True
                 ):
                     changed, unchanged = (by_text[text] for text in pair)
-                    yield Prediction(
-                        **row,
-                        marked=None,
-                        prediction=None,
-                        probability=changed - unchanged,
-                        status="ok",
-                        request_id=None,
-                    )
+                    yield Prediction(**row, probability=changed - unchanged, status="ok")
                 bar.update(1)
 
 

@@ -111,4 +111,4 @@ def _predictions(
     rows = part.select("explanation_id", "feature", "question_id", "example_id", "label")
     for row, loss in zip(rows.iter_rows(named=True), explained, strict=True):
         gain = plain[row["example_id"]] - loss
-        yield Prediction(**row, marked=None, prediction=None, probability=gain, status="ok", request_id=None)
+        yield Prediction(**row, probability=gain, status="ok")
