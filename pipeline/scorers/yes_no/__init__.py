@@ -20,7 +20,7 @@ from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction, piloted
 from pipeline.scorers.requests import status_of
 from pipeline.scorers.yes_no.answers import HALF, Said, read_answer
-from pipeline.scorers.yes_no.requests import AT_ONCE, Prompt, half_right, prompts_of
+from pipeline.scorers.yes_no.requests import AT_ONCE, AskedQuestions, group_questions, half_right
 from pipeline.scorers.yes_no.rounds import Rounds
 
 _TRIES = 5
@@ -68,7 +68,7 @@ class YesNo:
         threshold: float = HALF,
     ) -> list[Prediction]:
         """Put questions, the rows of `next_questions` or the like: a prediction each, by the threshold."""
-        prompts = list(prompts_of(self.name, due, tools, per_prompt))
+        prompts = list(group_questions(self.name, due, tools, per_prompt))
         answers = tools.ask([_to_ask(prompt) for prompt in prompts])
         return [
             prediction
@@ -114,7 +114,7 @@ class YesNo:
         """
         per_prompt, has_asked = AT_ONCE, False
         while per_prompt > 1:
-            for prompt in islice(prompts_of(self.name, first(per_prompt), tools, per_prompt), _TRIES):
+            for prompt in islice(group_questions(self.name, first(per_prompt), tools, per_prompt), _TRIES):
                 has_asked = True
                 answer = tools.ask([_to_ask(prompt)])[prompt.request.request_id]
                 if answer.status in FAILED:
@@ -144,16 +144,16 @@ def _unasked(failed: Answer, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
     return {request_id: Answer(request_id, failed.status, error=failed.error) for request_id in ids}
 
 
-def _to_ask(prompt: Prompt) -> ToAsk:
+def _to_ask(prompt: AskedQuestions) -> ToAsk:
     return ToAsk(prompt.request, lambda answer: _read(prompt, answer).values is not None, half_right(prompt))
 
 
-def _read(prompt: Prompt, answer: Answer, threshold: float = HALF) -> Said:
+def _read(prompt: AskedQuestions, answer: Answer, threshold: float = HALF) -> Said:
     return read_answer(answer, len(prompt.questions), is_one=prompt.request.is_choice, threshold=threshold)
 
 
 def _predictions(
-    prompt: Prompt, answer: Answer, strata: Mapping[str, Sequence[str] | None], threshold: float
+    prompt: AskedQuestions, answer: Answer, strata: Mapping[str, Sequence[str] | None], threshold: float
 ) -> Iterator[Prediction]:
     """A prediction a question; an answer that cannot be used leaves its questions unscored."""
     said = _read(prompt, answer, threshold) if answer.status == "ok" else Said(None, None)

@@ -41,7 +41,7 @@ class Question(NamedTuple):
     token_ids: Sequence[int]
 
 
-class Prompt(NamedTuple):
+class AskedQuestions(NamedTuple):
     """A request and the questions that it puts about an explanation."""
 
     request: Request
@@ -49,7 +49,7 @@ class Prompt(NamedTuple):
     questions: Sequence[Question]
 
 
-def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) -> Iterator[Prompt]:
+def group_questions(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) -> Iterator[AskedQuestions]:
     """The prompts of a round, in the order of its questions: the rows of `next_questions`, prompt by prompt."""
     scoring, sae, vocabulary = tools.config.scoring, tools.batch.sae, tools.vocabulary
     about = due.select("explanation_id", "prompt", "feature", "explanation").iter_rows()
@@ -57,7 +57,7 @@ def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) ->
     for (explanation_id, _, feature, words), rows in groupby(zip(about, questions, strict=True), itemgetter(0)):
         put = [question for _, question in rows]
         request = score_request(scoring, sae, feature, scorer, words, put, vocabulary, is_one=per_prompt == 1)
-        yield Prompt(request, explanation_id, put)
+        yield AskedQuestions(request, explanation_id, put)
 
 
 def score_request(
@@ -109,7 +109,7 @@ def answer_schema(n: int) -> Mapping[str, Any]:
     }
 
 
-def half_right(prompt: Prompt) -> str:
+def half_right(prompt: AskedQuestions) -> str:
     """An answer that is right on half of the questions, by a hash of each: where intervals are widest."""
     says = [each.label == (int(each.question_id[-1], 16) % 2 == 0) for each in prompt.questions]
     if prompt.request.is_choice:
