@@ -25,7 +25,8 @@ class Prediction(NamedTuple):
         prediction: The scorer's answer; for a choice, whether it is correct. None unless the status is `ok`.
         probability: The scorer's probability of yes, or another value by which it ranks windows; or None.
         request_id: The request that the answer came from, or None.
-        values: Predicted activations, for simulation; the feature's own on a text that the scorer wrote; else None.
+        values: Predicted activations, for simulation; the feature's activations on a text that the scorer wrote;
+            else None.
         n_choices: Number of options of a choice; None for yes or no.
         strata: Further strata in which the answer is counted, such as `rank 1`.
         cluster: A key shared with other questions about the explanation whose answers are correlated: the texts of
