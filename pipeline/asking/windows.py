@@ -2,8 +2,8 @@
 
 Text from the corpus is untrusted. Its second and later lines begin with a space or are empty, so that it cannot
 add a line that looks like another example, and its own << and >> are split by a space, so that it cannot open or
-close a mark. Control tokens in it are split too (`< |im_end|>`): servers interpret them anywhere, so they would end
-a turn or a thought. No two texts are written alike. A plain line end takes fewer tokens than an escaped one.
+close a mark. Control tokens in it are split too (`< |im_end|>`): servers interpret them anywhere, so they would
+end a turn or a thought. No two texts are written alike. A plain line end takes fewer tokens than an escaped one.
 """
 
 import re
