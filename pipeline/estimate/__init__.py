@@ -96,7 +96,9 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     else:
         recorded = lake.query("recorded_prompts", model=model).iter_rows()
         prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]
-        counter = foreign_counter(load_tokenizer(config.subject), prompts, role.name == "embedder")
+        counter = foreign_counter(
+            load_tokenizer(config.subject), prompts, is_of_texts=role.name == "embedder"
+        )
     rates = {
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }

@@ -1,4 +1,4 @@
-"""What a scorer is: questions about explanations in, predictions out."""
+"""The interface of a scorer: questions about explanations in, predictions out."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, Self, runtime_checkable
@@ -65,47 +65,48 @@ class Scorer(Protocol):
 
     Attributes:
         name: Its name.
-        role: In which role it asks a language model; None where it asks none.
+        role: The role in which it asks a language model; None if it asks none.
     """
 
     name: str
     role: RoleName | None
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
-        """The questions about the explanations of `scored_explanations`, which the batch's connection sees.
+        """The questions about the explanations in `scored_explanations`, a table of the batch's connection.
 
-        Columns: explanation_id, feature, question_id, example_id, marked, label, and draw, the place in which a
-        question comes among those of its explanation and label.
+        Columns: explanation_id, feature, question_id, example_id, marked, label, and draw, the rank of the
+            question
+        among those of its explanation and label.
         """
         ...
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """A prediction for each question that is put, in any order; it may ask several times."""
+        """A prediction for each question that is asked, in any order; it may ask several times."""
         ...
 
 
 @runtime_checkable
 class FindsForm(Protocol):
-    """A scorer whose prompts have several forms, of which one is taken by what the server can do.
+    """A scorer whose prompts have several forms, between which it chooses by what the server can do.
 
-    The pilot finds it, so that all batches of an SAE are judged in one form, and so do answers of servers behind
-    one address that differ.
+    The pilot finds the form once, so that all batches of an SAE use the same one, even if one address leads to
+    servers that differ.
     """
 
     def find_form(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> str | None:
-        """The form, by the answer to the first prompt; None where the config says it, or the answer told none."""
+        """The form, from the answer to the first prompt; None if configured, or if the answer does not decide."""
         ...
 
 
 class Piloted(NamedTuple):
-    """What the pilot has told of a scorer: the form of its prompts, and its threshold; None where it told none."""
+    """What the pilot determined for a scorer: prompt form and threshold; None if undetermined."""
 
     form: str | None = None
     threshold: float | None = None
 
 
 def piloted(scorer: str, tools: Tools) -> Piloted:
-    """What the pilot has told of a scorer of that name, in the role of the tools."""
+    """What the pilot determined for the scorer with this name, in the tools' role."""
     rows = tools.batch.select("scorer_pilot", scorer=scorer + tools.role.suffix).fetchall()
     return Piloted(*rows[0]) if rows else Piloted()
 

@@ -203,9 +203,10 @@ def test_tokens_of_a_foreign_model_are_corrected_by_what_its_server_counted(tiny
     tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
     chats = [[Message("user", f"the cat and the dog, {number}")] for number in range(5)]
     own = own_counter(tokenizer).prompts(chats)
-    bare = foreign_counter(tokenizer, [])
+    bare = foreign_counter(tokenizer, [], is_of_texts=False)
     assert bare.prompts(chats) == own and "nothing is recorded" in bare.by
-    corrected = foreign_counter(tokenizer, [(chat, round(1.5 * n)) for chat, n in zip(chats, own, strict=True)])
+    recorded = [(chat, round(1.5 * n)) for chat, n in zip(chats, own, strict=True)]
+    corrected = foreign_counter(tokenizer, recorded, is_of_texts=False)
     assert corrected.prompts(chats) == pytest.approx([1.5 * n for n in own], rel=0.03)
     assert "times 1.5" in corrected.by and "5 recorded prompts" in corrected.by
 

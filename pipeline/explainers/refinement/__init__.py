@@ -3,8 +3,9 @@
 It begins with another explainer's explanation. In each round the judge (the scorer, with detection's questions) is
 asked about train windows that no explainer is shown. The misses among one half of them, alternating in draw order,
 are shown to the explainer (windows in which the feature fires and the judge said no, and silent windows about
-which it said yes), which is asked for a better explanation. The other half is never shown; it decides which round's
-explanation is chosen. The search ends early if there are no misses, an answer cannot be used, or the words recur.
+which it said yes), which is asked for a better explanation. The other half is never shown; it decides which
+round's explanation is chosen. The search ends early if there are no misses, an answer cannot be used, or the words
+recur.
 """
 
 from collections.abc import Iterator, Sequence
