@@ -207,7 +207,7 @@ class _StandIns:
 
 
 class _Reads:
-    """Stands in for the subject model: it counts the tokens of texts, in which nothing fires."""
+    """Takes the place of the subject model: counts the tokens of texts, in which nothing fires."""
 
     def __init__(self) -> None:
         self.n_tokens = 0

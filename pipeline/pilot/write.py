@@ -1,22 +1,22 @@
-"""The table `scorer_rhos`: what has to be known about each scorer before it judges, from a pilot.
+"""Makes the table `scorer_rhos`: what must be known about each scorer before it scores, from a pilot.
 
-By how much its intervals have to be widened, the probability from which its answers count as yes, and the form of
-its prompts.
+That is how much its intervals must be widened, the probability from which its answers count as yes, and the form
+of its prompts.
 
-Right answers about one document are correlated, by a rho that differs between scorers and models. It is estimated
-once, before any batch is scored, so that a row of every batch depends on its feature alone:
+Correct answers about one document are correlated, with a rho that differs between scorers and models. It is
+estimated once, before any batch is scored, so that the rows of every batch depend only on their features:
 
 1. The pilot takes the first features, by hash, of the batches that a run explains first.
 2. They are explained and scored as their batches will be, through the batches' own ledgers, which then hold the
-   answers: nothing is asked twice. Scoring in rounds uses the config's rho, which is the lower bound of the
-   estimate, so that a batch asks every question that the pilot asked. Scorers of texts that are made later
+   answers, so nothing is asked twice. Scoring in rounds uses the config's rho, which is the lower bound of the
+   estimate, so that a batch asks every question that the pilot asked. Scorers that read texts made later
    (`steered_texts`) get no estimate.
-3. Where the config leaves open how many questions a prompt puts, or by which method activations are simulated,
-   the answer to the first prompt tells, for every batch: servers behind one address can differ, and batches are
-   compared. Without a pilot each batch finds out by itself.
-4. If the config asks for it, questions about controls on train windows come next, and their answers set the
-   threshold (`thresholds`); the pilot's own questions are already judged by it.
-5. rho is estimated from all answers of a scorer, and shrunk towards the config's: `shrunk_rhos.sql`.
+3. If the config leaves open how many questions a prompt asks, or by which method activations are simulated, the
+   answer to the first prompt decides for all batches: servers behind one address can differ, and batches are
+   compared. Without a pilot, each batch decides for itself.
+4. If configured, questions about controls on train windows come next, and their answers set the threshold
+   (`thresholds`), which already applies to the pilot's own questions.
+5. rho is estimated from all answers of a scorer and shrunk towards the config's: `shrunk_rhos.sql`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,20 +39,20 @@ from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
 LEAST_EXPLANATIONS = 32
-"""Judged explanations under which a pilot tells nothing."""
+"""Minimum number of judged explanations for an estimate."""
 
 LEAST_FEATURES = 8
-"""Features under which it tells nothing, whatever their explanations: its standard error is over features."""
+"""Minimum number of features for an estimate, as its standard error is over features."""
 
 _ANSWERS = ("examples", "explanations", "predictions")
 
 
 def write_scorer_rhos(lake: Lake, sae: str) -> Published:
-    """Ask the pilot's questions about an SAE, and write each scorer's rho; figures: these.
+    """Ask the pilot's questions about an SAE, and write each scorer's rho; the figures are the rhos.
 
     Raises:
-        LakeError: An input is missing, or another run is at work on a batch of the pilot.
-        ConfigError: The endpoint or the selection cannot be used as the config says.
+        LakeError: An input is missing, or another run is working on a batch of the pilot.
+        ConfigError: The endpoint or the selection cannot be used as configured.
     """
     scorers = lake.config.scoring.scorers
     made, given = _no_answers(), {"pilot_scorers": _scorers_table(lake, scorers, {})}
@@ -84,7 +84,7 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
 
 
 def is_pilot_open(lake: Lake, sae: str) -> bool:
-    """Whether an SAE's pilot is to be asked again for one of its scorers, as requests failed."""
+    """Whether an SAE's pilot must ask again for one of its scorers, because requests failed."""
     rows = lake.query(
         "open_pilots",
         sae=sae,
@@ -98,7 +98,7 @@ def is_pilot_open(lake: Lake, sae: str) -> bool:
 def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
     """The tables of the pilot's features up to their explanations, by batch."""
     given = {
-        "selected_features": select_features(lake, sae),  # now: the selection is in no version
+        "selected_features": select_features(lake, sae),  # the current one: versions do not include it
         "scorer_rhos": TABLES["scorer_rhos"].schema.empty_table(),
     }
     drawn = read_rows(lake, "pilot_features", sae=sae, given=given)
@@ -118,7 +118,7 @@ def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
 def _find_forms(
     lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str]
 ) -> dict[str, str]:
-    """The form of each scorer's prompts, where the first batch of the pilot that gets an answer tells one."""
+    """The form of each scorer's prompts, from the first batch of the pilot whose answers determine one."""
     forms: dict[str, str] = {}
     for batch, made in batches.items():
         left = [name for name in scorers if name not in forms and isinstance(load_scorer(name), FindsForm)]
@@ -135,7 +135,7 @@ def _find_forms(
 def _control_answers(
     lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str], assumed: pa.Table
 ) -> pa.Table:
-    """What the scorers say about controls, if the config wants their thresholds from that."""
+    """The scorers' answers about controls, if the config sets thresholds from them."""
     if lake.config.scoring.threshold != "controls":
         return ANSWERS.empty_table()
     with_rhos = {batch: {**explained, "scorer_rhos": assumed} for batch, explained in batches.items()}
@@ -163,7 +163,7 @@ def _thresholds(lake: Lake, sae: str, given: Tables, answers: pa.Table) -> pa.Ta
 def _assumed_rhos(
     lake: Lake, sae: str, forms: Mapping[str, str], thresholds: Mapping[str, float | None]
 ) -> pa.Table:
-    """The rows of `scorer_rhos` by which the pilot itself is judged: what it has told, and the config's rho."""
+    """The rows of `scorer_rhos` for the pilot's own answers: its findings so far, and the config's rho."""
     rho = lake.config.scoring.rho
     rows = [
         {"sae": sae, "scorer": name, "form": forms.get(name), "threshold": thresholds.get(name), "rho": rho}
@@ -175,7 +175,7 @@ def _assumed_rhos(
 def _pilot_answers(
     lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str], assumed: pa.Table
 ) -> Tables:
-    """Examples, explanations and predictions of the pilot's features, batch after batch."""
+    """Examples, explanations and predictions of the pilot's features, batch by batch."""
     parts = [_no_answers()]
     for batch, explained in batches.items():
         made = {**explained, "scorer_rhos": assumed}
@@ -193,7 +193,7 @@ def _no_answers() -> Tables:
 
 
 def _scorers_table(lake: Lake, scorers: Sequence[str], forms: Mapping[str, str]) -> pa.Table:
-    """One row per scorer: the model that it asks, if any, whether it asks yes or no, and its prompts' form."""
+    """One row per scorer: the model that it asks, if any, whether it asks yes or no, and its prompt form."""
     models = [
         role_of(lake.config, scorer_role(scorer)).model if load_scorer(scorer).role else None for scorer in scorers
     ]

@@ -167,7 +167,7 @@ def test_in_batches_it_costs_half_and_the_waits_are_said(make: Make, tmp_path: P
     for row in before.iter_rows(named=True):
         expected = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
         assert row["cost_usd"] == pytest.approx(expected, rel=0.01)
-    assert "3 batches or sets of batches are waited for" in estimate_sentence(before)
+    assert "makes a run wait 3 times" in estimate_sentence(before)
     assert waits_sentence(estimated(lake)) is None
     for row in rows_of(lake, "from llm_requests where purpose <> 'probe'"):
         paid = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
@@ -234,8 +234,8 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     print_estimates(str(write_experiment(tmp_path / "new", subject={"model": str(tiny_subject)})))
     assert not [path for path in (tmp_path / "new" / "lake").rglob("*") if path.is_file()]
     said = capsys.readouterr().out
-    assert "caching: the corpus is not read yet; each 1,000,000 tokens x" in said
-    assert "of disk" in said and "tokens a second" in said
+    assert "caching: the corpus has not been read yet; each 1,000,000 tokens x" in said
+    assert "of disk" in said and "tokens per second" in said
     assert "hand-set: not prepared yet, so which features need an LLM is not known" in said
     assert "requests  known" not in said
 

@@ -95,7 +95,7 @@ def _form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
     if told == "structured" and method == "all_at_once":
         raise ConfigError(
             f"scoring.simulation.method is all_at_once, but for model '{tools.role.model}' the server returns no "
-            "prompt log-probabilities from which numbers from 0 to 10 can be read; set it to structured"
+            "log-probabilities of a prompt from which numbers from 0 to 10 can be read; set it to structured"
         )
     return told
 
