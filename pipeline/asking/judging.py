@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
         activations: The feature's activations on them.
         draw: Its rank in the draw, from 1, among windows in which the feature fires or among silent ones.
         fires: Whether the feature fires in it.
-        said: The judge's answer; None if it cannot be used.
+        predicted: The judge's answer; None if it cannot be used.
         status: The answer's status, as in the table `predictions`.
         request_id: The request.
     """
@@ -45,7 +45,7 @@ class Verdict(NamedTuple):
     activations: Sequence[float]
     draw: int
     fires: bool
-    said: bool | None
+    predicted: bool | None
     status: str
     request_id: str | None
 
@@ -77,10 +77,10 @@ def judge_drafts(
     def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         return dict(judge.ask([each.of(purpose, is_certain=is_certain) for each in to_ask]))
 
-    said = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask), per_prompt)}
+    predictions = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask), per_prompt)}
     verdicts: dict[Draft, list[Verdict]] = {draft: [] for draft in distinct}
     for row in due.iter_rows(named=True):
-        prediction = said[row["question_id"]]
+        prediction = predictions[row["question_id"]]
         verdicts[distinct[int(row["explanation_id"])]].append(
             Verdict(
                 row["example_id"],
@@ -105,8 +105,8 @@ def balanced_accuracy(verdicts: Sequence[Verdict], min_coverage: float) -> float
     rates = []
     for fires in (True, False):
         own = [verdict for verdict in verdicts if verdict.fires == fires]
-        answered = [verdict for verdict in own if verdict.said is not None]
+        answered = [verdict for verdict in own if verdict.predicted is not None]
         if not answered or len(answered) < min_coverage * len(own):
             return None
-        rates.append(sum(verdict.said == fires for verdict in answered) / len(answered))
+        rates.append(sum(verdict.predicted == fires for verdict in answered) / len(answered))
     return sum(rates) / 2

@@ -50,10 +50,10 @@ def foreign_counter(
     is_of_texts: bool,
 ) -> TokenCounter:
     """Counts with another model's tokenizer, corrected by recorded prompts whose tokens the server has counted."""
-    plain = TokenCounter(tokenizer, 1.0, "the subject's tokenizer, as nothing is recorded", is_of_texts)
+    plain = TokenCounter(tokenizer, 1.0, "the subject's tokenizer (nothing is recorded yet)", is_of_texts)
     if not recorded:
         return plain
     counted = sum(plain.prompts([messages for messages, _ in recorded]))
     factor = sum(tokens for _, tokens in recorded) / counted
-    by = f"the subject's tokenizer, times {factor:.2f} as {len(recorded)} recorded prompts say"
+    by = f"the subject's tokenizer, times {factor:.2f} (from {len(recorded)} recorded prompts)"
     return plain._replace(factor=factor, by=by)

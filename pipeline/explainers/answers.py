@@ -14,21 +14,21 @@ _MARKED = re.compile(r"""["'`]?<<([^<>]*[^<>\s])>>["'`]?""")
 _LONGEST = 1000
 
 
-class Read(NamedTuple):
+class ReadExplanation(NamedTuple):
     """An explanation and its status; words are None unless the status is `ok`."""
 
     words: str | None
     status: str
 
 
-def read_explanation(answer: Answer, own: Iterable[str], windows: Iterable[str]) -> Read:
+def read_explanation(answer: Answer, own: Iterable[str], windows: Iterable[str]) -> ReadExplanation:
     """The explanation in an answer; `own` are the prompt's own texts, `windows` the windows shown."""
     if answer.status != "ok":
-        return Read(None, answer.status)
+        return ReadExplanation(None, answer.status)
     words = parse_explanation(answer.text or "")
     if words is None:
-        return Read(None, "unparsed")
-    return Read(None, "echoed") if is_echo(words, own, windows) else Read(words, "ok")
+        return ReadExplanation(None, "unparsed")
+    return ReadExplanation(None, "echoed") if is_echo(words, own, windows) else ReadExplanation(words, "ok")
 
 
 def parse_explanation(text: str) -> str | None:

@@ -11,7 +11,7 @@ from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
-from pipeline.explainers.answers import Read, read_explanation
+from pipeline.explainers.answers import ReadExplanation, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import LABELS, example_lines, marked_list, silent_lines
 from pipeline.llm import Answer, Message, Request
@@ -160,7 +160,7 @@ class Prompted:
         stand_in = f"{self.steps}[EXPLANATION]: {STAND_IN}, number {feature.feature}" + f" ({draw})" * (draw > 0)
         return ToAsk(request, lambda answer: self._read(feature, answer, tools).status == "ok", stand_in)
 
-    def _read(self, feature: Feature, answer: Answer, tools: Tools) -> Read:
+    def _read(self, feature: Feature, answer: Answer, tools: Tools) -> ReadExplanation:
         windows = (tools.vocabulary.text(window.token_ids) for window in self._windows(feature))
         return read_explanation(answer, self.own_texts(tools.config.explaining.of(self.name)), windows)
 

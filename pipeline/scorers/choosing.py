@@ -24,5 +24,5 @@ def chosen(answer: Answer, n: int) -> int | None:
         likeliest = max(answer.probabilities.values())
         best = [choice for choice, value in answer.probabilities.items() if value == likeliest]
         return int(best[0]) if len(best) == 1 else None
-    said = {int(number) for number in _NUMBER.findall(final_text(answer.text or "") or "")}
-    return said.pop() if len(said) == 1 and said <= set(range(1, n + 1)) else None
+    named = {int(number) for number in _NUMBER.findall(final_text(answer.text or "") or "")}
+    return named.pop() if len(named) == 1 and named <= set(range(1, n + 1)) else None

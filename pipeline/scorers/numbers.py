@@ -51,10 +51,10 @@ def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:
 
     Numbers in quotes are accepted. A number that is not an integer from 0 to `largest` makes the result None.
     """
-    said = final_text(text) or ""
-    start, end = said.find("{"), said.rfind("}")
+    final = final_text(text) or ""
+    start, end = final.find("{"), final.rfind("}")
     try:
-        pairs = json_pairs(said[start : end + 1]) if start >= 0 else []
+        pairs = json_pairs(final[start : end + 1]) if start >= 0 else []
         by_key = {str(key): _whole(value) for key, value in pairs}
     except (ValueError, TypeError, RecursionError):
         return None

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Settings(BaseModel):
-    """The best on train windows of several explanations by another explainer."""
+    """Several explanations by another explainer; the best one on train windows is chosen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -48,8 +48,8 @@ class Imported:
         """The file's explanations of these features."""
         words = _read(tools.config).words
         for each in features:
-            if said := words.get((tools.batch.sae, each.feature)):
-                yield Explanation(each.feature, said)
+            if text := words.get((tools.batch.sae, each.feature)):
+                yield Explanation(each.feature, text)
 
 
 explainer = Imported()
@@ -58,12 +58,12 @@ explainer = Imported()
 def check(config: Config) -> None:
     """Warn of skipped rows, with the reasons. Raises ConfigError if the file is missing or has no valid row."""
     words, odd_rows = _read(config)
-    said = f"{', '.join(odd_rows[:_SHOWN_ROWS])}{' …' if len(odd_rows) > _SHOWN_ROWS else ''}"
+    listed = f"{', '.join(odd_rows[:_SHOWN_ROWS])}{' …' if len(odd_rows) > _SHOWN_ROWS else ''}"
     if not words:
-        raise ConfigError(f"{_KEY}: '{_path(config)}' explains no feature of the SAEs: {said or 'it is empty'}")
+        raise ConfigError(f"{_KEY}: '{_path(config)}' explains no feature of the SAEs: {listed or 'it is empty'}")
     if odd_rows:
         n = "1 row" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows"
-        _log.warning("%s: skipped %s of '%s': %s", _KEY, n, _path(config), said)
+        _log.warning("%s: skipped %s of '%s': %s", _KEY, n, _path(config), listed)
 
 
 def _read(config: Config) -> _Import:

@@ -21,7 +21,7 @@ from pipeline.asking.tools import Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
-from pipeline.explainers.answers import Read, read_explanation
+from pipeline.explainers.answers import ReadExplanation, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import largest_of, silent_lines
 from pipeline.explainers.prompted import STAND_IN, Prompted
@@ -130,7 +130,7 @@ class Refinement:
 
 def misses_of(verdicts: Sequence[Verdict], most: int) -> Misses:
     """The first `most` windows of each kind that the judge got wrong, in draw order."""
-    wrong = [each for each in sorted(verdicts, key=lambda each: each.draw) if each.said == (not each.fires)]
+    wrong = [each for each in sorted(verdicts, key=lambda each: each.draw) if each.predicted == (not each.fires)]
     missed, mistaken = (
         [Shown(each.example_id, each.token_ids, each.activations) for each in wrong if each.fires == fires][:most]
         for fires in (True, False)
@@ -146,7 +146,7 @@ def _windows(search: _Search) -> list[Shown]:
     return [*search.feature.shown, *search.misses.missed, *search.misses.mistaken]
 
 
-def _read(search: _Search, answer: Answer, base: Prompted, tools: Tools) -> Read:
+def _read(search: _Search, answer: Answer, base: Prompted, tools: Tools) -> ReadExplanation:
     windows = (tools.vocabulary.text(window.token_ids) for window in _windows(search))
     prompts = (_SYSTEM, _USER, *base.notes_on_marks(tools.config.explaining.of(base.name)))
     return read_explanation(answer, [text for prompt in prompts for text in prompt.own_texts], windows)

@@ -106,8 +106,8 @@ def _location(config: Config, model: str) -> Location:
 
 def _pooling(location: Location, model: str) -> Pooling:
     """How token states are pooled, from the model's own files; by mean if these do not specify it."""
-    said = _json(location, "1_Pooling/config.json") or {"pooling_mode_mean_tokens": True}
-    modes = [name for name, value in said.items() if name.startswith("pooling_mode_") and value]
+    own = _json(location, "1_Pooling/config.json") or {"pooling_mode_mean_tokens": True}
+    modes = [name for name, value in own.items() if name.startswith("pooling_mode_") and value]
     match modes:
         case ["pooling_mode_mean_tokens"]:
             return "mean"

@@ -25,11 +25,11 @@ def read_written(text: str | None) -> Written | None:
 
     None if there is neither, or if several such objects differ.
     """
-    said = final_text(text or "") or ""
-    found = [written for value in _objects(said) if (written := _of_object(value)) is not None]
+    final = final_text(text or "") or ""
+    found = [written for value in _objects(final) if (written := _of_object(value)) is not None]
     if found:
         return found[0] if all(each == found[0] for each in found) else None
-    return _numbered(said)
+    return _numbered(final)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

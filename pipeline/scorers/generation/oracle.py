@@ -40,8 +40,8 @@ def _text(explanation: str, is_active: bool, number: int, known: Sequence[str]) 
     """The known text of this kind with this number, or one made up."""
     if number < len(known):
         return known[number]
-    said = read_words(explanation)
-    quoted = [*sorted(said.before)[:1], *sorted(said.words)[:1]] if is_active else []
+    read = read_words(explanation)
+    quoted = [*sorted(read.before)[:1], *sorted(read.words)[:1]] if is_active else []
     return " ".join([*quoted, "and so on"])
 
 

@@ -13,5 +13,5 @@ def answer(prompt: str, oracle: Oracle) -> str | None:
     asked = read_question(prompt) if _GRADES in prompt else None
     if asked is None:
         return None
-    said = oracle.judge(asked.explanation, asked.texts)
-    return json.dumps({str(number): 2 * each for number, each in enumerate(said, start=1)})
+    fits = oracle.judge(asked.explanation, asked.texts)
+    return json.dumps({str(number): 2 * each for number, each in enumerate(fits, start=1)})

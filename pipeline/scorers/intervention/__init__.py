@@ -45,9 +45,9 @@ class Intervention:
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """One question per request; if a set is missing, nothing is asked (`no_input`)."""
-        put = [(row, self._to_ask(row, tools)) for row in questions.pl().iter_rows(named=True)]
-        answers = tools.ask([to_ask for _, to_ask in put if to_ask])
-        for row, to_ask in put:
+        asked = [(row, self._to_ask(row, tools)) for row in questions.pl().iter_rows(named=True)]
+        answers = tools.ask([to_ask for _, to_ask in asked if to_ask])
+        for row, to_ask in asked:
             answer = answers[to_ask.request.request_id] if to_ask else None
             yield prediction(row, answer)
 
@@ -85,15 +85,15 @@ def _lines(texts: Set) -> str:
 
 def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
     """The prediction for a question; without an answer there was nothing to ask."""
-    said = chosen(answer, len(CHOICES)) if answer is not None and answer.status == "ok" else None
-    status = "no_input" if answer is None else status_of(answer, is_read=said is not None)
-    probabilities = answer.probabilities if said is not None and answer is not None else None
+    choice = chosen(answer, len(CHOICES)) if answer is not None and answer.status == "ok" else None
+    status = "no_input" if answer is None else status_of(answer, is_read=choice is not None)
+    probabilities = answer.probabilities if choice is not None and answer is not None else None
     return Prediction(
         explanation_id=row["explanation_id"],
         feature=row["feature"],
         question_id=row["question_id"],
         label=True,
-        prediction=None if said is None else said == row["own"],
+        prediction=None if choice is None else choice == row["own"],
         probability=probabilities[str(row["own"])] if probabilities else None,
         status=status,
         request_id=answer.request_id if answer is not None else None,

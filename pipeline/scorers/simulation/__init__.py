@@ -21,7 +21,13 @@ from pipeline.llm import Answer, Request
 from pipeline.llm.requests import FAILED
 from pipeline.scorers.base import Prediction, piloted
 from pipeline.scorers.requests import status_of
-from pipeline.scorers.simulation.requests import Window, blank_request, stand_in, structured_request, values_of
+from pipeline.scorers.simulation.requests import (
+    SimulatedWindow,
+    blank_request,
+    stand_in,
+    structured_request,
+    values_of,
+)
 from pipeline.scorers.simulation.settings import Settings
 
 _SQL = Path(__file__).parent / "questions.sql"
@@ -51,7 +57,7 @@ class Simulation:
         """`all_at_once` if the server supports it, else `structured`; None if no answer has to decide."""
         if _method(tools.config) != "auto" or tools.role.is_local:
             return None
-        return _told_form(questions.pl().to_dicts(), tools)
+        return _form_from_answer(questions.pl().to_dicts(), tools)
 
 
 scorer = Simulation()
@@ -91,16 +97,16 @@ def _form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
         return method
     if method == "auto" and (found := piloted(Simulation.name, tools).form):
         return found
-    told = _told_form(rows, tools)
-    if told == "structured" and method == "all_at_once":
+    form = _form_from_answer(rows, tools)
+    if form == "structured" and method == "all_at_once":
         raise ConfigError(
             f"scoring.simulation.method is all_at_once, but for model '{tools.role.model}' the server returns no "
             "log-probabilities of a prompt from which numbers from 0 to 10 can be read; set it to structured"
         )
-    return told
+    return form
 
 
-def _told_form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
+def _form_from_answer(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
     """The method determined by the answer about the first window; None without a window, or if the request failed.
 
     If the server is known to return no log-probabilities of a prompt, nothing is sent.
@@ -115,11 +121,11 @@ def _told_form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
     return "structured" if answer.is_unsent else "all_at_once"
 
 
-def _window(row: Mapping[str, Any], tools: Tools) -> Window:
-    return Window.of(row["explanation"], row["token_ids"], tools.vocabulary)
+def _window(row: Mapping[str, Any], tools: Tools) -> SimulatedWindow:
+    return SimulatedWindow.of(row["explanation"], row["token_ids"], tools.vocabulary)
 
 
-def _to_ask(tools: Tools, request: Request, window: Window) -> ToAsk:
+def _to_ask(tools: Tools, request: Request, window: SimulatedWindow) -> ToAsk:
     return ToAsk(
         request,
         lambda answer: values_of(answer, window) is not None,
@@ -128,7 +134,7 @@ def _to_ask(tools: Tools, request: Request, window: Window) -> ToAsk:
     )
 
 
-def _prediction(row: Mapping[str, Any], window: Window, answer: Answer) -> Prediction:
+def _prediction(row: Mapping[str, Any], window: SimulatedWindow, answer: Answer) -> Prediction:
     values = values_of(answer, window) if answer.status == "ok" else None
     return Prediction(
         explanation_id=row["explanation_id"],

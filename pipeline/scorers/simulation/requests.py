@@ -25,7 +25,7 @@ _HEAD = "token\tactivation"
 """First line of the text that the simulator completes, so that a template that trims messages cuts no token."""
 
 
-class Window(NamedTuple):
+class SimulatedWindow(NamedTuple):
     """A window in a request: the explanation, the text of each line, and the token positions of each line."""
 
     explanation: str
@@ -39,7 +39,7 @@ class Window(NamedTuple):
         return cls(one_line(explanation), [text for text, _ in pieces], [positions for _, positions in pieces])
 
 
-def blank_request(tools: Tools, feature: int, window: Window) -> Request:
+def blank_request(tools: Tools, feature: int, window: SimulatedWindow) -> Request:
     """All at once: lines of a token, a tab and `unknown`, where the probabilities of 0 to 10 are read."""
     lines = [_HEAD, *(text + _BLANK for text in window.texts)]
     messages = (
@@ -53,7 +53,7 @@ def blank_request(tools: Tools, feature: int, window: Window) -> Request:
     )
 
 
-def structured_request(tools: Tools, feature: int, window: Window) -> Request:
+def structured_request(tools: Tools, feature: int, window: SimulatedWindow) -> Request:
     """By number: a JSON object with an integer from 0 to 10 for each token."""
     lines = [f"{number}\t{text}" for number, text in enumerate(window.texts, start=1)]
     n = len(lines)
@@ -72,12 +72,12 @@ def structured_request(tools: Tools, feature: int, window: Window) -> Request:
     )
 
 
-def stand_in(request: Request, window: Window) -> str:
+def stand_in(request: Request, window: SimulatedWindow) -> str:
     """A plausible answer."""
     return "" if request.blank else json.dumps({str(number + 1): 0 for number in range(len(window.texts))})
 
 
-def values_of(answer: Answer, window: Window) -> list[float] | None:
+def values_of(answer: Answer, window: SimulatedWindow) -> list[float] | None:
     """The value of each token, 0 to 10; None if the answer lacks the value of any line."""
     n = len(window.texts)
     by_line = parse_numbers(answer.text or "", n, _LARGEST) if answer.values is None else answer.values

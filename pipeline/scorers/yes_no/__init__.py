@@ -19,7 +19,7 @@ from pipeline.llm.requests import FAILED
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction, piloted
 from pipeline.scorers.requests import status_of
-from pipeline.scorers.yes_no.answers import HALF, Said, read_answer
+from pipeline.scorers.yes_no.answers import HALF, TruthValues, read_answer
 from pipeline.scorers.yes_no.requests import AT_ONCE, AskedQuestions, group_questions, half_right
 from pipeline.scorers.yes_no.rounds import Rounds
 
@@ -85,8 +85,8 @@ class YesNo:
         if _fixed(tools):
             return None
         name = self.name + tools.role.suffix
-        told = self._told_form(tools, lambda size: Rounds(tools.batch, name, questions, size).due())
-        return str(told) if isinstance(told, int) else None
+        found = self._form_from_answers(tools, lambda size: Rounds(tools.batch, name, questions, size).due())
+        return str(found) if isinstance(found, int) else None
 
     def form(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> tuple[int, Tools]:
         """The number of questions per prompt, and the tools to ask them with.
@@ -99,12 +99,12 @@ class YesNo:
             return fixed, tools
         if found := piloted(self.name, tools).form:
             return int(found), tools
-        told = self._told_form(tools, first)
-        if isinstance(told, Answer):
-            return AT_ONCE, replace(tools, ask=partial(_unasked, told))
-        return told or AT_ONCE, tools
+        tried = self._form_from_answers(tools, first)
+        if isinstance(tried, Answer):
+            return AT_ONCE, replace(tools, ask=partial(_unasked, tried))
+        return tried or AT_ONCE, tools
 
-    def _told_form(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> int | Answer | None:
+    def _form_from_answers(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> int | Answer | None:
         """The number of questions per prompt, from the first prompts, sent one by one; or the answer that failed.
 
         The first readable answer decides: several, if enough of its questions for a score (min_coverage) have a
@@ -149,7 +149,7 @@ def _to_ask(prompt: AskedQuestions) -> ToAsk:
     return ToAsk(prompt.request, lambda answer: _read(prompt, answer).values is not None, half_right(prompt))
 
 
-def _read(prompt: AskedQuestions, answer: Answer, threshold: float = HALF) -> Said:
+def _read(prompt: AskedQuestions, answer: Answer, threshold: float = HALF) -> TruthValues:
     return read_answer(answer, len(prompt.questions), is_one=prompt.request.is_choice, threshold=threshold)
 
 
@@ -157,9 +157,9 @@ def _predictions(
     prompt: AskedQuestions, answer: Answer, strata: Mapping[str, Sequence[str] | None], threshold: float
 ) -> Iterator[Prediction]:
     """One prediction per question; an unusable answer leaves its questions unscored."""
-    said = _read(prompt, answer, threshold) if answer.status == "ok" else Said(None, None)
+    read = _read(prompt, answer, threshold) if answer.status == "ok" else TruthValues(None, None)
     nothing = [None] * len(prompt.questions)
-    status = status_of(answer, is_read=said.values is not None)
+    status = status_of(answer, is_read=read.values is not None)
     for number, question in enumerate(prompt.questions):
         yield Prediction(
             explanation_id=prompt.explanation_id,
@@ -168,8 +168,8 @@ def _predictions(
             example_id=question.example_id,
             marked=question.marked,
             label=question.label,
-            prediction=(said.values or nothing)[number],
-            probability=(said.probabilities or nothing)[number],
+            prediction=(read.values or nothing)[number],
+            probability=(read.probabilities or nothing)[number],
             status=status,
             request_id=answer.request_id,
             strata=strata.get(question.question_id),

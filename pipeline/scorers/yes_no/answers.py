@@ -22,7 +22,7 @@ _AROUND = frozenset({"json", "answer", "answers"})
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 
 
-class Said(NamedTuple):
+class TruthValues(NamedTuple):
     """A probability of yes and a truth value per question; single probabilities may be missing."""
 
     probabilities: list[float | None] | None
@@ -33,7 +33,7 @@ HALF = 0.5
 """The threshold for yes, unless answers about controls have set another."""
 
 
-def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float) -> Said:
+def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float) -> TruthValues:
     """The probabilities and truth values in an answer to n questions.
 
     Args:
@@ -46,11 +46,11 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float) -> Sa
     text = answer.text or ""
     if is_one:
         probability = probability_of_yes(answer.probabilities)
-        said = probability >= threshold if probability is not None else parse_one(text)
-        return Said([probability], None if said is None else [said])
+        value = probability >= threshold if probability is not None else parse_one(text)
+        return TruthValues([probability], None if value is None else [value])
     values = parse_many(text, n)
     if values is None:
-        return Said(None, None)
+        return TruthValues(None, None)
     # Probabilities belong to the object that is the answer; beside a list, they are from a thought or a draft.
     is_object = any(map(_object_values, _OBJECT.findall(final_text(text) or "")))
     by_number = answer.probabilities or {} if is_object else {}
@@ -60,7 +60,7 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float) -> Sa
             value if probability is None else probability >= threshold
             for value, probability in zip(values, probabilities, strict=True)
         ]
-    return Said(probabilities, values)
+    return TruthValues(probabilities, values)
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:
@@ -69,12 +69,12 @@ def parse_many(text: str, n: int) -> list[bool] | None:
     Several objects or lists of that length that differ are ambiguous: None. A list of one is an answer only if it
     is alone: in "as [1] shows" it is a footnote.
     """
-    said = final_text(text) or ""
-    if n == 1 and _LIST.search(said) and not any(map(_object_values, _OBJECT.findall(said))):
-        words = {word.lower() for word in _WORD.findall(_LIST.sub(" ", said))}
+    final = final_text(text) or ""
+    if n == 1 and _LIST.search(final) and not any(map(_object_values, _OBJECT.findall(final))):
+        words = {word.lower() for word in _WORD.findall(_LIST.sub(" ", final))}
         if words - _AROUND:
             return None
-    return _many(said, n)
+    return _many(final, n)
 
 
 def _many(text: str, n: int) -> list[bool] | None:
@@ -95,14 +95,14 @@ def parse_one(text: str) -> bool | None:
     None if another word or value in it contradicts that. A bare number does not count: in reply to a yes-or-no
     question it is more often the beginning of a list.
     """
-    said = final_text(text) or ""
-    words = [word.lower() for word in _WORD.findall(said)]
-    says = {word in _YES for word in words if word in _YES | _NO}
-    if many := _many(said, 1):  # "No, see [1]" holds a list of one, and says no
-        says.add(many[0])
+    final = final_text(text) or ""
+    words = [word.lower() for word in _WORD.findall(final)]
+    values = {word in _YES for word in words if word in _YES | _NO}
+    if many := _many(final, 1):  # "No, see [1]" contains a list of one, but means no
+        values.add(many[0])
     elif not words or words[0] not in _YES | _NO:
         return None
-    return says.pop() if len(says) == 1 else None
+    return values.pop() if len(values) == 1 else None
 
 
 def probability_of_yes(probabilities: Mapping[str, float] | None) -> float | None:

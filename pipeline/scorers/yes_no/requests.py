@@ -55,9 +55,9 @@ def group_questions(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: in
     about = due.select("explanation_id", "prompt", "feature", "explanation").iter_rows()
     questions = map(Question._make, due.select(Question._fields).iter_rows())
     for (explanation_id, _, feature, words), rows in groupby(zip(about, questions, strict=True), itemgetter(0)):
-        put = [question for _, question in rows]
-        request = score_request(scoring, sae, feature, scorer, words, put, vocabulary, is_one=per_prompt == 1)
-        yield AskedQuestions(request, explanation_id, put)
+        asked = [question for _, question in rows]
+        request = score_request(scoring, sae, feature, scorer, words, asked, vocabulary, is_one=per_prompt == 1)
+        yield AskedQuestions(request, explanation_id, asked)
 
 
 def score_request(
@@ -111,7 +111,7 @@ def _answer_schema(n: int) -> Mapping[str, Any]:
 
 def half_right(prompt: AskedQuestions) -> str:
     """An answer that is correct for half of the questions, by hash, where intervals are widest."""
-    says = [each.label == (int(each.question_id[-1], 16) % 2 == 0) for each in prompt.questions]
+    values = [each.label == (int(each.question_id[-1], 16) % 2 == 0) for each in prompt.questions]
     if prompt.request.is_choice:
-        return CHOICES[0 if says[0] else 1]
-    return json.dumps([int(each) for each in says])
+        return CHOICES[0 if values[0] else 1]
+    return json.dumps([int(each) for each in values])
