@@ -65,6 +65,6 @@ scorer_agreements = sql_asset("scorer_agreements")
 
 @table_asset
 def explainer_comparisons(lake: "Lake") -> "Published":
-    from pipeline.summary import write_comparisons
+    from pipeline.summary import write_explainer_comparisons
 
-    return write_comparisons(lake)
+    return write_explainer_comparisons(lake)
