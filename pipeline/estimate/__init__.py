@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.asking.roles import Role, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
@@ -20,6 +21,7 @@ from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.local.client import LocalClient
 from pipeline.make_table import read_rows
 from pipeline.models.load import load_tokenizer
+from pipeline.pilot.write import features_to_ask
 from pipeline.tables import TABLES
 from pipeline.tables.versions import inputs_of
 
@@ -55,10 +57,12 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
     # In batches that are done, scorers that send no requests are done as well.
     unfinished = lake.query("unfinished_batches", given={"selected_features": selected}).filter(sae=sae)["batch"]
+    pilot = features_to_ask(lake, sae, selected)
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
         is_unfinished = batch in unfinished or not is_whole(lake, sae, batch)
-        needs = count_requests(lake, sae, batch, selected, is_unfinished=is_unfinished)
+        own_pilot = pilot.filter(pc.equal(pilot["batch"], batch))
+        needs = count_requests(lake, sae, batch, selected, own_pilot, is_unfinished=is_unfinished)
         if "steered_texts" in needs.subject_tokens:
             tokens = needs.subject_tokens["steered_texts"]
             rows.append(_row_of_process(lake, sae, batch, "steered_texts", tokens))

@@ -72,7 +72,7 @@ class Needs(NamedTuple):
 
 
 def count_requests(
-    lake: Lake, sae: str, batch: int, selected: pa.Table, *, is_unfinished: bool = True
+    lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa.Table, *, is_unfinished: bool = True
 ) -> Needs:
     """What a run would need for a batch.
 
@@ -81,8 +81,9 @@ def count_requests(
         sae, batch: The batch.
         selected: The rows of `selected_features`; the tables that follow from them are made here.
         is_unfinished: False if the batch is done, so that scorers without requests have nothing left to do.
+        pilot: The features of the batch that a pilot asks about first, rows of `selected_features`.
     """
-    run = _run_through(lake, sae, batch, selected)
+    run = _run_through(lake, sae, batch, selected, pilot)
     plain = _plain_requests(lake, sae, batch, run.made)
     requests = [
         each._replace(is_plain=request_id in plain)
@@ -112,32 +113,49 @@ class _RunThrough(NamedTuple):
     subject_tokens: dict[str, int]
 
 
-def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table) -> _RunThrough:
-    """Make a batch's tables as a run would, with stand-ins for the models."""
+def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa.Table) -> _RunThrough:
+    """Make a batch's tables as a run would, those of the pilot's features first, with stand-ins for the models."""
+    config = lake.config
+    explaining, thresholds, scoring = (
+        [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
+        for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
+    )
+    if pilot.num_rows:  # whose answers the batch's own requests then find in the ledger
+        made, _ = _make(lake, sae, batch, pilot, explaining, scoring)
+        if config.scoring.threshold == "controls":
+            with unwritten_batch(lake, sae, batch, made) as own:
+                pairs, n_pairs = control_pairs(own), config.scoring.pilot_features
+                control_answers(own, _asks(thresholds), config.scoring.scorers, pairs, n_pairs, is_certain=False)
+    made, subject_tokens = _make(lake, sae, batch, selected, explaining, scoring)
+    return _RunThrough(made, (*explaining, *thresholds, *scoring), subject_tokens)
+
+
+def _make(
+    lake: Lake,
+    sae: str,
+    batch: int,
+    selected: pa.Table,
+    explaining: Sequence["_StandIns"],
+    scoring: Sequence["_StandIns"],
+) -> tuple[Tables, dict[str, int]]:
+    """The tables of some features of a batch, up to `predictions`; and the tokens that the subject model reads."""
     config, subject_tokens = lake.config, {}
     made = unwritten_windows(lake, sae, batch, selected)
     if is_made(config, "steered_texts"):
         made["steered_texts"], subject_tokens["steered_texts"] = stand_in_texts(lake, sae, batch, selected)
     if is_made(config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
-    explaining, thresholds, scoring = (
-        [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
-        for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
-    )
     with unwritten_batch(lake, sae, batch, made) as own:
         made["explanations"] = explanations_table(own, _asks(explaining))
-    scorers, parts = config.scoring.scorers, [TABLES["predictions"].schema.empty_table()]
+    parts = [TABLES["predictions"].schema.empty_table()]
     with unwritten_batch(lake, sae, batch, made) as own:
-        if config.scoring.threshold == "controls":  # of the pilot's features, which may be in another batch
-            pairs, n_pairs = control_pairs(own), config.scoring.pilot_features
-            control_answers(own, _asks(thresholds), scorers, pairs, n_pairs, is_certain=False)
-        for name in scorers:
+        for name in config.scoring.scorers:
             if not asks_nobody(config, name):
                 reads = _Reads()
                 parts.append(predictions_table(own, _asks(scoring), [name], reads.read))
                 subject_tokens[name] = reads.n_tokens
     made["predictions"] = pa.concat_tables(parts)
-    return _RunThrough(made, (*explaining, *thresholds, *scoring), subject_tokens)
+    return made, subject_tokens
 
 
 def _plain_requests(lake: Lake, sae: str, batch: int, made: Tables) -> set[str]:
