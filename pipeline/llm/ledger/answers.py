@@ -185,6 +185,22 @@ def overlapping_files(folder: Path, features: range, suffix: str = ".jsonl") -> 
             yield path
 
 
+def last_lines(folder: Path, most_bytes: int) -> Iterator[bytes]:
+    """The lines written last for each table, about so many bytes each: the ends of its files, the latest first."""
+    for table in folder.glob("*/"):
+        left = most_bytes
+        files = [(path.stat().st_mtime_ns, path) for path in table.rglob("*.jsonl")]
+        for _, path in sorted(files, reverse=True):
+            with path.open("rb") as file:
+                begin = max(0, file.seek(0, os.SEEK_END) - left)
+                file.seek(begin)
+                data = file.read()
+            yield data if begin == 0 else data.partition(b"\n")[2]
+            left -= len(data)
+            if left <= 0:
+                break
+
+
 def _lock(file: BinaryIO, path: Path, kind: int) -> None:
     """Lock a ledger's file until it is closed. Raises LakeError if another run holds it."""
     try:

@@ -16,7 +16,7 @@ import pytest
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import LakeError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
-from pipeline.llm.ledger.answers import replayed_answers
+from pipeline.llm.ledger.answers import last_lines, replayed_answers
 from pipeline.llm.server.client import OpenAIClient
 
 
@@ -177,6 +177,21 @@ def test_a_ledger_that_is_not_open_records_nothing(tmp_path):
         pass
     with pytest.raises(LakeError, match="is not open"):
         ledger.record(question(), answered(question()))
+
+
+def test_the_last_lines_are_those_of_the_latest_files_of_each_table(tmp_path):
+    for number, (table, name) in enumerate([("a", "0-9"), ("a", "10-19"), ("b", "0-9"), ("a", "20-29")]):
+        path = tmp_path / table / "sae" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{table} {name} line {line}\n" for line in range(10)))
+        os.utime(path, (number, number))
+    size = path.stat().st_size
+    lines = b"".join(last_lines(tmp_path, size + size // 2)).decode().splitlines()
+    kept = [line for line in lines if line.startswith("a")]
+    assert kept[:10] == [f"a 20-29 line {line}" for line in range(10)]
+    assert kept[10:] == [f"a 10-19 line {line}" for line in range(6, 10)]
+    assert sum(line.startswith("b") for line in lines) == 10
+    assert list(last_lines(tmp_path / "none", 100)) == []
 
 
 def test_threads_record_whole_lines(tmp_path):
