@@ -97,18 +97,12 @@ class Role:
             return self._oracle_client(read_truth)
         from pipeline.llm.server.client import OpenAIClient
         from pipeline.llm.server.embeddings import EmbeddingsClient
+        from pipeline.llm.server.endpoint import open_endpoint
 
-        endpoint = self.endpoint
-        kind = EmbeddingsClient if self.name == "embedder" else OpenAIClient
-        client = kind(
-            endpoint.base_url,
-            endpoint.api_key_env,
-            endpoint.max_concurrent,
-            endpoint.timeout_seconds,
-            endpoint.max_attempts,
-            ledger,
-            endpoint.api_key_header,
-        )
+        endpoint = open_endpoint(self.endpoint)
+        if self.name == "embedder":
+            return EmbeddingsClient(endpoint)
+        client = OpenAIClient(endpoint, ledger)
         if not (batches := self.batches):
             return client
         from pipeline.llm.provider_batches.client import BatchClient

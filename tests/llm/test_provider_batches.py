@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
@@ -20,7 +20,6 @@ from pipeline.llm.provider_batches.files import cut_parts, read_line
 from pipeline.llm.provider_batches.journal import Journal
 from pipeline.llm.server import pacing
 from pipeline.llm.server.capabilities import Capabilities
-from pipeline.llm.server.client import OpenAIClient
 
 PRICES = Prices({"model": Price(prompt=2.0, cached=1.0, completion=8.0)})
 KEY = "sk-secret-0123456789"
@@ -44,7 +43,7 @@ IDS = [each.request_id for each in QUESTIONS]
 def opened(folder, oracle, unfinished="batch", **settings):
     """A ledger, and a client whose journal lies beside it."""
     with Ledger(folder / "ledger", "predictions", "sae", 0, 9, PRICES) as ledger:
-        server = OpenAIClient(oracle.base_url, None, ledger=ledger, **settings)
+        server = client_of(oracle.base_url, None, ledger=ledger, **settings)
         yield ledger, BatchClient(server, Journal(ledger), 0.005, unfinished)
 
 
@@ -318,7 +317,7 @@ def test_the_key_goes_in_each_call_and_into_no_file(tmp_path, monkeypatch):
     error = {"code": "invalid", "message": f"key {KEY} is no good", "line": None}
     ends = [End("failed", errors=(error,))]
     with BatchOracle(echo, ends=ends) as oracle, Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
-        server = OpenAIClient(oracle.base_url, "BATCH_KEY", ledger=ledger)
+        server = client_of(oracle.base_url, "BATCH_KEY", ledger=ledger)
         batches = BatchClient(server, Journal(ledger), 0.005, "batch")
         with pytest.raises(ConfigError) as raised:
             answers_of(batches, QUESTIONS)
@@ -370,7 +369,7 @@ def test_a_batch_sent_by_a_run_with_other_batches_of_features_is_waited_for(tmp_
             with pytest.raises(KilledError):
                 ask(ledger, batches, QUESTIONS)
         with Ledger(tmp_path / "ledger", "predictions", "sae", 0, 99, PRICES) as ledger:
-            server = OpenAIClient(oracle.base_url, None)
+            server = client_of(oracle.base_url, None)
             wider = BatchClient(server, Journal(ledger), 0.005, "batch")
             assert_echoed(ask(ledger, wider, QUESTIONS))
         assert oracle.asked() == IDS

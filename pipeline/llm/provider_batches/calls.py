@@ -14,8 +14,8 @@ from openai.types import Batch
 from pipeline.errors import ConfigError
 from pipeline.llm.provider_batches.files import ENDPOINT
 from pipeline.llm.provider_batches.journal import Sent
-from pipeline.llm.server.client import OpenAIClient
 from pipeline.llm.server.connecting import connection_failure
+from pipeline.llm.server.endpoint import Endpoint
 from pipeline.llm.server.pacing import LONGEST_RETRY_AFTER_SECONDS, back_off_seconds, retry_after_seconds
 from pipeline.llm.server.redaction import short
 
@@ -42,16 +42,16 @@ class Calls:
     """The calls of one connection; a call that fails for good raises ConfigError.
 
     Args:
-        client: Whose address and key they have.
-        connection: Open.
+        endpoint: The server.
+        connection: An open connection to it.
     """
 
-    def __init__(self, client: OpenAIClient, connection: openai.AsyncOpenAI) -> None:
-        self._client = client
+    def __init__(self, endpoint: Endpoint, connection: openai.AsyncOpenAI) -> None:
+        self._endpoint = endpoint
         # The package sets the type of what it sends, and tries again what may pass.
-        self._headers = {name: value for name, value in client.headers.items() if name != "Content-Type"}
-        self._once = connection.with_options(timeout=client.timeout_seconds)
-        self._again = self._once.with_options(max_retries=client.max_attempts - 1)
+        self._headers = {name: value for name, value in endpoint.headers.items() if name != "Content-Type"}
+        self._once = connection.with_options(timeout=endpoint.timeout_seconds)
+        self._again = self._once.with_options(max_retries=endpoint.max_attempts - 1)
 
     async def create(self, sent: Sent, content: bytes) -> Batch:
         """Upload a batch's file and create the batch.
@@ -79,7 +79,7 @@ class Calls:
                     extra_headers=self._headers,
                 )
             except openai.RateLimitError as error:
-                if attempts >= self._client.max_attempts or error.code == "insufficient_quota":
+                if attempts >= self._endpoint.max_attempts or error.code == "insufficient_quota":
                     raise self._sentence(error, "create a batch") from None
                 asked_for = retry_after_seconds(error.response.headers.get("retry-after")) or 0.0
                 await asyncio.sleep(max(back_off_seconds(attempts), min(asked_for, LONGEST_RETRY_AFTER_SECONDS)))
@@ -87,7 +87,7 @@ class Calls:
                 await asyncio.sleep(back_off_seconds(attempts))
                 if found := await self.find(sent):
                     return found
-                if attempts >= self._client.max_attempts:
+                if attempts >= self._endpoint.max_attempts:
                     raise self._sentence(error, "create a batch") from None
             except openai.APIError as error:
                 raise self._sentence(error, "create a batch") from None
@@ -133,7 +133,7 @@ class Calls:
                 except openai.NotFoundError:
                     break
                 except (openai.APIError, *_NO_ANSWER) as error:
-                    if attempts >= self._client.max_attempts:
+                    if attempts >= self._endpoint.max_attempts:
                         raise self._sentence(error, "give a batch's file") from None
                     await asyncio.sleep(back_off_seconds(attempts))
 
@@ -166,7 +166,7 @@ class Calls:
 
     def _sentence(self, error: Exception, what: str) -> ConfigError:
         """What a failure means for whoever runs this."""
-        url = self._client.url
+        url = self._endpoint.url
         if isinstance(error, openai.APIStatusError):
             said = f"HTTP {error.status_code}: {error.message}"
         else:
@@ -177,7 +177,7 @@ class Calls:
             404: "is it a server with a batch API? Else leave batch out of its endpoint",
         }.get(getattr(error, "status_code", 0), "the batches that were sent keep running there")
         return ConfigError(
-            f"{url} did not {what} ({short(self._client.redaction(said))}); {cure}, and run again: a batch "
+            f"{url} did not {what} ({short(self._endpoint.redaction(said))}); {cure}, and run again: a batch "
             "that the provider knows is not sent again"
         )
 

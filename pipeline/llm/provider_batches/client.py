@@ -88,7 +88,7 @@ class _BatchRun:
         poll_seconds: float,
         unfinished: Unfinished,
     ) -> None:
-        self._client, self._journal = client, journal
+        self._client, self._endpoint, self._journal = client, client.endpoint, journal
         self._poll_seconds, self._unfinished = poll_seconds, unfinished
         self._waiting = {request.request_id: request for request in requests}
         self._open: dict[str, Sent] = {}
@@ -102,8 +102,8 @@ class _BatchRun:
     async def run(self, deliver: Deliver) -> None:
         """Deliver an answer a request."""
         self._deliver = deliver
-        async with self._client.connect() as connection:
-            self._connection, self._calls = connection, Calls(self._client, connection)
+        async with self._endpoint.connect() as connection:
+            self._connection, self._calls = connection, Calls(self._endpoint, connection)
             await self._client.probe(connection, self._waiting.values())
             await self._read_earlier()
             under_way = {request_id for sent in self._open.values() for request_id in sent.request_ids}
@@ -151,7 +151,10 @@ class _BatchRun:
     async def _end(self, sent: Sent, batch: Batch | None) -> None:
         """Read a batch that has ended, and ask again for what it left unanswered; None: it is gone."""
         if batch is None:
-            tell(f"batch {sent.batch_id}: {self._client.url} does not know it any more; it is asked for again")
+            tell(
+                f"batch {sent.batch_id}: {self._endpoint.url} no longer has this batch; its requests will be sent "
+                "again"
+            )
         elif batch.status == "failed":
             self._hold_back(batch, sent)
             return
@@ -160,7 +163,7 @@ class _BatchRun:
         again = await self._settle(sent, batch, await self._read(batch, sent) if batch else {})
         if batch is not None and batch.status == "cancelled" and again:
             raise ConfigError(
-                f"batch {batch.id} at {self._client.url} was cancelled with {len(again):,} requests "
+                f"batch {batch.id} at {self._endpoint.url} was cancelled with {len(again):,} requests "
                 "unanswered; run again to ask for them: what was answered is kept"
             )
         if self._unfinished == "batch":
@@ -193,8 +196,8 @@ class _BatchRun:
             self._open[batch.id] = self._journal.end(sent, batch.id)
             self._attempts.update(sent.request_ids)
             tell(
-                f"batch {batch.id}: {len(part.requests):,} requests are with {self._client.url}; answers may "
-                "take a day, and where this run is ended the next one waits on for them"
+                f"batch {batch.id}: {len(part.requests):,} requests were sent to {self._endpoint.url}; answers "
+                "may take a day, and if this run is stopped, the next one waits for them"
             )
 
     async def _read(self, batch: Batch, sent: Sent) -> dict[str, "_Failed"]:
@@ -233,10 +236,10 @@ class _BatchRun:
             request = self._waiting[request_id]
             missing = Failure(f"batch {sent.batch_id} {'has no line of it' if batch else 'is gone'}", passes=True)
             failure, usage = failed.get(request_id) or _Failed(missing, Usage())
-            await self._client.stop_if_hopeless(self._connection, failure, request, attempts=0)
+            await self._endpoint.stop_if_hopeless(self._connection, failure, request, attempts=0)
             self._n_empty[request_id] += failure.is_empty
             n_attempts, n_empty = self._attempts[request_id], self._n_empty[request_id]
-            if failure.passes and n_attempts < self._client.max_attempts and n_empty < EMPTY_AT_MOST:
+            if failure.passes and n_attempts < self._endpoint.max_attempts and n_empty < EMPTY_AT_MOST:
                 self._add_used(request_id, usage)
                 again.append(request)
             else:
@@ -244,7 +247,7 @@ class _BatchRun:
         await self._deliver_all(final)
         if len(final) == len(sent.request_ids) >= _REFUSED_AT_LEAST:
             raise ConfigError(
-                f"{self._client.url} refused all {len(final):,} requests of batch {sent.batch_id} "
+                f"{self._endpoint.url} refused all {len(final):,} requests of batch {sent.batch_id} "
                 f"({final[0].error}); correct the model's name or what it is asked, and run again"
             )
         return again
@@ -262,14 +265,16 @@ class _BatchRun:
             self._attempts.subtract(sent.request_ids)
             if is_alone:
                 self._most_requests = len(sent.request_ids) // 2
-            tell(f"batch {batch.id}: {self._client.url} has no room for it now; its requests are sent later")
+            tell(
+                f"batch {batch.id}: {self._endpoint.url} has no room for it now; its requests will be sent later"
+            )
             return
         said = "; ".join(
             f"{error.code}: {error.message}{f' (line {error.line})' if error.line else ''}" for error in errors[:3]
         )
-        why = short(self._client.redaction(said or "it does not say why"))
+        why = short(self._endpoint.redaction(said or "it does not say why"))
         raise ConfigError(
-            f"{self._client.url} refused batch {batch.id} ({why}); none of it was sent: correct that, or "
+            f"{self._endpoint.url} refused batch {batch.id} ({why}); none of it was sent: correct that, or "
             "remove batch from the endpoint's section, and run again"
         )
 
@@ -287,7 +292,7 @@ class _BatchRun:
         sent_at = datetime.fromisoformat(sent.sent_at).timestamp()
         ends = (batch.completed_at, batch.expired_at, batch.cancelled_at) if batch else ()
         ended_at = next(filter(None, ends), time.time())
-        answer = self._client.redaction.answer(answer)
+        answer = self._endpoint.redaction.answer(answer)
         return replace(
             answer,
             attempts=self._attempts[answer.request_id],

@@ -10,13 +10,14 @@ ledger synced answer by answer would be the slowest part.
 
 import asyncio
 import contextlib
+import gc
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.llm.requests import Answer
+from pipeline.llm.requests import Answer, Request
 
 Deliver = Callable[[Answer], Awaitable[None]]
 """What a coroutine gives an answer to; it returns when the answer is recorded."""
@@ -102,3 +103,18 @@ class Arrivals:
         """Have the event loop call a function."""
         with contextlib.suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def arriving(
+    requests: Sequence[Request], ask_all: Callable[[Sequence[Request], Deliver], Coroutine[Any, Any, None]]
+) -> Iterator[list[Answer]]:
+    """The answers to requests, as `ask_all` delivers them."""
+    if not requests:
+        return
+    # The thousand objects of each response would have Python go over all that is in memory again and again.
+    gc.freeze()
+    try:
+        with Arrivals(lambda deliver: ask_all(requests, deliver)) as arrivals:
+            yield from arrivals
+    finally:
+        gc.unfreeze()

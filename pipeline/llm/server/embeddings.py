@@ -14,9 +14,9 @@ from typing import Any
 import openai
 
 from pipeline.llm.requests import Answer, Request
-from pipeline.llm.server.arrivals import Deliver
+from pipeline.llm.server.arrivals import Deliver, arriving
 from pipeline.llm.server.capabilities import Capabilities
-from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.endpoint import Endpoint
 from pipeline.llm.server.reading import Failure, Response, read_status
 from pipeline.llm.vectors import packed
 
@@ -24,14 +24,22 @@ _TEXTS_A_CALL = 32
 """What text-embeddings-inference takes by default; OpenAI takes 2,048."""
 
 
-class EmbeddingsClient(OpenAIClient):
-    """Asks an endpoint for the vectors of texts; arguments and errors are those of `OpenAIClient`."""
+class EmbeddingsClient:
+    """Asks an endpoint for the vectors of texts.
+
+    Args:
+        endpoint: The server.
+    """
 
     path = "/embeddings"
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
         self._at_once = _TEXTS_A_CALL
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
+        """One answer per request, as they arrive. Raises as `OpenAIClient.answer`."""
+        return arriving(requests, self.ask_all)
 
     @staticmethod
     def body(request: Request, can: Capabilities) -> bytes:
@@ -60,18 +68,25 @@ class EmbeddingsClient(OpenAIClient):
             return Failure("an embedding of the server is no vector of numbers", passes=False)
         return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=content.get("model"))
 
+    @staticmethod
+    def judge(
+        request: Request, can: Capabilities, outcome: Answer | Failure, content: Any
+    ) -> tuple[Answer | Failure, Capabilities]:
+        """The outcome as it is."""
+        return outcome, can
+
     async def ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
-        """Deliver an answer a request, some texts a call."""
+        """Deliver one answer per request, several texts per call."""
         groups = self._groups(requests)
-        async with self.connect() as client:
+        async with self._endpoint.connect() as connection:
 
             async def work() -> None:
                 for group in groups:
-                    answers = await self._embed(client, group)
+                    answers = await self._embed(connection, group)
                     await asyncio.gather(*map(deliver, answers))
 
             async with asyncio.TaskGroup() as workers:
-                for _ in range(min(self._max_concurrent, len(requests))):
+                for _ in range(min(self._endpoint.max_concurrent, len(requests))):
                     workers.create_task(work())
 
     def _groups(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
@@ -80,16 +95,16 @@ class EmbeddingsClient(OpenAIClient):
         while group := list(islice(todo, self._at_once)):
             yield group
 
-    async def _embed(self, client: openai.AsyncOpenAI, group: Sequence[Request]) -> list[Answer]:
+    async def _embed(self, connection: openai.AsyncOpenAI, group: Sequence[Request]) -> list[Answer]:
         """The answers to some requests by one call; where that is refused, by one call for each half."""
         whole = replace(group[0], messages=tuple(each.messages[0] for each in group))
-        answer, last = await self._send(client, whole, Capabilities())
+        answer, last = await self._endpoint.send(connection, self, whole, Capabilities())
         if isinstance(last.outcome, Failure) and not last.outcome.passes and len(group) > 1:
             if last.outcome.http_status is None:  # it cannot number several
                 self._at_once = 1
             half = len(group) // 2
-            return [*await self._embed(client, group[:half]), *await self._embed(client, group[half:])]
-        self.stopping.if_none_is_answered(last.outcome, whole)
+            return [*await self._embed(connection, group[:half]), *await self._embed(connection, group[half:])]
+        self._endpoint.stopping.if_none_is_answered(last.outcome, whole)
         return _shared_out(group, answer)
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import LakeError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.ledger.answers import last_lines, replayed_answers
-from pipeline.llm.server.client import OpenAIClient
 
 
 def question(number=0, **changes):
@@ -239,12 +239,13 @@ def test_sql_reads_the_columns_of_llm_requests_beside_a_torn_line(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
+sys.path.insert(0, str(Path.cwd() / "tests"))
+from llm import client_of
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient
 
 requests = [Request("detection", "sae", 3, "model", (Message("user", f"question {n}"),), 5) for n in range(40)]
 with Ledger(Path(sys.argv[1]), "predictions", "sae", 0, 9) as ledger:
-    client = OpenAIClient(sys.argv[2], None, max_concurrent=2)
+    client = client_of(sys.argv[2], None, max_concurrent=2)
     ask(ledger, client, requests, on_answer=lambda answer: print(answer.request_id, flush=True))
 """
 
@@ -265,7 +266,7 @@ def test_a_run_killed_in_the_middle_loses_nothing_and_asks_nothing_twice(tmp_pat
         with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
             recorded = [request for request in requests if ledger.replay(request)]
             assert {request.request_id for request in recorded} >= set(used)
-            answers = ask(ledger, OpenAIClient(oracle.base_url, None), requests)
+            answers = ask(ledger, client_of(oracle.base_url, None), requests)
         asked_again = [last_message(body) for body in oracle.requests]
 
     assert {answer.status for answer in answers.values()} == {"ok"} and len(answers) == 40
@@ -354,7 +355,7 @@ def test_what_cannot_be_recorded_ends_the_asking(tmp_path):
         ledger._file.close()
         ledger._file = None
         with pytest.raises(LakeError, match="is not open"):
-            ask(ledger, OpenAIClient(oracle.base_url, None), [question(number) for number in range(50)])
+            ask(ledger, client_of(oracle.base_url, None), [question(number) for number in range(50)])
 
 
 def test_a_file_is_read_while_another_process_writes_it(tmp_path):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.ledger import budget
 from pipeline.llm.ledger.budget import Amount, Budget, Limits, asked_as, is_spent, most_usd
 from pipeline.llm.ledger.prices import Price, Prices
-from pipeline.llm.server.client import OpenAIClient, not_given
+from pipeline.llm.server.client import not_given
 
 PRICES = Prices({"model": Price(prompt=1e6, cached=0.5e6, completion=2e6)})  # a dollar a token, and two
 PAID = ("prompt_tokens", "cached_tokens", "completion_tokens")
@@ -44,7 +45,7 @@ def open_ledger(folder, first=0):
 
 def asked(folder, oracle, wanted, **limits):
     with open_ledger(folder) as ledger, budget_of(folder, **limits) as budget:
-        return ask(ledger, OpenAIClient(oracle.base_url, None, max_attempts=1), wanted, budget=budget)
+        return ask(ledger, client_of(oracle.base_url, None, max_attempts=1), wanted, budget=budget)
 
 
 def statuses(answers):
@@ -258,7 +259,7 @@ from llm.ledger.test_budget import *
 
 folder, url, first, n_requests = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with open_ledger(folder, first) as ledger, budget_of(folder, requests=n_requests) as budget:
-    client = OpenAIClient(url, None, max_concurrent=2)
+    client = client_of(url, None, max_concurrent=2)
     answers = ask(ledger, client, questions(40, first), budget=budget)
 print(sum(answer.status == "ok" for answer in answers.values()), flush=True)
 """

@@ -8,12 +8,14 @@ import pytest
 
 from llm import answers_of
 from llm.oracle import Oracle, Reply, embedded
+from pipeline.config import EndpointConfig
 from pipeline.errors import ConfigError
 from pipeline.llm import Ledger, ask
 from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.server import pacing
 from pipeline.llm.server.embeddings import EmbeddingsClient
+from pipeline.llm.server.endpoint import Endpoint
 from pipeline.llm.vectors import embedding_request, packed, unpacked
 
 KEY = "sk-secret-0123456789"
@@ -28,7 +30,7 @@ def short_waits(monkeypatch):
 
 def client_of(oracle, **changes):
     settings = {"api_key_env": None, "max_concurrent": 4, "timeout_seconds": 20, "max_attempts": 3, **changes}
-    return EmbeddingsClient(oracle.base_url, *settings.values())
+    return EmbeddingsClient(Endpoint(EndpointConfig(base_url=oracle.base_url, **settings)))
 
 
 def vectors_of(oracle, requests=REQUESTS, **changes):

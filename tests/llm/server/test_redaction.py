@@ -6,9 +6,9 @@ import urllib.parse
 
 import pytest
 
+from llm import client_of
 from llm.oracle import Oracle, Reply
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient
 from pipeline.llm.server.redaction import Redaction
 
 KEY = 'sk-proj-aB3dE5+gH7/jK9"mN1pQ3sT5vW7yZ9'
@@ -73,7 +73,7 @@ def test_a_server_that_echoes_the_key_gets_it_into_no_answer_and_no_ledger(encod
         Oracle(lambda body: replies[int(body["messages"][0]["content"])]) as oracle,
         Ledger(tmp_path, "predictions", "s", 0, 0) as ledger,
     ):
-        client = OpenAIClient(oracle.base_url, "SOME_KEY", max_attempts=1, ledger=ledger)
+        client = client_of(oracle.base_url, "SOME_KEY", max_attempts=1, ledger=ledger)
         answers = ask(ledger, client, requests)
     written = (tmp_path / "predictions" / "s" / "0-0.jsonl").read_text()
     for text in (repr(answers), written):

@@ -2,10 +2,9 @@
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.oracle import Oracle, Reply
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient
 
 NUMBERS = tuple(map(str, range(11)))
 LINES = "token\tactivation\n the\tunknown\n cat\tunknown"
@@ -24,7 +23,7 @@ def blanks():
 
 
 def answer(oracle, request):
-    [found] = answers_of(OpenAIClient(oracle.base_url, None), [request])
+    [found] = answers_of(client_of(oracle.base_url, None), [request])
     return found
 
 
@@ -115,7 +114,7 @@ def test_a_server_that_refuses_the_parameter_is_sent_no_blanks():
 def test_what_a_server_could_not_be_asked_is_known_without_it_and_asked_anew_where_that_is_wanted(tmp_path):
     def asked(oracle, **how):
         with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
-            [found] = ask(ledger, OpenAIClient(oracle.base_url, None), [blanks()], **how).values()
+            [found] = ask(ledger, client_of(oracle.base_url, None), [blanks()], **how).values()
         return found
 
     with Oracle(lambda body: "x") as old:
