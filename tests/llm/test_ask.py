@@ -150,6 +150,6 @@ def test_a_client_that_ends_too_early_is_named_and_what_it_answered_is_kept(tmp_
 
     requests = questions(3)
     with open_ledger(tmp_path) as ledger:
-        with pytest.raises(RuntimeError, match="Lazy has ended without an answer to 2 of 3 requests"):
+        with pytest.raises(RuntimeError, match="Lazy stopped before answering 2 of 3 requests"):
             ask(ledger, Lazy(), requests)
         assert ledger.replay(requests[0])
