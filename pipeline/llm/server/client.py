@@ -47,7 +47,7 @@ class OpenAIClient:
         self.endpoint = endpoint
         self.ledger = ledger
         self._assumed: dict[Form, Capabilities] = {}
-        """Of forms whose probe was not answered."""
+        """Capabilities of forms whose probe was not answered."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer per request, as they arrive; what is in flight is dropped when the caller stops early.
@@ -64,8 +64,8 @@ class OpenAIClient:
             await self.probe(connection, requests)
             todo = iter(requests)
             doubtful: list[Answer] = []
-            """Final failures (too long, empty) from before anything was answered: they may be the server's fault,
-            and if it stops the run they are not recorded."""
+            """Final failures (too long, empty) before anything was answered. The server may be to blame: if it
+            stops the run, they are not recorded."""
 
             async def work() -> None:
                 for request in todo:
@@ -88,18 +88,18 @@ class OpenAIClient:
             await asyncio.gather(*map(deliver, doubtful))
 
     async def probe(self, connection: openai.AsyncOpenAI, requests: Iterable[Request]) -> None:
-        """Find out what the endpoint can do with requests, form by form; once each."""
+        """Find out the endpoint's capabilities for the requests' forms, once each."""
         for form in dict.fromkeys(map(form_of, requests)):
             if form not in self.endpoint.abilities and form not in self._assumed:
                 await self._probe_form(connection, form)
 
     def capabilities(self, request: Request) -> Capabilities:
-        """What the endpoint can do with a request whose form was probed."""
+        """The endpoint's capabilities for a request whose form was probed."""
         form = form_of(request)
         return self.endpoint.abilities.get(form) or self._assumed[form]
 
     async def _probe_form(self, connection: openai.AsyncOpenAI, form: Form) -> None:
-        """Find out what the endpoint can do, by a tiny request that asks for all that requests of a form do."""
+        """Find out the endpoint's capabilities with a tiny request that uses everything requests of a form use."""
         request = probe_request(form, self.endpoint.url)
         can = known = Capabilities()
         while True:
@@ -110,19 +110,19 @@ class OpenAIClient:
                 self.endpoint.abilities[form] = came_back(last.can, form, last.content)
                 return
             fewer = without_what_was_refused(can, form, last.outcome)
-            if fewer is None:  # it failed for another reason; the requests will say which
+            if fewer is None:  # it failed for another reason, which the requests will show
                 self._assumed[form] = known
                 return
             can, request = fewer.can, replace(request, draw=request.draw + 1)
-            if fewer.is_named:  # else it is a guess, and worth nothing until an answer comes
+            if fewer.is_named:  # otherwise it is a guess, to be used only once there is an answer
                 known = can
 
     def judge(
         self, request: Request, can: Capabilities, outcome: Answer | Failure, content: Any
     ) -> tuple[Answer | Failure, Capabilities]:
-        """What an outcome is worth, given what the request was sent with; and what it shows of the server.
+        """An outcome, corrected for the stop sequences that were sent, and the capabilities that it shows.
 
-        A stop that cut the model's thoughts, or the answer at its very beginning, is not sent again.
+        If a stop cut the model's reasoning, or the whole answer, stops are no longer sent.
         """
         if sends_stop(request, can):
             if isinstance(outcome, Failure) and outcome.is_empty:
@@ -137,7 +137,7 @@ class OpenAIClient:
         return outcome, can
 
     def _learn(self, request: Request, can: Capabilities) -> Capabilities:
-        """Keep what the server was found to be able to do; a form that is being probed is not yet known."""
+        """Store capabilities; those of a form that is being probed are stored by its probe."""
         form = form_of(request)
         for known in (self.endpoint.abilities, self._assumed):
             if form in known:
@@ -151,7 +151,7 @@ class OpenAIClient:
 
 
 def not_given(request: Request) -> Answer:
-    """The answer to a request that is not sent: the server cannot give what it is for."""
+    """The answer to a request that is not sent, because the server cannot give what it needs."""
     return Answer(
         request.request_id,
         "refused",

@@ -1,7 +1,7 @@
-"""Any endpoint that speaks OpenAI's embeddings: OpenAI, vLLM, llama.cpp, Ollama, text-embeddings-inference.
+"""Embeddings from any endpoint with OpenAI's API: OpenAI, vLLM, llama.cpp, Ollama, text-embeddings-inference.
 
-A request is one text, known by its content as every other is, and its answer the text's vector (`llm.vectors`);
-several texts go in one call. Key, pace, attempts and redaction are those of chats.
+A request is one text, identified by its content like any other, and its answer is the text's vector
+(`llm.vectors`). Several texts go in one call.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from pipeline.llm.server.reading import Failure, Response, read_status
 from pipeline.llm.vectors import packed
 
 _TEXTS_A_CALL = 32
-"""What text-embeddings-inference takes by default; OpenAI takes 2,048."""
+"""The default maximum of text-embeddings-inference; OpenAI's is 2,048."""
 
 
 class EmbeddingsClient:
@@ -43,18 +43,18 @@ class EmbeddingsClient:
 
     @staticmethod
     def body(request: Request, can: Capabilities) -> bytes:
-        """The body of a call for the vectors of a request's messages."""
+        """The body of a call that requests the vectors of a request's messages."""
         texts = [message.content for message in request.messages]
         return json.dumps({"model": request.model, "input": texts}).encode()
 
     @staticmethod
     def read(request: Request, response: Response, content: Any) -> Answer | Failure:
-        """The vectors in a response, a line each in the order of the texts, or why they are not there."""
+        """The vectors in a response, one per line in the order of the texts, or the failure."""
         if not 200 <= response.status < 300:
             return read_status(request, response, content)
         listed = content.get("data") if isinstance(content, dict) else None
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-            return Failure("the server's answer holds no embeddings", passes=True)
+            return Failure("the server's answer contains no embeddings", passes=True)
         n = len(request.messages)
         if len(listed) != n:
             return Failure(f"the server gave {len(listed)} embeddings for {n} texts", passes=False)
@@ -65,7 +65,7 @@ class EmbeddingsClient:
         try:
             vectors = [packed(by_place[place].get("embedding")) for place in range(n)]
         except (TypeError, ValueError):
-            return Failure("an embedding of the server is no vector of numbers", passes=False)
+            return Failure("the server gave an embedding that is not a vector of numbers", passes=False)
         return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=content.get("model"))
 
     @staticmethod
@@ -90,17 +90,17 @@ class EmbeddingsClient:
                     workers.create_task(work())
 
     def _groups(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
-        """The requests, so many together as a call may take by then."""
+        """The requests, in groups of the number of texts that a call currently takes."""
         todo = iter(requests)
         while group := list(islice(todo, self._at_once)):
             yield group
 
     async def _embed(self, connection: openai.AsyncOpenAI, group: Sequence[Request]) -> list[Answer]:
-        """The answers to some requests by one call; where that is refused, by one call for each half."""
+        """The answers to some requests from one call; if that is refused, from one call per half."""
         whole = replace(group[0], messages=tuple(each.messages[0] for each in group))
         answer, last = await self._endpoint.send(connection, self, whole, Capabilities())
         if isinstance(last.outcome, Failure) and not last.outcome.passes and len(group) > 1:
-            if last.outcome.http_status is None:  # it cannot number several
+            if last.outcome.http_status is None:  # it cannot handle several texts
                 self._at_once = 1
             half = len(group) // 2
             return [*await self._embed(connection, group[:half]), *await self._embed(connection, group[half:])]
@@ -126,7 +126,7 @@ def _shared_out(group: Sequence[Request], answer: Answer) -> list[Answer]:
 
 
 def _shares(group: Sequence[Request], count: int | None) -> list[int] | list[None]:
-    """A number of tokens shared out among texts by their length; the shares add up to it."""
+    """A number of tokens divided among texts by their length; the shares add up to it."""
     if count is None:
         return [None] * len(group)
     lengths = [len(request.messages[0].content.encode(errors="replace")) + 1 for request in group]

@@ -42,23 +42,23 @@ LIST_SECONDS = 5.0
 
 
 class Exchange(Protocol):
-    """How requests of one kind (chats, embeddings) are put into calls, and their answers read."""
+    """How requests of one kind (chats or embeddings) are written and their answers read."""
 
     path: str
-    """Where they go, below the endpoint's address."""
+    """Their path below the endpoint's address."""
 
     def body(self, request: Request, can: Capabilities) -> bytes:
-        """The body of a request, with what the server can do."""
+        """The body of a request, limited to the server's capabilities."""
         ...
 
     def read(self, request: Request, response: Response, content: Any) -> Answer | Failure:
-        """The answer in a response with this JSON, or why there is none."""
+        """The answer or the failure in a response with this JSON."""
         ...
 
     def judge(
         self, request: Request, can: Capabilities, outcome: Answer | Failure, content: Any
     ) -> tuple[Answer | Failure, Capabilities]:
-        """What an outcome is worth, given what the request was sent with; and what it shows of the server."""
+        """An outcome, corrected for how the request was sent, and the capabilities that it shows."""
         ...
 
 
@@ -70,7 +70,7 @@ class Endpoint:
 
     Attributes:
         url: Its address, without a query.
-        abilities: What it can do with each form of chat request, once that was tried out.
+        abilities: Its capabilities by form of chat request, as far as probed.
 
     Raises:
         ConfigError: The environment variable is not set, or the address is invalid.
@@ -98,12 +98,12 @@ class Endpoint:
         self.stopping = Stopping(self.url, config.api_key_env, config.max_attempts, self.redaction)
 
     def connect(self) -> openai.AsyncOpenAI:
-        """A client of the package, to be used as a context manager."""
+        """A client of the `openai` package; a context manager."""
         check_proxy(self.url)
         http_client = openai.DefaultAioHttpClient(
-            # OpenSSL's own trust: the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+            # As OpenSSL does: trust the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
             verify=ssl.create_default_context(),
-            follow_redirects=False,  # they would carry the key along
+            follow_redirects=False,  # they would send the key elsewhere
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_connections=self.max_concurrent),
         )
@@ -118,7 +118,9 @@ class Endpoint:
     async def send(
         self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, can: Capabilities
     ) -> "tuple[Answer, Attempt]":
-        """Try a request until it is answered, cannot be, or has had its attempts; the answer, the last attempt.
+        """Try a request until it is answered, fails for good, or has used its attempts.
+
+        Returns the answer and the last attempt.
 
         Raises:
             ConfigError: No other request can succeed either.
@@ -136,7 +138,7 @@ class Endpoint:
                 answer = outcome
                 break
             n_empty += outcome.is_empty
-            if learned != can:  # sent otherwise it may be answered
+            if learned != can:  # it may be answered if it is sent differently
                 can, body = learned, how.body(request, learned)
                 continue
             await self.stop_if_hopeless(connection, outcome, request, attempts)
@@ -158,7 +160,7 @@ class Endpoint:
     async def _attempt(
         self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, body: bytes
     ) -> "Attempt":
-        """Send a request once, when the pace allows."""
+        """Send a request once, as soon as the pace allows."""
         entered_at = await self.pace.enter()
         attempt = None
         try:
@@ -199,12 +201,12 @@ class Endpoint:
     async def stop_if_hopeless(
         self, connection: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
     ) -> None:
-        """Raise ConfigError where no other request can succeed either; what was answered is kept."""
+        """Raise ConfigError if no other request can succeed either; the answers so far are kept."""
         served = await self._served_models(connection) if failure.http_status == 404 else []
         self.stopping.if_hopeless(failure, request, attempts, served)
 
     async def _served_models(self, connection: openai.AsyncOpenAI) -> list[str]:
-        """The names of the models that the endpoint lists; empty if it lists none."""
+        """The models that the endpoint lists; empty if it lists none."""
         try:
             listed = await connection.models.list(extra_headers=self.headers, timeout=LIST_SECONDS)
             return [self.redaction(model.id) for model in listed.data]
@@ -229,14 +231,14 @@ def open_endpoint(config: EndpointConfig) -> Endpoint:
 
 
 def _address(base_url: str) -> tuple[str, dict[str, str]]:
-    """The address to which paths are added, and the query that follows them.
+    """The address without its query, to which paths are appended, and the query.
 
-    Raises ConfigError if it is not an address, or holds a password, which error messages would repeat.
+    Raises ConfigError if it is not an address, or contains a password, which error messages would repeat.
     """
     shown = re.sub("//[^/]*@", "//***@", base_url)
     try:
         parts = urllib.parse.urlsplit(base_url.strip())
-        host, _ = parts.hostname, parts.port  # which raises ValueError for a port above 65535
+        host, _ = parts.hostname, parts.port  # the port raises ValueError above 65535
     except ValueError as error:
         raise ConfigError(f"base_url '{shown}' is not an address ({error})") from None
     if parts.username is not None or parts.password is not None:
@@ -251,7 +253,7 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
 
 
 def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | openai.Omit]:
-    """The headers of every request; what the package would take from the environment for OpenAI is left out."""
+    """The headers of every request, without those that the package would take from OpenAI's variables."""
     headers: dict[str, str | openai.Omit] = {
         "Authorization": openai.Omit(),
         "Content-Type": "application/json",
@@ -270,7 +272,7 @@ class Attempt(NamedTuple):
     Attributes:
         outcome: An answer or a failure.
         content: The JSON that it was read from.
-        can: What the server can do, as known afterwards.
+        can: The server's capabilities, as known afterwards.
     """
 
     outcome: Answer | Failure

@@ -340,7 +340,7 @@ def test_a_server_that_dies_stops_the_run_and_what_was_answered_is_recorded(tmp_
                 ended.append(True)
                 oracle.__exit__()
 
-        with pytest.raises(ConfigError, match="what was answered is kept"):
+        with pytest.raises(ConfigError, match="the answers so far are kept"):
             ask(ledger, client, [question(n) for n in range(300)], on_answer=end_server)
         assert 1 <= sum(ledger.replay(question(n)) is not None for n in range(300)) < 300
 

@@ -87,7 +87,7 @@ def test_a_certificate_of_another_name_is_refused(tls, certificate, monkeypatch)
 
 
 def test_https_to_a_server_that_speaks_http_says_so():
-    with Oracle() as oracle, pytest.raises(ConfigError, match=r"no TLS: .* one with http://"):
+    with Oracle() as oracle, pytest.raises(ConfigError, match=r"no TLS: .* begin with http://"):
         ask(oracle.base_url.replace("http:", "https:"), max_attempts=2)
 
 

@@ -126,7 +126,7 @@ def test_a_vector_that_is_none_is_a_failure_of_its_text_alone():
         answers = vectors_of(oracle, [REQUESTS[3]])
     [answer] = answers.values()
     assert (answer.status, answer.text) == ("http_error", None)
-    assert answer.error == "an embedding of the server is no vector of numbers"
+    assert answer.error == "the server gave an embedding that is not a vector of numbers"
 
 
 def test_a_text_that_the_server_refuses_costs_no_other_its_vector():
