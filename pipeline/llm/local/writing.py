@@ -1,6 +1,7 @@
-"""How the rows of a batch are answered: by the first token's choice, by values of a JSON object, or written out.
+"""Answers the rows of a batch: by the first token's choice, by the values of a JSON object, or written token by
+token.
 
-A row's randomness depends on its request alone, so that it repeats in any batch.
+A row's randomness depends only on its request, so results do not depend on the batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,9 +34,10 @@ class Row:
 
 
 def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
-    """Answer the rows whose first token is their answer, by its probabilities.
+    """Answer the rows whose answer is their first token, from its probabilities.
 
-    Where the choices have under LEAST_MASS together there are none, and the text is what would be written.
+    If the choices have a total probability under LEAST_MASS, there are none, and the text is the most probable
+    token.
     """
     places = [place for place, row in enumerate(rows) if row.request.wanted == "choice"]
     logits = batch.logits if len(places) == len(rows) else batch.logits[places]
@@ -51,9 +53,9 @@ def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
 
 def _masses(model: LocalModel, requests: Sequence[Request], logits: Tensor) -> list[dict[str, float]]:
-    """How probable the tokens that stand for each choice are, by request; logits float32 [n_requests, n_tokens].
+    """The total probability of each choice's tokens, by request; logits float32 [n_requests, n_tokens].
 
-    They are read from the device once for all requests that have the same choices, as those of a batch mostly do.
+    Probabilities are copied from the device once for all requests with the same choices, mostly the whole batch.
     """
     probabilities = logits.softmax(dim=-1)
     masses: list[dict[str, float]] = [{} for _ in requests]
@@ -71,7 +73,8 @@ def _masses(model: LocalModel, requests: Sequence[Request], logits: Tensor) -> l
 
 
 def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
-    """Answer the rows with keys by a JSON object of which only the values are the model's: the likelier choice."""
+    """Answer the rows with keys with a JSON object in which only the values are the model's: the likelier
+    choice."""
     places = [place for place, row in enumerate(rows) if row.request.wanted == "keys"]
     if not places:
         return
@@ -102,13 +105,13 @@ def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
 
 def _up_to_value(model: LocalModel, before: str, request: Request) -> list[int]:
-    """The tokens of a text that stand before a choice whichever it is: the space may be a part of the choice."""
+    """The tokens of a text before any of the choices; the space may be part of the choice's token."""
     spelled = [model.tokens(f"{before} {choice}") for choice in request.choices or ()]
     return spelled[0][: min(n_shared_tokens(spelled[0], other) for other in spelled[1:])]
 
 
 def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
-    """Write out the other rows; a row leaves the batch when it ends its turn or has used its tokens."""
+    """Write the other rows token by token; a row leaves the batch when it ends its turn or reaches its limit."""
     places = [place for place, row in enumerate(rows) if row.request.wanted == "text"]
     if not places:
         return
@@ -138,7 +141,7 @@ def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
 
 def _stopped(model: LocalModel, row: Row) -> bool:
-    """Whether what a row has written ends at one of its stops; without stops nothing is decoded."""
+    """Whether a row's text has reached one of its stops; without stops nothing is decoded."""
     if not row.request.sent_stop:
         return False
     text = model.decode(row.written)
@@ -146,13 +149,13 @@ def _stopped(model: LocalModel, row: Row) -> bool:
 
 
 def _before_stop(text: str, stops: Sequence[str]) -> str:
-    """The text up to its first stop; all of it where it holds thoughts, which stops would cut."""
+    """The text up to its first stop; all of it if it contains reasoning, which stops would cut."""
     ends = [text.find(stop) for stop in stops if stop in text]
     return text[: min(ends)] if ends and not has_thoughts(text) else text
 
 
 def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Generator]) -> list[int]:
-    """The next token of each row: the most probable at temperature 0, else drawn by the row's own generator."""
+    """The next token of each row: the most probable at temperature 0, else sampled with the row's generator."""
     tokens: list[int] = logits.argmax(dim=-1).tolist()
     for place, row in enumerate(rows):
         if row.request.temperature > 0:
@@ -163,5 +166,5 @@ def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Ge
 
 
 def _generator(request: Request) -> torch.Generator:
-    """Randomness that depends on the request alone, so that it repeats in any batch."""
+    """A random generator that depends only on the request."""
     return torch.Generator().manual_seed(int(request.request_id[:15], 16))
