@@ -6,6 +6,7 @@ W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtrac
 eai-sparsify 1.3.3; compared with its own `encode` in the tests.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.sae.coder import GroupMax, SparseCoder, TopK
@@ -19,7 +20,7 @@ def load(files: SaeFiles) -> SparseCoder:
     """The coder in a sparsify folder, float32. Raises SaeError if a file is damaged or does not fit."""
     config, tensors = files.config("cfg.json"), files.tensors("sae.safetensors")
     of_today = bool(config.get("transcode", False))
-    transcodes = of_today or _run(files).get("transcode") is True or "W_skip" in tensors.names()
+    transcodes = of_today or outside(files).get("transcodes", False) or "W_skip" in tensors.names()
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     if config.get("d_in", d_in) != d_in:
@@ -42,6 +43,11 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture=str(config.get("activation", "topk")),
         declared_l0=activation.k,
     )
+
+
+def outside(files: SaeFiles) -> Mapping[str, bool]:
+    """Whether it is a transcoder by the run's config.json, where cfg.json does not say."""
+    return {} if "transcode" in files.config("cfg.json") else {"transcodes": _run(files).get("transcode") is True}
 
 
 def trained_on(files: SaeFiles) -> Training:
