@@ -86,8 +86,8 @@ class SaeFiles:
         overrides: What SAELens' registry says of it, by the names of SAELens' config.
         revision: The commit of its repository on the hub; None where it is local.
         registered_model: Its subject model by SAELens' registry; None where it was not named by that.
-        outside: What its format reads elsewhere, and its firings or reconstructions depend on: from the path of its
-            files, or from a config that lies above them.
+        outside: What its format reads elsewhere, and its firings or reconstructions depend on: from the path of
+            its files, or from a config that lies above them.
     """
 
     folder: Path

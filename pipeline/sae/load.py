@@ -22,8 +22,8 @@ class Format(Protocol):
 
     It may also have `OPTIONAL_FILES`, names of files that may be left out; where others have files of these names
     too, `is_format(files: SaeFiles) -> bool`, which tells from the contents; `trained_on(files: SaeFiles) ->
-    Training`, what files and path tell of the subject model and its contexts; and where `load` depends on more than
-    these files, `outside(files: SaeFiles) -> Mapping[str, Any]` with what it takes from elsewhere.
+    Training`, what files and path tell of the subject model and its contexts; and where `load` depends on more
+    than these files, `outside(files: SaeFiles) -> Mapping[str, Any]` with what it takes from elsewhere.
 
     Attributes:
         FILES: Names or patterns of the files of an SAE, below its folder, by which it is known.

@@ -229,14 +229,15 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
 
 
 def _check_outside(sae: SaeConfig, found: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
-    """Raise SaeError where the same files are read in another way now; older lakes do not know in which they were."""
+    """Raise SaeError where the same files would be read in another way now; older lakes do not know in which."""
     if known is None or found == known:
         return
     names = sorted(name for name in {*found, *known} if found.get(name) != known.get(name))
     now, before = (", ".join(f"{name} {said.get(name)}" for name in names) for said in (found, known))
     raise SaeError(
-        f"SAE '{sae.name}' at '{sae.source}' has the files that this lake was made with, but their path, or the config "
-        f"above them, says {now}, and said {before}; put them back, or give this one another name in the config"
+        f"SAE '{sae.name}' at '{sae.source}' has the files that this lake was made with, but their path, or the "
+        f"config above them, says {now}, and said {before}; put them back, or give this one another name in the "
+        "config"
     )
 
 

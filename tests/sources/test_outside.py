@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.errors import SaeError
 from pipeline.sources import SOURCES_FILE, fix_sources
 
+
 @pytest.fixture
 def held(make_experiment: Callable[..., Config], tmp_path: Path) -> Callable[[Path], Config]:
     """A function that holds the lake's one SAE, wherever it lies now, to what is recorded of it."""
@@ -85,7 +86,7 @@ def test_the_same_files_elsewhere_are_the_same_where_the_path_says_nothing_else(
 def test_a_config_above_an_sae_of_sparsify_that_makes_it_a_transcoder_makes_it_another(tmp_path, held):
     path = written("sparsify", tmp_path / "run" / "layers.1")
     said = json.loads((path / "cfg.json").read_text())
-    write_json(path / "cfg.json", {key: said[key] for key in said if key != "transcode"})  # as before February 2025
+    write_json(path / "cfg.json", {key: said[key] for key in said if key != "transcode"})  # as in January 2025
     write_json(tmp_path / "run" / "config.json", {"model": "mine", "transcode": False})
     held(path)
     write_json(tmp_path / "run" / "config.json", {"model": "another, which no firing depends on"})
