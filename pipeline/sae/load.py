@@ -118,8 +118,7 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
     formats = _formats()
     if format is not None:
         formats = {find_plugin("formats", format).name: formats[format], **formats}  # its own word comes first
-    names = {name for each in formats.values() for name in _patterns(each) if "*" not in name}
-    fetched = fetch(source, sorted(names))
+    fetched = fetch(source, sorted({name for each in formats.values() for name in _patterns(each)}))
     path = fetched.path
     if hookpoint and (path / hookpoint).is_dir():
         path /= hookpoint
