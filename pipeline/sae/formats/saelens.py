@@ -210,7 +210,7 @@ def _normalisation(files: SaeFiles, config: dict[str, Any]) -> Normalisation:
         if not is_number(factor) or factor <= 0:
             files.fail(
                 f"normalize_activations is {_AVERAGE}, whose factor its files do not hold; name it as "
-                "saelens://RELEASE/ID where that has it, or write norm_scaling_factor into the cfg.json of a local "
+                "saelens://RELEASE/ID where that has it, or write norm_scaling_factor into cfg.json, in a local "
                 "copy: 1 where its weights have it already, as what SAELens 3.12.4 to 5 ended training with"
             )
         name = "none"  # since the factor is multiplied into the weights

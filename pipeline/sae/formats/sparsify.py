@@ -65,6 +65,8 @@ def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
     name, k = config.get("activation", "topk"), config.get("k")
     if name not in ("topk", "groupmax"):  # it may be a list
         files.fail(f"cfg.json has activation '{name}', not 'topk' or 'groupmax'")
+    if config.get("matching_pursuit", False):
+        files.fail("cfg.json has matching_pursuit true: firings are found one after the other, not by one encoder")
     if config.get("signed", False):
         files.fail("cfg.json has signed true: features that fire below 0, which latentlake has no place for")
     if not is_number(k) or k != int(k) or not 0 < k <= n_features:

@@ -104,7 +104,7 @@ def test_the_factor_of_the_inputs_norm_is_multiplied_in_where_it_is_known(folder
 def test_a_checkpoint_has_the_factor_beside_it_and_what_training_ended_with_has_none(folder, weights):
     configure(folder, normalize_activations="expected_average_only_in")
     write_json(folder / "activation_scaler.json", {"scaling_factor": None, "has_whitening": False})
-    with pytest.raises(SaeError, match="its files do not hold.*local copy: 1 where its weights have it already"):
+    with pytest.raises(SaeError, match=r"its files do not hold.*local copy: 1 where its weights have it already"):
         load_sparse_coder(folder)
     write_json(folder / "activation_scaler.json", {"scaling_factor": 2.5, "has_whitening": False})
     coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
