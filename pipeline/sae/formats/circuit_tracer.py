@@ -4,7 +4,7 @@ Tensors: W_enc [n, d_in], b_enc [n], W_dec [n, d_out], b_dec [d_out]; activation
 JumpReLU, else ReLU; W_skip [d_out, d_in] of a skip transcoder. Nothing is subtracted. config.yaml, of all
 layers, says what is read (feature_input_hook) and what is reconstructed (feature_output_hook); without it, these
 are the MLP's normalised input and what the MLP adds. Of a TopK it also says activation and k, or the file has a
-tensor k; facebook's crv-8b-instruct-transcoders say it nowhere, and have 128, as in circuit-tracer's code. Read from
+tensor k; facebook's crv-8b-instruct-transcoders say it nowhere, and have 128, as circuit-tracer knows. Read from
 circuit-tracer 0.5.0 and its source of 2026; compared with its own `encode` in the tests.
 """
 
