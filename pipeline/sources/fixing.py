@@ -8,6 +8,7 @@ machine keeps its rows, and how many features a batch has.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -217,9 +218,11 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
         content["files"] |= firings["files"]
         where = where or str(cache.folder / sae.hookpoint)
     if recorded and recorded["digest"] != content["digest"]:
+        old = re.search(r"/snapshots/([0-9a-f]{40})/", next(iter(seen), ""))  # where the hub's cache has it
+        cure = f"set saes.source to the old commit, hf://OWNER/REPO@{old[1]}/…" if old else "put the old files back"
         raise SaeError(
             f"SAE '{sae.name}' at '{where}' is not the one that this lake was made with; give the new one "
-            "another name in the config, or put the old files back"
+            f"another name in the config, or {cure}"
         )
     if recorded:
         _check_outside(sae, content.get("outside", {}), recorded.get("outside"))

@@ -11,14 +11,15 @@ from tiny import WIDTH
 
 from pipeline.config import Config
 from pipeline.errors import SaeError
+from pipeline.sae.sources import Source
 from pipeline.sources import SOURCES_FILE, fix_sources
 
 
 @pytest.fixture
-def held(make_experiment: Callable[..., Config], tmp_path: Path) -> Callable[[Path], Config]:
+def held(make_experiment: Callable[..., Config], tmp_path: Path) -> Callable[[Path | str], Config]:
     """A function that holds the lake's one SAE, wherever it lies now, to what is recorded of it."""
 
-    def hold(source: Path) -> Config:
+    def hold(source: Path | str) -> Config:
         sae = {"name": "mine", "source": str(source), "hookpoint": "layers.1", "n_features": 20}
         config = make_experiment(saes=[sae])
         fix_sources(config)
@@ -105,3 +106,16 @@ def test_a_lake_of_before_goes_on_and_knows_it_from_then_on(tmp_path, held):
     file.write_text(json.dumps(known))
     held(path)
     assert recorded(config)["outside"] == {"k": 3}
+
+
+def test_after_a_push_to_the_hub_the_old_commit_is_named(tmp_path, held, monkeypatch):
+    commits = ["0" * 40, "1" * 40]
+    for number, commit in enumerate(commits):
+        path = tmp_path / "models--me--mine" / "snapshots" / commit / "layers.1"
+        LAYOUTS["sparsify"].write(path, random_weights(20, WIDTH, 3, seed=number))
+        source = Source(path, commit)
+        monkeypatch.setattr("pipeline.sae.load.fetch", lambda *_, source=source: source)
+        if commit == commits[0]:
+            held("hf://me/mine/layers.1")
+    with pytest.raises(SaeError, match=f"or set saes.source to the old commit, hf://OWNER/REPO@{commits[0]}/"):
+        held("hf://me/mine/layers.1")
