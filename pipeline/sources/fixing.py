@@ -219,7 +219,8 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
         where = where or str(cache.folder / sae.hookpoint)
     if recorded and recorded["digest"] != content["digest"]:
         old = re.search(r"/snapshots/([0-9a-f]{40})/", next(iter(seen), ""))  # the hub's cache
-        cure = f"set saes.source to the old commit, hf://OWNER/REPO@{old[1]}/…" if old else "put the old files back"
+        back = "put the old files back"
+        cure = f"set saes.source to the old commit, hf://OWNER/REPO@{old[1]}/…" if old else back
         raise SaeError(
             f"SAE '{sae.name}' at '{where}' is not the one that this lake was made with; give the new one "
             f"another name in the config, or {cure}"
