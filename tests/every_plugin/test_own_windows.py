@@ -5,13 +5,13 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from tiny import stored
 
 from pipeline.lake.checks import repeated_keys
 from pipeline.make_table import make_table, read_table
 from pipeline.plugins import find_plugins
 from pipeline.tables.stages import own_windows
 from pipeline.tables.versions import SourceHashes, stage_hash
-from tiny import stored
 
 SAE = "hand-set"
 OWN = [name for name, plugin in find_plugins("scorers").items() if own_windows(plugin)]
