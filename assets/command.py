@@ -105,9 +105,9 @@ def run(config: str, job: str | None, nth: int | None, lists: bool, on: str | No
             raise ConfigError("--nth and --list are of a job: name it, as in --job cache")
         return _run_experiment(config, on=on)
     if lists:
-        from assets.run.experiment import list_partitions
+        from assets.run.printing import print_partitions
 
-        list_partitions(config, job)
+        print_partitions(config, job)
         return 0
     return _run_experiment(config, job, nth, on)
 
@@ -116,8 +116,8 @@ def _run_experiment(config: str, job: str | None = None, nth: int | None = None,
     from assets.stopping import catch_signals
 
     catch_signals()
-    from assets.run.experiment import Part
     from assets.run.experiment import run as run_experiment
+    from assets.run.steps import Part
 
     return run_experiment(config, Part(job, nth) if job else None, on)
 

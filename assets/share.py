@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.graph.declare import AFTER_BATCHES, failures_for_people
+from assets.graph.declare import AFTER_BATCHES
+from assets.graph.failures import failures_for_people
 from pipeline.config import Config
 
 if TYPE_CHECKING:

@@ -4,23 +4,14 @@ from typing import get_args
 
 import dagster as dg
 
-from assets import cache, corpus, explain, features
 from assets.graph.checks import checks_of
-from assets.graph.declare import TableAsset
 from assets.graph.schedules import next_feature_batches
 from assets.graph.sensors import JOBS_OF_A_GENERATION, new_documents
 from assets.share import REPORT_JOB, report_asset
+from assets.tables import TABLE_ASSETS
 from pipeline.config import Config
 from pipeline.tables import Group
 from pipeline.tables.versions import is_made
-
-TABLE_ASSETS: dict[str, TableAsset] = {
-    asset.table.name: asset
-    for module in (corpus, cache, features, explain)
-    for asset in vars(module).values()
-    if isinstance(asset, TableAsset)
-}
-"""Every declared asset by its table, in the order of the data's way."""
 
 JOBS: tuple[Group, ...] = get_args(Group)
 """One job a group: assets of different partitions cannot share one."""

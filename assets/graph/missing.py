@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from assets.graph.declare import partitions
+from assets.graph.partitions import partitions
 from pipeline.config import Config
 from pipeline.tables import TABLES, Table
 from pipeline.tables.versions import is_made

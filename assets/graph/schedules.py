@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.graph.declare import BatchKey, failures_for_people
+from assets.graph.failures import failures_for_people
+from assets.graph.partitions import BatchKey
 from pipeline.config import Config
 
 BATCHES_AT_ONCE = 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.graph.declare import failures_for_people
+from assets.graph.failures import failures_for_people
 from assets.graph.missing import is_there, partition_keys, tables_of
 from assets.graph.schedules import FAILURES_UNTIL_PARKED, ended_runs
 from pipeline.config import Config

@@ -26,8 +26,9 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from rich.console import Console
 
 from assets.graph.build import JOBS, build_definitions
-from assets.run.experiment import ASKING, Part, Step, announce, missing_steps, print_failures
+from assets.run.printing import announce, print_failures
 from assets.run.processes import end_dead_runs, end_run
+from assets.run.steps import ASKING, Part, Step, missing_steps
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LAKE_VARIABLE, LLM_VARIABLE, Config
 from pipeline.errors import ConfigError, LakeError

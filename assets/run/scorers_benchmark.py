@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from assets.graph.declare import open_lake
+from assets.graph.lakes import open_lake
 from assets.run.dagster_home import use_dagster_home
 from assets.run.experiment import materialise
 from pipeline.config import load_config

@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 from tiny import corpus_texts, hand_set_entry, rows_of, write_experiment
 
-from assets.graph import declare, sensors
+from assets.graph import sensors
 from assets.graph.build import build_definitions
+from assets.graph.lakes import forget_lakes
 from assets.graph.schedules import FAILURES_UNTIL_PARKED, unfinished_batches
-from assets.run.experiment import missing_steps
+from assets.run.steps import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.corpus.documents import write_documents
 from pipeline.lake import LEDGER_FOLDER, Lake
@@ -24,9 +25,9 @@ KEY = "00000|hand-set"
 
 @pytest.fixture(autouse=True)
 def lakes_are_opened_anew() -> Iterator[None]:
-    declare._open_lakes.clear()
+    forget_lakes()
     yield
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def tick(config: Config, instance: dg.DagsterInstance) -> list[dg.RunRequest] | 
 
 
 def launch(config: Config, instance: dg.DagsterInstance, job: str, key: str | None, tables: object = None) -> None:
-    declare._open_lakes.clear()  # as in a process of its own
+    forget_lakes()  # as in a process of its own
     made = build_definitions(config).resolve_job_def(job).execute_in_process(
         instance=instance, partition_key=key, asset_selection=tables
     )

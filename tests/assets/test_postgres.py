@@ -10,8 +10,8 @@ from postgres_server import IS_HERE, postgres_server
 from tiny import write_experiment
 
 from assets.command import run_command
-from assets.graph import declare
 from assets.graph.build import JOBS
+from assets.graph.lakes import forget_lakes
 from assets.graph.missing import tables_of
 from assets.run import dagster_home
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
@@ -29,7 +29,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with postgres_server() as found:
         monkeypatch.setenv(POSTGRES_VARIABLE, found)
         yield found
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 @pytest.mark.postgres

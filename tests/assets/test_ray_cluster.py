@@ -22,7 +22,7 @@ from postgres_server import IS_HERE, postgres_server
 from tiny import open_lake, rows_of, write_experiment
 
 from assets.command import run_command
-from assets.graph import declare
+from assets.graph.lakes import forget_lakes
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
 from assets.run.on_ray import LAKE_TAG
 from pipeline.config import load_config
@@ -112,7 +112,7 @@ def write(folder: Path, tiny_subject: Path, lake: str | None = None, **sections:
 
 
 def rows(path: Path) -> dict[str, list[dict]]:
-    declare._open_lakes.clear()
+    forget_lakes()
     lake = open_lake(load_config(path))
     return {name: rows_of(lake, f"from {name} order by all") for name in ROWS}
 
