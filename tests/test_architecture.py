@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from assets.tables import TABLE_ASSETS
-from pipeline.commands.cost_page import cost_page
-from pipeline.commands.docs import config_page, tables_page
-from pipeline.commands.explainers_page import explainers_page
+from benchmarks.pages.cost import cost_page
+from benchmarks.pages.explainers import explainers_page
+from benchmarks.pages.references import config_page, tables_page
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, relations_read, sql_files, sql_text
 from pipeline.tables.stages import STAGES
@@ -161,6 +161,7 @@ def test_every_sql_file_is_used_and_says_what_one_row_is() -> None:
         folder, _, last = name.rpartition("/")
         used = name in used_names or (folder == "figures" and last in TABLES)
         used |= path.parent.name == "cookbook"  # run by people, and by tests/commands/test_cookbook.py
+        used |= path.parent.parts[-2:] == ("explore", "examples")  # listed by pipeline/explore/statement.py
         assert used, f"sql/{name}.sql is run by nobody"
         assert path.read_text(encoding="utf-8").startswith(("-- One row", "-- A few rows")), name
 

@@ -30,9 +30,9 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def run(path: str, part: Part | None = None, on: str | None = None) -> int:
-    """Run the experiment of the config at `path`, or a part of it, here or on the Ray cluster `on`; the exit code.
+    """Run the experiment of the config at `path`, or a part of it, here or on the Ray cluster `on`.
 
-    Raises LatentlakeError if the input is wrong, or if a part needs a table that has not been made yet.
+    Returns the exit code. Raises LatentlakeError if the input is wrong, or if a part needs a missing table.
     """
     console = Console()
     started = time.monotonic()
@@ -54,8 +54,8 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
     from pipeline.asking.roles import find_local_models, oracle_sentence
 
     find_local_models(config)
-    if said := oracle_sentence(config):
-        console.print(said, style="bold", highlight=False)
+    if caution := oracle_sentence(config):
+        console.print(caution, style="bold", highlight=False)
     try:
         if not (materialise_on(on, config, path, console, part) if on else materialise(config, console, part)):
             return 1

@@ -86,7 +86,7 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
         launch(config, instance, "corpus", None, [dg.AssetKey(["tiny", "tokens"])])  # finds the moved corpus
         before = rows_of(lake_of(config), "from scores order by all")
         assert before
-        assert tick(config, instance) == "no documents behind those of generation 0 of the corpus"
+        assert tick(config, instance) == "no documents added since generation 0 of the corpus"
         for number, text in enumerate(corpus_texts(n_documents=6, seed=1)):
             (tmp_path / "corpus" / f"new{number}.txt").write_text(text)
         asked_for = []
@@ -95,7 +95,7 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
                 tables = sorted(key.path[-1] for key in each.asset_selection)
                 asked_for.append((each.job_name, each.partition_key, tables))
                 launch(config, instance, each.job_name, each.partition_key, each.asset_selection)
-        assert requests == "no documents behind those of generation 1 of the corpus"
+        assert requests == "no documents added since generation 1 of the corpus"
         corpus, *shards, prepare = asked_for
         assert corpus == ("corpus", None, ["documents", "slots", "train_words"])
         assert sorted(shards) == [("cache", key, ["activation_shards", "contexts"]) for key in ("00000", "00001")]

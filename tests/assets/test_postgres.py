@@ -64,7 +64,7 @@ def test_settings_of_the_user_without_a_storage_are_refused(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    with pytest.raises(LakeError, match=r"names no storage; put into it what stands in '.*postgres\.yaml'"):
+    with pytest.raises(LakeError, match=r"configures no storage; add the contents of '.*postgres\.yaml'"):
         use_dagster_home()
 
 

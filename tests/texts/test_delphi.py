@@ -291,12 +291,12 @@ def test_tokens_of_another_tokenizer_are_refused(cached, tmp_path, tokens, answe
 def test_a_cache_of_another_model_is_warned_of(cached, tmp_path, tiny_subject, caplog):
     config = cached()
     preflight(config)
-    assert "is of the model 'EleutherAI/pythia-70m', and subject.model is" in caplog.text
+    assert "was made with the model 'EleutherAI/pythia-70m', and subject.model is" in caplog.text
     caplog.clear()
     said = json.dumps({"model_name": str(tiny_subject)})
     (tmp_path / "latents" / "embed_tokens" / "config.json").write_text(said)
     preflight(config)
-    assert "is of the model" not in caplog.text
+    assert "was made with the model" not in caplog.text
 
 
 def test_rows_that_do_not_fit_a_context_are_refused_with_the_right_length(cached, tmp_path):
