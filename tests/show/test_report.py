@@ -169,7 +169,7 @@ def test_the_run_card_says_what_made_the_numbers_and_no_path_of_this_machine(lak
     assert {row["purpose"] for row in card["asked"]} == {"explain", "detection", "fuzzing"}
     words = card_markdown(card)
     assert card["spent"]["requests"] >= sum(row["n_requests"] for row in card["asked"]) > 0
-    assert f"In the life of the lake {card['spent']['requests']} requests were answered, for 0.0000 USD" in words
+    assert f"In the lake's lifetime {card['spent']['requests']} requests were answered, for 0.0000 USD" in words
     assert card["config_sha256"] in words and card["cite"] in words and "an oracle" in words
     assert str(lake.root.parent) not in json.dumps(card) + words
     assert "machine" not in card["config"]
