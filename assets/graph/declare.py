@@ -32,7 +32,7 @@ AFTER_BATCHES = dg.AutomationCondition.eager().without(~dg.AutomationCondition.a
 """A table over all batches is made again after each of them, even if others are missing, where somebody has
 switched on the automation sensor."""
 
-NEW_DOCUMENTS_ENTER = "documents"
+_NEW_DOCUMENTS_ENTER = "documents"
 """The table whose making takes documents that were added to the corpus. All others use those recorded in it."""
 
 
@@ -78,7 +78,7 @@ class TableAsset:
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
             with failures_for_people():
                 raise_if_asked()
-                lake = open_lake(config, takes_new=table.name == NEW_DOCUMENTS_ENTER)
+                lake = open_lake(config, takes_new=table.name == _NEW_DOCUMENTS_ENTER)
                 partition = partition_keywords(table.unit, context)
                 # A table over all partitions is made after each of them, by runs that share nothing else.
                 with lake.alone(table.name, waits=not partition, **partition):

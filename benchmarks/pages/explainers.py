@@ -27,8 +27,8 @@ model.
   accuracy on the train windows that judged it. The chosen one is in bold; it is the one scored on test
   documents. The judge is the same model: where it sits near chance, so does the choice.
 - `output_centric` shows the model no window. It says what a feature does, not where it fires.
-- Three features do not tell which explainer is better. `explainer_comparisons` pairs them over all features that
-  both explained, with an interval and the cost of each.
+- Three features are too few to show which explainer is better. `explainer_comparisons` pairs them over all
+  features that both explained, with an interval and the cost of each.
 
 {features}
 

@@ -32,14 +32,14 @@ _ACTIVE, _SILENT = 8, 6
 
 def readers_page(reader: Reader) -> dict[str, Any]:
     """The ratings, summed up by explainer, rater and scorer."""
-    said: dict[str, Row] = {}
+    by_explainer: dict[str, Row] = {}
     for row in reader.rows("verdicts_by_explainer"):
-        own = said.setdefault(row["explainer"], {"is_control": row["is_control"], "n": 0, "verdicts": {}})
+        own = by_explainer.setdefault(row["explainer"], {"is_control": row["is_control"], "n": 0, "verdicts": {}})
         own["verdicts"][row["verdict"]] = row["n"]
         own["n"] += row["n"]
     return {
         "verdicts": VERDICTS,
-        "said": said,
+        "by_explainer": by_explainer,
         "raters": reader.rows("raters"),
         "n_outdated": reader.rows("outdated_ratings")[0]["n"],
         "agreements": reader.rows("rater_agreements"),

@@ -40,12 +40,6 @@ class FeatureCard(NamedTuple):
     explanations: pl.DataFrame
     scores: pl.DataFrame
 
-    @property
-    def scrambled_share(self) -> float | None:
-        """Share of its scrambled contexts in which it fires on the token; None where it was not verified."""
-        n_active, n_contexts = (int(self.scrambled[name].sum()) for name in ("n_active", "n_contexts"))
-        return n_active / n_contexts if n_contexts else None
-
     def __repr__(self) -> str:
         """The feature in a few lines, as a notebook shows it; the fields have the rest."""
         own, route = self.statistics, self.route
