@@ -16,8 +16,8 @@ def load_prompted(explainer: str, name: str) -> Prompted:
     found = find_plugin("explainers", name).load().explainer
     if not isinstance(found, Prompted):
         raise ConfigError(
-            f"explaining.{explainer}.of: '{name}' does not ask a model exactly once per feature; name an explainer "
-            "that does, such as 'default'"
+            f"explaining.{explainer}.of: '{name}' does not ask a model exactly once per feature; name an "
+            "explainer that does, such as 'default'"
         )
     return found
 
