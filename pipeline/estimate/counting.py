@@ -18,7 +18,8 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
-from pipeline.asking.roles import RoleName, scorer_roles
+from pipeline.asking.draws import ask_draws
+from pipeline.asking.roles import RoleName, role_of, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers, explanations_table
 from pipeline.features.steered_texts import stand_in_texts
@@ -85,11 +86,7 @@ def count_requests(
     """
     run = _run_through(lake, sae, batch, selected, pilot)
     plain = _plain_requests(lake, sae, batch, run.made)
-    requests = [
-        each._replace(is_plain=request_id in plain)
-        for stand_ins in run.stand_ins
-        for request_id, each in stand_ins.asked.items()
-    ]
+    requests = [each for stand_ins in run.stand_ins for each in stand_ins.counted(plain)]
     seconds = {
         name: own_seconds(lake, sae, batch, run.made, name) if is_unfinished else 0.0
         for name in lake.config.scoring.scorers
@@ -117,7 +114,10 @@ def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa
     """Make a batch's tables as a run would, those of the pilot's features first, with stand-ins for the models."""
     config = lake.config
     explaining, thresholds, scoring = (
-        [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
+        [
+            _StandIns(_known(lake, ledger, sae, batch), {name: role_of(config, name).max_draws for name in names})
+            for ledger, names in ledgers.items()
+        ]
         for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
     )
     if pilot.num_rows:  # whose answers the batch's own requests then find in the ledger
@@ -172,7 +172,7 @@ def _plain_requests(lake: Lake, sae: str, batch: int, made: Tables) -> set[str]:
 
 def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:
     """The function that asks each role."""
-    return {name: partial(each.ask, name) for each in stand_ins for name in each.names}
+    return {name: partial(each.ask, name) for each in stand_ins for name in each.max_draws}
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -189,20 +189,34 @@ class _StandIns:
 
     Attributes:
         known: The ledger's answers, by request_id.
-        names: The roles.
+        max_draws: Maximum draws of a request, by role; the first stand-in is always usable.
         asked: Every request asked, by request_id, in order.
-        rounds: Calls of `ask` with a new request, by purpose.
+        rounds: How often new requests were sent together, by purpose.
     """
 
     known: Mapping[str, Answer]
-    names: Sequence[RoleName]
+    max_draws: Mapping[RoleName, int]
     asked: dict[str, Counted] = field(default_factory=dict)
     rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """The answer to each request, by request_id."""
-        self.rounds.update({each.request.purpose for each in to_ask if self._is_new(each)})
-        return {each.request.request_id: self._answer(name, each) for each in to_ask}
+        """The answers that count; after a recorded answer that cannot be used, the next draw, as in a run."""
+        by_id = {each.request.request_id: each for each in to_ask}
+
+        def ask_draw(requests: Sequence[Request]) -> dict[str, Answer]:
+            draws = [by_id[_first_id(request)]._replace(request=request) for request in requests]
+            self.rounds.update({each.request.purpose for each in draws if self._is_new(each)})
+            return {each.request.request_id: self._answer(name, each) for each in draws}
+
+        def is_usable(first_id: str, answer: Answer) -> bool:
+            return not self.asked[answer.request_id].is_known or by_id[first_id].is_usable(answer)
+
+        return ask_draws(ask_draw, [each.request for each in to_ask], self.max_draws[name], is_usable)
+
+    def counted(self, plain: Collection[str]) -> list[Counted]:
+        """What was asked; all draws of a request are plain if `plain` has the id of one of them."""
+        plain = {_first_id(each.request) for request_id, each in self.asked.items() if request_id in plain}
+        return [each._replace(is_plain=_first_id(each.request) in plain) for each in self.asked.values()]
 
     def _is_new(self, to_ask: ToAsk) -> bool:
         return self._replayed(to_ask) is None and to_ask.request.request_id not in self.asked
@@ -222,6 +236,11 @@ class _StandIns:
         # Until a server has answered, it is assumed to give every probability that is requested.
         probabilities = dict.fromkeys(request.keys, 0.5) or None
         return known or Answer(request.request_id, "ok", to_ask.stand_in, probabilities)
+
+
+def _first_id(request: Request) -> str:
+    """The id of a request's first draw."""
+    return request.repeats or request.request_id
 
 
 class _Reads:

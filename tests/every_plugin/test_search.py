@@ -105,8 +105,8 @@ def test_at_temperature_0_all_draws_would_be_one_answer() -> None:
 @pytest.mark.parametrize(
     "name, of, words",
     [
-        ("best_of_k", "rule", "'rule' asks no model"),
-        ("best_of_k", "refinement", "'refinement' asks no model, or asks it several times"),
+        ("best_of_k", "rule", "'rule' does not ask a model"),
+        ("best_of_k", "refinement", "'refinement' does not ask a model exactly once per feature"),
         ("refinement", "output_centric", "'output_centric' does not show windows with marks"),
         ("refinement", "token_pairs", "'token_pairs' does not show windows with marks"),
     ],

@@ -23,19 +23,19 @@ from tiny import WIDTH, open_lake, rows_of, write_random_sae, write_sparsify
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from assets.graph import declare
 from assets.graph.build import build_definitions
-from assets.run.experiment import missing_steps
+from assets.graph.lakes import forget_lakes
+from assets.run.steps import missing_steps
 from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SaeError, SubjectError
 from pipeline.features import logits
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.fit import write
 from pipeline.fit.measure import Figures, is_massive, measure, with_weights
-from pipeline.fit.places import Place
+from pipeline.fit.places import Place, places_around
 from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge
 from pipeline.lake import Lake
 from pipeline.sae import load_sparse_coder
@@ -380,6 +380,27 @@ def test_a_transcoder_is_held_to_the_place_that_its_files_say(
     assert paths == [{"path": "residual" if target == "hook_resid_post" else "direct"}]
 
 
+@pytest.mark.parametrize(
+    ("reads", "writes", "targets"),
+    [
+        ("mlp_in.0", "mlp_out.1", {"attn_in.0": "mlp_out.1", "resid_mid.0": "mlp_out.1", "mlp_in.1": "mlp_out.2"}),
+        ("mlp_in.1", "mlp_out.1", {"attn_in.1": "mlp_out.1", "mlp_in.0": "mlp_out.0", "mlp_in.2": "mlp_out.2"}),
+        ("resid_pre.1", "mlp_out.1", {"resid_mid.1": "mlp_out.1", "resid_post.1": "mlp_out.2"}),
+        ("resid_pre.1", "mlp_out.2", {"resid_mid.1": "mlp_out.2", "resid_pre.0": "mlp_out.1"}),
+    ],
+)
+def test_a_transcoder_that_writes_to_another_layer_is_tried_with_its_target_as_many_layers_on(
+    tmp_path: Path, make_experiment: Experiment, reads: str, writes: str, targets: dict[str, str]
+) -> None:
+    coder = load_sparse_coder(write_random_sae(tmp_path / "sae", transcode=True))
+    subject = make_experiment().subject
+    own = Place(reads, resolve_hookpoint(subject, reads), resolve_hookpoint(subject, writes))
+    tried = {place.name: place.target for place in places_around(subject, coder, own)}
+    assert {name: tried[name] for name in targets} == {
+        name: resolve_hookpoint(subject, target) for name, target in targets.items()
+    }
+
+
 # Where it stops -------------------------------------------------------------------------------------------
 
 
@@ -390,11 +411,11 @@ def test_nothing_is_cached_for_a_misfit_unless_the_config_accepts_it(
     lake = fitted(make_experiment(saes=[entry]))
     write_contexts(lake, 0)
     with pytest.raises(SaeError, match="does not fit"):
-        write_activation_shard(lake, 0)
+        write_activation_shards(lake, 0)
     assert not lake.has("activation_shards", sae="made", shard=0)
     accepting = open_lake(make_experiment(saes=[{**entry, "fit": "accept"}]))
     assert accepting.has("sae_fit", sae="made")  # accepting makes nothing anew
-    write_activation_shard(accepting, 0)
+    write_activation_shards(accepting, 0)
     assert accepting.has("activation_shards", sae="made", shard=0)
     assert is_misfit(accepting, "made") and "does not fit" in fit_sentence(accepting, "made")
 
@@ -405,11 +426,11 @@ def test_an_sae_that_was_not_measured_is_not_cached(make_sae: Any, make_experime
     write_documents(lake)
     write_contexts(lake, 0)
     with pytest.raises(LakeError, match=r"'sae_fit' of SAE 'made' is not complete .* 'tiny/sae_fit' first"):
-        write_activation_shard(lake, 0)
+        write_activation_shards(lake, 0)
 
 
 def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment: Experiment) -> None:
-    declare._open_lakes.clear()
+    forget_lakes()
     entry = make_sae("layers.1", hookpoint="layers.2")
     for fit, is_stopped in (("check", True), ("accept", False)):
         config = make_experiment(saes=[{**entry, "fit": fit}])
@@ -425,7 +446,7 @@ def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment
         [found] = [each for each in result.get_asset_check_evaluations() if each.check_name == "every_sae_fits"]
         assert found.passed != is_stopped and found.blocking
         assert "SAE 'made' at 'layers.2' does not fit" in (found.description or "")
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 def test_another_sae_is_measured_without_the_first_again(

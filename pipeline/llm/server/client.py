@@ -82,9 +82,7 @@ class OpenAIClient:
                     stopping.if_none_is_answered(last.outcome, request)
                     stopping.if_only_thought(last.outcome, request)
 
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.endpoint.max_concurrent, len(requests))):
-                    group.create_task(work())
+            await self.endpoint.work_together(work, len(requests))
             await asyncio.gather(*map(deliver, doubtful))
 
     async def probe(self, connection: openai.AsyncOpenAI, requests: Iterable[Request]) -> None:

@@ -17,7 +17,7 @@ from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Deliver, arriving
 from pipeline.llm.server.capabilities import Capabilities
 from pipeline.llm.server.endpoint import Endpoint
-from pipeline.llm.server.reading import Failure, Response, read_status
+from pipeline.llm.server.reading import Failure, Response, read_status, resolved_model
 from pipeline.llm.vectors import packed
 
 _TEXTS_A_CALL = 32
@@ -59,14 +59,14 @@ class EmbeddingsClient:
         if len(listed) != n:
             return Failure(f"the server gave {len(listed)} embeddings for {n} texts", passes=False)
         places = [each.get("index", place) for place, each in enumerate(listed)]
-        if set(places) != set(range(n)):
+        by_place = dict(zip(map(str, places), listed, strict=True))
+        if by_place.keys() != set(map(str, range(n))):
             return Failure(f"the server numbers its embeddings {places}, not from 0 to {n - 1}", passes=False)
-        by_place = dict(zip(places, listed, strict=True))
         try:
-            vectors = [packed(by_place[place].get("embedding")) for place in range(n)]
-        except (TypeError, ValueError):
+            vectors = [packed(by_place[str(place)].get("embedding")) for place in range(n)]
+        except (TypeError, ValueError, OverflowError):
             return Failure("the server gave an embedding that is not a vector of numbers", passes=False)
-        return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=content.get("model"))
+        return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=resolved_model(content))
 
     @staticmethod
     def judge(
@@ -85,9 +85,7 @@ class EmbeddingsClient:
                     answers = await self._embed(connection, group)
                     await asyncio.gather(*map(deliver, answers))
 
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(min(self._endpoint.max_concurrent, len(requests))):
-                    workers.create_task(work())
+            await self._endpoint.work_together(work, len(requests))
 
     def _groups(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
         """The requests, in groups of the number of texts that a call currently takes."""

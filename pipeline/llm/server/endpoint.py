@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
@@ -96,6 +96,10 @@ class Endpoint:
         self.abilities: dict[Form, Capabilities] = {}
         self.pace = Pace(config.max_concurrent)
         self.stopping = Stopping(self.url, config.api_key_env, config.max_attempts, self.redaction)
+        self._hopeless: ConfigError | None = None
+        """Why no other request can succeed, as one of those in flight has shown."""
+        self._sending: set[asyncio.Task[Any] | None] = set()
+        """Tasks whose request is at the server."""
 
     def connect(self) -> openai.AsyncOpenAI:
         """A client of the `openai` package; a context manager."""
@@ -114,6 +118,27 @@ class Endpoint:
             max_retries=0,
             http_client=http_client,
         )
+
+    async def work_together(self, work: Callable[[], Coroutine[Any, Any, None]], n_requests: int) -> None:
+        """Run as many workers as requests may be in flight.
+
+        If one of them finds that no request can succeed, no more are sent. Those in flight are paid for, so they are
+        waited for and delivered before its ConfigError is raised.
+        """
+
+        async def one() -> None:
+            try:
+                await work()
+            except ConfigError as error:
+                self._hopeless = self._hopeless or error
+                for task in tasks - self._sending:
+                    task.cancel()
+
+        async with asyncio.TaskGroup() as group:
+            tasks = {group.create_task(one()) for _ in range(min(self.max_concurrent, n_requests))}
+        hopeless, self._hopeless = self._hopeless, None
+        if hopeless is not None:
+            raise hopeless
 
     async def send(
         self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, can: Capabilities
@@ -145,7 +170,8 @@ class Endpoint:
             if not outcome.passes or attempts >= self.max_attempts or n_empty >= EMPTY_AT_MOST:
                 answer = outcome.answer(request, n_empty)
                 break
-            await asyncio.sleep(back_off_seconds(attempts))
+            if self._hopeless is None:
+                await asyncio.sleep(back_off_seconds(attempts))
         answer = self.redaction.answer(answer)
         answer = replace(
             answer,
@@ -160,12 +186,16 @@ class Endpoint:
     async def _attempt(
         self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, body: bytes
     ) -> "Attempt":
-        """Send a request once, as soon as the pace allows."""
+        """Send a request once, as soon as the pace allows. Raises ConfigError once no request can succeed."""
+        if self._hopeless is not None:
+            raise self._hopeless
         entered_at = await self.pace.enter()
-        attempt = None
+        attempt, task = None, asyncio.current_task()
+        self._sending.add(task)
         try:
             attempt = await self._post(connection, how, request, body)
         finally:
+            self._sending.discard(task)
             failure = attempt.outcome if attempt and isinstance(attempt.outcome, Failure) else None
             if failure and failure.retry_after_seconds is not None:
                 self.pace.close_for(failure.retry_after_seconds)

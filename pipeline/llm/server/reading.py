@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pipeline.llm.choices import choice_masses, choice_probabilities, key_probabilities
 from pipeline.llm.places import blank_places, expected_value, number_masses, value_places, word_masses
 from pipeline.llm.requests import Answer, Request, Status
+from pipeline.llm.server.events import joined_events
 from pipeline.llm.server.pacing import retry_after_seconds
 from pipeline.llm.texts import final_text, has_thoughts
 
@@ -106,11 +107,14 @@ class Usage(NamedTuple):
 
 
 def json_of(body: bytes) -> Any:
-    """The JSON in a body; None if there is none."""
+    """The JSON in a body, or of the completion that a stream of events contains; None if it is neither.
+
+    Streams are not requested, but some servers behind proxies send nothing else.
+    """
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        return joined_events(body)
 
 
 def read(request: Request, response: Response, content: Any) -> Answer | Failure:
@@ -126,18 +130,24 @@ def read(request: Request, response: Response, content: Any) -> Answer | Failure
 def usage_of(content: Any) -> Usage:
     """The usage reported in the JSON of a response, with or without an answer.
 
-    xAI and Gemini leave reasoning out of `completion_tokens`, but not out of `total_tokens`.
+    xAI and Gemini leave reasoning out of `completion_tokens`, but not out of `total_tokens`. A server that reports
+    0 prompt tokens does not count them.
     """
     usage = _dict(_dict(content).get("usage"))
     prompt, written, total = (_count(usage.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
     if prompt is not None and total is not None:
         written = max(written or 0, total - prompt)
     return Usage(
-        prompt,
+        prompt or None,
         _count(_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
         written,
         _count(_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")),
     )
+
+
+def resolved_model(content: Any) -> str | None:
+    """The model that a server says it ran."""
+    return _text(_dict(content).get("model"))
 
 
 def shows_thinking(content: Any) -> bool:
@@ -225,13 +235,13 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
     # OpenRouter passes on an upstream failure as HTTP 200 with an error in or next to the choice.
     error = choice.get("error") or content.get("error")
     if error or not choice or end in _NO_END:
-        code = _dict(error).get("code")
+        code = _count(_dict(error).get("code"))
         ended = f"the server ended its answer with finish_reason '{finish_reason}'"
         said = _error_message({"error": error} if error else content)
         return Failure(
             said or (ended if choice else "the server's answer contains no choice"),
-            passes=_passes(code) if isinstance(code, int) else True,
-            is_too_long=isinstance(code, int) and _is_too_long(code, said or ""),
+            passes=code is None or _passes(code),
+            is_too_long=code is not None and _is_too_long(code, said or ""),
             overloaded=code in _OVERLOADED,
             finish_reason=finish_reason,
             is_out_of_credit=_has_no_credit(None, _dict(error)),
@@ -261,7 +271,7 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
         probabilities=probabilities,
         choice_mass=mass,
         values=values,
-        resolved_model=_text(content.get("model")),
+        resolved_model=resolved_model(content),
         finish_reason=finish_reason,
         error=said,
     )
@@ -372,7 +382,7 @@ def _written_text(message: dict[str, Any]) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    """A token count, given as a number or as digits; None for anything else."""
+    """A token count or a status, given as a number or as digits; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -30,7 +30,7 @@ from pipeline.scorers.embedding.settings import Settings
 _SQL = Path(__file__).parent / "questions.sql"
 
 
-class Embedded(NamedTuple):
+class _Embedded(NamedTuple):
     """A text's unit vector, float32 [width], or None; the status of its answer, and its request."""
 
     vector: NDArray[np.float32] | None
@@ -87,14 +87,14 @@ def _settings(config: Config) -> Settings:
     return settings_of(config.scoring, Embedding.name, Settings)
 
 
-def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
+def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, _Embedded]:
     """The vectors of texts from a model in this process."""
     texts = list(feature_of)
     vectors = load_embedder(tools.config, _settings(tools.config).model).embed(texts).numpy()
-    return {text: Embedded(vector) for text, vector in zip(texts, vectors, strict=True)}
+    return {text: _Embedded(vector) for text, vector in zip(texts, vectors, strict=True)}
 
 
-def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
+def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str, _Embedded]:
     """The vectors of texts from the server of the role `embedder`.
 
     Each text is requested once; the ledger records the last feature that it belongs to.
@@ -115,7 +115,7 @@ def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str
         answer = answers[request.request_id]
         vector = unpacked(answer.text or "") if answer.status == "ok" else None
         status = "unparsed" if answer.status == "ok" and vector is None else answer.status
-        found[text] = Embedded(vector, status, answer.request_id)
+        found[text] = _Embedded(vector, status, answer.request_id)
     _check_widths(embedder.role.model, [each.vector for each in found.values() if each.vector is not None])
     return found
 
