@@ -122,8 +122,8 @@ class Endpoint:
     async def work_together(self, work: Callable[[], Coroutine[Any, Any, None]], n_requests: int) -> None:
         """Run as many workers as requests may be in flight.
 
-        If one of them finds that no request can succeed, no more are sent. Those in flight are paid for, so they are
-        waited for and delivered before its ConfigError is raised.
+        If one of them finds that no request can succeed, no more are sent. Those in flight are paid for, so they
+        are waited for and delivered before its ConfigError is raised.
         """
 
         async def one() -> None:
