@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import cache
+from glob import escape
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import SaeError, nearest
@@ -64,7 +65,7 @@ def _fetch(source: str, repository: str, revision: str | None, files: Sequence[s
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*files]))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*map(escape, files)]))
     except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
         raise SaeError(f"SAE '{source}' cannot be fetched from the Hugging Face hub: {_why(error)}") from None
 

@@ -63,6 +63,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_of_hub: list[str]
     return asked
 
 
+def test_a_folder_whose_name_would_be_a_pattern_is_fetched_by_its_name(hub, files_of_hub):
+    files_of_hub[:] = [f"run[1]/layers.{layer}/{name}" for layer in "12" for name in ("cfg.json", "sae.safetensors")]
+    assert load_sparse_coder("hf://owner/name/run[1]/layers.1").hookpoint == "layers.1"
+
+
 def test_a_push_between_two_steps_of_a_process_changes_nothing(hub):
     for _ in range(2):
         load_sparse_coder("hf://owner/name/part/layers.1")
