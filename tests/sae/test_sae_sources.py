@@ -64,7 +64,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_of_hub: list[str]
 
 
 def test_a_folder_whose_name_would_be_a_pattern_is_fetched_by_its_name(hub, files_of_hub):
-    files_of_hub[:] = [f"run[1]/layers.{layer}/{name}" for layer in "12" for name in ("cfg.json", "sae.safetensors")]
+    names = ("cfg.json", "sae.safetensors")
+    files_of_hub[:] = [f"run[1]/layers.{layer}/{name}" for layer in "12" for name in names]
     assert load_sparse_coder("hf://owner/name/run[1]/layers.1").hookpoint == "layers.1"
 
 
