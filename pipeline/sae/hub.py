@@ -17,7 +17,13 @@ _NAMED = 6
 
 
 @cache
-def download(repository: str, revision: str | None, path: str, patterns: tuple[str, ...]) -> Path:
+def download(
+    repository: str,
+    revision: str | None,
+    path: str,
+    patterns: tuple[str, ...],
+    unreadable: tuple[tuple[str, str], ...] = (),
+) -> Path:
     """Bring the files of an SAE here, and no others; its folder's snapshot, named by the commit.
 
     Once a process, so that a push to the repository changes nothing between two steps of a run.
@@ -28,6 +34,7 @@ def download(repository: str, revision: str | None, path: str, patterns: tuple[s
         path: A folder or a file of the repository; empty for the root.
         patterns: Names, or patterns, that files of SAEs have below their folder; of what lies beside a file, those
             that are whole names are fetched.
+        unreadable: Patterns of the files of what cannot be read, and what that is in words.
 
     Raises:
         SaeError: The hub cannot be reached, or does not have it.
@@ -38,10 +45,16 @@ def download(repository: str, revision: str | None, path: str, patterns: tuple[s
     others = [f"{path.rpartition('/')[0]}/{name}".removeprefix("/") for name in beside]
     below = f"{path}/" if path else ""
     own = [path, *(below + name for name in names)] if path else names  # a folder may be named as a file
+    for pattern, kind in unreadable:
+        if fnmatch(PurePosixPath(path).name, pattern):
+            raise SaeError(f"SAE '{source}' is {kind}")
     root = _fetch(source, repository, revision, [*own, *others])
     if any((root / name).is_file() for name in own if not name.endswith(_SETTINGS)):
         return root
     inside = _names_in(repository, revision, path)
+    for pattern, kind in unreadable:
+        if any(fnmatch(name, pattern) for name in inside):
+            raise SaeError(f"SAE '{source}' is {kind}")
     alike = [[name for name in inside if fnmatch(name, each)] for each in patterns if "*" in each]
     found = [below + each[0] for each in alike if len(each) == 1]  # several are several SAEs
     if found:

@@ -37,23 +37,25 @@ class Source:
     model: str | None = None
 
 
-def fetch(source: str, patterns: Sequence[str] = ()) -> Source:
+def fetch(source: str, patterns: Sequence[str] = (), unreadable: Mapping[str, str] | None = None) -> Source:
     """Bring the files of a source here; what is on the hub is downloaded into the hub's own cache.
 
     Args:
         source: A path, `hf://OWNER/REPO[@REVISION][/PATH]` or `saelens://RELEASE/ID`.
         patterns: Names, or patterns, that files of SAEs have below their folder: what is fetched of the hub.
+        unreadable: What cannot be read, in words, by patterns of its files, which are not fetched.
 
     Raises:
         SaeError: The hub cannot be reached or does not have it, or the registry does not name it.
     """
+    fetched = (tuple(patterns), tuple((unreadable or {}).items()))
     if source.startswith(REGISTRY_PREFIX):
         repository, path, overrides, model = _look_up(source)
-        root = download(repository, None, path, tuple(patterns))
+        root = download(repository, None, path, *fetched)
         return Source(root / path, root.name, overrides, model)
     if source.startswith(HUB_PREFIX):
         repository, revision, path = split_hub(source)
-        root = download(repository, revision, path, tuple(patterns))
+        root = download(repository, revision, path, *fetched)
         return Source(root / path, root.name)
     return Source(find(source))
 
