@@ -83,10 +83,16 @@ def _look_up(source: str) -> tuple[str, str, dict[str, Any], str | None]:
     saes = {str(each["id"]): each for each in entry["saes"]}
     if sae_id not in saes:
         raise SaeError(f"release '{release}' of SAELens has no SAE '{sae_id}'; nearest: {nearest(sae_id, saes)}")
+    if entry.get("conversion_func") == _LAYER_OF_CLT:
+        raise SaeError(f"'{source}' is a layer of a cross-layer transcoder, which writes to all layers behind it")
     own = saes[sae_id]
     overrides = {**(entry.get("config_overrides") or {})}
     overrides |= {key: own[key] for key in ("norm_scaling_factor", "l0") if own.get(key)}
     return str(entry["repo_id"]), str(own["path"]), overrides, entry.get("model")
+
+
+_LAYER_OF_CLT = "mntss_clt_layer_transcoder"
+"""The loader of releases whose paths are numbers of layers, and of no folder."""
 
 
 def _registry(source: str) -> dict[str, Any]:
