@@ -18,7 +18,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import entry_points
@@ -27,6 +27,7 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple, Self
 
 from pipeline.errors import ConfigError, nearest
+from pipeline.uncommented import python_code, sql_code
 
 Kind = Literal["explainers", "scorers", "formats", "exports"]
 
@@ -38,6 +39,8 @@ _HOMES: dict[Kind, str] = {
     "exports": "exports",
 }
 _SETTINGS = "settings.py"
+_HASHED: dict[str, Callable[[str], str]] = {".py": python_code, ".sql": sql_code, ".txt": str}
+"""What counts of a file's text in a version, by the file's suffix; other files do not count."""
 
 
 class Declared(NamedTuple):
@@ -116,7 +119,10 @@ class Plugin:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the names and contents of its code, prompts and SQL: part of the versions of its rows."""
+        """SHA-256 over the names and contents of its code and SQL, without comments, and of its prompts.
+
+        It is part of the versions of its rows.
+        """
         return _digest(self.path.rglob("*") if self.path.is_dir() else [self.path])
 
 
@@ -152,12 +158,16 @@ def shared_digest(kind: Kind) -> str:
 
 
 def _digest(files: Iterable[Path]) -> str:
-    """A hash over the names and contents of code, prompts and SQL among some files, in any order."""
+    """SHA-256 over the names and contents of code, prompts and SQL among some files, in any order."""
     digest = hashlib.sha256()
     for file in sorted(files):
-        if file.suffix in {".py", ".txt", ".sql"}:
+        if file.suffix in _HASHED:
             digest.update(f"{file.name}\0".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            try:
+                content = _HASHED[file.suffix](file.read_text(encoding="utf-8"))
+            except SyntaxError as error:
+                raise ConfigError(f"'{file}' is not Python: {error.msg}, line {error.lineno}") from None
+            digest.update(hashlib.sha256(content.encode()).digest())
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.lake.objects import open_objects
 from pipeline.tables import TABLES
-from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions, parts_of
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
@@ -28,7 +28,7 @@ class Paths:
         self.hashes = hashes
         self.root = config.lake_folder
         self.objects = open_objects(config)
-        self._versions: dict[int, Versions] = {}
+        self._versions_by_generation: dict[int, Versions] = {}
 
     def parts(self, table: str) -> tuple[str | None, ...]:
         """The plug-ins that make a table, each in files of its own; None for rows of no plug-in."""
@@ -59,8 +59,12 @@ class Paths:
         if generation is None:
             generation = self.generations(table)[-1]
         own = sae if TABLES[table].is_by_sae else None
-        known = self._versions.setdefault(generation, {})
-        return self.root / table / stage_hash(self.config, table, self.hashes.at(generation), own, known, part)
+        return self.root / table / self._versions(generation).of(table, own, part)
+
+    def _versions(self, generation: int) -> Versions:
+        if generation not in self._versions_by_generation:
+            self._versions_by_generation[generation] = Versions(self.config, self.hashes.at(generation))
+        return self._versions_by_generation[generation]
 
     def path(
         self,

@@ -1,7 +1,7 @@
 """Which module makes the rows of a SQL file: the files in `sql/compiled/` define rows and are never run.
 
 The function has the name of the file and is given `compiled.inputs.Inputs`; those of `counting` are methods of its
-class `Counts`. A test compares each with its file. Nothing is imported here: the Dagster graph needs the names, and
+class `Counts`. A test compares each with its file. Nothing is imported here: the Dagster graph needs the names and
 the source texts that enter a table's version, without importing numba.
 """
 

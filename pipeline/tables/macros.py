@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.tables import sql
 from pipeline.tables.sql import MACROS, Names, names_in, names_in_text, sql_text
+from pipeline.uncommented import sql_code
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,7 +50,7 @@ def macros() -> dict[str, Macro]:
 
 def _macro(path: Path) -> Macro:
     text = sql_text(path)
-    code = re.sub(r"--.*", "", text).strip()
+    code = sql_code(text).strip()
     found = re.fullmatch(r"create macro (\w+)\([\w, ]*\) as\s(.*)", code, flags=re.DOTALL)
     if found is None or found[1] != path.stem:
         raise ValueError(f"'{path}' is to hold one macro: create macro {path.stem}(...) as ...")
@@ -74,8 +75,9 @@ def _with_inner(functions: Iterable[str]) -> Iterator[str]:
 
 
 def full_text(name: str | Path) -> str:
-    """The text of a SQL file with those of the macros that it calls: what decides its rows."""
-    return "".join([*(macros()[each].text for each in macros_called(name)), sql_text(name)])
+    """The text of a SQL file after those of the macros that it calls, without comments: what decides its rows."""
+    texts = [*(macros()[each].text for each in macros_called(name)), sql_text(name)]
+    return "".join(map(sql_code, texts))
 
 
 def ready_text(connection: "duckdb.DuckDBPyConnection", name: str | Path) -> str:

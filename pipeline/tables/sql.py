@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pipeline.config import Config
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
+from pipeline.uncommented import sql_code
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,7 +63,7 @@ def sql_text(name: str | Path) -> str:
 
 def parameters_of(text: str) -> list[str]:
     """The names after `$` in a SQL text, comments left out, sorted."""
-    return sorted(set(re.findall(r"\$([a-z_][a-z0-9_]*)", re.sub(r"--.*", "", text))))
+    return sorted(set(re.findall(r"\$([a-z_][a-z0-9_]*)", sql_code(text))))
 
 
 def config_value(config: Config, parameter: str) -> Any:

@@ -12,6 +12,9 @@ from typing import Literal
 from pipeline.plugins import Plugin, find_plugins
 from pipeline.tables.sql import sql_files, steps_of, tables_read
 
+PARTITION_VALUES = frozenset({"sae", "shard", "batch", "first_feature", "end_feature"})
+"""`$parameters` that any SQL may read: the partition that is made, and its range of features."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -27,6 +30,8 @@ class Stage:
         science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
             its SQL, which count by themselves.
         given: Relations that its code hands to its SQL.
+        values: `$parameters` of its SQL whose values its code gives, beside those in `PARTITION_VALUES`; the
+            others are keys of the config.
         queries: SQL files whose rows its code reads, where the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
         rehearses: Tables that its code makes without writing them. It reads what they read, and how they are
@@ -45,6 +50,7 @@ class Stage:
     gates: tuple[str, ...] = ()
     science: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     rehearses: tuple[str, ...] = ()
     own_step: str | None = None
@@ -77,6 +83,11 @@ class Stage:
         for name in self.rehearses:
             read.update(STAGES[name].inputs)
         return tuple(name for name in STAGES if name in read - {self.table, *self.rehearses})
+
+    @property
+    def given_values(self) -> frozenset[str]:
+        """The `$parameters` of its SQL that are not keys of the config."""
+        return PARTITION_VALUES | {*self.values}
 
     def tables_of(self, plugin: Plugin) -> tuple[str, ...]:
         """The tables that a plug-in's own SQL reads."""
@@ -111,13 +122,14 @@ STAGES: dict[str, Stage] = {
             version=2,
         ),
         Stage("tokens", science=_TOKENIZER, version=2),
-        Stage("contexts"),
+        Stage("contexts", values=("bos_token_id",)),
         Stage("slots"),
         Stage("train_words"),
         Stage(
             "sae_fit",
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
+            values=("fit_tokens", "fit_documents"),
             queries=("fit_contexts",),
             version=5,
         ),
@@ -142,17 +154,24 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos"),
             given=("scrambled_firings",),
+            values=("bos_token_id",),
         ),
         Stage("context_independence"),
         Stage("feature_rules", buckets_at_once=4),
         Stage("rule_scores", buckets_at_once=4),
         Stage("feature_routes"),
-        Stage("selected_features", reads=("feature_stats",), given=("wanted_features",)),
+        Stage(
+            "selected_features",
+            reads=("feature_stats",),
+            given=("wanted_features",),
+            values=("quota_routes", "quota_sizes"),
+        ),
         Stage("feature_neighbours", reads=("saes",)),
         Stage(
             "feature_cofirings",
             reads=("activations",),
             science=("heuristics.cofiring_features", "heuristics.cofiring_firings"),
+            values=("share",),
             queries=("cofiring_tokens",),
         ),
         Stage("example_index"),
@@ -163,9 +182,11 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=(
                 "subject.dtype",
-                *("scoring.intervention.modes", "scoring.intervention.target_kls"),
+                "scoring.intervention.modes",
+                "scoring.intervention.target_kls",
                 "scoring.intervention.new_tokens",
             ),
+            values=("bos_token_id",),
             queries=("batch_features", "steering_prompts", "ablation_prompts", "vocabulary"),
             is_on_demand=True,
         ),
@@ -177,51 +198,91 @@ STAGES: dict[str, Stage] = {
             is_on_demand=True,
             version=3,
         ),
-        # It goes by the rhos that are there; before the pilot, by the config's.
+        # Uses scorer_rhos if they exist, otherwise scoring.rho.
         Stage(
             "estimate",
             rehearses=(
-                *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "scorer_rhos"),
+                "examples",
+                "fuzzing_pairs",
+                "steered_texts",
+                "token_changes",
+                "explanations",
+                "scorer_rhos",
                 "predictions",
             ),
         ),
         Stage(
             "explanations",
             science=(
-                *("explaining.provider", "explaining.model", "explaining.dtype", "explaining.precision"),
-                *("explaining.sampling", "explaining.n_examples"),
-                *("explaining.marked_share", "explaining.show_activations"),
-                *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
-                *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
+                "explaining.provider",
+                "explaining.model",
+                "explaining.dtype",
+                "explaining.precision",
+                "explaining.sampling",
+                "explaining.n_examples",
+                "explaining.marked_share",
+                "explaining.show_activations",
+                "explaining.temperature",
+                "explaining.max_tokens",
+                "explaining.max_draws",
+                "explaining.one_line",
+                "explaining.reasoning_tokens",
+                "explaining.reasoning_effort",
             ),
             given=("drafts",),
+            values=("n_shown", "n_silent", "sampling", "n_judging", "questions_per_prompt"),
             queries=("explained_features", "shown_examples", "batch_neighbours", "vocabulary"),
             plugins="explainers",
             version=2,
         ),
         Stage(
             "scorer_rhos",
-            # What its pilot asks, and with whose answers it is told, is made as for a batch.
+            # The pilot makes its batches' tables itself, without writing them.
             rehearses=(
-                *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "predictions"),
+                "examples",
+                "fuzzing_pairs",
+                "steered_texts",
+                "token_changes",
+                "explanations",
+                "predictions",
             ),
             science=("scoring.pilot_features",),
             given=("pilot_scorers", "control_pairs", "control_answers", "control_thresholds"),
+            values=(
+                "asks_model",
+                "has_marks",
+                "least_answers",
+                "least_explanations",
+                "least_features",
+                "n_windows",
+                "questions_per_prompt",
+            ),
             queries=(
-                *("pilot_features", "pilot_explanations", "batch_neighbours"),
-                *("control_questions", "control_thresholds", "shrunk_rhos"),
+                "pilot_features",
+                "pilot_explanations",
+                "batch_neighbours",
+                "control_questions",
+                "control_thresholds",
+                "shrunk_rhos",
             ),
             plugins="scorers",
         ),
         Stage(
             "predictions",
             science=(
-                *("scoring.provider", "scoring.model", "scoring.dtype", "scoring.precision"),
-                *("scoring.temperature", "scoring.max_draws", "scoring.questions_per_prompt"),
-                *("scoring.reasoning_tokens", "scoring.reasoning_effort"),
+                "scoring.provider",
+                "scoring.model",
+                "scoring.dtype",
+                "scoring.precision",
+                "scoring.temperature",
+                "scoring.max_draws",
+                "scoring.questions_per_prompt",
+                "scoring.reasoning_tokens",
+                "scoring.reasoning_effort",
             ),
-            # Those of the rounds before decide what comes next; what is asked is the scorer's own.
+            # Earlier rounds' predictions decide the next questions, which come from the scorer.
             given=("predictions", "asked_questions"),
+            values=("asks_model", "questions_per_prompt", "scorer"),
             queries=("next_questions", "scorer_pilot", "vocabulary"),
             plugins="scorers",
         ),

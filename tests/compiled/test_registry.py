@@ -59,7 +59,7 @@ def test_changed_code_makes_new_versions_of_its_tables_and_of_what_follows(
         return {table: stage_hash(config, table, SourceHashes(), config.sae_names[0]) for table in STAGES}
 
     before = hashes()
-    monkeypatch.setattr(compiled, "source_text", lambda name: source_text(name) + "# x\n" * (name == module))
+    monkeypatch.setattr(compiled, "source_text", lambda name: source_text(name) + "x = 1\n" * (name == module))
     after = hashes()
     expected = set(own)
     for table, stage in STAGES.items():
