@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @table_asset
 def saes(lake: "Lake") -> "list[Published]":
-    from pipeline.firings.write import write_saes
+    from pipeline.sae.write import write_saes
 
     return write_saes(lake)
 

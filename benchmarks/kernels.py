@@ -31,8 +31,8 @@ from pipeline.compiled.passes import (
 from pipeline.compiled.segments import order_segments
 from pipeline.compiling import Floats, Ints
 from pipeline.firings.buckets import Bucket, Places, open_places, ranges
+from pipeline.firings.files import Firings, in_order
 from pipeline.firings.layout import BUCKET_FEATURES, ROUNDED_BITS, n_buckets_of
-from pipeline.firings.store import Firings, in_order
 from pipeline.lake import Lake
 
 PAYS = 1.3

@@ -36,8 +36,10 @@ from pipeline.compiled.rendering import rendered_windows
 from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import open_places
+from pipeline.firings.buffers import FiringBuffer
+from pipeline.firings.files import ENCODING
 from pipeline.firings.layout import BUCKET_FEATURES, bucket_path
-from pipeline.firings.store import ENCODING, FiringBuffer, write_activations
+from pipeline.firings.store import write_activations
 from pipeline.make_table import make_table, open_rows, read_rows
 
 SCALES = ("small", "large")

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from pipeline.corpus.tokenising import bos_prefix
 from pipeline.features.weights import of_weights
+from pipeline.firings.buffers import FiringBuffer
 from pipeline.firings.forward import encode_batch, open_reader
-from pipeline.firings.store import FiringBuffer
 from pipeline.lake import SCHEMA_FILE, Lake, Published
 from pipeline.make_table import make_table, read_rows
 from pipeline.progress import progress

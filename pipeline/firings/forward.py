@@ -13,7 +13,7 @@ import torch
 
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import SubjectError
-from pipeline.firings.store import Firings
+from pipeline.firings.files import Firings
 from pipeline.lake import Lake
 from pipeline.sae import SparseCoder, load_sae
 from pipeline.subject.contexts import ContextBatch, pad_contexts

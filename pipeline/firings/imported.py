@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 
 from pipeline.config import SaeConfig
 from pipeline.errors import CorpusError
-from pipeline.firings.store import Firings, shard_buffers
+from pipeline.firings.buffers import shard_buffers
+from pipeline.firings.files import Firings
 from pipeline.lake import Lake
 from pipeline.progress import progress
 from pipeline.texts.delphi import Folder, Split, splits_of

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from pipeline.firings.buffers import FiringBuffer, shard_buffers
+from pipeline.firings.files import Firings
 from pipeline.firings.forward import Reader, context_batches, run_batch
-from pipeline.firings.store import FiringBuffer, Firings, shard_buffers
 from pipeline.lake import Lake
 from pipeline.progress import progress
 from pipeline.subject.forward import Subject

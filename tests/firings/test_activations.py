@@ -35,12 +35,15 @@ from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SubjectError
+from pipeline.firings.buffers import FiringBuffer, rounded
+from pipeline.firings.files import Firings
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
-from pipeline.firings.store import FiringBuffer, Firings, rounded, write_activations
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.store import write_activations
+from pipeline.firings.write import write_activation_shard
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
 from pipeline.sae import load_sparse_coder
+from pipeline.sae.write import write_saes
 from pipeline.subject.forward import Hookpoint, load_subject
 
 Firing = tuple[int, int, int]
@@ -385,7 +388,7 @@ def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monke
     def fill_the_disk(self, pending, path):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pipeline.firings.store.FiringBuffer._write", fill_the_disk)
+    monkeypatch.setattr("pipeline.firings.buffers.FiringBuffer._write", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write_activation_shard(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)

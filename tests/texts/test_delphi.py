@@ -26,10 +26,11 @@ from pipeline.exports import Export, delphi_latents, exported_sae
 from pipeline.features.logits import write_feature_logits
 from pipeline.features.neighbours import write_feature_neighbours
 from pipeline.firings.store import write_activations
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shard
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
+from pipeline.sae.write import write_saes
 from pipeline.sources import fixing
 from pipeline.texts import delphi
 from pipeline.texts.tensors import TensorFile
