@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rows import compiled_rows
-from pipeline.firings.buckets import Places, open_places
+from pipeline.firings.buckets import CorpusTokens, open_corpus_tokens
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Given, Lake, Published
 from pipeline.plugins import find_plugin
@@ -121,7 +121,7 @@ def _own_step(lake: Lake, table: str, part: str, **values: Any) -> dict[str, pa.
     return {step: read_rows(lake, own, **values)} if step and own else {}
 
 
-_PLACES = "candidate_slots"
+_CANDIDATE_SLOTS = "candidate_slots"
 """By which compiled code knows what stands where, whether its own SQL reads that or not."""
 
 
@@ -129,12 +129,12 @@ def needed_steps(name: str | Path, given: Collection[str] = ()) -> tuple[str | P
     """The steps that run for a SQL file: it and those before it, except what compiled code reads as arrays."""
     given = {*given, *(STAGES[name].given if name in STAGES else ())}
     steps = steps_of(name, given=given)
-    if any(step in COMPILED for step in steps) and _PLACES not in {*steps, *given}:
-        steps = steps_of(_PLACES, name, given=given)
+    if any(step in COMPILED for step in steps) and _CANDIDATE_SLOTS not in {*steps, *given}:
+        steps = steps_of(_CANDIDATE_SLOTS, name, given=given)
     needed = {name}
     for step in reversed(steps):
         if step in needed and step in COMPILED:
-            needed |= {*relations_read(step), _PLACES} - ARRAYS
+            needed |= {*relations_read(step), _CANDIDATE_SLOTS} - ARRAYS
         elif step in needed:
             needed |= {*relations_read(step)}
     return tuple(step for step in steps if step in needed)
@@ -143,7 +143,7 @@ def needed_steps(name: str | Path, given: Collection[str] = ()) -> tuple[str | P
 def tables_seen(name: str | Path, given: Collection[str] = ()) -> frozenset[str]:
     """The tables that are read for the rows of a SQL file; compiled steps also read the corpus's tokens."""
     steps = needed_steps(name, given)
-    corpus = (_PLACES, "corpus_tokens") if any(step in COMPILED for step in steps) else ()
+    corpus = (_CANDIDATE_SLOTS, "corpus_tokens") if any(step in COMPILED for step in steps) else ()
     read = {relation for step in steps for relation in relations_read(step)}
     return frozenset(TABLES.keys() & {*read, *tables_read(*corpus)} - {*given})
 
@@ -228,7 +228,7 @@ class _Run:
     def _inputs(self, features: range, made: dict[str, pa.Table] | None = None) -> Inputs:
         made = {} if made is None else made
         lake, sae = self._lake, self._values["sae"]
-        return Inputs(lake, sae, features, self._places, self._connection, made, self._kept)
+        return Inputs(lake, sae, features, self._corpus, self._connection, made, self._kept)
 
     @property
     def _batch_features(self) -> range:
@@ -237,9 +237,9 @@ class _Run:
         return self._lake.config.selection.features_of(self._values["batch"])
 
     @cached_property
-    def _places(self) -> Places:
+    def _corpus(self) -> CorpusTokens:
         """The tokens of the corpus by position, opened for the first compiled step."""
-        return self._stack.enter_context(open_places(self._lake, self._connection))
+        return self._stack.enter_context(open_corpus_tokens(self._lake, self._connection))
 
 
 def _is_pinned(name: str, sae: str | None, batch: int | None) -> bool:

@@ -74,7 +74,7 @@ def kept_slots(inputs: Inputs) -> pa.Table:
 def silent_slots(inputs: Inputs) -> pa.Table:
     """`sql/compiled/silent_slots.sql`."""
     starts, rows = by_side(inputs, "silent_lots", "lot")
-    active, is_train, slot = inputs.shared(Active), inputs.places.slot_is_train, rows["slot"]
+    active, is_train, slot = inputs.shared(Active), inputs.corpus.slot_is_train, rows["slot"]
     draw = silent_draws(slot, starts, active.rows["slot"], active.starts, len(is_train))
     kept = np.flatnonzero((draw > 0) & (draw <= inputs.lake.config.sampling.silent_draws))
     side = rows["side"][kept]

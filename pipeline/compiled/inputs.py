@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipeline.firings.buckets import Bucket, Places, read_bucket
+from pipeline.firings.buckets import Bucket, CorpusTokens, read_bucket
 from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import Lake
 
@@ -24,7 +24,7 @@ class Inputs:
         lake: The store of firings, and the settings.
         sae: The SAE.
         features: The features whose rows are made: those of a batch, or of some buckets.
-        places: What stands where in the corpus.
+        corpus: The tokens of the corpus by token index.
         connection: It sees the tables, and the steps that were run once.
         made: The rows of the other steps so far, by name.
         kept_objects: What the steps of a run make once, whatever the features, by name.
@@ -33,7 +33,7 @@ class Inputs:
     lake: Lake
     sae: str
     features: range
-    places: Places
+    corpus: CorpusTokens
     connection: duckdb.DuckDBPyConnection
     made: dict[str, pa.Table] = field(default_factory=dict)
     kept_objects: dict[str, Any] = field(default_factory=dict)

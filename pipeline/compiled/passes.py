@@ -1,8 +1,8 @@
-"""Compiled passes over a bucket's firings, one feature after the other; `counting` makes tables of them.
+"""Compiled passes over a bucket's firings, feature by feature; `counting` turns their results into tables.
 
-Everywhere: starts [n_features + 1], the first row of each feature, and the number of rows; activation float32 [n],
-of 11 significant bits; place: PLACE [n]. A firing counts as train where its place is counted: in a train document,
-and not at position 0.
+In every function: starts [n_features + 1], the first row of each feature, and the number of rows; activation:
+float32 [n], of 11 significant bits; fired_on: TOKEN [n], the token of each firing. A firing counts as train if its
+token `is_counted`: in a train document, and not at position 0.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.compiling import Floats, Ints, compiled
 
-Placed = npt.NDArray[np.void]
+Tokens = npt.NDArray[np.void]
 
 N_DECILES = 9
 
@@ -72,24 +72,24 @@ class Pairs(NamedTuple):
 
 @compiled
 def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:
-    """Sort keys in place, by as many digits of 11 bits as they have; scratch is as long as they are."""
+    """Sort keys in next_free, by as many digits of 11 bits as they have; scratch is as long as they are."""
     n, largest = len(keys), np.uint32(0)
     for i in range(n):
         largest = max(largest, keys[i])
-    places = np.empty(2048, np.int64)
+    free = np.empty(2048, np.int64)
     source, target = keys, scratch
     shift, is_in_place = 0, True
     while largest >> shift:
-        places[:] = 0
+        free[:] = 0
         for i in range(n):
-            places[(source[i] >> shift) & 2047] += 1
-        place = 0
+            free[(source[i] >> shift) & 2047] += 1
+        next_free = 0
         for digit in range(2048):
-            place, places[digit] = place + places[digit], place
+            next_free, free[digit] = next_free + free[digit], next_free
         for i in range(n):
             digit = (source[i] >> shift) & 2047
-            target[places[digit]] = source[i]
-            places[digit] += 1
+            target[free[digit]] = source[i]
+            free[digit] += 1
         source, target = target, source
         shift, is_in_place = shift + 11, not is_in_place
     if not is_in_place:
@@ -100,7 +100,7 @@ def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> 
 def count_occurrences(
     starts: Ints,
     activation: Floats,
-    place: Placed,
+    fired_on: Tokens,
     slot_context: Ints,
     slot_document: Ints,
     slot_is_train: npt.NDArray[np.bool_],
@@ -116,7 +116,7 @@ def count_occurrences(
     for feature in range(n_features):
         slot, context, document = -1, -1, -1
         for row in range(starts[feature], starts[feature + 1]):
-            at = place[row]
+            at = fired_on[row]
             by_position[feature, at.position, int(at.is_counted)] += 1
             mass[feature] += activation[row]
             if at.slot < 0 or at.slot == slot:
@@ -136,7 +136,7 @@ def count_occurrences(
 
 @compiled
 def order_strengths(
-    starts: Ints, activation: Floats, place: Placed, n_zero_bits: int, top_share: float
+    starts: Ints, activation: Floats, fired_on: Tokens, n_zero_bits: int, top_share: float
 ) -> Strengths:
     """Sort each feature's activations, whose n_zero_bits low bits are 0, and read off the order statistics."""
     bits = activation.view(np.uint32)
@@ -156,7 +156,7 @@ def order_strengths(
             continue
         keys = all_keys[:n]
         for i in range(n):
-            is_train = np.uint32(place[first + i].is_counted)
+            is_train = np.uint32(fired_on[first + i].is_counted)
             # The low bits are 0: one of them can carry the role.
             keys[i] = (bits[first + i] >> np.uint32(n_zero_bits - 1)) | is_train
             n_train[feature] += is_train
@@ -191,7 +191,7 @@ def _bits_of(key: np.uint32, n_zero_bits: int) -> np.uint32:
 def count_pairs(
     starts: Ints,
     activation: Floats,
-    place: Placed,
+    fired_on: Tokens,
     top_cut: Floats,
     strong_cut: npt.NDArray[np.float64],
     n_tokens: int,
@@ -213,7 +213,7 @@ def count_pairs(
     for feature in range(n_features):
         n_pairs = 0
         for row in range(starts[feature], starts[feature + 1]):
-            at = place[row]
+            at = fired_on[row]
             if not at.is_counted:
                 continue
             pair = number_of[at.token_id]
@@ -240,14 +240,16 @@ def count_pairs(
 
 
 @compiled
-def count_previous_tokens(starts: Ints, activation: Floats, place: Placed, top_cut: Floats, n_tokens: int) -> Ints:
+def count_previous_tokens(
+    starts: Ints, activation: Floats, fired_on: Tokens, top_cut: Floats, n_tokens: int
+) -> Ints:
     """Different tokens before the train firings of a feature's top share, [n_features]."""
     counts = np.zeros(len(starts) - 1, np.int64)
     seen_for = np.full(n_tokens, -1, np.int64)
     for feature in range(len(starts) - 1):
         for row in range(starts[feature], starts[feature + 1]):
-            if activation[row] >= top_cut[feature] and place[row].is_counted:
-                token = place[row].previous_token_id
+            if activation[row] >= top_cut[feature] and fired_on[row].is_counted:
+                token = fired_on[row].previous_token_id
                 counts[feature] += seen_for[token] != feature
                 seen_for[token] = feature
     return counts
@@ -255,16 +257,16 @@ def count_previous_tokens(starts: Ints, activation: Floats, place: Placed, top_c
 
 @compiled
 def find_peaks(
-    starts: Ints, activation: Floats, place: Placed
+    starts: Ints, activation: Floats, fired_on: Tokens
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Floats]:
-    """The candidate slots fired in: the feature's place in the bucket, the slot, and its peak, each [n_peaks]."""
-    feature_of, slots = np.empty(len(place), np.int32), np.empty(len(place), np.int32)
-    peaks = np.empty(len(place), np.float32)
+    """The candidate slots fired in: the feature's index in the bucket, the slot, and its peak, each [n_peaks]."""
+    feature_of, slots = np.empty(len(fired_on), np.int32), np.empty(len(fired_on), np.int32)
+    peaks = np.empty(len(fired_on), np.float32)
     n_peaks = 0
     for feature in range(len(starts) - 1):
         last = -1
         for row in range(starts[feature], starts[feature + 1]):
-            slot = place[row].slot
+            slot = fired_on[row].slot
             if slot < 0:
                 continue
             if slot == last:

@@ -13,7 +13,7 @@ from pipeline.compiled.inputs import Inputs
 def feature_masses(inputs: Inputs) -> pa.Table:
     """`sql/compiled/feature_masses.sql`."""
     mass, top_share = pl.col("sum_activation"), inputs.lake.config.heuristics.top_share
-    # Tokens of the same mass may change places: how many come before a share of it is the same.
+    # Tokens of the same mass may change corpus: how many come before a share of it is the same.
     mass_before = mass.sort(descending=True).cum_sum().shift(1, fill_value=0)
     counts = _feature_tokens(inputs).group_by("feature", maintain_order=True)
     rows = counts.agg(

@@ -36,7 +36,7 @@ COMPILED: dict[str, str] = {
 
 ARRAYS = frozenset({"firings", "corpus_tokens"})
 """SQL files that compiled code reads as arrays, not as rows: the firings of a bucket (`Inputs.firings`), and the
-tokens of the corpus (`Inputs.places`)."""
+tokens of the corpus (`Inputs.corpus`)."""
 
 _ROOT = Path(__file__).parents[2]
 _FOLLOWED = (f"{_PACKAGE}.", "pipeline.compiling", "pipeline.firings.buckets", "pipeline.firings.layout")

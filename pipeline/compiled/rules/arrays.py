@@ -21,7 +21,7 @@ def token_class_bits(inputs: Inputs) -> Bytes:
     rows, bit_of = inputs.table("token_classes"), class_bits(inputs)
     token_id = rows["token_id"].to_numpy()
     (last,) = inputs.connection.table("tokens").max("token_id").fetchall()[0]
-    bits = np.zeros(max(inputs.places.n_tokens, (last or 0) + 1), np.uint8)
+    bits = np.zeros(max(inputs.corpus.n_tokens, (last or 0) + 1), np.uint8)
     names = np.asarray(rows["token_class"].to_pylist())
     for name, bit in bit_of.items():
         bits[token_id[names == name]] |= bit

@@ -33,7 +33,7 @@ def context_candidates(inputs: Inputs) -> pa.Table:
         found = count_contexts(
             bucket.starts,
             bucket.token_index,
-            inputs.places.at,
+            inputs.corpus.tokens,
             Wanted(floor[low:high], *_interleaved(lists, low, high)),
             windows,
             limits,
@@ -138,7 +138,7 @@ def _windows(inputs: Inputs) -> Windows:
     firsts = np.concatenate([[0], np.cumsum(counts)])
     starts = np.stack([firsts[first * n_tokens : (first + 1) * n_tokens + 1] for first in range(len(sizes))])
     positions = inputs.table("train_positions")
-    position_tokens = np.zeros(inputs.places.context_length, np.int64)
+    position_tokens = np.zeros(inputs.corpus.context_length, np.int64)
     position_tokens[positions["position"].to_numpy()] = positions["n_tokens"].to_numpy()
     position_tokens[0] = 0
     return Windows(sizes, starts, before, n, bits, anywhere, position_tokens)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.compiled.passes import Placed
+from pipeline.compiled.passes import Tokens
 from pipeline.compiled.rules.candidates import Candidates, Limits, Sets, Wanted, Windows
 from pipeline.compiling import Bytes, Doubles, Int32s, Ints, compiled, inlined
 
@@ -47,7 +47,7 @@ class Counted(NamedTuple):
 
 @compiled
 def count_contexts(
-    starts: Ints, token_index: Ints, at: Placed, wanted: Wanted, windows: Windows, limits: Limits
+    starts: Ints, token_index: Ints, at: Tokens, wanted: Wanted, windows: Windows, limits: Limits
 ) -> Candidates:
     """The candidates of the features of a bucket; starts, token_index: their firings."""
     n_sizes, n_conditions, n_tokens = windows.anywhere.shape
@@ -106,7 +106,7 @@ def count_contexts(
 def list_members(
     condition: int,
     tokens: Int32s,
-    at: Placed,
+    at: Tokens,
     places: Ints,
     windows: Windows,
     is_in_set: npt.NDArray[np.bool_],
@@ -167,7 +167,7 @@ def add_positions(
     n_rows: int,
     feature: int,
     floor: float,
-    at: Placed,
+    at: Tokens,
     places: Ints,
     windows: Windows,
     limits: Limits,
@@ -245,7 +245,7 @@ def find_excluded(
 
 
 @compiled
-def count_before(at: Placed, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
+def count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
     """Count the tokens before a place, each once, in the smallest window that holds it; the number of touched."""
     hits, size = counted.hits, 0
     for back in range(1, min(sizes[-1], np.int64(at[place].position)) + 1):
