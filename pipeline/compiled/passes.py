@@ -14,7 +14,7 @@ from pipeline.compiling import Floats, Ints, compiled
 
 Tokens = npt.NDArray[np.void]
 
-N_DECILES = 9
+_N_DECILES = 9
 
 
 class Occurrences(NamedTuple):
@@ -141,7 +141,7 @@ def order_strengths(
     """Sort each feature's activations, whose n_zero_bits low bits are 0, and read off the order statistics."""
     bits = activation.view(np.uint32)
     n_features = len(starts) - 1
-    deciles = np.zeros((n_features, N_DECILES), np.uint32)
+    deciles = np.zeros((n_features, _N_DECILES), np.uint32)
     largest = np.zeros(n_features, np.uint32)
     top_cut = np.zeros(n_features, np.uint32)
     largest_train = np.zeros(n_features, np.uint32)
@@ -161,8 +161,8 @@ def order_strengths(
             keys[i] = (bits[first + i] >> np.uint32(n_zero_bits - 1)) | is_train
             n_train[feature] += is_train
         sort_keys(keys, scratch[:n])
-        for k in range(N_DECILES):
-            deciles[feature, k] = _bits_of(keys[-(-n * (k + 1) // (N_DECILES + 1)) - 1], n_zero_bits)
+        for k in range(_N_DECILES):
+            deciles[feature, k] = _bits_of(keys[-(-n * (k + 1) // (_N_DECILES + 1)) - 1], n_zero_bits)
         largest[feature] = _bits_of(keys[n - 1], n_zero_bits)
         n_below = min(int(np.floor(n_train[feature] - n_train[feature] * top_share)), n_train[feature] - 1)
         n_seen = 0

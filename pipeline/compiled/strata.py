@@ -41,7 +41,7 @@ def silent_strata(inputs: Inputs) -> pa.Table:
     neighbours = _lists(inputs, "batch_neighbours", "neighbour", n_features)
     drawn = _lists(inputs, "drawn_slots", "slot", n_features)
     firing = np.union1d(features, neighbours.values)
-    claims, counts = count_claims(
+    claims, counts = _count_claims(
         features,
         _slots_of_features(read_features(inputs.lake, inputs.sae, firing), corpus, n_features),
         _slots_of_tokens(corpus.tokens, np.bincount(tokens.values, minlength=corpus.n_tokens) > 0),
@@ -78,14 +78,14 @@ def _slots_of_features(buckets: Iterable[Bucket], corpus: CorpusTokens, n_featur
 
 def _slots_of_tokens(at: Tokens, is_wanted: Bools) -> Lists:
     """The candidate slots that each wanted token stands in; at: TOKEN [n]; is_wanted [n_tokens]."""
-    starts = np.concatenate([[0], np.cumsum(count_slots(at, is_wanted))])
+    starts = np.concatenate([[0], np.cumsum(_count_slots(at, is_wanted))])
     slots = np.empty(starts[-1], np.int32)
-    list_slots(at, is_wanted, starts, slots)
+    _list_slots(at, is_wanted, starts, slots)
     return Lists(starts, slots)
 
 
 @compiled
-def count_slots(at: Tokens, is_wanted: Bools) -> Ints:
+def _count_slots(at: Tokens, is_wanted: Bools) -> Ints:
     """In how many candidate slots each wanted token stands, [n_tokens]; slots come in the order of the corpus."""
     counts, last = np.zeros(len(is_wanted), np.int64), np.full(len(is_wanted), -1, np.int32)
     for place in range(len(at)):
@@ -97,7 +97,7 @@ def count_slots(at: Tokens, is_wanted: Bools) -> Ints:
 
 
 @compiled
-def list_slots(at: Tokens, is_wanted: Bools, starts: Ints, slots: Int32s) -> None:
+def _list_slots(at: Tokens, is_wanted: Bools, starts: Ints, slots: Int32s) -> None:
     """Fill in the slots of each wanted token; starts: [n_tokens + 1]."""
     free, last = starts.copy(), np.full(len(is_wanted), -1, np.int32)
     for place in range(len(at)):
@@ -109,7 +109,7 @@ def list_slots(at: Tokens, is_wanted: Bools, starts: Ints, slots: Int32s) -> Non
 
 
 @compiled
-def count_claims(
+def _count_claims(
     features: Ints,
     fires_in: Lists,
     stands_in: Lists,

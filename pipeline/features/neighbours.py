@@ -26,7 +26,7 @@ from pipeline.models.precision import faster_dtype
 from pipeline.progress import progress
 from pipeline.sae import load_sae
 
-N_NEIGHBOURS = 10
+_N_NEIGHBOURS = 10
 
 _PANEL = 4096
 """Features a side of a block of products."""
@@ -73,7 +73,7 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
 
 
 @torch.inference_mode()
-def nearest(directions: Tensor, n_neighbours: int = N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
+def nearest(directions: Tensor, n_neighbours: int = _N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
     A row of zeros has no direction: it has no neighbours, and is none. `dtype`, that of the first products,

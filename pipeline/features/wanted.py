@@ -29,7 +29,7 @@ _DRAWING = """
 _log = logging.getLogger(__name__)
 
 
-class FeatureList(NamedTuple):
+class _FeatureList(NamedTuple):
     """A list's features, one row per SAE and feature (sae, feature, priority), and its rows that name none.
 
     `odd_rows` has each such row's place and what stands there: `line 4 (-1)`.
@@ -61,7 +61,7 @@ def check_selection(config: Config) -> None:
 
 
 def create_wanted_features(
-    connection: duckdb.DuckDBPyConnection, selection: SelectionConfig, listed: FeatureList | None
+    connection: duckdb.DuckDBPyConnection, selection: SelectionConfig, listed: _FeatureList | None
 ) -> None:
     """Fill the table `wanted_features` (sae, feature, priority) from feature_stats and feature_routes.
 
@@ -85,13 +85,13 @@ def create_wanted_features(
         ) from None
 
 
-def count_too_rare(connection: duckdb.DuckDBPyConnection, listed: FeatureList) -> int:
+def count_too_rare(connection: duckdb.DuckDBPyConnection, listed: _FeatureList) -> int:
     """The features of a list that hardly fire, which are never wanted; of those in feature_stats."""
     rare = connection.view("feature_stats").filter(f"not ({_CAN_BE_JUDGED})").project("sae, feature")
     return len(rare.join(connection.from_arrow(listed.features), "sae, feature").to_arrow_table())
 
 
-def read_feature_list(config: Config) -> FeatureList | None:
+def read_feature_list(config: Config) -> _FeatureList | None:
     """The list that `selection.features` names; None if it names none.
 
     Raises ConfigError if the file cannot be read, or no row of it names a feature of the experiment.
@@ -121,7 +121,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
     if not priorities:
         raise ConfigError(_no_feature(config, entries, odd_rows))
     columns_of = zip(*((*key, priority) for key, priority in sorted(priorities.items())), strict=True)
-    return FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
+    return _FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
 
 
 def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -> str:

@@ -3,7 +3,7 @@
 from pipeline.lake.catalog import CATALOG_FILE, open_catalog
 from pipeline.lake.files import Published
 from pipeline.lake.paths import LEDGER_FOLDER, SCHEMA_FILE
-from pipeline.lake.placing import is_writable, whole_folder
+from pipeline.lake.publishing import is_writable, whole_folder
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.lake.views import Given, Lake
 

@@ -21,12 +21,12 @@ from pipeline.errors import LakeError
 from pipeline.lake.catalog import CATALOG_FILE, seen_folders
 from pipeline.lake.leases import leased
 from pipeline.lake.paths import SCHEMA_FILE, Paths
-from pipeline.lake.placing import TEMPORARY_FOLDER, is_left_over, is_stale, placing, remove, temporary_path
+from pipeline.lake.publishing import TEMPORARY_FOLDER, is_left_over, is_stale, remove, temporary_path, whole_path
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.progress import tell
 from pipeline.tables import TABLES
 
-LOCKS_FILE = "making.lock"
+_LOCKS_FILE = "making.lock"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Files(Paths):
     @contextlib.contextmanager
     def writing(self, target: Path) -> Iterator[Path]:
         """A temporary path that becomes `target`, file or folder, whole or not at all, if the body succeeds."""
-        with contextlib.ExitStack() as published, placing(self.root, target) as temporary:
+        with contextlib.ExitStack() as published, whole_path(self.root, target) as temporary:
             yield temporary
             if self.objects is not None:
                 published.enter_context(self.objects.publishing(target, temporary))
@@ -61,7 +61,7 @@ class Files(Paths):
         name = " ".join([table, *(f"{key} {value}" for key, value in partition.items())])
         place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
         self.root.mkdir(parents=True, exist_ok=True)
-        with _opened_once(self.root / LOCKS_FILE) as locks:
+        with _opened_once(self.root / _LOCKS_FILE) as locks:
             try:
                 fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
             except BlockingIOError:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from pipeline.errors import LakeError
 from pipeline.lake.objects import Objects
-from pipeline.lake.placing import placing
+from pipeline.lake.publishing import whole_path
 from pipeline.progress import tell
 
 _LEASE_SECONDS = 60.0
@@ -87,6 +87,6 @@ def _owner(objects: Objects) -> str:
     """A name for the local folder, drawn at first use and kept in it."""
     path = objects.folder / ".owner"
     if not path.exists():
-        with placing(objects.folder, path) as temporary:
+        with whole_path(objects.folder, path) as temporary:
             temporary.write_text(secrets.token_hex(8), encoding="utf-8")
     return path.read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ from typing import Any, BinaryIO
 from pipeline.config import Config
 from pipeline.config.machine import CACHE_VARIABLE, endpoint_of
 from pipeline.errors import LakeError
-from pipeline.lake.placing import TEMPORARY_FOLDER, placing
+from pipeline.lake.publishing import TEMPORARY_FOLDER, whole_path
 from pipeline.tables import TABLES
 
 _NOTES = ".fetched"
@@ -63,7 +63,7 @@ def _claim(folder: Path, url: str) -> None:
     """Write into a local folder which lake's it is. Raises LakeError if it is another's."""
     path, own = folder / ".url", " at ".join(filter(None, (url, endpoint_of(url))))
     if not path.exists():
-        with placing(folder, path) as temporary:
+        with whole_path(folder, path) as temporary:
             temporary.write_text(own, encoding="utf-8")
     elif (other := path.read_text(encoding="utf-8")) != own:
         raise LakeError(
@@ -168,7 +168,7 @@ class Objects:
         for name, version in self.published(path).items():
             local = self.folder / name
             if self._noted(name) != version or not local.exists():
-                with placing(self.folder, local) as temporary:
+                with whole_path(self.folder, local) as temporary:
                     self.copy_to(name, version, temporary)
                 self._note(name, version)
 
@@ -196,7 +196,7 @@ class Objects:
         return None
 
     def _note(self, name: str, version: str) -> None:
-        with placing(self.folder, self.folder / _NOTES / f"{name}.txt") as temporary:
+        with whole_path(self.folder, self.folder / _NOTES / f"{name}.txt") as temporary:
             temporary.write_text(version, encoding="utf-8")
 
     # Lines --------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ class Objects:
             if own not in marks:
                 marks[own] = _mark_of_file(own)
             if marks[own] != mark.partition("-")[0] and not local.exists():
-                with placing(self.folder, local) as temporary, self._asking():
+                with whole_path(self.folder, local) as temporary, self._asking():
                     self.filesystem.get_file(self._key(key), str(temporary))
         self._looked[below] = time.monotonic()
 

@@ -119,10 +119,10 @@ class Paths:
             self.objects.fetch(path)
         return path
 
-    def fetched_lines(self, folder: Path, *, held_seconds: float = 0.0) -> Path:
+    def fetched_lines(self, folder: Path) -> Path:
         """The same folder, after the lines that other machines have sealed below it were fetched."""
         if self.objects is not None:
-            self.objects.fetch_lines(folder, held_seconds)
+            self.objects.fetch_lines(folder)
         return folder
 
     def files_below(self, folder: Path) -> Iterator[Path]:
@@ -152,10 +152,10 @@ class Paths:
             for part in self.parts(table)
         )
 
-    def missing_generations(self, table: str, *, sae: str | None = None, shard: int | None = None) -> list[int]:
+    def missing_generations(self, table: str, *, shard: int | None = None) -> list[int]:
         """The generations that the partition has not been published of; if it has of all, all of them."""
         all_of_them = self.generations(table)
-        lacking = [each for each in all_of_them if not self.has(table, sae=sae, shard=shard, generation=each)]
+        lacking = [each for each in all_of_them if not self.has(table, shard=shard, generation=each)]
         return lacking or list(all_of_them)
 
     def missing_parts(

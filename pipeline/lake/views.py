@@ -23,7 +23,7 @@ import pyarrow as pa
 from pipeline.lake.catalog import CATALOG_FILE
 from pipeline.lake.files import Files
 from pipeline.lake.paths import SCHEMA_FILE
-from pipeline.lake.placing import temporary_path
+from pipeline.lake.publishing import temporary_path
 from pipeline.lake.selects import look_below, quoted, select_lines, select_rows
 from pipeline.tables import TABLES, Table
 from pipeline.tables.macros import create_macros, ready_text

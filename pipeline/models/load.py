@@ -22,7 +22,7 @@ from pipeline.models.gguf import safetensors_folder
 from pipeline.models.int8 import int8_folder
 from pipeline.models.wheels import MODELS, fetch_parts
 
-PACKAGE_PREFIX = "package:"
+_PACKAGE_PREFIX = "package:"
 
 
 class Location(NamedTuple):
@@ -47,8 +47,8 @@ def locate(subject: SubjectConfig) -> Location:
     name, gguf_file = subject.model, subject.gguf_file
     if name in MODELS:
         return Location(str(subject.converted_folder / name), MODELS[name].file, None)
-    if name.startswith(PACKAGE_PREFIX):
-        package = name.removeprefix(PACKAGE_PREFIX)
+    if name.startswith(_PACKAGE_PREFIX):
+        package = name.removeprefix(_PACKAGE_PREFIX)
         try:
             spec = importlib.util.find_spec(package)
         except (ImportError, ValueError):

@@ -37,7 +37,7 @@ _ALSO_CALLED: dict[str, TokenClass] = {
     "capitalized": "capitalised",
 }
 
-MAX_BEFORE = 64
+_MAX_BEFORE = 64
 """Tokens before the token that a rule may look at."""
 
 
@@ -203,7 +203,7 @@ class _Parser:
         self._expect("of", "'of the 3 tokens before'")
         self._take("the")
         is_last = self._take("last")
-        n_before = self._number(1, MAX_BEFORE)
+        n_before = self._number(1, _MAX_BEFORE)
         self._expect("tokens", "'tokens'")
         if not self._take("before") and not is_last:
             raise self._wrong("'before'")

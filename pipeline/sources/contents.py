@@ -64,7 +64,7 @@ def stamps(files: Sequence[CorpusFile]) -> Entry:
     return {"digest": digest_of(f"{file.name} {found[file.place]['stamp']}" for file in files), "files": found}
 
 
-def recorded_files(entries: Sequence[Entry]) -> dict[str, Any]:
+def _recorded_files(entries: Sequence[Entry]) -> dict[str, Any]:
     """The last record of each file that a source's entries have, by its place."""
     return {place: record for entry in entries for place, record in entry["files"].items()}
 
@@ -88,7 +88,7 @@ def is_open(source: FileTexts) -> bool:
 
 def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
     """Compare a source's files with its entries, by sizes and times; nothing is read."""
-    files, known = source_files(source), recorded_files(entries)
+    files, known = source_files(source), _recorded_files(entries)
     longer, touched = [], []
     for file in files if not source.is_remote else ():
         if (record := known.get(_place(file))) is None:
@@ -116,7 +116,7 @@ def hold(
     Raises ValueError, naming the first file, if what is recorded is another now.
     """
     _follow(source, entries)
-    seen, known = look(source, entries), recorded_files(entries)
+    seen, known = look(source, entries), _recorded_files(entries)
     if seen.gone:
         raise ValueError(seen.gone[0])
     if source.is_remote:
@@ -183,7 +183,7 @@ def _check_line_end(path: Path, record: Mapping[str, Any]) -> None:
 
 def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
     """Update the places of a source's files in its entries, if all of them lie in another folder now."""
-    known, files = recorded_files(entries), source_files(source)
+    known, files = _recorded_files(entries), source_files(source)
     if source.is_remote or any(_place(file) in known for file in files):
         return
     old, here = relative_names([Path(place) for place in known]), relative_names([Path(f.place) for f in files])

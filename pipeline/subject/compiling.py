@@ -20,14 +20,14 @@ class _Place(Protocol):
     def module(self) -> str: ...
 
 
-class CompiledLayer(NamedTuple):
+class _CompiledLayer(NamedTuple):
     """A layer, and its forward pass compiled."""
 
     layer: nn.Module
     forward: Callable[..., Any]
 
 
-def compiled_layers(model: Any) -> Mapping[str, CompiledLayer]:
+def compiled_layers(model: Any) -> Mapping[str, _CompiledLayer]:
     """The layers of a base model by path; they are compiled when they are first run.
 
     Raises SubjectError if how the model is built is not known.
@@ -42,14 +42,14 @@ def compiled_layers(model: Any) -> Mapping[str, CompiledLayer]:
     prefix = next(path for path, module in model.named_modules() if module is decoder)
     start = ".".join(part for part in (prefix, family.layers) if part)
     return {
-        f"{start}.{number}": CompiledLayer(layer, torch.compile(layer.forward, dynamic=True))
+        f"{start}.{number}": _CompiledLayer(layer, torch.compile(layer.forward, dynamic=True))
         for number, layer in decoder.get_submodule(family.layers).named_children()
     }
 
 
 @contextmanager
 def running_compiled(
-    layers: Mapping[str, CompiledLayer], name: str, hookpoints: Collection[_Place]
+    layers: Mapping[str, _CompiledLayer], name: str, hookpoints: Collection[_Place]
 ) -> Iterator[None]:
     """Run compiled layers within the block, but for those within which a hookpoint lies.
 

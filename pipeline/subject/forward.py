@@ -77,7 +77,7 @@ class Subject:
 
         with (
             running_compiled(self._layers, self.name, hookpoints),
-            handing_over(self.model, self.name, hookpoints, take_shaped),
+            _handing_over(self.model, self.name, hookpoints, take_shaped),
         ):
             self.model(input_ids=move(token_ids, self.device), use_cache=False)
 
@@ -116,18 +116,18 @@ class _LastHookpointReadError(Exception):
 def reading(
     model: nn.Module, name: str, hookpoints: Collection[Hookpoint], *, copies: bool = True
 ) -> Iterator[dict[Hookpoint, Tensor]]:
-    """As `handing_over`, into a dict: copies, since some models add in place; without `copies` the model's own."""
+    """As `_handing_over`, into a dict; `copies` guards against models that add in place."""
     read: dict[Hookpoint, Tensor] = {}
 
     def take(hookpoint: Hookpoint, value: Tensor) -> None:
         read[hookpoint] = value.clone() if copies else value
 
-    with handing_over(model, name, hookpoints, take):
+    with _handing_over(model, name, hookpoints, take):
         yield read
 
 
 @contextmanager
-def handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint], take: Take) -> Iterator[None]:
+def _handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint], take: Take) -> Iterator[None]:
     """Hook the model: what each hookpoint gives is handed over in a forward pass, which ends with the last.
 
     Raises SubjectError if a hookpoint is not run in the pass, or gives no activations.

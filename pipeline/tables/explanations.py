@@ -19,7 +19,7 @@ from pipeline.tables.schema import (
     text,
 )
 
-PURPOSE = text(
+_PURPOSE = text(
     "purpose",
     "`explain` (of explainer `default`), or the name of another explainer or of a scorer; `<explainer>_judging`: "
     "questions about train windows by which it chooses; `thresholds`: questions about controls, of the pilot",
@@ -34,7 +34,7 @@ EXPLANATIONS = (
             Column("batch", pa.int32(), "batch of feature ids"),
             text(
                 "purpose",
-                f"{PURPOSE.meaning}; `steered_texts`, and a scorer that asks nobody, such as `embedding`: what a "
+                f"{_PURPOSE.meaning}; `steered_texts`, and a scorer that asks nobody, such as `embedding`: what a "
                 "model does in this process",
             ),
             text("model", "the model to be asked"),
@@ -105,7 +105,7 @@ EXPLANATIONS = (
         "One row per request that was sent to an LLM, with its last answer.",
         (
             text("request_id", "hash of model, messages, parameters and draw"),
-            PURPOSE,
+            _PURPOSE,
             text("sae", "the SAE that it was asked for"),
             count("feature", "the feature that it was asked for"),
             text("model", "the model asked for"),

@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from pipeline.tables.schema import FEATURE, LOGIT, SAE, Column, Law, Table, bounded, count, flag, number, text
 
-TOP_TOKEN = pa.struct(
+_TOP_TOKEN = pa.struct(
     [
         ("token_id", pa.int32()),
         ("text", pa.string()),
@@ -119,7 +119,7 @@ FEATURES = (
             count("n_top_previous_tokens", "the same by rank for the token before: train", "tokens"),
             Column(
                 "top_tokens",
-                pa.list_(TOP_TOKEN),
+                pa.list_(_TOP_TOKEN),
                 "tokens with the largest summed activation: train, position 0 left out; fire_share is the share "
                 "of the token's occurrences on which the feature fires",
             ),

@@ -74,28 +74,28 @@ def count_contexts(
             if at[place].is_counted:
                 places[n_targets] = place
                 n_targets += 1
-        n_rows = add_positions(rows, n_rows, feature, floor, at, places[:n_targets], windows, limits)
+        n_rows = _add_positions(rows, n_rows, feature, floor, at, places[:n_targets], windows, limits)
         for condition in range(n_conditions + N_SETS):
             tokens = wanted.tokens[:0]
             if condition >= n_conditions:
                 of_set = feature * N_SETS + condition - n_conditions
                 tokens = wanted.tokens[wanted.starts[of_set] : wanted.starts[of_set + 1]]
-            n_members = list_members(condition, tokens, at, places[:n_targets], windows, is_in_set, members)
+            n_members = _list_members(condition, tokens, at, places[:n_targets], windows, is_in_set, members)
             # No rule that says so on some of them alone has a higher F1 than one that does on all of them.
             if 2 * n_members <= floor * (n_members + n_targets):
                 continue
             n_touched = 0
             for place in members[:n_members]:
-                n_touched = count_before(at, place, windows.sizes, counted, n_touched)
+                n_touched = _count_before(at, place, windows.sizes, counted, n_touched)
             is_of = (feature, condition, n_targets)
             if len(tokens):  # what must not stand before
-                n_best, n_set = find_excluded(tokens, windows, limits, floor, counted)
-                if adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):
-                    n_rows = add_best(rows, n_rows, is_of, 0, counted, n_best, n_members, n_set)
+                n_best, n_set = _find_excluded(tokens, windows, limits, floor, counted)
+                if _adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):
+                    n_rows = _add_best(rows, n_rows, is_of, 0, counted, n_best, n_members, n_set)
             for size in range(n_sizes):  # what has to
-                n_best = find_needed(size, condition, tokens, windows, limits, floor, counted, n_touched)
-                if adds_up(counted.gains, n_best, floor * n_targets):
-                    n_rows = add_best(rows, n_rows, is_of, size, counted, n_best, 0, 0)
+                n_best = _find_needed(size, condition, tokens, windows, limits, floor, counted, n_touched)
+                if _adds_up(counted.gains, n_best, floor * n_targets):
+                    n_rows = _add_best(rows, n_rows, is_of, size, counted, n_best, 0, 0)
             for other in counted.touched[:n_touched]:
                 for size in range(n_sizes):
                     counted.hits[size, other] = 0
@@ -103,7 +103,7 @@ def count_contexts(
 
 
 @inlined
-def list_members(
+def _list_members(
     condition: int,
     tokens: Int32s,
     at: Tokens,
@@ -133,7 +133,7 @@ def list_members(
 
 
 @inlined
-def find_needed(
+def _find_needed(
     size: int,
     condition: int,
     tokens: Int32s,
@@ -153,7 +153,7 @@ def find_needed(
         if hits[size, other] < limits.min_support:
             continue
         if len(tokens):
-            n_there = count_pairs_of(windows, size, tokens, other)
+            n_there = _count_pairs_of(windows, size, tokens, other)
         else:
             n_there = windows.anywhere[size, condition, other]
         gain = 2 * (hits[size, other] - limits.discount) - floor * n_there
@@ -162,7 +162,7 @@ def find_needed(
 
 
 @compiled
-def add_positions(
+def _add_positions(
     rows: Candidates,
     n_rows: int,
     feature: int,
@@ -189,7 +189,7 @@ def add_positions(
 
 
 @compiled
-def add_best(
+def _add_best(
     rows: Candidates,
     n_rows: int,
     is_of: tuple[int, int, int],
@@ -221,7 +221,7 @@ def write(
 
 
 @compiled
-def find_excluded(
+def _find_excluded(
     tokens: Int32s, windows: Windows, limits: Limits, floor: float, counted: Counted
 ) -> tuple[int, int]:
     """The tokens behind which those of a set seldom fire: how many are among the best, and the set's tokens."""
@@ -245,7 +245,7 @@ def find_excluded(
 
 
 @compiled
-def count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
+def _count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
     """Count the tokens before a place, each once, in the smallest window that holds it; the number of touched."""
     hits, size = counted.hits, 0
     for back in range(1, min(sizes[-1], np.int64(at[place].position)) + 1):
@@ -268,7 +268,7 @@ def count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touche
 
 
 @compiled
-def count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> int:
+def _count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> int:
     """On how many tokens of a set another one stands in a window."""
     n = 0
     for token in tokens:
@@ -304,7 +304,7 @@ def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: floa
 
 
 @compiled
-def adds_up(gains: Doubles, n_best: int, needed: float) -> bool:
+def _adds_up(gains: Doubles, n_best: int, needed: float) -> bool:
     """Whether the gains of a rule's tokens, half of those kept at most, exceed what the floor needs."""
     total = 0.0
     for row in range(min(n_best, len(gains) // 2)):

@@ -28,7 +28,7 @@ from pipeline.compiled.rules.proving_loops import (
 from pipeline.compiling import Int32s
 from pipeline.firings.buckets import mapped, read_features
 
-ANYWHERE = 1 << 30
+_ANYWHERE = 1 << 30
 """A position that no token reaches, for a rule without a clause on the position."""
 
 
@@ -73,7 +73,7 @@ def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], npt.NDArray[np.void
 
 def _forms(inputs: Inputs, rules: Rules, corpus: Corpus) -> Forms:
     """The forms of the rules that name no token; each is counted once per run."""
-    n_documents = len(corpus.index.document_role)
+    n_documents = len(corpus.by_token.document_role)
     known: dict[tuple[int, ...], Int32s] = inputs.kept("forms", dict)
     names_none = (np.diff(rules.token_starts) == 0) & (np.diff(rules.before_starts) == 0)
     clauses = (rules.token_bits, rules.before_bits, rules.n_before, rules.is_excluded, rules.position_below)
@@ -109,7 +109,7 @@ def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
         before_bits=before_bits,
         n_before=rows["n_before"].fill_null(0).to_numpy().astype(np.int64),
         is_excluded=rows["is_excluded"].to_numpy().astype(bool),
-        position_below=rows["position_below"].fill_null(ANYWHERE).to_numpy().astype(np.int64),
+        position_below=rows["position_below"].fill_null(_ANYWHERE).to_numpy().astype(np.int64),
     )
 
 

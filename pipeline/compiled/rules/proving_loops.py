@@ -114,7 +114,7 @@ class Corpus(NamedTuple):
 
     tokens: Tokens
     context_length: int
-    index: InvertedIndex
+    by_token: InvertedIndex
 
 
 class Firings(NamedTuple):
@@ -146,7 +146,7 @@ class Tally(NamedTuple):
 
 
 @inlined
-def holds_token(tokens: Tokens, context_length: int, index: int) -> bool:
+def _holds_token(tokens: Tokens, context_length: int, index: int) -> bool:
     """Whether there is a token at a token index: beyond a context's end there is none."""
     return bool(tokens[index].position == index % context_length)
 
@@ -156,7 +156,7 @@ def first_indices(tokens: Tokens, context_length: int, n_tokens: int) -> Ints:
     """The first entry of each token in a list of token indices by token, and the list's length, [n_tokens + 1]."""
     starts = np.zeros(n_tokens + 1, np.int64)
     for index in range(len(tokens)):
-        if holds_token(tokens, context_length, index):
+        if _holds_token(tokens, context_length, index):
             starts[tokens[index].token_id + 1] += 1
     return np.cumsum(starts)
 
@@ -166,7 +166,7 @@ def list_indices(tokens: Tokens, context_length: int, starts: Ints, indices: Ind
     """Fill in the token indices of each token, ascending; starts: from `first_indices`."""
     free = starts.copy()
     for index in range(len(tokens)):
-        if holds_token(tokens, context_length, index):
+        if _holds_token(tokens, context_length, index):
             token = tokens[index].token_id
             indices[free[token]] = index
             free[token] += 1
@@ -211,9 +211,9 @@ def count_runs(
 
 
 @inlined
-def document_at(corpus: Corpus, index: int) -> int:
+def _document_at(corpus: Corpus, index: int) -> int:
     """The number of the document of a token index."""
-    return int(corpus.index.context_document[index // corpus.context_length])
+    return int(corpus.by_token.context_document[index // corpus.context_length])
 
 
 @inlined
@@ -225,14 +225,14 @@ def matches(rule: int, index: int, rules: Rules, corpus: Corpus, named: Named) -
     if rules.token_starts[rule] < rules.token_starts[rule + 1]:
         if not named.is_own[token]:
             return False
-    elif rules.token_bits[rule] and not corpus.index.class_bits[token] & rules.token_bits[rule]:
+    elif rules.token_bits[rule] and not corpus.by_token.class_bits[token] & rules.token_bits[rule]:
         return False
     if rules.n_before[rule] == 0:
         return True
     is_found = False
     for back in range(1, min(rules.n_before[rule], position) + 1):
         before = corpus.tokens[index - back].token_id
-        is_found |= named.is_before[before] or corpus.index.class_bits[before] & rules.before_bits[rule] > 0
+        is_found |= named.is_before[before] or corpus.by_token.class_bits[before] & rules.before_bits[rule] > 0
     return bool(is_found != rules.is_excluded[rule])
 
 
@@ -242,10 +242,11 @@ def predicted_by_document(rule: int, rules: Rules, corpus: Corpus, counts: Int32
 
     counts: int32 [n_documents], zeros.
     """
-    named = Named(np.zeros(0, np.bool_), np.zeros(len(corpus.index.class_bits), np.bool_))
+    named = Named(np.zeros(0, np.bool_), np.zeros(len(corpus.by_token.class_bits), np.bool_))
     for index in range(len(corpus.tokens)):
-        if holds_token(corpus.tokens, corpus.context_length, index) and matches(rule, index, rules, corpus, named):
-            counts[document_at(corpus, index)] += 1
+        is_token = _holds_token(corpus.tokens, corpus.context_length, index)
+        if is_token and matches(rule, index, rules, corpus, named):
+            counts[_document_at(corpus, index)] += 1
 
 
 @compiled
@@ -264,8 +265,8 @@ def sum_predictions(
     feature_of: [end - first], the index in the bucket of each rule's feature; sums: SUMS [n_rules, n_roles], zeros
     for these rules.
     """
-    index_of = corpus.index
-    n_tokens, n_documents = len(index_of.class_bits), len(index_of.document_role)
+    by_token = corpus.by_token
+    n_tokens, n_documents = len(by_token.class_bits), len(by_token.document_role)
     tally = Tally(np.zeros((n_documents, 3), np.int64), np.empty(n_documents, np.int64), np.zeros(1, np.int64))
     named = Named(np.zeros(n_tokens, np.bool_), np.zeros(n_tokens, np.bool_))
     for rule in range(first, end):
@@ -277,7 +278,7 @@ def sum_predictions(
         feature = feature_of[rule - first]
         for index in firings.token_index[firings.starts[feature] : firings.starts[feature + 1]]:
             if corpus.tokens[index].position > 0:
-                document = document_at(corpus, index)
+                document = _document_at(corpus, index)
                 count(tally, document, FIRES, 1)
                 if matches(rule, index, rules, corpus, named):
                     count(tally, document, BOTH, 1)
@@ -289,49 +290,50 @@ def sum_predictions(
                     count(tally, document, MATCHES, forms.n_predicted[form, document])
         elif len(tokens) and rules.n_before[rule] == 0 and rules.position_below[rule] >= corpus.context_length:
             for token in tokens:
-                for document, n in index_of.runs[index_of.run_starts[token] : index_of.run_starts[token + 1]]:
+                for document, n in by_token.runs[by_token.run_starts[token] : by_token.run_starts[token + 1]]:
                     count(tally, document, MATCHES, n)
         elif len(tokens):
-            count_on_tokens(rule, tokens, rules, corpus, named, tally)
+            _count_on_tokens(rule, tokens, rules, corpus, named, tally)
         elif rules.is_excluded[rule]:
-            count_everywhere(rule, rules, corpus, named, tally)
+            _count_everywhere(rule, rules, corpus, named, tally)
         else:
-            count_after_tokens(rule, before, rules, corpus, named, tally)
+            _count_after_tokens(rule, before, rules, corpus, named, tally)
         named.is_own[tokens] = False
         named.is_before[before] = False
-        add_up(tally, index_of, sums[rule])
+        _add_up(tally, by_token, sums[rule])
 
 
 @compiled
-def count_on_tokens(rule: int, tokens: Int32s, rules: Rules, corpus: Corpus, named: Named, tally: Tally) -> None:
+def _count_on_tokens(rule: int, tokens: Int32s, rules: Rules, corpus: Corpus, named: Named, tally: Tally) -> None:
     """Count where a rule matches that names these tokens."""
     for token in tokens:
-        for index in corpus.index.indices[corpus.index.starts[token] : corpus.index.starts[token + 1]]:
+        for index in corpus.by_token.indices[corpus.by_token.starts[token] : corpus.by_token.starts[token + 1]]:
             if matches(rule, index, rules, corpus, named):
-                count(tally, document_at(corpus, index), MATCHES, 1)
+                count(tally, _document_at(corpus, index), MATCHES, 1)
 
 
 @compiled
-def count_everywhere(rule: int, rules: Rules, corpus: Corpus, named: Named, tally: Tally) -> None:
+def _count_everywhere(rule: int, rules: Rules, corpus: Corpus, named: Named, tally: Tally) -> None:
     """Count where a rule matches, testing every token of the corpus."""
     for index in range(len(corpus.tokens)):
-        if holds_token(corpus.tokens, corpus.context_length, index) and matches(rule, index, rules, corpus, named):
-            count(tally, document_at(corpus, index), MATCHES, 1)
+        is_token = _holds_token(corpus.tokens, corpus.context_length, index)
+        if is_token and matches(rule, index, rules, corpus, named):
+            count(tally, _document_at(corpus, index), MATCHES, 1)
 
 
 @compiled
-def count_after_tokens(
+def _count_after_tokens(
     rule: int, before: Int32s, rules: Rules, corpus: Corpus, named: Named, tally: Tally
 ) -> None:
     """Count where a rule matches because one of these tokens precedes."""
     for token in before:
-        for earlier in corpus.index.indices[corpus.index.starts[token] : corpus.index.starts[token + 1]]:
+        for earlier in corpus.by_token.indices[corpus.by_token.starts[token] : corpus.by_token.starts[token + 1]]:
             for index in range(earlier + 1, min(earlier + rules.n_before[rule] + 1, len(corpus.tokens))):
                 is_in_context = corpus.tokens[index].position >= index - earlier
-                if not (holds_token(corpus.tokens, corpus.context_length, index) and is_in_context):
+                if not (_holds_token(corpus.tokens, corpus.context_length, index) and is_in_context):
                     break  # the context has ended
                 if matches(rule, index, rules, corpus, named):
-                    count(tally, document_at(corpus, index), MATCHES, 1)
+                    count(tally, _document_at(corpus, index), MATCHES, 1)
                 if named.is_before[corpus.tokens[index].token_id]:
                     break  # the tokens that follow come after this one as well, and are counted there
 
@@ -346,7 +348,7 @@ def count(tally: Tally, document: int, column: int, n: int) -> None:
 
 
 @compiled
-def add_up(tally: Tally, index: InvertedIndex, sums: npt.NDArray[np.void]) -> None:
+def _add_up(tally: Tally, index: InvertedIndex, sums: npt.NDArray[np.void]) -> None:
     """Add the counts of a rule to its SUMS by role, [n_roles], and clear them."""
     for document in tally.documents[: tally.n[0]]:
         fired, predicted, right = tally.counts[document]

@@ -49,7 +49,7 @@ def _owned(name: str) -> str:
 
 
 @contextlib.contextmanager
-def placing(root: Path, target: Path) -> Iterator[Path]:
+def whole_path(root: Path, target: Path) -> Iterator[Path]:
     """A temporary path that becomes `target`, file or folder, by one rename if the body succeeds.
 
     After a kill at any point `target` is what it was. Into a folder that is already there the files are
