@@ -171,7 +171,7 @@ def test_a_missing_key_is_named(tmp_path, change, key):
 
 def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
     message = refusal(write(tmp_path, lambda values: values["subject"].update(model=None)))
-    assert message.endswith("key 'subject.model' is empty; write its value behind the colon")
+    assert message.endswith("key 'subject.model' is empty; write a value after the colon")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
         (lambda values: values["subject"].update(dtype="int4"), ("'subject.dtype'", "'bfloat16'", "'int4'")),
         (lambda values: values["sampling"].update(copied_run_tokens=33), ("power of two",)),
         (lambda values: values.update(rules={"max_tokens": [5, 20], "chosen_max_tokens": 3}),
-         ("chosen_max_tokens is 3, and none of max_tokens (5, 20)",)),
+         ("chosen_max_tokens is 3; it must be one of max_tokens (5, 20)",)),
         (lambda values: values.update(rules={"chosen_max_tokens": 10}), ("is 10, and none", "(1, 5, 20, 50)")),
         (lambda values: values.update(
             explaining={"sampling": "random", "n_examples": 41}, sampling={"draws_per_decile": 4}
@@ -244,11 +244,11 @@ def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
     [
         (b"name: [1, 2", "is not YAML"),
         (b"name: tiny\n\tseed: 1", "is not YAML"),
-        (b"name: tiny\nseed: 1\nname: other", "key 'name' stands there twice (line 3)"),
+        (b"name: tiny\nseed: 1\nname: other", "key 'name' is there twice (line 3)"),
         (b"name: tiny\nsubject: {model: x, on: true}", "unknown key 'subject.on'"),
         (b"[" * 600, "nested too deeply"),
-        (b"", "holds no keys"),
-        (b"- name", "holds no keys"),
+        (b"", "has no keys"),
+        (b"- name", "has no keys"),
         (b"name: \xff\xfe", "cannot be read"),
     ],
 )

@@ -425,7 +425,7 @@ def test_a_shard_without_contexts_is_named(make_experiment):
     lake = open_lake(make_experiment())
     write_saes(lake)
     with pytest.raises(
-        LakeError, match="shard 1 of 'contexts' is not there; materialise 'tiny/contexts' first"
+        LakeError, match="shard 1 of 'contexts' has not been made; materialise 'tiny/contexts' first"
     ):
         write_activation_shard(lake, 1)
 

@@ -141,7 +141,7 @@ def test_locations_in_another_order_are_all_found_or_the_run_stops(cached, tmp_p
         tensors[name][[1, -2]] = tensors[name][[-2, 1]]  # neither is looked at
     save_file(tensors, path)
     other = cached(name="other", corpus={**config.corpus.model_dump(mode="json"), "shards": 4})
-    with pytest.raises(CorpusError, match="were found: its locations are only in part in the order of rows"):
+    with pytest.raises(CorpusError, match="were found: its locations are not sorted by row throughout"):
         cache_all(other)
 
 
@@ -309,10 +309,10 @@ def test_rows_that_do_not_fit_a_context_are_refused_with_the_right_length(cached
 
 
 @pytest.mark.parametrize("corpus, says", [
-    ({"max_tokens": 100}, "max_tokens does not go with a source of kind delphi"),
-    ({"prepend_bos": True}, "prepend_bos does not go with a source of kind delphi"),
+    ({"max_tokens": 100}, "max_tokens cannot be used with a source of kind delphi"),
+    ({"prepend_bos": True}, "prepend_bos cannot be used with a source of kind delphi"),
     ({"max_document_tokens": 32}, "max_document_tokens is below context_length"),
-    ({"sources": [{"kind": "python"}, {"kind": "delphi", "path": "latents"}]}, "is the whole corpus"),
+    ({"sources": [{"kind": "python"}, {"kind": "delphi", "path": "latents"}]}, "must be the only source"),
     ({"sources": [{"kind": "python"}]}, "the source of SAE 'hand-set' is missing"),
 ])  # fmt: skip
 def test_a_config_that_would_cut_the_rows_or_has_no_firings_is_refused(cached, tmp_path, corpus, says):
