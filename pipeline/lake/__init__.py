@@ -1,4 +1,4 @@
-"""The lake: where tables live, how they are written and read, and what they were made from."""
+"""The lake: where tables are kept, and how they are written and read."""
 
 from pipeline.lake.catalog import CATALOG_FILE, open_catalog
 from pipeline.lake.files import Published

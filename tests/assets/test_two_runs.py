@@ -55,7 +55,7 @@ def test_on_one_partition_one_is_refused_and_on_different_ones_both_go_on(experi
         same, other = (start_run(experiment, nth, tmp_path / f"dagster{nth}") for nth in (0, 1))
         said, _ = same.communicate()
         assert same.returncode == 1 and "Traceback" not in said
-        assert f"another run is making 'contexts shard 0' in '{lake.root}'; let it end or stop it" in said
+        assert f"another run is already making 'contexts shard 0' in '{lake.root}'; wait for it" in said
         said, _ = other.communicate()
         assert other.returncode == 0, said
     assert [lake.has("contexts", shard=shard) for shard in (0, 1)] == [False, True]
@@ -71,7 +71,7 @@ def test_a_table_over_all_partitions_is_waited_for(experiment):
     with lake.alone("summary", waits=True):
         second = start("-c", WAITING, str(experiment))
         assert second.stdout is not None
-        assert "'summary' is being made by another run, which is waited for" in second.stdout.readline()
+        assert "waiting for another run that is making 'summary'" in second.stdout.readline()
         time.sleep(0.1)
         assert second.poll() is None
     said, _ = second.communicate()

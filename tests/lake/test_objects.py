@@ -362,7 +362,7 @@ def test_the_local_folder_is_named_after_the_url(make_experiment, monkeypatch, t
 
 
 @pytest.mark.parametrize(
-    ("url", "words"), [("nothing://bucket", "of no kind that fsspec knows"), ("abfs://bucket", "not installed")]
+    ("url", "words"), [("nothing://bucket", "URL scheme that fsspec does not know"), ("abfs://bucket", "not installed")]
 )
 def test_a_url_that_cannot_be_opened_is_told(make_experiment, url, words):
     with pytest.raises(LakeError, match=words):
