@@ -1,6 +1,6 @@
 """The stages of the pipeline: what each table is made from.
 
-The inputs of a SQL file are read off its text; a stage declares everything else. `versions` turns both into the
+The inputs of a SQL file are found in its text; a stage declares everything else. `versions` turns both into the
 hash that names a table's version.
 """
 
@@ -18,30 +18,30 @@ PARTITION_VALUES = frozenset({"sae", "shard", "batch", "first_feature", "end_fea
 
 @dataclass(frozen=True)
 class Stage:
-    """How a table is made, as far as its SQL does not say so itself.
+    """How a table is made, as far as its SQL does not show it.
 
-    The table's own file, `sql/**/<table>.sql`, names what it reads, and those files what they read
+    The table's own file, `sql/**/<table>.sql`, names what it reads, and those files in turn what they read
     (`sql.steps_of`).
 
     Attributes:
         table: The table that it makes.
-        reads: Tables that its code reads beside those that its SQL names.
-        gates: Tables that must be made and pass their checks before. No row and no version depends on them.
-        science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
-            its SQL, which count by themselves.
-        given: Relations that its code hands to its SQL.
-        values: `$parameters` of its SQL whose values its code gives, beside those in `PARTITION_VALUES`; the
+        reads: Tables that its code reads, in addition to those that its SQL names.
+        gates: Tables that must be made and pass their checks first; rows and versions do not depend on them.
+        science: Dotted config keys that its rows depend on, in addition to the `$parameters` of its SQL, which
+            count automatically.
+        given: Relations that its code gives to its SQL.
+        values: `$parameters` of its SQL whose values its code gives, in addition to `PARTITION_VALUES`; the
             others are keys of the config.
-        queries: SQL files whose rows its code reads, where the table is not made by SQL.
+        queries: SQL files whose rows its code reads, if the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
-        rehearses: Tables that its code makes without writing them. It reads what they read, and how they are
-            made is part of its version.
-        own_step: The step in whose place the `windows.sql` of a scorer may stand: the table then has a part of
-            that scorer's own rows, in a version of its own, beside the part that all share.
-        is_on_demand: Whether it is made only where a plug-in of the config reads it.
-        buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
-            bucket. More of them mean fewer queries, each of which costs some milliseconds, and more rows in
-            memory (of firings always those of one bucket).
+        rehearses: Tables that its code makes without writing them. It reads what they read, and their definitions
+            are part of its version.
+        own_step: The step that the `windows.sql` of a scorer can replace: the table then has a part with that
+            scorer's own rows, with its own version, in addition to the part that all share.
+        is_on_demand: Whether it is made only if a plug-in of the config reads it.
+        buckets_at_once: The number of buckets of features made at a time, for a table by SAE whose steps run by
+            bucket. More buckets mean fewer queries, which cost some milliseconds each, and more rows in memory
+            (firings are always those of one bucket).
         version: Raised by hand when code other than SQL and `compiled` changes the rows.
     """
 
@@ -61,19 +61,19 @@ class Stage:
 
     @cached_property
     def is_sql(self) -> bool:
-        """Whether its rows are those of a SQL file."""
+        """Whether a SQL file makes its rows."""
         return self.table in sql_files()
 
     @cached_property
     def steps(self) -> tuple[str, ...]:
-        """The SQL files that it runs, each after those that it reads; last a table's own, where SQL makes it."""
+        """The SQL files that it runs, each after those that it reads; the table's own file, if any, is last."""
         return tuple(map(str, steps_of(*((self.table,) if self.is_sql else self.queries), given=self.given)))
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The tables that it reads, in the order of the stages, without the ledger.
 
-        They include what any installed plug-in reads; `versions.inputs_of` has those of an experiment.
+        They include those that any installed plug-in reads; see `versions.inputs_of` for those of an experiment.
         """
         read = {*self.reads, *tables_read(*self.steps, given=self.given)}
         for path in map(own_windows, find_plugins("scorers").values()) if self.own_step else ():
@@ -98,12 +98,12 @@ _OWN_WINDOWS = "windows.sql"
 
 
 def own_queries(plugin: Plugin) -> tuple[Path, ...]:
-    """The SQL by which a plug-in makes its rows, in its folder; or none."""
+    """The SQL files in a plug-in's folder that make its rows; may be empty."""
     return tuple(path for path in sorted(plugin.path.glob("*.sql")) if path.name != _OWN_WINDOWS)
 
 
 def own_windows(plugin: Plugin) -> Path | None:
-    """The SQL in a scorer's folder that takes test windows about which it alone asks; or None."""
+    """The SQL file in a scorer's folder that selects test windows only it asks about; or None."""
     path = plugin.path / _OWN_WINDOWS
     return path if path.is_file() else None
 
@@ -293,4 +293,4 @@ STAGES: dict[str, Stage] = {
         Stage("explainer_comparisons", science=("scoring.confidence",), given=("student_quantiles",)),
     )
 }
-"""Every stage by its table, inputs before the stages that read them."""
+"""Every stage by its table, after its inputs."""

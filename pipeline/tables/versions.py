@@ -34,8 +34,8 @@ class SourceHashes:
     Attributes:
         corpus: Digest of the corpus's texts.
         saes: Digest of each SAE's files.
-        dtype: The precision that `auto` stands for; None where no run has found out yet.
-        generations: Digests of the documents that were added behind the first ones, each time that some were.
+        dtype: The precision that `auto` stands for; None until a run has determined it.
+        generations: Digests of added documents, one per generation after the first.
     """
 
     corpus: str = ""
@@ -44,7 +44,7 @@ class SourceHashes:
     generations: tuple[str, ...] = ()
 
     def at(self, generation: int) -> "SourceHashes":
-        """What the lake was made from when the corpus had no later generation."""
+        """What the lake was made from as of a generation of the corpus."""
         return replace(self, generations=self.generations[:generation])
 
 
@@ -56,9 +56,10 @@ _TABLE_OF = {"explainers": "explanations", "scorers": "predictions"}
 
 
 def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
-    """The plug-ins that make a table's rows, each in files and a version of its own; None for rows of no plug-in.
+    """The plug-ins that make a table's rows, each with files and a version of its own; None for rows of no
+    plug-in.
 
-    Of `examples`, None is what all read; the others are of scorers that alone ask about their windows.
+    In `examples`, None is the part that all read; the others belong to scorers with windows of their own.
     """
     if table in STAGES and STAGES[table].own_step:
         kinds = config.scoring.kinds
@@ -128,7 +129,7 @@ class Versions:
             "inputs": {name: self._of_input(table, name, sae, part) for name in _inputs_of(config, stage, part)},
         }
         if stage.plugins and stage.rehearses:
-            # They may read the table itself, of which there is nothing when they are rehearsed.
+            # They may read the table itself, which is empty when they are rehearsed.
             without = Versions(config, hashes, {**self._known, (table, sae, part): "", (table, sae, None): ""})
             definition["rehearsed"] = {name: without._of_input(table, name, sae, part) for name in stage.rehearses}
         if stage.own_step:
@@ -166,7 +167,7 @@ class Versions:
 
 
 def _own_steps(stage: Stage, part: str | None) -> tuple[str | Path, ...]:
-    """The SQL files that run for a part of a table that is a scorer's own, beside the steps that all share."""
+    """The SQL files that run only for a scorer's own part of a table, in addition to the shared steps."""
     if not stage.own_step or part is None:
         return ()
     path = own_windows(find_plugin("scorers", part))
@@ -175,7 +176,7 @@ def _own_steps(stage: Stage, part: str | None) -> tuple[str | Path, ...]:
 
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
-    """The version of each plug-in that the config names: its files, SQL and settings, and what all share."""
+    """The version of each plug-in in the config: its files, SQL and settings, and the code that all share."""
     names = config.explaining.explainers if kind == "explainers" else config.scoring.scorers
     return {name: _digest(json.dumps(_plugin(config, kind, name), sort_keys=True)) for name in names}
 
@@ -205,7 +206,7 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
 
 
 def _judge(config: Config) -> dict[str, Any]:
-    """What the answers of the scorer that judges drafts depend on."""
+    """What answers of the scorer that judges drafts depend on."""
     plugin, text = find_plugin("scorers", JUDGE), full_text("train_questions")
     science = (*STAGES["predictions"].science, "scoring.min_coverage")
     return {
@@ -224,7 +225,7 @@ def _parameters(config: Config, stage: Stage, texts: Iterable[str]) -> dict[str,
 
 
 def inputs_of(config: Config, table: str) -> tuple[str, ...]:
-    """The tables that a table is made from in an experiment: of what plug-ins read, that of the config's alone."""
+    """The tables that a table is made from in an experiment; of plug-ins, only those in the config count."""
     stage = STAGES[table]
     read = {*stage.reads, *tables_read(*stage.steps, given=stage.given)}
     for name in [each for each in stage.rehearses if is_made(config, each)] or [table]:
@@ -234,13 +235,13 @@ def inputs_of(config: Config, table: str) -> tuple[str, ...]:
 
 
 def is_made(config: Config, table: str) -> bool:
-    """Whether an experiment makes a table; what is made for plug-ins alone, only where one of its own reads it."""
+    """Whether an experiment makes a table; an on-demand table, only if one of its plug-ins reads it."""
     readers = [name for name, stage in STAGES.items() if stage.plugins and not stage.rehearses]
     return not STAGES[table].is_on_demand or any(table in inputs_of(config, reader) for reader in readers)
 
 
 def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...]:
-    """The tables that a stage reads; of those of plug-ins' SQL, the part's own; for `controls` of all of them."""
+    """The tables that a stage reads; from plug-ins' SQL, only the part's own plug-in; for `controls`, all."""
     if stage.own_step:
         read = {*stage.reads, *tables_read(*stage.steps, *_own_steps(stage, part), given=stage.given)}
         return tuple(table for table in stage.inputs if table in read)
@@ -257,10 +258,10 @@ def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...
 
 
 def _parts_read(config: Config, table: str, name: str, part: str | None) -> tuple[str | None, ...]:
-    """Which parts a table's part reads of an input that has rows of scorers' own.
+    """The parts that a table's part reads of an input with scorers' own rows.
 
-    A scorer reads its own beside those that all share; what reads the answers of all scorers reads all parts. The
-    SQL of all else takes shared rows alone: by their place in the draw, or because they are train windows.
+    A scorer reads its own part and the shared one; tables that read the answers of all scorers read all parts. All
+    other SQL takes only shared rows: by their draw, or because they are train windows.
     """
     if "predictions" in STAGES[table].inputs:
         return parts_of(config, name)
