@@ -1,7 +1,7 @@
-"""What a bucket's firings add up to: for each SQL file that counts firings, a method that gives its rows.
+"""Counts over a bucket's firings: a method for each SQL file that counts firings.
 
 DuckDB's hash tables over (feature, token) and its windows took most of the time of the statistics
-(`benchmarks/store.py`); the heuristics on these counts stay in SQL. A test compares each method with its file.
+(`benchmarks/store.py`); heuristics on these counts are in SQL. A test compares each method with its file.
 """
 
 from functools import cached_property
@@ -26,7 +26,7 @@ from pipeline.firings.layout import ROUNDED_BITS
 
 
 class Counts:
-    """The counts of one bucket's features; a method gives the rows of the SQL file of its name."""
+    """Counts of one bucket's features; each method gives the rows of the SQL file of its name."""
 
     def __init__(self, inputs: Inputs) -> None:
         bucket, self._corpus = inputs.firings, inputs.corpus
@@ -132,11 +132,11 @@ class Counts:
 
     @cached_property
     def _strong_cut(self) -> npt.NDArray[np.float64]:
-        """Above it a train firing is strong, [n_features]."""
+        """The activation above which a train firing is strong, [n_features]."""
         return self._heuristics.strong_share * self._strengths.largest_train.astype(np.float64)
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.ListArray:
-    """A list a row; values [n_rows, n_values]."""
+    """One list per row; values [n_rows, n_values]."""
     n_rows, n_values = values.shape
     return pa.ListArray.from_arrays(np.arange(n_rows + 1, dtype=np.int32) * n_values, values.ravel())

@@ -121,7 +121,7 @@ def count_occurrences(
             mass[feature] += activation[row]
             if at.slot < 0 or at.slot == slot:
                 continue
-            # Firings lie in the order of the corpus: what differs from the last is new.
+            # Firings are in corpus order: a value that differs from the last one is new.
             slot = at.slot
             side = int(slot_is_train[slot])
             slots[feature, side] += 1
@@ -138,7 +138,7 @@ def count_occurrences(
 def order_strengths(
     starts: Ints, activation: Floats, fired_on: Tokens, n_zero_bits: int, top_share: float
 ) -> Strengths:
-    """Sort each feature's activations, whose n_zero_bits low bits are 0, and read off the order statistics."""
+    """Sort each feature's activations, whose n_zero_bits low bits are 0, and compute the order statistics."""
     bits = activation.view(np.uint32)
     n_features = len(starts) - 1
     deciles = np.zeros((n_features, _N_DECILES), np.uint32)
@@ -206,7 +206,7 @@ def count_pairs(
     n_active = np.empty(most, np.int64)
     n_top = np.empty(most, np.int64)
     n_strong = np.empty(most, np.int64)
-    # Of one feature, pairs as they come: number by token, token, counts (active, top, strong) and mass.
+    # For one feature, pairs in order of appearance: number by token, token, counts (active, top, strong), mass.
     number_of = np.full(n_tokens, -1, np.int32)
     tokens, scratch = np.empty(n_tokens, np.uint32), np.empty(n_tokens, np.uint32)
     counts, mass = np.zeros((n_tokens, 3), np.int64), np.zeros(n_tokens, np.float64)
@@ -243,7 +243,7 @@ def count_pairs(
 def count_previous_tokens(
     starts: Ints, activation: Floats, fired_on: Tokens, top_cut: Floats, n_tokens: int
 ) -> Ints:
-    """Different tokens before the train firings of a feature's top share, [n_features]."""
+    """The number of distinct tokens before the train firings in a feature's top share, [n_features]."""
     counts = np.zeros(len(starts) - 1, np.int64)
     seen_for = np.full(n_tokens, -1, np.int64)
     for feature in range(len(starts) - 1):

@@ -1,4 +1,4 @@
-"""Windows with their tokens and activations: the rows of `sql/compiled/rendered_windows.sql` from arrays.
+"""Windows with their tokens and activations: the rows of `sql/compiled/rendered_windows.sql`, from arrays.
 
 DuckDB would join every firing of a batch's features, and every token of the corpus, with the windows
 (`benchmarks/store.py`). A test compares the two.
@@ -22,7 +22,7 @@ def rendered_windows(inputs: Inputs) -> pa.Table:
     n_indices = len(corpus.tokens)
     for bucket in read_features(inputs.lake, inputs.sae, np.unique(feature)):
         low, high = np.searchsorted(feature, [bucket.features[0], bucket.features[-1] + 1])
-        # Feature and place in one ascending number, so that each window's firings are a range of the rows.
+        # Feature and token index in one ascending number, so that each window's firings are a range of rows.
         at = np.repeat(bucket.features * n_indices, np.diff(bucket.starts)) + bucket.token_index
         begin = feature[low:high] * n_indices + first[low:high]
         rows = np.searchsorted(at, [begin, begin + n_tokens[low:high]])

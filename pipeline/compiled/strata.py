@@ -1,9 +1,9 @@
 """The strata of a batch's silent slots: the rows of `sql/compiled/silent_strata.sql` from arrays.
 
-A frequent token stands in most slots, a batch has thousands of them, and its neighbours lie anywhere in the store.
-Here the claims of tokens and neighbours on slots are counted for one feature after the other: what is in memory is
-the slots of each feature and token, 4 bytes each, and not their pairs. In SQL, 900 features on 10 million tokens
-need more than 4 GB. A test compares the two.
+A frequent token occurs in most slots, a batch has thousands of such tokens, and neighbours are anywhere in the
+store. The claims of tokens and neighbours on slots are counted feature by feature: only the slots of each feature
+and token are in memory, 4 bytes each, not their pairs. In SQL, 900 features on 10 million tokens need more than 4
+GB. A test compares the two.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from pipeline.compiling import Int32s, Ints, compiled, inlined
 from pipeline.firings.buckets import Bucket, CorpusTokens, read_features
 
 KINDS = ("active", "same_token", "neighbour", "random")
-"""What a slot can be to a feature; it is of the first kind that applies."""
+"""The kinds of a slot for a feature; the first that applies counts."""
 
 ACTIVE, SAME_TOKEN, NEIGHBOUR, RANDOM = range(4)
 
@@ -77,7 +77,7 @@ def _slots_of_features(buckets: Iterable[Bucket], corpus: CorpusTokens, n_featur
 
 
 def _slots_of_tokens(at: Tokens, is_wanted: Bools) -> Lists:
-    """The candidate slots that each wanted token stands in; at: TOKEN [n]; is_wanted [n_tokens]."""
+    """The candidate slots that contain each wanted token; at: TOKEN [n]; is_wanted [n_tokens]."""
     starts = np.concatenate([[0], np.cumsum(_count_slots(at, is_wanted))])
     slots = np.empty(starts[-1], np.int32)
     _list_slots(at, is_wanted, starts, slots)
@@ -86,7 +86,7 @@ def _slots_of_tokens(at: Tokens, is_wanted: Bools) -> Lists:
 
 @compiled
 def _count_slots(at: Tokens, is_wanted: Bools) -> Ints:
-    """In how many candidate slots each wanted token stands, [n_tokens]; slots come in the order of the corpus."""
+    """The number of candidate slots that contain each wanted token, [n_tokens]; slots are in corpus order."""
     counts, last = np.zeros(len(is_wanted), np.int64), np.full(len(is_wanted), -1, np.int32)
     for place in range(len(at)):
         token, slot = at[place].token_id, at[place].slot
@@ -126,7 +126,7 @@ def _count_claims(
     kinds = np.empty(len(drawn.values), np.int64)
     counts = np.zeros((len(features), 2, 4), np.int64)
     n_train = np.sum(is_train)
-    # The kind that a slot has for a feature, and the last feature, from 1, that claimed it: nothing is cleared.
+    # A slot's kind, and the last feature, from 1, that claimed it, so that nothing needs clearing.
     kind, claimed_for = np.empty(len(is_train), np.int8), np.zeros(len(is_train), np.int32)
     for number in range(len(features)):
         feature, own = features[number], counts[number]

@@ -78,8 +78,8 @@ def _as_it_came(tokenizer: Any, text: Text, config: Config) -> tuple[Text, list[
     if (largest := max(text.token_ids)) >= len(tokenizer):
         raise CorpusError(
             f"corpus source '{text.source}', {text.unit}: token {largest} is not among the {len(tokenizer):,} "
-            f"tokens of '{config.subject.model}'; it was tokenised for another model: name that "
-            "one, or read the source's text, where it has any (text_field)"
+            f"tokens of '{config.subject.model}'; it was tokenised for another model: use that "
+            "model, or read the source's text, if it has one (text_field)"
         )
     ids = _own_bos(tokenizer, list(text.token_ids), config)
     return text._replace(text=decode(tokenizer, ids)), ids

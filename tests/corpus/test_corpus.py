@@ -408,8 +408,8 @@ def test_a_gz_that_a_download_has_decompressed_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (compressed('{"text": "x"}\n', ".gz"), "it is compressed; give it a name that ends in .gz"),
-        (compressed('{"text": "x"}\n', ".zst"), "it is compressed; give it a name that ends in .zst"),
+        (compressed('{"text": "x"}\n', ".gz"), "it is compressed; rename it to end in .gz"),
+        (compressed('{"text": "x"}\n', ".zst"), "it is compressed; rename it to end in .zst"),
         ('{"text": "x"}\n'.encode("utf-16"), "is UTF-16; JSON lines are objects in UTF-8"),
         (b'\xef\xbb\xbf[\n {"text": "x"},\n {"text": "y"}\n]\n', "is a JSON array; JSON lines are objects"),
     ],
@@ -532,7 +532,7 @@ def test_first_texts_of_a_longer_corpus_without_slots_are_said_and_stop_nothing(
     lake = open_lake(make_experiment())
     with caplog.at_level(logging.WARNING):
         slots.check_first_texts(lake)
-    assert "tokens alone would not do: the corpus gives no slot" in caplog.text
+    assert "tokens alone are not enough: the corpus has no slot" in caplog.text
     assert not lake.has("documents") and not lake.has("slots")
 
 

@@ -86,7 +86,7 @@ def test_lakes_at_two_urls_share_no_local_folder(make_experiment, tmp_path, monk
     monkeypatch.setenv(LAKE_VARIABLE, "memory://one")
     assert Lake(config, SourceHashes()).root == tmp_path / "given" / "tiny"
     monkeypatch.setenv(LAKE_VARIABLE, "memory://other")
-    with pytest.raises(LakeError, match=f"what this machine has of lake 'memory://one/tiny'.*{CACHE_VARIABLE}"):
+    with pytest.raises(LakeError, match=f"this machine's copy of lake 'memory://one/tiny'.*{CACHE_VARIABLE}"):
         Lake(config, SourceHashes())
 
 
@@ -272,7 +272,7 @@ def test_a_journal_that_was_cut_is_told(machine):
             own.record(question(number), answer(question(number)))
     first, _, _ = own.path.read_bytes().partition(b"\n")
     own.path.write_bytes(first + b"\n")
-    with pytest.raises(LakeError, match="shorter than what lake"):
+    with pytest.raises(LakeError, match="shorter than its copy in lake"):
         lake.objects.seal_left_over()
 
 

@@ -176,8 +176,8 @@ def test_what_the_weights_would_tell_is_empty_and_said_so(cached, caplog):
     lake = cache_all(cached())
     written = [write_feature_neighbours(lake, "hand-set"), write_feature_logits(lake, "hand-set")]
     for each in written:
-        assert (each.n_rows, each.figures) == (0, {"empty": "the SAE's weights are not here"})
-    assert "feature_logits of 'hand-set' is empty: the SAE's weights are not here" in caplog.text
+        assert (each.n_rows, each.figures) == (0, {"empty": "the SAE's weights are not available"})
+    assert "feature_logits of 'hand-set' is empty: the SAE's weights are not available" in caplog.text
     [row] = rows_of(lake, "from saes")
     assert (row["format"], row["n_features"], row["d_in"]) == ("delphi", 8, None)
     assert rows_of(lake, "from sae_fit") == []

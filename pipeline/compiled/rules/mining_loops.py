@@ -1,4 +1,4 @@
-"""Compiled loops that find what rules could be made of; `mining` makes rows of it.
+"""Compiled loops that find candidates for rules; `mining` turns them into rows.
 
 Conditions on a firing's own token have numbers: 0 is none, then come the classes of tokens, then its sets.
 """
@@ -13,12 +13,12 @@ from pipeline.compiled.rules.candidates import Candidates, Limits, Sets, Wanted,
 from pipeline.compiling import Bytes, Doubles, Int32s, Ints, compiled, inlined
 
 N_SETS = 2
-"""Sets of tokens a feature, as columns of `rule_bases`."""
+"""Token sets per feature: columns of `rule_bases`."""
 
 
 @compiled
 def add_pairs(window: Ints, token: Int32s, other: Int32s, n: Ints, class_bits: Bytes, anywhere: Ints) -> None:
-    """Add each pair's tokens to those that the other token stands before: of any kind, and of each class."""
+    """Add the counts of each pair to its preceding token: over all tokens, and over each class."""
     for pair in range(len(token)):
         anywhere[window[pair], 0, other[pair]] += n[pair]
         for number in range(anywhere.shape[1] - 1):
@@ -27,7 +27,7 @@ def add_pairs(window: Ints, token: Int32s, other: Int32s, n: Ints, class_bits: B
 
 
 class Counted(NamedTuple):
-    """What is counted before some firings, and the best tokens of it; cleared and used again for each condition.
+    """Counts of tokens before some firings, and the best of them; cleared and reused for each condition.
 
     Attributes:
         hits: [n_windows, n_tokens], firings with the token in that window and in no smaller one.
@@ -52,7 +52,7 @@ def count_contexts(
     """The candidates of the features of a bucket; starts, token_index: their firings."""
     n_sizes, n_conditions, n_tokens = windows.anywhere.shape
     n_features, n_kept = len(wanted.floor), 2 * limits.max_tokens
-    # What is never written takes no memory.
+    # Pages that are never written take no memory.
     most = n_features * (n_kept * ((n_conditions + N_SETS) * n_sizes + N_SETS) + 64)
     rows, n_rows = Candidates(np.empty((most, 5), np.int64), np.empty((most, 5))), 0
     longest = 0
@@ -81,18 +81,18 @@ def count_contexts(
                 of_set = feature * N_SETS + condition - n_conditions
                 tokens = wanted.tokens[wanted.starts[of_set] : wanted.starts[of_set + 1]]
             n_members = _list_members(condition, tokens, at, places[:n_targets], windows, is_in_set, members)
-            # No rule that says so on some of them alone has a higher F1 than one that does on all of them.
+            # A rule that matches only some of them cannot have a higher F1 than one that matches all of them.
             if 2 * n_members <= floor * (n_members + n_targets):
                 continue
             n_touched = 0
             for place in members[:n_members]:
                 n_touched = _count_before(at, place, windows.sizes, counted, n_touched)
             is_of = (feature, condition, n_targets)
-            if len(tokens):  # what must not stand before
+            if len(tokens):  # what must not precede
                 n_best, n_set = _find_excluded(tokens, windows, limits, floor, counted)
                 if _adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):
                     n_rows = _add_best(rows, n_rows, is_of, 0, counted, n_best, n_members, n_set)
-            for size in range(n_sizes):  # what has to
+            for size in range(n_sizes):  # what must precede
                 n_best = _find_needed(size, condition, tokens, windows, limits, floor, counted, n_touched)
                 if _adds_up(counted.gains, n_best, floor * n_targets):
                     n_rows = _add_best(rows, n_rows, is_of, size, counted, n_best, 0, 0)
@@ -112,7 +112,7 @@ def _list_members(
     is_in_set: npt.NDArray[np.bool_],
     members: Ints,
 ) -> int:
-    """List the places whose token is under a condition, of a set: these tokens; how many they are.
+    """List the token indices whose token meets a condition (for a set, these tokens); returns their number.
 
     is_in_set: [n_tokens], false before and after.
     """
@@ -172,7 +172,8 @@ def _add_positions(
     windows: Windows,
     limits: Limits,
 ) -> int:
-    """Add the positions 1, 2, 4, … below which a feature may fire; places: of its train firings. How many rows."""
+    """Add the positions 1, 2, 4, … below which a feature may fire; places: token indices of its train firings.
+    Returns the number of rows."""
     fired_at = np.zeros(len(windows.position_tokens), np.int64)
     for place in places:
         fired_at[at[place].position] += 1
@@ -246,7 +247,7 @@ def _find_excluded(
 
 @compiled
 def _count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
-    """Count the tokens before a place, each once, in the smallest window that holds it; the number of touched."""
+    """Count each token before a token index once, in the smallest window that has it; the number of touched."""
     hits, size = counted.hits, 0
     for back in range(1, min(sizes[-1], np.int64(at[place].position)) + 1):
         if back > sizes[size]:
@@ -269,7 +270,7 @@ def _count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touch
 
 @compiled
 def _count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> int:
-    """On how many tokens of a set another one stands in a window."""
+    """The number of tokens of a set that have another one in a window."""
     n = 0
     for token in tokens:
         first, end = windows.starts[size, token], windows.starts[size, token + 1]
@@ -287,7 +288,7 @@ def _count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> 
 
 @compiled
 def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: float) -> int:
-    """Take a token with its number in where its gain is among the largest, ties by token; how many are in.
+    """Insert a token with its number if its gain is among the largest, ties by token; returns how many are kept.
 
     best: [n_rows, 2], tokens and numbers; gains: [n_rows], descending.
     """
@@ -305,7 +306,7 @@ def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: floa
 
 @compiled
 def _adds_up(gains: Doubles, n_best: int, needed: float) -> bool:
-    """Whether the gains of a rule's tokens, half of those kept at most, exceed what the floor needs."""
+    """Whether the gains of a rule's tokens, at most half of those kept, exceed what the floor requires."""
     total = 0.0
     for row in range(min(n_best, len(gains) // 2)):
         total += gains[row]
