@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -27,6 +28,9 @@ FOLDER = Path("config")
 
 _HERE = Path(__file__).parent
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 32, 65_536
+_LONGEST_NAME = 90
+"""A name may have 100 characters, and numbers are added to names that are alike; some files' have 100 alone."""
+
 _WEIGHTS = (".sae.pt", ".pt", ".pth", ".npz", ".safetensors")
 
 
@@ -212,11 +216,13 @@ def _sae_names(saes: Sequence[_Sae]) -> list[str]:
     """The hookpoint of each, where these differ; else what differs in the sources."""
     places = [sae.hookpoint.value if sae.hookpoint else "" for sae in saes]
     if all(places) and len(set(places)) == len(places):
-        return [_slug(place, "-") for place in places]
-    parts = [_parts(sae.source or "") for sae in saes]
-    shared = len(_shared(parts)) if len(parts) > 1 else 0
-    names = [_slug("-".join(each[shared:]), "-") for each in parts]
-    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
+        names = [_slug(place, "-") for place in places]
+    else:
+        parts = [_parts(sae.source or "") for sae in saes]
+        shared = len(_shared(parts)) if len(parts) > 1 else 0
+        names = [_slug("-".join(each[shared:]), "-") for each in parts]
+    alike = Counter(name.lower() for name in names)
+    return [name if alike[name.lower()] == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
 
 
 def _name_of(sources: Sequence[str]) -> str:
@@ -246,7 +252,7 @@ def _parts(source: str) -> list[str]:
 
 def _slug(text: str, between: str) -> str:
     allowed = "A-Za-z0-9" if between == "_" else "A-Za-z0-9._"
-    return re.sub(rf"[^{allowed}]+", between, text).strip("-._") or "sae"
+    return re.sub(rf"[^{allowed}]+", between, text).strip("-._")[:_LONGEST_NAME].rstrip("-._") or "sae"
 
 
 def _scalar(value: Any) -> str:

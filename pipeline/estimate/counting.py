@@ -18,7 +18,8 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
-from pipeline.asking.roles import RoleName, scorer_roles
+from pipeline.asking.draws import ask_draws
+from pipeline.asking.roles import RoleName, role_of, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers
 from pipeline.features.steered_texts import rehearsed_texts
@@ -91,7 +92,10 @@ def count_requests(
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
     config = lake.config
     explaining, telling, scoring = (
-        [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
+        [
+            _StandIns(_known(lake, ledger, sae, batch), {name: role_of(config, name).max_draws for name in names})
+            for ledger, names in ledgers.items()
+        ]
         for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
     )
     made["explanations"] = rehearse_explanations(lake, sae, batch, made, _asks(explaining))
@@ -124,7 +128,7 @@ def count_requests(
 
 def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:
     """Who can be asked, by role."""
-    return {name: partial(each.ask, name) for each in stand_ins for name in each.names}
+    return {name: partial(each.ask, name) for each in stand_ins for name in each.max_draws}
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
@@ -136,10 +140,13 @@ def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
 
 @dataclass
 class _StandIns:
-    """Answers of some roles in place of clients: what is known, else a stand-in; what was asked is kept."""
+    """Answers of some roles in place of clients: what is known, else a stand-in; what was asked is kept.
+
+    `max_draws` is how often each role is asked for an answer that can be used; stand-ins always can.
+    """
 
     known: Mapping[str, Answer]
-    names: Sequence[RoleName]
+    max_draws: Mapping[RoleName, int]
     roles: dict[str, RoleName] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
@@ -148,21 +155,30 @@ class _StandIns:
     rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """An answer of a role each."""
-        new = {each.request.purpose for each in to_ask if self._is_new(each)}
-        self.rounds.update(new)
-        for each in to_ask:
-            self.roles.setdefault(each.request.request_id, name)
-        return {each.request.request_id: self._answer(each) for each in to_ask}
+        """An answer of a role each; what is known and cannot be used is asked for again, as in a run."""
+        by_id = {each.request.request_id: each for each in to_ask}
+
+        def ask_draw(requests: Sequence[Request]) -> dict[str, Answer]:
+            drawn = [by_id[_first_id(request)]._replace(request=request) for request in requests]
+            self.rounds.update({each.request.purpose for each in drawn if self._is_new(each)})
+            for each in drawn:
+                self.roles.setdefault(each.request.request_id, name)
+            return {each.request.request_id: self._answer(each) for each in drawn}
+
+        def is_usable(first_id: str, answer: Answer) -> bool:
+            return answer.request_id not in self.replayed or by_id[first_id].is_usable(answer)
+
+        return ask_draws(ask_draw, [each.request for each in to_ask], self.max_draws[name], is_usable)
 
     def counted(self, plain: set[str]) -> list[Counted]:
-        """What was asked; `plain` are the ids of the requests that are."""
+        """What was asked; `plain` are the ids of the requests that are, by the draws that count."""
+        plain = {_first_id(request) for request_id, request in self.requests.items() if request_id in plain}
         return [
             Counted(
                 request,
                 self.roles[request_id],
                 request_id in self.replayed,
-                request_id in plain,
+                _first_id(request) in plain,
                 self.texts[request_id],
                 request_id in self.certain,
             )
@@ -187,6 +203,11 @@ class _StandIns:
         # Whatever a server is asked for it is taken to give, until one has answered.
         probabilities = dict.fromkeys(request.keys, 0.5) or None
         return known or Answer(request.request_id, "ok", to_ask.stand_in, probabilities)
+
+
+def _first_id(request: Request) -> str:
+    """The id of a request's first draw."""
+    return request.repeats or request.request_id
 
 
 class _Reads:

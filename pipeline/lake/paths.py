@@ -158,14 +158,6 @@ class Paths:
         missing = [each for each in all_of_them if not self.has(table, shard=shard, generation=each)]
         return missing or list(all_of_them)
 
-    def missing_parts(
-        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
-    ) -> list[str | None]:
-        """The plug-ins whose part of the partition is not published; all of them if none is missing."""
-        parts = self.parts(table)
-        missing = [part for part in parts if not self.is_there(self._path(table, sae, shard, batch, part, None))]
-        return missing or list(parts)
-
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
         """Whether every partition of the table exists; with `sae` and `batch`, every one of these."""
         saes = [sae] if sae else list(self.config.sae_names)

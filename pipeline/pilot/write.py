@@ -58,11 +58,14 @@ _ANSWERS = ("examples", "explanations", "predictions")
 def write_scorer_rhos(lake: Lake, sae: str) -> Published:
     """Ask the pilot's questions about an SAE, and write each scorer's rho; figures: these.
 
+    What was told of a scorer stays when another one is named: the pilot's features are those selected now, and
+    batches are scored already by what the first ones told.
+
     Raises:
         LakeError: An input is missing, or another run is at work on a batch of the pilot.
         ConfigError: The endpoint or the selection cannot be used as the config says.
     """
-    scorers = lake.config.scoring.scorers
+    scorers = _untold_scorers(lake, sae) or lake.config.scoring.scorers
     made, given = _no_answers(), {"pilot_scorers": _scorers_table(lake, scorers, {})}
     if lake.config.scoring.pilot_features:
         lake.require(*STAGES["scorer_rhos"].inputs, sae=sae)
@@ -85,14 +88,29 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
         least_explanations=LEAST_EXPLANATIONS,
         least_features=LEAST_FEATURES,
     )
-    parts = {scorer: rows.filter(pc.equal(rows["scorer"], scorer)) for scorer in scorers}
-    published = lake.write_parts("scorer_rhos", parts, sae=sae)
+    for scorer in scorers:
+        its = rows.filter(pc.equal(rows["scorer"], scorer))
+        published = lake.write("scorer_rhos", its, sae=sae, part=scorer)
     figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
-    return replace(published, figures=figures)
+    return replace(published, n_rows=rows.num_rows, figures=figures)
 
 
 def is_pilot_open(lake: Lake, sae: str) -> bool:
     """Whether an SAE's pilot is to be asked again for one of its scorers, as requests failed."""
+    return bool(_open_scorers(lake, sae))
+
+
+def _untold_scorers(lake: Lake, sae: str) -> tuple[str, ...]:
+    """The scorers of which no pilot has told yet, and those whose requests failed."""
+    is_open = _open_scorers(lake, sae)
+
+    def is_told(scorer: str) -> bool:
+        return scorer not in is_open and lake.is_there(lake.path("scorer_rhos", sae=sae, part=scorer))
+
+    return tuple(scorer for scorer in lake.config.scoring.scorers if not is_told(scorer))
+
+
+def _open_scorers(lake: Lake, sae: str) -> set[str]:
     rows = lake.query(
         "open_pilots",
         sae=sae,
@@ -100,7 +118,7 @@ def is_pilot_open(lake: Lake, sae: str) -> bool:
         least_features=LEAST_FEATURES,
         least_answers=LEAST_ANSWERS,
     )
-    return rows.height > 0
+    return {*rows["scorer"]}
 
 
 def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:

@@ -215,7 +215,7 @@ SCORES = (
             number("mean_all_wrong", "mean if every unscored question were answered wrong"),
             number("mean_all_right", "mean if every unscored question were answered right"),
             number("rho_found", "correlation of correct answers within a document, over all features"),
-            number("cost_usd", "price of its requests", "USD"),
+            number("cost_usd", "price of its requests; null if the price of any is unknown", "USD"),
             count("prompt_tokens", "tokens of their prompts", "tokens"),
             count("cached_tokens", "of these, read from a cache", "tokens"),
             count("completion_tokens", "tokens of their answers", "tokens"),

@@ -139,7 +139,8 @@ class Versions:
         if stage.plugins:
             versions = plugin_versions(asked, stage.plugins)
             definition["part"] = part
-            definition["plugins"] = versions if part == CONTROLS else versions.get(part or "")
+            # In their order: controls are made from the first explainer that explains a feature.
+            definition["plugins"] = [*versions.items()] if part == CONTROLS else versions.get(part or "")
         if table == "documents":
             definition["content"] = [hashes.corpus, *hashes.generations] if hashes.generations else hashes.corpus
         if table == "saes" and sae is not None:

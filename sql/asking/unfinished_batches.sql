@@ -2,7 +2,9 @@
 -- yet, an explanation that is to be scored has no score since it was made, or a request failed on its way or for
 -- want of budget. Features behind scoring.max_features by draw may be left without a score, and so may
 -- explanations about which each of the config's scorers says that it asks nothing. A feature that was behind a
--- limit (max_features), and is before it since the selection has changed, is open. Of batches that were scored
+-- limit (max_features), and is before it since the selection has changed, is open. So is one with explanations
+-- of two selections: an explainer was taken out and put back, and features joined or left meanwhile. They stand
+-- at two places then, or one that was scored is gone. Of batches that were scored
 -- before documents were added (stale_batches) nothing is open, or with selection.remake_stale everything.
 -- Each table is read once: there may be thousands of files.
 with known as materialized (
@@ -35,6 +37,14 @@ unscored as (
     anti join not_asked on not_asked.explanation_id = known.explanation_id
     where known.status = 'ok' and (known.is_chosen or $scoring_all_draws)
 ),
+mixed as (
+    select sae, feature from known
+    group by sae, feature
+    having min(place) < max(place)
+    union
+    select scores.sae, scores.feature from scores
+    anti join known using (explanation_id)
+),
 fresh_features as (
     select * from selected_features
     anti join stale_batches using (sae, batch)
@@ -45,6 +55,9 @@ open_features as (
     union
     select * from fresh_features
     semi join failed using (sae, feature)
+    union
+    select * from fresh_features
+    semi join mixed using (sae, feature)
     union
     select * from fresh_features
     semi join unscored using (sae, feature)

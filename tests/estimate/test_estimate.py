@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 from llm.batch_oracle import BatchOracle, End
-from llm.oracle import Oracle
-from oracles import read_question, scorer
+from llm.oracle import Oracle, Reply
+from oracles import read_question, scorer, sometimes
 from test_explain_and_score import (  # noqa: F401 (fixtures)
     SAE,
     explain_and_score,
@@ -111,6 +111,20 @@ def test_amid_a_run_only_what_is_left_is_counted(make: Make) -> None:
         assert sum(requests(rest).values()) == oracle.n_requests - n_explained
     assert "explain" not in requests(rest)
     assert rest.filter(purpose="explain")["known_requests"].item() == n_explained
+
+
+def test_what_could_not_be_used_is_counted_where_it_will_be_asked_again(make: Make, tmp_path: Path) -> None:
+    with Oracle(sometimes(TRUTH, Reply(fault="refuse"), Reply("perhaps"), every=4)) as oracle:
+        lake = explain_and_score(make(oracle.base_url))
+    statuses = {row["status"] for row in rows_of(lake, "from predictions")}
+    assert statuses >= {"ok", "refused", "unparsed"}
+    twice = {"source": tmp_path / "one", "explaining": {"max_draws": 2}, "scoring": {"max_draws": 2}}
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, "twice", **twice)
+        before = estimated(open_lake(config))
+        explain_and_score(config)
+        assert requests(before) == sent(oracle) != {}
+        assert requests(estimated(open_lake(config))) == {}
 
 
 def test_a_changed_selection_counts_before_the_table_is_made_again(make: Make) -> None:
