@@ -82,7 +82,7 @@ def _reason(config: Config, row: dict[str, Any], n_documents: int) -> str:
             "texts (corpus.sources), or lower sampling.min_slot_tokens"
         )
     return (
-        f"{counts} give {row['n_slots']:,} slots, and each touches a run of {sampling.copied_run_tokens} tokens "
-        "that also stands in the other role's documents, or stands there whole, as in a template; take the "
-        "repeated text out (corpus.sources)"
+        f"{counts} give {row['n_slots']:,} slots, but each overlaps a run of {sampling.copied_run_tokens} tokens "
+        "that also occurs in the other role's documents, or occurs there as a whole, as in a template; remove the "
+        "repeated text (corpus.sources)"
     )

@@ -77,7 +77,7 @@ def _measured(lake: Lake, sae: str, settings: Sequence[Setting]) -> pa.Table:
     changes = hidden_changes(subject, reader, token_ids, settings, pass_tokens(config), sae)
     vocabulary = lake.query("token_texts")["text"]
     unembedding = load_unembedding(config.subject, config.device)
-    plain = unembedding._replace(gain=torch.ones_like(unembedding.gain), centres=False)  # the norm is behind us
+    plain = unembedding._replace(gain=torch.ones_like(unembedding.gain), centres=False)  # norm applied already
     n_listed = config.heuristics.top_tokens
     found = extreme_logits(changes, plain, len(vocabulary), n_listed, subject.device)
     is_zero = ~changes.any(dim=1)

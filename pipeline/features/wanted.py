@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class _FeatureList(NamedTuple):
     """A list's features, one row per SAE and feature (sae, feature, priority), and its rows that name none.
 
-    `odd_rows` has each such row's place and what stands there: `line 4 (-1)`.
+    `odd_rows` has the location and content of each such row: `line 4 (-1)`.
     """
 
     features: pa.Table

@@ -19,7 +19,7 @@ ReadTexts = Callable[[Lake, str, Sequence[Sequence[int]], Collection[int]], Acti
 
 
 def text_tokens(lake: Lake, text: str, max_tokens: int) -> list[int]:
-    """A text's first tokens as a context has them, behind BOS where the corpus has it.
+    """A text's first tokens as in a context, after BOS if the corpus has it.
 
     A control token that is spelled in it is read as ordinary characters.
     """

@@ -7,11 +7,11 @@
     none of the 8 tokens before is '.'
     the position is below 4
 
-A rule is a clause on the token, one on what stands before it in its context, and one on its position; at least
-one of them, joined by `and`. A clause on tokens names a set of them, or a class. `the` may be left out, and so may
+A rule has a clause on the token, one on the preceding tokens of its context, and one on its position; at least one
+of them, joined by `and`. A clause on tokens names a set of them, or a class. `the` may be left out, and so may
 `token` after `previous`; `one of the last 3 tokens` is `one of the 3 tokens before`, without the token itself.
 Tokens are in single quotes (a quote in them doubled) or in double ones, with JSON's escapes (`\\n`), or are
-told by their number in the vocabulary (`#198`), as those are whose text others have too.
+given by their number in the vocabulary (`#198`), as tokens that share their text with others must be.
 
 Source: the grammar that Juang et al. (2024) ask models for, "activates on <token or set> in the context of
 <context>", in a form that a program can check.
@@ -115,8 +115,8 @@ def _token_ids(rule: Rule, named: Named | None, ids: dict[str, list[int]], n_tok
             raise _error(rule.text, place, f"the vocabulary has no token #{token}, only #0 to #{n_tokens - 1}")
         if not known:
             near = _nearest(str(token), ids)
-            told = f"; nearest: {near}" if near else ": several tokens spell it, if any do"
-            raise _error(rule.text, place, f"no token is {token!r}{told}")
+            hint = f"; nearest: {near}" if near else ": several tokens spell it, if any do"
+            raise _error(rule.text, place, f"no token is {token!r}{hint}")
         if len(known) > 1:
             numbers = ", ".join(f"#{each}" for each in known[:5])
             raise _error(rule.text, place, f"several tokens are {token!r}; choose one by number: {numbers}")
@@ -180,7 +180,7 @@ class _Parser:
         if self._take("previous"):
             self._take("token")
             self._expect("is", "'is'")
-            self._refuse_again(rule.before, "what stands before", begin)
+            self._refuse_again(rule.before, "what precedes the token", begin)
             return rule._replace(is_excluded=self._take("not"), n_before=1, before=self._named())
         if self._take("position"):
             self._expect("is", "'is below' and a number")
@@ -191,7 +191,7 @@ class _Parser:
         if is_none or self._take("one") or self._take("any"):
             n_before = self._window()
             self._expect("is", "'is'")
-            self._refuse_again(rule.before, "what stands before", begin)
+            self._refuse_again(rule.before, "what precedes the token", begin)
             return rule._replace(is_excluded=is_none, n_before=n_before, before=self._named())
         raise self._wrong(
             "'the token is …', 'the previous token is …', 'one of the 3 tokens before is …' or "
@@ -280,8 +280,8 @@ class _Parser:
         if not self._take(said):
             raise self._wrong(words)
 
-    def _refuse_again(self, told: object, what: str, place: int) -> None:
-        if told is not None:
+    def _refuse_again(self, clause: object, what: str, place: int) -> None:
+        if clause is not None:
             raise _error(self._text, place, f"{what} is stated twice; a rule has one clause for it")
 
     def _wrong(self, expected: str, back: int = 0) -> RuleError:

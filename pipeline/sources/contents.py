@@ -13,9 +13,9 @@ from pipeline.config import FileTexts
 from pipeline.texts.files import CorpusFile, is_appended_to, relative_names, source_files
 
 Entry = dict[str, Any]
-"""What is recorded of a source in one generation of the corpus: a `digest`, and `files` by their places. Of a
-file: `size`, `mtime_ns` and `sha256` of all of it, and `start`, the byte behind what earlier generations have of
-it; of one at a URL its `stamp`."""
+"""The record of a source in one generation of the corpus: a `digest`, and `files` by path or URL. For a file:
+`size`, `mtime_ns` and `sha256` of all of it, and `start`, the byte after the part of earlier generations; for one
+at a URL, its `stamp`."""
 
 _BYTES_AT_ONCE = 1 << 20
 
@@ -108,10 +108,10 @@ def hold(
 ) -> Entry | None:
     """Check a source's files against its entries; returns the entry for additions, if these are to be read.
 
-    A touched file's time is updated, and where all files lie in another folder now, their places. What stands
-    before the growth of a file is read where the growth is, or by `reads_grown`: thousands of processes that do
-    not read the corpus only see that the recorded lines end where they ended. To a source that is read up to
-    `max_documents` nothing is added, as how many of them were left is not known.
+    A touched file's time is updated, and, if all files are in another folder now, their paths. The recorded part
+    of a grown file is read when its growth is read, or with `reads_grown`: thousands of processes that do not read
+    the corpus only check that the recorded lines end where they ended. Nothing is added to a source that is read
+    up to `max_documents`, as it is not known how many of these remained.
 
     Raises ValueError, naming the first file, if recorded content has changed.
     """

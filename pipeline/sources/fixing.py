@@ -44,9 +44,9 @@ def fix_sources(
 ) -> SourceHashes:
     """Record the content of new sources, check that of known ones, and determine what `auto` means.
 
-    Documents behind the recorded ones, of a known source or of sources named behind these, wait until they are
-    taken (`takes_new`): they become the next generation of the corpus. `passed` is recorded beside the SAEs:
-    a hash of what each was held to when it was last loaded and checked.
+    Documents after the recorded ones, in a known source or in sources named after these, wait until they are taken
+    (`takes_new`): they become the next generation of the corpus. `passed` is recorded with the SAEs: a hash of
+    what each was checked against when it was last loaded.
 
     Raises:
         CorpusError, SaeError, SubjectError: A source's content has changed since the lake was made from it.
@@ -114,7 +114,7 @@ def _compare(
 def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
     """Record what is known now, unless another process has recorded something since; returns whether it was done.
 
-    Hashes are taken before, as that takes minutes: whoever comes second compares again, with what the first found.
+    Hashes are computed before, as that takes minutes; a second process compares again with the first one's record.
     """
     with lake.alone("sources", waits=True):
         if read_record(lake.config) != before:

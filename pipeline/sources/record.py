@@ -1,8 +1,8 @@
 """The record of what a lake was made from: `sources.json`.
 
 By source of the corpus, by SAE and by subject model, the content that it had at the first run; what was added to
-the corpus since, as further generations; the precision that `auto` stands for; and how many features a batch has,
-as batches' files are named by their numbers.
+the corpus since, as further generations; the precision that `auto` stands for; and the number of features per
+batch, as batch files are named by number.
 """
 
 import json

@@ -100,7 +100,7 @@ class Split:
             [some] = self._read("tokens", (start, min(start + _ROWS_AT_ONCE, end)))
             some = some.astype(np.int64)
             if (some < 0).any():
-                self._fail(f"token {some.min()} is no token id")
+                self._fail(f"token {some.min()} is not a token id")
             yield Rows(some, lengths[start : start + len(some)])
 
     def firings(self, first: int, end: int) -> Iterator[Located]:
@@ -109,9 +109,9 @@ class Split:
         If the file is sorted by row, little more than these are read, else all. Raises CorpusError for a firing
         outside the rows or features, or not above 0.
         """
-        start, behind = self._around(first, end)
-        for at in range(start, behind, _FIRINGS_AT_ONCE):
-            part = (at, min(at + _FIRINGS_AT_ONCE, behind))
+        start, stop = self._around(first, end)
+        for at in range(start, stop, _FIRINGS_AT_ONCE):
+            part = (at, min(at + _FIRINGS_AT_ONCE, stop))
             [located], [activation] = self._read("locations", part), self._read("activations", part)
             row, position, feature = located.astype(np.int64).T
             found = Located(row, position, feature + self.first, activation.astype(np.float32))
@@ -127,8 +127,8 @@ class Split:
         marks = [int(some[0, 0]) for some in self._read("locations", *((at, at + 1) for at in places))]
         if marks != sorted(marks):
             return 0, n
-        before, behind = bisect_left(marks, first) - 1, bisect_left(marks, end)
-        return places[max(before, 0)], places[behind] if behind < len(places) else n
+        before, after = bisect_left(marks, first) - 1, bisect_left(marks, end)
+        return places[max(before, 0)], places[after] if after < len(places) else n
 
     @cached_property
     def _lengths(self) -> Array:
@@ -147,11 +147,11 @@ class Split:
         if not ((row >= 0) & (row < len(self._lengths))).all():
             self._fail(f"a location is in row {row.max()}, and there are tokens of {len(self._lengths)} rows")
         if not ((position >= 0) & (position < self._lengths[row])).all():
-            self._fail(f"a location is at position {position.max()}, behind the end of its row's tokens")
+            self._fail(f"a location is at position {position.max()}, past the end of its row's tokens")
         if not ((feature >= self.first) & (feature < self.end)).all():
             self._fail(f"a location is of feature {feature.max()}, which is not among those of the file's name")
         if not np.isfinite(activation).all():
-            self._fail("an activation is no number, or was too large for float16 (above 65,504)")
+            self._fail("an activation is NaN, or was too large for float16 (above 65,504)")
         if not (activation > 0).all():
             self._fail(f"an activation is {activation.min():g}; only features that fire above 0 are read")
 

@@ -131,7 +131,7 @@ def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         return CorpusError(f"{place} is not JSON: {error}")
     if not isinstance(row, dict):
-        return CorpusError(f"{place} is no JSON object")
+        return CorpusError(f"{place} is not a JSON object")
     return _row_text(source, row, source.path, unit, place)
 
 
@@ -157,7 +157,7 @@ def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[It
             yield error
         except (pa.ArrowException, OSError) as error:
             words = " ".join(str(error).split())
-            yield CorpusError(f"corpus file '{file.place}' is no readable Parquet file: {words}")
+            yield CorpusError(f"corpus file '{file.place}' is not a readable Parquet file: {words}")
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:

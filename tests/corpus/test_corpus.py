@@ -117,7 +117,7 @@ def test_blank_json_lines_are_passed_over(tmp_path):
     [
         ('{"text": "torn', "is not JSON"),
         ('{"text": "a number", "n": ' + "1" * 5000 + "}", "is not JSON"),
-        ('["text"]', "is no JSON object"),
+        ('["text"]', "is not a JSON object"),
         ('{"txt": "x"}', "has no 'text'; nearest: 'txt'"),
         ('{"text": 5}', "'text' is int, not text"),
         ('{"text": null}', "'text' is NoneType, not text"),
@@ -170,7 +170,7 @@ def test_a_parquet_row_that_is_no_utf_8_is_named_and_the_others_are_read(tmp_pat
 def test_a_torn_parquet_file_is_named(tmp_path):
     path = write_corpus(tmp_path, kind="parquet", texts=TEXTS)
     path.write_bytes(path.read_bytes()[:100])
-    assert f"'{path}' is no readable Parquet file" in refusal(files(path, "parquet"))
+    assert f"'{path}' is not a readable Parquet file" in refusal(files(path, "parquet"))
 
 
 @pytest.mark.parametrize("place", ["none", "none/*.txt", "empty"])

@@ -60,7 +60,7 @@ def test_a_rule_is_read(text, said):
         ("token is \u2018 stop\u2019", "character 10: found \u2018; quotes are straight ones"),
         ("token is ''", "character 10: a token has at least one character"),
         ("token is ' stop' and token is 'stop'", "character 22: the token is stated twice"),
-        ("previous is 'stop' and none of the last 2 tokens is 'stop'", "character 24: what stands before is"),
+        ("previous is 'stop' and none of the last 2 tokens is 'stop'", "character 24: what precedes the token is"),
         ("token is not ' stop'", "character 10: found not, expected what the token is"),
         ("one of the 0 tokens before is ' stop'", "character 12: found 0, expected a number from 1 to 64"),
         ("one of the 3 tokens is ' stop'", "character 21: found is, expected 'before'"),

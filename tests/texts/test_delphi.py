@@ -241,11 +241,11 @@ def put(name: str, value: Any, *place: int) -> Change:
     (changed("locations", lambda each: each[:-1]), "do not go together"),
     (changed("tokens", lambda each: each[:-1]), "has other tokens than the first file of"),
     (put("locations", 60, 0, 0), "a location is in row 60, and there are tokens of 60 rows"),
-    (put("locations", 64, 0, 1), "a location is at position 64, behind the end of its row's tokens"),
+    (put("locations", 64, 0, 1), "a location is at position 64, past the end of its row's tokens"),
     (put("locations", 3, 0, 2), "a location is of feature 5, which is not among those of the file's name"),
     (put("activations", np.inf, 0), "too large for float16"),
     (put("activations", -1, 0), "an activation is -1; only features that fire above 0 are read"),
-    (put("tokens", -1, 0, 0), "token -1 is no token id"),
+    (put("tokens", -1, 0, 0), "token -1 is not a token id"),
     (changed("tokens", lambda each: each[:, ::-1].copy()), "has other tokens than the first file of"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_is_refused_in_words(cached, tmp_path, change, says):

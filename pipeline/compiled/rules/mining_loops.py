@@ -32,8 +32,8 @@ class Counted(NamedTuple):
     Attributes:
         hits: [n_windows, n_tokens], firings with the token in that window and in no smaller one.
         touched: [n_tokens], the tokens with a hit.
-        behind, seen: [n_tokens], on how many tokens of a set each stands right before, and those with a count.
-        best: [n_kept, 2], the tokens of the largest gains, and on how many tokens each stands before.
+        behind, seen: [n_tokens], number of tokens of a set that directly follow each, and the tokens with a count.
+        best: [n_kept, 2], the tokens with the largest gains, and the number of tokens that each precedes.
         gains: [n_kept], descending.
     """
 
@@ -200,7 +200,7 @@ def _add_best(
     n_base_hits: int,
     n_base_tokens: int,
 ) -> int:
-    """Add the best tokens for a window; with a base, these must not stand there. How many rows there are."""
+    """Add the best tokens for a window; with a base, these must not be in it. Returns the number of rows."""
     feature, condition, n_targets = is_of
     sign = 1 if n_base_tokens == 0 else -1
     for row in range(n_best):
@@ -225,7 +225,7 @@ def write(
 def _find_excluded(
     tokens: Int32s, windows: Windows, limits: Limits, floor: float, counted: Counted
 ) -> tuple[int, int]:
-    """The tokens behind which those of a set seldom fire: how many are among the best, and the set's tokens."""
+    """The tokens after which those of a set seldom fire: the number kept as best, and the set's tokens."""
     behind, seen = counted.behind, counted.seen
     n_seen, n_set, n_best = 0, 0, 0
     for token in tokens:
