@@ -461,7 +461,7 @@ def test_a_firing_of_no_feature_of_the_sae_is_refused(make_experiment):
     with lake.scratch("buffer") as folder:
         buffer = FiringBuffer(folder / "shard", "hand-set", n_features=8)
         buffer.add(Firings(np.array([8], np.int32), np.array([3]), np.ones(1, np.float32)))
-        with pytest.raises(LakeError, match="a feature outside 0 to 7"):
+        with pytest.raises(LakeError, match="feature index outside 0 to 7"):
             buffer.flush()
 
 

@@ -291,7 +291,7 @@ def test_every_place_of_every_family_is_what_the_residual_sum_says(
     for place, names in NAMES.items():
         for each in names:
             if right[place] is None:
-                with pytest.raises(SubjectError, match="side by side"):
+                with pytest.raises(SubjectError, match="run in parallel"):
                     resolve_hookpoint(config, each)
                 continue
             hookpoint = resolve_hookpoint(config, each)
