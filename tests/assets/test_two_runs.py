@@ -62,7 +62,7 @@ def test_on_one_partition_one_is_refused_and_on_different_ones_both_go_on(experi
     pair = [start_run(experiment, 0, tmp_path / f"again{number}") for number in (0, 1)]
     outcomes = [(process.communicate()[0], process.returncode) for process in pair]
     assert 0 in {code for _, code in outcomes}
-    assert all(code == 0 or "another run is making '" in said for said, code in outcomes)
+    assert all(code == 0 or "another run is already making '" in said for said, code in outcomes)
     assert lake.is_complete("activation_shards")
 
 
@@ -83,7 +83,7 @@ def test_a_killed_run_holds_nothing_and_another_partition_is_free(experiment):
     holding = WAITING.replace("print", "import time; print").replace("flush=True)", "flush=True); time.sleep(60)")
     first = start("-c", holding, str(experiment))
     assert first.stdout is not None and first.stdout.readline() == "alone\n"
-    with pytest.raises(LakeError, match="another run is making 'summary'"), lake.alone("summary", waits=False):
+    with pytest.raises(LakeError, match="another run is already making 'summary'"), lake.alone("summary", waits=False):
         pass
     with lake.alone("contexts", waits=False, shard=0):
         pass

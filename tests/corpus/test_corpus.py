@@ -505,7 +505,7 @@ TEMPLATE = " ".join(["the cat and the dog said that it was for them"] * 8)
         ),
         (
             [f"{TEMPLATE} {word}" for word in ("red", "green", "blue", "fox", "wolf", "goat", "hen", "cow")],
-            ("role `test`", "slots, and each touches a run of 32 tokens", "corpus.sources"),
+            ("role `test`", "slots, but each overlaps a run of 32 tokens", "corpus.sources"),
         ),
         (corpus_texts(n_documents=1), ("it has no document", "corpus.sources", "corpus.test_share than 0.5")),
         (9 * corpus_texts(n_documents=1), ("it has no document; the corpus has 1 (equal texts count once)",)),

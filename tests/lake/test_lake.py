@@ -199,11 +199,11 @@ for table in ("summary", "slots"):
         with lake.alone("slots", waits=False):
             pass
         said, errors = python(code, tmp_path / "tiny.yaml").communicate()
-    assert "another run is making 'summary'" in said and "slots is free" in said, errors
+    assert "another run is already making 'summary'" in said and "slots is free" in said, errors
     shutil.rmtree(lake.root)  # as who begins a new lake
     with lake.alone("summary", waits=False):
         said, errors = python(code, tmp_path / "tiny.yaml").communicate()
-    assert "another run is making 'summary'" in said, errors
+    assert "another run is already making 'summary'" in said, errors
     said, errors = python(code, tmp_path / "tiny.yaml").communicate()
     assert "summary is free" in said, errors
 
