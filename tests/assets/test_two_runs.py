@@ -83,7 +83,7 @@ def test_a_killed_run_holds_nothing_and_another_partition_is_free(experiment):
     holding = WAITING.replace("print", "import time; print").replace("flush=True)", "flush=True); time.sleep(60)")
     first = start("-c", holding, str(experiment))
     assert first.stdout is not None and first.stdout.readline() == "alone\n"
-    with pytest.raises(LakeError, match="another run is already making 'summary'"), lake.alone("summary", waits=False):
+    with pytest.raises(LakeError, match="run is already making 'summary'"), lake.alone("summary", waits=False):
         pass
     with lake.alone("contexts", waits=False, shard=0):
         pass
