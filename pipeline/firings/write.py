@@ -12,7 +12,7 @@ from pipeline.lake import Lake, Published
 from pipeline.subject.forward import load_subject
 
 
-def write_activation_shard(lake: Lake, shard: int) -> Published:
+def write_activation_shards(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
     If the corpus is a cache, they are read from it. Each generation of the corpus has its own contexts in the

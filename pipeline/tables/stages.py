@@ -34,8 +34,8 @@ class Stage:
             others are keys of the config.
         queries: SQL files whose rows its code reads, if the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
-        rehearses: Tables that its code makes without writing them. It reads what they read, and their definitions
-            are part of its version.
+        makes_unwritten: Tables that its code makes without writing them. It reads what they read, and their
+            definitions are part of its version.
         own_step: The step that the `windows.sql` of a scorer can replace: the table then has a part with that
             scorer's own rows, with its own version, in addition to the part that all share.
         is_on_demand: Whether it is made only if a plug-in of the config reads it.
@@ -52,7 +52,7 @@ class Stage:
     given: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
-    rehearses: tuple[str, ...] = ()
+    makes_unwritten: tuple[str, ...] = ()
     own_step: str | None = None
     is_on_demand: bool = False
     buckets_at_once: int = 1
@@ -80,9 +80,14 @@ class Stage:
             read.update(tables_read(path, given=self.given) if path else ())
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():
             read.update(self.tables_of(plugin))
-        for name in self.rehearses:
+        for name in self.makes_unwritten:
             read.update(STAGES[name].inputs)
-        return tuple(name for name in STAGES if name in read - {self.table, *self.rehearses})
+        return tuple(name for name in STAGES if name in read - {self.table, *self.makes_unwritten})
+
+    @property
+    def plugin_column(self) -> str:
+        """The column that names a row's plug-in: `explainer` or `scorer`; empty if no plug-in makes the table."""
+        return (self.plugins or "").removesuffix("s")
 
     @property
     def given_values(self) -> frozenset[str]:
@@ -201,7 +206,7 @@ STAGES: dict[str, Stage] = {
         # Uses scorer_rhos if they exist, otherwise scoring.rho.
         Stage(
             "estimate",
-            rehearses=(
+            makes_unwritten=(
                 "examples",
                 "fuzzing_pairs",
                 "steered_texts",
@@ -238,7 +243,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "scorer_rhos",
             # The pilot makes its batches' tables itself, without writing them.
-            rehearses=(
+            makes_unwritten=(
                 "examples",
                 "fuzzing_pairs",
                 "steered_texts",

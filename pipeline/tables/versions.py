@@ -128,10 +128,12 @@ class Versions:
             "sql": {name: _digest(text) for name, text in texts.items()},
             "inputs": {name: self._of_input(table, name, sae, part) for name in _inputs_of(config, stage, part)},
         }
-        if stage.plugins and stage.rehearses:
-            # They may read the table itself, which is empty when they are rehearsed.
+        if stage.plugins and stage.makes_unwritten:
+            # They may read the table itself, which does not exist yet when they are made unwritten.
             without = Versions(config, hashes, {**self._known, (table, sae, part): "", (table, sae, None): ""})
-            definition["rehearsed"] = {name: without._of_input(table, name, sae, part) for name in stage.rehearses}
+            definition["unwritten"] = {
+                name: without._of_input(table, name, sae, part) for name in stage.makes_unwritten
+            }
         if stage.own_step:
             definition["part"] = part
         if compiled := compiled_sources(stage.steps):
@@ -229,15 +231,15 @@ def inputs_of(config: Config, table: str) -> tuple[str, ...]:
     """The tables that a table is made from in an experiment; of plug-ins, only those in the config count."""
     stage = STAGES[table]
     read = {*stage.reads, *tables_read(*stage.steps, given=stage.given)}
-    for name in [each for each in stage.rehearses if is_made(config, each)] or [table]:
+    for name in [each for each in stage.makes_unwritten if is_made(config, each)] or [table]:
         for part in parts_of(config, name):
             read.update(_inputs_of(config, STAGES[name], part))
-    return tuple(name for name in STAGES if name in read - {table, *stage.rehearses})
+    return tuple(name for name in STAGES if name in read - {table, *stage.makes_unwritten})
 
 
 def is_made(config: Config, table: str) -> bool:
     """Whether an experiment makes a table; an on-demand table, only if one of its plug-ins reads it."""
-    readers = [name for name, stage in STAGES.items() if stage.plugins and not stage.rehearses]
+    readers = [name for name, stage in STAGES.items() if stage.plugins and not stage.makes_unwritten]
     return not STAGES[table].is_on_demand or any(table in inputs_of(config, reader) for reader in readers)
 
 

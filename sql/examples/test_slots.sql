@@ -1,7 +1,6 @@
--- One row per test slot that may be an example of a feature of the batch, with the place in which a draw takes it:
--- activating ones a decile in turn, silent ones a stratum in turn, distinct documents first (or silent ones by
--- draw from all, where $scoring_silent is random). Slots that the index keeps for their strength alone have no
--- place.
+-- One row per test slot that may be an example of a feature of the batch, with its place in the draw: activating
+-- slots a decile in turn, silent ones a stratum in turn, different documents first (where $scoring_silent is
+-- random, silent ones by hash alone). Slots that the index keeps only for their strength have no place.
 select
     * exclude (place_in_document, place_in_stratum) replace (
         row_number() over (

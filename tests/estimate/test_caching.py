@@ -11,7 +11,7 @@ from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError
 from pipeline.estimate import times
 from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time
-from pipeline.firings.write import write_activation_shard
+from pipeline.firings.write import write_activation_shards
 from pipeline.preflight import preflight
 from pipeline.sae.write import write_saes
 
@@ -21,7 +21,7 @@ Experiment = Callable[..., Config]
 def test_before_the_corpus_is_read_its_size_is_not_known_or_its_limit(make_experiment: Experiment) -> None:
     cost = caching_cost(preflight(make_experiment()))
     assert cost and cost.n_tokens is None and not cost.is_exact
-    assert "the corpus is not read yet; each 1,000,000 tokens" in cost.sentence()
+    assert "the corpus has not been read yet; each 1,000,000 tokens" in cost.sentence()
     cost = caching_cost(preflight(make_experiment(corpus={"max_tokens": 5000})))
     assert cost and (cost.n_tokens, cost.is_exact) == (5000, False)
     assert "at most 5,000 tokens" in cost.sentence()
@@ -35,7 +35,7 @@ def test_the_cost_is_that_of_the_shards_that_are_left(make_experiment: Experimen
     [total] = rows_of(lake, "select sum(n_tokens)::int as n from documents")
     assert whole and whole.is_exact and whole.n_tokens == total["n"]
     write_contexts(lake, 0)
-    published = write_activation_shard(lake, 0)
+    published = write_activation_shards(lake, 0)
     half = caching_cost(lake)
     assert half and half.n_tokens and half.n_tokens + published.figures["tokens_read"] == total["n"]
     # Every token fires once, and one in six a second time; measured on the first texts.
@@ -44,7 +44,7 @@ def test_the_cost_is_that_of_the_shards_that_are_left(make_experiment: Experimen
     assert half.n_bytes(1000) == pytest.approx(1000 * half.firings_a_token * 3 * 2, abs=1)
     assert half.tokens_per_second > 0
     write_contexts(lake, 1)
-    write_activation_shard(lake, 1)
+    write_activation_shards(lake, 1)
     assert caching_cost(lake) is None
 
 
@@ -54,7 +54,7 @@ def test_a_disk_that_is_too_small_is_said_in_one_sentence(make_experiment: Exper
     cost = caching_cost(lake)
     assert cost
     check_disk(lake, cost)
-    with pytest.raises(LakeError, match=r"caching needs some .* kB, and '.*' has 10 bytes free; put the lake on"):
+    with pytest.raises(LakeError, match=r"caching needs about .* kB, but '.*' has only 10 bytes free; put the"):
         check_disk(lake, cost._replace(free_bytes=10))
     check_disk(lake, cost._replace(free_bytes=10, is_exact=False))  # it may be less: nothing to stop for yet
 
@@ -77,9 +77,9 @@ def test_preparing_takes_as_long_as_the_model_reads_and_code_is_compiled(
     n_saes = len(lake.config.sae_names)
     n_tokens = n_saes * 2 * times._TOKENS_A_CANDIDATE * 3 * 5
     own = n_saes * times._SECONDS_AN_SAE
-    assert compiled.endswith(f" in some {in_time(own + 1000 * n_tokens)}")
+    assert compiled.endswith(f" in about {in_time(own + 1000 * n_tokens)}")
     fresh = times.preparing_sentence(lake, lake.config.sae_names)
-    assert fresh.endswith(f" in some {in_time(own + 1000 * n_tokens + times._COMPILE_SECONDS)}")
+    assert fresh.endswith(f" in about {in_time(own + 1000 * n_tokens + times._COMPILE_SECONDS)}")
 
 
 def test_sizes_and_times_are_for_people() -> None:

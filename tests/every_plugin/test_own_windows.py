@@ -38,7 +38,7 @@ def test_windows_of_a_further_scorers_own_are_made_beside_those_that_are_there(c
     assert own["intruder"]["draw"].min() > 6 and set(own["intruder"]["kind"]) == {"activating"}
     assert all(set(rows["role"]) == {"test"} for rows in own.values())
     assert repeated_keys(after, "examples", sae=SAE, batch=0) == 0
-    # What is rehearsed for a pilot or an estimate is what a run makes.
+    # What is made unwritten for a pilot or an estimate is what a run makes.
     made = pl.DataFrame(read_table(after, "examples", sae=SAE, batch=0))
     assert made.sort("example_id").equals(pl.concat([pl.DataFrame(shared), *own.values()]).sort("example_id"))
 

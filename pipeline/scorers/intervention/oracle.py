@@ -1,4 +1,4 @@
-"""How the oracle chooses a set of continuations: the one in which all are known to be the feature's."""
+"""The oracle's choice among sets of continuations: the set in which all are known to be the feature's."""
 
 import re
 from collections.abc import Sequence
@@ -12,14 +12,15 @@ _CHANGED = re.compile(r"^changed: (.*)$", re.MULTILINE)
 
 
 def answer(prompt: str, oracle: Oracle) -> str | None:
-    """The number of a set, without a known one a number by hash; None if the prompt asks for none."""
+    """The number of a set, by hash if no set is known; None if the prompt does not ask for a set."""
     found = _CHOOSE.match(prompt)
     if not found:
         return None
     explanation, sets = found[1], [_CHANGED.findall(texts) for texts in _SET.findall(found[2])]
     feature, rates = oracle.rated(explanation)
-    known = oracle.truth.written.get(_told_by(explanation, oracle) if feature is None else feature, frozenset())
-    fits = [place for place, texts in enumerate(sets) if known and known.issuperset(texts)]
+    meant = _quoted_most(explanation, oracle) if feature is None else feature
+    known = oracle.truth.written.get(meant, frozenset())
+    fits = [index for index, texts in enumerate(sets) if known and known.issuperset(texts)]
     numbers = [*range(len(sets))]
     about = (explanation, *(text for texts in sets for text in texts))
     chosen = fits[0] if fits else _drawn(numbers, *about)
@@ -28,8 +29,8 @@ def answer(prompt: str, oracle: Oracle) -> str | None:
     return str(chosen + 1)
 
 
-def _told_by(explanation: str, oracle: Oracle) -> int:
-    """The feature whose tokens an explanation quotes most of; -1 where it quotes none of a known one's."""
+def _quoted_most(explanation: str, oracle: Oracle) -> int:
+    """The feature most of whose tokens an explanation quotes; -1 if it quotes none of any known feature."""
     named, words = read_words(explanation).words, oracle.truth.words
     shared = {feature: len(named & read_words(words[feature]).words) for feature in words}
     best = max(shared, key=lambda feature: shared[feature], default=-1)
