@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import LakeError
+from pipeline.firings.buffers import FiringBuffer
 from pipeline.firings.forward import Reader, encode_batch, open_reader
-from pipeline.firings.store import FiringBuffer
 from pipeline.lake import Lake
 from pipeline.sources import corpus_texts
 from pipeline.subject.contexts import ContextBatch, pad_contexts

@@ -170,7 +170,7 @@ def test_the_same_draws_give_the_same_text_alone_and_among_others(steered):
     ("name", "place", "says"),
     [
         ("layers.1.input_layernorm", Hookpoint("layers.1.input_layernorm"), "neither the residual stream nor"),
-        ("resid_mid.1", Hookpoint("layers.1.post_attention_layernorm", "input"), "goes on past"),
+        ("resid_mid.1", Hookpoint("layers.1.post_attention_layernorm", "input"), "do not reach the residual"),
         ("attn_in.1", Hookpoint("layers.1.self_attn", "input"), "neither the residual stream nor what"),
     ],
 )
@@ -181,5 +181,5 @@ def test_a_place_that_the_model_does_not_go_on_from_is_refused(subject, coder, n
 
 
 def test_a_transcoder_is_refused(subject, coder):
-    with pytest.raises(SubjectError, match="a transcoder reads one place and writes another"):
+    with pytest.raises(SubjectError, match="a transcoder reads one hookpoint and writes another"):
         load_steered(subject, "cpu", replace(coder, transcodes=True), "layers.1.mlp", Hookpoint("layers.1.mlp"))
