@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, SaeConfig, ScoringConfig, load_config
+from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, load_config
 from pipeline.corpus.documents import read_documents
-from pipeline.errors import LatentlakeError
+from pipeline.errors import ConfigError, LatentlakeError
 from pipeline.explainers.write import explanation_id
 from pipeline.lake import Lake
-from pipeline.models.load import load_tokenizer
+from pipeline.models.load import find_files, load_subject_config, load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, write_sae
 from pipeline.planting.plants import Corpus, Plant, draw_plants
@@ -41,46 +41,84 @@ def plant_experiment(
 ) -> Planted:
     """Draw plants from the embedded corpus, and make the model and the experiment that has them.
 
-    It is named `<name>_scorers` and lies beside the given one. The scoring's models,
-    endpoints and prices are the given config's; of the scorers (None: every one that is found) those that can run
-    are asked.
+    It is named `<name>_scorers` and lies beside the given one. The models, endpoints and prices of scoring are the
+    given config's. Of the scorers (None: every one that is found) those that can run are asked.
 
     Raises LatentlakeError if the corpus or the tokenizer of the embedded default cannot be read, or a scorer is
     not known.
     """
+    text = _text_config(config)
+    folder, plants = _plant(text, per_kind)
+    names = tuple(find_plugins("scorers")) if scorers is None else tuple(scorers)
+    scoring, unread = _read_by_own_subject(config, _scoring(config.scoring, n_questions), names)
+    planted = _planted_config(text, folder, len(plants), scoring)
+    able, unable = _able_scorers(planted, [name for name in names if name not in unread])
+    asked = planted.scoring.model_copy(update={"scorers": able})
+    return Planted(planted.model_copy(update={"scoring": asked}), plants, unread | unable)
+
+
+def _text_config(config: Config) -> Config:
+    """The experiment without its plants: the demo's text and tokenizer, and a lake beside the given one's."""
     demo = load_config(find(_DEMO))
-    corpus = demo.corpus.model_copy(update={"context_length": CONTEXT_LENGTH})
-    selection = {"batch_size": _ONE_BATCH, "quotas": None, "features": None, "where": None}
-    bare = config.model_copy(
-        update={
-            "name": f"{config.name}_scorers",
-            "subject": demo.subject,
-            "corpus": corpus,
-            "selection": config.selection.model_copy(update=selection),
-            "saes": (SaeConfig(name="none", source="baseline://neurons?width=1&k=1", hookpoint="", n_features=1),),
-        }
-    )
-    folder, plants = _plant(bare, per_kind)
-    subject = demo.subject.model_copy(update={"model": str(folder / "model"), "dtype": "float32"})
+    own = {
+        "name": f"{config.name}_scorers",
+        "subject": demo.subject,
+        "corpus": demo.corpus.model_copy(update={"context_length": CONTEXT_LENGTH}),
+        "saes": (SaeConfig(name="none", source="baseline://neurons?width=1&k=1", hookpoint="", n_features=1),),
+    }
+    return config.model_copy(update=own)
+
+
+def _planted_config(text: Config, folder: Path, n_plants: int, scoring: ScoringConfig) -> Config:
+    """The experiment with the model and the SAE of the plants, every one of which is selected."""
     sae = SaeConfig(
         name=f"planted-{folder.name}",
         source=str(folder / "sae"),
         hookpoint=HOOKPOINT,
-        n_features=len(plants),
+        n_features=n_plants,
         fit="accept",
     )
-    explaining = config.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0})
-    planted = bare.model_copy(
-        update={
-            "subject": subject,
-            "saes": (sae,),
-            "explaining": explaining,
-            "scoring": _scoring(config.scoring, n_questions),
-        }
-    )
-    able, left_out = _able_scorers(planted, find_plugins("scorers") if scorers is None else scorers)
-    scoring = planted.scoring.model_copy(update={"scorers": able})
-    return Planted(planted.model_copy(update={"scoring": scoring}), plants, left_out)
+    selection = {"batch_size": _ONE_BATCH, "quotas": None, "features": None, "where": None}
+    own = {
+        "subject": text.subject.model_copy(update={"model": str(folder / "model"), "dtype": "float32"}),
+        "saes": (sae,),
+        "selection": text.selection.model_copy(update=selection),
+        "explaining": text.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0}),
+        "scoring": scoring,
+    }
+    return text.model_copy(update=own)
+
+
+def _read_by_own_subject(
+    config: Config, scoring: ScoringConfig, names: Iterable[str]
+) -> tuple[ScoringConfig, dict[str, str]]:
+    """Scoring whose losses are those of the given config's own subject; scorers that need it and cannot, and why.
+
+    The planted model's would be noise: its weights are set by hand, and it reads no more than one token back.
+    """
+    sections = {name: getattr(scoring, name.partition("@")[0]) for name in names}
+    readers = {name: own for name, own in sections.items() if getattr(own, "model", None) == "subject"}
+    if not readers:
+        return scoring, {}
+    try:
+        model = _name_of(config.subject)
+    except LatentlakeError as error:
+        return scoring, dict.fromkeys(readers, str(error))
+    read = {name.partition("@")[0]: own.model_copy(update={"model": model}) for name, own in readers.items()}
+    return scoring.model_copy(update=read), {}
+
+
+def _name_of(subject: SubjectConfig) -> str:
+    """By which name alone a scorer loads it. Raises ConfigError if there is none, SubjectError if it is not there."""
+    found = find_files(subject)
+    if found.revision is not None:
+        raise ConfigError(
+            f"subject '{subject.model}' has a revision, which a scorer's model cannot have; name a model in "
+            "scoring.surprisal.model and scoring.intervention_surprisal.model"
+        )
+    load_tokenizer(subject)
+    load_subject_config(subject)
+    return subject.model if subject.gguf_file is None else found.name
 
 
 def carry_pilot(config: Config, lake: Lake, sae: str) -> None:

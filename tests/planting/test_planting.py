@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.models.token_bytes import token_bytes
-from pipeline.planting.experiment import _scoring, carry_pilot
+from pipeline.planting.experiment import _read_by_own_subject, _scoring, carry_pilot
 from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, write_model, write_sae
 from pipeline.planting.plants import FAULTS, KINDS, Corpus, Plant, draw_plants
 from pipeline.planting.report import overview, thresholds_told
@@ -185,3 +185,17 @@ def test_what_earlier_plants_cost_does_not_count() -> None:
     database.make_before("planted_costs")
     [row] = database.rows("planted_costs", n_explanations=2)
     assert (row["requests"], row["prompt_tokens"]) == (3, 30)
+
+
+def test_losses_are_those_of_the_given_configs_own_subject(make_experiment: Any, tmp_path: Path) -> None:
+    names = ("surprisal", "intervention_surprisal", "detection")
+    config = make_experiment()
+    scoring, left_out = _read_by_own_subject(config, config.scoring, names)
+    assert (scoring.surprisal.model, scoring.intervention_surprisal.model) == (config.subject.model,) * 2
+    assert left_out == {}
+    given = make_experiment(scoring={"surprisal": {"model": "another"}})
+    scoring, _ = _read_by_own_subject(given, given.scoring, names)
+    assert scoring.surprisal.model == "another", "what the config names stays"
+    gone = make_experiment(subject={"model": str(tmp_path / "gone")})
+    _, left_out = _read_by_own_subject(gone, gone.scoring, names)
+    assert left_out == dict.fromkeys(names[:2], f"subject model: no folder '{tmp_path / 'gone'}'")
