@@ -53,6 +53,9 @@ class Declared(NamedTuple):
             yes or no about windows drawn from all candidate slots, so that figures hold for all of these; `grades`
             where it gives such windows 0, 1 or 2; `activations` where it gives a value to each token.
         asks_role: `embedder` for a scorer whose `model` embeds texts on a server.
+        judges: Of a scorer, what it judges an explanation by: when the feature fires, or its effect on what the
+            model writes.
+        sees_positions: Whether a scorer's questions show where in a context a token stands.
 
     A version also asks for `content`, a hash of the files that its keys name.
     """
@@ -64,6 +67,8 @@ class Declared(NamedTuple):
     n_silent: int = 0
     scored_as: Literal["population", "grades", "activations"] | None = None
     asks_role: Literal["embedder"] | None = None
+    judges: Literal["firing", "effect"] = "firing"
+    sees_positions: bool = False
 
     @classmethod
     def by(cls, settings: Any) -> Self:

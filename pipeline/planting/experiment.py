@@ -16,8 +16,18 @@ from pipeline.lake import Lake
 from pipeline.models.load import find_files, load_subject_config, load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, write_sae
-from pipeline.planting.plants import Corpus, Plant, draw_plants
-from pipeline.plugins import find_plugin, find_plugins
+from pipeline.planting.plants import (
+    FAULTS,
+    KINDS,
+    Corpus,
+    Judged,
+    Kind,
+    Plant,
+    draw_plants,
+    is_applicable,
+    worth,
+)
+from pipeline.plugins import Declared, find_plugin, find_plugins
 from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
@@ -26,6 +36,9 @@ _DEMO = Path("config/demo.yaml")
 _EXPLAINER = "default"
 _ONE_BATCH = 1_000_000
 """Features of a batch, more than there ever are plants; a lake keeps it though their number changes."""
+
+
+_WORTHS = pa.schema([("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32())])
 
 
 class Planted(NamedTuple):
@@ -53,8 +66,34 @@ def plant_experiment(
     scoring, unread = _read_by_own_subject(config, _scoring(config.scoring, n_questions), names)
     planted = _planted_config(text, folder, len(plants), scoring)
     able, unable = _able_scorers(planted, [name for name in names if name not in unread])
-    asked = planted.scoring.model_copy(update={"scorers": able})
-    return Planted(planted.model_copy(update={"scoring": asked}), plants, unread | unable)
+    judged = [feature for feature, plant in enumerate(plants) if any(_judges(name, plant.kind) for name in able)]
+    own = {
+        "scoring": planted.scoring.model_copy(update={"scorers": able}),
+        "selection": planted.selection.model_copy(update={"where": f"feature in {judged}"}),
+    }
+    return Planted(planted.model_copy(update=own), plants, unread | unable)
+
+
+def planted_worths(scorers: Iterable[str]) -> pa.Table:
+    """One row per scorer, kind of plants that it can judge, and fault: what such an explanation is worth to it."""
+    rows = [
+        {"scorer": name, "kind": kind, "fault": fault, "worth": worth(judged_by(name), fault)}
+        for name in scorers
+        for kind in KINDS
+        if _judges(name, kind)
+        for fault in FAULTS
+    ]
+    return pa.Table.from_pylist(rows, _WORTHS)
+
+
+def judged_by(scorer: str) -> Judged:
+    """What a scorer judges an explanation by."""
+    return Declared.by(find_plugin("scorers", scorer).settings).judges
+
+
+def _judges(scorer: str, kind: Kind) -> bool:
+    declared = Declared.by(find_plugin("scorers", scorer).settings)
+    return is_applicable(kind, declared.judges, declared.sees_positions)
 
 
 def _text_config(config: Config) -> Config:
@@ -151,12 +190,15 @@ def _scoring(scoring: ScoringConfig, n_questions: int) -> ScoringConfig:
 
 
 def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) -> pa.Table:
-    """Write the plants' explanations as the table `explanations`; one row of each: its id, kind and fault.
+    """Write the explanations of the plants that some scorer can judge as the table `explanations`.
 
-    Columns: explanation_id, feature, kind, fault.
+    Gives one row of each: explanation_id, feature, kind, fault.
     """
     rows, what = [], []
+    judged = {kind for kind in KINDS if any(_judges(name, kind) for name in lake.config.scoring.scorers)}
     for feature, plant in enumerate(plants):
+        if plant.kind not in judged:
+            continue
         for draw, (fault, words) in enumerate(plant.explanations.items()):
             key = explanation_id(sae, feature, _EXPLAINER, draw)
             rows.append(

@@ -23,7 +23,12 @@ Kind = Literal["token", "pair", "topic", "position", "bytes"]
 Fault = Literal["none", "too broad", "too narrow", "wrong", "of another", "promoted", "echo"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FAULTS: tuple[Fault, ...] = get_args(Fault)
-"""What is wrong with an explanation; `none`: it is the true one."""
+"""What is wrong with an explanation; `none`: it truly says when the feature fires."""
+
+Judged = Literal["firing", "effect"]
+RIGHT: Mapping[Judged, Fault] = {"firing": "none", "effect": "promoted"}
+"""The explanation that is true of what a scorer judges."""
+_PARTLY: Mapping[Judged, Sequence[Fault]] = {"firing": ("too broad", "too narrow"), "effect": ()}
 
 ECHO = "The pattern that the tokens between << and >> share, in a few words"
 _WORD = re.compile(r" [a-z]{3,}")
@@ -52,6 +57,16 @@ class Plant(NamedTuple):
     positions: range
     promoted: tuple[int, ...]
     explanations: Mapping[Fault, str]
+
+
+def worth(judged: Judged, fault: Fault) -> int:
+    """What an explanation is worth to who judges by that: 2, the right one; 1, partly right; 0, nothing."""
+    return 2 if fault == RIGHT[judged] else int(fault in _PARTLY[judged])
+
+
+def is_applicable(kind: Kind, judged: Judged, sees_positions: bool) -> bool:
+    """Whether a plant of that kind can be judged: by its effect only if it has one, by positions only if seen."""
+    return kind != "position" or (judged == "firing" and sees_positions)
 
 
 class Corpus:

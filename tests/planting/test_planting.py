@@ -14,10 +14,11 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 from pipeline.config import load_config
 from pipeline.lake import Lake
 from pipeline.models.token_bytes import token_bytes
-from pipeline.planting.experiment import _read_by_own_subject, _scoring, carry_pilot
+from pipeline.planting.experiment import _read_by_own_subject, _scoring, carry_pilot, planted_worths
 from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, write_model, write_sae
 from pipeline.planting.plants import FAULTS, KINDS, Corpus, Plant, draw_plants
 from pipeline.planting.report import overview, thresholds_told
+from pipeline.plugins import find_plugins
 from pipeline.sae import load_sparse_coder
 from pipeline.shipped import find
 from pipeline.sources import recorded_lake
@@ -93,23 +94,7 @@ def test_a_scorer_is_judged_by_the_pairs_that_it_orders(metric: str, column: str
         "none": (0.9, 0.8), "too broad": (0.9, 0.7), "too narrow": (0.8, 0.85), "wrong": (0.5, 0.5),
         "of another": (0.4, None),
     }  # fmt: skip
-    database = Database()
-    rows = [
-        {"explanation_id": f"{feature} {fault}", "feature": feature, "kind": "token", "fault": fault}
-        for fault, both in values.items()
-        for feature in range(2)
-    ]
-    database.fill("planted_explanations", rows)
-    scores = [
-        {
-            **{"explanation_id": row["explanation_id"], "sae": SAE, "feature": row["feature"], "role": "test"},
-            **{"explainer": "default", "scorer": "mine", column: values[row["fault"]][row["feature"]]},
-        }
-        for row in rows
-    ]
-    database.fill("scores", scores)
-    database.make("headline_scores")
-    found = {(row["kind"], row["fault"]): row for row in database.rows("planted_shares")}
+    found = judged_shares("detection", column, values, coverage=0.5)
     assert {row["metric"] for row in found.values()} == {metric}
     shares = {fault: row["share"] for (kind, fault), row in found.items() if kind == "token"}
     # Of feature 0 all 8 pairs but a tie are right, of feature 1 four of five: its narrow one scores too high.
@@ -122,16 +107,68 @@ def test_a_scorer_is_judged_by_the_pairs_that_it_orders(metric: str, column: str
     assert whole["share_low"] < whole["share"] < whole["share_high"] <= 1
 
 
+def test_who_finds_that_nothing_fits_has_seen_the_fault() -> None:
+    values = {"none": (0.9, None, None), "wrong": (None, 0.4, None)}
+    answered = judged_shares("graded", "auroc", values, coverage=1.0)
+    # As by guessing: above it the right one wins, below it the wrong one loses. Of the third nothing is told.
+    assert answered["all", "all"]["share"] == 1 and answered["all", "all"]["n_features"] == 2
+    assert judged_shares("graded", "auroc", values, coverage=0.5) == {}, "without answers nothing was found"
+
+
+def test_who_judges_an_effect_is_right_about_what_is_promoted() -> None:
+    values = {"none": (0.4,), "too broad": (0.6,), "promoted": (0.5,), "wrong": (0.2,)}
+    found = judged_shares("intervention_surprisal", "auroc", values, coverage=1.0)
+    shares = {fault: row["share"] for (kind, fault), row in found.items() if kind == "token"}
+    assert shares == {"none": 1.0, "too broad": 0.0, "wrong": 1.0, "all": pytest.approx(2 / 3)}
+    firing = judged_shares("surprisal", "auroc", values, coverage=1.0)
+    assert firing["token", "promoted"]["share"] == 0.0 and ("token", "none") not in firing
+
+
+def test_where_a_token_stands_is_nothing_that_windows_show() -> None:
+    values = {"none": (0.9,), "promoted": (0.9,), "wrong": (0.2,)}
+    for scorer in sorted({*find_plugins("scorers")} - {"intruder"}):
+        assert judged_shares(scorer, "auroc", values, coverage=1.0, kind="position") == {}, scorer
+    kinds = set(planted_worths(["detection", "intervention"])["kind"].to_pylist())
+    assert kinds == {*KINDS} - {"position"}
+
+
+def judged_shares(
+    scorer: str, column: str, values: dict[str, tuple[float | None, ...]], coverage: float, kind: str = "token"
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows by kind and fault, of explanations whose scores are given by fault, each of another feature."""
+    database = Database()
+    rows = [
+        {"explanation_id": f"{feature} {fault}", "feature": feature, "kind": kind, "fault": fault, "value": value}
+        for fault, each in values.items()
+        for feature, value in enumerate(each)
+    ]
+    own = [{key: row[key] for key in ("explanation_id", "feature", "kind", "fault")} for row in rows]
+    database.fill("planted_explanations", own)
+    database.fill("planted_worths", planted_worths([scorer]).to_pylist())
+    common = {"sae": SAE, "role": "test", "explainer": "default", "scorer": scorer, "coverage": coverage}
+    scores = [
+        {**common, "explanation_id": row["explanation_id"], "feature": row["feature"], column: row["value"]}
+        for row in rows
+    ]
+    database.fill("scores", scores)
+    database.make("headline_scores")
+    return {(row["kind"], row["fault"]): row for row in database.rows("planted_shares")}
+
+
 def test_the_page_of_the_benchmark_begins_with_a_row_a_scorer_over_all_kinds() -> None:
     share = {"n_features": 30, "share": 0.8, "share_low": 0.6, "share_high": 0.9}
     rows = [
         {"scorer": "detection", "kind": "all", "fault": "all", **share},
         {"scorer": "detection", "kind": "token", "fault": "all", **share, "n_features": 6},
         {"scorer": "fuzzing", "kind": "all", "fault": "too broad", **share},
+        {"scorer": "intervention", "kind": "all", "fault": "none", **share},
     ]
-    _, _, detection, fuzzing = overview(pl.DataFrame(rows))
-    assert detection.startswith("| detection | 30 | 0.80 (0.60-0.90) | not applicable |")
-    assert fuzzing.startswith("| fuzzing | 0 | not applicable | 0.80 (0.60-0.90) |")
+    _, _, titles, _, detection, fuzzing, _, _, _, effects, _, intervention = overview(pl.DataFrame(rows))
+    assert titles == "| scorer | all | too broad | too narrow | wrong | of another | promoted | echo |"
+    assert detection.startswith("| detection | 0.80 (0.60-0.90; 30) | not applicable |")
+    assert fuzzing.startswith("| fuzzing | not applicable | 0.80 (0.60-0.90; 30) |")
+    assert effects == "| scorer | all | firing | too broad | too narrow | wrong | of another | echo |"
+    assert intervention.startswith("| intervention | not applicable | 0.80 (0.60-0.90; 30) |")
 
 
 def test_planted_questions_keep_the_rules_of_a_config() -> None:

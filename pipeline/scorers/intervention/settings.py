@@ -1,6 +1,6 @@
 """`scoring.intervention`: how features are changed, and how much of what the model writes then is read."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,7 @@ class Settings(BaseModel):
     """Which of three sets of continuations shows what the explanation says? (after Paulo et al. 2024)"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    judges: ClassVar[str] = "effect"
 
     modes: tuple[Mode, ...] = Field(
         ("steer",),
