@@ -38,7 +38,9 @@ _ONE_BATCH = 1_000_000
 """Features of a batch, more than there ever are plants; a lake keeps it though their number changes."""
 
 
-_WORTHS = pa.schema([("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32())])
+_WORTHS = pa.schema(
+    [("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32())]
+)
 
 
 class Planted(NamedTuple):
@@ -148,7 +150,10 @@ def _read_by_own_subject(
 
 
 def _name_of(subject: SubjectConfig) -> str:
-    """By which name alone a scorer loads it. Raises ConfigError if there is none, SubjectError if it is not there."""
+    """The name by which a scorer loads a subject model. Raises ConfigError if a name is not enough.
+
+    Raises SubjectError if the model is not there.
+    """
     found = find_files(subject)
     if found.revision is not None:
         raise ConfigError(

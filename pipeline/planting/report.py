@@ -18,8 +18,8 @@ _FIRING = "firing"
 _READ_BY: Mapping[Judged, str] = {
     "firing": "By when a feature fires: `all` takes every pair of unequal worth, the other columns the true "
     "explanation against one fault.",
-    "effect": "By what a feature makes the model write: the words that it promotes, against each other explanation. "
-    "What is true of when it fires (`firing`) is as wrong here as any.",
+    "effect": "By what a feature makes the model write: the explanation that names the words that it promotes, "
+    "against each other one. What is true of when it fires (`firing`) is as wrong here as any.",
 }
 
 
@@ -39,7 +39,8 @@ def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, st
         f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "
         f"features, at most {scoring.n_questions + scoring.n_noes} questions about each. A cell is the share of "
         "pairs in which the better explanation scores higher (a tie counts one half), with its "
-        f"{100 * scoring.confidence:g}% interval and the number of features; 0.50 is chance.{thresholds_told(lake, sae)}",
+        f"{100 * scoring.confidence:g}% interval and the number of features; 0.50 is chance."
+        f"{thresholds_told(lake, sae)}",
         "",
         *overview(shares),
     ]

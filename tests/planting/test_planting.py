@@ -12,10 +12,11 @@ from tiny import corpus_texts
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from pipeline.config import load_config
+from pipeline.features.neighbours import nearest
 from pipeline.lake import Lake
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.experiment import _read_by_own_subject, _scoring, carry_pilot, planted_worths
-from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, write_model, write_sae
+from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, noise_tokens, write_model, write_sae
 from pipeline.planting.plants import FAULTS, KINDS, Corpus, Plant, draw_plants
 from pipeline.planting.report import overview, thresholds_told
 from pipeline.plugins import find_plugins
@@ -68,6 +69,38 @@ def test_a_planted_model_fires_where_its_plants_say_and_promotes_what_they_do(
         gain = logits[here][:, plant.promoted[0]].mean() - logits[~here & ~wanted][:, plant.promoted[0]].mean()
         assert gain > 2, "what it promotes is likelier where it fires"
     assert fires[ids == 50][:, 2].max() > 2 * fires[ids == 20][:, 2].max(), "a topic's words differ in strength"
+
+
+def test_features_of_a_family_are_near_neighbours_and_have_effects_of_their_own(tmp_path: Path) -> None:
+    plants = [PLANTS[0]._replace(tokens={token: 1.0}) for token in range(20, 32)] + [PLANTS[3]]
+    found = nearest(load_sparse_coder(str(write_sae(tmp_path / "sae", plants))).decoder)
+    families = [{*range(5)}, {*range(5, 10)}, {10, 11}]
+    pairs = {(one, other) for family in families for one in family for other in family if one != other}
+    assert {*zip(found.feature.tolist(), found.neighbour.tolist(), strict=True)} == pairs
+    assert torch.allclose(found.cosine, torch.tensor(0.5, dtype=torch.float64), atol=1e-6)
+
+
+def test_noise_is_one_token_in_twenty_of_the_corpus() -> None:
+    counts = [10_000 // (rank + 1) for rank in range(2_000)] + [0] * 500
+    for noise in range(8):
+        drawn = noise_tokens(counts, noise)
+        assert sum(counts[token] for token in drawn) == pytest.approx(0.05 * sum(counts), rel=0.02)
+        assert 5 < sum(token >= 2_000 for token in drawn) < 60, "and of the tokens that it lacks"
+
+
+def test_the_letters_of_a_byte_plant_are_in_hardly_a_word_of_several_tokens() -> None:
+    texts = [" planter", " plant", "ation", " plan", " planned", " plank", " planet", " planets", " to", " Plan"]
+    words = [[1], [3], [4], [5], [6], [7], [0]] * 30
+    documents = [[*(token for word in words for token in word), 8, 9]]
+    filler = [[8] * 60_000]
+
+    def letters(documents: list[list[int]]) -> list[str]:
+        plants = draw_plants(Corpus(documents + filler, texts), 30, seed=0)
+        return sorted(plant.explanations["none"][-5:] for plant in plants if plant.kind == "bytes")
+
+    assert letters(documents) == ['"lan"', '"pla"']
+    assert letters([[*documents[0], *[1, 2] * 20]]) == ['"lan"', '"pla"'], "its first token has them"
+    assert letters([[*documents[0], *[8, 9, 2] * 30]]) == ['"pla"'], "it does not fire on Planation"
 
 
 def test_plants_are_drawn_by_hash_with_one_explanation_for_each_fault(tiny_subject: Path) -> None:
