@@ -94,10 +94,10 @@ clean-lake: setup                   ## Remove table versions that no view points
 	@$(LATENTLAKE) clean $(CONFIG)
 
 docs: setup                         ## Write the generated references in docs/
-	$(LATENTLAKE) docs
+	$(PY) -m benchmarks.pages
 
-cookbook: setup                     ## Write docs/cookbook.md anew, with answers of the lake of the config
-	$(LATENTLAKE) cookbook $(CONFIG)
+cookbook: setup                     ## Write docs/cookbook.md, with answers of the lake of the config
+	$(PY) -m benchmarks.pages.cookbook $(CONFIG)
 
 # Torch comes first and by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
 # chooses another, as in `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.

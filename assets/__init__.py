@@ -1,1 +1,1 @@
-"""The Dagster graph: one short function a table; the work is in `pipeline`."""
+"""The Dagster graph; the work is in `pipeline`."""

@@ -1,4 +1,4 @@
-"""`latentlake COMMAND`: what the Makefile calls, and what a package puts on the PATH."""
+"""`latentlake COMMAND`: what the Makefile calls, and the command that the package installs."""
 
 import os
 import sys
@@ -9,30 +9,30 @@ import click
 
 from pipeline.errors import ConfigError, faults, sentence_of
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _DEMO = "config/demo.yaml"
 
 STOPPED = 130
-"""The exit code of what was stopped, as a shell gives it for Ctrl-C."""
+"""The exit code after a stop, as shells give it for Ctrl-C."""
 
-CLOSED = 141
-"""The exit code where nobody reads the output any more, as a shell gives it for SIGPIPE."""
+_CLOSED = 141
+"""The exit code if the reader of the output is gone, as shells give it for SIGPIPE."""
 
 
 def main() -> NoReturn:
-    """`latentlake COMMAND [CONFIG]`, as a process."""
+    """Run the command line of this process, and exit."""
     exit_code = run_command(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is published and closed. duckdb 2.0's bindings print pages of "leaked instance" when they are
-    # torn down after Dagster, so the interpreter is not torn down.
+    # torn down after Dagster, so skip the interpreter's shutdown.
     os._exit(exit_code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run what a command line names; the exit code. What is no bug of ours is said in one sentence."""
-    if os.environ.get("COLUMNS") == "0":  # as shells without a terminal may set it: nothing would be printed
+    """Run a command line; returns the exit code. Errors that are not bugs of ours are printed as one sentence."""
+    if os.environ.get("COLUMNS") == "0":  # some shells without a terminal set it: nothing would be printed
         del os.environ["COLUMNS"]
     try:
         with commands.make_context("latentlake", list(arguments)) as context:
@@ -43,11 +43,11 @@ def run_command(arguments: Sequence[str]) -> int:
         wrong.show()
         return wrong.exit_code
     except KeyboardInterrupt:
-        print("\nstopped; run again to go on", file=sys.stderr)
+        print("\nstopped; run again to continue", file=sys.stderr)
         return STOPPED
-    except BrokenPipeError:  # what reads our output, such as head, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED
+        return _CLOSED
     except faults() as error:
         sentence = sentence_of(error)
         if sentence is None:
@@ -62,52 +62,52 @@ def run_command(arguments: Sequence[str]) -> int:
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # as they stand below, not by the alphabet
+        return list(self.commands)  # in the order defined below, not alphabetically
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def commands() -> None:
     """Automated interpretability of sparse-autoencoder features as a lake of tables."""
-    # Each command imports what it needs as it is called, so that `latentlake --help` answers at once.
+    # Each command imports what it needs when it is called, so that `latentlake --help` answers at once.
 
 
 _config = click.argument(
     "config", envvar="LATENTLAKE_CONFIG", default=_DEMO, help=f"the experiment's config file (default: {_DEMO})"
 )
 
-# Texts, statements and rules may begin with a dash. What `make` was given reaches them through the environment,
-# past the shell, which would look into it.
+# Texts, statements and rules may begin with a dash. `make` passes them through the environment, so that the shell
+# does not interpret them.
 _FREE_TEXT = {"ignore_unknown_options": True}
 
 
-def _port(default: int) -> Callable[[Command], Command]:
-    return click.option("--port", type=int, default=default, help="of this machine alone")
+def _port(default: int) -> Callable[[_Command], _Command]:
+    return click.option("--port", type=int, default=default, help="port to listen on (localhost only)")
 
 
 @commands.command()
 def demo() -> int:
-    """Run the demo on a small model that comes with it."""
+    """Run the demo on a small model that comes with latentlake."""
     return _run_experiment(_DEMO)
 
 
 @commands.command()
 @_config
 @click.option(
-    "--job", help="run one job only, as one of many workers: corpus, cache, prepare, pilot, explain_and_score"
+    "--job", help="run only this job, as one of many workers: corpus, cache, prepare, pilot, explain_and_score"
 )
 @click.option("--nth", type=int, help="run only this partition of the job, counted from 0")
-@click.option("--list", "lists", is_flag=True, help="print the partitions of the job and stop")
+@click.option("--list", "lists", is_flag=True, help="print the partitions of the job and exit")
 @click.option("--on", metavar="ADDRESS", help="a Ray cluster: ray://HOST:10001, http://HOST:8265; auto on a node")
 def run(config: str, job: str | None, nth: int | None, lists: bool, on: str | None) -> int:
-    """Run an experiment, or go on where it was stopped."""
+    """Run an experiment, or continue where it was stopped."""
     if job is None:
         if lists or nth is not None:
-            raise ConfigError("--nth and --list are of a job: name it, as in --job cache")
+            raise ConfigError("--nth and --list need a job, for example --job cache")
         return _run_experiment(config, on=on)
     if lists:
-        from assets.run.experiment import list_partitions
+        from assets.run.printing import print_partitions
 
-        list_partitions(config, job)
+        print_partitions(config, job)
         return 0
     return _run_experiment(config, job, nth, on)
 
@@ -116,8 +116,8 @@ def _run_experiment(config: str, job: str | None = None, nth: int | None = None,
     from assets.stopping import catch_signals
 
     catch_signals()
-    from assets.run.experiment import Part
     from assets.run.experiment import run as run_experiment
+    from assets.run.steps import Part
 
     return run_experiment(config, Part(job, nth) if job else None, on)
 
@@ -125,7 +125,7 @@ def _run_experiment(config: str, job: str | None = None, nth: int | None = None,
 @commands.command()
 @_config
 def estimate(config: str) -> None:
-    """Print what a run takes: disk, time, tokens, dollars."""
+    """Print what a run would take: disk, time, tokens, dollars."""
     from pipeline.commands.estimate import print_estimates
 
     print_estimates(config)
@@ -153,9 +153,9 @@ def explore(config: str, port: int) -> None:
 
 @commands.command(context_settings=_FREE_TEXT)
 @_config
-@click.argument("statement", envvar="LATENTLAKE_STATEMENT", required=False, help="without one, a prompt opens")
+@click.argument("statement", envvar="LATENTLAKE_STATEMENT", required=False, help="default: open a prompt")
 def sql(config: str, statement: str | None) -> int:
-    """Ask the tables: a SQL prompt, or one statement."""
+    """Query the tables: a SQL prompt, or one statement."""
     from pipeline.commands.sql import answer_statements
 
     return answer_statements(config, statement)
@@ -174,8 +174,8 @@ def fires(config: str, text: str) -> None:
 @commands.command(context_settings=_FREE_TEXT)
 @_config
 @click.argument("sae", envvar="LATENTLAKE_SAE", default="", help="the SAE's name")
-@click.argument("feature", envvar="LATENTLAKE_FEATURE", default="", help="the feature's index")
-@click.argument("rule", envvar="LATENTLAKE_RULE", default="", help="as in docs/rules.md: token is ' stop'")
+@click.argument("feature", envvar="LATENTLAKE_FEATURE", default="", help="the feature's index, from 0")
+@click.argument("rule", envvar="LATENTLAKE_RULE", default="", help="such as: token is ' stop' (see docs/rules.md)")
 def rule(config: str, sae: str, feature: str, rule: str) -> None:
     """Score how well a rule predicts where a feature fires."""
     from pipeline.commands.rule import print_rule
@@ -200,7 +200,9 @@ def clean(config: str) -> None:
     help="folders, files, hf://OWNER/REPO/PATH or saelens://RELEASE/ID (default: $LATENTLAKE_FROM)",
 )
 @click.option(
-    "--name", envvar="LATENTLAKE_AS", help="of the experiment and its file in config/ (default: made of FROM)"
+    "--name",
+    envvar="LATENTLAKE_AS",
+    help="name of the experiment and of its file in config/ (default: derived from FROM)",
 )
 def config(sources: tuple[str, ...], name: str | None) -> None:
     """Write an experiment's config file for SAEs."""
@@ -237,13 +239,13 @@ def site(config: str, out: str | None, where: str | None) -> None:
 @click.argument("to", help="neuronpedia, circuit-tracer, delphi, delphi-latents, eleuther, parquet or csv")
 @_config
 @click.option("--out", help="the folder to write (default: exports/NAME in the lake)")
-@click.option("--explainer", help="whose explanations (default: by each feature's route)")
+@click.option("--explainer", help="the explainer whose explanations to write (default: by each feature's route)")
 @click.option("--sae", "saes", multiple=True, help="an SAE by name; may be repeated (default: all)")
-@click.option("--graph", help="circuit-tracer: an attribution graph's file, whose nodes get the labels")
+@click.option("--graph", help="circuit-tracer: the file of an attribution graph whose nodes to label")
 def export(
     to: str, config: str, out: str | None, explainer: str | None, saes: tuple[str, ...], graph: str | None
 ) -> None:
-    """Write explanations and scores for another program."""
+    """Write explanations and scores in another program's format."""
     from pipeline.commands.export import write_export
 
     write_export(config, to, out=out, explainer=explainer, saes=list(saes), graph=graph)
@@ -252,30 +254,13 @@ def export(
 @commands.command()
 @_config
 @click.option("--per-kind", type=int, default=30, help="planted features of each of five kinds")
-@click.option("--n-questions", type=int, default=10, help="questions about an explanation in one prompt, at most")
-@click.option("--scorers", help="names of scorers, separated by commas (default: all)")
+@click.option("--n-questions", type=int, default=10, help="most questions about an explanation in one prompt")
+@click.option("--scorers", help="scorers, separated by commas (default: all)")
 def benchmark_scorers(config: str, per_kind: int, n_questions: int, scorers: str | None) -> int:
     """Measure which scorers to trust, on planted features."""
     from assets.run.scorers_benchmark import benchmark_scorers
 
     return benchmark_scorers(config, per_kind, n_questions, scorers.split(",") if scorers else None)
-
-
-@commands.command()
-def docs() -> None:
-    """Write the generated pages of docs/ (in a checkout)."""
-    from pipeline.commands.docs import write_pages
-
-    write_pages()
-
-
-@commands.command()
-@_config
-def cookbook(config: str) -> None:
-    """Write docs/cookbook.md from a lake (in a checkout)."""
-    from pipeline.commands.cookbook import write_cookbook
-
-    write_cookbook(config)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
-"""What is sent to others."""
+"""The report's asset."""
 
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.graph.declare import AFTER_BATCHES, failures_for_people
+from assets.graph.declare import AFTER_BATCHES
+from assets.graph.failures import failures_for_people
 from pipeline.config import Config
 
 if TYPE_CHECKING:
     from pipeline.show.report import Report
 
 REPORT_JOB = "report"
-"""The group of the report, and the job that writes it. It is in no run: `make report` writes it."""
+"""The group of the report, and the job that writes it. No run includes it: `make report` does."""
 
 
 def report_asset(config: Config) -> dg.AssetsDefinition:
-    """The report of an experiment, with its pictures in the asset's metadata."""
+    """The report of an experiment; its pictures are in the asset's metadata."""
 
     @dg.asset(
         key=[config.name, "report"],

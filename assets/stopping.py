@@ -1,8 +1,9 @@
 """Ctrl-C and SIGTERM in a run: a stop that is not lost.
 
-What a signal's handler raises is lost while an object is destroyed, and becomes a RuntimeError within a query of
-DuckDB; and Dagster puts handlers of its own in place of ours, which may lose it. So Python itself notes the signal
-(`signal.set_wakeup_fd`), whoever handles it. The note is looked for before each table and after each step.
+An exception raised in a signal handler is lost while an object is being destroyed, and becomes a RuntimeError
+during a DuckDB query; and Dagster replaces our handlers by its own, which may lose the signal. So Python itself
+records the signal (`signal.set_wakeup_fd`), regardless of the handler, and the record is checked before each table
+and after each step.
 """
 
 import select
@@ -21,7 +22,7 @@ _is_dagster_at_work = False
 
 
 def catch_signals() -> None:
-    """Stop this process at Ctrl-C and at SIGTERM, by a KeyboardInterrupt. To be called in the main thread."""
+    """Raise KeyboardInterrupt at Ctrl-C and SIGTERM. Call it in the main thread."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     signal.set_wakeup_fd(_pen, warn_on_full_buffer=False)
@@ -29,14 +30,14 @@ def catch_signals() -> None:
 
 
 def raise_if_asked() -> None:
-    """Raise KeyboardInterrupt if a stop was asked for."""
+    """Raise KeyboardInterrupt if a stop was requested."""
     if _is_asked():
         raise KeyboardInterrupt
 
 
 @contextmanager
 def stops_noted() -> Iterator[None]:
-    """A stop is only noted in Dagster's own code, which would log it with a stack trace, and raised at the end."""
+    """Defer a stop until the end of the block: Dagster's own code would log it with a stack trace."""
     global _is_dagster_at_work
     _is_dagster_at_work = True
     try:

@@ -33,7 +33,7 @@ from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.firings.forward import Reader, context_batches, open_reader
 from pipeline.firings.shards import cache_shard
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.models.load import find_files, loading, pick_device
@@ -151,7 +151,7 @@ def _open(config: Config) -> Lake:
 
 
 def _write_first(config: Config) -> None:
-    write_activation_shard(_open(config), 0)
+    write_activation_shards(_open(config), 0)
 
 
 def coders_of(

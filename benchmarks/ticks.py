@@ -19,7 +19,7 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.graph.build import build_definitions
-from assets.graph.declare import BatchKey
+from assets.graph.partitions import BatchKey
 from assets.graph.schedules import BATCHES
 from benchmarks.explorer_lake import SAE, write_config
 from benchmarks.figures import Figure, measured, publish

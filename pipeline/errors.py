@@ -1,13 +1,13 @@
-"""What can be wrong with a user's input, as one exception tree.
+"""Errors in a user's input or machine, as one exception tree.
 
-Every message is one sentence for a person: what is wrong, with which file or value, and what to do.
+Every message is one sentence for a person: what is wrong, the file or value, and what to do.
 
     LatentlakeError
     ├── ConfigError      the experiment's YAML file
     ├── CorpusError      a text source
     ├── SubjectError     the subject model or a hookpoint in it
     ├── SaeError         a sparse autoencoder's files
-    ├── LakeError        the lake's folder, or a table that is not there yet
+    ├── LakeError        the lake's folder, or a table that does not exist yet
     └── RuleError        a rule in words
 """
 
@@ -22,7 +22,7 @@ class LatentlakeError(Exception):
 
 
 class ConfigError(LatentlakeError):
-    """The experiment's YAML file is missing, malformed or refers to what is not there."""
+    """The experiment's YAML file is missing, malformed or refers to something that does not exist."""
 
 
 class CorpusError(LatentlakeError):
@@ -30,7 +30,7 @@ class CorpusError(LatentlakeError):
 
 
 class SubjectError(LatentlakeError):
-    """The subject model cannot be loaded, or a hookpoint is no module of it."""
+    """The subject model cannot be loaded, or a hookpoint is not one of its modules."""
 
 
 class SaeError(LatentlakeError):
@@ -42,7 +42,7 @@ class LakeError(LatentlakeError):
 
 
 class RuleError(LatentlakeError):
-    """A rule cannot be read, or names what is no token."""
+    """A rule cannot be parsed, or names something that is not a token."""
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -51,22 +51,22 @@ _REFUSED = frozenset(
 )
 _TORN = re.compile(r"magic bytes|too small to be a Parquet file|not a valid DuckDB database file")
 _ROOM = (
-    "free some, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE); what is done is kept: run "
-    "again to go on"
+    "free some space, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE), then run again to "
+    "continue: finished work is kept"
 )
 
 
 def faults() -> tuple[type[BaseException], ...]:
-    """What to catch and give to `sentence_of`, which tells a user's or a machine's fault from a bug of ours."""
+    """The exceptions to catch and pass to `sentence_of`, which separates faults of input and machine from bugs."""
     import duckdb
 
     return LatentlakeError, OSError, duckdb.Error, RuntimeError
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """The sentence for an error that is no bug of ours: bad input, a full disk, a disk that fails, a stop.
+    """The sentence for an error that is not a bug of ours: bad input, a full disk, a failing disk, a stop.
 
-    None for everything else, which is to be raised again.
+    None for everything else; the caller raises it again.
     """
     import duckdb
 
@@ -80,22 +80,22 @@ def sentence_of(error: BaseException) -> str | None:
             return f"a file cannot be read or written: {words}"
         case duckdb.OutOfMemoryException():
             return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
-        case OSError() | duckdb.Error() if "No space left" in words:  # Arrow reading rows: no errno
+        case OSError() | duckdb.Error() if "No space left" in words:  # from Arrow, without an errno
             return f"the disk is full ({words}); {_ROOM}"
         case duckdb.InvalidInputException() | duckdb.IOException() if _TORN.search(words):
-            return f"a file of the lake is damaged ({words}); delete it, and run again: it is made anew"
+            return f"a file of the lake is damaged ({words}); delete it and run again; it will be rebuilt"
         case duckdb.IOException() | duckdb.FatalException():
             return f"DuckDB: {words}"
         case RuntimeError() if words.startswith("cannot cache function"):
-            return "what numba compiles can be kept nowhere; let NUMBA_CACHE_DIR name a folder that can be written"
+            return "numba has nowhere to cache compiled code; set NUMBA_CACHE_DIR to a writable folder"
         case RuntimeError() if words == "Query interrupted":  # how DuckDB ends at Ctrl-C
-            return "stopped; run again to go on"
+            return "stopped; run again to continue"
         case _:
             return None
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
-    """The `n` known names most like `name`, quoted and joined for an error message."""
+    """The `n` known names most similar to `name`, quoted and joined for an error message."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=n, cutoff=0.4) or names[:n]
     return ", ".join(f"'{each}'" for each in close)

@@ -1,8 +1,8 @@
-"""Everything that can be wrong with an experiment, found before anything is written or computed.
+"""Checks of everything that can be wrong with an experiment, before anything is written or computed.
 
-Whoever makes tables opens the lake (`preflight`): then it is recorded what the tables are made from, and the
-catalog's views move to the versions of this config. Whoever only looks, such as `make estimate`, leaves what
-other readers see as it is (`look`).
+Commands that make tables open the lake with `preflight`, which records what the tables are made from and points
+the catalog's views at the versions of this config. Commands that only look, such as `make estimate`, use `look`,
+which changes nothing that other readers see.
 """
 
 import logging
@@ -35,14 +35,14 @@ from pipeline.texts.readers import read_texts, source_name
 _log = logging.getLogger(__name__)
 
 _LIKE_A_PATH = re.compile(r"[A-Za-z_]+[._]\d+")
-"""What a folder's name has in it where it names a layer."""
+"""What a folder's name contains if it names a layer."""
 
 
 def preflight(config: Config, *, takes_new: bool = False) -> Lake:
-    """Check an experiment and open its lake: sources fixed, leavings of a kill removed, catalog up to date.
+    """Check an experiment and open its lake: record its sources, remove remains of a kill, update the catalog.
 
-    With `takes_new`, documents that were added behind the recorded ones become a generation of the corpus. Raises
-    as `check`, and if a recorded source has changed.
+    With `takes_new`, documents added after the recorded ones become a generation of the corpus. Raises as `check`,
+    and LatentlakeError if a recorded source has changed.
     """
     check(config)
     if (objects := open_objects(config)) is not None:
@@ -55,7 +55,7 @@ def preflight(config: Config, *, takes_new: bool = False) -> Lake:
 
 
 def look(config: Config) -> Lake:
-    """Check an experiment and give its lake as it is: nothing is recorded, and no view of the catalog moves.
+    """Check an experiment and return its lake as it is: nothing is recorded, and the catalog does not change.
 
     Raises as `preflight`.
     """
@@ -66,9 +66,9 @@ def look(config: Config) -> Lake:
 def check(config: Config) -> None:
     """Check an experiment; nothing is written.
 
-    What has passed before is not loaded again: an SAE as long as it is recorded, of the same config, and a source
-    of the corpus once its documents are in the lake. What is odd, but may be meant, is logged as a warning: rows
-    of a feature list that name no feature, and an SAE's folder that names another place than the config.
+    What passed before is not loaded again: an SAE while its record and config are unchanged, and a source of the
+    corpus once its documents are in the lake. What is odd but may be intended is logged as a warning: rows of a
+    feature list that name no feature, and a hookpoint in an SAE's files that the subject model does not have.
 
     Raises:
         LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, an
@@ -100,7 +100,7 @@ def check(config: Config) -> None:
 
 
 def _check_corpus(config: Config, to_read: Sequence[TextSource]) -> None:
-    """The sources that are still to be read are there; if these are all, one of them begins with some text."""
+    """Check that the sources still to be read exist and, if these are all, that one of them has some text."""
     has_text = len(to_read) < len(config.corpus.sources)
     unreadable: list[CorpusError] = []
     leave_out = None if config.corpus.unreadable == "stop" else unreadable.append
@@ -120,9 +120,9 @@ def _check_corpus(config: Config, to_read: Sequence[TextSource]) -> None:
 
 
 def _check_cache(config: Config, cache: DelphiRows) -> None:
-    """A cache has every SAE of the config, with its number of features, and rows that fit into contexts.
+    """Check that a cache has every SAE of the config, with its number of features and rows that fit into contexts.
 
-    One of a model of another name is warned of: a tokenizer may have all its tokens, and other words for them.
+    Warn if it names another model: a different tokenizer may accept all its tokens but decode them to other text.
     """
     for sae in config.saes:
         splits = splits_of(cache.folder / sae.hookpoint)
@@ -139,14 +139,16 @@ def _check_cache(config: Config, cache: DelphiRows) -> None:
         model = cache_settings(cache.folder / sae.hookpoint).get("model_name", config.subject.model)
         if Path(str(model)).name != Path(config.subject.model).name:
             _log.warning(
-                "delphi's cache '%s' is of the model '%s', and subject.model is '%s'; of another tokenizer, its "
-                "tokens would be read as other words",
-                *(cache.folder / sae.hookpoint, model, config.subject.model),
+                "delphi's cache '%s' was made with the model '%s', and subject.model is '%s'; if their tokenizers "
+                "differ, its tokens will be decoded to the wrong text",
+                cache.folder / sae.hookpoint,
+                model,
+                config.subject.model,
             )
 
 
 def _check_plugins(config: Config) -> None:
-    """Every explainer and scorer of the config can be imported and do its work here."""
+    """Check that every explainer and scorer of the config can be imported and used here."""
     for explainer in config.explaining.explainers:
         find_plugin("explainers", explainer).check(config)
     for scorer in config.scoring.scorers:
@@ -154,22 +156,22 @@ def _check_plugins(config: Config) -> None:
 
 
 class _Seen(NamedTuple):
-    """What is kept of an SAE after its weights were loaded: those of several would not fit into memory."""
+    """What is kept of an SAE after its weights were loaded; the weights of several may not fit into memory."""
 
     n_features: int
     d_in: int
     reads: Side
-    own_place: str | None
+    own_hookpoint: str | None
     target: str | None
 
 
 def _facts(config: Config, sae: SaeConfig) -> str:
-    """A hash of what an SAE is held to: what the config says of it, and of the model that it reads."""
+    """A hash of what an SAE is checked against: its section of the config, and that of the subject model."""
     return digest_of([sae.model_dump_json(), config.subject.model_dump_json()])
 
 
 def _check_saes(config: Config, saes: Sequence[SaeConfig]) -> None:
-    """Some SAEs load, one at a time, have as many features as the config says, and fit their hookpoints."""
+    """Check that SAEs load, one at a time, have as many features as the config says, and fit their hookpoints."""
     found = {sae.name: _load(sae) for sae in saes}
     hookpoints = {
         sae.name: resolve_hookpoint(config.subject, sae.hookpoint, found[sae.name].reads) for sae in saes
@@ -184,10 +186,10 @@ def _check_saes(config: Config, saes: Sequence[SaeConfig]) -> None:
             )
         if seen.d_in != width:
             raise SaeError(
-                f"SAE '{sae.name}' reads {seen.d_in} wide activations, but hookpoint '{sae.hookpoint}' of "
-                f"'{config.subject.model}' is {width} wide"
+                f"SAE '{sae.name}' expects activations of width {seen.d_in}, but hookpoint '{sae.hookpoint}' of "
+                f"'{config.subject.model}' has width {width}"
             )
-        _check_place(config, sae, seen, hookpoints[sae.name])
+        _check_hookpoint(config, sae, seen, hookpoints[sae.name])
 
 
 def _load(sae: SaeConfig) -> _Seen:
@@ -195,25 +197,33 @@ def _load(sae: SaeConfig) -> _Seen:
     return _Seen(coder.n_features, coder.d_in, coder.reads, coder.hookpoint, coder.target)
 
 
-def _check_place(config: Config, sae: SaeConfig, seen: _Seen, hookpoint: Hookpoint) -> None:
-    """Hold the place that an SAE's files name against the config's: at another one its firings mean nothing."""
-    own, target = seen.own_place, seen.target
+def _check_hookpoint(config: Config, sae: SaeConfig, seen: _Seen, hookpoint: Hookpoint) -> None:
+    """Compare the hookpoint in an SAE's files with the config's: at a wrong one its firings mean nothing."""
+    own, target = seen.own_hookpoint, seen.target
     if target is not None and find_hookpoint(config.subject, target) is None:
         _log.warning(
-            "SAE '%s' at '%s' names '%s' as the place that it reconstructs, which is none of '%s'; taken is what "
-            "is usual for a transcoder that reads '%s'",
-            *(sae.name, sae.source, target, config.subject.model, sae.hookpoint),
+            "SAE '%s' at '%s' names '%s' as the hookpoint that it reconstructs, which '%s' does not have; using "
+            "the usual one for a transcoder that reads '%s'",
+            sae.name,
+            sae.source,
+            target,
+            config.subject.model,
+            sae.hookpoint,
         )
     if own is None:
         return
     named = find_hookpoint(config.subject, own, seen.reads)
     if named is None and _LIKE_A_PATH.search(own):
         _log.warning(
-            "SAE '%s' at '%s' names the place '%s', which is no module of '%s'; the config has it read '%s'",
-            *(sae.name, sae.source, own, config.subject.model, sae.hookpoint),
+            "SAE '%s' at '%s' names hookpoint '%s', which '%s' does not have; using '%s' from the config",
+            sae.name,
+            sae.source,
+            own,
+            config.subject.model,
+            sae.hookpoint,
         )
     if named is not None and not is_same_place(config.subject, named, hookpoint):
         raise SaeError(
-            f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config has it read "
+            f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config says "
             f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if the config is right"
         )

@@ -1,4 +1,4 @@
-"""Progress bars and sentences that suit a terminal, and a log: there, a plain line now and then."""
+"""Progress bars and messages: bars on a terminal, a plain line now and then in a log."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ _LINE_SECONDS = 20.0
 
 
 class Bar(Protocol):
-    """Shows how far something is."""
+    """Shows the progress of something."""
 
     total: float | None
 
@@ -29,9 +29,9 @@ class Bar(Protocol):
 
 
 def progress(total: int | None, what: str, unit: str) -> Bar:
-    """A bar over `total` units (None: unknown); on anything but a terminal a line every 20 seconds instead.
+    """A bar over `total` units (None: unknown). Without a terminal, a line every 20 seconds instead.
 
-    What is done in half a second has neither.
+    Anything that is done within half a second shows no bar, and within 20 seconds no line.
     """
     if not sys.stderr.isatty():
         return _Lines(total, what, unit)
@@ -44,19 +44,19 @@ class _Lines:
     def __init__(self, total: int | None, what: str, unit: str) -> None:
         self.total: float | None = total
         self._what, self._unit = what, unit
-        self._n = self._said = 0.0
-        self._started = self._spoke = time.monotonic()
+        self._n = self._n_printed = 0.0
+        self._started = self._printed = time.monotonic()
 
     def update(self, n: float = 1) -> None:
         """See `Bar`."""
         self._n += n
-        if time.monotonic() - self._spoke >= _LINE_SECONDS:
-            self._speak()
+        if time.monotonic() - self._printed >= _LINE_SECONDS:
+            self._print()
 
-    def _speak(self) -> None:
-        self._spoke, self._said = time.monotonic(), self._n
+    def _print(self) -> None:
+        self._printed, self._n_printed = time.monotonic(), self._n
         of_total = f" of {self.total:,.0f}" if self.total else ""
-        tell(f"{self._what}: {self._n:,.0f}{of_total} {self._unit}, {self._spoke - self._started:.0f} s")
+        tell(f"{self._what}: {self._n:,.0f}{of_total} {self._unit}, {self._printed - self._started:.0f} s")
 
     def __enter__(self) -> Self:
         return self
@@ -64,14 +64,14 @@ class _Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._said and self._n > self._said and error is None:  # it took long enough to be said
-            self._speak()
+        if self._n_printed and self._n > self._n_printed and error is None:  # only after an earlier line
+            self._print()
 
 
 def without_bars_in_logs() -> AbstractContextManager[object]:
-    """Keeps the bars of a library that has no switch for them out of a log, where one is a single endless line.
+    """Keeps a library's progress bars out of a log, where a bar is one endless line, if it has no switch for them.
 
-    All that is printed to stderr meanwhile is dropped there; a terminal shows it.
+    Without a terminal, everything printed to stderr in the block is dropped.
     """
     return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
 

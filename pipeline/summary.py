@@ -13,7 +13,7 @@ def write_summary(lake: Lake) -> Published:
     return _over_features(lake, "summary")
 
 
-def write_comparisons(lake: Lake) -> Published:
+def write_explainer_comparisons(lake: Lake) -> Published:
     """Make the table `explainer_comparisons` from every batch that is there."""
     return _over_features(lake, "explainer_comparisons")
 

@@ -28,9 +28,9 @@ from oracles import scorer
 from runs import materialise_all
 from tiny import hand_set_entry, open_lake, stored, write_experiment
 
-from assets.graph import declare
 from assets.graph.build import build_definitions
-from assets.run.experiment import missing_steps
+from assets.graph.lakes import forget_lakes
+from assets.run.steps import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.llm.oracle.judges import literal
@@ -115,7 +115,7 @@ def prepare(folder: Path, subject: Path, **sections: Any) -> Path:
                 break
             job = definitions.resolve_job_def(step.job)
             assert job.execute_in_process(instance=instance, partition_key=step.partition).success
-    declare._open_lakes.clear()
+    forget_lakes()
     return folder
 
 
@@ -132,7 +132,7 @@ def finish(prepared: Path, folder: Path) -> Path:
     )
     with dg.DagsterInstance.ephemeral() as instance:
         materialise_all(load_config(path), instance)
-    declare._open_lakes.clear()
+    forget_lakes()
     return path
 
 

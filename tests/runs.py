@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from assets.graph import declare
 from assets.graph.build import build_definitions
-from assets.run.experiment import missing_steps
+from assets.graph.lakes import open_lake
+from assets.run.steps import missing_steps
 from pipeline.config import Config
 from pipeline.lake import Lake
 
@@ -17,4 +17,4 @@ def materialise_all(config: Config, instance: dg.DagsterInstance) -> Lake:
             instance=instance, partition_key=step.partition
         )
         assert result.success
-    return declare.open_lake(config)
+    return open_lake(config)

@@ -27,10 +27,10 @@ from llm.oracle import Oracle, Reply, last_message
 from oracles import ANIMALS_TOLD, coin, read_question, scorer, slowly, sometimes
 from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, stored, write_experiment
 
-from assets.graph import declare
 from assets.graph.build import build_definitions
+from assets.graph.lakes import forget_lakes
 from assets.graph.schedules import unfinished_batches
-from assets.run.experiment import missing_steps
+from assets.run.steps import missing_steps
 from pipeline.asking.batches import BatchAsker
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
@@ -60,9 +60,9 @@ Make = Callable[..., Config]
 
 @pytest.fixture(autouse=True)
 def lakes_are_opened_anew() -> Iterator[None]:
-    declare._open_lakes.clear()
+    forget_lakes()
     yield
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 def copy_of(source: Path, prepared: Path, target: Path, base_url: str, **sections: Any) -> Config:
@@ -794,7 +794,7 @@ def test_a_run_explains_and_scores_and_leaves_only_the_selection(make: Make) -> 
         assert result.success and all(each.passed for each in result.get_asset_check_evaluations())
         assert list(missing_steps(config)) == [("prepare", SAE, ("selected_features", "estimate"))]
         assert not unfinished_batches(config)
-    lake = declare.open_lake(config)
+    lake = open_lake(config)
     rows = rows_of(lake, "from summary")
     means = {(row["route"], row["explainer"], row["scorer"]): row["mean"] for row in rows}
     assert means["llm", "default", "detection"] == means["rule", "rule", "fuzzing"] == 1.0

@@ -298,8 +298,8 @@ def test_an_saes_folder_that_names_a_place_of_another_model_is_said(
         preflight(make_experiment(saes=[entry]))
     assert [record.getMessage() for record in caplog.records if name in record.getMessage()] == (
         [
-            f"SAE 'deep' at '{folder}' names the place '{name}', which is no module of "
-            f"'{make_experiment().subject.model}'; the config has it read 'layers.1'"
+            f"SAE 'deep' at '{folder}' names hookpoint '{name}', which "
+            f"'{make_experiment().subject.model}' does not have; using 'layers.1' from the config"
         ]
         if is_said
         else []
@@ -322,7 +322,7 @@ def test_the_place_that_an_saes_files_name_is_told_by_any_of_its_names(
     entry["source"] = str(write_random_sae(tmp_path / folder))
     with caplog.at_level(logging.WARNING):
         preflight(make_experiment(saes=[entry]))
-    assert "names the place" not in caplog.text
+    assert "names hookpoint" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_the_place_that_an_saes_files_name_is_told_by_any_of_its_names(
 def test_another_place_is_refused_by_any_of_its_names(make_experiment, tmp_path, folder, hookpoint):
     entry = {"name": "deep", "hookpoint": hookpoint, "n_features": 64}
     entry["source"] = str(write_random_sae(tmp_path / folder))
-    with pytest.raises(SaeError, match=f"names hookpoint '{folder}', but the config has it read '{hookpoint}'"):
+    with pytest.raises(SaeError, match=f"names hookpoint '{folder}', but the config says '{hookpoint}'"):
         preflight(make_experiment(saes=[entry]))
 
 

@@ -1,42 +1,33 @@
-"""The graph of one experiment: every table's asset, the checks, a job a group, and what goes on by itself."""
+"""The graph of one experiment: the assets of its tables, their checks, one job per group, a schedule, a sensor."""
 
 from typing import get_args
 
 import dagster as dg
 
-from assets import cache, corpus, explain, features
 from assets.graph.checks import checks_of
-from assets.graph.declare import TableAsset
 from assets.graph.schedules import next_feature_batches
 from assets.graph.sensors import JOBS_OF_A_GENERATION, new_documents
 from assets.share import REPORT_JOB, report_asset
+from assets.tables import TABLE_ASSETS
 from pipeline.config import Config
 from pipeline.tables import Group
 from pipeline.tables.versions import is_made
 
-TABLE_ASSETS: dict[str, TableAsset] = {
-    asset.table.name: asset
-    for module in (corpus, cache, features, explain)
-    for asset in vars(module).values()
-    if isinstance(asset, TableAsset)
-}
-"""Every declared asset by its table, in the order of the data's way."""
-
 JOBS: tuple[Group, ...] = get_args(Group)
-"""One job a group: assets of different partitions cannot share one."""
+"""One job per group: assets of different partitions cannot share a job."""
 
 _DESCRIPTIONS = {
     "corpus": "Read the corpus, cut it into contexts, and check that each SAE fits its hookpoint.",
-    "cache": "Run the subject model and its SAEs over one shard of the corpus, and keep what fired where.",
-    "prepare": "Statistics, rules, routes and examples of all features of one SAE; no LLM is asked.",
-    "pilot": "Have a few features of one SAE scored, to learn how much answers about one document agree.",
-    "explain_and_score": "Explain and score a batch of features of one SAE; this asks the LLM and costs money.",
-    REPORT_JOB: "Write the report: the experiment's figures in one HTML file.",
+    "cache": "Run the subject model and its SAEs over one shard of the corpus, and store every firing.",
+    "prepare": "Statistics, rules, routes and examples of all features of one SAE. Sends no LLM requests.",
+    "pilot": "Score a few features of one SAE, to estimate how correlated answers about one document are.",
+    "explain_and_score": "Explain and score a batch of features of one SAE. Sends LLM requests and costs money.",
+    REPORT_JOB: "Write the report: all figures of the experiment in one HTML file.",
 }
 
 
 def build_definitions(config: Config) -> dg.Definitions:
-    """Everything that Dagster loads for an experiment; nothing heavy is imported here."""
+    """Everything that Dagster loads for an experiment. Imports nothing heavy."""
     assets = {table: TABLE_ASSETS[table] for table in TABLE_ASSETS if is_made(config, table)}
     jobs = {
         group: dg.define_asset_job(group, dg.AssetSelection.groups(group), description=_DESCRIPTIONS[group])

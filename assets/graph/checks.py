@@ -1,51 +1,48 @@
-"""Asset checks for the laws: `sql/checks/<check>.sql` selects the rows that break one."""
+"""Asset checks: the laws of the tables, unique keys, whether the SAEs fit, and whether controls are at chance."""
 
 from collections.abc import Mapping
 
 import dagster as dg
 
-from assets.graph.declare import TableAsset, failures_for_people, open_lake, partitions
+from assets.graph.declare import TableAsset
+from assets.graph.failures import failures_for_people
+from assets.graph.lakes import open_lake
+from assets.graph.partitions import partition_keywords, partitions
 from pipeline.config import Config
 from pipeline.tables import Law
 
+_UNIQUE_KEY = Law("key_is_unique", "No two rows have the same key.")
+
 
 def checks_of(config: Config, assets: Mapping[str, TableAsset]) -> list[dg.AssetChecksDefinition]:
-    """Checks of laws, keys and the SAEs' fit, which stop what is downstream, and one of controls, which warns."""
+    """Checks of laws, keys and the SAEs' fit, which block what is downstream, and one of controls, which warns."""
     laws = [_law_check(config, asset, law) for asset in assets.values() for law in asset.table.laws]
-    keys = [_key_check(config, asset) for asset in assets.values() if asset.table.is_key_checked]
+    keyed = [asset for asset in assets.values() if asset.table.is_key_checked]
+    keys = [_law_check(config, asset, _UNIQUE_KEY) for asset in keyed]
     return [*laws, *keys, _fit_check(config), _controls_check(config)]
 
 
 def _law_check(config: Config, asset: TableAsset, law: Law) -> dg.AssetChecksDefinition:
+    """A check that passes where no row breaks a law of the asset's table."""
+    table = asset.table
+
     @dg.asset_check(
-        asset=dg.AssetKey([config.name, asset.table.name]),
+        asset=dg.AssetKey([config.name, table.name]),
         name=law.check,
         description=law.words,
         blocking=True,
-        partitions_def=partitions(config, asset.table.unit),
+        partitions_def=partitions(config, table.unit),
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        from pipeline.lake.checks import broken_rows
+        from pipeline.lake.checks import broken_rows, repeated_keys
 
         with failures_for_people():
-            return _result(broken_rows(open_lake(config), law.check, **asset.partition(context)))
-
-    return check
-
-
-def _key_check(config: Config, asset: TableAsset) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=dg.AssetKey([config.name, asset.table.name]),
-        name="key_is_unique",
-        description="No two rows have the same key.",
-        blocking=True,
-        partitions_def=partitions(config, asset.table.unit),
-    )
-    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        from pipeline.lake.checks import repeated_keys
-
-        with failures_for_people():
-            return _result(repeated_keys(open_lake(config), asset.table.name, **asset.partition(context)))
+            lake, partition = open_lake(config), partition_keywords(table.unit, context)
+            if law is _UNIQUE_KEY:
+                n_broken = repeated_keys(lake, table.name, **partition)
+            else:
+                n_broken = broken_rows(lake, law.check, **partition)
+        return dg.AssetCheckResult(passed=n_broken == 0, metadata={"rows_that_break_it": n_broken})
 
     return check
 
@@ -63,8 +60,8 @@ def _fit_check(config: Config) -> dg.AssetChecksDefinition:
         with failures_for_people():
             lake = open_lake(config)
             misfits = [sae for sae in config.saes if sae.fit == "check" and is_misfit(lake, sae.name)]
-            told = [fit_sentence(lake, sae.name) for sae in misfits or config.saes]
-        return dg.AssetCheckResult(passed=not misfits, description="\n".join(told))
+            sentences = [fit_sentence(lake, sae.name) for sae in misfits or config.saes]
+        return dg.AssetCheckResult(passed=not misfits, description="\n".join(sentences))
 
     return check
 
@@ -80,15 +77,12 @@ def _controls_check(config: Config) -> dg.AssetChecksDefinition:
             lake = open_lake(config)
             found = {sae: lake.query("control_verdicts", sae=sae).to_dicts() for sae in config.sae_names}
         verdicts = [(sae, row["scorer"], row["verdict"]) for sae, rows in found.items() for row in rows]
-        told = [f"{sae}: {verdict} by {scorer}" for sae, scorer, verdict in verdicts]
+        sentences = [f"{sae}: {verdict} by {scorer}" for sae, scorer, verdict in verdicts]
         return dg.AssetCheckResult(
             passed=all(verdict != "above chance" for *_, verdict in verdicts),
             severity=dg.AssetCheckSeverity.WARN,
-            description="\n".join(told) or "no scorer judged another feature's explanation",
+            description="\n".join(sentences) or "no scorer judged another feature's explanation",
         )
 
     return check
 
-
-def _result(n_broken: int) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=n_broken == 0, metadata={"rows_that_break_it": n_broken})

@@ -1,8 +1,8 @@
-"""What of a job is there already in the lake's current version."""
+"""Which of a job's tables already exist in the lake's current version."""
 
 from typing import TYPE_CHECKING
 
-from assets.graph.declare import partitions
+from assets.graph.partitions import partitions
 from pipeline.config import Config
 from pipeline.tables import TABLES, Table
 from pipeline.tables.versions import is_made
@@ -24,13 +24,13 @@ def partition_keys(config: Config, job: str) -> list[str | None]:
 
 
 def missing_tables(lake: "Lake", job: str, key: str | None) -> tuple[str, ...]:
-    """The tables of a job's partition that are not there yet, and those that every run makes again."""
+    """The tables of a job's partition that do not exist yet, and those that every run makes again."""
     tables = tables_of(lake.config, job)
     return tuple(table.name for table in tables if table.is_always_made or not is_there(lake, table, key))
 
 
 def is_there(lake: "Lake", table: Table, key: str | None) -> bool:
-    """Whether what is made of a table for this partition has been published."""
+    """Whether a table's files for this partition have been published."""
     match table.unit:
         case "shard":
             saes = lake.config.sae_names if table.is_by_sae else [None]

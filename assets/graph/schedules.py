@@ -1,15 +1,16 @@
-"""The schedule that goes on with the next feature batches, off by default."""
+"""The schedule that makes the next feature batches, off by default."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.graph.declare import BatchKey, failures_for_people
+from assets.graph.failures import failures_for_people
+from assets.graph.partitions import BatchKey
 from pipeline.config import Config
 
-BATCHES_AT_ONCE = 2
-"""Batches that a tick asks for; the run queue takes them one after another."""
+_BATCHES_AT_ONCE = 2
+"""Batches that a tick requests; the run queue starts them one after another."""
 
 FAILURES_UNTIL_PARKED = 3
 
@@ -25,12 +26,12 @@ _UNDER_WAY = [
 
 
 def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
-    """A schedule without state of its own: it asks the tables which batches are unfinished.
+    """A schedule without state of its own: the tables show which batches are unfinished.
 
-    It takes the next ones by priority and number, leaves out what is under way, and parks a batch that has
-    failed three times until somebody runs it by hand. One that a run went through, and that is unfinished still,
-    as requests failed, comes after those that none has gone through: so it keeps no other from its turn. It takes
-    none while the budget is spent.
+    Each tick takes the next ones by priority and number, skips those under way, and parks a batch that failed
+    three times until somebody runs it by hand. A batch that a run completed but left unfinished, because requests
+    failed, comes after those not run yet, so that it does not hold them up. While the budget is spent, none is
+    taken.
     """
 
     @dg.schedule(
@@ -56,15 +57,15 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
         ready.sort(key=lambda key: key.partition in succeeded)
         if parked:
             names = ", ".join(key.partition for key in parked)
-            context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures, run them by hand: {names}")
+            context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures; run these by hand: {names}")
         if not ready:
             yield dg.SkipReason(
                 f"{len(unfinished)} batches are unfinished, {len(busy)} under way, {len(parked)} parked after "
                 f"{FAILURES_UNTIL_PARKED} failures"
                 + (f": {', '.join(key.partition for key in parked)}" if parked else "")
             )
-        for key in ready[:BATCHES_AT_ONCE]:
-            # Dagster launches a run key once ever; with the tick in it, a batch that failed is tried again.
+        for key in ready[:_BATCHES_AT_ONCE]:
+            # Dagster launches each run key only once; with the tick in it, a batch that failed is retried.
             yield dg.RunRequest(
                 run_key=f"{key.partition} {context.scheduled_execution_time.isoformat()}",
                 partition_key=key.partition,
@@ -74,7 +75,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
 
 
 def unfinished_batches(config: Config) -> list[BatchKey]:
-    """Batches with a selected feature that is not done, those of higher priority first."""
+    """Batches with a selected feature that is not done, higher priority first."""
     from pipeline.asking import unfinished
     from pipeline.sources import recorded_lake
 
@@ -87,7 +88,7 @@ def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.Dagste
 
 
 def ended_runs(instance: dg.DagsterInstance, job: str) -> tuple[Counter[str], set[str]]:
-    """Failed runs of each partition since its last success, and the partitions that a run has gone through."""
+    """Failed runs per partition since its last success, and the partitions with a successful run."""
     ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
     failures: Counter[str] = Counter()
     succeeded: set[str] = set()

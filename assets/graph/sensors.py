@@ -1,4 +1,4 @@
-"""The sensor that takes documents which were added to the corpus, off by default."""
+"""The sensor that takes in documents added to the corpus, off by default."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.graph.declare import failures_for_people
+from assets.graph.failures import failures_for_people
 from assets.graph.missing import is_there, partition_keys, tables_of
 from assets.graph.schedules import FAILURES_UNTIL_PARKED, ended_runs
 from pipeline.config import Config
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pipeline.lake import Lake
 
 JOBS_OF_A_GENERATION: tuple[Group, ...] = ("corpus", "cache", "prepare")
-"""The jobs that bring the lake up to date with new documents, in their order. None of them asks an LLM."""
+"""The jobs that bring the lake up to date with new documents, in their order. None of them sends LLM requests."""
 
 Requests = Iterator[dg.RunRequest | dg.SkipReason]
 
 
 def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
-    """A sensor without state of its own: it lists the corpus's files, and asks the lake what is missing of them.
+    """A sensor without state of its own: it compares the corpus's files with what the lake has.
 
-    New documents are taken by a run of `corpus`. Then it asks for what their generation lacks, job after job: a
-    shard's run passes only them through the subject model. Batches that were scored before are left alone, and a
-    partition that has failed three times until somebody runs it by hand.
+    A run of `corpus` takes new documents in. Then the sensor requests what their generation lacks, job after job:
+    a shard's run passes only the new documents through the subject model. Batches scored before are left alone. A
+    partition that failed three times is left until somebody runs it by hand.
     """
 
     @dg.sensor(
@@ -37,7 +37,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
         jobs=jobs,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Take documents that were added to the corpus, cache them, and update all statistics.",
+        description="Take in documents that were added to the corpus, cache them, and update all statistics.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Requests:
         from pipeline.sources import recorded_lake
@@ -49,7 +49,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
 
 
 def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
-    """What is to be run now: the first job of the last generation that lacks something, or new documents."""
+    """The next runs: of the first job whose tables lack something of the last generation, or for new documents."""
     from pipeline.sources import new_documents
 
     if not lake.has("documents", generation=0):
@@ -66,12 +66,12 @@ def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
         changed = [name for name in tables if _folders(lake, name) != _folders(grown, name)]
         yield from _ask_for(lake, "corpus", {None: changed}, instance, found.stamp)
     else:
-        unasked = f"; of the hub it cannot tell: {', '.join(found.unasked)}" if found.unasked else ""
-        yield dg.SkipReason(f"no documents behind those of generation {lake.generation} of the corpus{unasked}")
+        unasked = f"; hub datasets cannot be checked: {', '.join(found.unasked)}" if found.unasked else ""
+        yield dg.SkipReason(f"no documents added since generation {lake.generation} of the corpus{unasked}")
 
 
 def _missing(lake: "Lake", job: str) -> dict[str | None, list[str]]:
-    """The tables that a job's partitions lack, but for those that every run makes again."""
+    """The tables that each partition of a job lacks, except those that every run makes again."""
     tables = [table for table in tables_of(lake.config, job) if not table.is_always_made]
     lacking = {
         key: [table.name for table in tables if not is_there(lake, table, key)]
@@ -87,15 +87,15 @@ def _ask_for(
     instance: dg.DagsterInstance,
     documents: str = "",
 ) -> Requests:
-    """A run for each partition that lacks something; `documents` is a stamp of those that the run is to take."""
+    """A run for each partition that lacks something; `documents` identifies those to take in, if any."""
     failed, _ = ended_runs(instance, job)
     again = [table.name for table in tables_of(lake.config, job) if table.is_always_made]
     parked = [key for key in missing if failed[key or ""] >= FAILURES_UNTIL_PARKED]
-    if len(parked) == len(missing):  # Dagster takes requests or a reason to skip, not both
+    if len(parked) == len(missing):  # Dagster accepts run requests or a skip reason, not both
         names = ", ".join(key or job for key in parked)
-        yield dg.SkipReason(f"{job}: parked after {FAILURES_UNTIL_PARKED} failures, run them by hand: {names}")
+        yield dg.SkipReason(f"{job}: parked after {FAILURES_UNTIL_PARKED} failures; run these by hand: {names}")
     for key in (each for each in missing if each not in parked):
-        # Dagster launches a run key once ever: what is under way is not asked for again, what has failed is.
+        # Dagster launches each run key only once: runs under way are not requested again, failed ones are.
         yield dg.RunRequest(
             run_key=f"{lake.folder('documents').name} {job} {key} {documents} {failed[key or '']}",
             job_name=job,
@@ -105,7 +105,7 @@ def _ask_for(
 
 
 def _grown(hashes: SourceHashes) -> SourceHashes:
-    """The hashes of the corpus with one more generation."""
+    """The source hashes as they would be with one more generation of the corpus."""
     return replace(hashes, generations=(*hashes.generations, "more"))
 
 

@@ -1,1 +1,1 @@
-"""`latentlake demo`, `latentlake run`: an experiment from end to end in one process."""
+"""`latentlake demo`, `latentlake run`: an experiment from end to end, here or on a Ray cluster."""

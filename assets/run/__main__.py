@@ -1,4 +1,4 @@
-"""`python -m assets.run CONFIG`: as `latentlake run CONFIG`."""
+"""`python -m assets.run CONFIG`: the same as `latentlake run CONFIG`."""
 
 import sys
 

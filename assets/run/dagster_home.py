@@ -1,4 +1,4 @@
-"""Where Dagster keeps its history, and the UI on it."""
+"""Where Dagster keeps its history, and the UI that shows it."""
 
 import glob
 import os
@@ -15,30 +15,30 @@ from pipeline.config import load_config
 from pipeline.errors import ConfigError, LakeError
 
 POSTGRES_VARIABLE = "LATENTLAKE_DAGSTER_POSTGRES"
-"""The URL of a Postgres database for Dagster's history, beginning with `POSTGRES_SCHEME`."""
+"""The environment variable with the URL of a Postgres database for Dagster's history."""
 
-POSTGRES_SCHEME = "postgresql+psycopg2://"
-"""It names the driver that dagster-postgres brings: SQLAlchemy's own choice is another."""
+_POSTGRES_SCHEME = "postgresql+psycopg2://"
+"""How the URL must begin: with the driver that dagster-postgres brings, which is not SQLAlchemy's default."""
 
 _OURS, _POSTGRES = (Path(__file__).parents[1] / name for name in ("dagster.yaml", "postgres.yaml"))
 
 
 def use_dagster_home() -> None:
-    """Make `.dagster/` here Dagster's home, with our settings in it, unless DAGSTER_HOME names another.
+    """Use `.dagster/` in the working directory, with our settings, as Dagster's home, unless DAGSTER_HOME is set.
 
-    One that is named and is not there yet is made as well.
+    A folder that DAGSTER_HOME names is created if it does not exist.
 
     Raises:
-        LakeError: Dagster would take the path for a pattern, not find the settings there, and so send telemetry;
-            or the Postgres that is named for its history does not answer, or is not in the settings.
-        ConfigError: What Dagster needs for Postgres is not installed.
+        LakeError: Dagster would read the path as a glob pattern, miss the settings in it, and so send telemetry;
+            or the Postgres database for its history does not answer, or is not in the user's own settings.
+        ConfigError: The package that Dagster needs for Postgres is not installed.
     """
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named or ".dagster").absolute()
     if glob.escape(str(home)) != str(home):
         raise LakeError(
-            f"Dagster does not find its settings in '{home}', which has a [, a * or a ? in it; let DAGSTER_HOME "
-            "name another folder"
+            f"Dagster does not find its settings in '{home}', because the path contains a [, * or ?; set "
+            "DAGSTER_HOME to another folder"
         )
     postgres = os.environ.get(POSTGRES_VARIABLE)
     if postgres:
@@ -47,8 +47,8 @@ def use_dagster_home() -> None:
     if named and home.is_dir():
         if postgres and not (settings.exists() and "storage:" in settings.read_text(encoding="utf-8")):
             raise LakeError(
-                f"{POSTGRES_VARIABLE} is set, but '{settings}', which is yours, names no storage; put into it "
-                f"what stands in '{_POSTGRES}', or let DAGSTER_HOME name a folder that is not there yet"
+                f"{POSTGRES_VARIABLE} is set, but your own '{settings}' configures no storage; add the contents "
+                f"of '{_POSTGRES}' to it, or set DAGSTER_HOME to a folder that does not exist yet"
             )
         return
     home.mkdir(parents=True, exist_ok=True)
@@ -58,27 +58,30 @@ def use_dagster_home() -> None:
 
 
 def _check_postgres(url: str) -> None:
-    """Connect once: Dagster itself tries again for long, and ends with pages."""
+    """Connect once: Dagster itself would retry for long, and fail with pages of output."""
     if find_spec("dagster_postgres") is None:
-        raise ConfigError(f"{POSTGRES_VARIABLE} is set: install latentlake[postgres]")
-    if not url.startswith(POSTGRES_SCHEME):
-        raise ConfigError(f"{POSTGRES_VARIABLE} must be {POSTGRES_SCHEME}USER:PASSWORD@HOST/NAME")
+        raise ConfigError(f"{POSTGRES_VARIABLE} is set; install latentlake[postgres]")
+    if not url.startswith(_POSTGRES_SCHEME):
+        raise ConfigError(f"{POSTGRES_VARIABLE} must be {_POSTGRES_SCHEME}USER:PASSWORD@HOST/NAME")
     try:
         engine = create_engine(url, connect_args={"connect_timeout": 5})
         engine.connect().close()
         engine.dispose()
     except OperationalError as error:
         why = str(error.orig).strip()
-        raise LakeError(f"the Postgres of {POSTGRES_VARIABLE} does not answer: {why}") from None
+        raise LakeError(f"the Postgres database that {POSTGRES_VARIABLE} names does not answer: {why}") from None
 
 
 def open_ui(config: str, port: int) -> NoReturn:
-    """Become `dagster dev` on an experiment; it ends with Ctrl-C. Raises LatentlakeError (config, port)."""
+    """Replace this process by `dagster dev` on an experiment, until Ctrl-C.
+
+    Raises LatentlakeError if the config is wrong or the port is taken.
+    """
     load_config(config)
     check_port(port, "dev")
     use_dagster_home()
     os.environ["LATENTLAKE_CONFIG"] = config
-    # Dagster would tell users to type `dg dev`, a command that this project has no use for.
+    # Dagster would advise users to run `dg dev` instead, which does not work here.
     quiet = "ignore:Function `dev_command` is superseded"
     command = ["-W", quiet, "-m", "dagster", "dev", "-m", "assets.definitions", "-p", str(port)]
     os.execv(sys.executable, [sys.executable, *command])

@@ -1,9 +1,8 @@
 """`latentlake run --on ray://…`: the same jobs on a Ray cluster, each partition a Dagster run on a node with room.
 
-dagster-ray starts the runs as Ray jobs (`RayRunLauncher`): one process a partition, which asks for a GPU where the
-job passes texts through a model and the cluster has one, and otherwise for CPUs. The partitions of a job are sent
-together, as many as there is room for; jobs follow each other as they do in one process. A run whose process or
-node died is sent again.
+dagster-ray starts the runs as Ray jobs (`RayRunLauncher`), one process per partition. It requests a GPU if the job
+runs a model and the cluster has GPUs, and CPUs otherwise. As many partitions of a job run at once as there is room
+for; jobs follow each other as they do in one process. A run whose process or node died is sent again.
 """
 
 import json
@@ -26,24 +25,25 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from rich.console import Console
 
 from assets.graph.build import JOBS, build_definitions
-from assets.run.experiment import ASKING, Part, Step, announce, missing_steps, print_failures
+from assets.run.printing import announce, print_failures
 from assets.run.processes import end_dead_runs, end_run
+from assets.run.steps import ASKING, Part, Step, missing_steps
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LAKE_VARIABLE, LLM_VARIABLE, Config
 from pipeline.errors import ConfigError, LakeError
 from pipeline.progress import tell
 
 CLUSTER_TAG, LAKE_TAG = "latentlake/cluster", "latentlake/lake"
-"""To which cluster a run was sent, and the lake that it writes into."""
+"""The cluster that a run was sent to, and the lake that it writes into."""
 
-MOST_DEATHS = 3
-"""A partition whose process dies this often is not sent again: it may be what kills it, by its memory say."""
+_MOST_DEATHS = 3
+"""A partition whose process died this often is not sent again: it may be the cause, by its memory for example."""
 
 _LOOK_AGAIN_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0
 _PATIENCE_SECONDS = 120.0
-"""How long a cluster that does not answer is asked again: its head may be starting, or be busy. A busy one lets a
-question at `ray://` wait for half a minute or more."""
+"""How long to retry while a cluster does not answer: its head may be starting, or be busy. A busy one may take
+half a minute or more to answer at `ray://`."""
 _ADDRESS = re.compile(r"(?:(?P<scheme>ray|https?)://)?(?P<host>[^/:@\s]+):(?P<port>\d+)/?")
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -54,32 +54,32 @@ _UNDER_WAY = [
 
 
 Outcome = Literal["under way", "made", "failed", "died"]
-Answer = TypeVar("Answer")
+_Answer = TypeVar("_Answer")
 
 
 class Node(NamedTuple):
-    """What a node of the cluster has in all."""
+    """The total resources of a node of the cluster."""
 
     cpus: float
     gpus: float
 
 
 class Need(NamedTuple):
-    """What a run asks of its node; the field names are those of dagster-ray's tag."""
+    """The resources that a run requests; the field names are those of dagster-ray's tag."""
 
     num_cpus: float
     num_gpus: float
 
 
 def materialise_on(address: str, config: Config, path: str, console: Console, part: Part | None = None) -> bool:
-    """Make every table that is not there yet, or those of a part, on the cluster at a checked address.
+    """Make every missing table, or those of a part, on the cluster at a checked address.
 
-    False if a step failed, which has been said.
+    Returns False if a step failed; the reason was printed.
 
     Raises:
-        ConfigError: No node has a CPU, or the cluster's Ray is another than ours.
+        ConfigError: No node has a CPU, or the cluster runs a different version of Ray.
         LakeError: The disk is too small, or the cluster does not answer.
-        KeyboardInterrupt: It was stopped, and so were its runs.
+        KeyboardInterrupt: It was stopped, and its runs with it.
     """
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
@@ -88,7 +88,7 @@ def materialise_on(address: str, config: Config, path: str, console: Console, pa
         for job in (part.job,) if part else JOBS:
             sent: set[tuple[str, str | None]] = set()
             while steps := [each for each in missing_steps(config, part, [job]) if each[:2] not in sent]:
-                # The tables over all batches wait for these, which may have been begun by a run of before.
+                # The tables over all batches wait for these steps, which an earlier command may have started.
                 steps = [each for each in steps if each.partition] or steps
                 if job not in announced:
                     announce(config, job, console)
@@ -100,14 +100,14 @@ def materialise_on(address: str, config: Config, path: str, console: Console, pa
 
 
 class Cluster:
-    """A Ray cluster as one experiment sees it: runs are sent to it, watched, and sent again if they die."""
+    """One experiment's view of a Ray cluster: sends runs, watches them, and sends them again if they die."""
 
     def __init__(
         self, address: str, instance: dg.DagsterInstance, config: Config, path: str, console: Console
     ) -> None:
         from dagster_ray import RayRunLauncher
 
-        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of each connection
+        logging.getLogger("ray").setLevel(logging.WARNING)  # it logs each connection
         self._address, self._instance, self._config, self._console = address, instance, config, console
         self._tags = {CLUSTER_TAG: address, LAKE_TAG: config.lake_url or str(config.lake_folder)}
         forwarded = {name: os.environ[name] for name in (LAKE_VARIABLE, LLM_VARIABLE) if os.environ.get(name)}
@@ -115,20 +115,20 @@ class Cluster:
         self._launcher = RayRunLauncher(address, runtime_env={"env_vars": settings})
         self._launcher.register_instance(instance)
         self._repository = build_definitions(config).get_repository_def()
-        # Ray runs it in a shell. Relative paths in a config are relative to this folder, as they are here.
+        # Ray runs it in a shell. Relative paths in a config must resolve against this folder there, too.
         entry_point = ["cd", shlex.quote(str(Path.cwd())), "&&", "python", "-m", "dagster"]
         pointer = ModuleCodePointer("assets.definitions", "defs", None)
         self._origin = ReconstructableRepository(pointer, entry_point=entry_point)
         try:
             self._api = self._ask(lambda: self._launcher.client.get_address())
-        except (RuntimeError, ValueError) as error:  # another version of Ray or of Python, no dashboard
+        except (RuntimeError, ValueError) as error:  # a different version of Ray or Python, or no dashboard
             raise ConfigError(f"the Ray cluster at '{address}' cannot be used: {error}") from None
-        self._left = self._runs_of_before()
+        self._left = self._earlier_runs()
 
     def make(self, steps: Sequence[Step]) -> bool:
-        """Make all steps, as many at a time as there is room for; whether all went well.
+        """Make all steps, as many at a time as there is room for; True if all succeeded.
 
-        After one has failed no more are sent, and those under way are waited for.
+        After a failure no more steps are sent; those under way are waited for.
         """
         need = what_a_run_needs(self._config, steps[0].job, self.nodes())
         waiting, under_way = deque(steps), dict[str, Step]()
@@ -148,9 +148,9 @@ class Cluster:
                         del under_way[run_id]
                         deaths[step] += outcome == "died"
                         if outcome == "made":
-                            self._tell(step, "made")
-                        elif outcome == "died" and deaths[step] < MOST_DEATHS and is_well:
-                            self._tell(step, "its process died; it is made again")
+                            self._print(step, "made")
+                        elif outcome == "died" and deaths[step] < _MOST_DEATHS and is_well:
+                            self._print(step, "its process died; sending it again")
                             waiting.appendleft(step)
                         else:
                             self._print_failure(run_id, step, why)
@@ -167,7 +167,7 @@ class Cluster:
         from ray.util.state import list_nodes
 
         alive = [("state", "=", "ALIVE")]
-        # Ray takes what a filter leaves out for missing.
+        # Ray would report nodes that the filter leaves out as missing.
         found = self._ask(
             lambda: list_nodes(self._api, filters=alive, limit=10_000, raise_on_missing_output=False)
         )
@@ -175,7 +175,7 @@ class Cluster:
         return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in resources]
 
     def _send(self, step: Step, need: Need) -> str:
-        """Send a run, unless a run of before makes the same on the cluster still; its id."""
+        """Send a run, unless an earlier command's run still makes the same on the cluster; returns its id."""
         if left := self._left.pop(step[:2], None):
             return left
         keys = {dg.AssetKey([self._config.name, table]) for table in step.tables}
@@ -192,11 +192,11 @@ class Cluster:
         )
         self._instance.report_dagster_event(dg.DagsterEvent("PIPELINE_STARTING", step.job), run.run_id)
         self._ask(lambda: self._launch(run))
-        self._tell(step, ", ".join(step.tables))
+        self._print(step, ", ".join(step.tables))
         return run.run_id
 
     def _outcome(self, run_id: str) -> tuple[Outcome, str]:
-        """What has become of a run, and why it died. One that died is ended."""
+        """What became of a run and, if it died, why. A run that died is marked as failed."""
         if ended := self._ended(run_id):
             return ended, ""
         health = self._ask(lambda: self._health(run_id))
@@ -211,11 +211,11 @@ class Cluster:
         try:
             self._launcher.launch_run(LaunchRunContext(run, None))
         except RuntimeError as error:
-            if "already exists" not in str(error):  # sent, and the answer was lost
+            if "already exists" not in str(error):  # it was sent, and the answer was lost
                 raise
 
     def _health(self, run_id: str) -> CheckRunHealthResult:
-        """What Ray says of a run's process. Raises ConnectionError if it says nothing of it."""
+        """What Ray reports about a run's process. Raises ConnectionError if it reports nothing."""
         health: CheckRunHealthResult = self._launcher.check_run_worker_health(self._run(run_id))
         if health.status == WorkerStatus.UNKNOWN and "status code 404" not in (health.msg or ""):
             raise ConnectionError(health.msg)
@@ -228,7 +228,7 @@ class Cluster:
         return "failed" if run.is_finished else None
 
     def _print_failure(self, run_id: str, step: Step, why: str) -> None:
-        """What a run said that failed, or Ray of one that died."""
+        """Print why a run failed, or what Ray reports about one that died."""
         events = [entry.dagster_event for entry in self._instance.all_logs(run_id) if entry.dagster_event]
         if why or not print_failures(events):
             ends = [event.message or "" for event in events if event.is_job_failure]
@@ -238,31 +238,31 @@ class Cluster:
 
     def _run(self, run_id: str) -> dg.DagsterRun:
         if (run := self._instance.get_run_by_id(run_id)) is None:
-            raise LakeError(f"run '{run_id}' is no more in Dagster's history; run again to go on")
+            raise LakeError(f"run '{run_id}' is no longer in Dagster's history; run the command again to continue")
         return run
 
-    def _runs_of_before(self) -> dict[tuple[str, str | None], str]:
-        """Runs that a command sent which is gone, by what they make. Those that died are ended."""
+    def _earlier_runs(self) -> dict[tuple[str, str | None], str]:
+        """Runs started by an earlier command, by job and partition. Dead ones are marked as failed."""
         found = self._instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags=self._tags))
         alive = [run for run in found if self._outcome(run.run_id)[0] == "under way"]
         return {(run.job_name, run.tags.get("dagster/partition")): run.run_id for run in alive}
 
-    def _ask(self, question: Callable[[], Answer]) -> Answer:
+    def _ask(self, question: Callable[[], _Answer]) -> _Answer:
         from ray.util.state.exception import RayStateApiException
         from requests.exceptions import RequestException
 
         return ask(self._address, question, RequestException, RayStateApiException)
 
-    def _tell(self, step: Step, what: str) -> None:
+    def _print(self, step: Step, what: str) -> None:
         where = f" {step.partition}" if step.partition else ""
         self._console.print(f"[dim]{step.job}{where}:[/] {what}", highlight=False)
 
 
-def ask(address: str, question: Callable[[], Answer], *silences: type[Exception]) -> Answer:
-    """What the cluster at an address answers; while it does not, it is asked again for two minutes.
+def ask(address: str, question: Callable[[], _Answer], *silences: type[Exception]) -> _Answer:
+    """The answer of the cluster at an address to a question; while there is none, retries for two minutes.
 
-    `silences` are the exceptions, beside Python's own, that mean that it does not: its head is starting, busy or
-    gone. Raises LakeError if it does not answer in that time.
+    `silences` are the exceptions, besides Python's own, that mean no answer: the head is starting, busy or gone.
+    Raises LakeError if there is no answer in that time.
     """
     kinds: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *silences)
     end: float | None = None
@@ -270,52 +270,52 @@ def ask(address: str, question: Callable[[], Answer], *silences: type[Exception]
         try:
             return question()
         except kinds as error:
-            # The last line, as Ray sends stack traces.
+            # The last line, because Ray sends whole stack traces.
             *_, why = [type(error).__name__, *filter(None, map(str.strip, str(error).splitlines()))]
             if end is None:
                 end = time.monotonic() + _PATIENCE_SECONDS
-                tell(f"the Ray cluster at '{address}' does not answer ({why}); it is asked again for two minutes")
+                tell(f"the Ray cluster at '{address}' does not answer ({why}); retrying for two minutes")
             if time.monotonic() >= end:
                 raise LakeError(
-                    f"no Ray cluster answers at '{address}' ({why}); start one by `ray start --head`, or where it "
-                    "is up run again to go on: what it goes on making is waited for"
+                    f"no Ray cluster answers at '{address}' ({why}); start one with `ray start --head`; if it is "
+                    "already up, run again: the command waits for work that is still in progress"
                 ) from None
         time.sleep(_LOOK_AGAIN_SECONDS)
         raise_if_asked()
 
 
 def checked_address(given: str) -> str:
-    """The address of a cluster, as Ray takes it, where something listens.
+    """A cluster's address in the form that Ray takes, after a check that something listens there.
 
     Raises:
-        ConfigError: It is no address, or Ray is not installed.
+        ConfigError: It is not an address, or Ray is not installed.
         LakeError: Nothing listens there.
     """
     address = "auto" if given in {"auto", "ray://auto"} else given
     parts = _ADDRESS.fullmatch(address)
     if address != "auto" and parts is None:
         raise ConfigError(
-            f"'{given}' is no address of a Ray cluster; give ray://HOST:10001, http://HOST:8265, or auto on one "
-            "of its nodes"
+            f"'{given}' is not a Ray cluster address; give ray://HOST:10001, http://HOST:8265, or auto on one of "
+            "its nodes"
         )
     if not all(map(find_spec, ("ray", "dagster_ray"))):
-        raise ConfigError("to run on a Ray cluster install latentlake[ray], here and on its nodes")
+        raise ConfigError("running on a Ray cluster needs latentlake[ray]; install it here and on the nodes")
     if parts:
         host, port = parts["host"], int(parts["port"])
         try:
             ask(given, lambda: socket.create_connection((host, port), _ANSWER_SECONDS).close())
-        except (OSError, OverflowError) as error:  # no such host, or no way to it
-            raise LakeError(f"no Ray cluster can be at '{given}': {error}") from None
+        except (OSError, OverflowError) as error:  # no such host, or no route to it
+            raise LakeError(f"there cannot be a Ray cluster at '{given}': {error}") from None
     return address
 
 
 def what_a_run_needs(config: Config, job: str, nodes: Sequence[Node]) -> Need:
-    """What runs of a job ask for: one GPU where a model computes and there are any; else CPUs.
+    """The resources of a job's runs: one GPU if a model computes and the cluster has GPUs, and CPUs otherwise.
 
-    A model on CPUs is given all of a node's. Raises ConfigError if there is no node with CPUs.
+    A model on CPUs gets all CPUs of a node. Raises ConfigError if no node has CPUs.
     """
     if not any(node.cpus >= 1 for node in nodes):
-        raise ConfigError("no node of the Ray cluster has a CPU for us; start nodes with --num-cpus")
+        raise ConfigError("no node of the Ray cluster has a CPU; start nodes with --num-cpus")
     if not _computes(config, job):
         return Need(1, 0)
     if config.device != "cpu" and any(node.cpus >= 1 and node.gpus >= 1 for node in nodes):
@@ -324,7 +324,7 @@ def what_a_run_needs(config: Config, job: str, nodes: Sequence[Node]) -> Need:
 
 
 def room_for(need: Need, nodes: Sequence[Node]) -> int:
-    """How many runs the nodes hold at once; 0 while those that could are gone."""
+    """How many runs fit on the nodes at once; 0 while no node is large enough."""
     return sum(
         int(min(node.cpus // need.num_cpus, node.gpus // need.num_gpus if need.num_gpus else node.cpus))
         for node in nodes
@@ -332,7 +332,7 @@ def room_for(need: Need, nodes: Sequence[Node]) -> int:
 
 
 def _computes(config: Config, job: str) -> bool:
-    """Whether a job passes most of its time in a language model in its own process."""
+    """Whether a job spends most of its time in a language model in its own process."""
     from pipeline.asking.roles import role_of, roles_of
 
     if job in ASKING:

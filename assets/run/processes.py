@@ -1,9 +1,10 @@
-"""Runs whose process was killed: ended, so that neither their pool slots nor their partitions stay taken.
+"""Runs whose process was killed are marked as failed, so that their pool slots and partitions become free.
 
-A run of `latentlake run` is no child of Dagster's daemon, which therefore does not notice its death. So each run
-says in a tag which file below DAGSTER_HOME its process holds a lock on, and the next one looks for runs whose file
-nobody holds any more. A host's name and a pid would not tell: nodes of a cluster can be called alike, and a
-container counts pids of its own. A file that is not there belongs to another home, whose runs are let be.
+A run of `latentlake run` is not a child of Dagster's daemon, so the daemon does not notice when it dies. Therefore
+each run's tag names a file below DAGSTER_HOME that its process holds a lock on, and the next run looks for runs
+whose file is no longer locked. A host name and a pid would not do: nodes of a cluster may have the same name, and
+containers count pids separately. A run whose file does not exist belongs to another DAGSTER_HOME and is left
+alone.
 """
 
 import fcntl
@@ -27,7 +28,7 @@ def process_tag() -> dict[str, str]:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Report runs as failed whose process is gone, and free what they hold; their ids."""
+    """Mark runs whose process is gone as failed, and free what they hold; returns their ids."""
     gone = {path.name: path for path in _folder().glob("*.lock") if not _is_held(path)}
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])) if gone else ():
@@ -40,7 +41,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
-    """Report a run as failed, and free the pool slots that it holds."""
+    """Mark a run as failed, and free the pool slots that it holds."""
     instance.report_run_failed(run, why)
     instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
@@ -50,12 +51,12 @@ def _folder() -> Path:
 
 
 class _Lock:
-    """A file that is locked for as long as this process lives."""
+    """A file that stays locked for as long as this process lives."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.name = f"{uuid.uuid4()}.lock"
-        locked = folder / f"{self.name}.new"  # it is not seen before it is locked
+        locked = folder / f"{self.name}.new"  # not visible under its own name before it is locked
         self._file: BinaryIO = locked.open("wb")
         fcntl.flock(self._file, fcntl.LOCK_EX)
         locked.rename(folder / self.name)
@@ -63,17 +64,17 @@ class _Lock:
 
 @cache
 def _own(folder: Path, _process: int) -> _Lock:
-    """This process's lock; a forked one has another."""
+    """This process's lock; a forked process gets its own."""
     return _Lock(folder)
 
 
 def _is_held(path: Path) -> bool:
     """Whether a living process holds the lock on a file."""
     if path.name == _own(path.parent, os.getpid()).name:
-        return True  # on network filesystems it would be given up when it is closed here
+        return True  # on network filesystems, closing another handle of it would release the lock
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # it is held, or is gone, as another run ends what was its
+    except OSError:  # it is locked, or another run has removed it
         return True
     return False

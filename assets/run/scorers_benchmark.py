@@ -1,23 +1,23 @@
-"""`latentlake benchmark-scorers`: every scorer judges explanations of planted features, as the config asks."""
+"""`latentlake benchmark-scorers`: every scorer, set as in a config, judges explanations of planted features."""
 
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from assets.graph.declare import open_lake
+from assets.graph.lakes import open_lake
 from assets.run.dagster_home import use_dagster_home
 from assets.run.experiment import materialise
 from pipeline.config import load_config
 
-PAGE = "scorers.md"
+_PAGE = "scorers.md"
 _BEFORE = ("corpus", "cache", "prepare", "pilot")
-"""Jobs that make what the scorers ask about."""
+"""Jobs that make what the scorers need."""
 
 
 def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Sequence[str] | None = None) -> int:
-    """Plant, ask, print and write `scorers.md` into the benchmark's own lake; the exit code.
+    """Plant features, score them, print the page and write it into the benchmark's own lake.
 
-    Raises LatentlakeError if its input is wrong.
+    Returns the exit code. Raises LatentlakeError if the input is wrong.
     """
     from pipeline.asking.roles import oracle_sentence
     from pipeline.features.steered_texts import write_steered_texts
@@ -44,9 +44,9 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
     write_predictions(lake, sae, 0)
     make_table(lake, "scores", sae=sae, batch=0)
     page = benchmark_page(lake, explanations, planted.left_out)
-    if said := oracle_sentence(planted.config):
-        page = f"{said}\n\n{page}"
-    (lake.root / PAGE).write_text(page, encoding="utf-8")
+    if caution := oracle_sentence(planted.config):
+        page = f"{caution}\n\n{page}"
+    (lake.root / _PAGE).write_text(page, encoding="utf-8")
     print_benchmark(page, console)
-    console.print(f"\nwritten to {lake.root / PAGE}", highlight=False, soft_wrap=True)
+    console.print(f"\nwrote {lake.root / _PAGE}", highlight=False, soft_wrap=True)
     return 0

@@ -45,6 +45,11 @@ _found: dict[Path, dict[_Batch, _Found]] = {}
 """By the folder of a lake."""
 
 
+def forget_batches() -> None:
+    """Look at every batch again when it is next asked about, as a new process would."""
+    _found.clear()
+
+
 def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> list[_Batch]:
     """The batches (SAE and number) with a selected feature that is not done, those of higher priority first.
 

@@ -1,1 +1,1 @@
-"""What the Makefile calls, a module each."""
+"""The commands that the Makefile calls, one module each."""

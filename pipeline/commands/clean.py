@@ -5,9 +5,9 @@ from pipeline.sources import recorded_lake
 
 
 def clean_lake(path: str) -> None:
-    """Clean the lake of the config at `path`, and say what was removed."""
+    """Clean the lake of the config at `path`, and print what was removed."""
     config = load_config(path)
     removed = recorded_lake(config).clean()
     for folder in removed:
         print(f"removed {folder}")
-    print(f"{len(removed)} old versions and temporary files removed from {config.lake_folder}")
+    print(f"removed {len(removed)} old versions and temporary files from {config.lake_folder}")

@@ -1,4 +1,4 @@
-"""`make config FROM=…`: an experiment's file from what an SAE's own files, path and repository tell."""
+"""`make config FROM=…`: an experiment's config, from an SAE's own files, path and repository."""
 
 import re
 import shlex
@@ -20,10 +20,10 @@ from pipeline.sae.load import load_with_training, saes_inside
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX, split_hub
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
-from pipeline.texts.delphi import Folder, cache_settings, find_cache, splits_of
+from pipeline.texts.delphi import Cache, Folder, cache_settings, find_cache, splits_of
 
 FOLDER = Path("config")
-"""Where configs are written, below the working directory."""
+"""Where configs are written, relative to the working directory."""
 
 _HERE = Path(__file__).parent
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 32, 65_536
@@ -31,7 +31,7 @@ _WEIGHTS = (".sae.pt", ".pt", ".pth", ".npz", ".safetensors")
 
 
 class _Sae(NamedTuple):
-    """An SAE as it was found."""
+    """What was found out about an SAE."""
 
     source: str | None
     hookpoint: Fact[str] | None
@@ -41,17 +41,17 @@ class _Sae(NamedTuple):
 
     @property
     def named(self) -> str:
-        """The line of its source; none where a cache has its firings."""
+        """The line of its source; empty if a cache has its firings."""
         return f"    source: {_scalar(self.source)}\n" if self.source else ""
 
     @property
     def accepted(self) -> str:
-        """What a baseline needs: it reconstructs nothing."""
+        """The line that a baseline needs, because it reconstructs nothing."""
         return "\n    fit: accept" if (self.source or "").startswith(BASELINE_PREFIX) else ""
 
 
 class _Line(NamedTuple):
-    """A key of the config with what it is given, and where that is from; without a value it is left empty."""
+    """A key of the config with its value, None if not known, and where the value comes from."""
 
     key: str
     value: Any
@@ -60,34 +60,51 @@ class _Line(NamedTuple):
 
     @property
     def comment(self) -> str:
-        """In words: where its value is from."""
+        """Where the value comes from, in words."""
         return f"guessed: {self.origin}" if self.is_guess else self.origin
 
     def __str__(self) -> str:
         return f"{_scalar(self.value)}  # {self.comment}".lstrip()
 
 
+class _Content(NamedTuple):
+    """What a config says about some SAEs; the corpus is their cache, if there is one."""
+
+    saes: Sequence[_Sae]
+    names: Sequence[str]
+    model: _Line
+    hookpoints: Sequence[_Line]
+    context: _Line
+    bos: _Line
+    cache: Cache | None
+
+    @property
+    def lines(self) -> list[_Line]:
+        """The lines to be checked by a person."""
+        return [self.model, *self.hookpoints, self.context, *([] if self.cache else [self.bos])]
+
+
 def split_sources(text: str) -> list[str]:
-    """The SAEs that a text names, separated by spaces; a path with spaces stands in quotes, or alone."""
+    """The SAEs that a text names, separated by spaces. A path with spaces must be quoted, or be the only one."""
     if text and find(text).exists():
         return [text]
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise ConfigError(f"FROM cannot be read ({error}): {text}") from None
+        raise ConfigError(f"FROM cannot be parsed ({error}): {text}") from None
 
 
 def write_config(sources: Sequence[str], name: str | None = None) -> Path:
-    """Write `config/<name>.yaml` for SAEs of one subject model, and print what it says and why; its path.
+    """Write `config/<name>.yaml` for SAEs of one subject model; print its values and their origins.
 
     Args:
         sources: Each a folder, a file, `hf://OWNER/REPO[@REVISION]/PATH` or `saelens://RELEASE/ID`; a folder of
             such folders, such as a training run, for all of them; or one folder of delphi's cache: `latents`, or
-            what is in it for one SAE.
-        name: Of the experiment; made of the sources where it is left out.
+            the folder in it of one SAE.
+        name: The experiment's name; by default derived from the sources.
 
     Raises:
-        ConfigError: No SAE is named, the file is there already, or the SAEs are of several subject models.
+        ConfigError: No SAE is named, the file already exists, or the SAEs are of several subject models.
         SaeError: An SAE cannot be fetched or read.
         CorpusError: delphi's cache cannot be read.
     """
@@ -95,62 +112,86 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
     if not sources:
         raise ConfigError("no SAE; write make config FROM=hf://OWNER/REPO/PATH, or latentlake config FOLDER")
     name = name or _name_of(sources)
-    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-        raise ConfigError(f"an experiment cannot be named '{name}'; use letters, digits and underscores")
-    path = FOLDER / f"{name}.yaml"
-    if path.exists():
-        raise _already_there(path)
+    path = _free_path(name)
     cache = find_cache(find(sources[0])) if len(sources) == 1 else None
     if cache is None:
         sources = [each for source in sources for each in saes_inside(source) or [source]]
     saes = [_look_at_cached(folder) for folder in cache.saes] if cache else [_look_at(each) for each in sources]
-    model, context, bos, names = _model_line(saes), _context_line(saes), _bos_line(saes), _sae_names(saes)
-    hookpoints = [_hookpoint_line(sae, own) for sae, own in zip(saes, names, strict=True)]
+    content = _content_of(saes, cache)
+    _write(path, _text(name, content))
+    _print(path, content)
+    return path
+
+
+def _free_path(name: str) -> Path:
+    """Where the config of an experiment goes. Raises ConfigError for a name that cannot be used, or is taken."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise ConfigError(f"'{name}' cannot be an experiment's name; use letters, digits and underscores")
+    path = FOLDER / f"{name}.yaml"
+    if path.exists():
+        raise _already_exists(path)
+    return path
+
+
+def _content_of(saes: Sequence[_Sae], cache: Cache | None) -> _Content:
+    """What is known about SAEs of one subject model. Raises ConfigError if they are of several."""
+    names = _sae_names(saes)
+    hookpoints = [_hookpoint_line(sae, name) for sae, name in zip(saes, names, strict=True)]
+    return _Content(saes, names, _model_line(saes), hookpoints, _context_line(saes), _bos_line(saes), cache)
+
+
+def _text(name: str, content: _Content) -> str:
+    """The config file."""
+    cache = content.cache
     corpus = _fill(
         "corpus_cache.txt" if cache else "corpus_texts.txt",
         path=_scalar(str(cache.folder)) if cache else "",
-        context_length=context,
-        prepend_bos=bos,
+        context_length=content.context,
+        prepend_bos=content.bos,
     )
-    text = _fill(
+    saes = (
+        f"  - name: {_scalar(own)}\n{sae.named}    hookpoint: {line}\n"
+        f"    n_features: {sae.n_features}  # {sae.kind}{sae.accepted}"
+        for sae, own, line in zip(content.saes, content.names, content.hookpoints, strict=True)
+    )
+    return _fill(
         "experiment.txt",
-        whose="their" if len(saes) > 1 else "its",
+        whose="their" if len(content.saes) > 1 else "its",
         name=name,
-        model=model,
-        saes="\n".join(
-            f"  - name: {_scalar(own)}\n{sae.named}    hookpoint: {line}\n"
-            f"    n_features: {sae.n_features}  # {sae.kind}{sae.accepted}"
-            for sae, own, line in zip(saes, names, hookpoints, strict=True)
-        ),
+        model=content.model,
+        saes="\n".join(saes),
         corpus=corpus.rstrip(),
     )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that does not exist yet, even if another process tries to write it, too."""
     FOLDER.mkdir(exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise _already_there(path) from None
-    _print(path, saes, [model, *hookpoints, context, *([] if cache else [bos])])
-    return path
+        raise _already_exists(path) from None
 
 
 def _fill(template: str, **values: object) -> str:
     return Template((_HERE / template).read_text(encoding="utf-8")).substitute(values)
 
 
-def _already_there(path: Path) -> ConfigError:
-    return ConfigError(f"'{path}' is there already and is kept; name another by AS=NAME (--name), or remove it")
+def _already_exists(path: Path) -> ConfigError:
+    return ConfigError(
+        f"'{path}' already exists and was not changed; choose another name with AS=NAME (--name), or remove it"
+    )
 
 
 def _look_at(source: str) -> _Sae:
-    """Load one SAE, and keep of it what a config needs."""
+    """Load one SAE, and keep what a config needs."""
     coder, training = load_with_training(source)
-    place = coder.hookpoint
-    hookpoint = None
-    if place is not None:
-        has_layer = re.search(r"\d|embed|wte", place) is not None
-        origin = "so named by the SAE's files or path" if has_layer else "its folder's name, which says no layer"
-        hookpoint = Fact(place, origin, is_guess=not has_layer)
+    named, hookpoint = coder.hookpoint, None
+    if named is not None:
+        has_layer = re.search(r"\d|embed|wte", named) is not None
+        origin = "from the SAE's files or path" if has_layer else "its folder's name, which names no layer"
+        hookpoint = Fact(named, origin, is_guess=not has_layer)
     words = [coder.format, coder.architecture, "transcoder" if coder.transcodes else ""]
     l0 = f"L0 {coder.declared_l0:g}" if coder.declared_l0 else ""
     kind = ", ".join(dict.fromkeys(word for word in (*words, l0) if word))
@@ -158,7 +199,7 @@ def _look_at(source: str) -> _Sae:
 
 
 def _look_at_cached(folder: Folder) -> _Sae:
-    """The same for an SAE whose firings are in a cache, from its files and its `config.json`."""
+    """The same for an SAE whose firings are in delphi's cache, from the cache's files and `config.json`."""
     splits = splits_of(folder)
     _, length = splits[0].shape
     training = training_in(cache_settings(folder), "the cache's config.json", model="model_name")
@@ -171,7 +212,7 @@ def _model_line(saes: Sequence[_Sae]) -> _Line:
     """The one subject model. Raises ConfigError if the SAEs are of several."""
     found = [(sae.source or "a cache", sae.training.model) for sae in saes if sae.training.model is not None]
     if not found:
-        why = "neither files nor path name it; write its name on the hub, or its folder"
+        why = "neither files nor path name it; fill in its name on the hub, or its folder"
         return _Line("subject.model", None, f"not known: {why}")
     models = {fact.value: source for source, fact in reversed(found)}
     if len(models) > 1:
@@ -181,38 +222,38 @@ def _model_line(saes: Sequence[_Sae]) -> _Line:
 
 
 def _context_line(saes: Sequence[_Sae]) -> _Line:
-    """The shortest context length of the SAEs, within what latentlake can cut."""
+    """The shortest context length of the SAEs, within latentlake's limits."""
     key, facts = "corpus.context_length", [fact for sae in saes if (fact := sae.training.context_length)]
     if not facts:
         return _Line(key, CorpusConfig.model_fields["context_length"].default, "not known; latentlake's default")
     shortest = min(facts)
     value = min(max(shortest.value, _SHORTEST_CONTEXT), _LONGEST_CONTEXT)
-    note = "" if value == shortest.value else f", {shortest.value}, which latentlake does not have"
+    note = "" if value == shortest.value else f", {shortest.value}, which latentlake does not support"
     note += "; the shortest of these SAEs" if len({fact.value for fact in facts}) > 1 else ""
     return _Line(key, value, shortest.origin + note, shortest.is_guess)
 
 
 def _bos_line(saes: Sequence[_Sae]) -> _Line:
-    """Whether the first SAE of which it is known had a BOS."""
+    """Whether the first SAE for which it is known was trained with a BOS token."""
     key, facts = "corpus.prepend_bos", [fact for sae in saes if (fact := sae.training.prepend_bos)]
     if not facts:
         return _Line(key, False, "not known; most SAEs of models with a BOS token want true")
-    note = "; of another of these SAEs the opposite" if len({fact.value for fact in facts}) > 1 else ""
+    note = "; the opposite for another of these SAEs" if len({fact.value for fact in facts}) > 1 else ""
     return _Line(key, facts[0].value, facts[0].origin + note, facts[0].is_guess)
 
 
 def _hookpoint_line(sae: _Sae, name: str) -> _Line:
     key = f"hookpoint of {name}"
     if sae.hookpoint is None:
-        return _Line(key, None, "not known: neither files nor path name it; write one, such as resid_post.9")
+        return _Line(key, None, "not known: neither files nor path name it; fill it in, such as resid_post.9")
     return _Line(key, *sae.hookpoint)
 
 
 def _sae_names(saes: Sequence[_Sae]) -> list[str]:
-    """The hookpoint of each, where these differ; else what differs in the sources."""
-    places = [sae.hookpoint.value if sae.hookpoint else "" for sae in saes]
-    if all(places) and len(set(places)) == len(places):
-        return [_slug(place, "-") for place in places]
+    """The hookpoint of each, if these differ; otherwise the parts in which the sources differ."""
+    hookpoints = [sae.hookpoint.value if sae.hookpoint else "" for sae in saes]
+    if all(hookpoints) and len(set(hookpoints)) == len(hookpoints):
+        return [_slug(hookpoint, "-") for hookpoint in hookpoints]
     parts = [_parts(sae.source or "") for sae in saes]
     shared = len(_shared(parts)) if len(parts) > 1 else 0
     names = [_slug("-".join(each[shared:]), "-") for each in parts]
@@ -220,7 +261,7 @@ def _sae_names(saes: Sequence[_Sae]) -> list[str]:
 
 
 def _name_of(sources: Sequence[str]) -> str:
-    """A name for an experiment: what its sources have in common, and their number."""
+    """A name for an experiment: the words that its sources share, and their number."""
     parts = [_parts(source) for source in sources]
     if len(parts) == 1:
         return _slug("_".join(parts[0]), "_")
@@ -228,7 +269,7 @@ def _name_of(sources: Sequence[str]) -> str:
 
 
 def _shared(parts: Sequence[Sequence[str]]) -> list[str]:
-    """The words with which all begin."""
+    """The words that all begin with."""
     return [words[0] for words in takewhile(lambda words: len(set(words)) == 1, zip(*parts, strict=False))]
 
 
@@ -250,15 +291,15 @@ def _slug(text: str, between: str) -> str:
 
 
 def _scalar(value: Any) -> str:
-    """A value as YAML writes it on one line; nothing for None, which the config then lacks."""
+    """A value as YAML on one line; empty for None, so that the key has no value."""
     if value is None:
         return ""
     return yaml.safe_dump(value, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
 
 
-def _print(path: Path, saes: Sequence[_Sae], lines: Sequence[_Line]) -> None:
-    console = Console()
-    kinds = "; ".join(dict.fromkeys(sae.kind for sae in saes))
+def _print(path: Path, content: _Content) -> None:
+    console, lines = Console(), content.lines
+    kinds = "; ".join(dict.fromkeys(sae.kind for sae in content.saes))
     console.print(f"wrote {path} for: {kinds}", markup=False, soft_wrap=True)
     for line in lines:
         style = "bold red" if line.value is None else "yellow" if line.is_guess else ""

@@ -1,4 +1,4 @@
-"""`make estimate`: disk and time of caching, and what a run would send, before anything is sent or recorded."""
+"""`make estimate`: disk and time for caching, and what a run would send, before anything is sent or recorded."""
 
 from collections.abc import Sequence
 
@@ -34,8 +34,8 @@ def print_estimates(path: str) -> None:
 def _print_sae(lake: Lake, sae: str, console: Console) -> None:
     if not all(lake.is_complete(name, sae) for name in inputs_of(lake.config, "estimate")):
         console.print(
-            f"{sae}: not prepared yet, so which features need an LLM is not known, nor how many requests. With "
-            "budget: {max_requests: 0} a run makes all that needs no LLM; then this command counts the requests.",
+            f"{sae}: not prepared yet, so it is not known which features need an LLM and how many requests. A run "
+            "with budget: {max_requests: 0} makes all that needs no LLM; then this command counts the requests.",
             highlight=False,
             soft_wrap=True,
         )
@@ -48,7 +48,7 @@ def _print_sae(lake: Lake, sae: str, console: Console) -> None:
 
 
 def _notes(rows: pl.DataFrame, scorers: Sequence[str]) -> list[str]:
-    """What to know of the figures; what is not asked for a scorer is for an explainer."""
+    """Notes on the figures. Requests whose purpose is not a scorer are an explainer's."""
     notes = [
         f"{', '.join(purposes)}: {model}, tokens counted with {by}."
         for model, by, purposes in rows.filter(
@@ -61,14 +61,14 @@ def _notes(rows: pl.DataFrame, scorers: Sequence[str]) -> list[str]:
     unknown = rows.filter(~pl.col("purpose").is_in(scorers))["requests"].sum()
     if unknown:
         notes.append(
-            f"Scoring prompts hold a stand-in of some 30 tokens for each explanation that is not known yet "
-            f"({unknown:,}), as if every one of them could be used and scored."
+            f"Scoring prompts are counted with a stand-in of about 30 tokens for each explanation not known yet "
+            f"({unknown:,}), as if all of them were usable and scored."
         )
     if waits := waits_sentence(rows):
         notes.append(f"{waits[0].upper()}{waits[1:]}.")
     unpriced = rows.filter(pl.col("cost_usd").is_null())["model"].unique().sort().to_list()
     if unpriced:
         notes.append(
-            f"No price is known for {', '.join(unpriced)}; the file that budget.prices names can give one."
+            f"No price is known for {', '.join(unpriced)}; add one to the file that budget.prices names."
         )
     return notes

@@ -1,4 +1,4 @@
-"""`make explore`: the features of a lake in a browser, on http://localhost:3001."""
+"""`make explore`: a lake's features in a browser, on http://localhost:3001."""
 
 import logging
 import secrets
@@ -19,10 +19,10 @@ def serve_explorer(path: str, port: int) -> None:
 
         from pipeline.explore.app import create_app
     except ModuleNotFoundError as error:
-        raise LatentlakeError(f"the explorer needs '{error.name}': pip install 'latentlake[ui]'") from None
+        raise LatentlakeError(f"the explorer needs '{error.name}'; pip install 'latentlake[ui]'") from None
     token = secrets.token_urlsafe(16)
     address = f"http://localhost:{port}"
-    Console().print(f"{config.name}: {address} (Ctrl-C ends it)", highlight=False)
+    Console().print(f"{config.name}: {address} (Ctrl-C stops it)", highlight=False)
     Console().print(f"to rate explanations: {address}/readers?token={token}", highlight=False, soft_wrap=True)
     app = create_app(config, token)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -30,15 +30,15 @@ def serve_explorer(path: str, port: int) -> None:
 
 
 def check_port(port: int, command: str) -> None:
-    """Raise LatentlakeError if the port is taken or is none, before its address is given out."""
+    """Raise LatentlakeError if the port is taken or not a port, before its address is printed."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("127.0.0.1", port))
         except OverflowError:
-            raise LatentlakeError(f"there is no port {port}, only 0 to 65535") from None
+            raise LatentlakeError(f"port {port} does not exist; ports are 0 to 65535") from None
         except OSError as error:
             raise LatentlakeError(
-                f"port {port} is not free ({error.strerror}); end what listens there, such as another explorer, "
-                f"or name another port: make {command} PORT=3002 (--port 3002)"
+                f"port {port} is not available ({error.strerror}); stop what listens there, such as another "
+                f"explorer, or choose another port: make {command} PORT=3002 (--port 3002)"
             ) from None

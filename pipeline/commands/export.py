@@ -1,6 +1,6 @@
-"""`make export TO=…`: what the lake knows, in the files of another program.
+"""`make export TO=…`: explanations and scores in another program's files.
 
-A folder is written beside and put in place when all of it is there; an earlier export in its place is replaced.
+A temporary folder is written and renamed when it is complete; it replaces an earlier export.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.sql import steps_of, tables_read
 
 _MARK = ".latentlake-export"
-"""An empty file by which a folder is known as an export, which the next one may replace."""
+"""An empty file that marks a folder as an export, which the next one may replace."""
 
 _SCHEMA = pa.schema(
     [
@@ -39,20 +39,20 @@ def write_export(
     saes: Sequence[str] = (),
     graph: str | None = None,
 ) -> Path:
-    """Export the lake of the config at `path`, say what was written, and return the folder.
+    """Export the lake of the config at `path`, print what was written, and return the folder.
 
     Args:
         path: The config.
         to: The export's name.
-        out: The folder; by default `exports/NAME` in the lake.
-        explainer: Whose explanations; by default those of the explainer that each feature's route asks for.
-        saes: The SAEs; all by default.
-        graph: A file of an attribution graph, for exports that label one.
+        out: The folder to write; by default `exports/NAME` in the lake.
+        explainer: Whose explanations to write; by default those of the explainer that a feature's route asks for.
+        saes: The SAEs; by default all.
+        graph: The file of an attribution graph, for exports that label one.
 
-    Raises ConfigError for a name that is not known, or a folder that holds something else.
+    Raises ConfigError for an unknown name, or a folder that holds something else.
     """
     if not to:
-        raise ConfigError(f"say what to export to: make export TO=…, one of {', '.join(_names())}")
+        raise ConfigError(f"no export is named; write make export TO=…, one of {', '.join(_names())}")
     plugin = find_plugin("exports", to.replace("-", "_"))
     config = load_config(path)
     if explainer and explainer not in config.explaining.explainers:
@@ -61,21 +61,21 @@ def write_export(
     chosen = tuple(exported_sae(config, config.sae(name)) for name in saes or config.sae_names)
     folder = Path(out).absolute() if out else config.lake_folder / "exports" / plugin.name
     if folder.exists() and not (folder / _MARK).is_file():
-        raise ConfigError(f"'{folder}' is there and is no export; name another folder with OUT=")
+        raise ConfigError(f"'{folder}' already exists and is not an export; choose another folder with OUT=")
     lake = recorded_lake(config)
     lake.require("feature_stats", "feature_routes")
     with whole_folder(folder) as temporary:
-        said = _write(lake, plugin.load(), temporary, chosen, explainer, Path(graph) if graph else None)
+        written = _write(lake, plugin.load(), temporary, chosen, explainer, Path(graph) if graph else None)
         write_run_card(lake, temporary)
         (temporary / _MARK).touch()
-    print(f"{to}: {said}, in {folder}")
+    print(f"{to}: {written}, in {folder}")
     return folder
 
 
 def _write(
     lake: Lake, module: Any, folder: Path, saes: tuple[ExportedSae, ...], explainer: str | None, graph: Path | None
 ) -> str:
-    """Write into a folder by the module of an export; in words what that was, as a rule whose explanations."""
+    """Write into a folder with an export's module; returns what was written, usually explanations by explainer."""
     rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
     with lake.connect(given={"exported_saes": rows}, tables=_tables_read(module)) as connection:
         for step in steps_of("chosen_explanations"):
@@ -83,12 +83,12 @@ def _write(
         if words := module.write(Export(lake, connection, folder, saes, explainer, graph)):
             return str(words)
         counts = lake.select(connection, "chosen_counts").fetchall()
-    said = [f"{n:,} explanation{'s' if n != 1 else ''} of {who}" for who, n in counts]
-    return ", ".join(said) or "no explanations, as there are none"
+    written = [f"{n:,} explanation{'s' if n != 1 else ''} by {explainer}" for explainer, n in counts]
+    return ", ".join(written) or "no explanations, as the lake has none"
 
 
 def _tables_read(module: Any) -> set[str]:
-    """The tables that an export reads: those of its `READS` with all steps before, or all where it has none."""
+    """The tables that an export reads, directly or through the SQL in its `READS`; all if it has no `READS`."""
     reads = getattr(module, "READS", tuple(TABLES))
     files = [name for name in reads if name not in TABLES]
     return {

@@ -1,4 +1,4 @@
-"""`make fires TEXT="…"`: the features that fire on a text, with what is known of them."""
+"""`make fires TEXT="…"`: the features that fire on a text, and what is known about them."""
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +13,7 @@ _ROWS = 25
 
 
 def print_fires(path: str, text: str) -> None:
-    """Print the strongest features on a text. Raises CorpusError if there is none."""
+    """Print the features that fire most strongly on a text. Raises CorpusError if the text is blank."""
     if not text.strip():
         raise CorpusError('no text; write make fires TEXT="…", or latentlake fires CONFIG "…"')
     config = load_config(path)

@@ -1,4 +1,4 @@
-"""`make rule SAE=… FEATURE=… RULE="…"`: how well a rule says when a feature fires."""
+"""`make rule SAE=… FEATURE=… RULE="…"`: how well a rule predicts where a feature fires."""
 
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +23,7 @@ _FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 def print_rule(path: str, sae: str, feature: str, rule: str) -> None:
     """Print a rule's precision, recall and F1 on train and test documents, beside the F1 of always firing.
 
-    Raises RuleError if something of it is missing or cannot be read.
+    Raises RuleError if the rule or the feature is missing or cannot be parsed.
     """
     config = load_config(path)
     if not rule.strip() or not feature.isdecimal():

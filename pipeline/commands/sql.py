@@ -1,8 +1,7 @@
-"""`make sql`: a prompt on a lake's tables, which answers while the pipeline runs.
+"""`make sql`: a SQL prompt on a lake's tables, also while the pipeline runs.
 
-A statement ends with a semicolon. `tables;` lists the tables, `quit;` leaves. With a statement on the
-command line it prints the answer and leaves. In place of a config it takes a lake's folder, one that was sent,
-or a lake's URL.
+A statement ends with a semicolon. `tables;` lists the tables, `quit;` quits. With a statement on the command line
+it prints the answer and exits. Instead of a config it accepts a lake's folder or URL.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ _TABLES = "select view_name as table_name, comment from duckdb_views() where not
 
 
 def answer_statements(path: str, statement: str | None) -> int:
-    """Answer one statement, or without one every statement typed; the exit code. `path`: a config or a lake."""
+    """Run one statement, or open a prompt; returns the exit code. `path` is a config or a lake."""
     if "://" in path or Path(path).is_dir():
         connection = open_catalog(path)
     else:
@@ -29,9 +28,9 @@ def answer_statements(path: str, statement: str | None) -> int:
         connection = open_catalog(config.lake_url or config.lake_folder)
     if statement:
         return 0 if answer(connection, statement) else 1
-    with contextlib.suppress(ImportError):  # line editing, where the platform has it
+    with contextlib.suppress(ImportError):  # line editing, if the platform has it
         import readline  # noqa: F401
-    print("latentlake tables; end a statement with ';'. 'tables;' lists them, 'quit;' leaves.")
+    print("latentlake tables; end a statement with ';'. 'tables;' lists them, 'quit;' quits.")
     for statement in statements():
         if statement in {"quit", "exit", ".quit", ".exit"}:
             break
@@ -40,7 +39,7 @@ def answer_statements(path: str, statement: str | None) -> int:
 
 
 def statements() -> Iterator[str]:
-    """What is typed, cut at semicolons at line ends; ends with the input."""
+    """The statements typed, each ended by a semicolon at the end of a line, until the input ends."""
     lines: list[str] = []
     while True:
         try:
@@ -60,7 +59,7 @@ def statements() -> Iterator[str]:
 
 
 def answer(connection: duckdb.DuckDBPyConnection, statement: str) -> bool:
-    """Print a statement's rows, or what is wrong with it; whether it worked."""
+    """Print a statement's rows, or its error; True if it worked."""
     try:
         rows = connection.sql(statement)
         if rows is not None:

@@ -1,5 +1,5 @@
-"""The explorer: a lake's features as pages in a browser, read-only but for readers' ratings.
+"""The explorer: a lake's features as pages in a browser, read-only except for readers' ratings.
 
-`app` has the pages, `catalog` the lake that they read, `search`, `feature`, `run`, `readers` and `texts` one page
-each, `statement` the SQL box; what a page asks the lake is `sql/explore/*.sql`. No page runs a script.
+`app` routes the requests and `catalog` reads the lake; `search`, `feature`, `run`, `readers` and `texts` make one
+page each, and `statement` is the SQL box. The queries of the pages are in `sql/explore/`. No page runs a script.
 """

@@ -1,8 +1,8 @@
 """The explorer's web application.
 
-It answers on this machine alone: a request has to name it as `localhost` or `127.0.0.1` (else a page elsewhere,
-whose name was made to point here, could read the lake: DNS rebinding), and no page may run a script, load anything
-from elsewhere or stand in another site's frame.
+It serves this machine only. A request must address it as `localhost` or `127.0.0.1`; otherwise a page on another
+site whose domain name resolves to this machine could read the lake (DNS rebinding). No page may run a script, load
+anything from elsewhere, or be shown in another site's frame.
 """
 
 from collections.abc import Callable
@@ -37,12 +37,12 @@ from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, example
 from pipeline.explore.texts import Texts
 from pipeline.tables import TABLES
 
-HOSTS = ("localhost", "127.0.0.1")
+_HOSTS = ("localhost", "127.0.0.1")
 
 _DIGITS = 9
-"""Digits that a number in an address has at most."""
+"""The largest number of digits of a number in an address."""
 
-HEADERS = {
+_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -53,7 +53,7 @@ HEADERS = {
 }
 
 
-class Explorer:
+class _Explorer:
     """The pages of one experiment."""
 
     def __init__(self, config: Config, token: str, load: Callable[[Config], Embed] | None = None) -> None:
@@ -65,7 +65,7 @@ class Explorer:
         self._pages = Pages(config.name)
 
     def routes(self) -> list[Route]:
-        """Every address and what answers it."""
+        """Every address and its handler."""
         return [
             Route("/", lambda _request: RedirectResponse("/features"), name="home"),
             Route("/style.css", _style),
@@ -87,7 +87,7 @@ class Explorer:
         with self._catalog.reading() as reader:
             if search.is_feature_number and (sae := search.sae or reader.only_sae()):
                 return RedirectResponse(f"/features/{sae}/{int(search.words)}", 303)
-            near, error = self._near(search, is_from_elsewhere=comes_from_elsewhere(request))
+            near, error = self._near(search, is_from_elsewhere=_comes_from_elsewhere(request))
             found = features_page(reader, search, self._catalog.held("filter_values"), near)
         is_loading = search.is_by_meaning and not near and not error
         return self._pages.page(
@@ -95,11 +95,11 @@ class Explorer:
         )
 
     def _near(self, search: Search, *, is_from_elsewhere: bool) -> tuple[Found | None, str]:
-        """What a search by meaning found, or why there was no search."""
+        """What a search by meaning found, or why nothing was searched."""
         if not search.is_by_meaning:
             return None, ""
         if is_from_elsewhere:
-            return None, "You came here from another site, so nothing has been searched: press Search."
+            return None, "You came here from another site, so nothing has been searched. Press Search."
         try:
             return self._meanings.search(search.words), ""
         except LatentlakeError as failure:
@@ -117,7 +117,7 @@ class Explorer:
         return self._pages.page("feature", sae=sae, feature=feature, **found)
 
     def requests(self, request: Request) -> Response:
-        """What was asked about one feature, or one request of it."""
+        """The requests about one feature, or one of them."""
         own, asked = request.path_params, request.query_params
         page = page_number(asked.get("page", ""))
         with self._catalog.reading() as reader:
@@ -131,9 +131,9 @@ class Explorer:
         return self._pages.page("run", **run_page(self._catalog))
 
     def sql(self, request: Request) -> Response:
-        """One select on the lake; a statement that another site hands in is shown and not run."""
+        """One select on the lake. A statement that comes from another site is shown but not run."""
         statement = request.query_params.get("q", "").strip()
-        is_from_elsewhere = comes_from_elsewhere(request)
+        is_from_elsewhere = _comes_from_elsewhere(request)
         result = answer(self._catalog.folder, statement) if statement and not is_from_elsewhere else None
         return self._pages.page(
             "sql",
@@ -148,12 +148,12 @@ class Explorer:
         )
 
     def text(self, request: Request) -> Response:
-        """What fires on a text of the reader's."""
+        """What fires on a reader's own text."""
         text = request.query_params.get("text", "")[: texts.MOST_CHARACTERS]
         token = request.query_params.get("token", "")
-        is_from_elsewhere = bool(text) and comes_from_elsewhere(request)
+        is_from_elsewhere = bool(text) and _comes_from_elsewhere(request)
         is_asked = bool(text.strip()) and not is_from_elsewhere
-        found, error = None, "there is nothing to read: the text has spaces alone" if text.isspace() else ""
+        found, error = None, "the text is blank" if text.isspace() else ""
         if is_asked:
             try:
                 found = self._texts.read(text)
@@ -177,10 +177,10 @@ class Explorer:
         )
 
     def readers(self, request: Request) -> Response:
-        """What readers said, and where they begin; the token that was printed opens the rating."""
+        """The ratings, and where to begin; the token that `make explore` printed allows rating."""
         if (token := request.query_params.get("token")) is not None:
             if not compare_digest(token.strip().encode(), self.token.encode()):
-                raise HTTPException(403, "that is not the token that 'make explore' printed at its start")
+                raise HTTPException(403, "that is not the token that 'make explore' printed when it started")
             answer = RedirectResponse("/readers", 303)
             answer.set_cookie(_cookie(request), self.token, path="/readers", httponly=True, samesite="strict")
             return answer
@@ -189,7 +189,7 @@ class Explorer:
         return self._pages.page("readers", rater="", may_rate=self._may_rate(request), **found)
 
     def next_to_rate(self, request: Request) -> Response:
-        """The explanation that a reader judges next."""
+        """The explanation that a reader rates next."""
         rater = _name_of(request.query_params.get("rater", ""))
         if not self._may_rate(request) or not rater:
             return RedirectResponse("/readers", 303)
@@ -198,10 +198,10 @@ class Explorer:
         return self._pages.page("rate", rater=rater, verdicts=VERDICTS, **found)
 
     async def rate(self, request: Request) -> Response:
-        """Keep a judgement, from a page of this explorer and of someone who has the token."""
+        """Store a rating, if it comes from a page of this explorer and from somebody who has the token."""
         own = f"{request.url.scheme}://{request.headers['host']}"
-        if request.headers.get("origin") != own or comes_from_elsewhere(request):
-            raise HTTPException(403, "a rating comes from a page of the explorer itself, and from no other site")
+        if request.headers.get("origin") != own or _comes_from_elsewhere(request):
+            raise HTTPException(403, "a rating must come from the explorer's own pages, and from no other site")
         if not self._may_rate(request):
             raise HTTPException(403, "rating needs the token that 'make explore' printed; enter it under Readers")
         given = await _form(request)
@@ -215,8 +215,8 @@ class Explorer:
     def _keep(self, shown: dict[str, str], rater: str, verdict: str) -> None:
         with self._catalog.reading() as reader:
             if reader.row("explanation_to_rate", **shown) is None:
-                said = "this lake has no such explanation now, or has it in other words: begin again at Readers"
-                raise HTTPException(400, said)
+                sentence = "the explanation that was shown has changed or is gone; begin again under Readers"
+                raise HTTPException(400, sentence)
         seal = None if self._catalog.objects is None else self._catalog.objects.seal
         keep_rating(self._catalog.folder, **shown, rater=rater, verdict=verdict, seal=seal)
 
@@ -224,17 +224,17 @@ class Explorer:
         return compare_digest(request.cookies.get(_cookie(request), "").encode(), self.token.encode())
 
     def failure(self, _request: Request, error: Exception) -> Response:
-        """What a page says that cannot be shown: a sentence, and no stack trace."""
+        """The page for a request that cannot be served: one sentence, no stack trace."""
         if isinstance(error, HTTPException):
             title = _TITLES.get(error.status_code, "Not possible")
             return self._pages.page("message", error.status_code, title=title, sentence=error.detail)
         return self._pages.page("message", 503, title="Not there yet", sentence=str(error))
 
     def fault(self, _request: Request, _error: Exception) -> Response:
-        """What a page says that could not be made by a fault of ours, which the server's terminal tells."""
-        said = "This page could not be made, by a fault of latentlake: 'make explore' prints which."
-        answer = self._pages.page("message", 500, title="A fault", sentence=said)
-        answer.headers.update(HEADERS)
+        """The page for a bug of ours; the server's terminal has the details."""
+        sentence = "This page failed because of a bug in latentlake; see the terminal of 'make explore'."
+        answer = self._pages.page("message", 500, title="Internal error", sentence=sentence)
+        answer.headers.update(_HEADERS)
         return answer
 
 
@@ -242,12 +242,12 @@ _TITLES = {404: "Not found", 403: "Not allowed", 400: "Not understood"}
 
 
 def _cookie(request: Request) -> str:
-    """The cookie's name, with the port: a browser keeps one jar for all ports of a host."""
+    """The cookie's name, with the port: browsers share cookies between all ports of a host."""
     return f"latentlake_token_{request.url.port or 80}"
 
 
 class _Number(IntegerConvertor):
-    """A feature's number in an address; Python reads no number of thousands of digits."""
+    """A feature's number in an address; Python refuses to read numbers of thousands of digits."""
 
     regex = f"[0-9]{{1,{_DIGITS}}}"
 
@@ -260,30 +260,32 @@ def create_app(config: Config, token: str, load: Callable[[Config], Embed] | Non
 
     Args:
         config: The experiment.
-        token: Whoever has it may rate explanations.
-        load: Loads another model of embeddings than that of the scorer `embedding`.
+        token: Readers who have it may rate explanations.
+        load: Loads the embedding model; by default that of the scorer `embedding`. Tests give a small one.
     """
-    explorer = Explorer(config, token, load)
+    explorer = _Explorer(config, token, load)
     return Starlette(
         routes=explorer.routes(),
         middleware=[
-            Middleware(SafeHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
+            Middleware(_SafeHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(_HOSTS), www_redirect=False),
         ],
         exception_handlers={
-            HTTPException: explorer.failure, LatentlakeError: explorer.failure, duckdb.Error: explorer.failure,
+            HTTPException: explorer.failure,
+            LatentlakeError: explorer.failure,
+            duckdb.Error: explorer.failure,
             Exception: explorer.fault,
         },
     )
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form. Raises HTTPException for one of more than some kilobytes."""
+    """The fields of a form. Raises HTTPException if it is larger than 8 kB."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MOST_FORM_BYTES:
-            raise HTTPException(413, "that is more than a form of the explorer holds")
+            raise HTTPException(413, "the form is too large")
     return dict(parse_qsl(body.decode("utf-8", "replace")))
 
 
@@ -295,23 +297,23 @@ def _name_of(text: str) -> str:
 _MOST_FORM_BYTES = 8192
 
 
-def comes_from_elsewhere(request: Request) -> bool:
-    """Whether the browser says that another site led to a request."""
+def _comes_from_elsewhere(request: Request) -> bool:
+    """Whether the browser reports that another site led to a request."""
     return request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
 
 
-class SafeHeaders:
-    """Puts `HEADERS` on every answer."""
+class _SafeHeaders:
+    """Adds `_HEADERS` to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the application does, with these headers."""
+        """Respond as the application does, with these headers."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -1,8 +1,8 @@
 """The lake as the pages read it: its views, and three small tables that the list of features is searched in.
 
-A catalog's views are copied into a DuckDB in memory, so that the catalog's file, which a run replaces, is not
-held open. The tables in memory (`feature_index`, `explanation_index`, `score_index`) are made anew, beside the
-old ones, when a run has written what they are made of; pages go on with the old ones until then.
+The catalog's views are copied into an in-memory DuckDB, so that the catalog's file, which a run replaces, is not
+held open. The tables in memory (`feature_index`, `explanation_index`, `score_index`) are rebuilt in the background
+when a run has written their inputs; until then pages use the old ones.
 """
 
 import threading
@@ -29,32 +29,32 @@ from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_re
 
 Row = dict[str, Any]
 
-INDEXES = ("feature_index", "explanation_index", "score_index")
+_INDEXES = ("feature_index", "explanation_index", "score_index")
 """SQL files whose rows are kept in memory."""
 
 _LOOK_SECONDS = 2.0
-"""How long what was found of the lake's files is taken to hold."""
+"""How long the lake's files are assumed not to change after a look at them."""
 
 _LOOK_SECONDS_AT_URL = 30.0
-"""The same where the lake is in an object store, which is listed then, and what is new fetched."""
+"""The same for a lake in an object store, where a look lists the store and fetches what is new."""
 
 _HELD_FACTOR = 20
-"""How many times as long as a query took its rows are kept: querying takes at most a twentieth of the time."""
+"""Rows are cached this many times as long as their query took, so at most a twentieth of the time is querying."""
 
 
 class _Made(NamedTuple):
-    """A database in memory, and the statements that its views were created by."""
+    """An in-memory database, and the statements that created its views."""
 
     database: duckdb.DuckDBPyConnection
     views: dict[str, str]
 
 
 State = tuple[tuple[str, int], ...]
-"""The folders that the indexes are made of, and when each was last written."""
+"""The folders that the indexes are made from, and when each was last written."""
 
 
 class Catalog:
-    """One experiment's lake, as the pages read it; may be used from several threads.
+    """One experiment's lake as the pages read it. Safe to use from several threads.
 
     Args:
         config: The experiment.
@@ -74,25 +74,26 @@ class Catalog:
 
     @contextmanager
     def reading(self) -> Iterator["Reader"]:
-        """What asks the lake, for one page.
+        """A reader of the lake, for one page.
 
-        Raises LakeError if there is no lake yet, or an old one that lacks what a page shows.
+        Raises LakeError if there is no lake yet, or if it was made by another version and lacks what a page shows.
         """
         made = self._current()
         cursor = made.database.cursor()
         try:
             yield Reader(cursor, self.config, made.views)
         except duckdb.IOException as error:
-            self._looked, self._state = 0.0, ()  # a new version came, and the old one was cleaned away
-            raise LakeError(f"files of the lake are being replaced; load the page again ({error})") from None
+            self._looked, self._state = 0.0, ()  # a new version was made, and the old one removed
+            raise LakeError(f"files of the lake are being replaced; reload the page ({error})") from None
         except (duckdb.BinderException, duckdb.CatalogException) as error:
             words = str(error).partition("\n")[0]
-            raise LakeError(f"this lake is of another version of latentlake; run it again ({words})") from None
+            sentence = f"this lake was made by another version of latentlake; run it again ({words})"
+            raise LakeError(sentence) from None
         finally:
             cursor.close()
 
     def held(self, name: str, **values: Any) -> list[Row]:
-        """The rows of a query that may read the whole lake; they are held for a time, as that takes long."""
+        """The rows of a query that may read the whole lake, cached for a time, as that takes long."""
         key = f"{name} {values}"
         until, rows = self._held.get(key, (0.0, []))
         now = time.monotonic()
@@ -104,11 +105,11 @@ class Catalog:
 
     @property
     def state(self) -> State:
-        """What the indexes are made of; another object once they are made anew."""
+        """What the indexes are made from; a different object after they were rebuilt."""
         return self._state
 
     def vocabulary(self) -> Vocabulary:
-        """The subject model's vocabulary; an experiment's never changes once it is there."""
+        """The subject model's vocabulary; it never changes once it is in the lake."""
         if self._vocabulary is None:
             with self.reading() as reader:
                 token_bytes = [row["bytes"] for row in reader.rows("vocabulary")]
@@ -118,7 +119,7 @@ class Catalog:
         return self._vocabulary
 
     def _current(self) -> "_Made":
-        """The database, made anew in the background where files have changed; the first time it is waited for."""
+        """The database. It is rebuilt in the background when files have changed; the first call waits for it."""
         if self._made is None:
             with self._making:
                 if self._made is None:
@@ -129,7 +130,7 @@ class Catalog:
         return self._made
 
     def _look(self) -> State:
-        """When the catalog and the folders of the tables behind the indexes were last written."""
+        """When the catalog and the tables that the indexes are made from were last written."""
         self._looked = time.monotonic()
         if self.objects is not None:
             from pipeline.sources import recorded_lake
@@ -139,22 +140,22 @@ class Catalog:
             lake.fetch_tables([*TABLES], self.config.sae_names)
         catalog = self.folder / CATALOG_FILE
         if not catalog.is_file():
-            raise LakeError(f"no lake at '{self.folder}' yet; 'make run' makes it")
+            raise LakeError(f"there is no lake at '{self.folder}' yet; 'make run' makes it")
         folders = [
             path
-            for table in tables_read(*INDEXES)
+            for table in tables_read(*_INDEXES)
             for path in sorted((self.folder / table).glob("**/"))
         ]
         paths = (catalog, self.folder / TABLES["ratings"].lines_folder, *folders)
         return tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
 
     def _make_beside(self, state: State) -> None:
-        """Make the database while pages are answered from the old one; one at a time."""
+        """Rebuild the database while pages use the old one; one rebuild at a time."""
         if self._making.acquire(blocking=False):
             try:
                 self._make(state)
             except (duckdb.Error, OSError):
-                self._state = ()  # a file went while it was read: the next page tries again
+                self._state = ()  # a file was removed while it was read: the next page tries again
             finally:
                 self._making.release()
 
@@ -163,27 +164,27 @@ class Catalog:
         database.execute("set enable_progress_bar = false; set parquet_metadata_cache = true")
         copy_views(database, self.folder)
         views = view_texts(database)
-        steps = steps_of(*INDEXES)
+        steps = steps_of(*_INDEXES)
         for step in steps:
             text = ready_text(database, step)
             values = {name: config_value(self.config, name) for name in parameters_of(text)}
             database.execute(f"create table {step} as {text}", values)
-        for step in set(steps) - set(INDEXES):
+        for step in set(steps) - set(_INDEXES):
             database.execute(f"drop table {step}")
         self._made, self._state = _Made(database, views), state
 
 
 class Reader:
-    """Asks the lake, with one connection."""
+    """Queries the lake over one connection."""
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, config: Config, views: dict[str, str]) -> None:
         self._cursor = cursor
         self._views = views
         self._config = config
-        self._given = {*INDEXES}
+        self._given = {*_INDEXES}
 
     def rows(self, name: str, **values: Any) -> list[Row]:
-        """The rows of `sql/explore/<name>.sql`; parameters that are not given come from the config."""
+        """The rows of `sql/explore/<name>.sql`; parameters that are not given are read from the config."""
         for step in steps_of(name, given=self._given)[:-1]:
             self._execute(step, values, f"create or replace temp table {step} as ")
         answer = self._execute(name, values)
@@ -200,7 +201,7 @@ class Reader:
         return self._cursor.execute(before + text, known)
 
     def give(self, name: str, rows: pa.Table) -> None:
-        """Make rows visible to this page's queries, beside the lake's tables."""
+        """Make rows visible to this page's queries as a table."""
         self._cursor.register(name, rows)
         self._given.add(name)
 
@@ -217,25 +218,25 @@ class Reader:
         self.give("feature_index", every.join(self._cursor.from_arrow(wanted), "sae, feature").to_arrow_table())
 
     def only_sae(self) -> str | None:
-        """The SAE's name where the experiment has one."""
+        """The SAE's name if the experiment has only one."""
         return self._config.sae_names[0] if self.n_saes == 1 else None
 
     def missing(self, sae: str, feature: int) -> str:
-        """Why there is no page of a feature, in a sentence."""
+        """Why a feature has no page, in one sentence."""
         if sae not in self._config.sae_names:
             return f"this experiment has no SAE '{sae}'; it has {', '.join(self._config.sae_names)}"
         sizes = {row["sae"]: row["n_features"] for row in self.rows("explained_counts")}
         if sae in sizes and feature >= sizes[sae]:
             return f"SAE '{sae}' has no feature {feature}; its features are 0 to {sizes[sae] - 1}"
-        return f"feature {feature} of SAE '{sae}' has no statistics yet: the run has not come to feature_stats"
+        return f"feature {feature} of SAE '{sae}' has no statistics yet: the run has not reached feature_stats"
 
     @property
     def n_saes(self) -> int:
-        """The number of SAEs of the experiment."""
+        """The number of SAEs in the experiment."""
         return len(self._config.sae_names)
 
     def narrow_requests(self, sae: str, feature: int) -> None:
-        """Restrict `llm_requests` to the ledger's files that hold a feature: the whole may be gigabytes."""
+        """Restrict `llm_requests` to the ledger files that may hold a feature: all of them may be gigabytes."""
         folder = self._config.lake_folder / LEDGER_FOLDER
         files = [
             path
@@ -246,7 +247,7 @@ class Reader:
         create_requests_view(self._cursor, files or [folder / "empty.jsonl"])
 
     def narrow(self, sae: str, feature: int) -> None:
-        """Restrict the tables of many files to one feature's batch and bucket."""
+        """Restrict the tables of many files to the batch and bucket of one feature."""
         batch, bucket = feature // self._config.selection.batch_size, feature // BUCKET_FEATURES
         of_batch = [(name, batch) for name in ("examples", "explanations", "predictions", "steered_texts")]
         for name, number in (*of_batch, ("activations", bucket)):

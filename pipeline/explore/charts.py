@@ -1,4 +1,4 @@
-"""Pictures drawn by the server, as SVG: each says in words what it shows; its colours are the stylesheet's."""
+"""Charts drawn by the server as SVG. Each has a text alternative; colours come from the style sheet."""
 
 import math
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ def interval(
     is_control: bool = False,
     beside: Sequence[Row] = (),
 ) -> Markup:
-    """A score as a dot with its interval, from 0 to 1; chance as a broken line, the controls' means as ticks.
+    """A score from 0 to 1 as a dot with its interval; chance as a dashed line, the controls' means as ticks.
 
-    What lies below 0, as a correlation may, is drawn at 0.
+    Values below 0, which correlations may have, are drawn at 0.
     """
     if value is None:
         return Markup()
@@ -40,7 +40,7 @@ def interval(
 
 
 def bar(share: float, words: str) -> Markup:
-    """A share from 0 to 1 as a bar; without words where the figure stands beside it."""
+    """A share from 0 to 1 as a bar; `words` is empty where the number is printed beside it."""
     parts = [
         Markup('<rect class="track" width="100" height="8" rx="2"/>'),
         Markup('<rect class="bar" width="{:.1f}" height="8" rx="2"/>').format(100 * max(0.0, min(1.0, share))),
@@ -49,7 +49,7 @@ def bar(share: float, words: str) -> Markup:
 
 
 def bars(rows: Sequence[Row], words: str, *, is_of_activations: bool = False) -> Markup:
-    """Counts by bin (0 to 31) as upright bars; of activations on a logarithmic scale, and shaded as tokens are."""
+    """Counts by bin (0 to 31) as vertical bars; those of activations on a log scale, and shaded like tokens."""
     counts = {row["bin"]: row["n"] for row in rows}
     most = max(counts.values(), default=1)
     parts = []
@@ -83,9 +83,9 @@ def _picture(
     kind: str, width: float, height: float, words: str, parts: Sequence[Markup], *, stretches: bool = False
 ) -> Markup:
     ratio = Markup(' preserveAspectRatio="none"') if stretches else Markup()
-    told = Markup('role="img"{}><title>{}</title>').format(ratio, words)
+    alternative = Markup('role="img"{}><title>{}</title>').format(ratio, words)
     if not words:
-        told = Markup('aria-hidden="true"{}>').format(ratio)
+        alternative = Markup('aria-hidden="true"{}>').format(ratio)
     return Markup('<svg class="{}" viewBox="0 0 {} {}" {}{}</svg>').format(
-        kind, width, height, told, Markup().join(parts)
+        kind, width, height, alternative, Markup().join(parts)
     )

@@ -1,4 +1,4 @@
-"""One feature: all that the lake knows of it."""
+"""One feature: everything the lake knows about it."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,20 +10,30 @@ from pipeline.explore.catalog import Reader, Row
 _STRONGEST = 12
 _OF_A_DECILE = 3
 _OF_A_KIND = 10
+"""Windows shown: the strongest ones, those of each decile, and silent ones of each kind."""
 _PAGE_REQUESTS = 50
 _OF_NO_WINDOW = "rule_exact"
-"""The score that is of every test token, and of no answer about a window."""
+"""The score that counts every test token and has no answers about windows."""
 _OF_A_WAY = 3
-"""Texts that are shown of each way in which a feature is changed."""
+"""Texts shown for each way of changing a feature."""
+
+_PLAIN_QUERIES = {
+    "histogram": "activation_histogram",
+    "positions": "position_profile",
+    "neighbours": "near_features",
+    "cofirings": "cofiring_features",
+    "scrambled": "scrambled_tokens",
+    "rules": "rules_of_feature",
+}
+"""What the template shows as it is queried: the SQL file by the template's name."""
 
 Outcome = Literal["right", "wrong", "ranked", "graded", "simulated", "unanswered"]
 
 KINDS = {
-    "same_token": "Silent, though it holds a token that the feature fires on elsewhere",
+    "same_token": "Silent, with a token that the feature fires on elsewhere",
     "neighbour": "Silent, where a neighbour of the feature fires",
-    "random": "Silent, by draw",
+    "random": "Silent, at random",
 }
-
 
 class Piece(NamedTuple):
     """One or more tokens of a window that spell whole characters.
@@ -37,15 +47,14 @@ class Piece(NamedTuple):
     is_peak: bool
 
 
-WRITTEN = {True: "In which it should fire", False: "Near misses, in which it should be silent"}
-
+_WRITTEN = {True: "It should fire", False: "Near misses: it should be silent"}
 
 class Answer(NamedTuple):
-    """What a scorer said of a window.
+    """A scorer's answer about a window.
 
-    `value` is the probability of its answer where there is one; what it ranks by, where it only ranks; a grade; or
-    the correlation of the activations that it predicts with those of the window, None where either are all alike.
-    `request_id` is the request that asked; None where no model was asked.
+    `value` is the probability of its answer, if there is one; the value it ranks windows by, if it only ranks; a
+    grade; or the correlation of the activations it predicts with those of the window, None if either are constant.
+    `request_id` is None if no model was asked.
     """
 
     scorer: str
@@ -56,7 +65,7 @@ class Answer(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A window as it is shown."""
+    """A window as the page shows it."""
 
     pieces: Sequence[Piece]
     row: Row
@@ -64,7 +73,7 @@ class Window(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Some windows of one kind, and how many there are in all."""
+    """The windows of one kind that are shown, and how many there are in all."""
 
     title: str
     shown: Sequence[Window]
@@ -82,12 +91,13 @@ def feature_page(
     """What a feature's template shows; None if the SAE has no such feature.
 
     Args:
-        reader: Asks the lake.
+        reader: Queries the lake.
         vocabulary: Of the subject model.
         sae: The SAE's name.
-        feature: The feature's number.
-        explanation_id: The explanation whose answers stand beside the windows; by default the first with any.
-        shows_all: Every window, in place of some of each kind.
+        feature: The feature's index.
+        explanation_id: The explanation whose answers are shown beside the windows; by default the first that has
+            any.
+        shows_all: Whether to show every window, instead of some of each kind.
     """
     own = {"sae": sae, "feature": feature}
     reader.narrow(sae, feature)
@@ -95,12 +105,51 @@ def feature_page(
     if card is None:
         return None
     explanations = reader.rows("feature_explanations", **own)
-    scored = [each for each in explanations if each["scores"]]
-    judged = [each for each in scored if any(score["scorer"] != _OF_NO_WINDOW for score in each["scores"])]
+    judged = [each for each in explanations if _is_judged_by_windows(each)]
     chosen = next((each for each in judged if each["explanation_id"] == explanation_id), next(iter(judged), None))
+    return {
+        "card": card,
+        **_explained(explanations),
+        "controls": _controls(reader, sae),
+        "judged": judged,
+        "chosen": chosen,
+        **_windows(reader, vocabulary, own, bool(card["n_active"]), chosen, shows_all),
+        "changed": reader.rows("changed_texts", **own, of_a_way=_OF_A_WAY),
+        "shows_all": shows_all,
+        **{name: reader.rows(query, **own) for name, query in _PLAIN_QUERIES.items()},
+    }
+
+
+def _is_judged_by_windows(explanation: Row) -> bool:
+    return any(score["scorer"] != _OF_NO_WINDOW for score in explanation["scores"] or ())
+
+
+def _explained(explanations: Sequence[Row]) -> dict[str, Any]:
+    """The best explanation, those chosen and those not, and the scorers that have scored any."""
+    chosen = [each for each in explanations if each["is_chosen"]]
+    return {
+        "best": next((each for each in chosen if each["explanation"] and not each["is_control"]), None),
+        "explanations": chosen,
+        "drafts": [each for each in explanations if not each["is_chosen"]],
+        "scorers": sorted({score["scorer"] for each in explanations for score in each["scores"] or ()}),
+    }
+
+
+def _controls(reader: Reader, sae: str) -> dict[str, list[Row]]:
+    """The mean scores of the controls, by scorer."""
+    controls: dict[str, list[Row]] = {}
+    for row in reader.rows("control_scores", sae=sae):
+        controls.setdefault(row["scorer"], []).append(row)
+    return controls
+
+
+def _windows(
+    reader: Reader, vocabulary: Vocabulary, own: dict[str, Any], fires: bool, chosen: Row | None, shows_all: bool
+) -> dict[str, Any]:
+    """The feature's windows in groups, with the answers about the chosen explanation, and the texts it led to."""
     drawn = reader.rows("shown_windows", **own)
     indexed = []
-    if card["n_active"]:
+    if fires:
         of_a_decile = 0 if drawn else 2 * _STRONGEST
         indexed = reader.rows("indexed_windows", **own, strongest=_STRONGEST, of_a_decile=of_a_decile)
     rows = drawn or indexed
@@ -111,39 +160,18 @@ def feature_page(
     def show(row: Row) -> Window:
         return shade(row, vocabulary, largest, answers.get(row["example_id"], ()))
 
-    chosen_ones = [each for each in explanations if each["is_chosen"]]
-    scorers = sorted({score["scorer"] for each in scored for score in each["scores"]})
-    controls: dict[str, list[Row]] = {}
-    for row in reader.rows("control_scores", sae=sae):
-        controls.setdefault(row["scorer"], []).append(row)
     return {
-        "card": card,
-        "best": next((each for each in chosen_ones if each["explanation"] and not each["is_control"]), None),
-        "explanations": chosen_ones,
-        "drafts": [each for each in explanations if not each["is_chosen"]],
-        "scorers": scorers,
-        "controls": controls,
-        "judged": judged,
-        "chosen": chosen,
         "answered": sorted({answer.scorer for some in answers.values() for answer in some}),
         "groups": [
             Windows(title, [show(row) for row in some], n)
             for title, some, n in _groups(strongest, rows, shows_all)
         ],
         "written": _written(reader, own, chosen, vocabulary, largest) if chosen else [],
-        "changed": reader.rows("changed_texts", **own, of_a_way=_OF_A_WAY),
-        "shows_all": shows_all,
-        "histogram": reader.rows("activation_histogram", **own),
-        "positions": reader.rows("position_profile", **own),
-        "neighbours": reader.rows("near_features", **own),
-        "cofirings": reader.rows("cofiring_features", **own),
-        "scrambled": reader.rows("scrambled_tokens", **own),
-        "rules": reader.rows("rules_of_feature", **own),
     }
 
 
 def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
-    """Windows of the index; of those that were drawn as examples, the examples, which scorers have judged."""
+    """The index's windows; where one was drawn as an example, the example, as scorers have judged that."""
     examples = {(row["context_id"], row["start"]): row for row in drawn}
     return [
         examples.get((row["context_id"], row["start"]), row) | {"n_of_kind": row["n_of_kind"]} for row in indexed
@@ -153,25 +181,32 @@ def _as_drawn(indexed: Sequence[Row], drawn: Sequence[Row]) -> list[Row]:
 def requests_page(
     reader: Reader, sae: str, feature: int, *, request_id: str | None = None, page: int = 1
 ) -> dict[str, Any]:
-    """What was asked of language models about a feature: a page of its requests, or one of them."""
+    """The requests sent to language models about a feature: one page of them, or a single one."""
     rows = reader.rows(
-        "feature_requests", sae=sae, feature=feature, request_id=request_id,
-        page_rows=_PAGE_REQUESTS, first_row=0 if request_id else (page - 1) * _PAGE_REQUESTS,
-    )  # fmt: skip
+        "feature_requests",
+        sae=sae,
+        feature=feature,
+        request_id=request_id,
+        page_rows=_PAGE_REQUESTS,
+        first_row=0 if request_id else (page - 1) * _PAGE_REQUESTS,
+    )
     n_requests = rows[0]["n_requests"] if rows else 0
     return {
-        "rows": rows, "is_one": bool(request_id), "page": page, "n_pages": -(-n_requests // _PAGE_REQUESTS),
+        "rows": rows,
+        "is_one": bool(request_id),
+        "page": page,
+        "n_pages": -(-n_requests // _PAGE_REQUESTS),
     }
 
 
 def _written(
     reader: Reader, own: dict[str, Any], chosen: Row, vocabulary: Vocabulary, largest: float
 ) -> list[Windows]:
-    """The texts that a scorer had written by an explanation: those in which the feature should fire come first."""
+    """The texts that a scorer had a model write from an explanation, those that should make it fire first."""
     rows = reader.rows("generated_texts", **own, explanation_id=chosen["explanation_id"])
     largest = max([largest, *(row["peak"] or 0.0 for row in rows)])
     groups = []
-    for label, title in WRITTEN.items():
+    for label, title in _WRITTEN.items():
         if some := [shade(row, vocabulary, largest) for row in rows if row["label"] == label]:
             groups.append(Windows(title, some, len(some)))
     return groups
@@ -180,7 +215,7 @@ def _written(
 def _answers(
     reader: Reader, own: dict[str, Any], chosen: Row, windows: Sequence[Row]
 ) -> dict[str, list[Answer]]:
-    """What was said of each window, by example_id."""
+    """The answers about each window, by example_id."""
     activations = {row["example_id"]: row["activations"] for row in windows}
     found: dict[str, list[Answer]] = {}
     for row in reader.rows("feature_answers", **own, explanation_id=chosen["explanation_id"]):
@@ -191,7 +226,7 @@ def _answers(
 
 
 def _outcome(row: Row, activations: Sequence[float]) -> tuple[Outcome, float | None]:
-    """How an answer turned out, and the value that is shown with it (`Answer`)."""
+    """The outcome of an answer, and the value that is shown with it (see `Answer`)."""
     if row["prediction"] is not None:
         return "right" if row["prediction"] == row["label"] else "wrong", row["probability"]
     if row["status"] != "ok":
@@ -209,7 +244,7 @@ def _outcome(row: Row, activations: Sequence[float]) -> tuple[Outcome, float | N
 
 
 def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[Answer] = ()) -> Window:
-    """A window with its tokens shaded by activation, `largest` the darkest."""
+    """A window with its tokens shaded by activation, where `largest` is darkest."""
     pieces = []
     for spelled, places in vocabulary.characters(row["token_ids"]):
         activation = max(row["activations"][place] for place in places)
@@ -222,7 +257,7 @@ def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[An
 def _groups(
     strongest: Sequence[Row], rows: Sequence[Row], shows_all: bool
 ) -> Iterator[tuple[str, Sequence[Row], int]]:
-    """The strongest windows, some of each decile, then silent ones of each kind: title, rows, number of all."""
+    """The strongest windows, some of each decile, then silent ones of each kind: title, rows, total number."""
     if strongest:
         yield "Strongest", strongest, strongest[0]["n_of_kind"]
     shown = {(row["context_id"], row["start"]) for row in strongest}
@@ -238,5 +273,5 @@ def _groups(
 
 
 def _test_first(rows: Iterable[Row]) -> list[Row]:
-    """Windows of test documents first, as scorers judge no others."""
+    """Windows of test documents first, as scorers judge only those."""
     return sorted(rows, key=lambda row: str(row["role"]) == "train")

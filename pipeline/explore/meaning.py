@@ -1,8 +1,8 @@
-"""Search by meaning: which explanations are like some words, by the cosine of their embeddings.
+"""Search by meaning: the explanations most similar to some words, by the cosine of their embeddings.
 
-The embeddings are those of the model of `scoring.embedding`. An explanation's is made once and kept in the lake
-(`meanings/`, in no version, untouched by `make clean-lake`), some hundred at a time, in a thread of its own that
-the first such search starts; until it is done, a search looks through those that are there.
+The model is that of `scoring.embedding`. An explanation is embedded once and its embedding kept in the lake
+(`meanings/`, outside table versions and untouched by `make clean-lake`). A thread that the first such search
+starts embeds some hundred explanations at a time; until it is done, a search covers those embedded so far.
 """
 
 import hashlib
@@ -25,21 +25,21 @@ Embed = Callable[[Sequence[str]], Any]
 """Embeddings of texts, [n_texts, width]."""
 
 _TEXTS_AT_ONCE = 512
-"""How many are embedded and kept together, and so how many a search waits for at most."""
+"""Texts that are embedded and stored together; a search waits for at most one such group."""
 
 _FOUND = 2000
-"""How many explanations a search finds at most."""
+"""The largest number of explanations that a search finds."""
 
 NEAR_MEANINGS = pa.schema([("explanation", pa.string()), ("similarity", pa.float32())])
-"""What is like the words that are searched for: a text of explanations, and the cosine, -1 to 1."""
+"""The texts of explanations nearest to the words, and their cosine, -1 to 1."""
 
 
 class Found(NamedTuple):
-    """What is like some words.
+    """The result of a search by meaning.
 
     Attributes:
-        near: Rows of `NEAR_MEANINGS`, the most alike first.
-        n_left: How many texts of explanations are still to be embedded; these are not looked through.
+        near: Rows of `NEAR_MEANINGS`, the most similar first.
+        n_left: Texts of explanations that are not embedded yet and were not searched.
     """
 
     near: pa.Table
@@ -47,18 +47,18 @@ class Found(NamedTuple):
 
 
 class Meanings:
-    """The meanings of an experiment's explanations.
+    """The embeddings of an experiment's explanations.
 
     Args:
         catalog: The experiment's lake.
-        load: Loads the model; by default that of the scorer `embedding`.
+        load: Loads the embedding model; by default that of the scorer `embedding`. Tests give a small one.
     """
 
     def __init__(self, catalog: Catalog, load: Callable[[Config], Embed] | None = None) -> None:
         self._catalog = catalog
         self._load = load or _load_embedder
         self.missing = "" if load else _missing_model(catalog.config)
-        """Why there is no such search; empty where there is."""
+        """Why search by meaning is not available; empty if it is."""
         self._database = duckdb.connect()
         self._width = 0
         self._n_left = 0
@@ -67,10 +67,10 @@ class Meanings:
         self._seen: object = None
         self._working: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._embedding = threading.Lock()  # a tokenizer is no two threads' at once
+        self._embedding = threading.Lock()  # tokenizers are not thread-safe
 
     def search(self, words: str) -> Found | None:
-        """What is like some words; None while the model is being loaded.
+        """The explanations nearest to some words; None while the model is loading.
 
         Raises LatentlakeError if the model is missing or cannot be loaded; the next search tries again.
         """
@@ -96,7 +96,7 @@ class Meanings:
         return Found(near, self._n_left)
 
     def _work(self) -> None:
-        """Load the model, and know the meaning of every explanation that there is."""
+        """Load the model, and embed every explanation that is not embedded yet."""
         try:
             seen = self._catalog.state
             embed = self._embed or self._load(self._catalog.config)
@@ -114,14 +114,14 @@ class Meanings:
                 self._add(self._rows(some, embed))
                 self._n_left = len(new)
             self._seen = seen
-        except Exception as error:  # whatever it is: the page that waits for this thread has to hear of it
+        except Exception as error:  # of any kind: the page that waits for this thread has to show it
             sentence = sentence_of(error)
-            self._error = sentence or f"the model of embeddings cannot be used ({type(error).__name__}: {error})"
+            self._error = sentence or f"the embedding model cannot be used ({type(error).__name__}: {error})"
             if sentence is None:
                 raise
 
     def _open(self, embed: Embed) -> None:
-        """Take what was kept in the lake by the same model."""
+        """Read the embeddings that the same model left in the lake."""
         empty = self._rows([""], embed)
         kept = [pq.read_table(path) for path in sorted(self._folder.glob("*.parquet"))]
         rows = pa.concat_tables([empty.slice(0, 0), *(each for each in kept if each.schema.equals(empty.schema))])
@@ -131,7 +131,7 @@ class Meanings:
         self._width = empty.schema.field("vector").type.list_size
 
     def _add(self, rows: pa.Table) -> None:
-        """Let explanations be found, and keep their embeddings for the next time where the lake can be written."""
+        """Make embeddings searchable, and store them in the lake if it can be written."""
         cursor = self._database.cursor()
         cursor.register("rows", rows)
         cursor.execute("insert into meanings from rows")
@@ -141,7 +141,7 @@ class Meanings:
             pq.write_table(rows, temporary := self._folder / f".{name}")
             temporary.replace(self._folder / f"{name}.parquet")
         except OSError:
-            return  # a lake that is only read: they are made anew the next time
+            return  # the lake is read-only: the next process embeds them again
 
     def _rows(self, texts: Sequence[str], embed: Embed) -> pa.Table:
         """Texts and their embeddings."""
@@ -165,9 +165,9 @@ def _model(config: Config) -> str:
 
 
 def _missing_model(config: Config) -> str:
-    """Why the model of embeddings is not at hand, as far as that is known without loading anything."""
+    """Why the embedding model is not available, as far as that is known without loading anything."""
     if config.scoring.embedding.asks_role:  # type: ignore[attr-defined]  # a plug-in's section
-        return "scoring.embedding asks a server, and a search pays for nothing: it takes a model in this process"
+        return "scoring.embedding uses a server, and searches must not cost money; name a model for this process"
     package = _model(config).removeprefix("package:")
     if package == _model(config) or importlib.util.find_spec(package):
         return ""

@@ -1,7 +1,7 @@
-"""Templates, and how what the lake holds is written into them.
+"""The templates, and how values from the lake are written into them.
 
-Everything that a template shows is escaped, and text from corpora, models and readers is shown with its control
-characters, line ends and marks of direction spelled: `{{ … }}` does both without being told.
+Everything a template shows is escaped. Text from corpora, models and readers is untrusted: its control characters,
+line ends and direction marks are shown as escapes. `{{ … }}` does both by default.
 """
 
 import re
@@ -27,7 +27,7 @@ class Pages:
     """The templates of one experiment's explorer.
 
     Args:
-        experiment: Its name, which stands on every page.
+        experiment: Its name, shown on every page.
     """
 
     def __init__(self, experiment: str) -> None:
@@ -60,7 +60,7 @@ class Pages:
         return HTMLResponse(self.text(name, **values), status)
 
     def text(self, name: str, **values: Any) -> str:
-        """The text of a template's page; `links` among the values are others than the server's."""
+        """The text of a template's page; a value `links` replaces the server's links."""
         return self._environment.get_template(f"{name}.html").render(**values)
 
 
@@ -69,7 +69,7 @@ def _spelled(value: Any) -> Any:
 
 
 def _marked_escapes(text: str) -> Markup:
-    """A text in which what is spelled stands in `<i>`, to be told from a text that has the same letters."""
+    """A text whose escapes are in `<i>`, to distinguish them from the same characters in the text itself."""
     runs = groupby(text, str.isprintable)
     return Markup().join(
         escape("".join(run)) if prints else Markup("<i>{}</i>").format(printable("".join(run)))
@@ -78,12 +78,12 @@ def _marked_escapes(text: str) -> Markup:
 
 
 def _marked_spaces(token: str) -> Markup:
-    """A token whose spaces at both ends stand in `<i class="space">`, to tell ' of' from 'of'."""
+    """A token whose leading and trailing spaces are in `<i class="space">`: ' of' is not 'of'."""
     return Markup(re.sub(r"^ +| +$", r'<i class="space">\g<0></i>', str(_marked_escapes(token))))
 
 
 def _as_typed(text: str) -> Markup:
-    """A text with its line ends and tabs, as it was typed or sent; other control characters are spelled."""
+    """A text as it was typed or sent, with line ends and tabs; other control characters are shown as escapes."""
     return Markup("\n").join(escape("\t".join(map(printable, line.split("\t")))) for line in text.splitlines())
 
 
@@ -96,7 +96,7 @@ def _figure(value: float | None, digits: int = 2) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """A share in per cent, two significant digits, never in powers of ten."""
+    """A share in per cent with two significant digits, never in scientific notation."""
     if share is None:
         return _NONE
     if share == 0:

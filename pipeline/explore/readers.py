@@ -1,7 +1,7 @@
-"""Readers' blind judgements of explanations: what is shown to them, and the lines that they are kept as.
+"""Readers' blind ratings of explanations: what readers see, and how their ratings are stored.
 
-A rating is appended to `readers/ratings.jsonl` in the lake, outside every version, and synced before the next
-explanation is shown. It is the one thing that the explorer writes.
+A rating is appended to `readers/ratings.jsonl` in the lake, outside every table version, and synced to disk before
+the next explanation is shown. It is the only thing that the explorer writes, apart from embeddings (`meaning`).
 """
 
 import fcntl
@@ -19,11 +19,11 @@ from pipeline.explore.feature import Windows, shade
 from pipeline.tables import TABLES
 
 VERDICTS = {
-    "fits": ("Fits", "it says when the feature fires, and when not"),
-    "too_broad": ("Too broad", "the feature is silent where it should fire"),
-    "too_narrow": ("Too narrow", "the feature fires where it does not say so"),
-    "wrong": ("Wrong", "it is about something else"),
-    "unreadable": ("Unreadable", "it says nothing that could be right or wrong"),
+    "fits": ("Fits", "it describes when the feature fires, and when not"),
+    "too_broad": ("Too broad", "the feature is silent in places that it describes"),
+    "too_narrow": ("Too narrow", "the feature also fires in places that it does not describe"),
+    "wrong": ("Wrong", "it describes something else"),
+    "unreadable": ("Unreadable", "it makes no claim that could be right or wrong"),
 }
 
 MOST_CHARACTERS = 60
@@ -31,15 +31,15 @@ _ACTIVE, _SILENT = 8, 6
 
 
 def readers_page(reader: Reader) -> dict[str, Any]:
-    """What readers said, in sum."""
-    said: dict[str, Row] = {}
+    """The ratings, summed up by explainer, rater and scorer."""
+    by_explainer: dict[str, Row] = {}
     for row in reader.rows("verdicts_by_explainer"):
-        own = said.setdefault(row["explainer"], {"is_control": row["is_control"], "n": 0, "verdicts": {}})
+        own = by_explainer.setdefault(row["explainer"], {"is_control": row["is_control"], "n": 0, "verdicts": {}})
         own["verdicts"][row["verdict"]] = row["n"]
         own["n"] += row["n"]
     return {
         "verdicts": VERDICTS,
-        "said": said,
+        "by_explainer": by_explainer,
         "raters": reader.rows("raters"),
         "n_outdated": reader.rows("outdated_ratings")[0]["n"],
         "agreements": reader.rows("rater_agreements"),
@@ -48,7 +48,7 @@ def readers_page(reader: Reader) -> dict[str, Any]:
 
 
 def next_page(reader: Reader, vocabulary: Vocabulary, rater: str) -> dict[str, Any]:
-    """The explanation that a reader judges next, with windows of test documents; `item` is None after the last."""
+    """The explanation a reader rates next, with windows of test documents; `item` is None after the last one."""
     item = reader.row("next_to_rate", rater=rater)
     if item is None:
         return {"item": None}
@@ -74,9 +74,17 @@ def keep_rating(
     verdict: str,
     seal: Callable[[Path, BinaryIO], None] | None = None,
 ) -> None:
-    """Append a blind rating to the lines of the lake in a folder, and sync it; `seal` lets other machines have it.
+    """Append a blind rating to the lake in a folder and sync it to disk.
 
-    `explanation_sha256` is of the words that were shown. Raises LakeError if it cannot.
+    Args:
+        folder: The lake's folder.
+        explanation_id: The explanation that was rated.
+        explanation_sha256: SHA-256 of the explanation as it was shown.
+        rater: The reader's name.
+        verdict: One of `VERDICTS`.
+        seal: Uploads the file, for a lake in an object store.
+
+    Raises LakeError if the file cannot be written.
     """
     record = {
         "explanation_id": explanation_id,
@@ -103,7 +111,7 @@ def keep_rating(
 
 
 def _picked(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
-    """Activating windows from strong to weak, and silent ones, the hardest to tell apart first."""
+    """Activating windows from strong to weak, and silent ones, those most like activating windows first."""
     active = [row for row in rows if row["kind"] == "activating"]
     step = max(1, len(active) // _ACTIVE)
     yield "It fires here", active[::step][:_ACTIVE]

@@ -7,7 +7,7 @@ from pipeline.explore.catalog import Catalog, Row
 
 
 def run_page(catalog: Catalog) -> dict[str, Any]:
-    """What the run's template shows; its rows are held for a while, as some read the whole lake."""
+    """What the run's template shows; rows are cached for a while, as some queries read the whole lake."""
     of_all = {name: catalog.held(name) for name in ("request_costs", "lifetime_costs", "unfinished_batches")}
     return {
         "saes": [_of_sae(catalog, row, of_all) for row in catalog.held("explained_counts")],
@@ -43,6 +43,6 @@ def _of_sae(catalog: Catalog, row: Row, of_all: dict[str, list[Row]]) -> dict[st
 
 
 def _sum(prices: Iterable[float | None]) -> float | None:
-    """The sum of prices; None where one is not known."""
+    """The sum of prices; None if one is not known."""
     known = list(prices)
     return None if None in known else sum(price for price in known if price is not None)

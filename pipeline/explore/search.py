@@ -1,4 +1,4 @@
-"""The list of features: what its address asks for, and what is found."""
+"""The list of features: the search that its address encodes, and what it finds."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from pipeline.explore.meaning import NEAR_MEANINGS, Found
 
 PAGE_ROWS = 50
 
-SORTS = {
+_SORTS = {
     "explained": "Explained first, by number",
     "score": "Score, best first",
     "lowest_score": "Score, worst first",
@@ -21,17 +21,17 @@ SORTS = {
     "number": "Feature number",
 }
 WAYS = {"words": "words", "meaning": "meaning"}
-"""How explanations are searched: for words that stand in them, or for some of like meaning."""
+"""How explanations are searched: for the words themselves, or for similar meaning."""
 
 _MOST_CHARACTERS = 200
 _MOST_WORDS = 8
 _ESCAPE = re.compile(r"\\(?:[nrt]|x[0-9a-f]{2}|u(?!d[89a-f])[0-9a-f]{4})")
-"""A control character as pages spell it; half of a surrogate pair is none."""
+"""A control character as pages show it, such as `\\n`; half of a surrogate pair does not count."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for. The names are those of the address's parameters; an empty one asks for nothing."""
+    """What is searched for. The names are those of the address's parameters; an empty one means no restriction."""
 
     words: str = ""
     by: str = "words"
@@ -50,7 +50,7 @@ class Search:
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> Self:
-        """The search that an address names; what cannot be read in it is left out."""
+        """The search that an address encodes; parameters that cannot be read are ignored."""
         texts = ("words", "token", "sae", "route", "explainer", "scorer")
         numbers = ("least_score", "most_score", "least_density", "most_density")
         given: dict[str, Any] = {name: parameters.get(name, "")[:_MOST_CHARACTERS] for name in texts}
@@ -61,28 +61,28 @@ class Search:
             **given,
             by=by if by in WAYS else "words",
             explained=parameters.get("explained") == "1",
-            sort=sort if sort in SORTS else "explained",
+            sort=sort if sort in _SORTS else "explained",
             page=page_number(parameters.get("page", "")),
         )
 
     @property
     def is_feature_number(self) -> bool:
-        """Whether the words are a feature's number: who types one wants to go there."""
+        """Whether the words are a feature's number: somebody who types one wants that feature's page."""
         return self.by == "words" and self.words.strip().isdecimal() and len(self.words.strip()) < 9
 
     @property
     def is_by_meaning(self) -> bool:
-        """Whether explanations of like meaning are searched for."""
+        """Whether explanations are searched by meaning."""
         return self.by == "meaning" and bool(self.words.strip())
 
     @property
     def has_filters(self) -> bool:
-        """Whether anything narrows the list."""
+        """Whether anything restricts the list."""
         return replace(self, by="words", sort="explained", page=1) != Search()
 
     @property
     def uses_more(self) -> bool:
-        """Whether any of the less used filters is set."""
+        """Whether any of the less used filters is set; they are folded otherwise."""
         ranges = (self.least_score, self.most_score, self.least_density, self.most_density)
         return any(value is not None for value in ranges) or bool(self.explainer or self.scorer)
 
@@ -91,7 +91,7 @@ class Search:
         return replace(self, **changes)
 
     def address(self) -> str:
-        """The address of this search, without what has its default value."""
+        """The address of this search, without parameters that have their default value."""
         changed, default = asdict(self), asdict(Search())
         parts = {name: value for name, value in changed.items() if value != default[name]}
         if "explained" in parts:
@@ -120,7 +120,7 @@ class Search:
 
 
 def _spellings(token: str) -> list[str] | None:
-    """What a typed token may be, as it is or as pages show it (`\\n`, `·of`); None where none is asked for."""
+    """What a typed token may mean, literally or as pages show it (`\\n`, `·of`); None if nothing was typed."""
     plain = token.lower().strip(" ")
     bare = plain.strip(" ·")
     read = _ESCAPE.sub(lambda found: found[0].encode("ascii").decode("unicode_escape"), bare)
@@ -133,10 +133,10 @@ def features_page(
     """What the list's template shows.
 
     Args:
-        reader: Asks the lake.
+        reader: Queries the lake.
         search: What is searched for.
-        values: Those that can be filtered by (`filter_values.sql`).
-        found: What is like the words, where the search is by meaning; None while that is not known yet.
+        values: The values that can be filtered by (`filter_values.sql`).
+        found: The explanations nearest in meaning, for a search by meaning; None while they are not known yet.
     """
     reader.give("near_meanings", found.near if found else NEAR_MEANINGS.empty_table())
     rows = reader.rows("found_features", **search.values())
@@ -148,7 +148,7 @@ def features_page(
         "search": search,
         "rows": rows,
         "filters": filters,
-        "sorts": SORTS | ({"explained": "Nearest in meaning first"} if search.is_by_meaning else {}),
+        "sorts": _SORTS | ({"explained": "Nearest in meaning first"} if search.is_by_meaning else {}),
         "ways": WAYS,
         "read": found,
         "n_found": n_found,
@@ -160,7 +160,7 @@ def features_page(
 
 
 def page_number(text: str) -> int:
-    """A page of a list as an address names it, from 1; the first where it names none."""
+    """The page of a list that an address names, from 1; the first page if it names none."""
     return int(text) if text.isdecimal() and len(text) < 7 and int(text) > 0 else 1
 
 

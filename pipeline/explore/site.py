@@ -1,7 +1,7 @@
-"""A site: the explorer's pages of some features as plain files, for any web host or for no host at all.
+"""A site: the explorer's pages of some features as plain files, for any web host or to open from disk.
 
-The pages are those of the server's templates, with relative links, a style sheet beside them and no script. What
-takes a server (searches, the SQL box, a reader's text and ratings) is left out, and so are the requests.
+The pages use the server's templates, with relative links, a style sheet beside them and no script. Whatever needs
+a server (search, the SQL box, a reader's own text, ratings) is left out, and so are the requests.
 """
 
 import shutil
@@ -23,14 +23,14 @@ from pipeline.lake import whole_folder
 from pipeline.progress import progress
 
 _MARK = ".latentlake-site"
-"""An empty file by which a folder is known as a site, which the next one may replace."""
+"""An empty file that marks a folder as a site, which the next one may replace."""
 
-ORDERS = ("explained", "score")
-"""The orders in which the list is written."""
+_ORDERS = ("explained", "score")
+"""The orders in which the list of features is written."""
 
 
 class Site(NamedTuple):
-    """What was written: the folder, its features, and the bytes of its files."""
+    """What was written: the folder, the number of features, and the number and bytes of its files."""
 
     folder: Path
     n_features: int
@@ -43,14 +43,14 @@ def write_site(config: Config, folder: Path, where: str | None = None) -> Site:
 
     Args:
         config: The experiment.
-        folder: Where to; made if it is not there.
-        where: A SQL condition on `feature_index` (sql/explore/feature_index.sql); by default, features with an
-            explanation or, where none has, those that are selected.
+        folder: The folder to write; created if it does not exist.
+        where: A SQL condition on `feature_index` (sql/explore/feature_index.sql). By default the features that
+            have an explanation or, if none has one, the selected ones.
 
-    Raises ConfigError if the folder holds something else, or the condition does not work or finds no feature.
+    Raises ConfigError if the folder holds something else, or if the condition is invalid or matches no feature.
     """
     if folder.exists() and not (folder / _MARK).is_file():
-        raise ConfigError(f"'{folder}' is there and is no site; name another folder with --out")
+        raise ConfigError(f"'{folder}' already exists and is not a site; choose another folder with --out")
     catalog = Catalog(config)
     written = _features(catalog, where)
     with whole_folder(folder) as temporary:
@@ -76,32 +76,33 @@ def _features(catalog: Catalog, where: str | None) -> list[tuple[str, int]]:
                 ]
         except duckdb.Error as error:
             words = " ".join(str(error).partition("LINE")[0].split())
-            raise ConfigError(f"the condition '{where}' does not work: {words}") from None
+            raise ConfigError(f"the condition '{where}' is not valid: {words}") from None
     if not found:
         raise ConfigError(
-            f"no feature of '{catalog.folder}' meets '{where}'" if where
-            else f"no feature of '{catalog.folder}' is explained or selected yet; --where names others"
+            f"no feature of '{catalog.folder}' matches '{where}'"
+            if where
+            else f"no feature of '{catalog.folder}' is explained or selected yet; choose features with --where"
         )
     return found
 
 
 def _pages(catalog: Catalog, written: list[tuple[str, int]]) -> Iterator[tuple[str, str]]:
-    """Path below the folder and text of every page."""
+    """The path, relative to the folder, and the text of every page."""
     pages = Pages(catalog.config.name)
     top = SiteLinks(frozenset(written), "")
     yield "run.html", pages.text("run", links=top, **run_page(catalog))
     n_pages = -(-len(written) // PAGE_ROWS)
-    for search in (Search(sort=sort, page=page) for sort in ORDERS for page in range(1, n_pages + 1)):
+    for search in (Search(sort=sort, page=page) for sort in _ORDERS for page in range(1, n_pages + 1)):
         with catalog.reading() as reader:
             reader.list_only(written)
             listed = features_page(reader, search, [])
-        yield list_file(search), pages.text("features", links=top, orders=ORDERS, **_NO_SEARCH, **listed)
+        yield list_file(search), pages.text("features", links=top, orders=_ORDERS, **_NO_SEARCH, **listed)
     links = SiteLinks(top.written, "../../")
     with progress(len(written), "pages", "features") as bar:
         for place, (sae, feature) in enumerate(written):
             with catalog.reading() as reader:
                 found = feature_page(reader, catalog.vocabulary(), sae, feature)
-            assert found is not None  # it has statistics, else it were not listed
+            assert found is not None  # a listed feature has statistics
             found["card"] |= {
                 "previous_feature": _same_sae(sae, written[max(0, place - 1) : place]),
                 "next_feature": _same_sae(sae, written[place + 1 : place + 2]),

@@ -1,4 +1,4 @@
-"""The SQL box: one select of a reader, in a process that is ended when its time is up."""
+"""The SQL box: one select statement of a reader, in a process with a time limit."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.explore.statement_process import LATE
 from pipeline.lake.catalog import views_from_inside
-from pipeline.tables.sql import sql_text
+from pipeline.tables.sql import SQL_FOLDER
 
 SECONDS = 10
 """How long a statement may run."""
@@ -25,19 +25,12 @@ _START_SECONDS = 30
 _AT_ONCE = threading.BoundedSemaphore(2)
 SCRIPT = Path(__file__).with_name("statement_process.py")
 
-EXAMPLES = (
-    "densest_features",
-    "features_on_a_token",
-    "best_of_route_llm",
-    "rules_that_fail_on_test",
-    "wrong_answers",
-    "firings_by_position",
-)
-"""Statements to begin with, `sql/explore/examples/*.sql`."""
+_EXAMPLES = SQL_FOLDER / "explore" / "examples"
+"""Statements to start from, a file each."""
 
 
 class Result(NamedTuple):
-    """What a statement gave: rows as text, cut at `ROWS` rows, or what is wrong with it."""
+    """The result of a statement: at most `ROWS` rows as text, or an error."""
 
     columns: Sequence[str] = ()
     is_number: Sequence[bool] = ()
@@ -49,17 +42,17 @@ class Result(NamedTuple):
 
 
 def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
-    """Run one select on the lake in a folder; what is wrong with it is part of the result, and not raised."""
+    """Run one select on the lake in a folder; an error is part of the result and not raised."""
     if not (folder / "catalog.duckdb").is_file():
-        return Result(error=f"no lake at '{folder}' yet; 'make run' makes it")
+        return Result(error=f"there is no lake at '{folder}' yet; 'make run' makes it")
     if len(statement) > MOST_CHARACTERS:
-        return Result(error=f"a statement has at most {MOST_CHARACTERS:,} characters")
+        return Result(error=f"the statement is longer than {MOST_CHARACTERS:,} characters")
     if not _AT_ONCE.acquire(timeout=1):
         return Result(error="two statements are running already; try again in a moment")
-    began, late = time.monotonic(), f"stopped: it was not done after {seconds:g} seconds"
+    began, late = time.monotonic(), f"stopped: it took longer than {seconds:g} seconds"
     try:
         done = subprocess.run(
-            # -I: neither the working directory nor the environment says what is imported.
+            # -I: neither the working directory nor the environment decides what is imported.
             [sys.executable, "-I", str(SCRIPT)],
             input=json.dumps({
                 "statement": statement,
@@ -84,14 +77,14 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
     if done.returncode == LATE:
         return Result(error=late)
     if done.returncode != 0:
-        return Result(error="it ended without an answer: it needed more memory or time than a statement may use")
+        return Result(error="it ended without a result: it needed more memory or time than a statement may use")
     return Result(**json.loads(done.stdout), seconds=time.monotonic() - began)
 
 
 def features_of(result: Result, saes: Sequence[str]) -> list[tuple[str, int] | None]:
-    """The feature that each row names by its columns `sae` and `feature`; None where it names none of these SAEs.
+    """The feature that each row names in its columns `sae` and `feature`; None if it names none of these SAEs'.
 
-    Of one SAE a row need not name it.
+    With a single SAE the column `sae` may be missing.
     """
     places = [result.columns.index(name) if name in result.columns else None for name in ("sae", "feature")]
     found: list[tuple[str, int] | None] = []
@@ -106,7 +99,7 @@ def features_of(result: Result, saes: Sequence[str]) -> list[tuple[str, int] | N
 
 def examples() -> list[tuple[str, str]]:
     """What each example asks, in words, and its statement."""
-    return [_example(sql_text(name)) for name in EXAMPLES]
+    return [_example(path.read_text(encoding="utf-8")) for path in sorted(_EXAMPLES.glob("*.sql"))]
 
 
 def _example(text: str) -> tuple[str, str]:

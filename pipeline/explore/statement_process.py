@@ -1,15 +1,15 @@
-"""One select on a lake, in a process of its own: run as a script, so that nothing but DuckDB is loaded.
+"""One select on a lake, in a process of its own: run as a script, so that only DuckDB is loaded.
 
-It is given a request as JSON on standard input (statement, n_rows, n_columns, n_characters, memory_bytes,
-seconds, views), in the lake's folder, and answers as JSON: columns and rows as text, or an error. `views` are the
-statements that make the lake's views, where those of its catalog do not find it. What a stranger may
-type is held by several things, each of which would do alone for most of it:
+It runs in the lake's folder, reads a request as JSON from standard input (statement, n_rows, n_columns,
+n_characters, memory_bytes, seconds, views), and answers as JSON: columns and rows as text, or an error. `views`
+are statements that create the lake's views, for a lake whose catalog has them by paths that do not work here.
+Three layers guard against what a stranger may type; each alone stops most of it:
 
-- The system: the process can write no file, has so much memory and time, and no environment with keys in it.
-- DuckDB: a database in memory with the lake's views; no file outside the lake, no network, no extension, and a
-  configuration that cannot be changed.
-- The statement: one, and a select by DuckDB's own parser, which writes nothing in its CTEs and calls no table
-  function but those that count and unnest.
+- The system: the process can write no file, its memory and time are limited, and its environment has no keys.
+- DuckDB: an in-memory database with the lake's views, without access to files outside the lake, to the network or
+  to extensions, and with a locked configuration.
+- The statement: a single one, and a select according to DuckDB's own parser, whose CTEs write nothing and which
+  calls no table function except those that count and unnest.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ class _RefusedError(Exception):
 
 
 def main() -> None:
-    """Answer the request on standard input."""
+    """Answer the request from standard input."""
     request = json.load(sys.stdin)
     _limit(request["memory_bytes"])
-    # Not by an interrupt: some functions of DuckDB do not look for one.
+    # Not by an interrupt: some functions of DuckDB do not check for one.
     clock = threading.Timer(request["seconds"], os._exit, [LATE])
     clock.daemon = True
     clock.start()
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def answered(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a request, or what is wrong with it, on the lake in the working directory."""
+    """The answer to a request about the lake in the working directory, or an error."""
     try:
         return _answer(request)
     except (_RefusedError, duckdb.Error, MemoryError) as error:
@@ -55,14 +55,14 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _limit(memory_bytes: int) -> None:
-    """Bounds by the system: no file can grow, so none is written; and memory."""
+    """Let the system limit the process: no file can grow, so none is written; memory is bounded."""
     limits = (
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CORE, 0),
     )
     for kind, bound in limits:
-        with contextlib.suppress(ValueError, OSError):  # macOS knows no bound of the address space
+        with contextlib.suppress(ValueError, OSError):  # macOS cannot limit the address space
             resource.setrlimit(kind, (bound, bound))
 
 
@@ -106,25 +106,25 @@ def _check(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     """Raise _RefusedError unless the text is one select that only reads."""
     found = connection.extract_statements(statement)
     if len(found) != 1:
-        raise _RefusedError(f"one statement at a time, please: here are {len(found)}")
+        raise _RefusedError(f"only one statement at a time can be run here; these are {len(found)}")
     [(parsed,)] = connection.execute("select json_serialize_sql($text)", {"text": statement}).fetchall()
     tree = json.loads(parsed, object_hook=_read_only)
     if tree["error"] or found[0].type is not duckdb.StatementType.SELECT:
-        raise _RefusedError("only a select can be run here: nothing is written, set, attached or installed")
+        raise _RefusedError("only a select can be run here, nothing that writes, sets, attaches or installs")
 
 
 def _read_only(node: dict[str, Any]) -> dict[str, Any]:
-    """An object of a parsed statement as it is. Raises _RefusedError if it writes, or calls what may."""
+    """A node of a parsed statement, unchanged. Raises _RefusedError if it writes, or calls what may write."""
     if "cte_map" in node and node["type"] not in _QUERIES:
-        raise _RefusedError("only a select can be run here, and nothing in its 'with' may write")
+        raise _RefusedError("only a select can be run here, and its 'with' must not write")
     if node.get("type") == "TABLE_FUNCTION" and node["function"]["function_name"] not in _TABLE_FUNCTIONS:
         name = node["function"]["function_name"]
-        raise _RefusedError(f"the table function '{name}' cannot be used here; the lake's tables can")
+        raise _RefusedError(f"the table function '{name}' cannot be used here, only the lake's tables")
     return node
 
 
 def _text(value: Any, longest: int) -> str | None:
-    """A value in short, None for null."""
+    """A value as text, shortened; None for null."""
     if value is None:
         return None
     text = f"{value:.6g}" if isinstance(value, float) else str(value)

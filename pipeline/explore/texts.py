@@ -1,8 +1,8 @@
 """A reader's own text: which features fire on which of its tokens.
 
-The subject model is loaded when the first text is handed in, in a thread of its own; until then the page says so
-and loads itself again. A text is cut at the context length, and texts are read one after the other: a page that
-waits for another's text reloads, too, and keeps none of the server's threads.
+The subject model is loaded in a thread of its own when the first text arrives; meanwhile the page says so and
+reloads itself. A text is cut at the context length. Texts are read one at a time: a page that waits for another
+text reloads as well, so that it does not occupy one of the server's threads.
 """
 
 import threading
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS = 2000
 _WAIT_SECONDS = 1
-"""How long a request waits, for the model or another text, before its page has to ask again."""
+"""How long a request waits for the model or for another text before its page has to reload."""
 _SHOWN = 40
-"""Features that are shown."""
+"""The number of features shown."""
 _AROUND = 12
-"""Tokens on each side of a firing that are shown."""
+"""The number of tokens shown on each side of a firing."""
 
 
 class Texts:
@@ -38,10 +38,10 @@ class Texts:
         self._reading = threading.Lock()
 
     def read(self, text: str) -> "TextFirings | None":
-        """What fires on a text; None while the model is being loaded or reads another text.
+        """What fires on a text; None while the model is loading or reads another text.
 
         Raises:
-            LatentlakeError: The model cannot be loaded, or the text is too short; the next try loads again.
+            LatentlakeError: The model cannot be loaded (the next attempt tries again), or the text is too short.
         """
         if not self._reading.acquire(timeout=_WAIT_SECONDS):
             return None
@@ -65,7 +65,7 @@ class Texts:
 
         try:
             self._reader = TextReader(self._config)
-        except Exception as error:  # whatever it is: the page that waits for this thread has to hear of it
+        except Exception as error:  # of any kind: the page that waits for this thread has to show it
             sentence = sentence_of(error)
             self._error = sentence or f"the subject model cannot be loaded ({type(error).__name__}: {error})"
             if sentence is None:
@@ -73,14 +73,14 @@ class Texts:
 
 
 def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[str, Any]:
-    """What the template shows: the text's tokens, and the features that fire on it, or on one of its tokens.
+    """What the template shows: the text's tokens, and the features that fire on the text or on one of its tokens.
 
-    Those that fire most strongly come first; of one token, most strongly there.
+    The features come by their largest activation on the text or, if a token is chosen, by that on the token.
 
     Args:
-        reader: Asks the lake.
-        found: What fires.
-        place: The token whose features are shown, from 0; None for all.
+        reader: Queries the lake.
+        found: What fires on the text.
+        place: The index of the token whose features are shown, from 0; None for all tokens.
     """
     n_by_token = dict(found.firings.group_by("token_index").len().iter_rows())
     asked = found.firings if place is None else found.firings.filter(token_index=place)
@@ -100,7 +100,7 @@ def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[s
 
 
 def _around(found: "TextFirings", row: dict[str, Any], known: dict[str, Any] | None) -> dict[str, Any]:
-    """The tokens around a firing; as on the feature's own page, its maximum in the corpus is the darkest."""
+    """The tokens around a firing. As on the feature's own page, its maximum in the corpus is the darkest shade."""
     own = found.firings.filter((pl.col("sae") == row["sae"]) & (pl.col("feature") == row["feature"]))
     by_token = dict(own.select("token_index", "activation").iter_rows())
     largest = max(*by_token.values(), (known and known["max_activation"]) or 0.0)

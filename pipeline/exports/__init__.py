@@ -1,11 +1,11 @@
-"""Exports: what a lake knows of features, in the files of other programs.
+"""Exports: what a lake knows about features, in the files of other programs.
 
-A module here is an export, found by its name. Its first line says what it writes, and its function
-`write(export)` writes it, below `export.folder`: SQL gives the lines or the files' texts, and DuckDB streams them.
-It returns in words what was written, where that is not explanations. `READS` names the SQL files that it reads,
-and tables that it reads by itself: of a lake in an object store only these are fetched.
+A module here is an export, found by its name. Its docstring's first line says what it writes. Its function
+`write(export)` writes that below `export.folder`: SQL gives the lines or the texts of files, and DuckDB streams
+them. It returns a description of what it wrote, unless that is explanations. `READS` names the SQL files, and the
+tables, that it reads: of a lake in an object store only these are fetched.
 
-`make export` (`commands/export.py`) puts the folder in place when all of it is there.
+`make export` (`commands/export.py`) puts the folder in place once it is complete.
 """
 
 import re
@@ -22,21 +22,21 @@ from pipeline.lake import Lake
 from pipeline.tables.sql import parameters_of, sql_text, steps_of
 
 GIVEN = ("exported_saes", "chosen_explanations")
-"""What the SQL of an export sees beside the tables: the SAEs to write, and one explanation a feature."""
+"""What an export's SQL sees besides the tables: the SAEs to write, and one explanation per feature."""
 
 
 class ExportedSae(NamedTuple):
-    """An SAE, and what other programs call it: the columns of `exported_saes`.
+    """An SAE, and its names in other programs: the columns of `exported_saes`.
 
     Attributes:
         sae: Its name in the config.
-        hookpoint: What it reads, as the config names it.
-        n_features: Number of its features.
-        layer: The layer that its hookpoint names; None where that names none.
+        hookpoint: The hookpoint that it reads, as the config names it.
+        n_features: The number of its features.
+        layer: The layer in its hookpoint; None if that has none.
         model_id: Neuronpedia's name for the subject model.
-        source_id: Neuronpedia's name for the SAE, unique in the model: `9-res-jb`.
+        source_id: Neuronpedia's name for the SAE, unique within the model: `9-res-jb`.
         set_name: The set that it belongs to there: `res-jb`.
-        hook_name: TransformerLens' name for the hookpoint; None where it has none that we know.
+        hook_name: TransformerLens' name for the hookpoint; None if unknown.
     """
 
     sae: str
@@ -58,12 +58,12 @@ class Export:
     """An export that is being written.
 
     Attributes:
-        lake: What it is made from.
-        connection: Sees every table, and what `GIVEN` names.
-        folder: Where to write; empty.
+        lake: The lake to export.
+        connection: Sees every table, and the relations in `GIVEN`.
+        folder: An empty folder to write into.
         saes: The SAEs to write.
-        explainer: Whose explanations; None for those of the explainer that each feature's route asks for.
-        graph: A file that the user named, of an attribution graph.
+        explainer: Whose explanations to write; None: those of the explainer that each feature's route asks for.
+        graph: The file of an attribution graph, if the user named one.
     """
 
     lake: Lake
@@ -74,14 +74,14 @@ class Export:
     graph: Path | None = None
 
     def copy(self, name: str | Path, file: str, how: str = "format json", **values: Any) -> int:
-        """Write the rows of `<name>.sql` to one file, by default an object a line; how many there were."""
+        """Write the rows of `<name>.sql` to one file, by default as JSON lines; returns their number."""
         self._make_before(name, values)
         target = self.folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         return self.lake.copy(self.connection, name, target, how, **values)
 
     def write_each(self, name: str | Path, **values: Any) -> int:
-        """Write a file for each row of `<name>.sql`: `text` below the path `file`; how many there were."""
+        """Write a file for each row of `<name>.sql`: its `text` to the path `file`; returns their number."""
         self._make_before(name, values)
         n_files = 0
         for batch in self.lake.select(self.connection, name, **values).to_arrow_reader(1024):
@@ -93,7 +93,7 @@ class Export:
         return n_files
 
     def feature_ranges(self, sae: ExportedSae) -> Iterator[dict[str, int]]:
-        """The features of an SAE, as parameters: a bucket of firings at a time, so that memory is bounded."""
+        """The features of an SAE, as query parameters, one bucket of firings at a time, which bounds memory."""
         for first in range(0, sae.n_features, BUCKET_FEATURES):
             yield {"first_feature": first, "end_feature": min(first + BUCKET_FEATURES, sae.n_features)}
 
@@ -104,26 +104,26 @@ class Export:
 
 
 def exported_sae(config: Config, sae: SaeConfig) -> ExportedSae:
-    """An SAE by its names in other programs: from its aliases, or made from ours."""
-    place = re.search(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])", sae.hookpoint)
-    layer = int(place[0]) if place else None
+    """An SAE with its names in other programs: from its aliases, or derived from ours."""
+    number = re.search(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])", sae.hookpoint)
+    layer = int(number[0]) if number else None
     for alias in sae.aliases:
         if found := _NAMED_THERE.fullmatch(alias):
             names = found["model"], found["source"], found["set"]
             break
     else:
-        own = _spelled(f"{config.name}-{sae.name}")
-        names = _spelled(config.subject.model.rpartition("/")[2]), f"{layer or 0}-{own}", own
+        own = _slug(f"{config.name}-{sae.name}")
+        names = _slug(config.subject.model.rpartition("/")[2]), f"{layer or 0}-{own}", own
     return ExportedSae(sae.name, sae.hookpoint, sae.n_features, layer, *names, _hook_name(sae.hookpoint))
 
 
-def _spelled(name: str) -> str:
-    """A name in letters, digits and -."""
+def _slug(name: str) -> str:
+    """A name in lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:100] or "unnamed"
 
 
 def _hook_name(hookpoint: str) -> str | None:
-    """TransformerLens' name for a block's output, or for a place that the config has by its short address."""
+    """TransformerLens' name for a block's output, or for a hookpoint in the config's short form."""
     if hookpoint.startswith("blocks."):
         return hookpoint
     if found := re.fullmatch(r"(resid_pre|resid_mid|resid_post|attn_out|mlp_out)\.(\d+)", hookpoint):

@@ -1,7 +1,7 @@
 """circuit-tracer: local feature files, and explanations as the labels (`clerp`) of an attribution graph's nodes.
 
-`circuit_tracer.frontend.local_server.serve(data_dir=FOLDER)` shows both. GRAPH= names a graph, the file that
-`create_graph_files` wrote. Its nodes name a feature by its layer, so that there may be one SAE a layer.
+`circuit_tracer.frontend.local_server.serve(data_dir=FOLDER)` shows both. GRAPH= names a graph's file, written by
+`create_graph_files`. Its nodes identify a feature by its layer, so there can be only one SAE per layer.
 """
 
 import json
@@ -18,16 +18,16 @@ _FEATURES = "features"
 
 
 def write(export: Export) -> None:
-    """Write `features/NAME/CANTOR.json`, and the graph with labels where one is given.
+    """Write `features/NAME/CANTOR.json`, and the graph with labels if one is given.
 
-    Raises ConfigError for an SAE without a layer, two of one layer, or a file that is no graph.
+    Raises ConfigError for an SAE without a layer, for two SAEs of one layer, or for a file that is not a graph.
     """
     for sae in export.saes:
         if sae.layer is None:
-            raise ConfigError(f"SAE '{sae.sae}' reads '{sae.hookpoint}'; circuit-tracer names features by layer")
+            raise ConfigError(f"SAE '{sae.sae}' reads '{sae.hookpoint}'; circuit-tracer needs one with a layer")
     [(layer, n_saes)] = Counter(sae.layer for sae in export.saes).most_common(1)
     if n_saes > 1:
-        raise ConfigError(f"{n_saes} SAEs read layer {layer}; circuit-tracer knows one a layer; choose with SAE=")
+        raise ConfigError(f"{n_saes} SAEs read layer {layer}; circuit-tracer supports one; choose one with SAE=")
     graph = _read_graph(export.graph) if export.graph else None
     folder = f"{_FEATURES}/{export.lake.config.name}"
     (export.folder / folder).mkdir(parents=True)
@@ -37,7 +37,7 @@ def write(export: Export) -> None:
             export.write_each("circuit_tracer_features", **own, **features)
     if graph:
         _label(graph, _labels(export))
-        # The frontend looks for local features below the place where its server has the data.
+        # The frontend looks for local features at the path under which its server serves the data.
         graph["metadata"]["scan"] = f"./data/{folder}"
         (export.folder / f"{graph['metadata']['slug']}.json").write_text(json.dumps(graph, indent=2), "utf-8")
         listed = {"graphs": [graph["metadata"]]}
@@ -45,14 +45,14 @@ def write(export: Export) -> None:
 
 
 def unpaired(cantor: int) -> tuple[int, int]:
-    """The layer and the feature that a Cantor pairing stands for: (l + f)(l + f + 1)/2 + f."""
+    """The layer l and the feature f of a Cantor pairing, (l + f)(l + f + 1)/2 + f."""
     diagonal = (isqrt(8 * cantor + 1) - 1) // 2
     feature = cantor - diagonal * (diagonal + 1) // 2
     return diagonal - feature, feature
 
 
 def _labels(export: Export) -> dict[tuple[int, int], str]:
-    """The explanation by layer and feature."""
+    """The explanations, by layer and feature."""
     rows = export.connection.sql(
         "select layer, feature, explanation from chosen_explanations join exported_saes using (sae)"
     ).fetchall()
@@ -60,9 +60,9 @@ def _labels(export: Export) -> dict[tuple[int, int], str]:
 
 
 def _label(graph: dict[str, Any], labels: dict[tuple[int, int], str]) -> None:
-    """Write the explanations into the nodes of features; a node without one keeps its label."""
+    """Write the explanations into the nodes of features; a node without an explanation keeps its label."""
     for node in graph["nodes"]:
-        if node["feature_type"] == "cross layer transcoder":  # its name for every transcoder's feature
+        if node["feature_type"] == "cross layer transcoder":  # so circuit-tracer calls all transcoders
             node["clerp"] = labels.get(unpaired(node["feature"]), node.get("clerp", ""))
 
 
@@ -71,7 +71,8 @@ def _read_graph(path: Path) -> dict[str, Any]:
         graph: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = {"slug", "scan"} <= graph["metadata"].keys() and isinstance(graph["nodes"], list)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ConfigError(f"GRAPH: '{path}' is no attribution graph of circuit-tracer's: {error!r}") from None
+        raise ConfigError(f"GRAPH: '{path}' is not an attribution graph of circuit-tracer: {error!r}") from None
     if not known or "/" in str(graph["metadata"]["slug"]):
-        raise ConfigError(f"GRAPH: '{path}' is no attribution graph of circuit-tracer's: no slug, scan or nodes")
+        missing = "no slug, scan or nodes"
+        raise ConfigError(f"GRAPH: '{path}' is not an attribution graph of circuit-tracer: {missing}")
     return graph

@@ -1,9 +1,10 @@
-"""The files of `parquet` as CSV: UTF-8, a header line, lists and structures as JSON; with the same dictionary."""
+"""The files of `parquet` as CSV: UTF-8, a header line, lists and structs as JSON; with the same dictionary."""
 
 from pipeline.exports import Export
 from pipeline.exports.parquet import FILES, write_dictionary
 
 READS = tuple(FILES.values())
+
 
 def write(export: Export) -> None:
     """Write the files and the dictionary."""

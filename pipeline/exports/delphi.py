@@ -1,4 +1,4 @@
-"""delphi's results: `explanations/HOOKPOINT_latentN.txt` and `scores/SCORER/HOOKPOINT_latentN.txt`.
+"""Results in delphi's layout: `explanations/HOOKPOINT_latentN.txt` and `scores/SCORER/HOOKPOINT_latentN.txt`.
 
 Its own analysis (`delphi.log.result_analysis`) reads the scores; `explaining.imported` reads the explanations.
 """
@@ -10,8 +10,9 @@ from pipeline.exports import Export
 
 READS = ("delphi_explanations", "delphi_scores")
 
+
 def write(export: Export) -> None:
-    """Write a file a feature. Raises ConfigError for two SAEs of one hookpoint: it is in the files' names."""
+    """Write a file per feature. Raises ConfigError for two SAEs of one hookpoint, as it names the files."""
     check_hookpoints(export)
     for sae in export.saes:
         export.write_each("delphi_explanations", sae=sae.sae)
@@ -20,7 +21,7 @@ def write(export: Export) -> None:
 
 
 def check_hookpoints(export: Export) -> None:
-    """Raise ConfigError for two SAEs of one hookpoint, by which delphi tells them apart."""
+    """Raise ConfigError for two SAEs of one hookpoint: delphi identifies an SAE by its hookpoint."""
     [(hookpoint, n_saes)] = Counter(sae.hookpoint for sae in export.saes).most_common(1)
     if n_saes > 1:
-        raise ConfigError(f"{n_saes} SAEs read '{hookpoint}', by which delphi names files; choose one with SAE=")
+        raise ConfigError(f"{n_saes} SAEs read '{hookpoint}', which names delphi's files; choose one with SAE=")

@@ -1,8 +1,8 @@
 """delphi's cache of activations: `latents/HOOKPOINT/START_END.safetensors`, and its `config.json`.
 
-delphi's own loader reads it, and so does a corpus source of kind `delphi`: activations come back to the last bit.
-A row is a context; shorter ones are padded, and the tensor `lengths`, which delphi passes over, has their lengths.
-As in delphi's own files, locations are in the order of rows. The tokens, which every file has, are read from the
+delphi's own loader reads it, and so does a corpus source of kind `delphi`; activations come back bit for bit. A
+row is a context. Shorter ones are padded, and the tensor `lengths`, which delphi ignores, has their lengths. As in
+delphi's own files, locations are in the order of rows. The tokens, which every file repeats, are read from the
 lake some contexts at a time.
 """
 
@@ -25,12 +25,12 @@ from pipeline.texts.tensors import Array, Written, write_tensors
 READS = ("context_rows", "activations")
 _FIRINGS_A_SPLIT = 1 << 24
 _CONTEXTS_AT_ONCE = 1 << 12
-_SMALL = 1 << 16
-"""uint16 holds what is below it."""
+_UINT16_END = 1 << 16
+"""Integers below it fit into uint16."""
 
 
 class _Rows(NamedTuple):
-    """The corpus as rows: how long each is, int64 [n_contexts], their width, and the token that pads them."""
+    """The corpus as rows: the length of each, int64 [n_contexts], their width, and the padding token."""
 
     lengths: Array
     width: int
@@ -38,7 +38,7 @@ class _Rows(NamedTuple):
 
 
 def write(export: Export) -> str:
-    """Write a folder an SAE; what is in them, in words. Raises ConfigError for two SAEs of one hookpoint."""
+    """Write a folder per SAE; returns what was written. Raises ConfigError for two SAEs of one hookpoint."""
     check_hookpoints(export)
     config = export.lake.config
     lengths = [batch["token_ids"].value_lengths().to_numpy() for batch in _contexts(export)]
@@ -50,14 +50,14 @@ def write(export: Export) -> str:
         splits = list(_splits(export.lake, sae))
         for buckets in splits:
             _write_split(export, sae, buckets, rows, folder)
-        said = {
+        settings = {
             "model_name": config.subject.model,
             "dataset_repo": "",
             "cache_ctx_len": rows.width,
             "n_tokens": len(rows.lengths) * rows.width,
             "n_splits": len(splits),
         }
-        (folder / "config.json").write_text(json.dumps(said), encoding="utf-8")
+        (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     return f"every firing of {', '.join(sae.sae for sae in export.saes)}"
 
 
@@ -76,7 +76,7 @@ def _tokens(export: Export, rows: _Rows) -> Iterator[Array]:
 
 
 def _splits(lake: Lake, sae: ExportedSae) -> Iterator[range]:
-    """The buckets of an SAE, as many at a time as fit into memory with their firings."""
+    """The buckets of an SAE in groups whose firings fit into memory."""
     first = n_firings = 0
     for bucket in range(n_buckets_of(sae.n_features)):
         n_own = pq.read_metadata(bucket_path(lake, sae.sae, bucket)).num_rows
@@ -99,10 +99,11 @@ def _write_split(export: Export, sae: ExportedSae, buckets: range, rows: _Rows, 
     row, position = np.divmod(token_index, rows.width)
     n, n_rows = len(row), len(rows.lengths)
     located = np.stack([row, position, feature - first], axis=1)
-    half = np.where(activation < _SMALL, activation, 0).astype(np.float16)
+    half = np.where(activation < _UINT16_END, activation, 0).astype(np.float16)
     is_exact = bool((half == activation).all())
+    location_type = np.uint16 if max(n_rows, end - first) <= _UINT16_END else np.uint32
     split = {
-        "locations": Written(np.uint16 if max(n_rows, end - first) <= _SMALL else np.uint32, (n, 3), [located]),
+        "locations": Written(location_type, (n, 3), [located]),
         "activations": Written(np.float16 if is_exact else np.float32, (n,), [half if is_exact else activation]),
         "tokens": Written(np.int64, (n_rows, rows.width), _tokens(export, rows)),
     }

@@ -1,6 +1,6 @@
 """Flat Parquet files of features, their explanations, scores, rules and windows, with a data dictionary.
 
-`dictionary.csv` says of every column in which file it is, its type, unit and meaning, as the tables declare them.
+`dictionary.csv` gives each column's file, type, unit and meaning, as the tables declare them.
 """
 
 import csv
@@ -30,7 +30,7 @@ def write(export: Export) -> None:
 
 
 def write_dictionary(export: Export) -> None:
-    """Write `dictionary.csv`: one line a column."""
+    """Write `dictionary.csv`: one line per column."""
     with (export.folder / "dictionary.csv").open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         writer.writerow(["file", "column", "type", "unit", "meaning"])
@@ -46,7 +46,7 @@ def _columns(export: Export, name: str) -> tuple[list[str], list[Any]]:
 
 
 def _meanings(name: str) -> dict[str, tuple[str, str]]:
-    """Unit and meaning of the columns that a SQL file may take from the tables that it reads."""
+    """Unit and meaning of each column, from the tables that the SQL file reads."""
     columns = [
         column
         for read in ("explanations", *reversed(relations_read(name)))

@@ -62,7 +62,7 @@ def _write_cached_sae(lake: Lake, sae: SaeConfig) -> Published:
     return lake.write("saes", pa.Table.from_pylist([row], schema=TABLES["saes"].schema), sae=sae.name)
 
 
-def write_activation_shard(lake: Lake, shard: int) -> Published:
+def write_activation_shards(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
     Where the corpus is a cache, they are read from that. Each generation of the corpus has its own contexts in the

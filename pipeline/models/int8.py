@@ -34,9 +34,6 @@ from pipeline.models.gguf import packed_tensors
 from pipeline.models.hub import tell_download
 
 METHOD = "latentlake_int8"
-LARGEST = 127
-LEAST = 1e-12
-"""Largest value of a row below which it is all zeros."""
 
 _ROWS_AT_ONCE = 8192
 """Rows of a weight that are rounded at once, so that no second copy of a large one is held."""
@@ -155,7 +152,7 @@ def _multiply(rows: Tensor, packed: Tensor, scale: Tensor, zeros: Tensor, kernel
 @cache
 def overflows() -> bool:
     """Whether this CPU's int8 products overflow: without VNNI it adds pairs of products in 16 bits."""
-    rows = torch.full((32, 64), LARGEST, dtype=torch.int8)
+    rows = torch.full((32, 64), torch.iinfo(torch.int8).max, dtype=torch.int8)
     return not torch.equal(torch._int_mm(rows, rows.t()), rows.int() @ rows.int().t())
 
 

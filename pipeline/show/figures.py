@@ -1,4 +1,4 @@
-"""The figures of the report: each is a query, and how its rows are drawn with matplotlib."""
+"""The figures of the report: each is a query, and a function that draws its rows with matplotlib."""
 
 import io
 import re
@@ -21,7 +21,7 @@ from pipeline.show.panels import (
     number_of,
     panels_of,
     parts_by,
-    sides,
+    reach_of,
 )
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ class FigureOf(NamedTuple):
     """A figure of the report.
 
     Attributes:
-        name: Its SQL file, and the name of its own files.
+        name: The name of its SQL file and of its own files.
         title: What it shows.
         reading: How to read it.
-        missing: What is not there where its query has no rows.
-        draw: Draws rows, with what explainers are called.
+        missing: What is missing if its query has no rows.
+        draw: Draws rows, given the labels of explainers.
     """
 
     name: str
@@ -47,14 +47,14 @@ class FigureOf(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A figure as it is drawn, on white."""
+    """A drawn figure, on white."""
 
     svg: str
     png: bytes
 
 
 def draw(figure: FigureOf, rows: pl.DataFrame, labels: Labels) -> Picture:
-    """Draw a figure: the same rows give the same bytes."""
+    """Draw a figure. The same rows give the same bytes."""
     import matplotlib as mpl
 
     svg, png = io.BytesIO(), io.BytesIO()
@@ -66,7 +66,7 @@ def draw(figure: FigureOf, rows: pl.DataFrame, labels: Labels) -> Picture:
 
 
 def inline(figure: FigureOf, picture: Picture) -> str:
-    """The picture as a part of a page: without a ground, in the page's ink, its names one over the whole page."""
+    """The picture as part of a page: no background, the page's text colour, ids that are unique in the page."""
     text = picture.svg[picture.svg.index("<svg") :].replace(INK, "currentColor").replace("#ffffff", "none")
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{figure.name}-", text)
     return text.replace("<svg", f'<svg role="img" aria-labelledby="title-{figure.name}"', 1)
@@ -79,8 +79,8 @@ def _routes(rows: pl.DataFrame, _labels: Labels) -> "Figure":
         routes, counts = part["route"].to_list(), part["n_features"].to_list()
         bars = axes.barh(routes, counts, color=COLOURS[0], alpha=0.45)
         axes.barh(routes, part["n_selected"].to_list(), color=COLOURS[0], label="selected to be explained")
-        told = [f"{count:,} ({share:.1%})" for count, share in zip(counts, part["share"], strict=True)]
-        axes.bar_label(bars, told, padding=3)
+        words = [f"{count:,} ({share:.1%})" for count, share in zip(counts, part["share"], strict=True)]
+        axes.bar_label(bars, words, padding=3)
         axes.set_xlim(0, max(counts) * 1.35)
         axes.set_xlabel("features")
         axes.set_title(sae)
@@ -97,7 +97,7 @@ def _explainers(rows: pl.DataFrame, labels: Labels) -> "Figure":
             axes.plot([row["p10"], row["p90"]], [place, place], color=colour, alpha=0.3, linewidth=5)
             face = "none" if row["is_control"] else colour
             axes.errorbar(
-                row["mean"], place, xerr=sides(row), fmt="o", color=colour, markerfacecolor=face, capsize=2.5
+                row["mean"], place, xerr=reach_of(row), fmt="o", color=colour, markerfacecolor=face, capsize=2.5
             )
         names = [_with_features(row, labels) for row in part.iter_rows(named=True)]
         axes.set_yticks(range(len(names)), names)
@@ -109,7 +109,7 @@ def _explainers(rows: pl.DataFrame, labels: Labels) -> "Figure":
 
 
 def _with_features(row: dict[str, Any], labels: Labels) -> str:
-    """An explainer and a route, its features with a score, and the share that it explained where it is not all."""
+    """An explainer and a route, the number of features with a score, and the share explained unless it is all."""
     share = row["explained_share"]
     of = "" if share in (None, 1) else f"; {share:.0%} of {row['n_asked_features']} explained"
     return f"{labels.get(row['explainer'], row['explainer'])}, {row['route']} ({row['n_features']}{of})"
@@ -121,9 +121,9 @@ def _strata(rows: pl.DataFrame, labels: Labels) -> "Figure":
         for number, (name, own) in enumerate(parts_by(part, "explainer")):
             is_control = own["is_control"][0]
             shift = (number - part["explainer"].n_unique() / 2) * 0.09
-            told = number_of(name, labels), labels.get(name, name), is_control, shift
-            for side in (own.filter(pl.col("place") < 0), own.filter(pl.col("place") > 0)):
-                draw_line(axes, side, "place", "mean", *told)
+            look = number_of(name, labels), labels.get(name, name), is_control, shift
+            for part_of_line in (own.filter(pl.col("place") < 0), own.filter(pl.col("place") > 0)):
+                draw_line(axes, part_of_line, "place", "mean", *look)
         axes.axvline(0, color=GREY, linewidth=0.8)
         kinds = ["random", "neighbour", "same token"]
         axes.set_xticks([*range(-3, 0), *range(1, 11)], [*kinds, *map(str, range(1, 11))], rotation=90)
@@ -150,9 +150,9 @@ def _pairs(rows: pl.DataFrame, labels: Labels) -> "Figure":
                       color=COLOURS[number % len(COLOURS)], label=labels.get(name, name), alpha=0.6,
                       markersize=4, linestyle="none")  # fmt: skip
         r, low, high = (part[name][0] for name in ("correlation", "correlation_low", "correlation_high"))
-        told = "too few to tell r" if r is None else f"r {r:.2f}"
-        told += "" if low is None else f" ({low:.2f} to {high:.2f})"
-        axes.set_title(f"{key[0]}\n{told}, {part.height} explanation{'s' if part.height != 1 else ''}")
+        words = "too few for r" if r is None else f"r {r:.2f}"
+        words += "" if low is None else f" ({low:.2f} to {high:.2f})"
+        axes.set_title(f"{key[0]}\n{words}, {part.height} explanation{'s' if part.height != 1 else ''}")
         axes.set_xlabel(key[1])
         axes.set_ylabel(key[2])
     draw_legend(figure)
@@ -243,10 +243,10 @@ FIGURES = (
     FigureOf(
         "report_explainers",
         "Scores by explainer and sampling, with the controls",
-        "A row is an explainer on the features of one route (their number in brackets). The dot is the mean over "
-        "them with its interval (Student's; none under 3 features), the bar behind it their middle 80%. Features "
-        "that an explainer failed to explain are not among them; mean_failed_at_chance in the numbers counts "
-        "these at chance. Controls are grey: an explanation that does not score above another feature's is worth "
+        "A row is an explainer on the features of one route (their number in brackets). The dot is their mean "
+        "with its interval (Student's; none under 3 features), the bar behind it the middle 80% of features. "
+        "Features that an explainer failed to explain are left out; mean_failed_at_chance in the numbers counts "
+        "them at chance. Controls are grey: an explanation that does not score above another feature's is worth "
         "nothing. The dotted line is chance.",
         "no explanation has a score yet",
         _explainers,
@@ -255,8 +255,8 @@ FIGURES = (
         "report_strata",
         "Right answers by decile of the activation, and by kind of silent window",
         "Means over features with their intervals (none under 3 features). On the left are windows in which the "
-        "feature is silent: at random, where a neighbour fires, and with one of its own tokens. In the post, weak "
-        "firings (decile 1) are harder than strong ones (10).",
+        "feature is silent: random ones, those where a neighbour fires, and those with one of its own tokens. In "
+        "the post, weak firings (decile 1) are harder than strong ones (10).",
         "no scorer has answered questions about windows by decile",
         _strata,
     ),
@@ -281,13 +281,13 @@ FIGURES = (
         "Right answers about a feature's neighbours, by their distance",
         "How often the scorer is right that a feature is silent in a window of its neighbour, by the neighbour's "
         "rank. Means over features with their intervals.",
-        "no answers of the scorer neighbours; add it to scoring.scorers in the config",
+        "no answers by the scorer neighbours; add it to scoring.scorers in the config",
         _neighbours,
     ),
     FigureOf(
         "report_positional",
         "Positional features, at several thresholds",
-        "Shares of the features with at least 100 firings. All of them are counted, so there is no interval.",
+        "Shares of all features with at least 100 firings. No feature is left out, so there is no interval.",
         "no feature has 100 firings",
         _positional,
     ),
@@ -302,9 +302,9 @@ FIGURES = (
     FigureOf(
         "method_costs",
         "Tokens, time and price by method",
-        "The mean per feature, over the requests that its explanations and answers come from; what else was spent "
-        "is in the run card. Time and price are in the numbers below; the price "
-        "is per million features, at the prices when the answers were recorded (0 for models in this process).",
+        "The mean per feature, over the requests behind its explanations and answers; other spending is in the "
+        "run card. Time and price are in the numbers below; the price is per million features, at the prices when "
+        "the answers were recorded (0 for models in this process).",
         "no model was asked, or none that reports tokens",
         _costs,
     ),

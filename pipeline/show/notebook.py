@@ -1,4 +1,4 @@
-"""A finished or growing lake from a notebook: SQL, one feature at a glance, and what fires on a text.
+"""A lake in a notebook, also while a run writes it: SQL, one feature at a glance, what fires on a text.
 
 lake = pipeline.open_lake("lake/demo")
 lake.sql("select route, count(*) from feature_routes group by route")
@@ -26,10 +26,10 @@ from pipeline.tables.macros import ready_text
 
 
 class FeatureCard(NamedTuple):
-    """What the lake knows of one feature; tables that are not made yet are empty.
+    """What the lake knows about one feature; tables that are not made yet are empty.
 
-    `logits` has the tokens that it promotes and suppresses; `scrambled` how often it fires on its tokens among
-    random ones, if it is a unigram candidate that was verified.
+    `logits` has the tokens that the feature promotes and suppresses. `scrambled` has how often it fires on its
+    tokens among random ones, if it is a unigram candidate that was tested.
     """
 
     statistics: dict[str, Any]
@@ -40,14 +40,8 @@ class FeatureCard(NamedTuple):
     explanations: pl.DataFrame
     scores: pl.DataFrame
 
-    @property
-    def scrambled_share(self) -> float | None:
-        """Share of its scrambled contexts in which it fires on the token; None where it was not verified."""
-        n_active, n_contexts = (int(self.scrambled[name].sum()) for name in ("n_active", "n_contexts"))
-        return n_active / n_contexts if n_contexts else None
-
     def __repr__(self) -> str:
-        """The feature in a few lines, as a prompt shows it: the parts have the rest."""
+        """The feature in a few lines, as a notebook shows it; the fields have the rest."""
         own, route = self.statistics, self.route
         lines = [f"feature {own['feature']} of {own['sae']}"]
         if route:
@@ -68,20 +62,20 @@ def _in_quotes(tokens: list[dict[str, Any]] | None) -> str:
 
 
 def _figure_of(score: dict[str, Any]) -> str:
-    """The figure by which a scorer is read: the first that there is."""
+    """A scorer's main metric: the first that is not null."""
     names = ("balanced_accuracy", "auroc", "correlation", "accuracy")
     return next((f"{score[name]:.2f}" for name in names if score[name] is not None), "-")
 
 
 class OpenLake:
-    """A lake, read through its catalog; also while the pipeline runs."""
+    """A lake, read through its catalog, also while the pipeline runs."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = folder
         self._connection = open_catalog(folder)
 
     def sql(self, query: str, **values: Any) -> pl.DataFrame:
-        """The rows of a query on the tables; `$name` in it takes `values`."""
+        """The rows of a query on the tables; `values` are its parameters `$name`."""
         rows: pl.DataFrame = self._connection.sql(query, params=values or None).pl()
         return rows
 
@@ -100,7 +94,7 @@ class OpenLake:
         )
 
     def told(self, explainers: Sequence[str]) -> pl.DataFrame:
-        """What is known of each feature in words (`told_features.sql`), by the explainers of the config."""
+        """Each feature's route and explanation (`told_features.sql`), from the given explainers."""
         values = {"explaining_explainers": list(explainers)}
         places = ready_text(self._connection, "explanation_places")
         self._connection.execute(f"create or replace temp table explanation_places as {places}", values)
@@ -120,14 +114,14 @@ def open_lake(folder: Path | str) -> OpenLake:
 
 
 class TextFirings(NamedTuple):
-    """What fires on a text: its tokens as text, and one row per firing (sae, feature, token_index, activation)."""
+    """A text's tokens as text, and one row per firing on it (sae, feature, token_index, activation)."""
 
     tokens: list[str]
     firings: pl.DataFrame
 
 
 class TextReader:
-    """The subject model with the SAEs of an experiment, loaded once, to read texts with."""
+    """The subject model with the SAEs of an experiment, loaded once to read many texts."""
 
     def __init__(self, config: Config) -> None:
         self._lake = recorded_lake(config)
@@ -137,7 +131,7 @@ class TextReader:
         self._saes = {sae.name: open_reader(config, sae, self._subject.device) for sae in config.saes}
 
     def read(self, text: str) -> TextFirings:
-        """What fires on a text's first context_length tokens; position 0 is read, and left out, as everywhere.
+        """What fires on a text's first context_length tokens, without position 0, as everywhere.
 
         Raises:
             CorpusError: The text has fewer than two tokens.
@@ -159,9 +153,9 @@ class TextReader:
 def fires(config: Config, text: str) -> pl.DataFrame:
     """What fires on a text: one row per SAE and feature, the strongest first.
 
-    Columns: sae, feature, activation (the largest), n_tokens (on which it fires), tokens (these, as text, in
-    order), route and words (from the lake; null where it does not know the feature yet). Only the text's first
-    context_length tokens are read; position 0 is read, and left out, as everywhere.
+    Columns: sae, feature, activation (the largest), n_tokens (that it fires on), tokens (those, as text, in
+    order), route and words (from the lake; null if it does not have them yet). Only the text's first
+    context_length tokens are read, and firings on position 0 are left out, as everywhere.
 
     Raises:
         CorpusError: The text has fewer than two tokens.
@@ -181,13 +175,13 @@ def fires(config: Config, text: str) -> pl.DataFrame:
             pl.col("token").alias("tokens"),
         )
     )
-    return by_feature.join(_told(config), on=["sae", "feature"], how="left").sort(
+    return by_feature.join(_known_words(config), on=["sae", "feature"], how="left").sort(
         ["activation", "sae", "feature"], descending=[True, False, False]
     )
 
 
-def _told(config: Config) -> pl.DataFrame:
-    """What the lake says of its features; no rows where there is no lake yet."""
+def _known_words(config: Config) -> pl.DataFrame:
+    """Routes and explanations from the lake; no rows if there is no lake yet."""
     if not (config.lake_folder / CATALOG_FILE).is_file():
         names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
         return pl.DataFrame(schema=names)

@@ -1,7 +1,7 @@
-"""What the figures of the report share: their look, panels, lines with intervals and legends.
+"""Parts that the report's figures share: style, panels, lines with intervals, legends.
 
-Ink becomes the page's own colour (`figures.inline`), so that one picture does in light and in dark; colours can be
-told apart in both, and markers without any colour.
+The ink becomes the page's own text colour (`figures.inline`), so that one picture works in light and dark mode.
+The colours are distinguishable in both, and the markers without any colour.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,14 +42,14 @@ STYLE = {
 def panels_of(
     rows: pl.DataFrame, keys: list[str], *, height: float, by: str | None = None, of: tuple[str, ...] = ()
 ) -> tuple["Figure", list[tuple[tuple[str, ...], pl.DataFrame, "Axes"]]]:
-    """A figure with a panel for each value of some columns, the first 12: key, rows, axes.
+    """A figure with a panel for each value of some columns, at most 12, as (key, rows, axes).
 
     Args:
-        rows: What is drawn.
+        rows: The data.
         keys: The columns; all text.
-        height: Of a panel in inches; of a line in it where `by` is given.
-        by: A column whose values are lines of a panel, one below another.
-        of: The columns that a line stands for, where there are several.
+        height: The height of a panel in inches or, if `by` is given, of one line in it.
+        by: A column whose values are the lines of a panel, one below another.
+        of: The columns that identify a line, if there are several.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -68,7 +68,7 @@ def panels_of(
 
 
 def number_of(explainer: str, labels: Labels) -> int:
-    """An explainer's place in the config, which decides its colour; controls come after all explainers."""
+    """An explainer's index in the config, which decides its colour; controls come after all explainers."""
     return list(labels).index(explainer) if explainer in labels else len(labels) + (explainer != "empty")
 
 
@@ -78,8 +78,8 @@ def parts_by(rows: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFram
         yield str(key), part
 
 
-def sides(row: dict[str, Any]) -> list[list[float]] | None:
-    """How far an interval reaches to either side of the mean; None without one."""
+def reach_of(row: dict[str, Any]) -> list[list[float]] | None:
+    """The distances of an interval's ends from the mean; None without an interval."""
     if row["ci_low"] is None:
         return None
     return [[max(0.0, row["mean"] - row["ci_low"])], [max(0.0, row["ci_high"] - row["mean"])]]
@@ -89,7 +89,7 @@ def draw_line(
     axes: "Axes", rows: pl.DataFrame, x: str, y: str, number: int, label: str, is_control: bool = False,
     shift: float = 0.0,
 ) -> None:  # fmt: skip
-    """Points with their intervals, joined; of a control grey and dashed. One without an interval has none."""
+    """Points joined by a line, with their intervals if they have any; grey and dashed for a control."""
     if rows.is_empty():
         return
     colour = GREY if is_control else COLOURS[number % len(COLOURS)]
@@ -103,7 +103,7 @@ def draw_line(
 
 
 def draw_by_layer(axes: "Axes", rows: pl.DataFrame, y: str) -> None:
-    """Lines by threshold over the SAEs; over the thresholds where there are but two SAEs."""
+    """One line per threshold over the SAEs; with fewer than three SAEs, one line per SAE over the thresholds."""
     saes = rows["sae"].unique(maintain_order=True).to_list()
     if len(saes) < 3:
         for number, (sae, own) in enumerate(parts_by(rows, "sae")):
@@ -117,13 +117,13 @@ def draw_by_layer(axes: "Axes", rows: pl.DataFrame, y: str) -> None:
 
 
 def draw_chance(axes: "Axes", way: str, metric: str) -> None:
-    """A dotted line where guessing would score, of a metric whose chance is 0.5."""
+    """A dotted line at chance, for a metric whose chance level is 0.5."""
     if metric in {"balanced_accuracy", "auroc"}:
         (axes.axvline if way == "x" else axes.axhline)(0.5, color=INK, linestyle=":", linewidth=1)
 
 
 def draw_legend(figure: "Figure") -> None:
-    """One legend for all panels, above them; none for a single line."""
+    """One legend above all panels; none if there is a single line."""
     named = [axes.get_legend_handles_labels() for axes in figure.axes]
     found = {label: line for lines, labels in named for line, label in zip(lines, labels, strict=True)}
     if len(found) > 1:

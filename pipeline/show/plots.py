@@ -1,4 +1,4 @@
-"""Plots for the Dagster UI, where a person would rather look than read."""
+"""Plots of tables for the Dagster UI."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from pipeline.lake import Lake, Published
 
 
 def plot_png(lake: Lake, table: str, published: Published) -> str | None:
-    """The plot of a table that has one, as base64 of a PNG; else None."""
+    """The plot of a table as a base64-encoded PNG; None if the table has none."""
     draw = _PLOTS.get(table)
     if draw is None or not published.path.is_file():
         return None
@@ -27,7 +27,7 @@ def plot_png(lake: Lake, table: str, published: Published) -> str | None:
 
 
 def _densities(_lake: Lake, stats: pl.DataFrame, axes: "object") -> None:
-    """How often features fire: the histogram by which one sees an SAE's health."""
+    """How often features fire: the histogram that shows an SAE's health at a glance."""
     live = stats.filter(pl.col("n_active") > 0)
     axes.hist(live["density"].log10().to_list(), bins=60, color="#4c72b0")  # type: ignore[attr-defined]
     axes.set_xlabel("log10 of the share of tokens on which a feature fires")  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""`make report`: one HTML file with the figures of an experiment, which needs nothing beside it.
+"""`make report`: all figures of an experiment in one self-contained HTML file.
 
-Pictures are inline SVG, and lie beside it as SVG and PNG; the numbers of each stand below it. Token text is
-untrusted: it is spelled as in prompts, and escaped.
+Pictures are inline SVG, and are also written beside the file as SVG and PNG; the numbers of each are below it.
+Token text is untrusted: it is shown as in prompts, and escaped.
 """
 
 from collections.abc import Iterator
@@ -16,32 +16,32 @@ from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
 from pipeline.lake import Lake, whole_folder
 from pipeline.make_table import read_rows
-from pipeline.show.closing import word_on_small_models
+from pipeline.show.closing import caution_on_small_models
 from pipeline.show.figures import FIGURES, FigureOf, Picture, draw, inline
 from pipeline.show.run_card import write_run_card
 from pipeline.summary import student_quantiles
 
 REPORT_FILE = "report.html"
 PUBLISHED = Path(__file__).parent / "published"
-"""Figures of others, a file each."""
+"""Published results to compare with, one file each."""
 _BESIDE = {"post": "beside_post"}
-"""The SQL that tells the same of an experiment, by the file's name."""
+"""The SQL file with an experiment's own values of the same quantities, by the published file's name."""
 _MOST_ROWS = 200
-"""Rows of numbers that are shown below a figure."""
+"""The most rows of numbers shown below a figure."""
 _RANKED = 6
-"""Explanations of each end of the ranking."""
+"""Explanations shown from each end of the ranking."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written: its folder, and the PNG of every figure that is there, by its title."""
+    """A report that was written: its folder, and the PNG of every figure that has data, by its title."""
 
     folder: Path
     pictures: dict[str, bytes]
 
 
 def write_report(lake: Lake) -> Report:
-    """Write the report and its pictures into the lake's folder `report`, in place of the last one."""
+    """Write the report and its pictures into the lake's folder `report`, replacing the last one."""
     folder = lake.root / "report"
     labels = explainer_labels(lake.config)
     pictures: dict[str, bytes] = {}
@@ -51,12 +51,12 @@ def write_report(lake: Lake) -> Report:
         for figure in FIGURES:
             rows = _figures_of(lake, figure.name)
             picture = draw(figure, rows, labels) if _can_be_drawn(rows) else None
-            shown.append(_told(figure, rows, picture))
+            shown.append(_section(figure, rows, picture))
             if picture:
                 pictures[figure.title] = picture.png
                 (temporary / f"{figure.name}.png").write_bytes(picture.png)
                 (temporary / f"{figure.name}.svg").write_text(picture.svg, encoding="utf-8")
-        small = word_on_small_models(lake)
+        small = caution_on_small_models(lake)
         page = _page(
             card=card,
             figures=shown,
@@ -69,7 +69,7 @@ def write_report(lake: Lake) -> Report:
 
 
 def explainer_labels(config: Config) -> dict[str, str]:
-    """What an explainer is called in figures: its name, with the number and the sampling of what it is shown."""
+    """The label of each explainer in figures: its name, with the number and the sampling of its examples."""
     labels = {name: name for name in config.explaining.explainers}
     for name in labels:
         own = getattr(config.explaining, name)
@@ -80,7 +80,7 @@ def explainer_labels(config: Config) -> dict[str, str]:
 
 
 def _beside(lake: Lake) -> dict[str, Any] | None:
-    """Published figures, each with what this experiment has in its place; None where the config wants none."""
+    """Published figures, each with this experiment's own value; None if the config names none."""
     name = lake.config.report.beside
     if name is None:
         return None
@@ -92,7 +92,7 @@ def _beside(lake: Lake) -> dict[str, Any] | None:
 
 
 def _figures_of(lake: Lake, name: str) -> pl.DataFrame:
-    """The rows of a SQL file of the report."""
+    """The rows of one of the report's SQL files."""
     quantiles = student_quantiles(lake.config.scoring.confidence, max(sae.n_features for sae in lake.config.saes))
     rows: pl.DataFrame = pl.from_arrow(  # type: ignore[assignment]
         read_rows(lake, name, given={"student_quantiles": quantiles})
@@ -101,17 +101,17 @@ def _figures_of(lake: Lake, name: str) -> pl.DataFrame:
 
 
 def _can_be_drawn(rows: pl.DataFrame) -> bool:
-    """Whether there is anything to draw: rows, and of requests some whose tokens were counted."""
+    """Whether there is anything to draw: rows and, for requests, some whose tokens were counted."""
     return not rows.is_empty() and ("prompt_tokens" not in rows.columns or rows["prompt_tokens"].count() > 0)
 
 
-def _told(figure: FigureOf, rows: pl.DataFrame, picture: Picture | None) -> dict[str, Any]:
+def _section(figure: FigureOf, rows: pl.DataFrame, picture: Picture | None) -> dict[str, Any]:
     from markupsafe import Markup
 
     panels = [name for name in ("sae", "scorer", "other_scorer") if name in rows.columns]
     return {
         **figure._asdict(),
-        "svg": Markup(inline(figure, picture)) if picture else None,  # by matplotlib, which escapes its texts
+        "svg": Markup(inline(figure, picture)) if picture else None,  # from matplotlib, which escapes its texts
         "rows": rows.head(_MOST_ROWS).to_dicts(),
         "n_rows": rows.height,
         "columns": rows.columns,
@@ -121,7 +121,7 @@ def _told(figure: FigureOf, rows: pl.DataFrame, picture: Picture | None) -> dict
 
 
 def _ranked(lake: Lake) -> Iterator[dict[str, Any]]:
-    """By SAE: the best and the worst explanations, each with its window in pieces of text and their shade."""
+    """Per SAE, the best and the worst explanations, each with its window as pieces of text and their shades."""
     for sae in lake.config.sae_names:
         rows = lake.query("report_best", sae=sae, n=_RANKED)
         vocabulary = load_vocabulary(lake) if rows.height else None
@@ -138,8 +138,8 @@ def _shaded(vocabulary: Vocabulary, row: dict[str, Any]) -> list[tuple[str, str]
     strengths = row["activations"]
     most = max(strengths) or 1.0
     return [
-        (text, f"{0.85 * max(strengths[place] for place in places) / most:.2f}")
-        for text, places in vocabulary.pieces(row["token_ids"])
+        (text, f"{0.85 * max(strengths[position] for position in positions) / most:.2f}")
+        for text, positions in vocabulary.pieces(row["token_ids"])
     ]
 
 
@@ -153,7 +153,7 @@ def _page(**values: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A cell of a table: numbers with three digits that say something."""
+    """A table cell; floats have three significant digits."""
     match value:
         case None:
             return "-"

@@ -1,8 +1,8 @@
-"""The run card: what made these numbers, to send along and to cite.
+"""The run card: what made these numbers, to share with them and to cite.
 
-It says which model, SAEs, corpus, settings, prompts and versions a lake's tables come from, with the hashes by
-which each can be told from others, what was asked for them, and what was spent in the life of the lake. Paths of
-this machine are cut to their last part.
+It names the model, SAEs, corpus, settings, prompts and versions behind a lake's tables, with hashes that identify
+them, the requests that were sent for the tables, and what was spent in the lake's lifetime. Of this machine's
+paths only the last part is kept.
 """
 
 import hashlib
@@ -19,21 +19,21 @@ from pipeline.lake import Lake
 from pipeline.tables import TABLES
 from pipeline.tables.versions import plugin_versions
 
-CARD_FILES = "run_card.json", "run_card.md"
+_CARD_FILES = "run_card.json", "run_card.md"
 _PACKAGES = ("latentlake", "duckdb", "numba", "numpy", "polars", "pyarrow", "scipy", "torch", "transformers")
 _NOT_SCIENCE = frozenset({"machine", "endpoints", "budget", "report"})
 
 
 def write_run_card(lake: Lake, folder: Path) -> dict[str, Any]:
-    """Write the card into a folder, as JSON and as Markdown; the card."""
+    """Write the card into a folder, as JSON and as Markdown, and return it."""
     card = run_card(lake)
-    (folder / CARD_FILES[0]).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / CARD_FILES[1]).write_text(card_markdown(card), encoding="utf-8")
+    (folder / _CARD_FILES[0]).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / _CARD_FILES[1]).write_text(card_markdown(card), encoding="utf-8")
     return card
 
 
 def run_card(lake: Lake) -> dict[str, Any]:
-    """What made a lake's numbers, as JSON can hold it."""
+    """The card, as values that JSON can hold."""
     config = _public(lake.config.model_dump(mode="json", exclude=set(_NOT_SCIENCE)))
     asked, spent = lake.query("method_costs"), lake.query("lifetime_costs")
     card = {
@@ -60,7 +60,7 @@ def run_card(lake: Lake) -> dict[str, Any]:
 
 
 def card_markdown(card: dict[str, Any]) -> str:
-    """The card for people; its whole config is in the JSON."""
+    """The card as Markdown for people; the full config is in the JSON only."""
     subject, corpus = card["subject"], card["corpus"]
     lines = [
         f"# Run card: {card['experiment']}",
@@ -93,7 +93,7 @@ def card_markdown(card: dict[str, Any]) -> str:
         "## Versions",
         "",
         "- " + ", ".join(f"{name} {number}" for name, number in card["versions"].items() if number),
-        f"- Config: sha256 `{card['config_sha256']}` (its JSON is in {CARD_FILES[0]})",
+        f"- Config: sha256 `{card['config_sha256']}` (its JSON is in {_CARD_FILES[0]})",
         *(
             f"- {kind[:-1].capitalize()} `{name}`: code, prompts and settings sha256 `{digest}`"
             for kind in ("explainers", "scorers")
@@ -118,30 +118,30 @@ def _sae_line(sae: dict[str, Any]) -> str:
 
 
 def _sum(prices: pl.Series) -> float | None:
-    """The sum of prices; None where one is not known."""
+    """The sum of prices; None if one is not known."""
     return None if prices.null_count() else float(prices.sum())
 
 
 def _asked_lines(card: dict[str, Any]) -> list[str]:
-    """The requests that the tables come from, and what was spent in the life of the lake."""
+    """The requests behind the tables, and what was spent in the lake's lifetime."""
     spent, cost = card["spent"], card["spent"]["cost_usd"]
-    said = [] if not spent["requests"] else [
+    in_all = [] if not spent["requests"] else [
         "",
-        f"In the life of the lake {spent['requests']:,} requests were answered, "
+        f"In the lake's lifetime {spent['requests']:,} requests were answered, "
         + ("at prices of which some are not known" if cost is None else f"for {cost:.4f} USD")
-        + ": those above, and others of earlier prompts, models and selections, of pilots, or asked again.",
+        + ": those above, and others for earlier prompts, models and selections, for pilots, or sent again.",
     ]  # fmt: skip
     if not card["asked"]:
-        return ["No model was asked for what the tables hold.", *said]
+        return ["No model was asked for the contents of the tables.", *in_all]
     lines = ["| purpose | model | requests | features | prompt tokens | answer tokens | seconds | USD |"]
     lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
     for row in card["asked"]:
         price = "no price known" if row["cost_usd"] is None else f"{row['cost_usd']:.4f}"
         names = ("n_requests", "n_features", "prompt_tokens", "completion_tokens", "seconds")
         figures = [row[name] for name in names]
-        told = ("" if figure is None else f"{figure:,.0f}" for figure in figures)
-        lines.append(f"| {' | '.join([row['purpose'], row['model'], *told, price])} |")
-    return [*lines, *said]
+        cells = ("" if figure is None else f"{figure:,.0f}" for figure in figures)
+        lines.append(f"| {' | '.join([row['purpose'], row['model'], *cells, price])} |")
+    return [*lines, *in_all]
 
 
 def _citation(card: dict[str, Any]) -> str:
@@ -153,7 +153,7 @@ def _citation(card: dict[str, Any]) -> str:
 
 
 def _table_versions(lake: Lake) -> dict[str, str]:
-    """The version of every table: of each SAE's and plug-in's part where these have their own."""
+    """The version of every table; of each SAE's and plug-in's part, if these have versions of their own."""
     return {
         " ".join(filter(None, (name, sae, part))): lake.folder(name, sae, part).name
         for name, table in TABLES.items()
@@ -164,7 +164,7 @@ def _table_versions(lake: Lake) -> dict[str, str]:
 
 
 def _public(value: Any) -> Any:
-    """A value without the paths of this machine: of each, its last part."""
+    """A value with this machine's paths cut to their last part."""
     match value:
         case dict():
             return {key: _public(each) for key, each in value.items()}
@@ -179,7 +179,7 @@ def _public(value: Any) -> Any:
 def _version(package: str) -> str | None:
     try:
         return version(package)
-    except PackageNotFoundError:  # run from a checkout that is not installed
+    except PackageNotFoundError:  # latentlake run from a checkout that is not installed
         return None
 
 

@@ -1,6 +1,6 @@
-"""Rows, texts and figures as a terminal, Markdown and the Dagster UI show them.
+"""Rows, texts and figures in the form that terminals, Markdown and the Dagster UI show.
 
-Token text is untrusted wherever it is rendered: control characters are spelled, markup is escaped.
+Token text is untrusted wherever it is rendered: control characters become escapes, and markup is escaped.
 """
 
 import html
@@ -34,12 +34,12 @@ def rows_markdown(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> st
 
 
 def printable(text: str) -> str:
-    """Text on one line: control characters and line ends are spelled out."""
+    """Text on one line, with control characters and line ends as escapes such as `\\n`."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def escaped(text: str) -> str:
-    """Text as Markdown shows it, on one line: nothing of it is markup."""
+    """Text on one line for Markdown, so that none of it is read as markup."""
     found = html.escape(printable(text))
     for mark in "\\`*_[]|!":
         found = found.replace(mark, f"&#{ord(mark)};")
@@ -47,7 +47,7 @@ def escaped(text: str) -> str:
 
 
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """A figure with its interval, where there is one: `0.81 (0.75-0.86)`."""
+    """A figure with its interval, if it has one: `0.81 (0.75-0.86)`."""
     if value is None:
         return "-"
     return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f}-{high:.2f})"

@@ -154,15 +154,6 @@ def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[s
     assert "no rule; write make rule SAE=" in capsys.readouterr().err
 
 
-def test_an_installed_package_has_no_references_to_write(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("pipeline.commands.docs.ROOT", tmp_path)
-    assert run_command(["docs"]) == 2
-    assert "written in a checkout" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_dagster_lives_in_the_working_directory_with_our_settings_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

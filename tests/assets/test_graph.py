@@ -11,12 +11,12 @@ from faults import prepare
 from runs import materialise_all
 from tiny import N_FEATURES, hand_set_entry, rows_of, write_hand_set_sae
 
-from assets.graph import declare
-from assets.graph.build import JOBS, TABLE_ASSETS, build_definitions
-from assets.run.experiment import missing_steps
+from assets.graph.build import JOBS, build_definitions
+from assets.graph.lakes import forget_lakes, open_lake
+from assets.run.steps import missing_steps
+from assets.tables import TABLE_ASSETS
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
-from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
 Experiment = Callable[..., Config]
@@ -25,9 +25,9 @@ JUDGED = ["examples", "explanations", "feature_stats", "predictions", "rule_scor
 
 @pytest.fixture(autouse=True)
 def lakes_are_opened_anew() -> Iterator[None]:
-    declare._open_lakes.clear()
+    forget_lakes()
     yield
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None:
@@ -154,9 +154,9 @@ def test_everything_materialises_with_figures_and_passing_checks(
 def test_a_second_lake_from_the_same_experiment_has_the_same_rows(
     prepared: Path, tiny_subject: Path, tmp_path: Path
 ) -> None:
-    first = declare.open_lake(load_config(prepared / "tiny.yaml"))
+    first = open_lake(load_config(prepared / "tiny.yaml"))
     machine = {"batch_tokens": 256, "flush_tokens": 512}
-    second = declare.open_lake(load_config(prepare(tmp_path, tiny_subject, machine=machine) / "tiny.yaml"))
+    second = open_lake(load_config(prepare(tmp_path, tiny_subject, machine=machine) / "tiny.yaml"))
     assert first.root != second.root
     for table in ("feature_stats", "feature_rules", "selected_features", "example_index"):
         one, two = (pl.read_parquet(lake.path(table, sae="hand-set")) for lake in (first, second))
@@ -183,18 +183,16 @@ def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
     monkeypatch.setenv(LAKE_VARIABLE, str(tmp_path / "lake"))
     config = load_config(tmp_path / "tiny.yaml")
     with dg.DagsterInstance.ephemeral() as instance:
-        lake = declare.open_lake(config)
+        lake = open_lake(config)
         # A later version of the stage loses a feature.
         rows = pl.read_parquet(lake.path("feature_routes", sae="hand-set"))
         broken = rows.filter(pl.col("feature") != 0).to_arrow()
 
-        def lose_a_feature(lake: Lake, sae: str) -> object:
+        def lose_a_feature(lake: Lake, table: str, sae: str) -> object:
             names = [field.name for field in broken.schema]
-            return lake.write("feature_routes", broken.select(names), sae=sae)
+            return lake.write(table, broken.select(names), sae=sae)
 
-        monkeypatch.setitem(
-            TABLE_ASSETS, "feature_routes", declare.TableAsset(TABLES["feature_routes"], lose_a_feature)
-        )
+        monkeypatch.setattr("pipeline.make_table.make_table", lose_a_feature)
         result = build_definitions(config).resolve_job_def("prepare").execute_in_process(
             instance=instance,
             partition_key="hand-set",

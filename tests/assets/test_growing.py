@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 from tiny import corpus_texts, hand_set_entry, rows_of, write_experiment
 
-from assets.graph import declare, sensors
+from assets.graph import sensors
 from assets.graph.build import build_definitions
+from assets.graph.lakes import forget_lakes
 from assets.graph.schedules import FAILURES_UNTIL_PARKED, unfinished_batches
-from assets.run.experiment import missing_steps
+from assets.run.steps import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.corpus.documents import write_documents
 from pipeline.lake import LEDGER_FOLDER, Lake
@@ -24,9 +25,9 @@ KEY = "00000|hand-set"
 
 @pytest.fixture(autouse=True)
 def lakes_are_opened_anew() -> Iterator[None]:
-    declare._open_lakes.clear()
+    forget_lakes()
     yield
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def tick(config: Config, instance: dg.DagsterInstance) -> list[dg.RunRequest] | 
 
 
 def launch(config: Config, instance: dg.DagsterInstance, job: str, key: str | None, tables: object = None) -> None:
-    declare._open_lakes.clear()  # as in a process of its own
+    forget_lakes()  # as in a process of its own
     made = build_definitions(config).resolve_job_def(job).execute_in_process(
         instance=instance, partition_key=key, asset_selection=tables
     )
@@ -85,7 +86,7 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
         launch(config, instance, "corpus", None, [dg.AssetKey(["tiny", "tokens"])])  # finds the moved corpus
         before = rows_of(lake_of(config), "from scores order by all")
         assert before
-        assert tick(config, instance) == "no documents behind those of generation 0 of the corpus"
+        assert tick(config, instance) == "no documents added since generation 0 of the corpus"
         for number, text in enumerate(corpus_texts(n_documents=6, seed=1)):
             (tmp_path / "corpus" / f"new{number}.txt").write_text(text)
         asked_for = []
@@ -94,7 +95,7 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
                 tables = sorted(key.path[-1] for key in each.asset_selection)
                 asked_for.append((each.job_name, each.partition_key, tables))
                 launch(config, instance, each.job_name, each.partition_key, each.asset_selection)
-        assert requests == "no documents behind those of generation 1 of the corpus"
+        assert requests == "no documents added since generation 1 of the corpus"
         corpus, *shards, prepare = asked_for
         assert corpus == ("corpus", None, ["documents", "slots", "train_words"])
         assert sorted(shards) == [("cache", key, ["activation_shards", "contexts"]) for key in ("00000", "00001")]

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assets.run import experiment
-from assets.run.experiment import Part, missing_steps
+from assets.run import steps
+from assets.run.steps import Part, missing_steps
 from benchmarks.explorer_lake import SAE, write_config
 from benchmarks.ticks import SIZE, select_features, write_batch
 from pipeline.asking import unfinished
@@ -26,7 +26,7 @@ def half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     select_features(lake, 4)
     for batch in (0, 1):
         write_batch(lake, batch)
-    monkeypatch.setattr(experiment, "open_lake", lambda config: lake)  # without the preflight
+    monkeypatch.setattr(steps, "open_lake", lambda config: lake)  # without the preflight
     return lake
 
 

@@ -9,8 +9,8 @@ import pytest
 from tiny import open_lake, rows_of, write_experiment
 
 from assets.command import run_command
-from assets.graph import declare
-from assets.run.experiment import missing_steps
+from assets.graph.lakes import forget_lakes
+from assets.run.steps import missing_steps
 from pipeline.config import load_config
 
 pytestmark = pytest.mark.whole
@@ -33,7 +33,7 @@ def experiment(tmp_path, tiny_subject, monkeypatch):
         scoring={**ASKED, "scorers": ["detection"], "n_questions": 10},
     )
     yield path
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 def rows(path: Path) -> dict[str, list[dict]]:
@@ -84,7 +84,7 @@ def test_the_scripts_of_the_page_on_slurm_make_what_one_run_makes(experiment, tm
     submit(page, 1, experiment, tmp_path)
     assert len(list(tmp_path.glob("dagster-*"))) == 1 + 2 + 1 + 1 + 2  # a history for each worker
     assert run_command(["run", str(experiment)]) == 0
-    declare._open_lakes.clear()
+    forget_lakes()
     assert not [step for step in missing_steps(load_config(experiment)) if step.job == "explain_and_score"]
     made = rows(experiment)
     alone = tmp_path / "b" / experiment.name

@@ -13,8 +13,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.graph.build import TABLE_ASSETS
 from assets.run.processes import PROCESS_TAG, end_dead_runs, process_tag
+from assets.tables import TABLE_ASSETS
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ from postgres_server import IS_HERE, postgres_server
 from tiny import write_experiment
 
 from assets.command import run_command
-from assets.graph import declare
 from assets.graph.build import JOBS
+from assets.graph.lakes import forget_lakes
 from assets.graph.missing import tables_of
 from assets.run import dagster_home
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
@@ -29,7 +29,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with postgres_server() as found:
         monkeypatch.setenv(POSTGRES_VARIABLE, found)
         yield found
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 @pytest.mark.postgres
@@ -64,7 +64,7 @@ def test_settings_of_the_user_without_a_storage_are_refused(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    with pytest.raises(LakeError, match=r"names no storage; put into it what stands in '.*postgres\.yaml'"):
+    with pytest.raises(LakeError, match=r"configures no storage; add the contents of '.*postgres\.yaml'"):
         use_dagster_home()
 
 

@@ -22,7 +22,7 @@ from postgres_server import IS_HERE, postgres_server
 from tiny import open_lake, rows_of, write_experiment
 
 from assets.command import run_command
-from assets.graph import declare
+from assets.graph.lakes import forget_lakes
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
 from assets.run.on_ray import LAKE_TAG
 from pipeline.config import load_config
@@ -112,7 +112,7 @@ def write(folder: Path, tiny_subject: Path, lake: str | None = None, **sections:
 
 
 def rows(path: Path) -> dict[str, list[dict]]:
-    declare._open_lakes.clear()
+    forget_lakes()
     lake = open_lake(load_config(path))
     return {name: rows_of(lake, f"from {name} order by all") for name in ROWS}
 
@@ -140,7 +140,7 @@ def run_with_kills(path: Path, home: Path, cluster: str, jobs: Collection[str]) 
     killer.join()
     assert process.returncode == 0, said
     assert set(killed) == set(jobs)
-    assert said.count("its process died; it is made again") == len(jobs)
+    assert said.count("its process died; sending it again") == len(jobs)
     return said, killed
 
 
@@ -257,7 +257,7 @@ def test_ctrl_c_stops_the_runs_and_what_a_lost_node_made_is_made_elsewhere(
         process = start_until(1, instance, path, cluster)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate()
-        assert process.returncode == 130 and said.endswith("stopped; run again to go on\n")
+        assert process.returncode == 130 and said.endswith("stopped; run again to continue\n")
         lost = nodes.add_node(num_cpus=1, num_gpus=1)
         nodes.wait_for_nodes()
         process = start_until(2, instance, path, cluster)
@@ -272,7 +272,7 @@ def test_ctrl_c_stops_the_runs_and_what_a_lost_node_made_is_made_elsewhere(
         stopped, *others = [run.status for run in runs_of(instance, path)]
     assert stopped in {dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE}
     assert sorted(status.value for status in others) == ["FAILURE", "SUCCESS", "SUCCESS"]
-    assert said.count("its process died; it is made again") == 1
+    assert said.count("its process died; sending it again") == 1
     assert open_lake(load_config(path)).is_complete("activation_shards")
 
 

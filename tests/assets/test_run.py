@@ -12,7 +12,7 @@ import pytest
 from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
 
 from assets.command import run_command
-from assets.graph import declare
+from assets.graph.lakes import forget_lakes
 from assets.graph.schedules import unfinished_batches
 from pipeline.config import load_config
 from pipeline.sources import recorded_lake
@@ -56,7 +56,7 @@ def run_here(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[RunHere]:
     """Run the command in this process, which has imported everything already."""
-    declare._open_lakes.clear()
+    forget_lakes()
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "140")
 
@@ -65,7 +65,7 @@ def run_here(
         return Result(exit_code, *capsys.readouterr())
 
     yield run
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 def write_prepared(tmp_path: Path, subject: Path, prepared: Path, **sections: dict[str, Any]) -> Path:
@@ -131,7 +131,7 @@ def test_a_run_that_leaves_batches_says_which_key_takes_more(
     n_left = len(unfinished_batches(load_config(path)))
     assert n_left > 0
     words = " ".join(result.stdout.split())
-    assert f"{n_left} more batches of features are selected; a run takes the first of each SAE" in words
+    assert f"{n_left} more batches of features are selected; a run makes the first of each SAE" in words
     assert "selection.batches_per_run" in words
 
 

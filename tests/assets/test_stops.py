@@ -145,7 +145,7 @@ def test_a_run_that_is_stopped_says_so(
     process.send_signal(number)
     said += process.communicate(timeout=120)[0]
     assert process.returncode == 130, said
-    assert said.rstrip().endswith("stopped; run again to go on")
+    assert said.rstrip().endswith("stopped; run again to continue")
     assert "Traceback" not in said and "error:" not in said
 
 

@@ -18,6 +18,6 @@ def test_a_port_that_is_taken_is_said_before_an_address_is_given_out(tmp_path, t
             serve_explorer(str(path), other.getsockname()[1])
         with pytest.raises(LatentlakeError, match=r"make dev PORT="):
             check_port(other.getsockname()[1], "dev")
-    with pytest.raises(LatentlakeError, match="no port 99999"):
+    with pytest.raises(LatentlakeError, match="port 99999 does not exist"):
         check_port(99999, "dev")
     assert capsys.readouterr().out == ""

@@ -11,7 +11,7 @@ from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError
 from pipeline.estimate import times
 from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.preflight import preflight
 
 Experiment = Callable[..., Config]
@@ -34,7 +34,7 @@ def test_the_cost_is_that_of_the_shards_that_are_left(make_experiment: Experimen
     [total] = rows_of(lake, "select sum(n_tokens)::int as n from documents")
     assert whole and whole.is_exact and whole.n_tokens == total["n"]
     write_contexts(lake, 0)
-    published = write_activation_shard(lake, 0)
+    published = write_activation_shards(lake, 0)
     half = caching_cost(lake)
     assert half and half.n_tokens and half.n_tokens + published.figures["tokens_read"] == total["n"]
     # Every token fires once, and one in six a second time; measured on the first texts.
@@ -43,7 +43,7 @@ def test_the_cost_is_that_of_the_shards_that_are_left(make_experiment: Experimen
     assert half.n_bytes(1000) == pytest.approx(1000 * half.firings_a_token * 3 * 2, abs=1)
     assert half.tokens_per_second > 0
     write_contexts(lake, 1)
-    write_activation_shard(lake, 1)
+    write_activation_shards(lake, 1)
     assert caching_cost(lake) is None
 
 

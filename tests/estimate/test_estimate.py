@@ -235,7 +235,7 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     said = capsys.readouterr().out
     assert "caching: the corpus is not read yet; each 1,000,000 tokens x" in said
     assert "of disk" in said and "tokens a second" in said
-    assert "hand-set: not prepared yet, so which features need an LLM is not known" in said
+    assert "hand-set: not prepared yet, so it is not known which features need an LLM" in said
     assert "requests  known" not in said
 
     make("http://127.0.0.1:9")

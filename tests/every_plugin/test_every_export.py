@@ -57,7 +57,7 @@ def test_it_says_whose_explanations_it_wrote_and_writes_the_same_again(
     write: Write, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = files_below(write(name))
-    theirs = "2 explanations of rule, 1 explanation of default"
+    theirs = "2 explanations by rule, 1 explanation by default"
     said = "every firing of hand-set" if name == "delphi_latents" else theirs
     assert capsys.readouterr().out.startswith(f"{name}: {said}, in ")
     assert len(first) > 1
@@ -90,7 +90,7 @@ def test_an_export_that_fails_leaves_the_one_before_and_nothing_else(
 def test_a_folder_that_is_no_export_is_left_alone(write: Write, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")
-    with pytest.raises(ConfigError, match="is no export; name another folder with OUT="):
+    with pytest.raises(ConfigError, match="already exists and is not an export; choose another folder with OUT="):
         write("eleuther")
     assert files_below(tmp_path / "out") == {"thesis.tex": b"mine"}
 
@@ -102,7 +102,7 @@ def test_a_folder_that_is_no_export_is_left_alone(write: Write, tmp_path: Path) 
         ({"to": "neuropedia"}, "no export is named 'neuropedia'; nearest: 'neuronpedia'"),
         ({"to": "csv", "explainer": "defaults"}, "EXPLAINER=defaults: .*nearest: 'default'"),
         ({"to": "csv", "saes": ["other"]}, "no SAE 'other'"),
-        ({"to": "circuit-tracer", "graph": "none.json"}, "GRAPH: 'none.json' is no attribution graph"),
+        ({"to": "circuit-tracer", "graph": "none.json"}, "GRAPH: 'none.json' is not an attribution graph"),
     ],
 )
 def test_a_name_that_is_not_known_is_refused_before_anything_is_written(
@@ -114,7 +114,7 @@ def test_a_name_that_is_not_known_is_refused_before_anything_is_written(
 
 
 def test_a_sae_without_a_layer_is_none_of_circuit_tracers(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="reads 'embed_tokens'; circuit-tracer names features by layer"):
+    with pytest.raises(ConfigError, match="reads 'embed_tokens'; circuit-tracer needs one with a layer"):
         export.write_export(str(finished), "circuit-tracer", out=str(tmp_path / "out"))
 
 
@@ -155,7 +155,7 @@ def test_an_alias_that_is_no_name_of_neuronpedias_is_refused_there_and_nowhere_e
         return config.model_copy(update={"saes": (sae,)})
 
     monkeypatch.setattr(export, "load_config", load)
-    with pytest.raises(ConfigError, match=r"'llama/3\.1/15' is no name of Neuronpedia's"):
+    with pytest.raises(ConfigError, match=r"'llama/3\.1/15' is not a Neuronpedia name"):
         write("neuronpedia")
     assert write("eleuther").is_dir()
 

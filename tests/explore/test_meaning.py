@@ -68,7 +68,7 @@ def test_a_search_by_meaning_keeps_filters_and_order(config: Config) -> None:
     "keys, words",
     [
         ({"model": "package:not_installed"}, "package &#39;not_installed&#39;"),
-        ({"provider": "openai", "model": "of-a-server"}, "asks a server"),
+        ({"provider": "openai", "model": "of-a-server"}, "uses a server"),
     ],
 )
 def test_without_the_model_words_are_searched_and_it_is_said_why(

@@ -64,7 +64,7 @@ def test_texts_that_were_written_are_shaded_where_the_feature_fires_and_judged(b
     page = browser.get(f"/features/{SAE}/8").text
     written = page[page.index('<h2 id="written">') : page.index('<h2 id="changed">')]
     assert "3, from the explanation by default" in written
-    fires, misses = written.split("Near misses, in which it should be silent")
+    fires, misses = written.split("Near misses: it should be silent")
     assert re.findall(r"</span> (right|wrong|repeated)</span>", fires) == ["right", "wrong", "repeated"]
     assert re.findall(r"</span> (right|wrong)</span>", misses) == ["wrong", "right", "right"]
     assert len(re.findall(r'class="t a\d+', written)) == 2  # one token of each of the two in which it fires
@@ -148,7 +148,7 @@ def test_a_feature_shows_scores_beside_controls_and_what_was_said_of_each_window
     assert "○</span> unparsed" in page
     assert "other_feature 0.52 on average" in page
     assert 'href="/features/synthetic/7"' in page and 'href="/features/synthetic/9"' in page
-    for caption in ("Strongest", "Decile 5", "Silent, by draw", "Silent, though it holds a token"):
+    for caption in ("Strongest", "Decile 5", "Silent, at random", "Silent, with a token"):
         assert caption in page
     for title in re.findall(r'<svg class[^>]* role="img"[^>]*>(?!<title>\w)', page):
         raise AssertionError(f"a picture without a title: {title}")
@@ -158,7 +158,7 @@ def test_a_feature_shows_scores_beside_controls_and_what_was_said_of_each_window
 
 def test_draws_that_were_not_chosen_are_folded_and_not_found(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8").text
-    shown, _, folded = page.partition("1 more draw, which was not chosen")
+    shown, _, folded = page.partition("1 more draw not chosen")
     assert "default, draw 1" in folded.partition("</details>")[0] and "0.80 on train documents, chosen" in shown
     assert "default, draw" not in shown
     assert rows_of_list(browser.get("/features?explainer=default").text) == [0, 8, 16]  # a row each, not two
@@ -195,14 +195,14 @@ def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
     assert "<dt>Prompt tokens</dt><dd>300</dd>" in page  # of two requests there is no count
     assert page.count('<details class="request">') == 3 and "8-0" in page and "16-0" not in page
     assert "$0.0003" in page and "come from 2 of them, for $0.0002" in page
-    assert page.count("not behind what is shown now") == 1 and page.count("“yes”") == 3
+    assert page.count("not used by what is shown now") == 1 and page.count("“yes”") == 3
     asked_for = ("default", "default, keywords, rule")
     assert [page.count(f'<span class="who">{who}</span>') for who in asked_for] == [1, 1]
     links = re.findall(r'href="(/features/[^"]+/requests\?id=[^"]+)"', browser.get(f"/features/{SAE}/8").text)
     asked = browser.get(links[0]).text
     assert asked.count('<details class="request"') == 1 and "8-1" in asked and "<dd>3</dd>" in asked
-    assert "There is none here" in browser.get(f"/features/{SAE}/8/requests?page=2").text
-    assert "None has been sent" in browser.get(f"/features/{SAE}/9/requests").text
+    assert "No such request" in browser.get(f"/features/{SAE}/8/requests?page=2").text
+    assert "No request has been sent" in browser.get(f"/features/{SAE}/9/requests").text
 
 
 def test_the_run_has_its_funnel_scores_cost_and_what_is_left(browser: TestClient) -> None:
@@ -211,7 +211,7 @@ def test_the_run_has_its_funnel_scores_cost_and_what_is_left(browser: TestClient
         assert words in page
     assert "explain" in page and "$100.00" in page  # 0.0001 a request, one a feature
     assert "$200.00 for a million features" in page and "$300" not in page  # a third request is of no table
-    assert "These are the 6 requests" in page and "In the life of the lake 9 were answered, for $0.0009" in page
+    assert "These are the 6 requests" in page and "In the lake's lifetime 9 were answered, for $0.0009" in page
     assert re.search(r"Spent<span.*?</dt><dd>\$0\.0009</dd>", page)
 
 
@@ -252,7 +252,7 @@ def test_a_lake_that_a_run_has_just_begun_says_what_is_not_there_yet(tmp_path: P
     Lake(config, SourceHashes()).refresh_catalog()
     browser = client(config)
     assert "No feature has statistics yet" in browser.get("/features").text
-    assert "the run has not come to" in browser.get("/run").text
+    assert "the run has not reached" in browser.get("/run").text
     assert browser.get(f"/features/{SAE}/1").status_code == 404
     assert "Nothing left to rate" in rating(browser).get("/readers/next?rater=Ada").text
 
@@ -325,7 +325,7 @@ def test_a_fault_of_ours_is_a_page_and_a_trace_in_the_terminal(
         client(config).get("/run")  # as the server hears of it
     app = create_app(config, TOKEN)
     answer = TestClient(app, base_url="http://localhost:3001", raise_server_exceptions=False).get("/run")
-    assert answer.status_code == 500 and "fault of latentlake" in answer.text and "Traceback" not in answer.text
+    assert answer.status_code == 500 and "a bug in latentlake" in answer.text and "Traceback" not in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
 
 

@@ -108,7 +108,7 @@ def test_a_rating_that_is_none_is_refused(config: Config, changes: dict[str, str
 
 def test_a_rating_of_no_explanation_of_the_lake_is_refused(config: Config) -> None:
     answer = enter(config).post(NEXT, data=given(NOTHING), headers=OWN)
-    assert answer.status_code == 400 and "no such explanation" in answer.text
+    assert answer.status_code == 400 and "has changed or is gone" in answer.text
     assert ratings(config) == []
 
 
@@ -128,14 +128,15 @@ def test_a_verdict_on_words_that_were_made_anew_does_not_count_and_they_are_show
     lake.refresh_catalog()
     browser = enter(config)
     page = browser.get("/readers").text
-    assert "1 rating is of words that these explanations no longer have" in page and "Share that fits" not in page
+    assert "1 rating is not counted, because the explanation has changed since" in page
+    assert "Share that fits" not in page
     again = shown(browser, "Ada")
     assert again["explanation_id"] == first["explanation_id"] and again != first
     refused = browser.post(NEXT, data=given(first), headers=OWN)
-    assert refused.status_code == 400 and "in other words" in refused.text
+    assert refused.status_code == 400 and "has changed or is gone" in refused.text
     assert browser.post(NEXT, data=given(again), headers=OWN).status_code == 303
     page = browser.get("/readers").text
-    assert "no longer have" not in page and "Share that fits" in page
+    assert "has changed since" not in page and "Share that fits" in page
 
 
 def test_ratings_from_before_the_words_were_kept_are_told_and_not_counted(config: Config) -> None:
@@ -144,7 +145,7 @@ def test_ratings_from_before_the_words_were_kept_are_told_and_not_counted(config
     line = {"explanation_id": old, "rater": "Ada", "verdict": "fits", "is_blind": True, "rated_at": "2026-01-01"}
     (config.lake_folder / "readers" / "ratings.jsonl").write_text(json.dumps(line) + "\n")
     browser = enter(config)
-    assert "1 rating is of words" in browser.get("/readers").text
+    assert "1 rating is not counted" in browser.get("/readers").text
     assert shown(browser, "Ada")["explanation_id"] == old
 
 

@@ -66,9 +66,9 @@ def test_a_site_replaces_a_site_and_nothing_else(config: Config, tmp_path: Path)
     assert write_site(config, folder, "route = 'dead'").n_features < N_FEATURES
     assert write_site(config, folder, "feature = 3").n_features == 1
     (tmp_path / "mine").mkdir()
-    with pytest.raises(ConfigError, match="is there and is no site"):
+    with pytest.raises(ConfigError, match="already exists and is not a site"):
         write_site(config, tmp_path / "mine", "feature = 3")
-    with pytest.raises(ConfigError, match="'colour = 1' does not work"):
+    with pytest.raises(ConfigError, match="'colour = 1' is not valid"):
         write_site(config, folder, "colour = 1")
     with pytest.raises(ConfigError, match="no feature of"):
         write_site(config, folder, "feature < 0")

@@ -101,7 +101,7 @@ def test_a_text_waits_only_a_while_for_another(tiny: TestClient, monkeypatch: py
 
 def test_a_text_of_spaces_is_none_and_comes_from_here(tiny: TestClient) -> None:
     page = tiny.get("/text", params={"text": "   "}).text
-    assert "nothing to read" in page and "another site" not in page and "refresh" not in page
+    assert "the text is blank" in page and "another site" not in page and "refresh" not in page
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the terminal has its trace

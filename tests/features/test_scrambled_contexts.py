@@ -11,7 +11,7 @@ from pipeline.features import scrambled_contexts
 from pipeline.features.scrambled_contexts import write_scrambled_contexts
 from pipeline.firings.forward import encode_batch
 from pipeline.firings.store import write_activations
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.make_table import make_table
 
 FEW_FIRINGS = {"min_firings": 5}
@@ -26,7 +26,7 @@ def up_to_statistics(config):
         write_contexts(lake, shard)
     make_table(lake, "slots")
     for shard in range(config.corpus.shards):
-        write_activation_shard(lake, shard)
+        write_activation_shards(lake, shard)
     for sae in config.sae_names:
         write_activations(lake, sae)
         for table in ("feature_tokens", "feature_stats"):

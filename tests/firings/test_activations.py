@@ -37,7 +37,7 @@ from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
 from pipeline.firings.store import FiringBuffer, Firings, rounded, write_activations
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
 from pipeline.sae import load_sparse_coder
@@ -63,7 +63,7 @@ def write_all(config: Config) -> Lake:
     """A lake with the activations of every SAE."""
     lake = write_corpus_tables(config)
     for shard in range(config.corpus.shards):
-        write_activation_shard(lake, shard)
+        write_activation_shards(lake, shard)
     for sae in config.sae_names:
         write_activations(lake, sae)
     return lake
@@ -141,7 +141,7 @@ def test_flushes_shards_and_batches_leave_no_trace_in_the_files(make_experiment,
 def test_a_store_is_made_of_more_files_than_a_process_may_hold_open(make_experiment):
     machine = {"flush_tokens": 1, "batch_tokens": 1}
     lake = write_corpus_tables(make_experiment(corpus={"shards": 1}, machine=machine))
-    write_activation_shard(lake, 0)
+    write_activation_shards(lake, 0)
     write_activations(lake, "hand-set")  # what it loads once is open then
     n_files = len(list(lake.path("activation_shards", sae="hand-set", shard=0).glob("*.parquet")))
     n_open, limits = psutil.Process().num_fds(), resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -301,7 +301,7 @@ def test_a_model_that_gives_no_numbers_stops_the_run(make_experiment, tiny_subje
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     lake = write_corpus_tables(make_experiment(subject={"model": str(folder)}))
     with pytest.raises(SubjectError, match=r"hookpoint 'embed_tokens' of .* gave values that are no numbers"):
-        write_activation_shard(lake, 0)
+        write_activation_shards(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)
 
 
@@ -337,7 +337,7 @@ def test_an_sae_that_is_added_later_computes_only_its_own(make_experiment, two_s
     config = make_experiment(saes=two_saes, corpus=corpus)
     lake = open_lake(config)
     write_saes(lake)
-    passes = [write_activation_shard(lake, shard) for shard in range(2)]
+    passes = [write_activation_shards(lake, shard) for shard in range(2)]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert all(published.figures["tokens_read"] > 0 for published in passes)
     assert lake.is_complete("activation_shards")
@@ -348,7 +348,7 @@ def test_an_sae_that_is_added_later_computes_only_its_own(make_experiment, two_s
 
 def test_a_shard_that_is_there_is_not_read_again(make_experiment):
     lake = write_all(make_experiment())
-    again = write_activation_shard(lake, 0)
+    again = write_activation_shards(lake, 0)
     assert again.figures["tokens_read"] == 0
     first = lake.path("activation_shards", sae="hand-set", shard=0)
     assert (
@@ -370,11 +370,11 @@ def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_exper
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("pipeline.subject.forward.Subject.run", break_off)
-        write_activation_shard(lake, 0)
+        write_activation_shards(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)
     assert not [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()]
     for shard in range(2):
-        write_activation_shard(lake, shard)
+        write_activation_shards(lake, shard)
     write_activations(lake, "hand-set")
     assert firings_of(lake) == expected_firings(lake, answers)
 
@@ -387,13 +387,13 @@ def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monke
 
     monkeypatch.setattr("pipeline.firings.store.FiringBuffer._write", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
-        write_activation_shard(lake, 0)
+        write_activation_shards(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)
 
 
 def test_figures_are_the_tokens_and_firings_of_the_shard(make_experiment, answers):
     lake = write_corpus_tables(make_experiment())
-    published = [write_activation_shard(lake, shard) for shard in range(2)]
+    published = [write_activation_shards(lake, shard) for shard in range(2)]
     tokens = rows_of(
         lake, "select shard, sum(len(token_ids)) as n from contexts group by shard order by shard"
     )
@@ -407,7 +407,7 @@ def test_figures_are_the_tokens_and_firings_of_the_shard(make_experiment, answer
 @pytest.mark.parametrize(
     ("make", "table"),
     [
-        (lambda lake: write_activation_shard(lake, 0), "saes"),
+        (lambda lake: write_activation_shards(lake, 0), "saes"),
         (lambda lake: write_activations(lake, "hand-set"), "activation_shards"),
         (lambda lake: write_contexts(lake, 0), "documents"),
         (lambda lake: make_table(lake, "slots"), "documents"),
@@ -424,12 +424,12 @@ def test_a_shard_without_contexts_is_named(make_experiment):
     with pytest.raises(
         LakeError, match="shard 1 of 'contexts' is not there; materialise 'tiny/contexts' first"
     ):
-        write_activation_shard(lake, 1)
+        write_activation_shards(lake, 1)
 
 
 def test_a_missing_shard_keeps_the_store_from_being_made(make_experiment):
     lake = write_corpus_tables(make_experiment())
-    write_activation_shard(lake, 0)
+    write_activation_shards(lake, 0)
     with pytest.raises(LakeError, match="'activation_shards' of SAE 'hand-set' is not complete"):
         write_activations(lake, "hand-set")
     assert not lake.has("activations", sae="hand-set")
@@ -445,7 +445,7 @@ def test_more_shards_than_contexts_leave_empty_shards(make_experiment, answers):
 def test_a_firing_that_stands_in_two_files_is_refused(make_experiment):
     lake = write_corpus_tables(make_experiment())
     for shard in range(2):
-        write_activation_shard(lake, shard)
+        write_activation_shards(lake, shard)
     folder = lake.path("activation_shards", sae="hand-set", shard=0)
     shutil.copy(folder / "00000.parquet", folder / "00001.parquet")
     with pytest.raises(LakeError, match="bucket 0 of SAE 'hand-set' holds a firing twice"):

@@ -23,16 +23,16 @@ from tiny import WIDTH, open_lake, rows_of, write_random_sae, write_sparsify
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from assets.graph import declare
 from assets.graph.build import build_definitions
-from assets.run.experiment import missing_steps
+from assets.graph.lakes import forget_lakes
+from assets.run.steps import missing_steps
 from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SaeError, SubjectError
 from pipeline.features import logits
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.fit import write
 from pipeline.fit.measure import Figures, is_massive, measure, with_weights
 from pipeline.fit.places import Place
@@ -390,11 +390,11 @@ def test_nothing_is_cached_for_a_misfit_unless_the_config_accepts_it(
     lake = fitted(make_experiment(saes=[entry]))
     write_contexts(lake, 0)
     with pytest.raises(SaeError, match="does not fit"):
-        write_activation_shard(lake, 0)
+        write_activation_shards(lake, 0)
     assert not lake.has("activation_shards", sae="made", shard=0)
     accepting = open_lake(make_experiment(saes=[{**entry, "fit": "accept"}]))
     assert accepting.has("sae_fit", sae="made")  # accepting makes nothing anew
-    write_activation_shard(accepting, 0)
+    write_activation_shards(accepting, 0)
     assert accepting.has("activation_shards", sae="made", shard=0)
     assert is_misfit(accepting, "made") and "does not fit" in fit_sentence(accepting, "made")
 
@@ -405,11 +405,11 @@ def test_an_sae_that_was_not_measured_is_not_cached(make_sae: Any, make_experime
     write_documents(lake)
     write_contexts(lake, 0)
     with pytest.raises(LakeError, match=r"'sae_fit' of SAE 'made' is not complete .* 'tiny/sae_fit' first"):
-        write_activation_shard(lake, 0)
+        write_activation_shards(lake, 0)
 
 
 def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment: Experiment) -> None:
-    declare._open_lakes.clear()
+    forget_lakes()
     entry = make_sae("layers.1", hookpoint="layers.2")
     for fit, is_stopped in (("check", True), ("accept", False)):
         config = make_experiment(saes=[{**entry, "fit": fit}])
@@ -425,7 +425,7 @@ def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment
         [found] = [each for each in result.get_asset_check_evaluations() if each.check_name == "every_sae_fits"]
         assert found.passed != is_stopped and found.blocking
         assert "SAE 'made' at 'layers.2' does not fit" in (found.description or "")
-    declare._open_lakes.clear()
+    forget_lakes()
 
 
 def test_another_sae_is_measured_without_the_first_again(

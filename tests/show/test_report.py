@@ -12,8 +12,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.graph import declare
 from assets.graph.build import build_definitions
+from assets.graph.lakes import forget_lakes
 from assets.run.experiment import make_report
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
@@ -59,7 +59,7 @@ def made(config: Config) -> Any:
     """What Dagster knows of the report, which it has made."""
     with dg.DagsterInstance.ephemeral() as instance:
         result = build_definitions(config).resolve_job_def("report").execute_in_process(instance=instance)
-        declare._open_lakes.clear()
+        forget_lakes()
         assert result.success
         [event] = result.get_asset_materialization_events()
         return event.step_materialization_data.materialization.metadata
@@ -169,7 +169,7 @@ def test_the_run_card_says_what_made_the_numbers_and_no_path_of_this_machine(lak
     assert {row["purpose"] for row in card["asked"]} == {"explain", "detection", "fuzzing"}
     words = card_markdown(card)
     assert card["spent"]["requests"] >= sum(row["n_requests"] for row in card["asked"]) > 0
-    assert f"In the life of the lake {card['spent']['requests']} requests were answered, for 0.0000 USD" in words
+    assert f"In the lake's lifetime {card['spent']['requests']} requests were answered, for 0.0000 USD" in words
     assert card["config_sha256"] in words and card["cite"] in words and "an oracle" in words
     assert str(lake.root.parent) not in json.dumps(card) + words
     assert "machine" not in card["config"]

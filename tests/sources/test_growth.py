@@ -13,7 +13,7 @@ from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.errors import CorpusError
 from pipeline.firings.store import write_activations
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.lake import Lake
 from pipeline.sources import corpus_texts, fix_sources, new_documents, open_sources
 
@@ -168,7 +168,7 @@ def make_activations(config: Config) -> Lake:
     write_documents(lake)
     for shard in range(config.corpus.shards):
         write_contexts(lake, shard)
-        lake.read = write_activation_shard(lake, shard).figures["tokens_read"] + getattr(lake, "read", 0)
+        lake.read = write_activation_shards(lake, shard).figures["tokens_read"] + getattr(lake, "read", 0)
     write_activations(lake, "hand-set")
     return lake
 

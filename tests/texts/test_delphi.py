@@ -17,7 +17,7 @@ from runs import materialise_all
 from safetensors.numpy import load_file, save_file
 from tiny import COLOUR, NEVER, STOP, hand_set_entry, open_lake, rows_of, write_hand_set_sae, write_random_sae
 
-from assets.graph import declare
+from assets.graph.lakes import forget_lakes
 from pipeline.config import Config, DelphiRows
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
@@ -26,7 +26,7 @@ from pipeline.exports import Export, delphi_latents, exported_sae
 from pipeline.features.logits import write_feature_logits
 from pipeline.features.neighbours import write_feature_neighbours
 from pipeline.firings.store import write_activations
-from pipeline.firings.write import write_activation_shard, write_saes
+from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
@@ -63,7 +63,7 @@ def cache_all(config: Config) -> Lake:
     write_sae_fit(lake)
     for shard in range(config.corpus.shards):
         write_contexts(lake, shard)
-        write_activation_shard(lake, shard)
+        write_activation_shards(lake, shard)
     for sae in config.sae_names:
         write_activations(lake, sae)
     return lake
@@ -291,12 +291,12 @@ def test_tokens_of_another_tokenizer_are_refused(cached, tmp_path, tokens, answe
 def test_a_cache_of_another_model_is_warned_of(cached, tmp_path, tiny_subject, caplog):
     config = cached()
     preflight(config)
-    assert "is of the model 'EleutherAI/pythia-70m', and subject.model is" in caplog.text
+    assert "was made with the model 'EleutherAI/pythia-70m', and subject.model is" in caplog.text
     caplog.clear()
     said = json.dumps({"model_name": str(tiny_subject)})
     (tmp_path / "latents" / "embed_tokens" / "config.json").write_text(said)
     preflight(config)
-    assert "is of the model" not in caplog.text
+    assert "was made with the model" not in caplog.text
 
 
 def test_rows_that_do_not_fit_a_context_are_refused_with_the_right_length(cached, tmp_path):
@@ -332,7 +332,7 @@ def test_a_run_over_a_cache_goes_to_scores_without_the_weights(cached, tmp_path,
     config = cached(explaining=explaining, scoring={"provider": "oracle", "n_questions": 10})
     with dg.DagsterInstance.ephemeral() as instance:
         lake = materialise_all(config, instance)
-    declare._open_lakes.clear()
+    forget_lakes()
     routes = {row["feature"]: row["route"] for row in rows_of(lake, "from feature_routes")}
     assert routes[STOP] == routes[COLOUR] == "rule" and routes[NEVER] == "dead"
     told = rows_of(lake, "from explanations where explainer = 'rule' and status = 'ok'")

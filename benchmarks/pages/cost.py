@@ -1,19 +1,18 @@
-"""`docs/cost.md`: the post's cost table beside ours, on the same prices.
+"""`docs/cost.md`: the post's cost table beside ours, at the same prices.
 
 Made from `benchmarks/results/cost.json` (see `benchmarks/cost.py`) and `config/prices.yaml`.
 """
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.pages import RESULTS, ROOT
 from pipeline.llm.ledger.prices import Prices, load_prices
 
-ROOT = Path(__file__).parents[2]
-MODELS = {"GPT-4o mini": "gpt-4o-mini", "Claude 3.5 Sonnet": "claude-3-5-sonnet"}
+_MODELS = {"GPT-4o mini": "gpt-4o-mini", "Claude 3.5 Sonnet": "claude-3-5-sonnet"}
 
-PAGE = """# What it costs
+_PAGE = """# What it costs
 
 The tokens and dollars of explaining and scoring, per million features, next to the post's own table. For your
 experiment, `make estimate CONFIG=…` counts the requests and prices them before anything is sent.
@@ -70,12 +69,12 @@ per batch.
   writes more than `max_tokens` and `reasoning_tokens`, can exceed the cap by what is in flight.
 
 (Made by `make docs` from `config/prices.yaml` and `benchmarks/results/cost.json`; `make demo` and then `make bench
-ONLY=cost` measure the latter anew.)
+ONLY=cost` measure the latter again.)
 """
 
 
-class Call(NamedTuple):
-    """One way of asking: tokens a call, calls a feature, and the post's own dollars where it names them."""
+class _Call(NamedTuple):
+    """One way of asking: tokens per call, calls per feature, and the dollars that the post names, if it does."""
 
     what: str
     prompt_tokens: float
@@ -84,18 +83,17 @@ class Call(NamedTuple):
     post_usd: tuple[int, ...] = ()
 
 
-POST = (
-    Call("explanation", 963, 30, post_usd=(160, 3_400)),
-    Call("detection or fuzzing, 5 examples per call", 778, 12, post_usd=(125, 2_540)),
-    Call("simulation", 24_075, 1_598, post_usd=(4_700, 96_000)),
+_POST = (
+    _Call("explanation", 963, 30, post_usd=(160, 3_400)),
+    _Call("detection or fuzzing, 5 examples per call", 778, 12, post_usd=(125, 2_540)),
+    _Call("simulation", 24_075, 1_598, post_usd=(4_700, 96_000)),
 )
-"""Juang et al. 2024: tokens a call, and dollars per million features at one call each."""
+"""Juang et al. 2024: tokens per call, and dollars per million features at one call each."""
 
 
 def cost_page() -> str:
     """The page."""
-    path = ROOT / "benchmarks" / "results" / "cost.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads((RESULTS / "cost.json").read_text(encoding="utf-8"))
     measured = {figure["name"]: figure["value"] for figure in content["figures"]}
     prices = load_prices(ROOT / "config" / "prices.yaml")
     explanation = _call(measured, "explain", "explanation, 20 examples")
@@ -107,8 +105,8 @@ def cost_page() -> str:
         for n in (5, 50)
     }
     features = [_together(f"{n} questions per call", [explanation, *calls]) for n, calls in asked.items()]
-    return PAGE.format(
-        post=_table(POST, prices),
+    return _PAGE.format(
+        post=_table(_POST, prices),
         date=content["date"],
         calls=_table([explanation, *asked[5], *asked[50]], prices),
         features=_table(features, prices),
@@ -117,7 +115,7 @@ def cost_page() -> str:
 
 
 def _explainers(measured: dict[str, float], prices: Prices) -> str:
-    """A row an explainer, the cheapest prompts first."""
+    """A row per explainer, the shortest prompts first."""
     names = [name.removeprefix("by_").removesuffix("_least_requests") for name in measured if "_least_" in name]
     names.sort(key=lambda name: measured[f"by_{name}_prompt_tokens"])
     calls = []
@@ -125,32 +123,32 @@ def _explainers(measured: dict[str, float], prices: Prices) -> str:
         most, least = measured[f"by_{name}_requests"], measured[f"by_{name}_least_requests"]
         requests = f"{most:.0f}" if least == most else f"{least:.0f} to {most:.0f}"
         what = f"{name}, {requests} {'request' if most == 1 else 'requests'}"
-        calls.append(Call(what, measured[f"by_{name}_prompt_tokens"], measured[f"by_{name}_answer_tokens"]))
+        calls.append(_Call(what, measured[f"by_{name}_prompt_tokens"], measured[f"by_{name}_answer_tokens"]))
     return _table(calls, prices)
 
 
-def _call(measured: dict[str, float], kind: str, what: str) -> Call:
+def _call(measured: dict[str, float], kind: str, what: str) -> _Call:
     prompt_tokens, answer_tokens = measured[f"{kind}_prompt_tokens"], measured[f"{kind}_answer_tokens"]
-    return Call(what, prompt_tokens, answer_tokens, measured[f"{kind}_calls"])
+    return _Call(what, prompt_tokens, answer_tokens, measured[f"{kind}_calls"])
 
 
-def _together(what: str, calls: Iterable[Call]) -> Call:
+def _together(what: str, calls: Iterable[_Call]) -> _Call:
     """All calls about a feature as if they were one."""
     pairs = [(call.calls * call.prompt_tokens, call.calls * call.answer_tokens) for call in calls]
-    return Call(what, sum(prompt for prompt, _ in pairs), sum(answer for _, answer in pairs))
+    return _Call(what, sum(prompt for prompt, _ in pairs), sum(answer for _, answer in pairs))
 
 
-def _table(calls: Iterable[Call], prices: Prices) -> str:
+def _table(calls: Iterable[_Call], prices: Prices) -> str:
     lines = [
-        f"| per million features | prompt tokens | answer tokens | {' | '.join(MODELS)} |",
+        f"| per million features | prompt tokens | answer tokens | {' | '.join(_MODELS)} |",
         "|---|--:|--:|--:|--:|",
     ]
     for call in calls:
         dollars = []
-        for place, model in enumerate(MODELS.values()):
+        for number, model in enumerate(_MODELS.values()):
             usd = prices.usd(model, call.prompt_tokens * 1e6, call.answer_tokens * 1e6)
-            said = f" (${call.post_usd[place]:,})" if call.post_usd else ""
-            dollars.append("no price" if usd is None else f"${usd:,.0f}{said}")
+            of_post = f" (${call.post_usd[number]:,})" if call.post_usd else ""
+            dollars.append("no price" if usd is None else f"${usd:,.0f}{of_post}")
         tokens = f"{call.prompt_tokens:,.0f} | {call.answer_tokens:,.0f}"
         lines.append(f"| {call.what} | {tokens} | {' | '.join(dollars)} |")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.cookbook import cookbook_page, questions_and_queries
+from benchmarks.pages.cookbook import cookbook_page, questions_and_queries
 from pipeline.config import load_config
 from pipeline.lake import open_catalog
 

@@ -1,15 +1,16 @@
-"""`make cookbook`: docs/cookbook.md, the queries of `sql/cookbook/` with what a lake answers.
+"""`make cookbook`: docs/cookbook.md, the queries of `sql/cookbook/` with the answers of a lake.
 
-A query's first comment says what a row is and, behind a colon, which question it answers.
+A query's first comment says what a row is and, after a colon, which question it answers.
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
-from pipeline.commands.docs import ROOT
+from benchmarks.pages import DOCS
 from pipeline.config import load_config
 from pipeline.lake import open_catalog
 from pipeline.show.terminal import rows_markdown
@@ -19,9 +20,9 @@ _ROWS = 5
 
 
 def write_cookbook(path: str) -> None:
-    """Write the page with answers of the lake of the config at `path`. Raises LakeError if there is none."""
+    """Write the page with the answers of the lake of the config at `path`. Raises LakeError if there is none."""
     with open_catalog(load_config(path).lake_folder) as connection:
-        page = ROOT / "docs" / "cookbook.md"
+        page = DOCS / "cookbook.md"
         page.write_text(cookbook_page(connection), encoding="utf-8")
         print(f"written: {page}")
 
@@ -50,3 +51,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     if rows.is_empty():
         return "No rows in the demo's lake."
     return rows_markdown(rows.columns, rows.iter_rows(named=True))
+
+
+if __name__ == "__main__":
+    write_cookbook(sys.argv[1])

@@ -1,27 +1,17 @@
-"""`make docs`: the references that are generated from the code, so that they say what is true.
-
-`docs/tables.md` comes from `tables`, `docs/config.md` from `config`, `docs/cost.md` from `cost_page`,
-`docs/explainers.md` from `explainers_page`.
-"""
+"""`docs/tables.md` and `docs/config.md`: the references, from `pipeline/tables/` and `pipeline/config/`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.commands.cost_page import cost_page
-from pipeline.commands.explainers_page import explainers_page
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, ScorerModelConfig
-from pipeline.errors import ConfigError
-from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
 from pipeline.tables.schema import type_name
 from pipeline.tables.stages import STAGES
 
-ROOT = Path(__file__).parents[2]
 _ROOTS = {
     "saes": "the SAE files",
     "documents": "the corpus",
@@ -38,13 +28,13 @@ def tables_page() -> str:
         "`make sql Q=\"from TABLE limit 5\"` shows\none; the [cookbook](cookbook.md) has queries to start from. "
         "Counts, density and firing quantiles are over all documents;\nwhat an explainer, a rule or a route looks "
         "at comes from train documents only.\n\n(Made from `pipeline/tables/` by `make docs`.)\n\n"
-        + table_list()
+        + _table_list()
         + "\n\n"
-        + table_reference()
+        + _table_reference()
     )
 
 
-def table_reference() -> str:
+def _table_reference() -> str:
     """Every table with its columns, as Markdown."""
     lines = []
     for table in TABLES.values():
@@ -64,7 +54,7 @@ def config_page() -> str:
         "[config/demo.yaml](../config/demo.yaml)\nis a short one to copy, and `make config FROM=…` writes one for "
         "[your SAE](your-sae.md). Most experiments set `name`,\n`subject.model`, `corpus.sources`, `saes`, and "
         "who explains and scores. Relative paths start at the folder in which\nthe command is run; a path below "
-        "`config/` that is not there is taken from what ships with latentlake.\n\n"
+        "`config/` that does not exist here is taken from the files that ship with latentlake.\n\n"
         "`extends: other.yaml`, a file beside it, takes the keys of that file; its own keys override them.\n\n"
         "(Made from `pipeline/config/` by `make docs`.)\n"
     ]
@@ -82,23 +72,13 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
-def table_list() -> str:
-    """Every table in a line: what a row is, and what the table is made from."""
+def _table_list() -> str:
+    """Every table in one line: what a row is, and what the table is made from."""
     lines = ["| table | rows | made from |", "|---|---|---|"]
     for table in TABLES.values():
         made_from = _ROOTS.get(table.name) or ", ".join(STAGES[table.name].inputs)
         lines.append(f"| [{table.name}](#{table.name}) | {table.row} | {made_from} |")
     return "\n".join(lines)
-
-
-def write_pages() -> None:
-    """Write the generated pages. Raises ConfigError outside a checkout, which alone has them."""
-    if ROOT != SHIPPED_FOLDER:
-        raise ConfigError("the references are written in a checkout of latentlake; an installed package has none")
-    (ROOT / "docs" / "tables.md").write_text(tables_page(), encoding="utf-8")
-    (ROOT / "docs" / "config.md").write_text(config_page(), encoding="utf-8")
-    (ROOT / "docs" / "cost.md").write_text(cost_page(), encoding="utf-8")
-    (ROOT / "docs" / "explainers.md").write_text(explainers_page(), encoding="utf-8")
 
 
 def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
@@ -113,7 +93,7 @@ def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
 
 
 def _below(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The sections in a section and those in them, by their dotted places."""
+    """The sections below a section at any depth, by their dotted names."""
     for key, field in model.model_fields.items():
         if section := _section_of(field):
             yield f"{prefix}{key}", section
@@ -121,7 +101,7 @@ def _below(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[Base
 
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The section that a field is, a plug-in's settings among them; one without keys is none."""
+    """The section that a field holds, such as a plug-in's settings; None for a plain key or an empty section."""
     section = field.annotation
     if isinstance(section, type) and issubclass(section, BaseModel) and section.model_fields:
         return section
@@ -129,7 +109,7 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _choices(field: FieldInfo) -> str:
-    """What a key with a closed set of values takes."""
+    """The values that a key accepts, if they are a closed set."""
     return " or ".join(f"`{value}`" for value in get_args(field.annotation))
 
 

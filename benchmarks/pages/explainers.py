@@ -1,18 +1,16 @@
-"""`docs/explainers.md`: what each explainer said of the same three features.
+"""`docs/explainers.md`: what each explainer wrote about the same three features.
 
 Made from `benchmarks/results/explainers.json` (see `benchmarks/explainers.py`).
 """
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import RESULTS
 from pipeline.show.terminal import escaped
 
-ROOT = Path(__file__).parents[2]
-
-PAGE = """# Explainers, on the same three features
+_PAGE = """# Explainers, on the same three features
 
 What each [explainer](scores.md#explainers) wrote about the same three features of the demo's SAE, to compare by
 eye. The features are the first three of route `llm` by hash, not hand-picked. [What it costs](cost.md) has the
@@ -29,8 +27,8 @@ model.
   accuracy on the train windows that judged it. The chosen one is in bold; it is the one scored on test
   documents. The judge is the same model: where it sits near chance, so does the choice.
 - `output_centric` shows the model no window. It says what a feature does, not where it fires.
-- Three features do not tell which explainer is better. `explainer_comparisons` pairs them over all features that
-  both explained, with an interval and the cost of each.
+- Three features are too few to show which explainer is better. `explainer_comparisons` pairs them over all
+  features that both explained, with an interval and the cost of each.
 
 {features}
 
@@ -39,45 +37,44 @@ ONLY=explainers`, with `SCALE=large` for a larger model.)
 """
 
 _NOT_ASKED = "budget"
-"""The status of what a run's limit of requests left out."""
+"""The status of what was not asked because of the run's limit of requests."""
 _CAUTIONS = (
-    "It is **too small to explain**: most of its answers are no explanations.",
+    "It is **too small to explain**: most of its answers are not explanations.",
     "It is a small model; larger ones explain better.",
 )
 
 
 def explainers_page() -> str:
     """The page."""
-    path = ROOT / "benchmarks" / "results" / "explainers.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads((RESULTS / "explainers.json").read_text(encoding="utf-8"))
     is_small = "smollm2" in content["model"]
     asked = [each for each in content["explanations"] if each["status"] != _NOT_ASKED]
     names = dict.fromkeys(each["explainer"] for each in content["explanations"])
     left_out = [f"`{name}`" for name in names if name not in {each["explainer"] for each in asked}]
-    return PAGE.format(
+    return _PAGE.format(
         model=escaped(content["model"]),
         date=content["date"],
         caution=_CAUTIONS[0 if is_small else 1],
-        left_out=f"\nNot asked, for the run's limit of requests: {', '.join(left_out)}.\n" if left_out else "",
+        left_out=f"\nNot asked, as requests were limited: {', '.join(left_out)}.\n" if left_out else "",
         features="\n\n".join(_feature(each, asked) for each in content["features"]),
     )
 
 
 def _feature(feature: dict[str, Any], explanations: Iterable[dict[str, Any]]) -> str:
-    """A feature's test windows, and what was said of it."""
+    """A feature's test windows, and what explainers wrote about it."""
     number = feature["feature"]
     lines = [f"## Feature {number}", "", "Where it fires most strongly in test documents:", ""]
     lines += [f"- {escaped(window)}" for window in feature["windows"]]
-    lines += ["", "| explainer | said |", "|---|---|"]
+    lines += ["", "| explainer | explanation |", "|---|---|"]
     own = [each for each in explanations if each["feature"] == number]
     for explainer in dict.fromkeys(each["explainer"] for each in own):
         drafts = [each for each in own if each["explainer"] == explainer]
-        lines.append(f"| {explainer} | {'<br>'.join(_said(drafts))} |")
+        lines.append(f"| {explainer} | {'<br>'.join(_drafts(drafts))} |")
     return "\n".join(lines)
 
 
-def _said(drafts: list[dict[str, Any]]) -> Iterator[str]:
-    """The words of each draw, those of several with their scores."""
+def _drafts(drafts: list[dict[str, Any]]) -> Iterator[str]:
+    """The text of each draw; if there are several, with their scores."""
     for draft in drafts:
         words = escaped(draft["explanation"]) if draft["status"] == "ok" else f"*{draft['status']}*"
         if len(drafts) == 1:

@@ -1,0 +1,129 @@
+"""What a run prints: costs before each job, failures, and at the end what it found and what comes next."""
+
+import os
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from rich.console import Console
+from rich.markup import escape
+
+from assets.graph.lakes import open_lake
+from assets.graph.missing import is_there, tables_of
+from assets.graph.schedules import BATCHES, unfinished_batches
+from assets.run.steps import ASKING, check_job, partitions_of
+from pipeline.config import LLM_VARIABLE, Config, load_config
+
+if TYPE_CHECKING:
+    from pipeline.lake import Lake
+
+
+def print_partitions(path: str, job: str) -> None:
+    """Print the partitions of a job, one per line, in the order of their numbers."""
+    check_job(job)
+    for key in partitions_of(load_config(path), job):
+        print(key or "all")
+
+
+def announce(config: Config, job: str, console: Console) -> None:
+    """Print what a job costs before it begins. Raises LakeError if the disk is too small for it."""
+    lake = open_lake(config)
+    if job == "corpus":
+        from pipeline.estimate.times import reading_sentence
+
+        if not lake.has("documents"):
+            console.print(reading_sentence(lake), markup=False, highlight=False)
+    if job == "cache":
+        from pipeline.estimate.caching import caching_cost, check_disk
+
+        cost = caching_cost(lake)
+        if cost:
+            console.print(cost.sentence(), markup=False, highlight=False)
+            check_disk(lake, cost)
+    if job == "prepare":
+        from pipeline.estimate.times import preparing_sentence
+
+        tables = [table for table in tables_of(config, job) if not table.is_always_made]
+        saes = [sae for sae in config.sae_names if not all(is_there(lake, table, sae) for table in tables)]
+        if saes and lake.objects is None:  # with an object store, counting rows would fetch every shard
+            console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
+    if job in ASKING:
+        from pipeline.estimate.printing import estimate_sentence
+
+        rows = lake.query("estimates")
+        console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
+
+
+def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
+    """Print a sentence per failed step or check, and a stack trace only for a bug of ours; return their number."""
+    console, n_failures = Console(stderr=True), 0
+    for event in events:
+        if event.is_step_failure:
+            n_failures += 1
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                words = failure.user_failure_data.description
+            else:
+                words = failure.error.to_string() if failure.error else "no reason given"
+            console.print(f"[bold red]error:[/] {event.step_key}:", highlight=False)
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed:
+                n_failures += 1
+                name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
+                words = evaluation.description or "found rows that break it"
+                console.print(f"[bold red]error:[/] the check of {name}:", highlight=False)
+                console.print(words, markup=False, highlight=False)
+    return n_failures
+
+
+def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
+    # Run by make, suggest make commands.
+    command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
+    option = "" if config.name == "demo" else f" {of}{escape(path)}"
+    if "MAKELEVEL" in os.environ and (llm := os.environ.get(LLM_VARIABLE)):
+        option += f" LLM={escape(llm)}"
+    for line in (
+        f"\nDone in {seconds:.0f} s. What next:",
+        f"  {command} explore{option}    the features in a browser: explanations, scores and windows",
+        f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',
+        f"  {command} dev{option}        the Dagster UI: the graph, its tables, plots and checks",
+        f"  {command} run {of}config/mine.yaml   your own model, SAEs and corpus",
+    ):
+        console.print(line, highlight=False)
+
+
+def print_end(lake: "Lake", path: str, console: Console, started: float) -> None:
+    """Print what a whole run found, which batches it left as they were, and what comes next."""
+    from pipeline.show.closing import print_closing_table
+
+    config = lake.config
+    print_closing_table(lake, console)
+    if stale := lake.query("stale_batches").height:
+        console.print(
+            f"\n{stale:,} batches were made before documents were added (see column generation). They stay "
+            "as they are until you materialise them in the UI or set selection.remake_stale",
+            highlight=False,
+        )
+    _print_next_steps(config, path, console, time.monotonic() - started)
+    _print_what_is_left(config, console)
+
+
+def _print_what_is_left(config: Config, console: Console) -> None:
+    """Print why batches are unfinished: the budget is spent, or a run makes no more of them."""
+    from pipeline.asking.spending import spent_budget
+
+    unfinished = unfinished_batches(config)
+    n_taken = config.selection.batches_per_run
+    first = "first" if n_taken == 1 else f"first {n_taken:,}"
+    if beyond := {key.partition for key in unfinished} - {*partitions_of(config, BATCHES, n_taken)}:
+        console.print(
+            f"\n{len(beyond):,} more batches of features are selected; a run makes the {first} of each SAE. "
+            "Raise selection.batches_per_run to make more, or switch on the schedule next_feature_batches in the "
+            "UI to make all",
+            highlight=False,
+        )
+    if unfinished and (stopped := spent_budget(config)):
+        console.print(f"\n[bold]Stopped:[/] {escape(stopped)}", highlight=False)

@@ -1,0 +1,11 @@
+"""The pages of docs/ that are generated, so that they say what is true: from the code, from results, from a lake.
+
+`make docs` writes `tables.md` and `config.md` (`references`), `cost.md` and `explainers.md`; `make cookbook`
+writes `cookbook.md`. `benchmarks.report` writes `performance.md`.
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+RESULTS = ROOT / "benchmarks" / "results"
