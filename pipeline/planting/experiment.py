@@ -12,15 +12,17 @@ from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, loa
 from pipeline.corpus.documents import read_documents
 from pipeline.errors import ConfigError, LatentlakeError
 from pipeline.explainers.write import explanation_id
+from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
+from pipeline.make_table import make_table
 from pipeline.models.load import find_files, load_subject_config, load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, write_sae
 from pipeline.planting.plants import (
     FAULTS,
     KINDS,
+    Aspect,
     Corpus,
-    Judged,
     Kind,
     Plant,
     draw_plants,
@@ -28,9 +30,11 @@ from pipeline.planting.plants import (
     worth,
 )
 from pipeline.plugins import Declared, find_plugin, find_plugins
+from pipeline.scorers.write import write_predictions
 from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
+from pipeline.tables.versions import is_made
 
 _DEMO = Path("config/demo.yaml")
 _EXPLAINER = "default"
@@ -88,7 +92,7 @@ def planted_worths(scorers: Iterable[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, _WORTHS)
 
 
-def judged_by(scorer: str) -> Judged:
+def judged_by(scorer: str) -> Aspect:
     """What a scorer judges an explanation by."""
     return Declared.by(find_plugin("scorers", scorer).settings).judges
 
@@ -101,17 +105,19 @@ def _judges(scorer: str, kind: Kind) -> bool:
 def _text_config(config: Config) -> Config:
     """The experiment without its plants: the demo's text and tokenizer, and a lake beside the given one's."""
     demo = load_config(find(_DEMO))
+    selection = {"batch_size": _ONE_BATCH, "quotas": None, "features": None, "where": None}
     own = {
         "name": f"{config.name}_scorers",
         "subject": demo.subject,
         "corpus": demo.corpus.model_copy(update={"context_length": CONTEXT_LENGTH}),
+        "selection": config.selection.model_copy(update=selection),
         "saes": (SaeConfig(name="none", source="baseline://neurons?width=1&k=1", hookpoint="", n_features=1),),
     }
     return config.model_copy(update=own)
 
 
 def _planted_config(text: Config, folder: Path, n_plants: int, scoring: ScoringConfig) -> Config:
-    """The experiment with the model and the SAE of the plants, every one of which is selected."""
+    """The experiment with the model and the SAE of the plants."""
     sae = SaeConfig(
         name=f"planted-{folder.name}",
         source=str(folder / "sae"),
@@ -119,11 +125,9 @@ def _planted_config(text: Config, folder: Path, n_plants: int, scoring: ScoringC
         n_features=n_plants,
         fit="accept",
     )
-    selection = {"batch_size": _ONE_BATCH, "quotas": None, "features": None, "where": None}
     own = {
         "subject": text.subject.model_copy(update={"model": str(folder / "model"), "dtype": "float32"}),
         "saes": (sae,),
-        "selection": text.selection.model_copy(update=selection),
         "explaining": text.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0}),
         "scoring": scoring,
     }
@@ -163,6 +167,28 @@ def _name_of(subject: SubjectConfig) -> str:
     load_tokenizer(subject)
     load_subject_config(subject)
     return subject.model if subject.gguf_file is None else found.name
+
+
+class JudgedPlants(NamedTuple):
+    """A lake with scores, what each explanation is (`write_planted_explanations`), and scorers that cannot run."""
+
+    lake: Lake
+    explanations: pa.Table
+    left_out: dict[str, str]
+
+
+def score_plants(config: Config, lake: Lake, planted: Planted) -> JudgedPlants:
+    """Have the scorers judge the plants' explanations, as an experiment's pilot set them; all before is made."""
+    [sae] = lake.config.sae_names
+    carry_pilot(config, lake, sae)
+    for table in ("examples", "fuzzing_pairs"):
+        make_table(lake, table, sae=sae, batch=0)
+    if is_made(lake.config, "steered_texts"):
+        write_steered_texts(lake, sae, 0)
+    explanations = write_planted_explanations(lake, sae, planted.plants)
+    write_predictions(lake, sae, 0)
+    make_table(lake, "scores", sae=sae, batch=0)
+    return JudgedPlants(lake, explanations, planted.left_out)
 
 
 def carry_pilot(config: Config, lake: Lake, sae: str) -> None:

@@ -25,10 +25,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 """What is wrong with an explanation; `none`: it truly says when the feature fires."""
 
-Judged = Literal["firing", "effect"]
-RIGHT: Mapping[Judged, Fault] = {"firing": "none", "effect": "promoted"}
+Aspect = Literal["firing", "effect"]
+"""What of a feature an explanation is judged by: when it fires, or what it makes the model write."""
+RIGHT: Mapping[Aspect, Fault] = {"firing": "none", "effect": "promoted"}
 """The explanation that is true of what a scorer judges."""
-_PARTLY: Mapping[Judged, Sequence[Fault]] = {"firing": ("too broad", "too narrow"), "effect": ()}
+_PARTLY: Mapping[Aspect, Sequence[Fault]] = {"firing": ("too broad", "too narrow"), "effect": ()}
 
 ECHO = "The pattern that the tokens between << and >> share, in a few words"
 _WORD = re.compile(r" [a-z]{3,}")
@@ -62,14 +63,14 @@ class Plant(NamedTuple):
     explanations: Mapping[Fault, str]
 
 
-def worth(judged: Judged, fault: Fault) -> int:
+def worth(aspect: Aspect, fault: Fault) -> int:
     """What an explanation is worth to who judges by that: 2, the right one; 1, partly right; 0, nothing."""
-    return 2 if fault == RIGHT[judged] else int(fault in _PARTLY[judged])
+    return 2 if fault == RIGHT[aspect] else int(fault in _PARTLY[aspect])
 
 
-def is_applicable(kind: Kind, judged: Judged, sees_positions: bool) -> bool:
+def is_applicable(kind: Kind, aspect: Aspect, sees_positions: bool) -> bool:
     """Whether a plant of that kind can be judged: by its effect only if it has one, by positions only if seen."""
-    return kind != "position" or (judged == "firing" and sees_positions)
+    return kind != "position" or (aspect == "firing" and sees_positions)
 
 
 class Corpus:

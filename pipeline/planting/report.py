@@ -4,18 +4,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 from rich.console import Console
 from rich.markdown import Markdown
 
 from pipeline.lake import Lake
-from pipeline.planting.experiment import judged_by, planted_worths
-from pipeline.planting.plants import FAULTS, KINDS, RIGHT, Fault, Judged
+from pipeline.planting.experiment import JudgedPlants, judged_by, planted_worths
+from pipeline.planting.plants import FAULTS, KINDS, RIGHT, Aspect, Fault
 
 NOT_APPLICABLE = "not applicable"
 _FIRING = "firing"
 """The column of the explanation without a fault, where that is not the right one."""
-_READ_BY: Mapping[Judged, str] = {
+_READ_BY: Mapping[Aspect, str] = {
     "firing": "By when a feature fires: `all` takes every pair of unequal worth, the other columns the true "
     "explanation against one fault.",
     "effect": "By what a feature makes the model write: the explanation that names the words that it promotes, "
@@ -23,17 +22,18 @@ _READ_BY: Mapping[Judged, str] = {
 }
 
 
-def planted_shares(lake: Lake, explanations: pa.Table) -> pl.DataFrame:
-    """The rows of `planted_shares.sql`; `explanations` as `write_planted_explanations` gives them."""
-    worths = planted_worths(lake.config.scoring.scorers)
-    return lake.query("planted_shares", given={"planted_explanations": explanations, "planted_worths": worths})
+def planted_shares(judged: JudgedPlants) -> pl.DataFrame:
+    """The rows of `planted_shares.sql`."""
+    worths = planted_worths(judged.lake.config.scoring.scorers)
+    given = {"planted_explanations": judged.explanations, "planted_worths": worths}
+    return judged.lake.query("planted_shares", given=given)
 
 
-def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, str]) -> str:
+def benchmark_page(judged: JudgedPlants) -> str:
     """The whole result as Markdown."""
-    shares = planted_shares(lake, explanations)
+    lake, explanations, left_out = judged
+    shares, costs = planted_shares(judged), planted_costs(judged)
     [sae] = lake.config.sae_names
-    costs = planted_costs(lake, explanations)
     scoring = lake.config.scoring
     lines = [
         f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "
@@ -50,15 +50,15 @@ def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, st
         if own.height:
             lines += [*_table("planted", "kind", own, (*KINDS, "all"), judged_by(scorer)), "", _blind(scorer, own)]
         else:
-            lines.append(f"{NOT_APPLICABLE}: {_why(lake, scorer)}.")
+            lines.append(f"{NOT_APPLICABLE}: {why_not(lake, scorer)}.")
     lines += [f"\n**{scorer}**: {NOT_APPLICABLE}: {reason}" for scorer, reason in left_out.items()]
     return "\n".join(lines) + "\n"
 
 
-def planted_costs(lake: Lake, explanations: pa.Table) -> dict[str, dict[str, Any]]:
+def planted_costs(judged: JudgedPlants) -> dict[str, dict[str, Any]]:
     """The rows of `planted_costs.sql` by scorer; none of one that asked no model."""
-    [sae] = lake.config.sae_names
-    rows = lake.query("planted_costs", sae=sae, n_explanations=explanations.num_rows)
+    [sae] = judged.lake.config.sae_names
+    rows = judged.lake.query("planted_costs", sae=sae, n_explanations=judged.explanations.num_rows)
     return {row["purpose"]: row for row in rows.iter_rows(named=True)}
 
 
@@ -81,9 +81,18 @@ def overview(shares: pl.DataFrame) -> list[str]:
     lines: list[str] = []
     found = shares.filter(kind="all")
     names = found["scorer"].unique(maintain_order=True).to_list()
-    for judged, words in _READ_BY.items():
-        if own := [name for name in names if judged_by(name) == judged]:
-            lines += [*([""] if lines else []), words, "", *_table("scorer", "scorer", found, own, judged)]
+    for aspect, words in _READ_BY.items():
+        if own := [name for name in names if judged_by(name) == aspect]:
+            lines += [*([""] if lines else []), words, "", *_table("scorer", "scorer", found, own, aspect)]
+    return lines
+
+
+def by_kind(shares: pl.DataFrame, scorers: Iterable[str]) -> list[str]:
+    """A row a scorer, over all faults; a column a kind of plants."""
+    cells = {(row["scorer"], row["kind"]): row for row in shares.filter(fault="all").iter_rows(named=True)}
+    lines = [f"| scorer | {' | '.join(f'`{kind}`' for kind in KINDS)} |", "|---|" + "---|" * len(KINDS)]
+    for name in scorers:
+        lines.append(f"| `{name}` | {' | '.join(_cell(cells.get((name, kind))) for kind in KINDS)} |")
     return lines
 
 
@@ -104,20 +113,20 @@ def _cost(row: Mapping[str, Any] | None, own: pl.DataFrame) -> str:
     return f"{metric}; asks {row['model']}: {', '.join(figures)} an explanation"
 
 
-def _faults(judged: Judged) -> list[Fault]:
+def _faults(aspect: Aspect) -> list[Fault]:
     """The faults that the right explanation is compared with."""
-    return [fault for fault in FAULTS if fault != RIGHT[judged]]
+    return [fault for fault in FAULTS if fault != RIGHT[aspect]]
 
 
-def _table(title: str, column: str, shares: pl.DataFrame, names: Iterable[str], judged: Judged) -> list[str]:
+def _table(title: str, column: str, shares: pl.DataFrame, names: Iterable[str], aspect: Aspect) -> list[str]:
     """A row for each name in a column of `shares`; a column a fault."""
     cells = {(row[column], row["fault"]): row for row in shares.iter_rows(named=True)}
-    columns = ["all", *_faults(judged)]
+    columns = ["all", *_faults(aspect)]
     titles = [_FIRING if fault == "none" else fault for fault in columns]
     lines = [f"| {title} | {' | '.join(titles)} |", "|---|" + "---|" * len(columns)]
     for name in names:
         row = [_cell(cells.get((name, fault))) for fault in columns]
-        lines.append(f"| {name} | {' | '.join(row)} |")
+        lines.append(f"| `{name}` | {' | '.join(row)} |")
     return lines
 
 
@@ -139,7 +148,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     return f"{row['share']:.2f} ({row['share_low']:.2f}-{row['share_high']:.2f}; {row['n_features']})"
 
 
-def _why(lake: Lake, scorer: str) -> str:
+def why_not(lake: Lake, scorer: str) -> str:
     """Why a scorer has no score of any explanation here."""
     with lake.connect() as connection:
         reasons = connection.table("scores").filter(f"scorer = '{scorer}'").project("reason").distinct().fetchall()

@@ -198,10 +198,10 @@ def test_the_page_of_the_benchmark_begins_with_a_row_a_scorer_over_all_kinds() -
     ]
     _, _, titles, _, detection, fuzzing, _, _, _, effects, _, intervention = overview(pl.DataFrame(rows))
     assert titles == "| scorer | all | too broad | too narrow | wrong | of another | promoted | echo |"
-    assert detection.startswith("| detection | 0.80 (0.60-0.90; 30) | not applicable |")
-    assert fuzzing.startswith("| fuzzing | not applicable | 0.80 (0.60-0.90; 30) |")
+    assert detection.startswith("| `detection` | 0.80 (0.60-0.90; 30) | not applicable |")
+    assert fuzzing.startswith("| `fuzzing` | not applicable | 0.80 (0.60-0.90; 30) |")
     assert effects == "| scorer | all | firing | too broad | too narrow | wrong | of another | echo |"
-    assert intervention.startswith("| intervention | not applicable | 0.80 (0.60-0.90; 30) |")
+    assert intervention.startswith("| `intervention` | not applicable | 0.80 (0.60-0.90; 30) |")
 
 
 def test_planted_questions_keep_the_rules_of_a_config() -> None:

@@ -1,9 +1,9 @@
-"""Which continuations stand beside a feature's own: of the batch's first, and not those that a control is right of."""
+"""Which continuations are shown beside a feature's own: not those that a control's borrowed explanation is of."""
 
 import pytest
-from sql.rows import SAE, Database
 
 from pipeline.plugins import find_plugin
+from sql.rows import SAE, Database
 
 POOL, N_TRIALS = 8, 12
 
@@ -12,8 +12,8 @@ def asked(scorer: str, explained: dict[tuple[int, str], str]) -> dict[str, list[
     """Questions by explanation, of twelve features each of which writes its own number."""
     database = Database()
     rows = [
-        {"explanation_id": f"{feature} {explainer}", "feature": feature, "explainer": explainer, "explanation": words,
-         "sae": SAE, "status": "ok", "is_chosen": True}
+        {"explanation_id": f"{feature} {explainer}", "feature": feature, "explainer": explainer,
+         "explanation": words, "sae": SAE, "status": "ok", "is_chosen": True}
         for (feature, explainer), words in explained.items()
     ]  # fmt: skip
     database.fill("explanations", rows)
