@@ -58,7 +58,10 @@ class Neighbours(NamedTuple):
 
 @of_weights
 def write_feature_neighbours(lake: Lake, sae: str) -> Published:
-    """Write each feature's nearest others, ten at most. Figures: the median cosine of the nearest, and near copies."""
+    """Write each feature's nearest others, ten at most.
+
+    Figures: the median cosine of the nearest, and the number of features with a near copy.
+    """
     own = lake.config.sae(sae)
     found = nearest(load_sae(own).decoder)
     columns = {
@@ -81,8 +84,9 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
 def nearest(directions: Tensor, n_neighbours: int = N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
-    Fewer where fewer have a cosine of LEAST_COSINE. A row of zeros has no direction: it has no neighbours, and is none. `dtype`, that of the first products,
-    changes how long it takes and never the result; left out, it is the one that is faster here.
+    A row has fewer where fewer have a cosine of LEAST_COSINE. A row of zeros has no direction: it has no
+    neighbours, and is none. `dtype`, that of the first products, changes how long it takes and never the result;
+    left out, it is the one that is faster here.
     """
     search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))
     starts = range(0, search.n_rows, _PANEL)

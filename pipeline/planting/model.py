@@ -45,7 +45,7 @@ _FAMILY_COSINE = 0.5
 
 
 class _Layout(NamedTuple):
-    """First coordinates: plants of the token, wanted before, found before, noises, constant, families, positions."""
+    """First coordinates: plants of the token, wanted, found before it, noises, constant, families, positions."""
 
     now: int
     wanted: int

@@ -258,7 +258,7 @@ FEATURES = (
     ),
     Table(
         "feature_neighbours",
-        "One row per feature and near neighbour, ten at most, by the cosine of their decoder directions, 0.01 or more.",
+        "One row per feature and near neighbour, ten at most, by the cosine of their directions, 0.01 or more.",
         (
             SAE,
             FEATURE,
