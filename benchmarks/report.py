@@ -307,17 +307,24 @@ def page() -> str:
 
 def _check_targets(path: Path) -> None:
     """Raise ValueError for a target that stands nowhere in the source of the result's benchmark."""
-    sources = [each for each in Path(__file__).parent.glob("*.py") if f"{path.stem}_".startswith(f"{each.stem}_")]
-    source = max(sources, key=lambda each: len(each.stem)).read_text(encoding="utf-8")
+    modules = Path(__file__).parent.glob("*.py")
+    names = [each.stem for each in modules if f"{path.stem}_".startswith(f"{each.stem}_")]
+    source = _source(max(names, key=len))
     if any(_is_calculated(target) for target in _targets(source)):
         return
-    known = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    sources = [source, *map(_source, re.findall(r"^from benchmarks\.(\w+) import", source, re.MULTILINE))]
+    trees = [node for each in sources for node in ast.walk(ast.parse(each))]
+    known = {node.value for node in trees if isinstance(node, ast.Constant)}
     for figure in json.loads(path.read_text(encoding="utf-8")).get("figures", ()):
         if figure["target"] is not None and figure["target"] not in known:
             raise ValueError(
                 f"{path.name}: its benchmark no longer has the target {figure['target']:g} of {figure['name']}; "
                 "measure it again"
             )
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
 
 
 def _is_calculated(target: ast.expr) -> bool:

@@ -42,8 +42,15 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    # The strengths of steering need fewer texts here: the planted model reads one token back.
-    "oracle": Setting(30, None, {"provider": "oracle", "intervention": {"n_held_out": 32}}),
+    # Less steering than by default, which would take hours for 30 features of a kind.
+    "oracle": Setting(
+        30,
+        None,
+        {
+            "provider": "oracle",
+            "intervention": {"n_held_out": 32, "target_kls": [1.0], "n_trials": 6, "set_size": 2},
+        },
+    ),
     "embedded": Setting(
         4,
         ("detection", "fuzzing", "graded", "surprisal", "generation", "embedding"),

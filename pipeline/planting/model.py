@@ -11,9 +11,9 @@ Its residual stream after the layer has a coordinate for each thing that a featu
 A feature of the SAE is the sum of its coordinates less a threshold, where that is above 0. At one position in
 twenty, drawn by hash, it does not fire; a feature that goes by position fails on one token in twenty instead. Five
 features of a kind are a family: their decoder directions share a coordinate that the model neither writes nor
-reads, so that each has near neighbours, at a cosine of 0.5, whose effects are their own.
+reads, so that each has near neighbours, at a cosine of 0.4, whose effects are their own.
 
-The output layer gives each token its frequency in the corpus, and more to what a plant promotes: about 6 nats
+The output layer gives each token its frequency in the corpus, and more to what a plant promotes: about 10 nats
 times the strength of the plant's token, on each such token, whether the SAE's feature fires there or not (a pair's
 wants another token before it). Plants that go by position promote nothing.
 """
@@ -38,10 +38,11 @@ _NOISES = 8
 _NOISE_SHARE = 0.05
 _SHARPNESS = 6.0
 """Of the attention: the previous position's score is above 100 nats over every other one."""
-_PROMOTED_NATS = 6.0
+_PROMOTED_NATS = 10.0
+"""So many that steering writes promoted words before the added direction flattens all logits, by the last norm."""
 _OFF = 10.0
 _FAMILY = 5
-_FAMILY_COSINE = 0.5
+_FAMILY_COSINE = 0.4
 
 
 class _Layout(NamedTuple):
