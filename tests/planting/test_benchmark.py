@@ -12,7 +12,7 @@ from benchmarks.scorers import content_of
 from pipeline.config import load_config
 from pipeline.planting import experiment
 from pipeline.planting.experiment import JudgedPlants
-from pipeline.planting.report import benchmark_page, planted_shares
+from pipeline.planting.report import benchmark_page, planted_shares, why_not
 from pipeline.plugins import find_plugins
 
 pytestmark = pytest.mark.whole
@@ -34,7 +34,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Judg
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(folder / "dagster"))
         patch.setattr(experiment, "_DEMO", path)
-        made = judge_plants(load_config(path), 2, 6, None, Console(quiet=True))
+        made = judge_plants(load_config(path), 4, 6, None, Console(quiet=True))
     assert made is not None
     return made
 
@@ -42,7 +42,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> Judg
 def test_every_scorer_but_one_judges_and_each_only_what_it_can(judged: JudgedPlants) -> None:
     assert judged.left_out.keys() == {"intruder"}, "it needs no explanation"
     shares = planted_shares(judged)
-    assert {*shares["scorer"]} == {*find_plugins("scorers")} - {"intruder"}
+    silent = {name: why_not(judged.lake, name) for name in find_plugins("scorers")}
+    assert {*shares["scorer"]} == {*find_plugins("scorers")} - {"intruder"}, silent
     assert "position" not in {*shares["kind"]} | {*judged.explanations["kind"].to_pylist()}
     for scorer in {*shares["scorer"]}:
         faults = {*shares.filter(scorer=scorer)["fault"]}
@@ -56,7 +57,7 @@ def test_its_pages_say_who_is_not_applicable_and_what_each_asked(judged: JudgedP
     page = benchmark_page(judged)
     assert "| `position` | not applicable |" in page and "**intruder**: not applicable: " in page
     assert "**surprisal**, by auroc; asks no model" in page and "**detection**, by balanced accuracy; asks" in page
-    lines = result_lines(content_of(judged, 2))
+    lines = result_lines(content_of(judged, 4))
     assert "| scorer | all | firing | too broad | too narrow | wrong | of another | echo |" in lines
     assert any(line.startswith("| `surprisal` | auroc | none |") for line in lines)
     assert any(line.startswith("- `intruder`: ") for line in lines)
