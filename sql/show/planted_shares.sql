@@ -34,18 +34,18 @@ with judged as (
 ),
 compared as (
     select
-        better.scorer,
-        better.metric,
-        better.kind,
-        better.feature,
-        unnest(if(better.worth = 2, [worse.fault, 'all'], ['all'])) as fault,
-        if(better.value = worse.value, 0.5, (better.value > worse.value)::double) as is_right
-    from judged as better
+        judged.scorer,
+        judged.metric,
+        judged.kind,
+        judged.feature,
+        unnest(if(judged.worth = 2, [worse.fault, 'all'], ['all'])) as fault,
+        if(judged.value = worse.value, 0.5, (judged.value > worse.value)::double) as is_right
+    from judged
     join judged as worse
-        on worse.scorer = better.scorer
-        and worse.feature = better.feature
-        and worse.worth < better.worth
-    where better.value is not null and worse.value is not null
+        on worse.scorer = judged.scorer
+        and worse.feature = judged.feature
+        and worse.worth < judged.worth
+    where judged.value is not null and worse.value is not null
 ),
 by_feature as (
     select

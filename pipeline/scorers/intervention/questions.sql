@@ -4,14 +4,15 @@
 -- stands beside the one of the model as it is. sets: in the order in which they are shown; own: the place of the
 -- right one. Both are null where a set is missing. cluster: a trial shows the same texts and the same features at
 -- every target, so that its answers are no independent ones.
--- A control is asked about beside the feature whose explanation it borrows only where too few others are left: with
--- that one's set shown, it would be right about a wrong set, and score below chance.
+-- A control is asked about beside the feature whose explanation it borrows only where too few others are left:
+-- with that one's set shown it would be right about a wrong set, and score below chance.
 with lenders as (
-    select distinct controls.explanation_id, explanations.feature as other
-    from scored_explanations as controls
+    select distinct scored_explanations.explanation_id, explanations.feature as other
+    from scored_explanations
     join explanations
-        on explanations.explanation = controls.explanation and explanations.feature <> controls.feature
-    where controls.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
+        on explanations.explanation = scored_explanations.explanation
+        and explanations.feature <> scored_explanations.feature
+    where scored_explanations.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
 ),
 written as (
     select
@@ -53,7 +54,9 @@ others as (
             partition by trials.explanation_id, trials.mode, trials.target_kl, trials.trial
             order by
                 lenders.other is not null,
-                hash($seed::bigint, $sae, trials.feature::int, trials.mode, trials.trial::int, written.feature::int),
+                hash(
+                    $seed::bigint, $sae, trials.feature::int, trials.mode, trials.trial::int, written.feature::int
+                ),
                 written.feature
         ) <= 2
 ),

@@ -2,11 +2,12 @@
 -- the batch, by hash; each beside the one of the model as it is. cluster: all targets go on with the same text.
 -- A control is asked about beside the feature whose explanation it borrows only where there is no other.
 with lenders as (
-    select distinct controls.explanation_id, explanations.feature as other
-    from scored_explanations as controls
+    select distinct scored_explanations.explanation_id, explanations.feature as other
+    from scored_explanations
     join explanations
-        on explanations.explanation = controls.explanation and explanations.feature <> controls.feature
-    where controls.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
+        on explanations.explanation = scored_explanations.explanation
+        and explanations.feature <> scored_explanations.feature
+    where scored_explanations.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
 ),
 written as (
     select feature, mode, target_kl, prompt_id, continuation, unsteered
@@ -26,24 +27,24 @@ others as (
         own.mode,
         own.target_kl,
         own.prompt_id,
-        other.continuation,
-        other.unsteered
+        written.continuation,
+        written.unsteered
     from own
-    join written as other
-        on other.mode = own.mode
-        and other.target_kl is not distinct from own.target_kl
-        and other.prompt_id = own.prompt_id
-        and other.feature <> own.feature
-    join batch_features on batch_features.feature = other.feature
-    left join lenders on lenders.explanation_id = own.explanation_id and lenders.other = other.feature
+    join written
+        on written.mode = own.mode
+        and written.target_kl is not distinct from own.target_kl
+        and written.prompt_id = own.prompt_id
+        and written.feature <> own.feature
+    join batch_features on batch_features.feature = written.feature
+    left join lenders on lenders.explanation_id = own.explanation_id and lenders.other = written.feature
     where batch_features.place <= $scoring_intervention_pool
     qualify
         row_number() over (
             partition by own.explanation_id, own.mode, own.target_kl, own.prompt_id
             order by
                 lenders.other is not null,
-                hash($seed::bigint, $sae, own.feature::int, own.prompt_id::int, other.feature::int),
-                other.feature
+                hash($seed::bigint, $sae, own.feature::int, own.prompt_id::int, written.feature::int),
+                written.feature
         ) = 1
 ),
 asked as (
@@ -54,7 +55,8 @@ asked as (
 select
     explanation_id,
     feature,
-    md5(concat_ws(' ', explanation_id, 'intervention_surprisal', mode, target_kl, prompt_id, label)) as question_id,
+    md5(concat_ws(' ', explanation_id, 'intervention_surprisal', mode, target_kl, prompt_id, label))
+        as question_id,
     null::varchar as example_id,
     null::int[] as marked,
     label,
