@@ -86,7 +86,7 @@ def _port(default: int) -> Callable[[_Command], _Command]:
 
 @commands.command()
 def demo() -> int:
-    """Run the demo on a small model that comes with latentlake."""
+    """Run the demo on a small model that comes with it."""
     return _run_experiment(_DEMO)
 
 
@@ -125,7 +125,7 @@ def _run_experiment(config: str, job: str | None = None, nth: int | None = None,
 @commands.command()
 @_config
 def estimate(config: str) -> None:
-    """Print what a run would take: disk, time, tokens, dollars."""
+    """Print what a run takes: disk, time, tokens, dollars."""
     from pipeline.commands.estimate import print_estimates
 
     print_estimates(config)
@@ -245,7 +245,7 @@ def site(config: str, out: str | None, where: str | None) -> None:
 def export(
     to: str, config: str, out: str | None, explainer: str | None, saes: tuple[str, ...], graph: str | None
 ) -> None:
-    """Write explanations and scores in another program's format."""
+    """Write explanations and scores for another program."""
     from pipeline.commands.export import write_export
 
     write_export(config, to, out=out, explainer=explainer, saes=list(saes), graph=graph)

@@ -1,6 +1,6 @@
-"""What an explainer is shown: the samplings of its windows, and the keys that it may have for itself.
+"""Settings of what an explainer is shown: how its windows are sampled, and the keys it can override.
 
-It imports nothing but pydantic, so that the `settings.py` of a plug-in can import it.
+Imports only pydantic, so that a plug-in's `settings.py` can import it.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -11,10 +11,10 @@ Sampling = Literal["deciles", "top", "top_sample", "random", "mixture"]
 
 
 class ShowingSettings(BaseModel):
-    """Keys of the section `explaining` that an explainer can have for itself; where left out, the section's hold.
+    """Keys of the section `explaining` that an explainer can override; if left out, the section's values apply.
 
     Attributes:
-        prompts_of: The explainer whose prompts it asks with; None where it has its own.
+        prompts_of: The explainer whose prompts it uses; None if it has its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

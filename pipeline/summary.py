@@ -1,4 +1,4 @@
-"""Means over features with Student's intervals: of scores, and of the differences of two explainers' scores."""
+"""Means over features with Student's intervals: of scores, and of differences between two explainers' scores."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,12 +9,12 @@ from pipeline.make_table import make_table
 
 
 def write_summary(lake: Lake) -> Published:
-    """Make the table `summary` from every batch that is there."""
+    """Make the table `summary` from all existing batches."""
     return _over_features(lake, "summary")
 
 
 def write_explainer_comparisons(lake: Lake) -> Published:
-    """Make the table `explainer_comparisons` from every batch that is there."""
+    """Make the table `explainer_comparisons` from all existing batches."""
     return _over_features(lake, "explainer_comparisons")
 
 
@@ -25,9 +25,9 @@ def _over_features(lake: Lake, table: str) -> Published:
 
 
 def student_quantiles(confidence: float, most_features: int) -> pa.Table:
-    """One row per number of features from 3 on: Student's quantile t of their mean.
+    """One row per number of features, from 3: the quantile t for the interval of their mean.
 
-    It is the one at (1 + confidence) / 2, of one degree of freedom less than there are features.
+    Student's t at (1 + confidence) / 2, with n_features - 1 degrees of freedom.
     """
     n_features = np.arange(3, max(most_features, 3) + 1)
     return pa.table({"n_features": n_features, "t": stdtrit(n_features - 1.0, (1 + confidence) / 2)})

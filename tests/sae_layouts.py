@@ -196,6 +196,20 @@ def _goodfire(folder: Path, weights: Weights) -> Path:
     return path
 
 
+def _attention_z(folder: Path, weights: Weights) -> Path:
+    path = folder / "gpt2-small_L5_Hcat_z_lr1.20e-03_l11.00e+00_ds49152_bs4096_dc1.00e-06_rsanthropic_v9.pt"
+    path.parent.mkdir(parents=True)
+    state = {
+        "W_enc": weights.encoder.T.contiguous(),
+        "W_dec": weights.decoder,
+        "b_enc": weights.bias,
+        "b_dec": weights.b_dec,
+    }
+    torch.save(state, path)
+    write_json(path.with_name(f"{path.stem}_cfg.json"), {"act_name": "blocks.5.attn.hook_z", "act_size": 768})
+    return path
+
+
 def _saelens(folder: Path, weights: Weights) -> Path:
     folder.mkdir(parents=True)
     tensors = {
@@ -250,6 +264,24 @@ def _llama_scope_r1(folder: Path, weights: Weights) -> Path:
     return folder
 
 
+def _lm_saes(folder: Path, weights: Weights) -> Path:
+    folder.mkdir(parents=True)
+    place, d_in = "blocks.15.hook_resid_post", weights.encoder.shape[1]
+    tensors = {
+        "W_E": weights.encoder.T,
+        "W_D": weights.decoder,
+        "b_E": weights.bias,
+        "b_D": weights.b_dec,
+        "activation_function.log_jumprelu_threshold": weights.threshold.log(),
+        f"dataset_average_activation_norm.{place}": torch.tensor(d_in**0.5 / LLAMA_SCALE),
+    }
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "sae_weights.safetensors")
+    config = {**LM_SAES, "sae_type": "sae", "d_model": d_in, "expansion_factor": len(weights.bias) / d_in}
+    config |= {"hook_point_in": place, "hook_point_out": place, "use_glu_encoder": False, "top_k": 50}
+    write_json(folder / "config.json", config)
+    return folder
+
+
 def _save_linear(path: Path, weights: Weights, **others: Tensor) -> None:
     tensors = {
         "encoder.weight": weights.encoder,
@@ -287,6 +319,7 @@ LAYOUTS = {
     "saelens": Layout(_saelens, lambda w, x: above(pre_activations(w, x, subtract=True), w.threshold)),
     "llama_scope": Layout(_llama_scope, lambda w, x: above(llama_activations(w, x), 0.4 * LLAMA_SCALE)),
     "llama_scope_r1": Layout(_llama_scope_r1, lambda w, x: above(llama_activations(w, x), w.threshold)),
+    "lm_saes": Layout(_lm_saes, lambda w, x: above(llama_activations(w, x), w.threshold)),
     "circuit_tracer": Layout(
         _circuit_tracer, lambda w, x: above(pre_activations(w, x, subtract=False), w.threshold)
     ),
@@ -296,6 +329,7 @@ LAYOUTS = {
     "openai": Layout(_openai, lambda w, x: largest(pre_activations(w, layer_normalised(x), subtract=True), w.k)),
     "qwen_scope": Layout(_qwen_scope, lambda w, x: largest(pre_activations(w, x, subtract=False), w.k)),
     "goodfire": Layout(_goodfire, lambda w, x: pre_activations(w, x, subtract=False).relu()),
+    "attention_z": Layout(_attention_z, lambda w, x: pre_activations(w, x, subtract=True).relu()),
     "gemma_scope_2": Layout(
         _gemma_scope_2, lambda w, x: above(pre_activations(w, x, subtract=False), w.threshold)
     ),

@@ -76,7 +76,7 @@ CASES = {
         ("'layer.1'", "nearest: 'layers.1'"),
     ),
     "an SAE of another width": Case(
-        narrow_sae, SaeError, ("'hand-set'", "16 wide", "'embed_tokens'", "32 wide")
+        narrow_sae, SaeError, ("'hand-set'", "width 16", "'embed_tokens'", "width 32")
     ),
     "another number of features": Case(
         lambda folder: sae_entry(folder, n_features=9), SaeError, ("has 8 features", "n_features: 9")
@@ -153,7 +153,7 @@ CASES = {
             ]
         },
         SaeError,
-        ("'deep'", "names hookpoint 'layers.0'", "read 'layers.1'", "saes.hookpoint"),
+        ("'deep'", "names hookpoint 'layers.0'", "says 'layers.1'", "saes.hookpoint"),
     ),
     "no such subject": Case(
         lambda folder: {"subject": {"model": str(folder / "no model")}},

@@ -1,8 +1,8 @@
 """How a table becomes a Dagster asset.
 
 The table's declaration gives the name, the job and the description; its stage gives the inputs, and the stage hash
-the code version. What makes it, SQL or a function, gets the lake and its own partition, and returns what it
-published.
+the code version. The SQL or the function that makes the table gets the lake and the partition, and returns what
+it published.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,32 +26,37 @@ from pipeline.tables.versions import SourceHashes, inputs_of, stage_hash
 if TYPE_CHECKING:
     from pipeline.lake import Lake, Published
 
-Write = Callable[..., "Published | list[Published]"]
+_Write = Callable[..., "Published | list[Published]"]
 
 AFTER_BATCHES = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-"""A table over all batches is made again after each of them, even if others are missing, where somebody has
-switched on the automation sensor."""
+"""Makes a table over all batches again after each batch, even if others are missing, once the automation sensor is
+switched on."""
 
 _NEW_DOCUMENTS_ENTER = "documents"
-"""The table whose making takes documents that were added to the corpus. All others use those recorded in it."""
+"""The table that takes in documents added to the corpus. All others use the documents recorded in it."""
 
 
 @dataclass(frozen=True)
 class TableAsset:
-    """A table's asset before its experiment is known."""
+    """A table's asset before its experiment is known.
+
+    Attributes:
+        table: The table.
+        module: The module with the function `write_<table>` that makes it; None if its SQL alone does.
+        pool: The Dagster pool that bounds how many partitions are made at once.
+    """
 
     table: Table
     module: str | None
-    """Of the function `write_<table>` that makes it; None if its SQL alone does."""
     pool: str | None = None
 
     def write(self, lake: "Lake", **partition: Any) -> "Published | list[Published]":
-        """Make and publish the table, or one partition of it. What does so is imported now, not with the graph."""
+        """Make and publish the table or one partition. The module is imported here, not when the graph loads."""
         if self.module is None:
             from pipeline.make_table import make_table
 
             return make_table(lake, self.table.name, **partition)
-        function: Write = getattr(import_module(self.module), f"write_{self.table.name}")
+        function: _Write = getattr(import_module(self.module), f"write_{self.table.name}")
         return function(lake, **partition)
 
     def build(self, config: Config, assets: Mapping[str, "TableAsset"]) -> dg.AssetsDefinition:
@@ -103,5 +108,5 @@ def python_asset(table: str, module: str) -> TableAsset:
 
 
 def asking_asset(table: str, module: str) -> TableAsset:
-    """The same for a table whose making asks an LLM: the pool bounds how many are made at once."""
+    """The same for a table that is made by asking an LLM, in the pool for those."""
     return TableAsset(TABLES[table], module, pool="llm")

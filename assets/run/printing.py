@@ -79,22 +79,6 @@ def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
     return n_failures
 
 
-def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
-    # Run by make, suggest make commands.
-    command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
-    option = "" if config.name == "demo" else f" {of}{escape(path)}"
-    if "MAKELEVEL" in os.environ and (llm := os.environ.get(LLM_VARIABLE)):
-        option += f" LLM={escape(llm)}"
-    for line in (
-        f"\nDone in {seconds:.0f} s. What next:",
-        f"  {command} explore{option}    the features in a browser: explanations, scores and windows",
-        f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',
-        f"  {command} dev{option}        the Dagster UI: the graph, its tables, plots and checks",
-        f"  {command} run {of}config/mine.yaml   your own model, SAEs and corpus",
-    ):
-        console.print(line, highlight=False)
-
-
 def print_end(lake: "Lake", path: str, console: Console, started: float) -> None:
     """Print what a whole run found, which batches it left as they were, and what comes next."""
     from pipeline.show.closing import print_closing_table
@@ -109,6 +93,22 @@ def print_end(lake: "Lake", path: str, console: Console, started: float) -> None
         )
     _print_next_steps(config, path, console, time.monotonic() - started)
     _print_what_is_left(config, console)
+
+
+def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
+    # Run by make, suggest make commands.
+    command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
+    option = "" if config.name == "demo" else f" {of}{escape(path)}"
+    if "MAKELEVEL" in os.environ and (llm := os.environ.get(LLM_VARIABLE)):
+        option += f" LLM={escape(llm)}"
+    for line in (
+        f"\nDone in {seconds:.0f} s. What next:",
+        f"  {command} explore{option}    the features in a browser: explanations, scores and windows",
+        f'  {command} sql{option}        ask the tables, e.g. "from feature_routes limit 5"',
+        f"  {command} dev{option}        the Dagster UI: the graph, its tables, plots and checks",
+        f"  {command} run {of}config/mine.yaml   your own model, SAEs and corpus",
+    ):
+        console.print(line, highlight=False)
 
 
 def _print_what_is_left(config: Config, console: Console) -> None:

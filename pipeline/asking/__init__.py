@@ -1,1 +1,1 @@
-"""Putting a batch's requests: prompts, windows of tokens in them, the ledger's batches, spending."""
+"""Sends a batch's requests: prompts, the windows of tokens in them, roles, ledgers, spending."""

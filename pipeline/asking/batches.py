@@ -1,4 +1,4 @@
-"""A batch's requests put to a role, through the batch's ledger."""
+"""Sends a batch's requests to a role, through the batch's ledger."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,14 +17,14 @@ from pipeline.progress import progress
 
 
 class ToAsk(NamedTuple):
-    """A request, and what whoever makes it knows of its answer.
+    """A request, and what its sender knows about the answer.
 
     Attributes:
-        request: What is asked.
-        is_usable: Whether an answer of status `ok` can be read; else it is asked for again, as the next draw.
-        stand_in: An answer such as may come, by which the estimate counts without asking.
-        is_certain: Whether it is asked whatever was answered before; what is not may fall away.
-        renews: Whether the server is asked even where the ledger says that it could not be, once.
+        request: The request.
+        is_usable: Whether an answer with status `ok` can be read; if not, the next draw is requested.
+        stand_in: A plausible answer, with which the estimate counts requests without sending any.
+        is_certain: Whether it is sent regardless of earlier answers; if not, it may be skipped.
+        renews: Whether to ask again even if the ledger records that the server could not be asked before.
     """
 
     request: Request
@@ -34,29 +34,29 @@ class ToAsk(NamedTuple):
     renews: bool = False
 
     def of(self, purpose: str, *, is_certain: bool) -> "ToAsk":
-        """The same, asked for another purpose."""
+        """The same request for another purpose."""
         return self._replace(request=replace(self.request, purpose=purpose), is_certain=is_certain)
 
 
 Ask = Callable[[Sequence[ToAsk]], Mapping[str, Answer]]
-"""From what is to be asked to the answer that counts, by request_id."""
+"""Sends requests and returns the answer that counts, by request_id."""
 
 Asks = Mapping[RoleName, Ask]
-"""Who can be asked, by role."""
+"""The function that asks each role."""
 
 LedgerName = Literal["explanations", "judging", "thresholds", "predictions", "embeddings"]
-"""What a batch is asked for: two tables; beside them verdicts on drafts, answers about controls, and vectors."""
+"""The purposes for which a batch sends requests; each has its own ledger."""
 
 Ledgers = Mapping[LedgerName, Sequence[RoleName]]
-"""In which roles is asked, by the ledger that keeps the answers; the first is that of the table that is made."""
+"""The roles that may be asked, by ledger."""
 
 
 class BatchAsker:
-    """Asks what a table wants to know about a batch, in some roles; use it as a context manager.
+    """Asks some roles about a batch for one table; use it as a context manager.
 
-    The batch's ledger stays locked while it is open, and a role's client is opened with the first request that the
-    ledger cannot answer, so that without one no model is loaded and no key is needed. `given` are tables of the
-    batch that are not written, of which an oracle knows.
+    The batch's ledger stays locked while it is open. A role's client is opened at the first request that the
+    ledger cannot answer, so that otherwise no model is loaded and no key is needed. `given` holds tables of the
+    batch that have not been written, for the oracle.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class BatchAsker:
         self._n_replayed = 0
 
     def __enter__(self) -> Self:
-        """Lock the ledger. Raises LakeError if another run is at work on the batch."""
+        """Lock the ledger. Raises LakeError if another run is working on the batch."""
         with ExitStack() as stack:
             stack.enter_context(self._ledger)
             for budget in self._budgets.values():
@@ -96,7 +96,7 @@ class BatchAsker:
 
     @property
     def figures(self) -> dict[str, float | int | str]:
-        """What a person wants to know: who answers, requests sent and replayed, tokens of those sent."""
+        """The models, the number of requests sent and replayed, and the tokens of those sent."""
         return {
             "model": ", ".join(role.model for role in self._roles.values()),
             "requests_sent": len(self._sent),
@@ -108,14 +108,14 @@ class BatchAsker:
 
     @property
     def asks(self) -> Asks:
-        """Who can be asked, by role."""
+        """The function that asks each role."""
         return {name: partial(self.ask, name) for name in self._roles}
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """The answer of a role that counts, by request_id; every answer is in the ledger before it is used.
+        """A role's answers that count, by request_id; every answer is in the ledger before it is used.
 
-        What is refused, truncated or not usable is asked again as the next draw, up to the role's `max_draws`.
-        Raises ConfigError if the endpoint cannot be used as the config says.
+        Refused, truncated and unusable answers are requested again as the next draw, up to the role's `max_draws`.
+        Raises ConfigError if the endpoint cannot be used as configured.
         """
         by_id = {each.request.request_id: each for each in to_ask}
 
@@ -151,7 +151,7 @@ class BatchAsker:
 def open_askers(
     lake: Lake, ledgers: Ledgers, sae: str, batch: int, given: Given | None = None
 ) -> Iterator[list[BatchAsker]]:
-    """Whoever can be asked about a batch, ledger by ledger."""
+    """An open asker for each ledger of a batch."""
     with ExitStack() as stack:
         yield [
             stack.enter_context(BatchAsker(lake, ledger, names, sae, batch, given))
@@ -160,12 +160,12 @@ def open_askers(
 
 
 def asks_of(askers: Iterable[BatchAsker]) -> Asks:
-    """Who can be asked, by role, of several ledgers."""
+    """The function that asks each role, from the askers of several ledgers."""
     return {name: ask for asker in askers for name, ask in asker.asks.items()}
 
 
 def open_ledger(lake: Lake, table: str, sae: str, batch: int) -> Ledger:
-    """The ledger of what a table asks about a batch, to be used as a context manager."""
+    """The ledger of a table's requests about a batch, to be used as a context manager."""
     features = lake.config.selection.features_of(batch)
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
@@ -174,7 +174,7 @@ def open_ledger(lake: Lake, table: str, sae: str, batch: int) -> Ledger:
 
 
 class _NoClient:
-    """Stands in where nothing is to be asked."""
+    """Takes the place of a client if there is nothing to ask."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[Answer]]:
         """No answers."""

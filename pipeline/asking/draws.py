@@ -1,25 +1,25 @@
-"""Asking again where an answer cannot be used: the next draw of the same request."""
+"""Asks again, as the next draw of the same request, if an answer cannot be used."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.llm.requests import UNANSWERED, Answer, Request
 
-IsUsable = Callable[[str, Answer], bool]
-"""Whether an answer with status `ok` to a request, by the request_id of its first draw, can be read."""
+_IsUsable = Callable[[str, Answer], bool]
+"""Whether an answer with status `ok` can be read, given the request_id of the request's first draw."""
 
 
 def ask_draws(
     ask: Callable[[Sequence[Request]], Mapping[str, Answer]],
     requests: Sequence[Request],
     max_draws: int,
-    is_usable: IsUsable,
+    is_usable: _IsUsable,
 ) -> dict[str, Answer]:
-    """The answer that counts, by the request_id of the request given; its own `request_id` is that of the draw.
+    """The answer that counts, by the request_id of the given request; the answer's own `request_id` is the draw's.
 
-    The first usable answer by draw counts; if none of `max_draws` is usable, the first. A failure counts at
-    once, so that the next run asks that draw again before it goes on, and so does what is too long for every
-    draw, or cannot be sent. What counts depends on the answers alone, so that a replay chooses the same.
+    The first usable draw counts; if none of `max_draws` is usable, the first draw. A failure counts at once, so
+    that the next run repeats that draw before it tries others; so does a request that is too long or cannot be
+    sent. The choice depends on the answers alone, so a replay chooses the same.
     """
     counting: dict[str, Answer] = {}
     open_draws = {request.request_id: request for request in requests}

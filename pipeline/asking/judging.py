@@ -1,7 +1,7 @@
-"""Explanations judged on train windows, so that an explainer can choose among several; no test window is read.
+"""Judges draft explanations on train windows, so that an explainer can choose among them without test windows.
 
-The questions are detection's, put in the role of the scorer through a ledger of its own: does the feature fire in
-this window? They are about train windows that no explainer is shown (`examples.is_judge`).
+The questions are detection's (does the feature fire in this window?), sent to the scorer role through a ledger of
+their own. They are about train windows that no explainer is shown (`examples.is_judge`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,23 +20,23 @@ SQL = "train_questions"
 
 
 class Draft(NamedTuple):
-    """An explanation that is to be judged."""
+    """An explanation to be judged."""
 
     feature: int
     words: str
 
 
 class Verdict(NamedTuple):
-    """What the judge says of a window, knowing the explanation alone.
+    """The judge's answer about a window, given the explanation alone.
 
     Attributes:
         example_id: The window.
         token_ids: Its tokens.
-        activations: The feature's on them.
-        draw: The place in which it was taken, among those in which the feature fires, or does not; from 1.
+        activations: The feature's activations on them.
+        draw: Its rank in the draw, from 1, among windows in which the feature fires or among silent ones.
         fires: Whether the feature fires in it.
-        said: What the judge says; None where its answer cannot be used.
-        status: Of the answer, as in the table `predictions`.
+        predicted: The judge's answer; None if it cannot be used.
+        status: The answer's status, as in the table `predictions`.
         request_id: The request.
     """
 
@@ -45,7 +45,7 @@ class Verdict(NamedTuple):
     activations: Sequence[float]
     draw: int
     fires: bool
-    said: bool | None
+    predicted: bool | None
     status: str
     request_id: str | None
 
@@ -56,16 +56,16 @@ def judge_drafts(
     """The verdicts on each draft; equal drafts are judged once.
 
     Args:
-        tools: Of an explainer, with which the role `scorer` can be asked.
-        drafts: What is judged.
-        n_windows: Windows in which the feature fires, and as many in which it does not; at most.
-        purpose: What the requests are for.
-        is_certain: Whether they are sent whatever was answered before.
+        tools: An explainer's tools, with which the role `scorer` can be asked.
+        drafts: The drafts to judge.
+        n_windows: Maximum number of windows in which the feature fires, and of silent windows.
+        purpose: The requests' purpose.
+        is_certain: Whether the requests are sent regardless of earlier answers.
     """
     distinct = sorted(set(drafts))
     rows = [
-        {"explanation_id": f"{place}", "feature": draft.feature, "explanation": draft.words}
-        for place, draft in enumerate(distinct)
+        {"explanation_id": f"{number}", "feature": draft.feature, "explanation": draft.words}
+        for number, draft in enumerate(distinct)
     ]
     schema = {"explanation_id": pa.string(), "feature": pa.int32(), "explanation": pa.string()}
     tools.batch.put("drafts", pa.Table.from_pylist(rows, pa.schema(schema)))
@@ -77,10 +77,10 @@ def judge_drafts(
     def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         return dict(judge.ask([each.of(purpose, is_certain=is_certain) for each in to_ask]))
 
-    said = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask), per_prompt)}
+    predictions = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask), per_prompt)}
     verdicts: dict[Draft, list[Verdict]] = {draft: [] for draft in distinct}
     for row in due.iter_rows(named=True):
-        prediction = said[row["question_id"]]
+        prediction = predictions[row["question_id"]]
         verdicts[distinct[int(row["explanation_id"])]].append(
             Verdict(
                 row["example_id"],
@@ -97,15 +97,16 @@ def judge_drafts(
 
 
 def balanced_accuracy(verdicts: Sequence[Verdict], min_coverage: float) -> float | None:
-    """The mean of the shares of right answers about windows in which the feature fires, and in which it does not.
+    """The mean of the shares of correct answers about windows in which the feature fires and about silent ones.
 
-    None where there are none of either, or where the share of usable answers is under min_coverage.
+    None if either kind has no usable answers, or if their share of that kind is below min_coverage. Scores on test
+    windows (`sql/scores/balanced_accuracies.sql`) compare min_coverage with both kinds together.
     """
     rates = []
     for fires in (True, False):
         own = [verdict for verdict in verdicts if verdict.fires == fires]
-        answered = [verdict for verdict in own if verdict.said is not None]
+        answered = [verdict for verdict in own if verdict.predicted is not None]
         if not answered or len(answered) < min_coverage * len(own):
             return None
-        rates.append(sum(verdict.said == fires for verdict in answered) / len(answered))
+        rates.append(sum(verdict.predicted == fires for verdict in answered) / len(answered))
     return sum(rates) / 2

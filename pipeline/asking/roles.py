@@ -1,4 +1,4 @@
-"""The roles in which models are asked: who explains, who scores, who embeds, and where each is reached."""
+"""The roles in which models are asked (explainer, scorer, embedder), and how each model is reached."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from pipeline.llm.oracle.brain import Truth
 
 RoleName = str
-"""`explainer`, `scorer` or `embedder`; `scorer@mini`: who scores by the model `mini` of `scoring.models`."""
+"""`explainer`, `scorer` or `embedder`; `scorer@mini` scores with the model `mini` of `scoring.models`."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """A model and how it is asked, as the config says.
+    """A model and how it is asked, as configured.
 
     Attributes:
         name: The role.
-        provider: Who answers: a model in this process, one on a server, or the oracle.
-        model: Its name.
-        temperature: With which it writes.
-        max_draws: Draws of a request, at most, until an answer can be used.
-        endpoint: Where it is reached, where it runs on a server.
-        device: Where it runs in this process.
+        provider: What answers: `local` (a model in this process), `openai` (a server) or `oracle`.
+        model: The model's name.
+        temperature: Sampling temperature.
+        max_draws: Maximum draws of a request until an answer can be used.
+        endpoint: The server, for provider `openai`.
+        device: The device, for provider `local`.
         prices: The price file.
-        local_model: Where the model is and its precision, where it runs in this process.
-        oracle: How often the oracle errs and fails, where it answers.
+        local_model: The model's location and precision, for provider `local`.
+        oracle: Error and failure rates, for provider `oracle`.
     """
 
     name: RoleName
@@ -57,7 +57,7 @@ class Role:
 
     @property
     def suffix(self) -> str:
-        """How the names of scorers that ask in this role end: `@mini`, or nothing."""
+        """The suffix of the names of scorers that ask in this role: `@mini`, or empty."""
         return "".join(self.name.partition("@")[1:])
 
     @property
@@ -67,7 +67,7 @@ class Role:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether the oracle answers, and no model."""
+        """Whether the oracle answers instead of a model."""
         return self.provider == "oracle"
 
     @property
@@ -77,7 +77,7 @@ class Role:
 
     @property
     def batches(self) -> ChatEndpointConfig | None:
-        """How it is asked by its provider's batch API; None if it is not."""
+        """The endpoint, if requests go through its provider's batch API; else None."""
         if self.provider == "openai" and isinstance(self.endpoint, ChatEndpointConfig) and self.endpoint.batch:
             return self.endpoint
         return None
@@ -88,8 +88,8 @@ class Role:
         """The client that answers; nothing is sent yet. Raises ConfigError if its key is not set.
 
         Args:
-            ledger: Where probes go, and beside which a provider's batches are noted.
-            read_truth: Reads what an oracle is to know; left out, it knows nothing.
+            ledger: The ledger that records probes, and next to which a provider's batches are noted.
+            read_truth: Reads the truth for an oracle; without it, the oracle knows nothing.
         """
         if self.is_local:
             return self.local_client()
@@ -118,7 +118,7 @@ class Role:
         return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
-        from pipeline.asking.rehearsing import answer_by_plugin
+        from pipeline.asking.oracle_answers import answer_by_plugin
         from pipeline.llm.oracle.brain import Oracle, Rates, truth_of
         from pipeline.llm.oracle.client import OracleClient
 
@@ -131,21 +131,21 @@ class Role:
         return OracleClient(self.model, oracle, own.refusal_rate, own.garbled_rate, answer_by_plugin)
 
     def local_client(self) -> "LocalClient":
-        """The model in this process, loaded on first use. Raises SubjectError if there is none."""
+        """The model in this process, loaded on first use. Raises SubjectError if it does not exist."""
         from pipeline.llm.local.client import LocalClient
 
         return LocalClient(self.local_model, self.device)
 
 
 def roles_of(config: Config) -> tuple[RoleName, ...]:
-    """The roles in which an experiment asks."""
+    """The roles in which an experiment asks models."""
     judge = ("scorer",) if config.explaining.n_judging else ()
     embedder = ("embedder",) if config.scoring.embedder else ()
     return tuple(dict.fromkeys(("explainer", *judge, *scorer_roles(config), *embedder)))
 
 
 def scorer_roles(config: Config) -> tuple[RoleName, ...]:
-    """The roles in which an experiment's scorers ask, each once."""
+    """The distinct roles in which an experiment's scorers ask."""
     return tuple(dict.fromkeys(map(scorer_role, config.scoring.scorers)))
 
 
@@ -155,7 +155,7 @@ def scorer_role(scorer: str) -> RoleName:
 
 
 def role_of(config: Config, name: RoleName) -> Role:
-    """A role of an experiment; one that embeds is always on a server."""
+    """A role of an experiment; the embedder is always on a server."""
     config = config.asked_by(name)
     if name == "embedder":
         return replace(
@@ -182,7 +182,7 @@ def role_of(config: Config, name: RoleName) -> Role:
 
 
 def find_local_models(config: Config) -> None:
-    """Download and convert what the roles' models in this process need; raises SubjectError if that fails."""
+    """Download and convert the roles' models that run in this process. Raises SubjectError if that fails."""
     from pipeline.models.load import find_files
 
     for name in roles_of(config) if config.budget.max_requests != 0 else ():
@@ -192,28 +192,28 @@ def find_local_models(config: Config) -> None:
 
 
 def oracle_sentence(config: Config) -> str | None:
-    """A sentence that says in which roles an oracle answers; None where only models do."""
+    """A sentence that names the roles in which an oracle answers; None if only models answer."""
     oracles = [role for role in map(partial(role_of, config), roles_of(config)) if role.is_oracle]
     if not oracles:
         return None
     who = " and ".join(f"the {role.name} is an {role.model}" for role in oracles)
-    return f"A rehearsal: {who}. These are not a model's answers, and their scores say nothing about one."
+    return f"A rehearsal: {who}. These are not a model's answers, and the scores say nothing about any model."
 
 
 def check_endpoints(config: Config) -> None:
     """Raise ConfigError if an endpoint's address is invalid or its key is not set, unless max_requests is 0.
 
-    Raises SubjectError if a role's model in this process is not there.
+    Raises SubjectError if a model that runs in this process does not exist.
     """
     for name in roles_of(config) if config.budget.max_requests != 0 else ():
         try:
             role_of(config, name).open_client()
         except ConfigError as error:
-            raise ConfigError(f"{_place(config, name)}: {error}") from None
+            raise ConfigError(f"{_endpoint_key(config, name)}: {error}") from None
 
 
-def _place(config: Config, name: RoleName) -> str:
-    """The key of the config that says where a role is reached."""
+def _endpoint_key(config: Config, name: RoleName) -> str:
+    """The config key of a role's endpoint."""
     model = name.partition("@")[2]
     has_own = model and config.scoring.models[model].endpoint
     return f"scoring.models.{model}.endpoint" if has_own else f"endpoints.{name.partition('@')[0]}"

@@ -1,4 +1,4 @@
-"""What an explainer or a scorer is given to work with."""
+"""The tools that an explainer or a scorer works with."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,9 +19,9 @@ from pipeline.tables.sql import steps_of
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of an SAE's features, and a connection that sees the tables of these alone.
+    """A batch of an SAE's features, and a connection that sees only their rows in the lake's tables.
 
-    It has the features that are selected in its temporary table `batch_features`.
+    The connection's temporary table `batch_features` holds the features that are selected.
     """
 
     lake: Lake
@@ -38,7 +38,7 @@ class Batch:
         return load_vocabulary(self.lake)
 
     def create(self, name: str, **given: Any) -> None:
-        """Make a SQL file's rows a temporary table of its name."""
+        """Make the rows of a SQL file a temporary table with the file's name."""
         self.lake.create_temporary(self.connection, name, sae=self.sae, batch=self.number, **given)
 
     def select(self, name: str | Path, **given: Any) -> duckdb.DuckDBPyRelation:
@@ -46,13 +46,13 @@ class Batch:
         return self.lake.select(self.connection, name, sae=self.sae, batch=self.number, **given)
 
     def make(self, name: str | Path) -> duckdb.DuckDBPyRelation:
-        """The rows of a SQL file; those that it reads are made temporary tables first."""
+        """The rows of a SQL file, after making temporary tables of the SQL files that it reads."""
         for step in steps_of(name)[:-1]:
             self.create(str(step))
         return self.select(name)
 
     def put(self, name: str, rows: pa.Table) -> None:
-        """Make rows a temporary table, in place of what has its name."""
+        """Make rows a temporary table, replacing any of the same name."""
         self.connection.register("given_rows", rows)
         self.connection.execute(f"create or replace temp table {name} as from given_rows")
         self.connection.unregister("given_rows")
@@ -60,14 +60,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a plug-in may use.
+    """The tools of a plug-in.
 
     Attributes:
-        batch: The features, and the tables that know them.
+        batch: The features and their tables.
         role: The model that is asked, and how.
-        ask: Asks through the ledger and the budget.
+        ask: Asks that model, through the ledger and the budget.
         read: Reads texts with the subject model and an SAE.
-        asks: Likewise in other roles, for a plug-in that needs one.
+        asks: Asks models in other roles, for a plug-in that needs one.
     """
 
     batch: Batch
@@ -83,9 +83,9 @@ class Tools:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The subject model's tokens, by which windows are written."""
+        """The subject model's tokens, with which windows are written."""
         return self.batch.vocabulary
 
     def in_role(self, name: RoleName) -> "Tools":
-        """The same, asking in another role."""
+        """The same tools for another role."""
         return replace(self, role=role_of(self.config, name), ask=self.asks[name])

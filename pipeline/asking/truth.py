@@ -1,4 +1,4 @@
-"""What is true of a batch's windows, for an oracle that is asked about them."""
+"""The right answers about a batch's windows, for the oracle."""
 
 from functools import partial
 
@@ -8,9 +8,9 @@ from pipeline.llm.oracle.brain import Truth, Window, truth_of
 
 
 def read_truth(lake: Lake, sae: str, batch: int, given: Given | None = None) -> Truth:
-    """The truth about a batch's examples, and about its fuzzing pairs and steered texts where they are made.
+    """The truth about a batch's examples, and about its fuzzing pairs and steered texts if they exist.
 
-    `given` are tables of the batch that are not written.
+    `given` holds tables of the batch that have not been written.
     """
     vocabulary = load_vocabulary(lake)
     of_batch = partial(lake.query, sae=sae, batch=batch, given=given)

@@ -1,7 +1,7 @@
-"""Which batches of features are unfinished, by their tables: asked of thousands of batches every few minutes.
+"""Finds the batches of features that are unfinished; called for thousands of batches every few minutes.
 
-A batch has a dozen small files, and opening one costs DuckDB a third of a millisecond. So what was found of a
-batch holds for as long as its files are those that were read; a file in the lake tells it to later processes.
+A batch has a dozen small files, and opening one costs DuckDB a third of a millisecond. The finding about a batch
+is therefore kept for as long as its files are unchanged, also for later processes, in a file in the lake.
 """
 
 import hashlib
@@ -20,21 +20,21 @@ from pipeline.tables.sql import steps_of
 from pipeline.tables.versions import is_made
 
 KEPT_FILE = "unfinished.json"
-"""In a lake's folder; it may be lost or torn, then the tables are read."""
+"""In the lake's folder; if it is missing or corrupt, the tables are read."""
 
 _READ = ("explanations", "predictions", "scores")
-"""The tables whose rows tell whether a batch is done, where it has a file of every table."""
+"""The tables whose rows determine whether a batch that has every file is done."""
 
 
 class _State(NamedTuple):
-    """What a batch's files say of it: a hash of what tells, and whether it has one of every table and plug-in."""
+    """A batch's state: a hash of what determines it, and whether it has a file of every table and plug-in."""
 
     digest: str
     is_whole: bool
 
 
 class _Found(NamedTuple):
-    """What was found of a batch: a hash of the files that tell, and the priority of what is open in it."""
+    """The finding about a batch: the hash of its state, and the priority of its open features; None if done."""
 
     state: str
     priority: int | None
@@ -51,13 +51,13 @@ def forget_batches() -> None:
 
 
 def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> list[_Batch]:
-    """The batches (SAE and number) with a selected feature that is not done, those of higher priority first.
+    """The batches (SAE and number) with a selected feature that is not done, by descending priority.
 
-    Of some of them, where only these are asked about. Nothing is done in a batch that lacks a file: its process
-    was killed, or an explainer or a setting is new, of which the rows that are there know nothing.
+    `among` restricts the search to some batches. A batch that lacks a file counts as entirely unfinished: its
+    process was killed, or an explainer or a setting is new, which the existing rows do not reflect.
     """
     selected = [*(_selected(lake) if among is None else among)]
-    # Each state is looked at before its files are read: what changes meanwhile is read again next time.
+    # States are computed before files are read, so that a change in between is seen next time.
     states = _states(lake, selected)
     if lake.root not in _found:
         _found[lake.root] = _kept(lake)
@@ -79,7 +79,7 @@ def _selected(lake: Lake) -> Iterator[_Batch]:
 
 
 def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
-    """Of each batch, what tells: its files and the selection's, when they were written, and the rules."""
+    """The state of each batch: its files and the selection's, their modification times, and the rules."""
     tables = _made_by_batch(lake)
     scoring, selection = lake.config.scoring.model_dump_json(), lake.config.selection.model_dump_json()
     rules = [lake.generation, scoring, selection, *map(full_text, steps_of("unfinished_batches"))]
@@ -103,7 +103,7 @@ def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
 
 
 def is_whole(lake: Lake, sae: str, batch: int) -> bool:
-    """Whether a batch has every table that the experiment makes of it, by every plug-in."""
+    """Whether a batch has every table that the experiment makes, by every plug-in."""
     return all(lake.has(table, sae=sae, batch=batch) for table in _made_by_batch(lake))
 
 
@@ -113,7 +113,7 @@ def _made_by_batch(lake: Lake) -> list[str]:
 
 
 def _kept(lake: Lake) -> dict[_Batch, _Found]:
-    """What an earlier process found."""
+    """The findings of an earlier process."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
         rows = json.loads((lake.root / KEPT_FILE).read_bytes())
         return {(str(sae), int(batch)): _Found(str(state), priority) for sae, batch, state, priority in rows}
@@ -121,7 +121,7 @@ def _kept(lake: Lake) -> dict[_Batch, _Found]:
 
 
 def _keep(lake: Lake, found: Mapping[_Batch, _Found]) -> None:
-    """Hand on what was found to later processes; where the lake cannot be written, they read the tables."""
+    """Keep the findings for later processes; if the lake cannot be written, they will read the tables."""
     with suppress(OSError), placing(lake.root, lake.root / KEPT_FILE) as temporary:
         temporary.write_text(json.dumps([(*batch, *each) for batch, each in found.items()]), encoding="utf-8")
 
@@ -129,7 +129,7 @@ def _keep(lake: Lake, found: Mapping[_Batch, _Found]) -> None:
 def _files(
     lake: Lake, table: str, batches: Collection[_Batch], whole: Collection[_Batch]
 ) -> Iterator[Path]:
-    """The files of a table of whole batches, after the empty ones that its columns come from."""
+    """A table's files of whole batches, after the empty files that provide its columns."""
     for sae in sorted({sae for sae, _ in batches}):
         for part in lake.parts(table):
             lake.ensure_schema_file(table, sae, part)

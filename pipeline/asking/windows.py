@@ -1,10 +1,9 @@
-"""How a window of tokens is written into a prompt: with its line ends, some tokens marked.
+"""Writes a window of tokens into a prompt, with its line ends and with some tokens marked.
 
-Text from the corpus is untrusted: its further lines begin with a space or are empty, so that it cannot add a line
-that looks like another example, and its own << and >> are pulled apart, so that it cannot open or close a mark.
-Control tokens that it spells are pulled apart too (`< |im_end|>`): servers read them wherever they stand, so they
-would close a turn or a thought. Two texts are never spelled alike. A line end as it is takes fewer tokens than one
-that is spelled out.
+Text from the corpus is untrusted. Its second and later lines begin with a space or are empty, so that it cannot
+add a line that looks like another example, and its own << and >> are split by a space, so that it cannot open or
+close a mark. Control tokens in it are split too (`< |im_end|>`): servers interpret them anywhere, so they would
+end a turn or a thought. No two texts are written alike. A plain line end takes fewer tokens than an escaped one.
 """
 
 import re
@@ -15,17 +14,15 @@ from typing import NamedTuple
 from pipeline.lake import Lake
 from pipeline.llm.texts import THOUGHT
 
-OPEN, CLOSE = "<<", ">>"
-
 _SHOWN = frozenset("\u200c\u200d\u200e\u200f\u061c")
-"""Joiners and marks of direction: not printable by themselves, but how Persian, Hindi or emoji are spelled."""
+"""Joiners and direction marks: not printable by themselves, but part of Persian, Hindi and emoji spelling."""
 
 _NOT_PLAIN = re.compile(r"[^ -~]")
 _BACKSLASH = re.compile(r"\\(?=(.))", re.DOTALL)
 
 
 def _opening(between: str) -> re.Pattern[str]:
-    """The first character of a mark or of a control token, with this between it and the rest."""
+    """A pattern for the first character of a mark or control token that has `between` before its rest."""
     return re.compile(
         rf"<(?={between}(?:<|[|\uff5c]|/s>|eos>|(?:start|end)_of_turn>|/?{THOUGHT}>))"
         rf"|\[(?={between}/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
@@ -39,7 +36,7 @@ _SAID_OPENING, _SAID_CLOSING = _opening(""), re.compile(r">(?=>)")
 
 
 class _Mark(NamedTuple):
-    """A marked stretch of a window, in bytes, and what to write before it closes."""
+    """A marked span of a window, in bytes, and the note to write before it closes."""
 
     start: int
     end: int
@@ -47,29 +44,29 @@ class _Mark(NamedTuple):
 
 
 class Vocabulary:
-    """The bytes of every token: [n_tokens] of them, as in the table `tokens`."""
+    """The bytes of every token, [n_tokens], as in the table `tokens`."""
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self._bytes = token_bytes
 
     def text(self, token_ids: Iterable[int]) -> str:
-        """The text that tokens spell, line ends and marks as they are: to compare with, not for a prompt."""
+        """The tokens' text, unescaped: for comparisons, not for prompts."""
         # Bytes are joined before they are decoded: one character may be spelled by several tokens.
         return b"".join(self._bytes[token_id] for token_id in token_ids).decode("utf-8", "replace")
 
     def render(
         self, token_ids: Sequence[int], marked: Collection[int] = (), notes: Sequence[str] | None = None
     ) -> str:
-        """A window as text; runs of marked places stand between << and >>.
+        """A window as text, with runs of marked positions between << and >>.
 
-        Behind a line end stands a space, or another one; in a mark it is spelled \\n. A mark reaches over whole
-        characters, also where its token is a part of one. Bytes of a character that the window cuts off are
-        spelled \\udcXX.
+        A line end is followed by a space or another line end; inside a mark it is written as \\n. A mark covers
+        whole characters, even if its token is only part of one. Bytes of a character cut off by the window's edge
+        are written as \\udcXX.
 
         Args:
             token_ids: The window's tokens.
-            marked: Places to mark, from 0.
-            notes: What to write after each marked token before its mark closes, [len(token_ids)]; mostly empty.
+            marked: Positions to mark, from 0.
+            notes: Text to write after each marked token, before its mark closes, [len(token_ids)]; mostly empty.
         """
         tokens = [self._bytes[token_id] for token_id in token_ids]
         window = b"".join(tokens)
@@ -85,43 +82,43 @@ class Vocabulary:
         return re.sub(r"\n(?!\n)", "\n ", text)
 
     def marked_texts(self, token_ids: Sequence[int], marked: Collection[int]) -> list[str]:
-        """What stands in the marks of `render`, from left to right, as it is spelled there."""
+        """The texts inside the marks of `render`, from left to right, as written there."""
         tokens = [self._bytes[token_id] for token_id in token_ids]
         window = b"".join(tokens)
         return [_spelled(window[mark.start : mark.end]) for mark in _marks(tokens, window, marked, None)]
 
     def pieces(self, token_ids: Sequence[int]) -> Iterator[tuple[str, range]]:
-        """A window token by token: each one's text as `render` spells it in a mark, and its places.
+        """A window token by token: the text as `render` writes it in a mark, and the positions.
 
-        Tokens that spell one character together are one piece.
+        Tokens that together encode one character form one piece.
         """
-        return ((_spelled(piece), places) for piece, places in self.characters(token_ids))
+        return ((_spelled(piece), positions) for piece, positions in self.characters(token_ids))
 
     def characters(self, token_ids: Sequence[int]) -> Iterator[tuple[bytes, range]]:
-        """The same pieces as the bytes that they are."""
+        """The same pieces as bytes."""
         tokens = [self._bytes[token_id] for token_id in token_ids]
         window = b"".join(tokens)
         first = start = end = 0
-        for place, token in enumerate(tokens):
+        for position, token in enumerate(tokens):
             end += len(token)
             if _whole_characters(window, start, end) == (start, end):
-                yield window[start:end], range(first, place + 1)
-                first, start = place + 1, end
+                yield window[start:end], range(first, position + 1)
+                first, start = position + 1, end
 
     def listed(self, token_ids: Iterable[int]) -> str:
-        """Some tokens in quotes, one after another."""
+        """Tokens in quotes, separated by commas."""
         return quoted(_spelled(self._bytes[each]) for each in token_ids)
 
 
 def _marks(
     tokens: Sequence[bytes], window: bytes, marked: Collection[int], notes: Sequence[str] | None
 ) -> Iterator[_Mark]:
-    """The marks of a window from left to right: neighbouring tokens share one, unless a note stands between."""
+    """The marks of a window from left to right; neighbouring tokens share one unless a note separates them."""
     ends = [0, *accumulate(map(len, tokens))]
     last: _Mark | None = None
-    for place in sorted(marked):
-        start, end = _whole_characters(window, ends[place], ends[place + 1])
-        note = notes[place] if notes else ""
+    for position in sorted(marked):
+        start, end = _whole_characters(window, ends[position], ends[position + 1])
+        note = notes[position] if notes else ""
         if last and (start < last.end or (start == last.end and not last.note)):
             last = _Mark(last.start, end, last.note + note)
             continue
@@ -133,7 +130,7 @@ def _marks(
 
 
 def _whole_characters(window: bytes, start: int, end: int) -> tuple[int, int]:
-    """The bounds, in bytes, moved out to those of characters: before no byte that goes on with one (10xxxxxx)."""
+    """Byte bounds moved outwards to character boundaries, past UTF-8 continuation bytes (10xxxxxx)."""
     while 0 < start < len(window) and window[start] & 0xC0 == 0x80:
         start -= 1
     while end < len(window) and window[end] & 0xC0 == 0x80:
@@ -146,18 +143,17 @@ def _marked(piece: bytes, note: str) -> str:
 
 
 def _apart(left: str, right: str) -> str:
-    """The right piece, moved away from a left one with which it would make a mark of three."""
+    """The right piece, after a space if it and the left one would meet in a longer run of angle brackets."""
     touch = left[-1:] == right[:1] and right[:1] in {"<", ">"}
     return f" {right}" if touch else right
 
 
 def _spelled(piece: bytes, kept: str = "", before: str = "", after: str = "") -> str:
-    """Whole characters of a window on one line but for those kept, without marks of their own; no other bytes so.
+    """Bytes of a window as text without marks or control tokens of their own; no two byte strings give the same.
 
-    What stands before and after them makes no mark or control token with them.
-
-    A backslash that would read as an escape is doubled. A space more than was there stands between two angles, and
-    in a control token.
+    Line ends and control characters are escaped, except for the character `kept`. A backslash that would read as
+    an escape is doubled. Two equal angle brackets, and the parts of a control token, are separated by an added
+    space; `before` and `after` are included in this, so that the text forms no mark or control token with them.
     """
     text = piece.decode("utf-8", "surrogateescape")
     text = _BACKSLASH.sub(lambda found: "\\" * (1 + _reads_as_escape(found[1])), text)
@@ -166,12 +162,12 @@ def _spelled(piece: bytes, kept: str = "", before: str = "", after: str = "") ->
 
 
 def _reads_as_escape(after: str) -> bool:
-    """Whether a backslash before this character would be taken for the beginning of an escape."""
+    """Whether a backslash before this character would look like the start of an escape."""
     return after in "\\nrtxuU" or visible(after) != after
 
 
 def visible(text: str) -> str:
-    """A text on one line: line ends and control characters are spelled out."""
+    """A text on one line, with line ends and control characters escaped."""
     return _NOT_PLAIN.sub(_spelled_out, text)
 
 
@@ -183,12 +179,12 @@ def _spelled_out(found: re.Match[str]) -> str:
 
 
 def quoted(texts: Iterable[str]) -> str:
-    """Texts as a window spells them, in quotes, one after another; a quote in a text has a backslash before it."""
+    """Texts, written as in a window, in quotes and separated by commas; a quote in a text is escaped."""
     return ", ".join('"' + text.replace('"', '\\"') + '"' for text in texts)
 
 
 def numbered(texts: Iterable[str]) -> str:
-    """Windows one after another, each behind its number and a TAB, which no window holds."""
+    """Windows, one after another, each preceded by its number and a TAB, which no window contains."""
     return "\n".join(f"{number}\t{text}" for number, text in enumerate(texts, start=1))
 
 
@@ -199,8 +195,8 @@ def load_vocabulary(lake: Lake) -> Vocabulary:
 
 
 def one_line(text: str) -> str:
-    """What a model said as it stands in a prompt, without line ends, marks or control tokens; repeated, the same.
+    """A model's text for use in a prompt, without line ends, marks or control tokens; idempotent.
 
-    Its backslashes stay: it writes escapes as it was shown them.
+    Backslashes are kept, as the model writes escapes the way they were shown to it.
     """
     return _SAID_OPENING.sub(r"\g<0> ", _SAID_CLOSING.sub("> ", visible(text)))

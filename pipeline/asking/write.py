@@ -1,4 +1,4 @@
-"""How a batch of a table that plug-ins make is made and written: `explanations`, `predictions`."""
+"""Makes and writes a batch of a table whose rows come from plug-ins: `explanations` or `predictions`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,28 +10,30 @@ import pyarrow.compute as pc
 from pipeline.asking.batches import Asks, Ledgers, asks_of, open_askers
 from pipeline.asking.tools import Batch
 from pipeline.lake import Lake, Published
+from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import CONTROLS, inputs_of
 
 
 def write_batch(
-    lake: Lake, ledgers: Ledgers, column: str, sae: str, batch: int, rows: Callable[[Batch, Asks], pa.Table]
+    lake: Lake, table: str, ledgers: Ledgers, sae: str, batch: int, rows: Callable[[Batch, Asks], pa.Table]
 ) -> Published:
-    """Make a batch's rows through its ledgers, and write them in a part for each plug-in that made them.
+    """Make a batch's rows through its ledgers and write one part per plug-in.
 
-    Figures: rows by status, requests sent and replayed, tokens; those of further ledgers behind their names.
+    Figures: rows by status, requests sent and replayed, tokens; those of ledgers other than the table's own are
+    prefixed with the ledger's name.
 
     Args:
-        lake: Where it is made from, and written to.
-        ledgers: Who is asked; the first is of the table that is made, one that plug-ins make.
-        column: The table's column that holds the plug-in.
+        lake: The lake to read from and write to.
+        table: The table to make.
+        ledgers: The roles to ask, by ledger.
         sae, batch: The partition.
         rows: Makes the table's rows from the batch's tables.
 
     Raises:
-        LakeError: What the config's plug-ins read is missing, or another run is at work on the batch.
-        ConfigError: The endpoint cannot be used as the config says.
+        LakeError: A table that the config's plug-ins read is missing, or another run is working on the batch.
+        ConfigError: The endpoint cannot be used as configured.
     """
-    table = next(iter(ledgers))
+    column = STAGES[table].plugin_column
     inputs = inputs_of(lake.config, table)
     lake.require(*inputs, sae=sae, batch=batch)
     with (

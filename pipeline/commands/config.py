@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -27,6 +28,9 @@ FOLDER = Path("config")
 
 _HERE = Path(__file__).parent
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 32, 65_536
+_LONGEST_NAME = 90
+"""Names are limited to 100 characters, with room here for the numbers that tell equal names apart."""
+
 _WEIGHTS = (".sae.pt", ".pt", ".pth", ".npz", ".safetensors")
 
 
@@ -253,11 +257,13 @@ def _sae_names(saes: Sequence[_Sae]) -> list[str]:
     """The hookpoint of each, if these differ; otherwise the parts in which the sources differ."""
     hookpoints = [sae.hookpoint.value if sae.hookpoint else "" for sae in saes]
     if all(hookpoints) and len(set(hookpoints)) == len(hookpoints):
-        return [_slug(hookpoint, "-") for hookpoint in hookpoints]
-    parts = [_parts(sae.source or "") for sae in saes]
-    shared = len(_shared(parts)) if len(parts) > 1 else 0
-    names = [_slug("-".join(each[shared:]), "-") for each in parts]
-    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
+        names = [_slug(hookpoint, "-") for hookpoint in hookpoints]
+    else:
+        parts = [_parts(sae.source or "") for sae in saes]
+        shared = len(_shared(parts)) if len(parts) > 1 else 0
+        names = [_slug("-".join(each[shared:]), "-") for each in parts]
+    alike = Counter(name.lower() for name in names)
+    return [name if alike[name.lower()] == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
 
 
 def _name_of(sources: Sequence[str]) -> str:
@@ -287,7 +293,7 @@ def _parts(source: str) -> list[str]:
 
 def _slug(text: str, between: str) -> str:
     allowed = "A-Za-z0-9" if between == "_" else "A-Za-z0-9._"
-    return re.sub(rf"[^{allowed}]+", between, text).strip("-._") or "sae"
+    return re.sub(rf"[^{allowed}]+", between, text).strip("-._")[:_LONGEST_NAME].rstrip("-._") or "sae"
 
 
 def _scalar(value: Any) -> str:

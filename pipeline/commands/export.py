@@ -24,8 +24,14 @@ _MARK = ".latentlake-export"
 
 _SCHEMA = pa.schema(
     [
-        *(("sae", pa.string()), ("hookpoint", pa.string()), ("n_features", pa.int64()), ("layer", pa.int64())),
-        *((name, pa.string()) for name in ("model_id", "source_id", "set_name", "hook_name")),
+        ("sae", pa.string()),
+        ("hookpoint", pa.string()),
+        ("n_features", pa.int64()),
+        ("layer", pa.int64()),
+        ("model_id", pa.string()),
+        ("source_id", pa.string()),
+        ("set_name", pa.string()),
+        ("hook_name", pa.string()),
     ]
 )
 

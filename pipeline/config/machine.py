@@ -31,7 +31,9 @@ class MachineConfig(Section):
         description="Folder for what this machine has of a lake at a URL, and for `models/`; by default one named "
         "after the URL in the user's cache",
     )
-    device: str = Field("auto", description="`auto` (cuda, else mps, else cpu), `cpu`, `cuda:1`, …")
+    device: str = Field(
+        "auto", description="`auto` (cuda, else mps, which has not been tested, else cpu), `cpu`, `cuda:1`, …"
+    )
     batch_tokens: Positive | None = Field(
         None, description="Tokens of one forward pass; left out, 2,048 on a CPU and 16,384 on a GPU"
     )

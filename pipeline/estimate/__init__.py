@@ -1,4 +1,4 @@
-"""The estimate: requests, tokens, dollars and time of the next run, before anything is sent."""
+"""The estimate of the next run: its requests, tokens, cost and time, before anything is sent."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,15 +28,15 @@ Row = dict[str, object]
 _COUNTS = ("n_features", "n_llm_features", "requests", "least_requests", "known_requests", "subject_tokens")
 _TOKENS = ("prompt_tokens", "completion_tokens", "max_completion_tokens")
 _NOTHING: Row = dict.fromkeys((*_COUNTS, *_TOKENS, "cached_tokens"), 0)
-"""The counts of a row of which nothing is known yet: none of them may be null."""
+"""The counts of a row about which nothing is known yet: none of them may be null."""
 
 
 def write_estimate(lake: Lake, sae: str) -> Published:
-    """Estimate what the next run would send about an SAE; figures: requests, tokens, dollars.
+    """Estimate what the next run would send about an SAE; figures: requests, tokens, USD.
 
     Raises:
         LakeError: An input is missing.
-        ConfigError: The selection or the price file does not work.
+        ConfigError: The selection or the price file is invalid.
     """
     table = estimate(lake, sae)
     published = lake.write("estimate", table, sae=sae)
@@ -44,16 +44,16 @@ def write_estimate(lake: Lake, sae: str) -> Published:
 
 
 def estimate(lake: Lake, sae: str) -> pa.Table:
-    """The rows of the table `estimate`: the batches that the next run takes, purpose by purpose.
+    """The rows of the table `estimate`: the batches of the next run, purpose by purpose.
 
-    Everything is counted that is selected now and that the ledger does not hold. Raises as `write_estimate`.
+    It counts everything that is selected now and that the ledger does not contain. Raises as `write_estimate`.
     """
     lake.require(*inputs_of(lake.config, "estimate"), sae=sae)
     askers = {name: _asker(lake, role_of(lake.config, name)) for name in roles_of(lake.config)}
-    # As each run does first: the selection can have changed since the table was made.
+    # As at the start of a run: the selection may have changed since the table was made.
     selected = select_features(lake, sae)
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
-    # Of what is done, scorers that ask nobody have done their part as well.
+    # In batches that are done, scorers that send no requests are done as well.
     unfinished = lake.query("unfinished_batches", given={"selected_features": selected}).filter(sae=sae)["batch"]
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
@@ -69,7 +69,7 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
 
 
 class _Rate(NamedTuple):
-    """What recorded answers took on average; None where nothing is recorded."""
+    """Averages over recorded answers; None if nothing is recorded."""
 
     completion_tokens: float | None = None
     cached_share: float = 0.0
@@ -77,7 +77,7 @@ class _Rate(NamedTuple):
 
 
 class _Asker(NamedTuple):
-    """What is known of a role's model; `local` is the one that runs in this process."""
+    """A role's model and what is known about it; `local` is set if it runs in this process."""
 
     model: str
     counter: TokenCounter
@@ -96,7 +96,9 @@ def _asker(lake: Lake, role: Role) -> _Asker:
     else:
         recorded = lake.query("recorded_prompts", model=model).iter_rows()
         prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]
-        counter = foreign_counter(load_tokenizer(config.subject), prompts, role.name == "embedder")
+        counter = foreign_counter(
+            load_tokenizer(config.subject), prompts, is_of_texts=role.name == "embedder"
+        )
     rates = {
         purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
     }
@@ -107,7 +109,7 @@ def _asker(lake: Lake, role: Role) -> _Asker:
 def _row_of_process(
     lake: Lake, sae: str, batch: int, purpose: str, subject_tokens: int, seconds: float | None = None
 ) -> Row:
-    """The row of what a model does in this process, for which no request is sent."""
+    """The row of work in this process, for which no request is sent."""
     return _NOTHING | {
         **{"sae": sae, "batch": batch, "purpose": purpose, "model": lake.config.subject.model},
         **{"cost_usd": 0.0, "max_cost_usd": 0.0, "tokens_by": "its own tokenizer"},
@@ -117,7 +119,7 @@ def _row_of_process(
 
 
 def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) -> Iterator[Row]:
-    """One row a purpose, in the order of the requests."""
+    """One row per purpose, in the order of the requests."""
     by_purpose: dict[str, list[Counted]] = {}
     for each in needs.requests:
         by_purpose.setdefault(each.request.purpose, []).append(each)
@@ -133,7 +135,7 @@ def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) ->
 
 
 def _sums(some: Sequence[Counted], asker: _Asker, rate: _Rate) -> Row:
-    """What the requests of one purpose add up to: tokens, dollars, time, and the means of plain features."""
+    """The totals of one purpose's requests (tokens, cost, time), and the means over plain features."""
     requests = pl.DataFrame(
         {
             "feature": [each.request.feature for each in some],
@@ -173,7 +175,7 @@ def _sums(some: Sequence[Counted], asker: _Asker, rate: _Rate) -> Row:
 
 
 def _means(plain: pl.DataFrame, usd: Callable[[float, float], float | None]) -> Row:
-    """What a feature of route `llm` takes on average."""
+    """The means per feature of route `llm`."""
     n_features = plain["feature"].n_unique()
     prompt_tokens, completion_tokens, _ = (plain.select(_TOKENS).sum() / n_features).row(0)
     return {
@@ -186,7 +188,7 @@ def _means(plain: pl.DataFrame, usd: Callable[[float, float], float | None]) -> 
 
 
 def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) -> list[float]:
-    """The tokens that each answer is expected to have: the mean of recorded ones, else its stand-in's."""
+    """The expected tokens of each answer: the mean of recorded answers, else those of its stand-in."""
     expected = counter.texts([each.answer for each in some])
     if rate.completion_tokens is not None:
         expected = [rate.completion_tokens] * len(some)
@@ -194,7 +196,7 @@ def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) ->
 
 
 def _figures(rows: pl.DataFrame) -> dict[str, float | int | str]:
-    """The sums that a person wants; dollars only if every price is known."""
+    """The totals to report; the cost only if every price is known."""
     counts = ("requests", "known_requests", "prompt_tokens", "completion_tokens")
     dollars = () if rows["cost_usd"].has_nulls() else ("cost_usd", "max_cost_usd")
     figures: dict[str, float | int | str] = rows.select(pl.col(*counts, *dollars).sum()).row(0, named=True)

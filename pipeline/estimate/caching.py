@@ -1,9 +1,9 @@
-"""What the caching run costs before it starts: disk for the firings, and time for the forward pass.
+"""Estimates the cost of caching before it starts: disk space for the firings, and time for the forward pass.
 
-Bytes are tokens x firings a token x 3, for each SAE, twice: a shard's own file stays beside the sorted store.
-Firings a token (k for a TopK SAE) and speed are measured: a few batches of the corpus's first texts go through
-the subject model and its SAEs on this machine, and their firings are written. Of the two, which go side by side,
-the slower one counts: on a GPU that is often the writing.
+Per SAE, bytes are tokens x firings per token x 3, twice, because each shard's own file is kept next to the sorted
+store. Firings per token (k for a TopK SAE) and speed are measured: a few batches of the corpus's first texts go
+through the subject model and its SAEs on this machine, and their firings are written. Reading and writing run in
+parallel, so the slower one counts; on a GPU that is often writing.
 """
 
 import shutil
@@ -24,22 +24,22 @@ from pipeline.sources import corpus_texts
 from pipeline.subject.contexts import ContextBatch, pad_contexts
 from pipeline.subject.forward import Subject, load_subject, pass_tokens
 
-BYTES_A_FIRING = 3
-COPIES = 2
+_BYTES_A_FIRING = 3
+_COPIES = 2
 _DOCUMENTS_AT_ONCE = 64
 _BATCHES = 2
-"""Batches of machine.batch_tokens that are measured, after a first one that warms up."""
+"""Batches of machine.batch_tokens to measure, after one for warming up."""
 
 
 class CachingCost(NamedTuple):
-    """What is left to cache, and what that takes.
+    """The cost of what is left to cache.
 
     Attributes:
-        n_tokens: Tokens of the corpus in shards that are not cached yet; None where it is not known.
+        n_tokens: Tokens of the corpus in shards that are not cached yet; None if unknown.
         is_exact: Whether the corpus has been read; before that, `n_tokens` is corpus.max_tokens.
-        firings_a_token: Of all SAEs together, as measured.
-        tokens_per_second: Of the forward pass with all SAEs, or of writing what fires, as measured.
-        free_bytes: Free on the lake's disk.
+        firings_a_token: Measured firings per token of all SAEs together.
+        tokens_per_second: Measured speed of the forward pass with all SAEs, or of writing firings if slower.
+        free_bytes: Free space on the lake's disk.
     """
 
     n_tokens: int | None
@@ -49,24 +49,24 @@ class CachingCost(NamedTuple):
     free_bytes: int
 
     def n_bytes(self, n_tokens: int) -> int:
-        """Disk for the firings of so many tokens."""
-        return round(n_tokens * self.firings_a_token * BYTES_A_FIRING * COPIES)
+        """Disk space for the firings of this many tokens."""
+        return round(n_tokens * self.firings_a_token * _BYTES_A_FIRING * _COPIES)
 
     def sentence(self) -> str:
-        """Disk and time in words."""
+        """Disk space and time in words."""
         n_tokens, quantity = self.n_tokens, "" if self.is_exact else "at most "
         if n_tokens is None:
-            n_tokens, quantity = 1_000_000, "the corpus is not read yet; each "
+            n_tokens, quantity = 1_000_000, "the corpus has not been read yet; each "
         disk, seconds = in_bytes(self.n_bytes(n_tokens)), in_time(n_tokens / self.tokens_per_second)
         return (
             f"caching: {quantity}{n_tokens:,} tokens x {self.firings_a_token:,.0f} firings take {disk} of disk "
-            f"({in_bytes(self.free_bytes)} free), and {seconds} at {self.tokens_per_second:,.0f} tokens a second, "
-            "as measured just now"
+            f"({in_bytes(self.free_bytes)} free), and {seconds} at {self.tokens_per_second:,.0f} tokens per "
+            "second, as just measured"
         )
 
 
 def caching_cost(lake: Lake) -> CachingCost | None:
-    """What the shards that are not there yet will cost; None if all are there, or are read from a cache.
+    """The cost of the missing shards; None if none is missing, or if they are read from a cache.
 
     Raises:
         SubjectError: The subject model cannot be loaded.
@@ -97,14 +97,14 @@ def check_disk(lake: Lake, cost: CachingCost) -> None:
     """Raise LakeError if the firings of a corpus that has been read will not fit on the lake's disk."""
     if cost.is_exact and cost.n_tokens is not None and cost.n_bytes(cost.n_tokens) > cost.free_bytes:
         raise LakeError(
-            f"caching needs some {in_bytes(cost.n_bytes(cost.n_tokens))}, and '{lake.root}' has "
+            f"caching needs about {in_bytes(cost.n_bytes(cost.n_tokens))}, but '{lake.root}' has only "
             f"{in_bytes(cost.free_bytes)} free; put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE), "
             "or read less (corpus.max_tokens)"
         )
 
 
 def in_bytes(n_bytes: float) -> str:
-    """A size for people."""
+    """A size with a readable unit."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:,.3g} {unit}"
@@ -113,7 +113,7 @@ def in_bytes(n_bytes: float) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """A duration for people."""
+    """A duration with a readable unit."""
     for unit, size in (("s", 60), ("min", 60), ("h", 24)):
         if seconds < 2 * size:
             return f"{seconds:,.3g} {unit}"
@@ -122,7 +122,7 @@ def in_time(seconds: float) -> str:
 
 
 def measure_firing(lake: Lake, subject: Subject, readers: Mapping[str, Reader]) -> tuple[float, float]:
-    """Firings a token, of some SAEs together, and tokens a second, on the corpus's first texts."""
+    """Firings per token, of all given SAEs together, and tokens per second, on the corpus's first texts."""
     n_firings = n_tokens = 0
     read_s = written_s = 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +131,7 @@ def measure_firing(lake: Lake, subject: Subject, readers: Mapping[str, Reader]) 
             for name, reader in readers.items()
         }
         for number, batch in enumerate(_first_batches(lake)):
-            if number == 1:  # the first has warmed up
+            if number == 1:  # the first was for warming up
                 n_firings = n_tokens = 0
                 read_s = written_s = 0.0
             started = time.monotonic()
@@ -147,7 +147,7 @@ def measure_firing(lake: Lake, subject: Subject, readers: Mapping[str, Reader]) 
 
 
 def _first_batches(lake: Lake) -> Iterator[ContextBatch]:
-    """The corpus's first texts as batches of whole contexts; what is shorter only where all texts are."""
+    """The corpus's first texts as batches of full contexts; shorter ones only if there are not enough."""
     config = lake.config
     length = config.corpus.context_length
     n_contexts = max(1, pass_tokens(config) // length)
@@ -173,9 +173,9 @@ def _first_batches(lake: Lake) -> Iterator[ContextBatch]:
 
 
 def _first_texts(lake: Lake) -> Iterator[list[int]]:
-    """The tokens of the corpus's first texts: of its documents where they are in the lake, else from its sources.
+    """The tokens of the corpus's first texts, from the lake's documents if they exist, else from its sources.
 
-    Once it is read, the corpus is not opened again: a dataset may be far away, or gone.
+    Once read, the corpus is not opened again: a dataset may be far away, or gone.
     """
     if not lake.has("documents", generation=0):
         for _, ids in tokenise(corpus_texts(lake.config), lake.config):
@@ -187,7 +187,7 @@ def _first_texts(lake: Lake) -> Iterator[list[int]]:
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free on the disk of a folder, which may not be there yet."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

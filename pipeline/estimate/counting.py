@@ -1,10 +1,10 @@
-"""Counting the requests of a batch: the code that would send them runs, and nothing is sent.
+"""Counts the requests of a batch by running the code that would send them, without sending anything.
 
-Examples, explanations and predictions are made as in a run, and not written. Scorers that ask nobody are timed
-on a few features, and of forward passes of the subject model only the tokens are counted. What the ledger holds
-is answered from it; what it lacks gets a stand-in. A stand-in explanation is of typical length (some 30 tokens,
-Juang et al. 2024), and so are the scoring prompts that hold it. A stand-in answer of a scorer is right half of the
-time, where intervals are widest: where scoring stops by their width, real answers ask for no more.
+Examples, explanations and predictions are made as in a run but not written. Scorers that send no requests are
+timed on a few features; of the subject model's forward passes, only the tokens are counted. Requests that the
+ledger holds are answered from it; the others get stand-ins. A stand-in explanation has a typical length (some 30
+tokens, Juang et al. 2024), and so do the scoring prompts that contain it. Half of a scorer's stand-in answers are
+correct, which makes intervals widest: where scoring stops by their width, real answers need no more requests.
 """
 
 from collections import Counter
@@ -18,23 +18,19 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
-from pipeline.asking.roles import RoleName, scorer_roles
+from pipeline.asking.draws import ask_draws
+from pipeline.asking.roles import RoleName, role_of, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
-from pipeline.explainers.write import explaining_ledgers
-from pipeline.features.steered_texts import rehearsed_texts
+from pipeline.explainers.write import explaining_ledgers, explanations_table
+from pipeline.features.steered_texts import stand_in_texts
 from pipeline.firings.texts import Activations
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.ledger.answers import replayed_answers
 from pipeline.make_table import read_rows
-from pipeline.pilot.rehearse import (
-    rehearse_controls,
-    rehearse_explanations,
-    rehearse_pairs,
-    rehearse_predictions,
-    rehearse_windows,
-)
-from pipeline.scorers.write import scoring_ledgers
+from pipeline.pilot.thresholds import control_answers, control_pairs
+from pipeline.pilot.unwritten import Tables, unwritten_batch, unwritten_windows
+from pipeline.scorers.write import predictions_table, scoring_ledgers
 from pipeline.tables import TABLES
 from pipeline.tables.versions import is_made
 
@@ -43,30 +39,31 @@ class Counted(NamedTuple):
     """A request that a run would need.
 
     Attributes:
-        request: It.
-        role: Who is asked.
+        request: The request.
+        role: The role that is asked.
         is_known: Whether the ledger holds its answer.
-        is_plain: Whether it explains a feature of route `llm`, or scores that explanation: no control, no rule.
+        is_certain: Whether it is asked regardless of earlier answers.
         answer: The ledger's answer, or the text of a stand-in.
-        is_certain: Whether it is asked whatever was answered before.
+        is_plain: Whether it explains a feature of route `llm` or scores such an explanation, rather than a control
+            or a rule.
     """
 
     request: Request
     role: RoleName
-    is_known: bool
-    is_plain: bool
-    answer: str
-    is_certain: bool
+    is_known: bool = False
+    is_certain: bool = False
+    answer: str = ""
+    is_plain: bool = False
 
 
 class Needs(NamedTuple):
     """What a run would need.
 
     Attributes:
-        requests: Every request once, in the order in which a run would come to it.
+        requests: Every request once, in the order in which a run would send them.
         subject_tokens: Tokens that the subject model would read, by scorer, and for the table `steered_texts`.
-        own_seconds: How long scorers take that ask nobody, by scorer.
-        rounds: How often requests of a purpose would be sent together, one time after another.
+        own_seconds: Seconds taken by scorers that send no requests, by scorer.
+        rounds: Number of successive rounds in which requests are sent, by purpose.
     """
 
     requests: list[Counted]
@@ -80,54 +77,88 @@ def count_requests(
 ) -> Needs:
     """What a run would need for a batch.
 
-    `selected` are the rows of `selected_features`; the tables that follow from them are made here. In a batch that
-    is done, scorers that ask nobody have nothing left to do.
+    Args:
+        lake: The lake.
+        sae, batch: The batch.
+        selected: The rows of `selected_features`; the tables that follow from them are made here.
+        is_unfinished: False if the batch is done, so that scorers without requests have nothing left to do.
     """
-    made = rehearse_windows(lake, sae, batch, selected)
-    subject_tokens = {}
-    if is_made(lake.config, "steered_texts"):
-        made["steered_texts"], subject_tokens["steered_texts"] = rehearsed_texts(lake, sae, batch, selected)
-    if is_made(lake.config, "token_changes"):
+    run = _run_through(lake, sae, batch, selected)
+    plain = _plain_requests(lake, sae, batch, run.made)
+    requests = [each for stand_ins in run.stand_ins for each in stand_ins.counted(plain)]
+    seconds = {
+        name: own_seconds(lake, sae, batch, run.made, name) if is_unfinished else 0.0
+        for name in lake.config.scoring.scorers
+        if asks_nobody(lake.config, name)
+    }
+    rounds = sum((each.rounds for each in run.stand_ins), Counter[str]())
+    return Needs(requests, run.subject_tokens, seconds, rounds)
+
+
+class _RunThrough(NamedTuple):
+    """A batch made with stand-ins.
+
+    Attributes:
+        made: Its tables, up to `predictions`.
+        stand_ins: What was asked, ledger by ledger in the order of a run.
+        subject_tokens: As in `Needs`.
+    """
+
+    made: Tables
+    stand_ins: Sequence["_StandIns"]
+    subject_tokens: dict[str, int]
+
+
+def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table) -> _RunThrough:
+    """Make a batch's tables as a run would, with stand-ins for the models."""
+    config, subject_tokens = lake.config, {}
+    made = unwritten_windows(lake, sae, batch, selected)
+    if is_made(config, "steered_texts"):
+        made["steered_texts"], subject_tokens["steered_texts"] = stand_in_texts(lake, sae, batch, selected)
+    if is_made(config, "token_changes"):
         made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
-    config = lake.config
-    explaining, telling, scoring = (
-        [_StandIns(_known(lake, ledger, sae, batch), roles) for ledger, roles in ledgers.items()]
+    explaining, thresholds, scoring = (
+        [
+            _StandIns(_known(lake, ledger, sae, batch), {name: role_of(config, name).max_draws for name in names})
+            for ledger, names in ledgers.items()
+        ]
         for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
     )
-    made["explanations"] = rehearse_explanations(lake, sae, batch, made, _asks(explaining))
-    scorers = config.scoring.scorers
-    if config.scoring.threshold == "controls":  # of the pilot's features, which may be of another batch
-        pairs, n_pairs = rehearse_pairs(lake, sae, batch, made), config.scoring.pilot_features
-        rehearse_controls(lake, sae, batch, made, _asks(telling), scorers, pairs, n_pairs, is_certain=False)
-    parts = []
-    own = [name for name in scorers if asks_nobody(config, name)]
-    for name in scorers:
-        if name not in own:
-            reads = _Reads()
-            parts.append(rehearse_predictions(lake, sae, batch, made, _asks(scoring), [name], reads.read))
-            subject_tokens[name] = reads.n_tokens
-    predictions = pa.concat_tables(parts) if parts else TABLES["predictions"].schema.empty_table()
-    explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
+    with unwritten_batch(lake, sae, batch, made) as own:
+        made["explanations"] = explanations_table(own, _asks(explaining))
+    scorers, parts = config.scoring.scorers, [TABLES["predictions"].schema.empty_table()]
+    with unwritten_batch(lake, sae, batch, made) as own:
+        if config.scoring.threshold == "controls":  # of the pilot's features, which may be in another batch
+            pairs, n_pairs = control_pairs(own), config.scoring.pilot_features
+            control_answers(own, _asks(thresholds), scorers, pairs, n_pairs, is_certain=False)
+        for name in scorers:
+            if not asks_nobody(config, name):
+                reads = _Reads()
+                parts.append(predictions_table(own, _asks(scoring), [name], reads.read))
+                subject_tokens[name] = reads.n_tokens
+    made["predictions"] = pa.concat_tables(parts)
+    return _RunThrough(made, (*explaining, *thresholds, *scoring), subject_tokens)
 
+
+def _plain_requests(lake: Lake, sae: str, batch: int, made: Tables) -> set[str]:
+    """The ids of requests that explain features of route `llm`, or score these explanations."""
+    explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
     plain = (
         pl.DataFrame(made["explanations"])
         .join(explained.filter(pl.col("route") == "llm"), on="feature", how="semi")
         .filter(pl.col("request_id").is_not_null())
     )
-    scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
-    ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
-    asked = (*explaining, *telling, *scoring)
-    counted = [one for each in asked for one in each.counted(ids)]
-    seconds = {name: own_seconds(lake, sae, batch, made, name) if is_unfinished else 0.0 for name in own}
-    return Needs(counted, subject_tokens, seconds, sum((each.rounds for each in asked), Counter()))
+    scored = pl.DataFrame(made["predictions"]).join(plain, on="explanation_id", how="semi")
+    return {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
 
 
 def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:
-    """Who can be asked, by role."""
-    return {name: partial(each.ask, name) for each in stand_ins for name in each.names}
+    """The function that asks each role."""
+    return {name: partial(each.ask, name) for each in stand_ins for name in each.max_draws}
 
 
 def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
+    """The answers in a batch's ledger, by request_id."""
     features = lake.config.selection.features_of(batch)
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
@@ -136,61 +167,66 @@ def _known(lake: Lake, table: str, sae: str, batch: int) -> dict[str, Answer]:
 
 @dataclass
 class _StandIns:
-    """Answers of some roles in place of clients: what is known, else a stand-in; what was asked is kept."""
+    """Answers for some roles without a client: the ledger's where it has one, else a stand-in.
+
+    Attributes:
+        known: The ledger's answers, by request_id.
+        max_draws: Maximum draws of a request, by role; the first stand-in is always usable.
+        asked: Every request asked, by request_id, in order.
+        rounds: How often new requests were sent together, by purpose.
+    """
 
     known: Mapping[str, Answer]
-    names: Sequence[RoleName]
-    roles: dict[str, RoleName] = field(default_factory=dict)
-    requests: dict[str, Request] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    certain: set[str] = field(default_factory=set)
-    replayed: set[str] = field(default_factory=set)
+    max_draws: Mapping[RoleName, int]
+    asked: dict[str, Counted] = field(default_factory=dict)
     rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """An answer of a role each."""
-        new = {each.request.purpose for each in to_ask if self._is_new(each)}
-        self.rounds.update(new)
-        for each in to_ask:
-            self.roles.setdefault(each.request.request_id, name)
-        return {each.request.request_id: self._answer(each) for each in to_ask}
+        """The answers that count; after a recorded answer that cannot be used, the next draw, as in a run."""
+        by_id = {each.request.request_id: each for each in to_ask}
 
-    def counted(self, plain: set[str]) -> list[Counted]:
-        """What was asked; `plain` are the ids of the requests that are."""
-        return [
-            Counted(
-                request,
-                self.roles[request_id],
-                request_id in self.replayed,
-                request_id in plain,
-                self.texts[request_id],
-                request_id in self.certain,
-            )
-            for request_id, request in self.requests.items()
-        ]
+        def ask_draw(requests: Sequence[Request]) -> dict[str, Answer]:
+            draws = [by_id[_first_id(request)]._replace(request=request) for request in requests]
+            self.rounds.update({each.request.purpose for each in draws if self._is_new(each)})
+            return {each.request.request_id: self._answer(name, each) for each in draws}
+
+        def is_usable(first_id: str, answer: Answer) -> bool:
+            return not self.asked[answer.request_id].is_known or by_id[first_id].is_usable(answer)
+
+        return ask_draws(ask_draw, [each.request for each in to_ask], self.max_draws[name], is_usable)
+
+    def counted(self, plain: Collection[str]) -> list[Counted]:
+        """What was asked; all draws of a request are plain if `plain` has the id of one of them."""
+        plain = {_first_id(each.request) for request_id, each in self.asked.items() if request_id in plain}
+        return [each._replace(is_plain=_first_id(each.request) in plain) for each in self.asked.values()]
 
     def _is_new(self, to_ask: ToAsk) -> bool:
-        return self._replayed(to_ask) is None and to_ask.request.request_id not in self.requests
+        return self._replayed(to_ask) is None and to_ask.request.request_id not in self.asked
 
     def _replayed(self, to_ask: ToAsk) -> Answer | None:
         answer = self.known.get(to_ask.request.request_id)
         return None if answer is not None and to_ask.renews and answer.is_unsent else answer
 
-    def _answer(self, to_ask: ToAsk) -> Answer:
+    def _answer(self, name: RoleName, to_ask: ToAsk) -> Answer:
         request, known = to_ask.request, self._replayed(to_ask)
-        self.requests.setdefault(request.request_id, request)
-        if known is not None:
-            self.replayed.add(request.request_id)
-        if to_ask.is_certain:
-            self.certain.add(request.request_id)
-        self.texts[request.request_id] = (known.text or "") if known else to_ask.stand_in
-        # Whatever a server is asked for it is taken to give, until one has answered.
+        before = self.asked.get(request.request_id, Counted(request, name))
+        self.asked[request.request_id] = before._replace(
+            is_known=before.is_known or known is not None,
+            is_certain=before.is_certain or to_ask.is_certain,
+            answer=(known.text or "") if known else to_ask.stand_in,
+        )
+        # Until a server has answered, it is assumed to give every probability that is requested.
         probabilities = dict.fromkeys(request.keys, 0.5) or None
         return known or Answer(request.request_id, "ok", to_ask.stand_in, probabilities)
 
 
+def _first_id(request: Request) -> str:
+    """The id of a request's first draw."""
+    return request.repeats or request.request_id
+
+
 class _Reads:
-    """Stands in for the subject model: it counts the tokens of texts, in which nothing fires."""
+    """Takes the place of the subject model: counts the tokens of texts, in which nothing fires."""
 
     def __init__(self) -> None:
         self.n_tokens = 0

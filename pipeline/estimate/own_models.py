@@ -1,4 +1,4 @@
-"""How long scorers take that ask nobody: what they do in this process is tried on a few features, and timed."""
+"""Times scorers that send no requests, by running them on a few features."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,31 +8,30 @@ import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
 from pipeline.asking.roles import scorer_roles
-from pipeline.asking.tools import Batch
 from pipeline.config import Config
 from pipeline.lake import Lake
 from pipeline.llm import Answer
+from pipeline.pilot.unwritten import unwritten_batch
 from pipeline.plugins import Declared, find_plugin
 from pipeline.scorers.write import load_scorer, tools_of
 
 _ENOUGH_SECONDS = 2.0
-"""A trial that takes less is repeated with three times as many features: of few texts each takes up to thrice as
-long as of many, of which those of like length share a pass."""
+"""A shorter trial is repeated with three times as many features: with few texts, each takes up to three times as
+long as with many, where texts of similar length share a pass."""
 
 
 def asks_nobody(config: Config, name: str) -> bool:
-    """Whether a scorer of the config does its work in this process, without a request."""
+    """Whether a scorer of the config works in this process, without sending requests."""
     settings = getattr(config.scoring, find_plugin("scorers", name).name)
     return load_scorer(name).role is None and Declared.by(settings).asks_role is None
 
 
 def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], name: str) -> float:
-    """How long such a scorer takes for a batch whose tables are given, and again for its features of the pilot."""
-    with lake.connect(sae, batch, made) as connection:
-        own = Batch(lake, connection, sae, batch)
+    """Seconds that such a scorer takes for a batch with these tables, and again for features of the pilot."""
+    with unwritten_batch(lake, sae, batch, made) as own:
         own.create("scored_explanations", asks_model=False)
         own.put("own_questions", load_scorer(name).questions(own).to_arrow_table())
-        questions = connection.table("own_questions")
+        questions = own.connection.table("own_questions")
         tools = tools_of(name, own, _nobody(lake.config))
         features = [feature for (feature,) in questions.aggregate("feature").order("feature").fetchall()]
         if not features:
@@ -59,9 +58,9 @@ def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], 
 
 
 def _nobody(config: Config) -> Asks:
-    """Who answers is never asked."""
+    """Functions for all roles that fail if they are called."""
 
     def ask(_to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
-        raise AssertionError("a scorer that asks nobody has asked")
+        raise AssertionError("a scorer without a role sent a request")
 
     return dict.fromkeys(scorer_roles(config), ask)

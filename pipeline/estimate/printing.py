@@ -15,14 +15,14 @@ _AMOUNTS = ("cost_usd", "max_cost_usd", "seconds")
 
 
 def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) -> None:
-    """Print what a run would send about one SAE, batch by batch, and what features cost, per million and all.
+    """Print what a run would send about one SAE, batch by batch, and the cost per million and of all features.
 
     `prompt` and `answers` are tokens; `known` are requests that the ledger answers.
 
     Args:
         rows: The SAE's rows of the table `estimate`.
-        n_llm_features: Its features of route `llm`.
-        console: Where to.
+        n_llm_features: Number of its features of route `llm`.
+        console: The console to print to.
     """
     for (sae, batch), some in rows.group_by("sae", "batch", maintain_order=True):
         console.print(
@@ -46,12 +46,12 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
 
 
 def estimate_sentence(rows: pl.DataFrame) -> str:
-    """The same in one line: the requests at most, and the tokens, dollars and time of so many."""
+    """One-line version: the maximum number of requests, with their tokens, cost and time."""
     total = rows.select(pl.col(*_COUNTS).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
     if not total["requests"]:
         seconds = f", {in_time(total['seconds'])}" if total["seconds"] else ""
         return f"nothing to ask: 0 requests{seconds}"
-    words = f"at most {total['requests']:,} requests, some {_short(total['prompt_tokens'])} prompt tokens"
+    words = f"at most {total['requests']:,} requests, about {_short(total['prompt_tokens'])} prompt tokens"
     if total["max_cost_usd"]:
         words += f", {_usd(total['cost_usd'])} USD (at most {_usd(total['max_cost_usd'])})"
     if total["seconds"] is not None:
@@ -61,20 +61,21 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
 
 
 def waits_sentence(rows: pl.DataFrame) -> str | None:
-    """How often a run waits for a provider's batch; None where it sends none."""
+    """How often a run waits for a provider's batch; None if it sends none."""
     waits = rows["batch_waits"].sum()
     if not waits:
         return None
     by_purpose = rows.group_by("purpose", maintain_order=True).agg(pl.col("batch_waits").sum()).iter_rows()
     parts = ", ".join(f"{purpose} {n}" for purpose, n in by_purpose if n)
     return (
-        f"by the provider's batch API {waits:,} batches or sets of batches are waited for one after another "
-        f"({parts}), at most a day each; batches of features add up, so a large selection.batch_size waits less"
+        f"the provider's batch API makes a run wait {waits:,} times, one after another, for a batch or a set of "
+        f"batches ({parts}), at most a day each; each batch of features adds its own waits, so a larger "
+        "selection.batch_size means fewer"
     )
 
 
 def _subject_sentence(rows: pl.DataFrame) -> str:
-    """What the subject model reads and writes for scorers, in tokens."""
+    """The tokens that the subject model reads and writes for scorers."""
     by_purpose = rows.filter(pl.col("subject_tokens") > 0).select("purpose", "subject_tokens").iter_rows()
     counts = [f"{_short(n)} tokens for {purpose}" for purpose, n in by_purpose]
     return f"the subject model reads {', '.join(counts)}"
@@ -99,12 +100,12 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _known_sum(name: str) -> pl.Expr:
-    """The sum of a column; null if a part of it is not known."""
+    """The sum of a column; null if any value is unknown."""
     return pl.when(pl.col(name).is_null().any()).then(None).otherwise(pl.col(name).sum()).alias(name)
 
 
 def _extrapolation(n_features: int, rows: pl.DataFrame) -> Table:
-    """The mean of the `llm` features that were counted, times a number of features."""
+    """The means over the `llm` features that were counted, times a number of features."""
     table = _table("counted", "requests", "prompt", "answers", "USD")
     means = rows.group_by("purpose", maintain_order=True).agg(
         pl.col("n_llm_features").sum(),

@@ -1,8 +1,9 @@
-"""How long the phases that ask no model take on this machine, said before they begin.
+"""Estimates how long the phases without LLM requests take on this machine.
 
-Reading is timed on the corpus's first texts. Preparing is DuckDB and compiled passes over all firings: what it
-took on a machine where it was measured (`benchmarks/store.py`), times how much longer a trial takes here. To that
-comes what the subject model reads for scrambled contexts, at the speed at which it reads here.
+Reading is timed on the corpus's first texts. Preparing consists of DuckDB queries and compiled passes over all
+firings: its time on a reference machine (`benchmarks/store.py`) is multiplied by how much slower a trial is on
+    this
+one. Added to that is the time the subject model takes to read scrambled contexts, at its measured speed.
 """
 
 import time
@@ -22,18 +23,18 @@ from pipeline.subject.forward import load_subject
 _SAMPLE_CHARACTERS = 200_000
 
 _TRIAL_SECONDS = 0.06
-"""How long `machine_trial` takes on that machine."""
+"""Seconds that `machine_trial` takes on the reference machine."""
 _SECONDS_A_MILLION_FIRINGS = 0.8
 _SECONDS_AN_SAE = 15.0
-"""Whatever its size: tables opened, checked and written, the unembedding read, requests counted."""
+"""Regardless of size: opening, checking and writing tables, reading the unembedding, counting requests."""
 _COMPILE_SECONDS = 20.0
-"""Once on a machine: until the compiled passes are machine code."""
+"""Once per machine, to compile the passes to machine code."""
 _TOKENS_A_CANDIDATE = 10
-"""Tokens that a unigram candidate is verified on; the demo's have 9.3."""
+"""Tokens on which a unigram candidate is verified; 9.3 on average in the demo."""
 
 
 def reading_sentence(lake: Lake) -> str:
-    """How long the corpus takes to be read; without corpus.max_tokens what a million tokens take."""
+    """The time to read the corpus; without corpus.max_tokens, the time per million tokens."""
     load_tokenizer(lake.config.subject)
     n_characters = n_tokens = 0
     started = time.monotonic()
@@ -48,12 +49,13 @@ def reading_sentence(lake: Lake) -> str:
     quantity = f"at most {most:,} tokens" if most else "each million tokens"
     seconds = in_time((most or 1_000_000) / speed)
     return (
-        f"reading: {quantity} in {seconds} at {speed:,.0f} tokens a second; some then tell whether each SAE fits"
+        f"reading: {quantity} in {seconds} at {speed:,.0f} tokens per second; then checking on some of them that "
+        "each SAE fits"
     )
 
 
 def preparing_sentence(lake: Lake, saes: Sequence[str]) -> str:
-    """How long the tables of all features of some SAEs take, whose shards are there."""
+    """The time to make the tables of all features of some SAEs whose shards exist."""
     n_firings = sum(
         count_rows(folder)
         for sae in saes
@@ -63,7 +65,7 @@ def preparing_sentence(lake: Lake, saes: Sequence[str]) -> str:
     trials = _SECONDS_A_MILLION_FIRINGS * n_firings / 1e6 + _SECONDS_AN_SAE * len(saes)
     seconds = (trials + (0 if _is_compiled() else _COMPILE_SECONDS)) * _slowness(lake)
     seconds += sum(_scrambling_seconds(lake, sae) for sae in saes)
-    return f"preparing: statistics, rules and examples from {n_firings:,} firings in some {in_time(seconds)}"
+    return f"preparing: statistics, rules and examples from {n_firings:,} firings in about {in_time(seconds)}"
 
 
 def _is_compiled() -> bool:
@@ -73,7 +75,7 @@ def _is_compiled() -> bool:
 
 
 def _scrambling_seconds(lake: Lake, sae: str) -> float:
-    """How long the subject model reads scrambled contexts of an SAE, with as many candidates as there may be."""
+    """Seconds to read an SAE's scrambled contexts with the subject model, at the maximum number of candidates."""
     config, own = lake.config, lake.config.sae(sae)
     if not own.source or lake.has("scrambled_contexts", sae=sae):
         return 0.0
@@ -85,7 +87,7 @@ def _scrambling_seconds(lake: Lake, sae: str) -> float:
 
 
 def _slowness(lake: Lake) -> float:
-    """How many times as long as there a trial takes here; the better of two."""
+    """How much slower this machine is than the reference machine, from the better of two trials."""
     trials = []
     with lake.connect(tables=()) as connection:
         for _ in range(2):

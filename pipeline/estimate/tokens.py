@@ -1,4 +1,4 @@
-"""Counting a prompt's tokens before it is sent, with the model's own tokenizer or the nearest thing to it."""
+"""Counts a prompt's tokens before it is sent, with the model's own tokenizer or an approximation."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from pipeline.llm.requests import Message
 
 
 class TokenCounter(NamedTuple):
-    """Counts tokens with a tokenizer, corrected by a factor, and says so.
+    """Counts tokens with a tokenizer, corrected by a factor.
 
     Attributes:
-        tokenizer: It.
-        factor: By which its counts are too low.
-        by: What it is, in words.
-        is_of_texts: Prompts are single texts, without a chat template.
+        tokenizer: The tokenizer.
+        factor: Factor by which its counts are multiplied.
+        by: A description of the method, for the table `estimate`.
+        is_of_texts: Whether prompts are single texts, without a chat template.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -46,13 +46,14 @@ def own_counter(tokenizer: PreTrainedTokenizerBase) -> TokenCounter:
 def foreign_counter(
     tokenizer: PreTrainedTokenizerBase,
     recorded: Sequence[tuple[Sequence[Message], int]],
-    is_of_texts: bool = False,
+    *,
+    is_of_texts: bool,
 ) -> TokenCounter:
-    """Counts with another model's tokenizer, corrected by prompts that the server has counted the tokens of."""
-    plain = TokenCounter(tokenizer, 1.0, "the subject's tokenizer, as nothing is recorded", is_of_texts)
+    """Counts with another model's tokenizer, corrected by recorded prompts whose tokens the server has counted."""
+    plain = TokenCounter(tokenizer, 1.0, "the subject's tokenizer (nothing is recorded yet)", is_of_texts)
     if not recorded:
         return plain
     counted = sum(plain.prompts([messages for messages, _ in recorded]))
     factor = sum(tokens for _, tokens in recorded) / counted
-    by = f"the subject's tokenizer, times {factor:.2f} as {len(recorded)} recorded prompts say"
+    by = f"the subject's tokenizer, times {factor:.2f} (from {len(recorded)} recorded prompts)"
     return plain._replace(factor=factor, by=by)

@@ -1,1 +1,1 @@
-"""Explanations: who makes them (a folder each), how they become a table, and the controls beside them."""
+"""Explanations: the explainers (a folder each), the table they fill, and its controls."""

@@ -1,4 +1,4 @@
-"""What an explainer's answer says: the words after its mark, unless they repeat the prompt."""
+"""Parses an explainer's answer: the words after [EXPLANATION], unless they repeat the prompt."""
 
 import re
 from collections.abc import Iterable
@@ -14,28 +14,28 @@ _MARKED = re.compile(r"""["'`]?<<([^<>]*[^<>\s])>>["'`]?""")
 _LONGEST = 1000
 
 
-class Read(NamedTuple):
-    """An explanation and its status; there are no words where the status is not `ok`."""
+class ReadExplanation(NamedTuple):
+    """An explanation and its status; words are None unless the status is `ok`."""
 
     words: str | None
     status: str
 
 
-def read_explanation(answer: Answer, own: Iterable[str], windows: Iterable[str]) -> Read:
-    """The explanation in an answer; `own` and `windows` are the prompt's own texts and the windows shown."""
+def read_explanation(answer: Answer, own: Iterable[str], windows: Iterable[str]) -> ReadExplanation:
+    """The explanation in an answer; `own` are the prompt's own texts, `windows` the windows shown."""
     if answer.status != "ok":
-        return Read(None, answer.status)
+        return ReadExplanation(None, answer.status)
     words = parse_explanation(answer.text or "")
     if words is None:
-        return Read(None, "unparsed")
-    return Read(None, "echoed") if is_echo(words, own, windows) else Read(words, "ok")
+        return ReadExplanation(None, "unparsed")
+    return ReadExplanation(None, "echoed") if is_echo(words, own, windows) else ReadExplanation(words, "ok")
 
 
 def parse_explanation(text: str) -> str | None:
-    """What stands after the last [EXPLANATION]: up to the end of its paragraph; None if there is nothing.
+    """The text after the last [EXPLANATION], up to the end of the paragraph; None if there is none.
 
-    Only what the model says in the end counts, not what it thinks before. What it marks, as the prompt marks
-    tokens, is quoted.
+    Only the final answer counts, not the reasoning before it. Text marked with << and >>, as in the prompt, is put
+    in quotes instead.
     """
     parts = _MARK.split(final_text(text) or "")
     if len(parts) < 2:

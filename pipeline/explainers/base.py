@@ -1,4 +1,4 @@
-"""What an explainer is: features in, explanations out."""
+"""The interface of an explainer: features in, explanations out."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -16,17 +16,17 @@ class Shown(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """A feature that is to be explained.
+    """A feature to be explained.
 
     Attributes:
         feature: Its index in the SAE.
-        route: Where it was routed, and so who should explain it.
+        route: Its route, which determines how it should be explained.
         rule: Its chosen rule in words, or None.
-        is_asked: Whether a language model is asked about it: it comes before `explaining.max_features` by draw.
-        shown: The activating train windows that the explainer shows, in their order.
-        silent: The silent ones that it shows, close to the activating ones, in their order.
-        promoted: Tokens that its direction makes likelier, the most promoted first; None where that is not known.
-        suppressed: Likewise less likely.
+        is_asked: Whether a language model is asked about it: its rank is within `explaining.max_features`.
+        shown: The activating train windows that the explainer shows, in order.
+        silent: The silent windows that it shows, similar to the activating ones, in order.
+        promoted: Tokens that its direction makes more likely, the most promoted first; None if unknown.
+        suppressed: Tokens that it makes less likely, the most suppressed first; None if unknown.
     """
 
     feature: int
@@ -40,7 +40,7 @@ class Feature(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What came of explaining a feature.
+    """The result of explaining a feature.
 
     Attributes:
         feature: The feature.
@@ -50,9 +50,9 @@ class Explanation(NamedTuple):
         request_id: The request that it came from, or None.
         draw: 0, or the number of a further explanation by the same explainer.
         is_chosen: Whether it is the explainer's choice among its draws.
-        train_score: Its balanced accuracy on train windows that judged it, or None.
-        same_as_draw: The first draw that says the same, or None.
-        judge_request_ids: The requests by which it was judged there.
+        train_score: Its balanced accuracy on the train windows that judged it, or None.
+        same_as_draw: The first draw with the same words, or None.
+        judge_request_ids: The requests that judged it on train windows.
     """
 
     feature: int
@@ -72,12 +72,12 @@ class Explainer(Protocol):
 
     Attributes:
         name: Its name.
-        role: In which role it asks a language model; None where it asks none.
+        role: The role in which it asks a language model; None if it asks none.
     """
 
     name: str
     role: RoleName | None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
-        """Explain those of the features that are its to explain, in any order; it may ask several times."""
+        """Explain the features that it covers, in any order; it may ask several times."""
         ...

@@ -1,4 +1,4 @@
-"""The controls: explanations that should score no better than chance, against which the others are read."""
+"""Controls: explanations that should score no better than chance, as a baseline for the others."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from pipeline.explainers.base import Explanation
 
 
 class Control(NamedTuple):
-    """A control explanation, and the name under which it stands in the tables."""
+    """A control explanation, and its explainer's name in the tables."""
 
     explainer: str
     explanation: Explanation
@@ -16,12 +16,12 @@ class Control(NamedTuple):
 def controls(
     features: Sequence[int], own: Mapping[int, str | None], near: Collection[tuple[int, int]] = ()
 ) -> Iterator[Control]:
-    """The empty explanation, and another feature's (`other_features`).
+    """Each feature's controls: the empty explanation, and another feature's explanation (`other_features`).
 
     Args:
         features: The features that get controls, in the order of their draw.
-        own: What each feature was explained by, if it was.
-        near: Features and near neighbours of theirs.
+        own: The features' own explanations; None or missing where there is none.
+        near: Pairs of a feature and a near neighbour.
     """
     for feature in features:
         yield Control("empty", Explanation(feature, ""))
@@ -33,17 +33,17 @@ def controls(
 def other_features(
     own: Mapping[int, str], near: Collection[tuple[int, int]] = ()
 ) -> Iterator[tuple[int, int]]:
-    """Each feature with the one whose explanation it is to borrow: the next one whose words differ.
+    """Each feature with the feature whose explanation it borrows: the next one whose words differ.
 
-    A near neighbour, whose explanation may well be right about this one, serves only where no other feature can.
+    Near neighbours come last, as their explanations may well be right about this feature, too.
 
     Args:
-        own: What each feature is explained by, in the order of their draw.
-        near: Features and near neighbours of theirs.
+        own: The features' own explanations, in the order of their draw.
+        near: Pairs of a feature and a near neighbour.
     """
     explained = list(own)
-    for place, feature in enumerate(explained):
-        others = explained[place + 1 :] + explained[:place]
+    for number, feature in enumerate(explained):
+        others = explained[number + 1 :] + explained[:number]
         for other in sorted(others, key=lambda other: (feature, other) in near or (other, feature) in near):
             if own[other] != own[feature]:
                 yield feature, other

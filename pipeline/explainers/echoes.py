@@ -1,18 +1,18 @@
-"""Echoes: explanations that repeat the prompt instead of telling what the windows have in common.
+"""Echoes: explanations that repeat the prompt instead of describing what the windows have in common.
 
-A small model copies instructions and worked examples into its answer. Such an answer reads like an explanation and
-says nothing about the feature, so it gets the status `echoed`, decided anew from the raw answer at each replay.
+Small models copy instructions and worked examples into their answers. Such an answer reads like an explanation
+but says nothing about the feature, so it gets the status `echoed`, decided from the raw answer at each replay.
 
-- A word is a run of letters, lower-cased (NFKC, so that full-width letters are letters); digits, punctuation,
-  markup and line ends part words and are otherwise passed over.
-- A content word is a word that is not in `FUNCTION_WORDS`.
-- A run is three content words that follow one another in one text, whatever function words, punctuation or line
-  ends stand between them; of an explanation that has only two, these two. No run goes from one text into the next:
-  from one message to another, from before the windows to behind them, or from one window to another. A longer
-  copied run holds runs of three.
-- An explanation is an echo if a run of it stands in the prompt's own text and in no window. It is one as well if
-  it names nothing: it quotes nothing, and all its content words are the prompt's own, in whatever order, and stand
-  in no window (`the tokens are always the same one`).
+- A word is a run of letters, lower-cased (NFKC, so that full-width letters are letters). Digits, punctuation,
+  markup and line ends separate words and are otherwise ignored.
+- A content word is a word that is not in `_FUNCTION_WORDS`.
+- A run is three consecutive content words of one text, ignoring function words, punctuation and line ends between
+  them; an explanation of only two content words has a run of two. Runs do not cross the boundary between two
+  texts: between messages, between the text before and after the windows, or between windows. A longer copied run
+  contains runs of three.
+- An explanation is an echo if one of its runs occurs in the prompt's own text and in no window. It is also an echo
+  if it names nothing: it quotes nothing, and all its content words occur in the prompt's own text, in any order,
+  and in no window (`the tokens are always the same one`).
 """
 
 import re
@@ -20,11 +20,11 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import tee
 
-RUN_WORDS = 3
-"""Two of the prompt ("marked tokens") in a longer explanation may well tell what a feature is about."""
+_RUN_WORDS = 3
+"""Not 2: two words of the prompt ("marked tokens") may well occur in a longer, genuine explanation."""
 
 # Articles and determiners; pronouns; prepositions; conjunctions; auxiliary and modal verbs; particles.
-_FUNCTION_WORDS = """
+_LISTED = """
 a an the this that these those each every either neither some any no all both such other another
 i you he she it we they me him her us them my your his its our their one ones who whom whose which what
 about above across after against along among around as at before behind below beneath beside between beyond
@@ -35,20 +35,20 @@ am is are was were be been being do does did done doing have has had having
 will would shall should can could may might must
 not don't doesn't isn't aren't it's there here just only also too very
 """
-FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+_FUNCTION_WORDS = frozenset(_LISTED.split())
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _QUOTED = re.compile(r"""(["'`])(?![<>\s]*\1).+?\1""")
-"""Something between quotes; the prompt's marks, << and >>, are nothing."""
+"""Text between quotes; the prompt's marks, << and >>, do not count as text."""
 
 
 def is_echo(explanation: str, own: Iterable[str], windows: Iterable[str]) -> bool:
-    """Whether an explanation repeats a run of the prompt's own, or names nothing.
+    """Whether an explanation repeats a run of the prompt's own text, or names nothing.
 
     Args:
-        explanation: What the model said after the mark.
+        explanation: The model's words after [EXPLANATION].
         own: The prompt's own texts, without the windows: instructions, worked examples.
-        windows: The windows shown, without marks; read only where words of the prompt's own are found.
+        windows: The windows shown, without marks; read only if words of the prompt's own text are found.
     """
     own = list(own)
     once, again = tee(windows)
@@ -56,8 +56,8 @@ def is_echo(explanation: str, own: Iterable[str], windows: Iterable[str]) -> boo
 
 
 def repeats_run(explanation: str, own: Iterable[str], windows: Iterable[str]) -> bool:
-    """Whether a run of the explanation is the prompt's own and of no window; arguments as those of `is_echo`."""
-    size = min(RUN_WORDS, max(2, len(content_words(explanation))))
+    """Whether a run of the explanation is in the prompt's own text and in no window; arguments as `is_echo`."""
+    size = min(_RUN_WORDS, max(2, len(content_words(explanation))))
     copied = _runs(explanation, size)
     copied &= {run for text in own for run in _runs(text, size)}
     for window in windows if copied else ():
@@ -66,7 +66,7 @@ def repeats_run(explanation: str, own: Iterable[str], windows: Iterable[str]) ->
 
 
 def names_nothing(explanation: str, own: Iterable[str], windows: Iterable[str]) -> bool:
-    """Whether it quotes nothing and all its words are the prompt's own and of no window; as `is_echo`."""
+    """Whether it quotes nothing and all its words are in the prompt's own text and in no window."""
     words = _singular(explanation)
     if not words or _QUOTED.search(explanation) or not words <= {word for text in own for word in _singular(text)}:
         return False
@@ -74,9 +74,9 @@ def names_nothing(explanation: str, own: Iterable[str], windows: Iterable[str]) 
 
 
 def content_words(text: str) -> list[str]:
-    """The content words of a text in their order, lower-cased."""
+    """The content words of a text in order, lower-cased."""
     words = _WORD.findall(unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold())
-    return [word for word in words if word not in FUNCTION_WORDS]
+    return [word for word in words if word not in _FUNCTION_WORDS]
 
 
 def _runs(text: str, size: int) -> set[tuple[str, ...]]:
@@ -85,5 +85,5 @@ def _runs(text: str, size: int) -> set[tuple[str, ...]]:
 
 
 def _singular(text: str) -> set[str]:
-    """The content words of a text without an s at their ends, so that `tokens` is `token`."""
+    """The content words of a text without a final s, so that `tokens` equals `token`."""
     return {word.removesuffix("s") for word in content_words(text)}

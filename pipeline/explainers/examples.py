@@ -1,4 +1,4 @@
-"""How the windows that an explainer is shown are written."""
+"""Writes the windows that an explainer is shown."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,24 +8,24 @@ from pipeline.config import ExplainingConfig
 from pipeline.explainers.base import Shown
 
 LABELS = ("Example", "Other")
-"""What numbered windows are called."""
+"""Headings of numbered windows in prompts."""
 
 _MOST_LISTED = 5
-"""Marked tokens: small models repeat a longer list as their answer, to its end."""
+"""Maximum length of the list of marked tokens: small models copy a longer list as their answer."""
 
 
 def largest_of(shown: Iterable[Shown]) -> float:
-    """The largest activation of some windows: the 10 of a prompt, as in Bills et al. 2023."""
+    """The largest activation in the windows shown; it is written as 10 in prompts, as in Bills et al. 2023."""
     return max(max(window.activations) for window in shown)
 
 
 def example_lines(
     explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary, largest: float | None = None
 ) -> list[str]:
-    """One numbered line a window; tokens above a share of the largest activation shown are marked.
+    """One numbered line per window; tokens above a share of the largest activation shown are marked.
 
-    A window whose every firing is weaker has its strongest token marked: it was chosen because it fires. `largest`
-    is given where the prompt shows more windows than these: its numbers and marks are on one scale.
+    If all firings of a window are weaker, its strongest token is marked: the window was chosen because the feature
+    fires in it. `largest` is given if the prompt shows further windows, so that all share one scale.
     """
     largest = largest_of(shown) if largest is None else largest
     lines = []
@@ -42,7 +42,7 @@ def example_lines(
 
 
 def marked_list(explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary) -> str:
-    """The texts that `example_lines` marks most often, in quotes, the most frequent first."""
+    """The texts that `example_lines` marks most often, in quotes, by descending frequency."""
     texts = Counter(
         text
         for window, marked in zip(shown, _marked(explaining, shown, largest_of(shown)), strict=True)
@@ -61,20 +61,21 @@ def _marked(explaining: ExplainingConfig, shown: Sequence[Shown], largest: float
 def pair_lines(
     explaining: ExplainingConfig, shown: Sequence[Shown], vocabulary: Vocabulary, largest: float | None = None
 ) -> list[str]:
-    """A numbered heading a window, and a line a token: its text, a TAB, and its activation from 0 to 10.
+    """A numbered heading per window, and a line per token: its text, a TAB, and its activation from 0 to 10.
 
-    On a scale of the largest activation shown. Tokens that spell one character stand on one line, with the
-    strongest of their activations.
+    10 is the largest activation shown. Tokens that together encode one character share a line, with the largest of
+    their activations.
     """
     largest = largest_of(shown) if largest is None else largest
     lines = []
     for number, window in enumerate(shown, start=1):
         lines.append(f"Example {number}")
-        for text, places in vocabulary.pieces(window.token_ids):
-            lines.append(f"{text}\t{round(10 * max(window.activations[place] for place in places) / largest)}")
+        for text, positions in vocabulary.pieces(window.token_ids):
+            strongest = max(window.activations[position] for position in positions)
+            lines.append(f"{text}\t{round(10 * strongest / largest)}")
     return lines
 
 
 def silent_lines(silent: Sequence[Shown], vocabulary: Vocabulary) -> list[str]:
-    """One numbered line a silent window."""
+    """One numbered line per silent window."""
     return [f"Other {number}: {vocabulary.render(each.token_ids)}" for number, each in enumerate(silent, start=1)]

@@ -1,4 +1,4 @@
-"""Explainers that ask a model once about a feature: what they share, so that each is its prompts and settings."""
+"""The base of explainers that ask a model once per feature; each adds only its prompts and settings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from pipeline.asking.roles import RoleName
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
-from pipeline.explainers.answers import Read, read_explanation
+from pipeline.explainers.answers import ReadExplanation, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import LABELS, example_lines, marked_list, silent_lines
 from pipeline.llm import Answer, Message, Request
@@ -28,21 +28,21 @@ _NOTES = Path(__file__).parent / "notes"
 
 @dataclass(frozen=True)
 class Prompted:
-    """An explainer that is a prompt: a model is shown what its text has places for.
+    """An explainer defined by its prompt: a model is shown what the prompt has fields for.
 
-    The places of `system.txt` and `user.txt` are `examples` and `silent` (windows), `marked` (what is marked in
-    examples), `promoted` and `suppressed` (tokens). A feature that lacks what a place is for is not asked about:
-    its status is `no_input`.
+    The fields of `user.txt` are `examples` and `silent` (windows), `marked` (the tokens marked in examples),
+    `promoted` and `suppressed` (tokens). A feature that lacks the content of a field is not asked about, and its
+    status is `no_input`.
 
     Attributes:
-        name: Its name. Its prompts are in its folder, or in that of the explainer that its settings name
+        name: Its name. Its prompts are in its folder, or in that of the explainer named in its settings
             (`prompts_of`).
-        purpose: What its requests are for; its name, where left out.
-        lines: How the activating windows are written.
-        has_marks: Whether tokens are marked in them, with their strengths where `show_activations` is set; a note
-            then tells what these numbers are.
-        steps: What an answer may say before the explanation, by which the estimate counts.
-        role: In which role it asks a language model.
+        purpose: The requests' purpose; by default its name.
+        lines: Writes the activating windows.
+        has_marks: Whether tokens are marked in them, with their activations if `show_activations` is set; the
+            system prompt then explains these numbers.
+        steps: Text that an answer may contain before the explanation, for the estimate.
+        role: The role in which it asks a language model.
     """
 
     name: str
@@ -53,22 +53,22 @@ class Prompted:
     role: RoleName | None = "explainer"
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
-        """One explanation a feature that is not routed to a rule and has the windows to show, if it shows any."""
+        """One explanation per feature that is not routed to a rule and has windows, if the prompt shows any."""
         return self.draws(features, tools)
 
     def draws(
         self, features: Sequence[Feature], tools: Tools, n_draws: int = 1, **changes: Any
     ) -> Iterator[Explanation]:
-        """So many explanations a feature, each of a request of its own, feature by feature.
+        """`n_draws` explanations per feature, each from its own request, feature by feature.
 
-        `changes` are fields of the requests that differ from `request`.
+        `changes` are request fields that differ from `request`.
         """
-        places = self._prompt("user").places
+        fields = self._prompt("user").fields
         asked: list[tuple[Feature, int]] = []
         for feature in features:
-            if feature.route == "rule" or ("examples" in places and not feature.shown):
+            if feature.route == "rule" or ("examples" in fields and not feature.shown):
                 continue
-            if all(_given(feature, place) for place in places):
+            if all(_given(feature, name) for name in fields):
                 asked.extend((feature, draw) for draw in range(n_draws))
             else:
                 yield Explanation(feature.feature, None, "no_input")
@@ -83,10 +83,10 @@ class Prompted:
     @property
     def shows_windows(self) -> bool:
         """Whether its prompt shows windows in which the feature fires."""
-        return "examples" in self._prompt("user").places
+        return "examples" in self._prompt("user").fields
 
     def request(self, explaining: ExplainingConfig, sae: str, feature: Feature, vocabulary: Vocabulary) -> Request:
-        """The request that explains a feature; `explaining` is the section as this explainer sees it."""
+        """The request that explains a feature; `explaining` is the section with this explainer's own settings."""
         shows_logits = self._shows_logits(explaining)
         system = [self._prompt("system"), *self.notes_on_marks(explaining)]
         if shows_logits:
@@ -99,7 +99,7 @@ class Prompted:
             "suppressed": lambda: _listed(feature.suppressed, vocabulary),
         }
         user = self._prompt("user")
-        shown = {place: values[place]() for place in user.places}
+        shown = {name: values[name]() for name in user.fields}
         if shows_logits:
             promoted = load_prompt(_NOTES / "promoted.txt").render(promoted=values["promoted"]())
             shown["examples"] += f"\n\n{promoted}"
@@ -120,12 +120,12 @@ class Prompted:
         )
 
     def notes_on_marks(self, explaining: ExplainingConfig) -> list[Prompt]:
-        """What a system prompt has to say of the numbers in `lines`, if there are any."""
+        """The parts of the system prompt that explain the numbers in `lines`, if there are any."""
         shows_strengths = self.has_marks and explaining.show_activations
         return [load_prompt(_NOTES / "activations.txt")] if shows_strengths else []
 
     def own_texts(self, explaining: ExplainingConfig | None = None) -> list[str]:
-        """What of a request's text is the prompt's own, without what it shows; the notes by the settings."""
+        """The fixed parts of the prompt, without the examples; includes the notes that the settings enable."""
         prompts = [self._prompt("system"), self._prompt("user")]
         if explaining is not None:
             prompts += self.notes_on_marks(explaining)
@@ -146,21 +146,21 @@ class Prompted:
         """The windows that a feature's prompt shows."""
         return [
             window
-            for place in ("examples", "silent")
-            if place in self._prompt("user").places
-            for window in _given(feature, place)
+            for name in ("examples", "silent")
+            if name in self._prompt("user").fields
+            for window in _given(feature, name)
         ]
 
     def _to_ask(self, feature: Feature, draw: int, tools: Tools, changes: Mapping[str, Any]) -> ToAsk:
         explaining = tools.config.explaining.of(self.name)
         request = self.request(explaining, tools.batch.sae, feature, tools.vocabulary)
-        # What cannot be used is asked for again by the numbers that follow, which are no other draw's.
+        # Retries use the draw numbers that follow, so each draw gets its own range.
         request = replace(request, draw=draw * tools.role.max_draws, **changes)
-        # No two stand-ins are the same, as no two features' explanations are.
+        # Stand-ins differ, as the explanations of different features do.
         stand_in = f"{self.steps}[EXPLANATION]: {STAND_IN}, number {feature.feature}" + f" ({draw})" * (draw > 0)
         return ToAsk(request, lambda answer: self._read(feature, answer, tools).status == "ok", stand_in)
 
-    def _read(self, feature: Feature, answer: Answer, tools: Tools) -> Read:
+    def _read(self, feature: Feature, answer: Answer, tools: Tools) -> ReadExplanation:
         windows = (tools.vocabulary.text(window.token_ids) for window in self._windows(feature))
         return read_explanation(answer, self.own_texts(tools.config.explaining.of(self.name)), windows)
 
@@ -169,6 +169,6 @@ def _listed(token_ids: Sequence[int] | None, vocabulary: Vocabulary) -> str:
     return "not known for this feature" if token_ids is None else vocabulary.listed(token_ids)
 
 
-def _given(feature: Feature, place: str) -> Any:
-    """What a feature has for a place of a prompt; nothing, or None, where it lacks it."""
-    return feature.shown if place in {"examples", "marked"} else getattr(feature, place)
+def _given(feature: Feature, name: str) -> Any:
+    """The content of a prompt's field for a feature; empty or None if the feature lacks it."""
+    return feature.shown if name in {"examples", "marked"} else getattr(feature, name)

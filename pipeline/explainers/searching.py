@@ -1,4 +1,4 @@
-"""Explainers that make several explanations of a feature and choose one of them, on train windows alone."""
+"""Shared by explainers that make several explanations per feature and choose one, on train windows only."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from pipeline.plugins import find_plugin
 
 
 def load_prompted(explainer: str, name: str) -> Prompted:
-    """The explainer of that name, on which another is built. Raises ConfigError unless it is a prompt."""
+    """The explainer with a name, for another to build on. Raises ConfigError unless it asks once per feature."""
     found = find_plugin("explainers", name).load().explainer
     if not isinstance(found, Prompted):
         raise ConfigError(
-            f"explaining.{explainer}.of: '{name}' asks no model, or asks it several times; name one that is asked "
-            "once about a feature, such as 'default'"
+            f"explaining.{explainer}.of: '{name}' does not ask a model exactly once per feature; name an "
+            "explainer that does, such as 'default'"
         )
     return found
 

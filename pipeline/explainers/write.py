@@ -1,4 +1,4 @@
-"""The table `explanations`: every explainer of the config explains a batch, and some features get controls."""
+"""Makes the table `explanations`: all explainers of the config explain a batch, and some features get controls."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -22,18 +22,18 @@ Row = dict[str, Any]
 
 
 def write_explanations(lake: Lake, sae: str, batch: int) -> Published:
-    """Explain the selected features of a batch; figures and errors as `write_batch` has them."""
-    return write_batch(lake, explaining_ledgers(lake.config), "explainer", sae, batch, explanations_table)
+    """Explain the selected features of a batch; figures and errors as in `write_batch`."""
+    return write_batch(lake, "explanations", explaining_ledgers(lake.config), sae, batch, explanations_table)
 
 
 def explaining_ledgers(config: Config) -> Ledgers:
-    """Who is asked for explanations: the explainer, and the scorer where an explainer chooses by its answers."""
+    """The roles asked for explanations: the explainer, and the scorer if it judges an explainer's drafts."""
     ledgers: Ledgers = {"explanations": ("explainer",)}
     return {**ledgers, "judging": ("scorer",)} if config.explaining.n_judging else ledgers
 
 
 def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
-    """The rows of `explanations` for the features that a batch's tables select."""
+    """The rows of `explanations` for the selected features of a batch."""
     config = batch.lake.config
     tools = Tools(batch, role_of(config, "explainer"), asks["explainer"], asks=asks)
     selected = batch.select("explained_features").pl()
@@ -49,11 +49,11 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
         for explanation in explainer.explain(its, tools):
             rows.append(_row(batch.sae, name, explanation))
             if explanation.is_chosen:
-                own.setdefault(explanation.feature, explanation.words)  # of the first that was to explain it
+                own.setdefault(explanation.feature, explanation.words)  # of the first explainer that covers it
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
     near = set(batch.select("batch_neighbours").fetchall())
     rows += [_row(batch.sae, *control) for control in controls(controlled, own, near)]
-    # By a row of its own it is known that the batch has been through with a feature, and nothing is left to do.
+    # A feature no explainer covers gets a `not_asked` row, which marks it as done.
     has_row = {row["feature"] for row in rows}
     left = [feature for feature in selected["feature"].to_list() if feature not in has_row]
     first = config.explaining.explainers[0]
@@ -64,7 +64,7 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
 
 
 def load_explainer(name: str) -> Explainer:
-    """The explainer of that name. Raises ConfigError if there is none."""
+    """The explainer with a name. Raises ConfigError if there is none."""
     explainer: Explainer = find_plugin("explainers", name).load().explainer
     return explainer
 
@@ -75,7 +75,7 @@ def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str
 
 
 def read_features(batch: Batch, selected: pl.DataFrame, explainer: str) -> Iterator[Feature]:
-    """The features of the rows of `explained_features`, with the windows that an explainer is shown."""
+    """The features in rows of `explained_features`, with the windows that an explainer is shown."""
     explaining = batch.lake.config.explaining
     own = explaining.of(explainer)
     n_silent = explaining.n_silent_of(explainer)

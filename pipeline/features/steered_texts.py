@@ -92,7 +92,7 @@ def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = Non
     return features[:n_wanted]
 
 
-def rehearsed_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
+def stand_in_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
     """Rows as a run would leave them, and the tokens that the subject model would read for those not there yet.
 
     Their texts are those of prompts, about as long, and each another one. `selected` are the rows of

@@ -84,18 +84,19 @@ def _distinct(
 
 
 def _target(own: Place, reads: Hookpoint, names: Mapping[Hookpoint, str]) -> Hookpoint:
-    """What a transcoder that reads another place should reconstruct: its own target's module, in that layer.
+    """What a transcoder that reads another place should reconstruct: its own target's module, as many layers on.
 
     The state between two layers, which is a place of both, is one of the layer that the transcoder's own is of.
     """
-    layer, own_layer, target_layer = layer_of(reads), layer_of(own.reads), layer_of(own.target)
-    if layer is None:
+    address, own_layer, target_layer = parse_address(own.name), layer_of(own.reads), layer_of(own.target)
+    named_layer, layer = address.layer if address else own_layer, layer_of(reads)
+    if layer is None or named_layer is None or target_layer is None:
         return own.target
     plain = own.reads._replace(centred=False)
     are_states = all(names.get(each, "").startswith("resid_post.") for each in (reads, plain))
-    if are_states and own_layer is not None and target_layer is not None:
-        layer += target_layer - own_layer
-    return _in_layer(own.target, layer)
+    if are_states and own_layer is not None:
+        layer += named_layer - own_layer
+    return _in_layer(own.target, target_layer + layer - named_layer)
 
 
 def _found(subject: SubjectConfig, names: Iterable[str]) -> Iterator[Hookpoint]:

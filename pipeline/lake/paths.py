@@ -154,14 +154,6 @@ class Paths:
         lacking = [each for each in all_of_them if not self.has(table, sae=sae, shard=shard, generation=each)]
         return lacking or list(all_of_them)
 
-    def missing_parts(
-        self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
-    ) -> list[str | None]:
-        """The parts of a table that the partition has not been published of; if it has of all, all of them."""
-        parts = self.parts(table)
-        lacking = [part for part in parts if not self.is_there(self._path(table, sae, shard, batch, part, None))]
-        return lacking or list(parts)
-
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
         """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""
         saes = [sae] if sae else list(self.config.sae_names)

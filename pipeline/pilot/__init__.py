@@ -1,1 +1,1 @@
-"""What has to be known about a scorer before its batches are scored, measured on a few features drawn by hash."""
+"""The pilot: what must be known about a scorer before it scores batches, measured on features drawn by hash."""

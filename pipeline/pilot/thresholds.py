@@ -1,11 +1,13 @@
-"""The probability from which an answer of a scorer counts as yes, set from its answers about controls.
+"""The probability from which a scorer's answer counts as yes, set from its answers about controls.
 
 Asked whether a window matches another feature's explanation, a model should say no. The P(yes) that it gives there
-is its habit, and the same as on silent windows of the right explanation. So the threshold is the value that one in
-ten of these answers reach. It is set on train windows, once per SAE, scorer and model, before anything is judged.
+is its bias, the same as on silent windows of the right explanation. The threshold is therefore the value that one
+in ten of these answers reaches. It is set on train windows, once per SAE, scorer and model, before anything is
+judged.
 
-Every feature of the pilot is paired with another one, whatever `explaining.controls` says, and each pair is asked
-about few windows: answers about one explanation are alike, so that few of many pairs tell more than many of few.
+Every feature of the pilot is paired with another one, regardless of `explaining.controls`, and each pair is asked
+about few windows: answers about one explanation are correlated, so few answers about many pairs are more
+informative than many answers about few pairs.
 """
 
 import math
@@ -24,11 +26,11 @@ from pipeline.scorers.write import load_scorer, tools_of
 from pipeline.scorers.yes_no import YesNo
 
 LEAST_ANSWERS = 100
-"""Fewer answers with a probability set no threshold: with so many a share of one in ten has a standard error of
-3 percentage points."""
+"""Minimum number of answers with a probability for a threshold: with 100, a share of one in ten has a standard
+error of 3 percentage points."""
 
 _SPARE = 1.25
-"""How many times as many are asked for: a feature may lack windows, and an answer its probability."""
+"""Factor on the answers requested, as features may lack windows and answers may lack probabilities."""
 
 PAIRS = pa.schema(
     {
@@ -43,12 +45,12 @@ ANSWERS = pa.schema({"scorer": pa.string(), "status": pa.string(), "probability"
 
 
 def yes_no_scorers(scorers: Iterable[str]) -> dict[str, YesNo]:
-    """Those among some scorers that ask yes or no, and so have a threshold, by name."""
+    """The scorers that ask yes or no, and so have a threshold, by name."""
     return {name: scorer for name in scorers if isinstance(scorer := load_scorer(name), YesNo)}
 
 
 def control_pairs(batch: Batch) -> pa.Table:
-    """Each feature of the pilot in a batch's tables with another one's explanation, by `PAIRS`."""
+    """Each of the pilot's features in a batch's tables with another one's explanation; schema `PAIRS`."""
     batch.create("batch_features")
     batch.create("scored_explanations", asks_model=True)
     own = dict(batch.select("pilot_explanations").fetchall())
@@ -66,18 +68,21 @@ def control_pairs(batch: Batch) -> pa.Table:
 
 
 def windows_a_pair(n_pairs: int) -> int:
-    """How many train windows each of a pilot's pairs is asked about."""
+    """Number of train windows that each of a pilot's pairs is asked about."""
     return math.ceil(_SPARE * LEAST_ANSWERS / max(n_pairs, 1))
 
 
 def control_answers(
     batch: Batch, asks: Asks, scorers: Sequence[str], pairs: pa.Table, n_pairs: int, *, is_certain: bool = True
 ) -> pa.Table:
-    """What the yes-or-no scorers among some say about a batch's pairs, by `ANSWERS`.
+    """The answers of the yes-or-no scorers among `scorers` about a batch's pairs; schema `ANSWERS`.
 
-    `n_pairs` are those of the whole pilot, by which it is told how many windows a pair is asked about.
+    `n_pairs` is the number of pairs of the whole pilot, which determines the windows per pair.
     """
-    asks = {role: _told(ask, "thresholds" + role.removeprefix("scorer"), is_certain) for role, ask in asks.items()}
+    asks = {
+        role: _for_purpose(ask, "thresholds" + role.removeprefix("scorer"), is_certain)
+        for role, ask in asks.items()
+    }
     batch.create("scored_explanations", asks_model=True)
     batch.put("control_pairs", pairs)
     n_windows = windows_a_pair(n_pairs)
@@ -89,7 +94,7 @@ def control_answers(
 
 
 def _put(scorer: YesNo, tools: Tools, n_windows: int) -> list[Prediction]:
-    """Put a scorer's questions about controls, with marks where its own have some."""
+    """Ask a scorer's questions about controls, with marks if its own questions have marks."""
     has_marks = bool(scorer.questions(tools.batch).filter("marked is not null").limit(1).fetchall())
 
     def questions(per_prompt: int) -> pl.DataFrame:
@@ -101,10 +106,10 @@ def _put(scorer: YesNo, tools: Tools, n_windows: int) -> list[Prediction]:
     return scorer.put(questions(per_prompt), tools, per_prompt)
 
 
-def _told(ask: Ask, purpose: str, is_certain: bool) -> Ask:
-    """The same, for a purpose."""
+def _for_purpose(ask: Ask, purpose: str, is_certain: bool) -> Ask:
+    """The same function, with another purpose of its requests."""
 
-    def told(to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
+    def ask_for_purpose(to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
         return ask([each.of(purpose, is_certain=is_certain) for each in to_ask])
 
-    return told
+    return ask_for_purpose

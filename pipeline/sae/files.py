@@ -86,6 +86,8 @@ class SaeFiles:
         overrides: What SAELens' registry says of it, by the names of SAELens' config.
         revision: The commit of its repository on the hub; None where it is local.
         registered_model: Its subject model by SAELens' registry; None where it was not named by that.
+        outside: What its format reads elsewhere, and its firings or reconstructions depend on: from the path of
+            its files, or from a config that lies above them.
     """
 
     folder: Path
@@ -93,6 +95,7 @@ class SaeFiles:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     revision: str | None = None
     registered_model: str | None = None
+    outside: Mapping[str, Any] = field(default_factory=dict)
 
     def fail(self, reason: str) -> NoReturn:
         """Refuse the SAE: raise SaeError with what is wrong with it."""

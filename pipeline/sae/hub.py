@@ -1,39 +1,56 @@
 """Files of the Hugging Face hub, downloaded into the hub's own cache."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import SaeError, nearest
 
-_SUFFIXES = (".json", ".yaml", ".safetensors", ".npz", ".pt", ".pth")
+_SETTINGS = (".json", ".yaml")
+_SUFFIXES = (*_SETTINGS, ".safetensors", ".npz", ".pt", ".pth")
 _RUN = "config.json"
 """That of a training run, which says the subject model; it lies beside an SAE's folder."""
 
+_NAMED = 6
+
 
 @cache
-def download(repository: str, revision: str | None, path: str, beside: tuple[str, ...]) -> Path:
-    """Bring a folder or a file of a repository here; its folder's snapshot, named by the commit.
+def download(repository: str, revision: str | None, path: str, patterns: tuple[str, ...]) -> Path:
+    """Bring the files of an SAE here, and no others; its folder's snapshot, named by the commit.
 
     Once a process, so that a push to the repository changes nothing between two steps of a run.
 
     Args:
         repository: OWNER/NAME.
         revision: A branch, tag or commit; None for the main branch.
-        path: In the repository; empty for what lies at its root.
-        beside: Names of files that belong to a file in the same folder, and are fetched with it.
+        path: A folder or a file of the repository; empty for the root.
+        patterns: Names, or patterns, that files of SAEs have below their folder; of what lies beside a file, those
+            that are whole names are fetched.
 
     Raises:
         SaeError: The hub cannot be reached, or does not have it.
     """
-    from huggingface_hub import snapshot_download
-
     source = f"hf://{repository}{f'@{revision}' if revision else ''}{f'/{path}' if path else ''}"
-    wanted = _wanted(path, beside) if path else [name for name in _listed(repository, revision) if "/" not in name]
-    try:
-        root = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
-    except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
-        raise SaeError(f"SAE '{source}' cannot be fetched from the Hugging Face hub: {_why(error)}") from None
+    names = [pattern for pattern in patterns if "*" not in pattern]
+    beside = [_RUN, *(names if path.endswith(_SUFFIXES) else ())] if path else []
+    others = [f"{path.rpartition('/')[0]}/{name}".removeprefix("/") for name in beside]
+    below = f"{path}/" if path else ""
+    own = [path, *(below + name for name in names)] if path else names  # a folder may be named as a file
+    root = _fetch(source, repository, revision, [*own, *others])
+    if any((root / name).is_file() for name in own if not name.endswith(_SETTINGS)):
+        return root
+    inside = _names_in(repository, revision, path)
+    alike = [[name for name in inside if fnmatch(name, each)] for each in patterns if "*" in each]
+    found = [below + each[0] for each in alike if len(each) == 1]  # several are several SAEs
+    if found:
+        return _fetch(source, repository, revision, [*own, *others, *found])
+    if inside:
+        more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
+        raise SaeError(
+            f"'{source}' is not one SAE of a known format (docs/sae-formats.md): in it there is "
+            f"{', '.join(inside[:_NAMED])}{more}; name the folder or the file of one SAE"
+        )
     if not (root / path).exists():
         files = _listed(repository, revision)
         folders = {str(folder) for file in files for folder in PurePosixPath(file).parents}
@@ -42,11 +59,26 @@ def download(repository: str, revision: str | None, path: str, beside: tuple[str
     return root
 
 
-def _wanted(path: str, beside: Sequence[str]) -> list[str]:
-    """The patterns of what is fetched for a path: a file, or a folder and all in it."""
-    parent = "" if "/" not in path else f"{path.rpartition('/')[0]}/"
-    names = [f"{parent}{name}" for name in beside] if path.endswith(_SUFFIXES) else []
-    return [path, f"{path}/*", *names, f"{parent}{_RUN}"]  # a folder may be named like a file
+def _fetch(source: str, repository: str, revision: str | None, files: Sequence[str]) -> Path:
+    """Download files, as far as they are there. Never by patterns: the hub's `*` goes through folders."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*files]))
+    except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
+        raise SaeError(f"SAE '{source}' cannot be fetched from the Hugging Face hub: {_why(error)}") from None
+
+
+def _names_in(repository: str, revision: str | None, path: str) -> list[str]:
+    """The files and folders (with a slash) in a folder of a repository; none where it is none, or unknown."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFolder
+
+    try:
+        entries = [*HfApi().list_repo_tree(repository, path or None, revision=revision)]
+    except Exception:  # noqa: BLE001 (what is wrong is said by the download)
+        return []
+    return [PurePosixPath(each.path).name + "/" * isinstance(each, RepoFolder) for each in entries]
 
 
 def _listed(repository: str, revision: str | None) -> list[str]:

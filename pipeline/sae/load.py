@@ -21,8 +21,9 @@ class Format(Protocol):
     """A plug-in: a module of `pipeline/sae/formats`.
 
     It may also have `OPTIONAL_FILES`, names of files that may be left out; where others have files of these names
-    too, `is_format(files: SaeFiles) -> bool`, which tells from the contents; and `trained_on(files: SaeFiles) ->
-    Training`, what files and path tell of the subject model and its contexts.
+    too, `is_format(files: SaeFiles) -> bool`, which tells from the contents; `trained_on(files: SaeFiles) ->
+    Training`, what files and path tell of the subject model and its contexts; and where `load` depends on more
+    than these files, `outside(files: SaeFiles) -> Mapping[str, Any]` with what it takes from elsewhere.
 
     Attributes:
         FILES: Names or patterns of the files of an SAE, below its folder, by which it is known.
@@ -117,8 +118,7 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
     formats = _formats()
     if format is not None:
         formats = {find_plugin("formats", format).name: formats[format], **formats}  # its own word comes first
-    names = {name for each in formats.values() for name in _patterns(each) if "*" not in name}
-    fetched = fetch(source, sorted(names))
+    fetched = fetch(source, sorted({name for each in formats.values() for name in _patterns(each)}))
     path = fetched.path
     if hookpoint and (path / hookpoint).is_dir():
         path /= hookpoint
@@ -133,10 +133,16 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
         if is_format is None or is_format(files):
             if format not in {None, name}:
                 raise SaeError(f"SAE '{path}' is of format {name}, not {format}; set saes.format to {name}")
-            return name, files
+            return name, _with_outside(files, formats[name])
     if format in whole:
         return format, whole[format]  # to be told by its `load` what is wrong
     raise SaeError(_unlike(path, whole) or _explain(path, {format: formats[format]} if format else formats))
+
+
+def _with_outside(files: SaeFiles, format: Format) -> SaeFiles:
+    """The files with what their format reads elsewhere."""
+    outside = getattr(format, "outside", None)
+    return files if outside is None else replace(files, outside=outside(files))
 
 
 def saes_inside(source: str) -> list[str]:

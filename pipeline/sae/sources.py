@@ -37,23 +37,23 @@ class Source:
     model: str | None = None
 
 
-def fetch(source: str, beside: Sequence[str] = ()) -> Source:
+def fetch(source: str, patterns: Sequence[str] = ()) -> Source:
     """Bring the files of a source here; what is on the hub is downloaded into the hub's own cache.
 
     Args:
         source: A path, `hf://OWNER/REPO[@REVISION][/PATH]` or `saelens://RELEASE/ID`.
-        beside: Names of files that belong to a file in the same folder, and are fetched with it.
+        patterns: Names, or patterns, that files of SAEs have below their folder: what is fetched of the hub.
 
     Raises:
         SaeError: The hub cannot be reached or does not have it, or the registry does not name it.
     """
     if source.startswith(REGISTRY_PREFIX):
         repository, path, overrides, model = _look_up(source)
-        root = download(repository, None, path, tuple(beside))
+        root = download(repository, None, path, tuple(patterns))
         return Source(root / path, root.name, overrides, model)
     if source.startswith(HUB_PREFIX):
         repository, revision, path = split_hub(source)
-        root = download(repository, revision, path, tuple(beside))
+        root = download(repository, revision, path, tuple(patterns))
         return Source(root / path, root.name)
     return Source(find(source))
 

@@ -1,1 +1,1 @@
-"""Predictions: who judges explanations (a folder each), and how their answers become a table."""
+"""Predictions: the scorers (a folder each), and the table that their answers fill."""

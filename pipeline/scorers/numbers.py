@@ -1,4 +1,4 @@
-"""Whole numbers by number: the schema of a JSON object of them, and the parser of an answer that should be one."""
+"""JSON objects of integers by number: their schema, and the parser of answers that should be one."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from typing import Any
 from pipeline.llm.texts import final_text
 
 TOKENS_A_NUMBER = 10
-"""Longest answer to one of several: its number in quotes, a number or truth value, spaces or a line of its own."""
+"""Maximum per item of an answer: a number in quotes, a value, and spaces or a line end."""
 TOKENS_AROUND = 64
-"""And what may stand around the whole answer."""
+"""Allowance for text around the whole answer."""
 _LAST_COMMA = re.compile(r",\s*\}$")
 _BARE_KEY = re.compile(r"([{,]\s*)(\d+)(?=\s*:)")
 _BARE_WORD = re.compile(r"(:\s*)([A-Za-z]+)(?=\s*[,}])")
@@ -18,12 +18,12 @@ _BARE_WORD = re.compile(r"(:\s*)([A-Za-z]+)(?=\s*[,}])")
 
 @cache
 def keys_of(n: int) -> tuple[str, ...]:
-    """The keys of n answers: 1 to n."""
+    """The keys of n answers: `1` to `n`."""
     return tuple(str(number) for number in range(1, n + 1))
 
 
 def numbers_schema(n: int, largest: int) -> dict[str, Any]:
-    """The JSON schema of n numbers from 0; strict mode wants every key required and no other allowed."""
+    """The JSON schema of n integers from 0; strict mode needs every key required and no others allowed."""
     return {
         "type": "object",
         "properties": {key: {"type": "integer", "enum": list(range(largest + 1))} for key in keys_of(n)},
@@ -33,11 +33,11 @@ def numbers_schema(n: int, largest: int) -> dict[str, Any]:
 
 
 def json_pairs(text: str) -> Any:
-    """The keys and values of a JSON object in their order, a key that stands there twice both times.
+    """The keys and values of a JSON object in order, including repeated keys.
 
-    JSON is read as it is. Else, as some models write it, a comma may stand behind the last, numbers without
-    quotes as keys, and words as values (`{1: True, 2: No,}`), which are texts then: which answers there are, and
-    what they say, is as clear. Raises ValueError or RecursionError for what is no such object.
+    Valid JSON is read as such. Otherwise a trailing comma, unquoted numbers as keys and unquoted words as values
+    are accepted, as some models write them (`{1: True, 2: No,}`); the words become strings. This leaves no doubt
+    about the answers. Raises ValueError or RecursionError for anything else.
     """
     try:
         return json.loads(text, object_pairs_hook=list)
@@ -47,14 +47,14 @@ def json_pairs(text: str) -> Any:
 
 
 def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:
-    """The numbers of the one object in a text that has the keys 1 to n, each once; None without it.
+    """The numbers in a text's one JSON object with keys 1 to n, each once; None if there is no such object.
 
-    A number in quotes is read; one that is not whole, or not from 0 to the largest, makes the answer useless.
+    Numbers in quotes are accepted. A number that is not an integer from 0 to `largest` makes the result None.
     """
-    said = final_text(text) or ""
-    start, end = said.find("{"), said.rfind("}")
+    final = final_text(text) or ""
+    start, end = final.find("{"), final.rfind("}")
     try:
-        pairs = json_pairs(said[start : end + 1]) if start >= 0 else []
+        pairs = json_pairs(final[start : end + 1]) if start >= 0 else []
         by_key = {str(key): _whole(value) for key, value in pairs}
     except (ValueError, TypeError, RecursionError):
         return None
@@ -66,7 +66,7 @@ def parse_numbers(text: str, n: int, largest: int) -> list[int] | None:
 
 
 def _whole(value: Any) -> int | None:
-    """A value as a whole number; None if it is none. Raises ValueError for a text that is no number."""
+    """A value as an integer; None if it is not one. Raises ValueError for a string that is not a number."""
     number = float(value) if isinstance(value, str) else value
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     return int(number) if is_number and number % 1 == 0 else None

@@ -1,4 +1,4 @@
-"""What requests of scorers have in common, and what their answers come to where they cannot be read."""
+"""What the scorers' requests have in common, and the status of answers that cannot be read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def scoring_request(
     keys: tuple[str, ...] = (),
     schema: Mapping[str, Any] | None = None,
 ) -> Request:
-    """Instructions and a question, put as the section `scoring` says that its model is asked."""
+    """A request of instructions and a question, with the model and parameters of the section `scoring`."""
     return Request(
         purpose=purpose,
         sae=sae,
@@ -38,5 +38,5 @@ def scoring_request(
 
 
 def status_of(answer: Answer, *, is_read: bool) -> str:
-    """The status of a prediction: its answer's, or `unparsed` where that came and cannot be read."""
+    """The status of a prediction: its answer's, or `unparsed` if that is `ok` but cannot be read."""
     return "unparsed" if answer.status == "ok" and not is_read else answer.status

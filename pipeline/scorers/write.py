@@ -1,4 +1,4 @@
-"""The table `predictions`: every scorer of the config judges a batch's explanations, question by question."""
+"""Makes the table `predictions`: all scorers of the config judge a batch's explanations, question by question."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,33 +21,29 @@ _ORDER = [(key, "ascending") for key in ("feature", "explanation_id", "scorer", 
 
 
 def write_predictions(lake: Lake, sae: str, batch: int) -> Published:
-    """Put the questions of a batch; figures and errors as `write_batch` has them."""
+    """Score the explanations of a batch; figures and errors as in `write_batch`."""
     rows = partial(_whole_table, scorers=lake.config.scoring.scorers)
-    return write_batch(lake, scoring_ledgers(lake.config), "scorer", sae, batch, rows)
+    return write_batch(lake, "predictions", scoring_ledgers(lake.config), sae, batch, rows)
 
 
 def scoring_ledgers(config: Config) -> Ledgers:
-    """Who is asked for predictions: every model that scores, and the embedder where one is on a server."""
+    """The roles asked for predictions: every model that scores, and the embedder if it is on a server."""
     ledgers: Ledgers = {"predictions": scorer_roles(config)}
     return {**ledgers, "embeddings": ("embedder",)} if config.scoring.embedder else ledgers
 
 
 def _whole_table(batch: Batch, asks: Asks, scorers: Sequence[str]) -> pa.Table:
-    """The rows of `predictions`; an explanation that no scorer asks about has a row `not_asked` of each.
+    """The rows of `predictions`; an explanation that no scorer asks about gets a `not_asked` row from each.
 
-    The intruder asks about the empty explanation alone, and where windows lack there is no question: these rows
-    say that the scorers have been there.
+    Intruder asks only about the empty explanation, and without enough windows there are no questions; these rows
+    mark such explanations as done.
     """
     made = predictions_table(batch, asks, scorers)
     asked = set(made["explanation_id"].to_pylist())
-    # What any of them judges: scoring.max_features binds no scorer that asks no model.
+    # All that any of them judges: scoring.max_features does not limit scorers that ask no model.
     batch.create("scored_explanations", asks_model=all(load_scorer(name).role for name in scorers))
     scored = batch.connection.table("scored_explanations").select("explanation_id", "feature").fetchall()
-    left = [
-        Prediction(explanation_id, feature, explanation_id, None, None, None, None, None, "not_asked", None)
-        for explanation_id, feature in scored
-        if explanation_id not in asked
-    ]
+    left = [Prediction.not_asked(*each) for each in scored if each[0] not in asked]
     parts = [made, *(prediction_rows(batch.sae, name, left) for name in scorers)]
     return pa.concat_tables(parts).sort_by(_ORDER)
 
@@ -55,7 +51,7 @@ def _whole_table(batch: Batch, asks: Asks, scorers: Sequence[str]) -> pa.Table:
 def predictions_table(
     batch: Batch, asks: Asks, scorers: Sequence[str], read: ReadTexts = text_activations
 ) -> pa.Table:
-    """The rows of `predictions` by some scorers, for the explanations that a batch's tables hold."""
+    """The rows of `predictions` from some scorers, for the explanations in a batch's tables."""
     parts = [TABLES["predictions"].schema.empty_table()]
     for name in scorers:
         scorer = load_scorer(name)
@@ -66,7 +62,7 @@ def predictions_table(
 
 
 def find_forms(batch: Batch, asks: Asks, scorers: Sequence[str]) -> dict[str, str]:
-    """The form of the prompts of each scorer that leaves it to a first answer, and got one, by name."""
+    """The prompt form of each scorer that determines it from a first answer and got one, by name."""
     batch.create("scored_explanations", asks_model=True)
     forms = {}
     for name in scorers:
@@ -77,7 +73,7 @@ def find_forms(batch: Batch, asks: Asks, scorers: Sequence[str]) -> dict[str, st
 
 
 def tools_of(name: str, batch: Batch, asks: Asks, read: ReadTexts = text_activations) -> Tools:
-    """What the scorer of that name works with: its model, asked for the purpose that has its whole name."""
+    """The tools of the scorer with this name: its model, asked with the full name as purpose."""
     role = role_of(batch.lake.config, scorer_role(name))
 
     def ask(to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
@@ -89,6 +85,6 @@ def tools_of(name: str, batch: Batch, asks: Asks, read: ReadTexts = text_activat
 
 
 def load_scorer(name: str) -> Scorer:
-    """The scorer of that name. Raises ConfigError if there is none."""
+    """The scorer with a name. Raises ConfigError if there is none."""
     scorer: Scorer = find_plugin("scorers", name).load().scorer
     return scorer

@@ -8,6 +8,7 @@ machine keeps its rows, and how many features a batch has.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -210,19 +211,38 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
         former = _said_of(content["digest"], files.overrides)  # older lakes hold all that the registry said
         is_former = recorded is not None and recorded["digest"] == former
         content["digest"] = former if is_former else _said_of(content["digest"], said)
+        content["outside"] = dict(files.outside)
     if cache is not None:
         firings = _splits_content(splits_of(cache.folder / sae.hookpoint), seen)
         content["digest"] = digest_of([content["digest"], firings["digest"]])
         content["files"] |= firings["files"]
         where = where or str(cache.folder / sae.hookpoint)
     if recorded and recorded["digest"] != content["digest"]:
+        old = re.search(r"/snapshots/([0-9a-f]{40})/", next(iter(seen), ""))  # the hub's cache
+        back = "put the old files back"
+        cure = f"set saes.source to the old commit, hf://OWNER/REPO@{old[1]}/…" if old else back
         raise SaeError(
             f"SAE '{sae.name}' at '{where}' is not the one that this lake was made with; give the new one "
-            "another name in the config, or put the old files back"
+            f"another name in the config, or {cure}"
         )
+    if recorded:
+        _check_outside(sae, content.get("outside", {}), recorded.get("outside"))
     if recorded and "passed" in recorded:
         content["passed"] = recorded["passed"]
     known[sae.name] = content
+
+
+def _check_outside(sae: SaeConfig, found: Mapping[str, Any], known: Mapping[str, Any] | None) -> None:
+    """Raise SaeError where the same files would be read in another way now; older lakes do not know in which."""
+    if known is None or found == known:
+        return
+    names = sorted(name for name in {*found, *known} if found.get(name) != known.get(name))
+    now, before = (", ".join(f"{name} {said.get(name)}" for name in names) for said in (found, known))
+    raise SaeError(
+        f"SAE '{sae.name}' at '{sae.source}' has the files that this lake was made with, but their path, or the "
+        f"config above them, says {now}, and said {before}; put them back, or give this one another name in the "
+        "config"
+    )
 
 
 def _said_of(digest: str, overrides: Mapping[str, Any]) -> str:

@@ -246,5 +246,7 @@ def _layout(subject: SubjectConfig) -> _Layout:
 def skeleton(subject: SubjectConfig) -> Any:
     """The base model without a weight, on torch's meta device; one for all, so not to be changed."""
     config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
+    for each in (config, config.get_text_config()):
+        each.pad_token_id = None  # which transformers would look for in the (absent) tokens
     with torch.device("meta"):
         return AutoModel.from_config(config, dtype=torch.bfloat16).eval()  # which experts need there

@@ -199,7 +199,7 @@ SCORES = (
             number(
                 "rho_found", "correlation of right answers about one document, over all; see scorer_rhos"
             ),
-            number("cost_usd", "price of its requests", "USD"),
+            number("cost_usd", "price of its requests; null if the price of one is not known", "USD"),
             count("prompt_tokens", "tokens of their prompts", "tokens"),
             count("cached_tokens", "of these, read from a cache", "tokens"),
             count("completion_tokens", "tokens of their answers", "tokens"),

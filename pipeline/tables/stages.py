@@ -29,7 +29,7 @@ class Stage:
         given: Relations that its code hands to its SQL.
         queries: SQL files whose rows its code reads, where the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
-        rehearses: Tables that its code makes without writing them. It reads what they read, and how they are
+        makes_unwritten: Tables that its code makes without writing them. It reads what they read, and how they are
             made is part of its version.
         own_step: The step in whose place the `windows.sql` of a scorer may stand: the table then has a part of
             that scorer's own rows, in a version of its own, beside the part that all share.
@@ -46,7 +46,7 @@ class Stage:
     science: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
-    rehearses: tuple[str, ...] = ()
+    makes_unwritten: tuple[str, ...] = ()
     own_step: str | None = None
     is_on_demand: bool = False
     buckets_at_once: int = 1
@@ -74,9 +74,14 @@ class Stage:
             read.update(tables_read(path, given=self.given) if path else ())
         for plugin in find_plugins(self.plugins).values() if self.plugins else ():
             read.update(self.tables_of(plugin))
-        for name in self.rehearses:
+        for name in self.makes_unwritten:
             read.update(STAGES[name].inputs)
-        return tuple(name for name in STAGES if name in read - {self.table, *self.rehearses})
+        return tuple(name for name in STAGES if name in read - {self.table, *self.makes_unwritten})
+
+    @property
+    def plugin_column(self) -> str:
+        """The column that names a row's plug-in: `explainer` or `scorer`; empty if no plug-in makes the table."""
+        return (self.plugins or "").removesuffix("s")
 
     def tables_of(self, plugin: Plugin) -> tuple[str, ...]:
         """The tables that a plug-in's own SQL reads."""
@@ -180,7 +185,7 @@ STAGES: dict[str, Stage] = {
         # It goes by the rhos that are there; before the pilot, by the config's.
         Stage(
             "estimate",
-            rehearses=(
+            makes_unwritten=(
                 *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "scorer_rhos"),
                 "predictions",
             ),
@@ -202,7 +207,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "scorer_rhos",
             # What its pilot asks, and with whose answers it is told, is made as for a batch.
-            rehearses=(
+            makes_unwritten=(
                 *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "predictions"),
             ),
             science=("scoring.pilot_features",),

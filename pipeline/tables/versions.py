@@ -130,11 +130,12 @@ def _definition(
             for name in _inputs_of(config, stage, part)
         },
     }
-    if stage.plugins and stage.rehearses:
-        # They may read the table itself, of which there is nothing when they are rehearsed.
-        rehearsing = {**known, (table, sae, part): "", (table, sae, None): ""}
-        definition["rehearsed"] = {
-            name: _input_hashes(config, table, name, hashes, sae, rehearsing, part) for name in stage.rehearses
+    if stage.plugins and stage.makes_unwritten:
+        # They may read the table itself, which does not exist yet when they are made unwritten.
+        without_own = {**known, (table, sae, part): "", (table, sae, None): ""}
+        definition["unwritten"] = {
+            name: _input_hashes(config, table, name, hashes, sae, without_own, part)
+            for name in stage.makes_unwritten
         }
     if stage.own_step:
         definition["part"] = part
@@ -143,7 +144,8 @@ def _definition(
     if stage.plugins:
         versions = plugin_versions(asked, stage.plugins)
         definition["part"] = part
-        definition["plugins"] = versions if part == CONTROLS else versions.get(part or "")
+        # In their order: controls are made from the first explainer that explains a feature.
+        definition["plugins"] = [*versions.items()] if part == CONTROLS else versions.get(part or "")
     if table == "documents":
         definition["content"] = [hashes.corpus, *hashes.generations] if hashes.generations else hashes.corpus
     if table == "saes" and sae is not None:
@@ -214,15 +216,15 @@ def inputs_of(config: Config, table: str) -> tuple[str, ...]:
     """The tables that a table is made from in an experiment: of what plug-ins read, that of the config's alone."""
     stage = STAGES[table]
     read = {*stage.reads, *tables_read(*stage.steps, given=stage.given)}
-    for name in [each for each in stage.rehearses if is_made(config, each)] or [table]:
+    for name in [each for each in stage.makes_unwritten if is_made(config, each)] or [table]:
         for part in parts_of(config, name):
             read.update(_inputs_of(config, STAGES[name], part))
-    return tuple(name for name in STAGES if name in read - {table, *stage.rehearses})
+    return tuple(name for name in STAGES if name in read - {table, *stage.makes_unwritten})
 
 
 def is_made(config: Config, table: str) -> bool:
     """Whether an experiment makes a table; what is made for plug-ins alone, only where one of its own reads it."""
-    readers = [name for name, stage in STAGES.items() if stage.plugins and not stage.rehearses]
+    readers = [name for name, stage in STAGES.items() if stage.plugins and not stage.makes_unwritten]
     return not STAGES[table].is_on_demand or any(table in inputs_of(config, reader) for reader in readers)
 
 

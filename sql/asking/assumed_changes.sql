@@ -1,5 +1,5 @@
--- One row per selected feature of the batch: the tokens that setting it changes most; where that is not measured
--- yet, some in their place, by which the estimate counts: those that it promotes, or the vocabulary's first.
+-- One row per selected feature of the batch: the tokens that setting it changes most. Where this is not measured
+-- yet, others stand in for the estimate: those that it promotes, or the first of the vocabulary.
 with some_tokens as (
     select list({'token_id': token_id, 'text': text, 'logit': 0::float} order by token_id) as listed
     from tokens

@@ -1,5 +1,5 @@
--- One row per test window of the batch's features: its tokens and how strongly the feature fires on each, from 0
--- to 10, which is its largest activation on train documents.
+-- One row per test window of the batch's features: its tokens, and the feature's activation on each from 0 to 10,
+-- where 10 is its largest activation on train documents.
 select
     examples.feature,
     examples.token_ids,

@@ -1,4 +1,4 @@
--- One row per feature and text that the subject model writes when it is changed.
+-- One row per feature and text that the subject model writes when the feature is changed.
 select feature, continuation
 from steered_texts
 where continuation is not null

@@ -1,5 +1,5 @@
 -- One row per feature that the batch has examples of: the texts of its top tokens, and the ids of those that it
--- promotes, and raises where it is set.
+-- promotes, and of those that setting it raises.
 select
     feature_stats.feature,
     list_transform(feature_stats.top_tokens, lambda t: t.text) as texts,

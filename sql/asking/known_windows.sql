@@ -1,5 +1,5 @@
--- One row per window and way of marking it that a prompt about the batch may hold, with what is true of it:
--- whether the feature fires in it, and of one with marks whether these are the right ones.
+-- One row per window, and way of marking it, that a prompt about the batch may contain, with the truth about it:
+-- whether the feature fires in it, and if it has marks, whether they are correct.
 select
     feature,
     token_ids,

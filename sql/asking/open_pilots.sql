@@ -1,5 +1,5 @@
--- One row per scorer whose pilot is to be asked again: too few explanations or features were judged, or answers
--- about controls came, as requests failed.
+-- One row per scorer whose pilot has to be asked again: because requests failed, too few explanations or features
+-- were judged, or too few answers about controls came.
 select scorer
 from scorer_rhos
 where

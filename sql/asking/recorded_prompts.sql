@@ -1,5 +1,4 @@
--- One row per recorded prompt of model $model that its server has counted the tokens of; 200 at most, by
--- their hash.
+-- One row per recorded prompt of model $model whose tokens the server has counted; at most 200, by their hash.
 select messages, prompt_tokens
 from llm_requests
 where model = $model and prompt_tokens > 0

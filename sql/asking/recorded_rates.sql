@@ -1,5 +1,5 @@
--- One row per purpose for which model $model has answered: what its last 1,000 answers took on average;
--- the time, of those that were asked for by themselves.
+-- One row per purpose for which model $model has answered: means over its last 1,000 answers; durations only of
+-- requests sent on their own.
 with answers as (
     select *
     from llm_requests

@@ -1,5 +1,5 @@
--- One row per batch whose scores are of an earlier generation of the corpus, with that generation: documents were
--- added since. One that has been explained anew is unfinished, not stale.
+-- One row per batch whose scores belong to an earlier generation of the corpus, with that generation: documents
+-- were added since. A batch that has been explained again is unfinished, not stale.
 with explained as (
     select sae, feature // $selection_batch_size as batch, max(generation) as generation
     from explanations

@@ -1,9 +1,13 @@
--- One row per batch with a selected feature that is not done, highest priority first: it has no explanation
--- yet, an explanation that is to be scored has no score since it was made, or a request failed on its way or for
--- want of budget. Features behind scoring.max_features by draw may be left without a score, and so may
--- explanations about which each of the config's scorers says that it asks nothing. A feature that was behind a
--- limit (max_features), and is before it since the selection has changed, is open. Of batches that were scored
--- before documents were added (stale_batches) nothing is open, or with selection.remake_stale everything.
+-- One row per batch with a selected feature that is not finished, highest priority first.
+-- A batch is unfinished if a feature has no explanation, if an explanation to be scored has no score since it was
+-- made, or if a request failed in transit or for lack of budget.
+-- Features beyond scoring.max_features by draw may stay without a score, and so may explanations about which every
+-- scorer of the config states that it asks nothing. A feature that was beyond a limit (max_features) and is within
+-- it now, because the selection changed, makes its batch unfinished. So does a feature with explanations of two
+-- selections (an explainer was removed and added again, and features joined or left in between): it then has two
+-- places, or one of its scores belongs to an explanation that is gone.
+-- Batches scored before documents were added (stale_batches) count as finished; with selection.remake_stale, as
+-- unfinished.
 -- Each table is read once: there may be thousands of files.
 with known as materialized (
     select explanation_id, sae, feature, place, generation, status, is_chosen from explanations
@@ -35,6 +39,14 @@ unscored as (
     anti join not_asked on not_asked.explanation_id = known.explanation_id
     where known.status = 'ok' and (known.is_chosen or $scoring_all_draws)
 ),
+mixed as (
+    select sae, feature from known
+    group by sae, feature
+    having min(place) < max(place)
+    union
+    select scores.sae, scores.feature from scores
+    anti join known using (explanation_id)
+),
 fresh_features as (
     select * from selected_features
     anti join stale_batches using (sae, batch)
@@ -45,6 +57,9 @@ open_features as (
     union
     select * from fresh_features
     semi join failed using (sae, feature)
+    union
+    select * from fresh_features
+    semi join mixed using (sae, feature)
     union
     select * from fresh_features
     semi join unscored using (sae, feature)

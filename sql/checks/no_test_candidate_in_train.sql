@@ -1,7 +1,7 @@
--- One row per test candidate slot that holds a whole run of tokens found in a train document, or, where it is
--- shorter than a run, that stands there whole.
--- Token lists are compared themselves, not the hashes by which `slots` is made; but only where four of their
--- tokens meet, so that no list is made of every place of the corpus.
+-- One row per test candidate slot that contains a whole run of tokens found in a train document or, if it is
+-- shorter than a run, that occurs there whole.
+-- This compares the token lists themselves, not the hashes that make `slots`; but only where four of their tokens
+-- match, so that no list is made for every position of the corpus.
 with slot_tokens as (
     select
         slots.context_id,
@@ -25,7 +25,7 @@ test_runs as (
     from slot_tokens
 ),
 sized as (
-    -- The four are of its first tokens, as many as the largest power of two in it.
+    -- The four are taken from the first p tokens, p the largest power of two up to the slot's length.
     select *, 1 << (length(bin(len(run))) - 1) as n_first from test_runs
 ),
 test_keys as (

@@ -1,10 +1,11 @@
 -- One row per feature of `rule_bases`, condition on the token (none, a class, or one of the feature's two sets),
--- window and token that must stand before, or must not; and per position that the feature may fire below: hits
--- and tokens on train documents, position 0 left out. Only what a rule above the floor's F1 f can be made of: the
--- $rules_chosen_max_tokens largest gains, 2 (hits - discount) - f tokens, add up to more than f (targets + base
--- tokens) - 2 base hits; of these, the largest gains of twice as many tokens. (In a window of several tokens two
--- may stand at once, and what they gain together is not their sum: some such rules are lost.)
--- What must not stand before is taken off a base: the hits and tokens of the set.
+-- window, and token that must come before, or must not; and per position below which the feature may fire: hits
+-- and tokens on train documents, position 0 left out.
+-- Only candidates from which a rule above the floor's F1 f can be made: where the $rules_chosen_max_tokens largest
+-- gains, 2 (hits - discount) - f tokens, add up to more than f (targets + base tokens) - 2 base hits. Of these, the
+-- twice as many tokens with the largest gains. (In a window of several tokens two of them may occur at once, and
+-- then their joint gain is not their sum: some such rules are missed.)
+-- A token that must not come before is subtracted from a base: the hits and tokens of the set.
 -- Rows made by pipeline/compiled/rules/mining.py: context_candidates
 with fired as (
     select activations.feature, corpus_tokens.context_id, corpus_tokens.position, corpus_tokens.token_id
@@ -17,7 +18,7 @@ targets as (
     select feature, count(*) as n_targets from fired group by feature
 ),
 before as (
-    -- Of the tokens before a firing each once, at its nearest.
+    -- Each token before a firing counts once, at its nearest occurrence.
     select
         fired.feature,
         fired.context_id,
@@ -45,7 +46,7 @@ conditions as (
     select token_class, token_id from token_classes
 ),
 occurrences as (
-    -- Under a condition: of all features alike, or of a feature's own set.
+    -- Under a condition: the same for all features, or a feature's own set.
     select
         null::int as feature,
         conditions.token_class,

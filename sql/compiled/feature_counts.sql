@@ -1,5 +1,5 @@
--- One row per feature that fires: counts and quantiles over all documents, position 0 included; slots, and their
--- contexts and documents, are of candidate slots only.
+-- One row per feature that fires: counts and quantiles over all documents, position 0 included. Slots, and their
+-- contexts and documents, are counted over candidate slots only.
 -- Rows made by pipeline/compiled/counting.py: Counts.feature_counts
 select
     feature,

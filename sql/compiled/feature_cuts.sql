@@ -1,6 +1,6 @@
--- One row per feature that fires in train documents (position 0 left out): where its top share of firings by
--- rank begins (a negative quantile counts from the top: the ceil(share n)-th strongest), and where its strong
--- firings do.
+-- One row per feature that fires in train documents (position 0 left out): the activation at which its top share
+-- of firings begins (a negative quantile counts from the top: the ceil(share n)-th strongest), and that at which
+-- its strong firings begin.
 -- Rows made by pipeline/compiled/counting.py: Counts.feature_cuts
 select
     feature,

@@ -1,5 +1,5 @@
--- One row per feature from $first_feature to below $end_feature with train firings: how many, and how few tokens
--- they are on, by rank and by activation mass.
+-- One row per feature from $first_feature to below $end_feature with train firings: how many, and the fewest
+-- tokens that cover its top firings, by rank and by activation mass.
 -- Rows made by pipeline/compiled/token_mass.py: feature_masses
 with ordered as (
     select

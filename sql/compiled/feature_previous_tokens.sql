@@ -1,4 +1,4 @@
--- One row per feature with train firings: how many tokens stand before its top firings.
+-- One row per feature with train firings: the number of distinct tokens before its top firings.
 -- Rows made by pipeline/compiled/counting.py: Counts.feature_previous_tokens
 with pairs as (
     select firings.feature, firings.previous_token_id

@@ -1,5 +1,6 @@
--- One row per firing, with what stands at its place. begins_slot: it is the feature's first firing in this
--- candidate slot; begins_context and begins_document: in any candidate slot of the context, of the document.
+-- One row per firing, with its token's place in the corpus. begins_slot: it is the feature's first firing in this
+-- candidate slot; begins_context and begins_document: the first in any candidate slot of the context, of the
+-- document.
 -- Rows made by pipeline/firings/buckets.py: read_bucket
 with placed as (
     select

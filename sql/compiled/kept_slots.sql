@@ -1,8 +1,9 @@
 -- One row per activating slot that is kept: the first of each role and decile in hash order, and the strongest of
 -- each role.
--- decile: 10 - floor(10 (rank - 1) / n), so 10 holds the strongest peaks; ties fall by hash.
--- draw: those that their decile's draw takes come first, so that up to as many draws favour no decile; test slots
--- that are kept for their strength alone have none, so that a draw of test slots depends on no other's strength.
+-- decile: 10 - floor(10 (rank - 1) / n), so 10 holds the strongest peaks; ties are broken by hash.
+-- draw: the order of the draw. Slots kept by their decile's draw come first, so that drawing that many favours no
+-- decile. Test slots kept for their strength alone have no draw, so a draw of test slots does not depend on the
+-- strength of others.
 -- Rows made by pipeline/compiled/drawing.py: kept_slots
 with ranked as (
     select

@@ -1,4 +1,4 @@
--- One row per taken slot, rendered: its tokens, and how strongly the feature fires on each (0: not at all).
+-- One row per taken slot: its tokens, and the feature's activation on each (0 where it does not fire).
 -- Rows made by pipeline/compiled/rendering.py: rendered_windows
 with placed as (
     select

@@ -1,10 +1,11 @@
--- One row per feature, target, size limit and purpose: the set of tokens of best F1 on train documents.
--- Its purpose: the token itself, or what stands before it, in a window, under a condition on the token, or must
--- not stand there. A class of tokens and a position are sets of one.
--- F1(S) = 2 (C + sum c) / (W + sum w + n), c hits and w occurrences of a token, n all hits, and C and W those of
--- the base that a set is taken off (then c and w are below 0), else 0. Dinkelbach's iteration: with the F1 f of
--- the set so far, the best set is the tokens with 2c > f w of largest 2c - f w; f rises until it stays. A discount
--- on c while choosing guards against tokens that hit by chance.
+-- One row per feature, target, size limit and purpose: the set of tokens with the best F1 on train documents.
+-- purpose: whether the set is of the token itself, of the token before it, of tokens in a window before it, of
+-- such under a condition on the token, or of tokens that must not come before. A class of tokens and a position
+-- are sets of one.
+-- F1(S) = 2 (C + sum c) / (W + sum w + n), with c hits and w occurrences of a token, and n hits in total. C and W
+-- are those of the base that a set is subtracted from (c and w are then negative), else 0. Dinkelbach's iteration:
+-- with the F1 f of the set so far, the best set is the tokens with 2c > f w of largest 2c - f w; f rises until it
+-- converges. A discount on c while choosing guards against tokens that hit by chance.
 -- Rows made by pipeline/compiled/rules/mining.py: rule_sets
 with recursive candidates as (
     select

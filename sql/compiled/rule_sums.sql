@@ -1,6 +1,6 @@
--- One row per proved rule and role with a document in which its feature fires or the rule says that it does,
--- position 0 left out: sums over these documents of how many tokens it fires on (n_fired), the rule says so of
--- (n_predicted), and both (n_right), of the products of two, and of the documents' tokens.
+-- One row per proved rule and role with a document in which its feature fires or the rule matches, position 0 left
+-- out. Sums over these documents: tokens on which the feature fires (n_fired), tokens that the rule matches
+-- (n_predicted), and both (n_right); the products of two of them; and the documents' tokens.
 -- Rows made by pipeline/compiled/rules/proving.py: rule_sums
 with class_tokens as (
     select token_class, list(token_id) as token_ids from token_classes group by token_class
@@ -9,7 +9,7 @@ ruled as (
     select
         proved_rules.rule_id,
         proved_rules.feature,
-        -- A class that no token of the vocabulary is of has none.
+        -- A class without a token in the vocabulary has none.
         coalesce(
             proved_rules.token_ids, class_tokens.token_ids, if(proved_rules.token_class is null, null, [])
         ) as token_ids,

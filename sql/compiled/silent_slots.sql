@@ -1,5 +1,5 @@
--- One row per feature and drawn candidate slot in which it does not fire.
--- Of the slots that the lots draw, those where the feature fires fall away, and those drawn before.
+-- One row per feature and drawn candidate slot in which it does not fire. Of the slots that were drawn, those
+-- where the feature fires are dropped, and so are repeats.
 -- Rows made by pipeline/compiled/drawing.py: silent_slots
 with active_counts as (
     select side, count(*) as n_active_slots from active_slots group by side

@@ -1,5 +1,5 @@
 -- One row per silent slot in the example index of a feature of the batch: its stratum, and the stratum's size.
--- same_token: one of the feature's top tokens stands there; else neighbour: a near neighbour fires there; else
+-- same_token: it contains one of the feature's top tokens; else neighbour: a near neighbour fires in it; else
 -- random.
 -- Rows made by pipeline/compiled/strata.py: silent_strata
 with wanted as (
@@ -8,7 +8,7 @@ with wanted as (
     select neighbour from batch_neighbours
 ),
 batch_slots as (
-    -- Of the features of the batch and of their near neighbours: the candidate slots that they fire in.
+    -- The candidate slots in which features of the batch and their near neighbours fire.
     select distinct activations.feature, corpus_tokens.slot
     from activations
     semi join wanted using (feature)
@@ -16,7 +16,7 @@ batch_slots as (
     where corpus_tokens.slot is not null
 ),
 token_slots as (
-    -- Of the features' top tokens: the candidate slots that they stand in.
+    -- The candidate slots that contain the features' top tokens.
     select distinct corpus_tokens.token_id, corpus_tokens.slot
     from corpus_tokens
     semi join batch_tokens using (token_id)

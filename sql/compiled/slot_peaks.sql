@@ -1,5 +1,4 @@
--- One row per feature and candidate slot that it fires in: where the slot lies, and the strongest activation
--- there.
+-- One row per feature and candidate slot that it fires in: where the slot lies, and its strongest activation.
 -- Rows made by pipeline/compiled/counting.py: Counts.slot_peaks
 with peaks as (
     select feature, slot, max(activation) as peak

@@ -1,5 +1,5 @@
--- One row per mined rule that looks through a window of several tokens: on how many tokens of the train documents
--- (position 0 left out) it says that its feature fires, and how many of these fire.
+-- One row per mined rule that looks through a window of several tokens: how many tokens of the train documents
+-- (position 0 left out) it matches, and on how many of these its feature fires.
 -- Rows made by pipeline/compiled/rules/proving.py: window_counts
 with class_tokens as (
     select token_class, list(token_id) as token_ids from token_classes group by token_class

@@ -1,5 +1,5 @@
--- One row per candidate slot, numbered along the corpus (slot), and along its role's slots, copied ones too
--- (number), which stays when documents are added.
+-- One row per candidate slot. slot numbers them along the corpus; number along all slots of the role, copied ones
+-- included, and does not change when documents are added.
 with numbered as (
     select *, row_number() over (partition by role order by context_id, start) - 1 as number
     from slots

@@ -1,5 +1,6 @@
--- One row per context window of a document in shard $shard.
--- A document's tokens are cut every (context_length less the BOS) tokens; the last piece is kept however short.
+-- One row per context of a document in shard $shard.
+-- A document's tokens are cut every context_length tokens (less one for BOS); the last piece is kept however
+-- short.
 with windows as (
     select *, unnest(range(0, n_tokens, $corpus_context_length - len($bos_token_id::int[]))) as first_token
     from documents

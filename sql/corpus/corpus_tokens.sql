@@ -1,5 +1,5 @@
--- One row per token of the corpus, with its document's role and the candidate slot that it lies in, if any.
--- At position 0 there is no token before.
+-- One row per token of the corpus, with its document's role and the candidate slot that it lies in, if any. The
+-- token at position 0 has no previous token.
 with placed_tokens as (
     select
         contexts.context_id,

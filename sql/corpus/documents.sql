@@ -1,9 +1,9 @@
--- One row per document of the corpus.
--- The first of equal texts stays. Contexts are numbered along the documents in the order of their ids, which
--- are hashes, so that every shard is a fair sample of the corpus. Documents that are added later are a generation
--- of their own: their contexts go on where those of the earlier ones end, so that nothing that is there moves.
--- A unit's role is drawn by a hash of (seed, unit), so that all pieces of one source share it. md5, since it is
--- the same in every version.
+-- One row per document of the corpus. Of equal texts the first is kept.
+-- Contexts are numbered along the documents in the order of their ids, which are hashes, so every shard is a fair
+-- sample of the corpus. Documents added later form a generation: their contexts are numbered after all earlier
+-- ones, so nothing that exists moves.
+-- A unit's role is drawn by a hash of (seed, unit), so all pieces of one source share it. The hash is md5 because
+-- it is the same in every version of DuckDB.
 with first_copies as (
     select *
     from read_documents

@@ -1,5 +1,5 @@
--- One row per document drawn by hash to try SAEs on: its first tokens, and which of them, a quarter, are drawn to
--- screen what is tried. Short documents come last.
+-- One row per document drawn by hash to try SAEs on: its first tokens, and the quarter of them drawn to screen
+-- what is tried. Short documents come last.
 select
     list_slice(token_ids, 1, $fit_tokens::int) as token_ids,
     list_transform(

@@ -1,4 +1,4 @@
--- One row per context: its tokens, and whether its document is of the train side.
+-- One row per context: its tokens, and whether its document is a train document.
 select contexts.context_id, contexts.token_ids, documents.role = 'train' as is_train
 from contexts
 join documents using (doc_id)

@@ -1,5 +1,5 @@
--- One row per position of a context: contexts that reach it, and tokens in all; documents end early. Of all
--- documents, and where is_train, of train documents without position 0.
+-- One row per position of a context: contexts that reach it (documents end early), and tokens in total. Where
+-- is_train, of train documents without position 0; else of all documents.
 with context_lengths as (
     select
         len(contexts.token_ids) as n_tokens,

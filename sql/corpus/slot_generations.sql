@@ -1,5 +1,5 @@
--- One row per role and generation of the corpus that brought slots of it: how many, copied ones too, and how many
--- there are up to it.
+-- One row per role and generation of the corpus that added slots to it: how many, copied ones included, and how
+-- many there are up to it.
 select
     slots.role,
     documents.generation,

@@ -1,9 +1,10 @@
--- One row per slot: from position 1 on, a context is cut every slot_tokens tokens at an offset drawn by a hash
--- of (seed, context), the same for all features and roles. End pieces of min_slot_tokens or more are slots.
--- A test slot is copied, and no candidate, if one of its tokens lies in a run of copied_run_tokens tokens that
--- also stands, at any offset, in a train document; or, where it is shorter, if it stands there whole: the document
--- may be too short for such a run. Runs are compared by hashes built by doubling:
--- h1 = hash(token), h2[i] = hash(h1[i], h1[i+1]), h4[i] = hash(h2[i], h2[i+2]), ... up to 2^n tokens.
+-- One row per slot. From position 1 on, a context is cut every slot_tokens tokens, at an offset drawn by a hash of
+-- (seed, context), the same for all features and roles. End pieces of min_slot_tokens or more are slots, too.
+-- A test slot is copied, and so not a candidate, if one of its tokens lies in a run of copied_run_tokens tokens
+-- that also occurs, at any offset, in a train document. A slot shorter than that is copied if the whole of it
+-- occurs there: its document may be too short for such a run.
+-- Runs are compared by hashes, built by doubling: h1 = hash(token), h2[i] = hash(h1[i], h1[i+1]), h4[i] =
+-- hash(h2[i], h2[i+2]), ... up to 2^n tokens.
 with recursive token_rows as (
     select
         doc_id,
@@ -30,7 +31,7 @@ doubled as (
     )
 ),
 runs as (
-    -- A run that would pass its document's end is none. None is shorter than is asked for below.
+    -- Runs that would pass the end of their document are left out. None is shorter than what is compared below.
     select *
     from doubled
     where run_hash is not null and n_tokens > least($sampling_min_slot_tokens, $sampling_copied_run_tokens) // 2
@@ -84,7 +85,7 @@ cut as (
     having count(*) >= $sampling_min_slot_tokens
 ),
 short_ends as (
-    -- A slot of n tokens is told by its first and its last p, p the largest power of two up to n.
+    -- A slot of n tokens is identified by its first and its last p tokens, p the largest power of two up to n.
     select *, unnest([place, place + n_tokens - n_hashed]) as end_place, unnest(['first', 'last']) as end_name
     from (select *, 1 << (length(bin(n_tokens)) - 1) as n_hashed from cut)
     where role = 'test' and n_tokens < $sampling_copied_run_tokens
@@ -105,7 +106,7 @@ short_slots as (
     group by short_ends.context_id, short_ends.start, short_ends.n_tokens, short_ends.n_hashed
 ),
 begun as materialized (
-    -- Materialized, so that nothing else is joined before.
+    -- Materialized, so that this join comes first.
     select sought.*, runs.first_context_id, runs.place + sought.n_tokens - sought.n_hashed as last_place
     from (select distinct n_tokens, n_hashed, first_hash, last_hash from short_slots) as sought
     join runs on runs.n_tokens = sought.n_hashed and runs.run_hash = sought.first_hash

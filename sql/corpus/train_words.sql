@@ -1,11 +1,11 @@
--- One row per token and per word of the train documents: how often. kind `token`: in letters of one case and
--- without its spaces, n of its occurrences, position 0 left out; `word`: n of the candidate slots in which it
--- stands.
+-- One row per token and per word of the train documents: how often. kind `token`: in lower case without its
+-- spaces, n counts its occurrences, position 0 left out. kind `word`: n counts the candidate slots that contain
+-- it.
 with widths as (
     select $corpus_context_length - $corpus_prepend_bos::int as width, $corpus_prepend_bos::int as n_before
 ),
 placed_tokens as (
-    -- Position 0 of each context left out.
+    -- Without position 0 of each context.
     select token_id
     from (
         select unnest(token_ids) as token_id, unnest(range(len(token_ids))) as place

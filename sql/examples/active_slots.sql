@@ -1,5 +1,5 @@
--- One row per feature and candidate slot that it fires in: its peak, and the slot's place in the hash order.
--- side is feature and role in one integer.
+-- One row per feature and candidate slot that it fires in: its peak, and the hash that orders the draw (lot). side
+-- holds feature and role in one integer.
 select
     2 * feature + (role = 'train')::int as side,
     slot,

@@ -1,4 +1,4 @@
--- One row per candidate slot of a feature that may become an example: the activating ones that are kept, and the
+-- One row per feature and candidate slot that may become an example: the activating slots that are kept, and the
 -- silent ones that were drawn.
 with drawn as (
     select side, slot, peak, 'activating' as kind, decile, rank, draw, n_slots

@@ -1,7 +1,7 @@
--- One row per feature, role and lot that draws a candidate slot by hash: that slot, to see whether it is silent.
--- Every slot of the role has the same chance. Of N slots up to a generation, n of them its own, it takes a lot
--- with a chance of n / N, the last generation first. So where documents are added, a lot stays, or falls on a slot
--- of theirs.
+-- One row per feature, role and lot: the candidate slot that the lot draws by hash, to be checked for silence.
+-- Every slot of the role is equally likely. Of N slots up to and including a generation, n of them the
+-- generation's own, the generation claims a lot with probability n / N; the last generation decides first. So
+-- where documents are added, a lot either keeps its slot or moves to a slot of the new documents.
 -- (The remainder is of two ubigint: with a signed number it would be of 128 bits, and five times slower.)
 with drawn as (
     select

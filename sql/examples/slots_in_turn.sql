@@ -1,5 +1,5 @@
--- One row per slot that a draw may take for a feature of the batch, with its stratum: a decile of activating
--- slots, or a kind of silent ones; and its place in it, distinct documents first.
+-- One row per slot that may be drawn for a feature of the batch, with its stratum (a decile of activating slots,
+-- or a kind of silent ones) and its place in the stratum: one slot of each document first, then a second of each.
 with candidates as (
     select
         batch_index.feature,
@@ -28,7 +28,7 @@ select
     row_number() over (partition by feature, role, kind, decile order by place_in_document, draw)
         as place_in_stratum,
     count(*) over (partition by feature, role, kind, doc_id) as n_document_slots,
-    -- The last slot of its place in the stratum ends the round that takes these.
+    -- The last slot of a round (one slot per document) has the round's number as its reach.
     if(
         lead(draw) over (partition by feature, role, kind, decile, place_in_document order by draw) is null,
         place_in_document,

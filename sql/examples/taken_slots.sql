@@ -1,11 +1,11 @@
--- One row per slot that is taken for a feature of the batch, whoever reads it, with its stratum's size and the
--- place in which a draw takes it.
--- Train: what explainers may be shown, the activating ones that some explainer's sampling takes, and the silent
--- ones that are close, a stratum in turn, where an explainer is shown such. Test: what the scorers ask about, the
--- first by draw, and the strongest; both by the slots alone, so that neither moves the other. is_judge: train
--- slots taken as the test ones are, of those that no explainer is shown; where an explainer chooses among several
--- explanations, questions about them judge. A scorer that asks about others as well takes them itself:
--- `windows.sql` in its folder.
+-- One row per slot that is used for a feature of the batch, with its stratum's size and its place in the draw.
+-- Train: what explainers may be shown. Activating slots that the sampling of some explainer takes; and, where an
+-- explainer is shown such, close silent ones, a stratum in turn.
+-- Test: what scorers ask about. The first slots of the draw, and the strongest ones; each is taken by properties
+-- of the slot alone, so neither moves the other.
+-- is_judge: train slots drawn as the test ones are, among those that no explainer is shown. Where an explainer
+-- chooses among several explanations, questions about these decide.
+-- A scorer that asks about further windows takes them in the `windows.sql` of its folder.
 with ordered as (
     select
         *,
@@ -25,7 +25,7 @@ placed as (
                 partition by feature order by if(rank <= $sampling_top, place_in_top, 1000000 + rank), draw
             ),
             'random': row_number() over (partition by feature order by place_by_draw, draw),
-            -- Every second one from the top, every second one from all.
+            -- Alternately one of the top and one of all.
             'mixture': row_number() over (
                 partition by feature
                 order by least(if(rank <= $sampling_top, 2 * place_in_top, 1000000), 2 * place_by_draw + 1), draw
@@ -71,7 +71,7 @@ taken as (
     union all by name
     select *
     from test_slots
-    -- Of silent ones twice the questions of a side: wrong marks need windows to choose from.
+    -- Twice as many silent ones: fuzzing's wrong marks need windows to choose from.
     where
         draw <= if(kind = 'activating', 1, 2) * $scoring_n_questions
         or rank <= $sampling_top_examples

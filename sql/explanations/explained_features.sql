@@ -1,6 +1,6 @@
 -- One row per selected feature of the batch: its route, its chosen rule, the tokens that it promotes and
--- suppresses (null where that is not known), whether a language model is asked about it, whether it gets
--- controls, and the generation of the corpus that the batch's examples are from (null where it has none).
+-- suppresses (null if not known), whether a language model is asked about it, whether it gets controls, and the
+-- generation of the corpus of the batch's examples (null without examples).
 select
     batch_features.feature,
     feature_routes.route,

@@ -1,5 +1,5 @@
--- One row per train window that an explainer is shown, in the order in which it is shown: the first $n_shown
--- activating ones of a sampling, and $n_silent silent ones.
+-- One row per train window that an explainer is shown, in the order shown: the first $n_shown activating ones of a
+-- sampling, and $n_silent silent ones.
 select feature, kind = 'activating' as is_active, example_id, token_ids, activations
 from examples
 semi join batch_features using (feature)

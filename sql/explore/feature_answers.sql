@@ -8,6 +8,5 @@ where
     and feature = $feature
     and explanation_id = $explanation_id
     and example_id is not null
-    and role = 'test'
     and status <> 'not_asked'
 order by scorer, question_id

@@ -10,7 +10,7 @@ with asked as (
         count(distinct feature) as n_features,
         sum(prompt_tokens)::bigint as prompt_tokens,
         sum(completion_tokens)::bigint as completion_tokens,
-        if(count(cost_usd) = count(*), sum(cost_usd::decimal(38, 15))::double, null) as cost_usd
+        complete_sum(cost_usd) as cost_usd
     from current_requests
     group by sae, purpose, model
 )

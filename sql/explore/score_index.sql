@@ -1,11 +1,10 @@
--- One row per explanation and scorer, of test documents, with the figure by which the scorer is read first. The
--- main scorer of an SAE is the one that judged the most explanations, exact rules apart.
+-- One row per explanation and scorer, with the scorer's main metric. The main scorer of an SAE is the one that
+-- judged the most explanations, exact rules apart.
 with judged as (
     select
         explanation_id, sae, feature, explainer, scorer, metric, value, low, high, chance, precision, recall, f1,
         n_scored, n_unscored, reason
     from headline_scores
-    where role = 'test'
 ),
 counted as (
     select sae, scorer, count(value) as n

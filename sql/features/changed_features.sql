@@ -1,5 +1,5 @@
--- One row per selected feature of the batch about which explainers ask a model, and that fires in train documents:
--- the strength to which it is set, its largest activation there.
+-- One row per selected feature of the batch that a model is asked to explain and that fires in train documents:
+-- the value it is set to, its largest activation there.
 select batch_features.feature, feature_stats.max_activation_train as strength
 from batch_features
 join feature_stats using (feature)

@@ -1,5 +1,5 @@
--- One row per token of the corpus among which co-firings are counted: all past position 0, or a share $share of
--- them by hash.
+-- One row per token among which co-firings are counted: all after position 0, or a share $share of them drawn by
+-- hash.
 with placed as (
     select context_id * $corpus_context_length + unnest(range(1, len(token_ids))) as token_index
     from contexts

@@ -1,5 +1,6 @@
 -- One row per threshold: the post's figure, the share of features that still fire in at least this share of their
--- scrambled contexts; of the candidates (Wilson interval, as those verified are a draw) and of all features.
+-- scrambled contexts; of the candidates (with Wilson's interval, as the verified ones are a sample) and of all
+-- features.
 with shares as (
     select feature, sum(n_active) / sum(n_contexts) as share
     from scrambled_contexts

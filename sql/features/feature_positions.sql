@@ -1,17 +1,16 @@
--- One row per feature that fires: mutual information of firing and position in the context, in nats, of all
--- documents, which is the post's figure; and where is_train, of train documents without position 0, which no
--- example and no rule has either: the one that routes.
+-- One row per feature that fires: the mutual information of firing and position in the context, in nats. Of all
+-- documents, as in the post; and where is_train, of train documents without position 0, which no example and no
+-- rule has: this one decides the route.
 -- With c firings at a position, S contexts that reach it, n = sum c, N = sum S (Voita et al. 2023, arXiv
 -- 2309.04827, with the contexts' unequal lengths in S):
 --   I = sum over positions [ c ln(c N / (n S)) + (S - c) ln((S - c) N / ((N - n) S)) ] / N
 --     = (sum over positions with firings [ c ln c + (S - c) ln(S - c) - S ln S ]
 --        + n ln(N / n) + (N - n) ln(N / (N - n))) / N
--- The plug-in is biased upwards; its expectation under
--- independence with the same margins is taken off. With l = n S / N expected firings at a position, a fired
--- cell adds f(l) = E[c ln c] - l ln l for c ~ Poisson(l), 1/2 + 1/(12 l) for large l; the cells that did not
--- fire add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
+-- This plug-in estimate is biased upwards, so its expectation under independence with the same margins is
+-- subtracted. With l = n S / N firings expected at a position, a cell with firings adds
+-- f(l) = E[c ln c] - l ln l for c ~ Poisson(l), which is 1/2 + 1/(12 l) for large l (table cell_bias). The cells
+-- without firings add n (P - 1) / (2 N) together, by their variance (Miller and Madow 1955). Both shrink with the
 -- finite population, by (1 - n/N) and (1 - S/N).
--- The table cell_bias holds f.
 with counts as (
     select false as is_train, feature, position, n_fired from position_counts
     union all

@@ -1,7 +1,8 @@
--- One row per feature, exactly once: the first route that applies, and why.
--- What the statistics say is of train documents and from position 1 on, as rules and examples are. A feature that
--- is seldom found there, but often on position 0, is positional all the same.
--- A rule of token sets is our unigram filter. The post's own cuts route only where post_filters names them.
+-- One row per feature: the first route that applies, and the reason.
+-- Statistics are of train documents from position 1 on, as for rules and examples. A feature that fires often on
+-- position 0 and rarely elsewhere is positional all the same.
+-- A rule of token sets is our unigram filter. The post's own thresholds decide a route only where post_filters
+-- names them.
 with counted as (
     select
         *,

@@ -1,6 +1,7 @@
--- One row per feature of SAE $sae from $first_feature to below $end_feature, every one; a feature that never fires
--- has counts of 0 and no quantiles. The token counts flag only with min_firings train firings: below it they are
--- small by chance.
+-- One row per feature of SAE $sae from $first_feature to below $end_feature. A feature that never fires has counts
+-- of 0 and no quantiles.
+-- Token counts can flag a feature only from min_firings train firings on: with fewer firings they are small by
+-- chance.
 with all_features as (
     select unnest(range($first_feature::int, least($end_feature::int, n_features))) as feature
     from saes

@@ -1,5 +1,5 @@
--- One row per verified candidate, token and place: does it fire on the token among random ones?
--- Firings on the other tokens, position 0 left out, are the rate at which it would fire there anyway.
+-- One row per verified candidate, token and position: how often it fires on the token among random ones. Its
+-- firings on the other tokens, position 0 left out, give the rate at which it would fire there anyway.
 with texts as (
     select
         unigram_tokens.feature,

@@ -1,6 +1,7 @@
--- One row per token to verify and repeat: a text of random tokens with the token at a random place, never first.
--- A text depends on (seed, token, repeat) alone. So it serves every candidate of every SAE that has the token, and
--- SAEs are compared on the same texts; there are never more texts than `repeats` times the vocabulary.
+-- One row per token to verify and repeat: a text of random tokens with the token at a random position, never the
+-- first.
+-- A text depends only on (seed, token, repeat). So it serves every candidate of every SAE that has the token, SAEs
+-- are compared on the same texts, and there are at most `repeats` texts per token of the vocabulary.
 with lots as (
     select
         token_id,

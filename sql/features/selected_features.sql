@@ -1,9 +1,11 @@
--- One row per wanted feature: within each batch of feature ids, the first of each route by draw, up to the
--- route's quota; without quotas, every wanted feature. wanted_features is all, a list, or what a condition left.
--- place is another draw: controls, the pilot, and where the config bounds them LLM requests, go to a batch's first
--- features. It takes the routes in proportion, so that the first of a batch are its routes in small: the r-th by
--- draw of a route's n features stands at (r - 1/2) / n. The draw is a hash of a hash: that of several values ends
--- in an xor with the last one, so that two draws that differ in their purpose alone would go together.
+-- One row per selected feature: within each batch, the first wanted features of each route by draw, up to the
+-- route's quota; without quotas, every wanted feature. wanted_features holds all features, those of a list, or
+-- those that meet a condition.
+-- place ranks a batch's features by another draw. Controls, the pilot and, where the config limits them, LLM
+-- requests take the first places. Routes alternate in proportion to their size, so the first places are a small
+-- copy of the batch: the r-th feature by draw of a route's n is at (r - 1/2) / n.
+-- The draw is a hash of a hash, because DuckDB's hash of several values ends in an xor with the last one: two
+-- draws that differed only in their purpose would be related.
 with quotas as (
     select unnest($quota_routes::varchar[]) as route, unnest($quota_sizes::int[]) as quota
 ),

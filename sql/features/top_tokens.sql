@@ -1,4 +1,4 @@
--- One row per feature with train firings: its tokens of the largest summed activation, with their texts.
+-- One row per feature with train firings: the tokens with the largest summed activation, with their texts.
 -- fire_share is p(fire | token) on train documents.
 select
     feature,

@@ -1,5 +1,5 @@
--- One row per unigram candidate that is verified, and token among its top firings: with p(fire | token) on train
--- documents. Candidates are drawn by hash, up to max_features; a hash of a hash, as in selected_features.
+-- One row per unigram candidate to verify and token among its top firings, with p(fire | token) on train
+-- documents. Up to max_features candidates are drawn by hash (a hash of a hash, as in selected_features).
 with verified as (
     select sae, feature
     from feature_stats

@@ -1,4 +1,2 @@
--- The lower end of the interval of a correlation r that reaches `half` to either side on Fisher's scale (1921):
---   tanh(atanh r - half)
--- Null where r is -1 or 1, which tells no spread.
-create macro fisher_low(r, half) as if(abs(r) < 1, tanh(atanh(r) - half), null)
+-- The lower end of the interval of a correlation: the upper end's formula, with -half for half.
+create macro fisher_low(r, half) as fisher_high(r, -half)

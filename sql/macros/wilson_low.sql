@@ -1,5 +1,2 @@
--- The lower end of the interval of a rate p of n, of Wilson (1927), at the normal quantile z:
---   (p + z^2 / 2n - z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
-create macro wilson_low(p, n, z) as clamp(
-    (p + z * z / n / 2 - z * sqrt(p * (1 - p) / n + z * z / n / (4 * n))) / (1 + z * z / n), 0, 1
-)
+-- The lower end of the interval of a rate p of n, of Wilson (1927): the upper end's formula, with -z for z.
+create macro wilson_low(p, n, z) as wilson_high(p, n, -z)

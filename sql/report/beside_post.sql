@@ -14,8 +14,7 @@ with judged as (
     from headline_scores
     anti join other_draws using (explanation_id)
     where
-        role = 'test'
-        and value is not null
+        value is not null
         and list_contains($explaining_explainers::varchar[], explainer)
 ),
 by_feature as (

@@ -6,7 +6,7 @@ select
     count(*) as n_requests,
     sum(prompt_tokens)::bigint as prompt_tokens,
     sum(completion_tokens)::bigint as completion_tokens,
-    if(count(cost_usd) = count(*), sum(cost_usd::decimal(38, 15))::double, null) as cost_usd
+    complete_sum(cost_usd) as cost_usd
 from llm_requests
 where status not in ('http_error', 'too_long', 'budget') or prompt_tokens is not null
 group by sae

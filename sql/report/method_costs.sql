@@ -12,7 +12,7 @@ with answered as (
         sum(cached_tokens)::double as cached_tokens,
         sum(completion_tokens)::double as completion_tokens,
         sum(duration_ms)::double / 1000 as seconds,
-        if(count(cost_usd) = count(*), exact_sum(cost_usd), null) as cost_usd,
+        complete_sum(cost_usd) as cost_usd,
         min(requested_at) as first_requested_at,
         max(requested_at) as last_requested_at
     from current_requests

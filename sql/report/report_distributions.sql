@@ -10,5 +10,5 @@ select
     value
 from headline_scores
 anti join other_draws using (explanation_id)
-where role = 'test' and value is not null
+where value is not null
 order by sae, scorer, is_control, explainer, value, feature

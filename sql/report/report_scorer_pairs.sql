@@ -5,8 +5,7 @@ with judged as (
     select sae, explanation_id, explainer, scorer, value
     from headline_scores
     where
-        role = 'test'
-        and value is not null
+        value is not null
         and list_contains($explaining_explainers::varchar[], explainer)
 ),
 paired as (

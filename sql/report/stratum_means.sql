@@ -11,7 +11,7 @@ with by_feature as (
         avg(interval_variance(ci_low, ci_high, $scoring_z::double)) as own_variance
     from score_details
     anti join other_draws using (explanation_id)
-    where role = 'test' and metric = 'accuracy' and weighting = 'sample' and value is not null
+    where metric = 'accuracy' and weighting = 'sample' and value is not null
     group by sae, scorer, explainer, stratum, feature
 ),
 averaged as (

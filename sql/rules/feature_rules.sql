@@ -1,7 +1,7 @@
--- One row per feature, kind, size limit and target; figures on train documents, position 0 left out.
--- A feature's chosen rule is the one that names least, among those of target `any` and at most chosen_max_tokens
--- in a clause, whose F1, less what its length costs, comes within `parsimony` of the best: each token, class or
--- position that it names has to bring `token_cost` hits.
+-- One row per feature, kind, size limit and target; figures are of train documents, position 0 left out.
+-- The chosen rule of a feature is the shortest of those with target `any` and at most chosen_max_tokens in a
+-- clause whose F1, minus the cost of its length, is within `parsimony` of the best. Each token, class or position
+-- that a rule names has to add `token_cost` hits.
 with counted as (
     select
         mined_rules.* exclude (n_hits, n_tokens),

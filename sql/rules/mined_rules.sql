@@ -1,7 +1,7 @@
 -- One row per feature, kind, size limit and target: the rule of that kind with the best F1 on train documents.
--- Of kinds that look through a window, hits and tokens are counted for each of the tokens before; where two of
--- these stand in one window they count twice, hits and false alarms alike. Those whose F1 by these counts is above
--- that of the feature's other rules are counted anew (window_counts); the others fall away.
+-- For kinds that look through a window, hits and tokens are first counted per earlier token; where two of these
+-- occur in one window they count twice, hits and false alarms alike. The rules whose F1 by these counts is above
+-- that of the feature's other rules are counted exactly (window_counts); the others are dropped.
 with kinds as (
     select
         *,

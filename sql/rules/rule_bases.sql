@@ -1,7 +1,7 @@
--- One row per feature from $first_feature to below $end_feature whose contexts are looked at: the F1 that a rule
--- has to reach to be worth more words, and two sets of tokens of which one may be the rule's, with a clause on
--- what stands before: `near`, those that gain where F1 is that of the best single token, and `wide`, where it is a
--- quarter of it, best token first.
+-- One row per feature from $first_feature to below $end_feature whose contexts are searched: the F1 that a longer
+-- rule has to reach, and two sets of tokens that it may combine with a clause on earlier tokens: `near`, the
+-- tokens that gain at the F1 of the best single token, and `wide`, those that gain at a quarter of it; best token
+-- first.
 with counted as (
     select feature, n_active_train as n_targets
     from feature_stats

@@ -1,6 +1,6 @@
--- One row per feature from $first_feature to below $end_feature, target, and token or class of tokens that may be
--- what a rule names: how often it is a hit on train documents (position 0 left out), how often it occurs, and how
--- many hits the feature has in all.
+-- One row per feature from $first_feature to below $end_feature, target, and token or class of tokens that a rule
+-- may name: how often it is a hit on train documents (position 0 left out), how often it occurs, and the feature's
+-- hits in total.
 -- Dense features are left out: a rule for them says little more than 'always fires'.
 with counts as (
     unpivot (

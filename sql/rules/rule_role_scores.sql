@@ -1,16 +1,16 @@
--- One row per proved rule and role: 'the rule says so' against 'the feature fires', on every token of the role's
--- documents from position 1 on.
--- The figures are counts of the whole corpus of that role; the intervals say how they would vary with other
--- documents.
--- Tokens of a document go together, so documents are the unit: a figure is a ratio R = sum y / sum x over k
+-- One row per proved rule and role: 'the rule matches' against 'the feature fires', on every token of the role's
+-- documents from position 1 on. The figures are counts over the whole corpus of that role; the intervals say how
+-- they would vary with other documents.
+-- Tokens of one document are correlated, so documents are the unit: a figure is a ratio R = sum y / sum x over k
 -- documents, with variance k / (k - 1) sum (y - R x)^2 / (sum x)^2 by linearisation (Cochran 1977, section 6.3).
 -- Its bounds are those of the logit, with error se / (R (1 - R)), at Student's quantile with k - 1 degrees of
 -- freedom, by its expansion in 1 / (k - 1) from the normal one (Abramowitz and Stegun 26.7.5). Where every
--- document agrees (variance 0) Wilson's interval with n = k stands in; but of a rule that was never wrong the
--- false positive rate is at most what the lower bound of its precision leaves,
+-- document agrees (variance 0), Wilson's interval with n = k is used. For a rule that was never wrong, the false
+-- positive rate is at most what the lower bound of its precision leaves:
 --   (1 - precision_low) n_predicted / n_silent
--- TPR and TNR are combined by MOVER. No interval under 10 documents in which the feature fires, or of the ratio's
--- own. In simulations of 10 to 40 documents 95 % intervals cover 93 % at least; R -+ z se covers 83 % at worst.
+-- TPR and TNR are combined by MOVER. There is no interval with fewer than 10 documents in which the feature fires,
+-- or fewer than 10 that the ratio rests on. In simulations of 10 to 40 documents, 95 % intervals cover at least
+-- 93 %; R -+ z se covers 83 % at worst.
 with corpus as (
     select
         role,

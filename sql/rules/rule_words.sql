@@ -1,6 +1,6 @@
--- One row per mined rule: its words, as pipeline/rules/grammar.py reads them.
--- A token stands in single quotes, with a quote in it twice and what is no plain character escaped as in JSON; one
--- whose text other tokens have too goes by its number.
+-- One row per mined rule: its text, as pipeline/rules/grammar.py parses it.
+-- A token is in single quotes, a quote inside it doubled, and characters that are not plain escaped as in JSON. A
+-- token whose text is shared by other tokens is named by its id.
 with quoted as (
     select
         token_id,

@@ -1,4 +1,4 @@
--- One row per token of the vocabulary and class that it is of, by its text; a space before a word does not count.
+-- One row per token of the vocabulary and class that its text belongs to; a space before a word does not count.
 with judged as (
     select
         token_id,

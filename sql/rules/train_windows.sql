@@ -1,5 +1,5 @@
--- One row per window, token of the train documents (position 1 on) and token that stands among so many before it:
--- on how many tokens.
+-- One row per window size, token of the train documents (from position 1 on) and token that occurs within that
+-- many tokens before it: on how many tokens.
 with distances as (
     select unnest(range(1, list_max($rules_windows::bigint[]) + 1)) as distance
 ),

@@ -1,4 +1,4 @@
--- One row per explanation, scorer and role: how many questions were answered and how, and the balanced accuracy.
+-- One row per explanation and scorer: how many questions were answered and how, and the balanced accuracy.
 -- Its interval is by MOVER from Wilson's of the two rates; the same one ends a sequential scoring (next_questions)
 -- and stands in the scores.
 -- Under min_coverage no figure is told, only balanced accuracy if all failures were wrong, or all right.
@@ -9,7 +9,6 @@ with counted as (
         any_value(feature) as feature,
         any_value(explainer) as explainer,
         scorer,
-        role,
         count(*) filter (is_scored) as n_scored,
         count(*) filter (is_put and not is_scored) as n_unscored,
         count(*) filter (is_put and label) as n_labelled_positive,
@@ -22,7 +21,7 @@ with counted as (
         count(*) filter (is_right and label) as n_right_positive,
         count(*) filter (is_right and not label) as n_right_negative
     from question_answers
-    group by explanation_id, scorer, role
+    group by explanation_id, scorer
 ),
 bounded as (
     select
@@ -42,28 +41,25 @@ bounded as (
             + (n_labelled_negative - n_negative) / n_labelled_negative
         ) / 2 as balanced_accuracy_all_right
     from counted
+),
+rates as (
+    select
+        explanation_id,
+        scorer,
+        max(value) filter (rate = 'recall') as recall,
+        max(low) filter (rate = 'recall') as recall_low,
+        max(high) filter (rate = 'recall') as recall_high,
+        max(value) filter (rate = 'specificity') as specificity,
+        max(low) filter (rate = 'specificity') as specificity_low,
+        max(high) filter (rate = 'specificity') as specificity_high
+    from rate_intervals
+    semi join (from bounded where is_covered) as covered using (explanation_id, scorer)
+    group by explanation_id, scorer
 )
 select
-    bounded.*,
-    recalls.value as recall,
-    recalls.low as recall_low,
-    recalls.high as recall_high,
-    specificities.value as specificity,
-    specificities.low as specificity_low,
-    specificities.high as specificity_high,
-    (recalls.value + specificities.value) / 2 as balanced_accuracy,
-    mover_low(recalls.value, recalls.low, specificities.value, specificities.low) as balanced_accuracy_low,
-    mover_high(recalls.value, recalls.high, specificities.value, specificities.high) as balanced_accuracy_high
+    *,
+    (recall + specificity) / 2 as balanced_accuracy,
+    mover_low(recall, recall_low, specificity, specificity_low) as balanced_accuracy_low,
+    mover_high(recall, recall_high, specificity, specificity_high) as balanced_accuracy_high
 from bounded
-left join rate_intervals as recalls
-    on recalls.explanation_id = bounded.explanation_id
-    and recalls.scorer = bounded.scorer
-    and recalls.role = bounded.role
-    and recalls.rate = 'recall'
-    and bounded.is_covered
-left join rate_intervals as specificities
-    on specificities.explanation_id = bounded.explanation_id
-    and specificities.scorer = bounded.scorer
-    and specificities.role = bounded.role
-    and specificities.rate = 'specificity'
-    and bounded.is_covered
+left join rates using (explanation_id, scorer)

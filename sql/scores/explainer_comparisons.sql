@@ -5,7 +5,7 @@
 -- scores. Both added would be too much, as both are asked about the same windows. In simulations of 3 to 30
 -- features the interval covers 95 % at least, and without this 93 %.
 -- Tokens and cost are of all requests that the explanations of these features took, other draws, answers that
--- could not be used and the questions that judged them included; an unknown price adds nothing.
+-- could not be used and the questions that judged them included. A price that is not known makes the sum null.
 with scored as (
     select
         headline_scores.sae,
@@ -17,7 +17,7 @@ with scored as (
         interval_variance(headline_scores.low, headline_scores.high, $scoring_z::double) as own_variance
     from headline_scores
     join explanations using (explanation_id)
-    where headline_scores.role = 'test' and headline_scores.value is not null and explanations.is_chosen
+    where headline_scores.value is not null and explanations.is_chosen
 ),
 pairs as (
     select
@@ -62,7 +62,7 @@ feature_costs as (
         explaining_requests.sae,
         explaining_requests.feature,
         explaining_requests.explainer,
-        exact_sum(current_requests.cost_usd) as cost_usd,
+        complete_sum(current_requests.cost_usd) as cost_usd,
         sum(current_requests.prompt_tokens + current_requests.completion_tokens) as n_tokens
     from explaining_requests
     join current_requests using (request_id)
@@ -74,8 +74,9 @@ costs as (
         pairs.scorer,
         pairs.explainer_a,
         pairs.explainer_b,
-        coalesce(exact_sum(of_a.cost_usd), 0) as cost_usd_a,
-        coalesce(exact_sum(of_b.cost_usd), 0) as cost_usd_b,
+        -- A feature without requests costs nothing.
+        complete_sum(if(of_a.feature is null, 0, of_a.cost_usd)) as cost_usd_a,
+        complete_sum(if(of_b.feature is null, 0, of_b.cost_usd)) as cost_usd_b,
         coalesce(sum(of_a.n_tokens), 0)::bigint as n_tokens_a,
         coalesce(sum(of_b.n_tokens), 0)::bigint as n_tokens_b
     from pairs

@@ -1,4 +1,4 @@
--- One row per explanation, scorer, role and weighting whose windows were graded (by grade_scorers): how the
+-- One row per explanation, scorer and weighting whose windows were graded (by grade_scorers): how the
 -- feature's activations order windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are
 -- left out.
 -- weighting: `sample`, each window weighs 1; `population`, as many slots as it stands for (`question_weights`).
@@ -13,7 +13,6 @@ with asked as (
     select
         predictions.explanation_id,
         predictions.scorer,
-        predictions.role,
         predictions.question_id,
         examples.doc_id as document,
         coalesce(examples.peak, 0)::double as activation,
@@ -23,11 +22,7 @@ with asked as (
         coalesce(scorer_rhos.rho, $scoring_rho::double) as rho
     from predictions
     join examples using (example_id)
-    left join question_weights
-        on question_weights.explanation_id = predictions.explanation_id
-        and question_weights.scorer = predictions.scorer
-        and question_weights.role = predictions.role
-        and question_weights.question_id = predictions.question_id
+    left join question_weights using (explanation_id, scorer, question_id)
     left join scorer_rhos on scorer_rhos.sae = examples.sae and scorer_rhos.scorer = predictions.scorer
     where list_contains($scoring_grade_scorers::text[], predictions.scorer)
 ),
@@ -35,10 +30,9 @@ grades as (
     select
         explanation_id,
         scorer,
-        role,
         question_id,
         rho,
-        count(*) over (partition by explanation_id, scorer, role, grade, document) as n_of_document,
+        count(*) over (partition by explanation_id, scorer, grade, document) as n_of_document,
         activation,
         grade = 2 as fits,
         unnest([
@@ -52,7 +46,6 @@ placed as (
     select
         grades.explanation_id,
         grades.scorer,
-        grades.role,
         grades.weighting,
         grades.question_id,
         grades.fits,
@@ -69,17 +62,15 @@ placed as (
     join grades as others
         on others.explanation_id = grades.explanation_id
         and others.scorer = grades.scorer
-        and others.role = grades.role
         and others.weighting = grades.weighting
         and others.fits <> grades.fits
     group by
-        grades.explanation_id, grades.scorer, grades.role, grades.weighting, grades.question_id, grades.fits
+        grades.explanation_id, grades.scorer, grades.weighting, grades.question_id, grades.fits
 ),
 by_grade as (
     select
         explanation_id,
         scorer,
-        role,
         weighting,
         fits,
         exact_sum(weight) as total,
@@ -93,20 +84,19 @@ by_grade as (
         * n / (n - 1) * design_effect as variance,
         total * total / squares / design_effect as n_effective
     from placed
-    group by explanation_id, scorer, role, weighting, fits
+    group by explanation_id, scorer, weighting, fits
 ),
 paired as (
     select
         explanation_id,
         scorer,
-        role,
         weighting,
         any_value(auroc) filter (fits) as auroc,
         -- A population's tells no spread, and a single window of a grade has none.
         if(weighting = 'sample' and min(n) > 1, sum(variance), null) as variance,
         min(n_effective) as n_least
     from by_grade
-    group by explanation_id, scorer, role, weighting
+    group by explanation_id, scorer, weighting
 ),
 measured as (
     select
@@ -120,39 +110,36 @@ levels as (
     select
         explanation_id,
         scorer,
-        role,
         weighting,
         activation,
         coalesce(exact_sum(if(fits, weight, null)), 0) as gain,
         exact_sum(weight) as weight
     from grades
-    group by explanation_id, scorer, role, weighting, activation
+    group by explanation_id, scorer, weighting, activation
 ),
 thresholds as (
     select
         *,
         sum(gain) over from_above as gained,
         sum(weight) over from_above as above,
-        sum(gain) over (partition by explanation_id, scorer, role, weighting) as total
+        sum(gain) over (partition by explanation_id, scorer, weighting) as total
     from levels
-    window from_above as (partition by explanation_id, scorer, role, weighting order by activation desc)
+    window from_above as (partition by explanation_id, scorer, weighting order by activation desc)
 ),
 precisions as (
     select
         explanation_id,
         scorer,
-        role,
         weighting,
         exact_sum(gain / total * gained / above) as average_precision
     from thresholds
     where total > 0
-    group by explanation_id, scorer, role, weighting
+    group by explanation_id, scorer, weighting
 ),
 counted as (
     select
         explanation_id,
         scorer,
-        role,
         count(*) filter (is_scored) as n_scored,
         count(*) filter (not is_scored) as n_unscored,
         n_scored / count(*) as coverage,
@@ -161,7 +148,7 @@ counted as (
         count(*) filter (is_scored and grade = 0) as n_unfitting,
         unnest(['sample', 'population']) as weighting
     from asked
-    group by explanation_id, scorer, role
+    group by explanation_id, scorer
 )
 select
     counted.explanation_id,
@@ -169,7 +156,6 @@ select
     explanations.feature,
     explanations.explainer,
     counted.scorer,
-    counted.role,
     counted.weighting,
     counted.n_scored,
     counted.n_unscored,
@@ -186,5 +172,5 @@ select
     end as reason
 from counted
 join explanations using (explanation_id)
-left join measured using (explanation_id, scorer, role, weighting)
-left join precisions using (explanation_id, scorer, role, weighting)
+left join measured using (explanation_id, scorer, weighting)
+left join precisions using (explanation_id, scorer, weighting)

@@ -1,4 +1,4 @@
--- One row per explanation, scorer and role whose questions were drawn from all candidate slots of the role
+-- One row per explanation and scorer whose questions were drawn from all candidate slots of test documents
 -- (population_scorers, such as detection): its figures for all of these.
 -- A stratum is a decile of activating slots or a kind of silent ones. A rate is sum W p / sum W over the strata
 -- that have answers, W = n_slots, p the share of right answers by `question_weights`. p has the bounds of Wilson
@@ -15,42 +15,39 @@ with strata as (
     select
         sae,
         feature,
-        role,
         kind = 'activating' as is_activating,
         stratum_name(kind, decile) as rate,
         max(n_slots)::double as n_slots
     from examples
-    where n_slots is not null
-    group by sae, feature, role, kind, decile
+    where role = 'test' and n_slots is not null
+    group by sae, feature, kind, decile
 ),
 index_strata as (
-    select distinct sae, feature, role, kind, decile, n_slots
+    select distinct sae, feature, kind, decile, n_slots
     from example_index
     -- Features of the batch have these ids: so the other rows are not read.
-    where feature >= $first_feature and feature < $end_feature
+    where role = 'test' and feature >= $first_feature and feature < $end_feature
 ),
 totals as (
     -- The index has a row of every decile with slots, and counts silent slots of all kinds together.
-    select sae, feature, role, kind = 'activating' as is_activating, sum(n_slots)::double as n_all_slots
+    select sae, feature, kind = 'activating' as is_activating, sum(n_slots)::double as n_all_slots
     from index_strata
-    group by sae, feature, role, kind = 'activating'
+    group by sae, feature, kind = 'activating'
 ),
 weighed as (
     select
         explanation_id,
         scorer,
-        role,
         rate,
         exact_sum(weight * is_right::int) / exact_sum(weight) as value,
         power(exact_sum(weight), 2) / exact_sum(weight * weight) / count(*) as kish_share
     from question_weights
-    group by explanation_id, scorer, role, rate
+    group by explanation_id, scorer, rate
 ),
 stratum_rates as (
     select
         rate_intervals.explanation_id,
         rate_intervals.scorer,
-        rate_intervals.role,
         rate_intervals.rate,
         rate_intervals.n,
         weighed.value,
@@ -59,13 +56,12 @@ stratum_rates as (
         wilson_low(weighed.value, n_weighed, $scoring_z::double) as low,
         wilson_high(weighed.value, n_weighed, $scoring_z::double) as high
     from rate_intervals
-    join weighed using (explanation_id, scorer, role, rate)
+    join weighed using (explanation_id, scorer, rate)
 ),
 answered as (
     select
         sample_scores.explanation_id,
         sample_scores.scorer,
-        sample_scores.role,
         strata.is_activating,
         strata.n_slots,
         totals.n_all_slots,
@@ -76,12 +72,11 @@ answered as (
         strata.n_slots * strata.n_slots / (stratum_rates.n * stratum_rates.kish_share) as n_squared_over,
         if(stratum_rates.value is null, null, strata.n_slots) as n_answered_slots
     from sample_scores
-    join strata using (sae, feature, role)
-    join totals using (sae, feature, role, is_activating)
+    join strata using (sae, feature)
+    join totals using (sae, feature, is_activating)
     left join stratum_rates
         on stratum_rates.explanation_id = sample_scores.explanation_id
         and stratum_rates.scorer = sample_scores.scorer
-        and stratum_rates.role = sample_scores.role
         and stratum_rates.rate = strata.rate
         and sample_scores.is_covered
     where list_contains($scoring_population_scorers::text[], sample_scores.scorer)
@@ -90,7 +85,6 @@ summed as (
     select
         explanation_id,
         scorer,
-        role,
         is_activating,
         any_value(n_all_slots) as n_slots,
         coalesce(exact_sum(n_answered_slots), 0) as n_answered_slots,
@@ -100,10 +94,10 @@ summed as (
         sqrt(exact_sum(power(n_slots * (high - value), 2))) as sum_above,
         exact_sum(n_squared_over) as sum_squared_over
     from answered
-    group by explanation_id, scorer, role, is_activating
+    group by explanation_id, scorer, is_activating
 ),
 positives as (
-    select explanation_id, scorer, role, n_effective / n as design_share
+    select explanation_id, scorer, n_effective / n as design_share
     from rate_intervals
     where rate = 'recall'
 ),
@@ -118,7 +112,7 @@ measured as (
         ) as value,
         n_answered_slots * n_answered_slots / sum_squared_over * design_share as n_effective
     from summed
-    left join positives using (explanation_id, scorer, role)
+    left join positives using (explanation_id, scorer)
 ),
 rates as (
     select
@@ -140,7 +134,6 @@ joined as (
     select
         sample_scores.explanation_id,
         sample_scores.scorer,
-        sample_scores.role,
         coalesce(recalls.n, 0) as n_positive,
         coalesce(specificities.n, 0) as n_negative,
         coalesce(recalls.n_slots, 0) as n_activating,
@@ -157,16 +150,8 @@ joined as (
         1 - specificities.high as false_positive_rate_low,
         1 - specificities.low as false_positive_rate_high
     from sample_scores
-    left join rates as recalls
-        on recalls.explanation_id = sample_scores.explanation_id
-        and recalls.scorer = sample_scores.scorer
-        and recalls.role = sample_scores.role
-        and recalls.is_activating
-    left join rates as specificities
-        on specificities.explanation_id = sample_scores.explanation_id
-        and specificities.scorer = sample_scores.scorer
-        and specificities.role = sample_scores.role
-        and not specificities.is_activating
+    left join (from rates where is_activating) as recalls using (explanation_id, scorer)
+    left join (from rates where not is_activating) as specificities using (explanation_id, scorer)
     where list_contains($scoring_population_scorers::text[], sample_scores.scorer)
 ),
 hits as (

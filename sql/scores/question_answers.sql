@@ -12,7 +12,6 @@ with joined as (
         explanations.feature,
         explanations.explainer,
         predictions.scorer,
-        predictions.role,
         predictions.question_id,
         coalesce(examples.doc_id, predictions.cluster, predictions.question_id) as document,
         examples.doc_id is null and predictions.cluster is not null as is_clustered,

@@ -12,7 +12,6 @@ with answered as (
     select
         predictions.explanation_id,
         predictions.scorer,
-        predictions.role,
         predictions.question_id,
         predictions.label = predictions.prediction as is_right,
         stratum_name(examples.kind, examples.decile) as rate,
@@ -30,11 +29,9 @@ with answered as (
         and predictions.status = 'ok'
         and (predictions.prediction is not null or predictions.values[1] is not null)
         and examples.n_slots is not null
-    window
-        by_stratum as (
-            partition by
-                predictions.explanation_id, predictions.scorer, predictions.role, examples.kind, examples.decile
-        )
+    window by_stratum as (
+        partition by predictions.explanation_id, predictions.scorer, examples.kind, examples.decile
+    )
 ),
 inverted as (
     -- As decimals, so that their sum is the same in any order of the threads.
@@ -44,9 +41,8 @@ inverted as (
 select
     explanation_id,
     scorer,
-    role,
     question_id,
     is_right,
     rate,
-    n_slots * times::double / sum(times) over (partition by explanation_id, scorer, role, rate)::double as weight
+    n_slots * times::double / sum(times) over (partition by explanation_id, scorer, rate)::double as weight
 from inverted

@@ -1,4 +1,4 @@
--- One row per explanation, scorer, role and stratum in which answers of both labels have a probability. stratum:
+-- One row per explanation, scorer and stratum in which answers of both labels have a probability. stratum:
 -- `all`, or a kind of silent windows, of which alone the negatives are then. An answer without a probability is
 -- unscored here; where fewer than min_coverage of the questions have one, there is no row.
 -- A positive's placement is the share of negatives under it, a negative's the share of positives over it, ties
@@ -6,35 +6,33 @@
 -- the design effect; a single question of a label tells none. n_least: the smaller effective n.
 -- average_precision: sum over thresholds of (gain in recall) x precision.
 with judged as (
-    select explanation_id, scorer, role
+    select explanation_id, scorer
     from question_answers
-    group by explanation_id, scorer, role
+    group by explanation_id, scorer
     having count(probability) filter (is_scored) >= $scoring_min_coverage::double * count(*) filter (is_put)
 ),
 answers as (
     select
         explanation_id,
         scorer,
-        role,
         label,
         probability,
         unnest(if(label, ['all', 'same_token', 'neighbour', 'random'], ['all', kind])) as stratum
     from question_answers
-    semi join judged using (explanation_id, scorer, role)
+    semi join judged using (explanation_id, scorer)
     where is_scored and probability is not null
 ),
 levels as (
     select
         explanation_id,
         scorer,
-        role,
         stratum,
         probability,
         count(*) filter (label) as n_at_positive,
         count(*) filter (not label) as n_at_negative
     from answers
     where stratum is not null
-    group by explanation_id, scorer, role, stratum, probability
+    group by explanation_id, scorer, stratum, probability
 ),
 placed as (
     select
@@ -45,15 +43,14 @@ placed as (
         2 * n_up_positive - n_at_positive as twice_over
     from levels
     window
-        level_up as (partition by explanation_id, scorer, role, stratum order by probability desc),
-        level_down as (partition by explanation_id, scorer, role, stratum order by probability)
+        level_up as (partition by explanation_id, scorer, stratum order by probability desc),
+        level_down as (partition by explanation_id, scorer, stratum order by probability)
 ),
 summed as (
     -- Placements are kept as whole numbers, twice the count, so that the sums do not depend on their order.
     select
         explanation_id,
         scorer,
-        role,
         stratum,
         sum(n_at_positive)::double as n_positive,
         sum(n_at_negative)::double as n_negative,
@@ -63,7 +60,7 @@ summed as (
         sum(n_at_negative * twice_over * twice_over)::double as squares_over,
         exact_sum(n_at_positive * n_up_positive / (n_up_positive + n_up_negative)) as gains
     from placed
-    group by explanation_id, scorer, role, stratum
+    group by explanation_id, scorer, stratum
     having sum(n_at_positive) > 0 and sum(n_at_negative) > 0
 ),
 measured as (
@@ -82,14 +79,13 @@ measured as (
         least(n_positive * positives.n_effective / positives.n, n_negative * negatives.n_effective / negatives.n)
             as n_least
     from summed
-    join rate_intervals as positives using (explanation_id, scorer, role)
-    join rate_intervals as negatives using (explanation_id, scorer, role)
+    join rate_intervals as positives using (explanation_id, scorer)
+    join rate_intervals as negatives using (explanation_id, scorer)
     where positives.rate = 'recall' and negatives.rate = if(summed.stratum = 'all', 'specificity', summed.stratum)
 )
 select
     explanation_id,
     scorer,
-    role,
     stratum,
     (n_positive + n_negative)::bigint as n,
     auroc,

@@ -1,4 +1,4 @@
--- One row per explanation, scorer, role and rate that an answered question speaks to: the share of right answers,
+-- One row per explanation, scorer and rate that an answered question speaks to: the share of right answers,
 -- null where the scorer ranks and nothing is right or wrong.
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or in place
 -- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile), or the kind of the example;
@@ -15,7 +15,6 @@ with named as (
         sae,
         explanation_id,
         scorer,
-        role,
         document,
         is_right,
         is_put,
@@ -32,36 +31,33 @@ with named as (
 ),
 covered as (
     select
-        explanation_id, scorer, role, rate, count(*) filter (is_scored) / count(*) as coverage
+        explanation_id, scorer, rate, count(*) filter (is_scored) / count(*) as coverage
     from named
     where is_put
-    group by explanation_id, scorer, role, rate
+    group by explanation_id, scorer, rate
 ),
 by_document as (
-    -- Sums of decimals do not depend on the order of the threads.
     select
         sae,
         explanation_id,
         scorer,
-        role,
         rate,
         document,
         bool_and(is_clustered) as is_clustered,
         count(*) as n,
         count(is_right) as n_judged,
         count(*) filter (is_right) as n_right,
-        sum(answer::decimal(38, 15))::double as total,
-        sum((answer * answer)::decimal(38, 15))::double as squares
+        exact_sum(answer) as total,
+        exact_sum(answer * answer) as squares
     from named
     where is_scored and rate is not null
-    group by sae, explanation_id, scorer, role, rate, document
+    group by sae, explanation_id, scorer, rate, document
 ),
 counted as (
     select
         sae,
         explanation_id,
         scorer,
-        role,
         rate,
         sum(n)::bigint as n,
         sum(n_judged)::bigint as n_judged,
@@ -69,11 +65,11 @@ counted as (
         sum(n * n) / sum(n) as m,
         bool_and(is_clustered) as is_clustered,
         count(*) as n_documents,
-        sum(squares::decimal(38, 15))::double as squares,
-        sum((total * total / n)::decimal(38, 15))::double as document_squares,
-        power(sum(total::decimal(38, 15))::double, 2) / sum(n) as whole_square
+        exact_sum(squares) as squares,
+        exact_sum(total * total / n) as document_squares,
+        power(exact_sum(total), 2) / sum(n) as whole_square
     from by_document
-    group by sae, explanation_id, scorer, role, rate
+    group by sae, explanation_id, scorer, rate
 ),
 squared as (
     select
@@ -97,7 +93,6 @@ measured as (
 select
     explanation_id,
     scorer,
-    role,
     rate,
     n,
     n_right,
@@ -108,4 +103,4 @@ select
     wilson_low(value, n_effective, $scoring_z::double) as low,
     wilson_high(value, n_effective, $scoring_z::double) as high
 from measured
-join covered using (explanation_id, scorer, role, rate)
+join covered using (explanation_id, scorer, rate)

@@ -3,7 +3,6 @@ select
     explanations.explanation_id,
     explanations.explainer,
     'rule_exact' as scorer,
-    'test' as role,
     rule_scores.n_tokens as n_scored,
     0::bigint as n_unscored,
     1e0 as coverage,

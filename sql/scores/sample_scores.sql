@@ -1,4 +1,4 @@
--- One row per explanation, scorer and role: the figures of the questions as they were drawn, with intervals.
+-- One row per explanation and scorer: the figures of the questions as they were drawn, with intervals.
 -- F1 = 2 r P / (r P + f N + P) rises with TPR r and falls with FPR f, so its bounds are its values at the bounds
 -- of both, at the P positives and N negatives that were answered; they cover at least what the rates' do.
 select
@@ -6,19 +6,19 @@ select
     1 - balanced_accuracies.specificity as false_positive_rate,
     1 - balanced_accuracies.specificity_high as false_positive_rate_low,
     1 - balanced_accuracies.specificity_low as false_positive_rate_high,
-    rate_intervals.value as precision,
-    rate_intervals.low as precision_low,
-    rate_intervals.high as precision_high,
+    if(is_judged, precisions.value, null) as precision,
+    if(is_judged, precisions.low, null) as precision_low,
+    if(is_judged, precisions.high, null) as precision_high,
     if(is_judged, 2 * n_right_positive / (n_predicted + n_positive), null) as f1,
     2 * recall_low * n_positive / ((1 + recall_low) * n_positive + (1 - specificity_low) * n_negative) as f1_low,
     2 * recall_high * n_positive / ((1 + recall_high) * n_positive + (1 - specificity_high) * n_negative)
         as f1_high,
-    ranked_scores.auroc,
-    ranked_scores.auroc_low,
-    ranked_scores.auroc_high,
-    ranked_scores.average_precision,
+    ranked.auroc,
+    ranked.auroc_low,
+    ranked.auroc_high,
+    ranked.average_precision,
     if(n_ranked > 0, n_ranked / (n_scored + n_unscored), null) as auroc_coverage,
-    choice_scores.* exclude (explanation_id, scorer, role),
+    choice_scores.* exclude (explanation_id, scorer),
     case
         when n_scored + n_unscored = 0 then 'nothing could be asked: what it asks about is not there'
         when not is_covered then coverage_reason(n_scored, n_unscored, $scoring_min_coverage::double)
@@ -29,18 +29,6 @@ select
         when n_predicted = 0 then 'no precision: every answer was negative'
     end as reason
 from balanced_accuracies
-left join rate_intervals
-    on rate_intervals.explanation_id = balanced_accuracies.explanation_id
-    and rate_intervals.scorer = balanced_accuracies.scorer
-    and rate_intervals.role = balanced_accuracies.role
-    and rate_intervals.rate = 'precision'
-    and balanced_accuracies.is_judged
-left join choice_scores
-    on choice_scores.explanation_id = balanced_accuracies.explanation_id
-    and choice_scores.scorer = balanced_accuracies.scorer
-    and choice_scores.role = balanced_accuracies.role
-left join ranked_scores
-    on ranked_scores.explanation_id = balanced_accuracies.explanation_id
-    and ranked_scores.scorer = balanced_accuracies.scorer
-    and ranked_scores.role = balanced_accuracies.role
-    and ranked_scores.stratum = 'all'
+left join (from rate_intervals where rate = 'precision') as precisions using (explanation_id, scorer)
+left join choice_scores using (explanation_id, scorer)
+left join (from ranked_scores where stratum = 'all') as ranked using (explanation_id, scorer)

@@ -1,13 +1,15 @@
--- One row per explanation, scorer, role, metric, stratum and weighting; n is what the value rests on: answered
--- questions, test tokens for rule_exact, all slots for the population's coverage.
--- stratum: `all`; for metric accuracy (share of right answers; `all` where a scorer chooses) the kind of the
--- example, the decile of a positive's peak, or a stratum of the scorer's own; for auroc the kind of silent windows
--- that positives are ranked against. weighting: `sample`, or `population` (detection: all candidate slots of the
--- role; rule_exact: every test token). Metric coverage: share of all activating or silent slots that lie in strata
--- that have answers. A population figure of detection is null where its interval spans more than max_interval, a
--- stratum's accuracy where fewer than min_coverage of its own questions were answered.
--- Of simulation: correlation, explained and explained_calibrated by stratum, n its tokens. Of graded: 
--- responsiveness and purity, n its windows.
+-- One row per explanation, scorer, metric, stratum and weighting.
+-- n: what the value rests on: answered questions; for rule_exact test tokens; for the population's coverage slots;
+-- for simulation tokens; for graded windows.
+-- metric: those of `scores`; `accuracy`, the share of right answers in a stratum; `coverage`, the share of all
+-- activating or silent slots that lie in strata with answers; of simulation `correlation`, `explained` and
+-- `explained_calibrated`; of graded `responsiveness` and `purity`.
+-- stratum: `all`; for accuracy the kind of the example, the decile of a positive's peak, or a stratum of the
+-- scorer's own; for auroc the kind of silent windows that positives are ranked against.
+-- weighting: `sample`, or `population` (detection: all candidate slots of test documents; rule_exact: every test
+-- token).
+-- A population figure of detection is null where its interval spans more than max_interval, and a stratum's
+-- accuracy where fewer than min_coverage of its own questions were answered.
 with figures as (
     -- max_interval holds for the population's figures of detection alone, which rest on its answers.
     select *, 'sample' as weighting, null::double as max_interval from sample_scores
@@ -26,7 +28,6 @@ metrics as (
     select
         explanation_id,
         scorer,
-        role,
         weighting,
         max_interval,
         unnest([
@@ -53,7 +54,6 @@ told as (
     select
         explanation_id,
         scorer,
-        role,
         metric,
         'all' as stratum,
         weighting,
@@ -69,7 +69,6 @@ in_strata as (
     select
         explanation_id,
         scorer,
-        role,
         'accuracy' as metric,
         if(rate = 'accuracy', 'all', rate) as stratum,
         value,
@@ -80,7 +79,7 @@ in_strata as (
     from rate_intervals
     where rate not in ('recall', 'specificity', 'precision')
     union all
-    select explanation_id, scorer, role, 'auroc', stratum, auroc, auroc_low, auroc_high, n, null
+    select explanation_id, scorer, 'auroc', stratum, auroc, auroc_low, auroc_high, n, null
     from ranked_scores
     where stratum <> 'all'
 ),
@@ -88,7 +87,6 @@ strata as (
     select
         in_strata.explanation_id,
         in_strata.scorer,
-        in_strata.role,
         in_strata.metric,
         in_strata.stratum,
         'sample' as weighting,
@@ -98,13 +96,12 @@ strata as (
         if(is_told, in_strata.high, null) as ci_high,
         in_strata.n
     from in_strata
-    join sample_scores using (explanation_id, scorer, role)
+    join sample_scores using (explanation_id, scorer)
 ),
 covered as (
     select
         explanation_id,
         scorer,
-        role,
         'population' as weighting,
         'coverage' as metric,
         unnest([
@@ -117,7 +114,6 @@ simulated as (
     select
         explanation_id,
         scorer,
-        role,
         stratum,
         'sample' as weighting,
         unnest([
@@ -137,7 +133,6 @@ graded as (
     select
         explanation_id,
         scorer,
-        role,
         'all' as stratum,
         weighting,
         unnest([
@@ -168,7 +163,7 @@ select
     explanations.feature,
     explanations.explainer,
     all_details.scorer,
-    all_details.role,
+    'test' as role,
     all_details.metric,
     all_details.stratum,
     all_details.weighting,
@@ -178,4 +173,4 @@ select
     all_details.n
 from all_details
 join explanations using (explanation_id)
-order by sae, feature, explanation_id, scorer, role, weighting, metric, stratum
+order by sae, feature, explanation_id, scorer, weighting, metric, stratum

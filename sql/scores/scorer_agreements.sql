@@ -14,7 +14,7 @@ with told as (
         value,
         bool_and(explainer = 'empty') over (partition by sae, scorer) as is_of_features
     from headline_scores
-    where role = 'test' and value is not null
+    where value is not null
 ),
 own as (
     select *

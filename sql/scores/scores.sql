@@ -1,4 +1,4 @@
--- One row per explanation, scorer and role: how well the explanation says when its feature fires.
+-- One row per explanation and scorer: how well the explanation says when its feature fires.
 -- Figures are of the questions as drawn (rule_exact: of every test token); those for the population are in
 -- score_details. ci_low and ci_high are of balanced accuracy. A figure that cannot be told is null, with a reason.
 with all_scores as (
@@ -17,7 +17,7 @@ select
     all_scores.feature,
     all_scores.explainer,
     scorer,
-    role,
+    'test' as role,
     balanced_accuracy,
     balanced_accuracy_low as ci_low,
     balanced_accuracy_high as ci_high,
@@ -48,4 +48,4 @@ select
     explanations.generation
 from all_scores
 left join explanations using (explanation_id)
-order by all_scores.sae, all_scores.feature, all_scores.explanation_id, scorer, role
+order by all_scores.sae, all_scores.feature, all_scores.explanation_id, scorer

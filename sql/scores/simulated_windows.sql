@@ -19,7 +19,6 @@ asked as (
     select
         predictions.explanation_id,
         predictions.scorer,
-        predictions.role,
         predictions.question_id,
         windows.doc_id as document,
         coalesce(predictions.status = 'ok' and len(predictions.values) = len(windows.truths), false) as is_scored,
@@ -33,7 +32,6 @@ asked as (
 select
     explanation_id,
     scorer,
-    role,
     unnest(strata) as stratum,
     question_id,
     document,

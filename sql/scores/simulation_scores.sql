@@ -1,4 +1,4 @@
--- One row per explanation, role and stratum of simulated windows: how well the predicted activations x of all
+-- One row per explanation, scorer and stratum of simulated windows: how well the predicted activations x of all
 -- their tokens go with the true ones y, both from 0 to 10.
 -- correlation: Pearson's, over the tokens of all windows together (Bills et al. 2023). It is null where y does
 -- not vary, and 0 where x does not: one value for all tokens explains nothing. explained: 1 - mean (y - x)^2 /
@@ -12,7 +12,6 @@ with by_document as (
     select
         explanation_id,
         scorer,
-        role,
         stratum,
         document,
         exact_sum(n) as n,
@@ -24,13 +23,12 @@ with by_document as (
         sum(n_firing)::bigint as n_firing
     from simulated_windows
     where is_scored
-    group by explanation_id, scorer, role, stratum, document
+    group by explanation_id, scorer, stratum, document
 ),
 totals as (
     select
         explanation_id,
         scorer,
-        role,
         stratum,
         count(*) as n_documents,
         exact_sum(n) as n,
@@ -41,7 +39,7 @@ totals as (
         exact_sum(xy) as xy,
         sqrt(exact_sum(yy) / nullif(sum(n_firing), 0)) as missed
     from by_document
-    group by explanation_id, scorer, role, stratum
+    group by explanation_id, scorer, stratum
 ),
 left_out as (
     -- The sums without one document; without none (`all`); all of these with the missed token, but in one.
@@ -62,7 +60,7 @@ left_out as (
         ),
         'without' as kind
     from totals
-    join by_document using (explanation_id, scorer, role, stratum)
+    join by_document using (explanation_id, scorer, stratum)
 ),
 correlated as (
     select
@@ -81,7 +79,6 @@ jackknifed as (
     select
         explanation_id,
         scorer,
-        role,
         stratum,
         any_value(n_documents) as n_documents,
         any_value(n) filter (kind = 'raw')::bigint as n,
@@ -93,7 +90,7 @@ jackknifed as (
         exact_sum(if(kind = 'without', r, null)) as sums,
         (k - 1) / k * greatest(0, squares - sums * sums / k) as variance
     from correlated
-    group by explanation_id, scorer, role, stratum
+    group by explanation_id, scorer, stratum
 ),
 bounded as (
     select
@@ -108,7 +105,6 @@ fitted as (
     select
         simulated_windows.explanation_id,
         simulated_windows.scorer,
-        simulated_windows.role,
         simulated_windows.stratum,
         totals.n - simulated_windows.n as other_n,
         totals.x - simulated_windows.x as other_x,
@@ -120,26 +116,25 @@ fitted as (
         simulated_windows.yy - 2 * a * simulated_windows.y - 2 * b * simulated_windows.xy
         + a * a * simulated_windows.n + 2 * a * b * simulated_windows.x + b * b * simulated_windows.xx as squares
     from simulated_windows
-    join totals using (explanation_id, scorer, role, stratum)
+    join totals using (explanation_id, scorer, stratum)
     where simulated_windows.is_scored and totals.n > simulated_windows.n
 ),
 calibrated as (
-    select explanation_id, scorer, role, stratum, exact_sum(squares) as squares
+    select explanation_id, scorer, stratum, exact_sum(squares) as squares
     from fitted
-    group by explanation_id, scorer, role, stratum
+    group by explanation_id, scorer, stratum
 ),
 counted as (
     select
         explanation_id,
         scorer,
-        role,
         stratum,
         count(*) filter (is_scored) as n_scored,
         count(*) filter (not is_scored) as n_unscored,
         n_scored / count(*) as coverage,
         coverage >= $scoring_min_coverage::double as is_covered
     from simulated_windows
-    group by explanation_id, scorer, role, stratum
+    group by explanation_id, scorer, stratum
 )
 select
     counted.explanation_id,
@@ -147,7 +142,6 @@ select
     explanations.feature,
     explanations.explainer,
     counted.scorer,
-    counted.role,
     counted.stratum,
     counted.n_scored,
     counted.n_unscored,
@@ -165,6 +159,6 @@ select
     end as reason
 from counted
 join explanations using (explanation_id)
-left join totals using (explanation_id, scorer, role, stratum)
-left join bounded using (explanation_id, scorer, role, stratum)
-left join calibrated using (explanation_id, scorer, role, stratum)
+left join totals using (explanation_id, scorer, stratum)
+left join bounded using (explanation_id, scorer, stratum)
+left join calibrated using (explanation_id, scorer, stratum)

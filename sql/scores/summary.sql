@@ -5,7 +5,7 @@
 -- null under 3 features. The table student_quantiles holds t by the number of features.
 -- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
 -- answers name, with the draws whose answers could not be used, so an explanation's own request is in the row of
--- every scorer; an unknown price adds nothing.
+-- every scorer. A price that is not known makes the sum null.
 -- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
 -- A feature that an explainer failed to explain has no score: n_asked_features and explained_share say how many it
 -- had to explain, and mean_failed_at_chance what the mean is if the failures are explanations that say nothing. It
@@ -14,7 +14,7 @@ with scorers as (
     -- Not of rules alone, nor of features, which has but rows of the empty explanation.
     select sae, scorer, any_value(metric) as metric, min(chance) as chance
     from headline_scores
-    where role = 'test' and explainer not in ('empty', 'other_feature') and scorer <> 'rule_exact'
+    where explainer not in ('empty', 'other_feature') and scorer <> 'rule_exact'
     group by sae, scorer
 ),
 failed as (
@@ -28,7 +28,6 @@ asked as (
     from headline_scores
     anti join (select explanation_id from explanations where not is_chosen) as other_draws using (explanation_id)
     join feature_routes using (sae, feature)
-    where headline_scores.role = 'test'
     union all by name
     select
         failed.explanation_id,
@@ -36,7 +35,6 @@ asked as (
         failed.feature,
         failed.explainer,
         failed.scorer,
-        'test' as role,
         failed.metric,
         failed.chance,
         0 as n_scored,
@@ -99,10 +97,7 @@ averaged as (
 named_requests as (
     select asked.sae, asked.route, asked.explainer, asked.scorer, current_requests.request_id, false as is_search
     from asked
-    join predictions
-        on predictions.explanation_id = asked.explanation_id
-        and predictions.scorer = asked.scorer
-        and predictions.role = asked.role
+    join predictions using (explanation_id, scorer)
     join llm_requests on llm_requests.request_id = predictions.request_id
     join current_requests on current_requests.first_id = coalesce(llm_requests.repeats, llm_requests.request_id)
     union
@@ -125,11 +120,11 @@ costs as (
         named_requests.route,
         named_requests.explainer,
         named_requests.scorer,
-        coalesce(exact_sum(current_requests.cost_usd), 0) as cost_usd,
+        complete_sum(current_requests.cost_usd) as cost_usd,
         coalesce(sum(current_requests.prompt_tokens), 0)::bigint as prompt_tokens,
         coalesce(sum(current_requests.cached_tokens), 0)::bigint as cached_tokens,
         coalesce(sum(current_requests.completion_tokens), 0)::bigint as completion_tokens,
-        coalesce(exact_sum(if(is_search, current_requests.cost_usd, null)), 0) as search_cost_usd,
+        complete_sum(if(is_search, current_requests.cost_usd, 0)) as search_cost_usd,
         coalesce(
             sum(current_requests.prompt_tokens + current_requests.completion_tokens) filter (is_search), 0
         )::bigint as search_tokens
@@ -155,11 +150,11 @@ select
     averaged.mean_all_wrong,
     averaged.mean_all_right,
     answer_correlations.rho as rho_found,
-    coalesce(costs.cost_usd, 0) as cost_usd,
+    if(costs.prompt_tokens is null, 0, costs.cost_usd) as cost_usd,
     coalesce(costs.prompt_tokens, 0) as prompt_tokens,
     coalesce(costs.cached_tokens, 0) as cached_tokens,
     coalesce(costs.completion_tokens, 0) as completion_tokens,
-    coalesce(costs.search_cost_usd, 0) as search_cost_usd,
+    if(costs.prompt_tokens is null, 0, costs.search_cost_usd) as search_cost_usd,
     coalesce(costs.search_tokens, 0) as search_tokens,
     coalesce(explained.n_asked_features, 0) as n_asked_features,
     explained.n_explained_features / explained.n_asked_features as explained_share,

@@ -14,7 +14,6 @@ with own as (
     anti join other_draws using (explanation_id)
     where
         headline_scores.sae = $sae
-        and headline_scores.role = 'test'
         and headline_scores.value is not null
         and list_contains($explaining_explainers::varchar[], headline_scores.explainer)
 ),

@@ -10,7 +10,7 @@ with same_token as (
     from score_details
     join feature_routes using (sae, feature)
     anti join other_draws using (explanation_id)
-    where score_details.sae = $sae and role = 'test' and metric = 'auroc' and stratum = 'same_token'
+    where score_details.sae = $sae and metric = 'auroc' and stratum = 'same_token'
     group by score_details.scorer, score_details.explainer, feature_routes.route
 )
 select

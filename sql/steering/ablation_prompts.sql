@@ -1,6 +1,6 @@
 -- One row per selected feature and text in which it is ablated: the tokens of a context up to the peak of a test
--- window, of the first n_questions by draw, in their order. A window that begins too early in its context for the
--- length is left out.
+-- window, for the first n_questions windows of the draw, in that order. Windows too early in their context for the
+-- length are left out.
 with peaks as (
     select
         examples.feature,

@@ -1,6 +1,6 @@
--- One row per text that the subject model reads with a feature raised: the first tokens of a context. By hash: of
--- train documents those on which strengths are found, of test documents those that are continued, so that no
--- strength is set on what is judged. Each of those continued is of another document; train documents take turns,
+-- One row per text that the subject model reads with a feature raised: the first tokens of a context, drawn by
+-- hash. Texts of train documents serve to find the strengths, those of test documents are continued, so no
+-- strength is set on what is judged. Each continued text is of another document; train documents are used in turn,
 -- as one context of each would be too few in a small corpus.
 with starts as (
     select

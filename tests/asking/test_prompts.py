@@ -20,11 +20,11 @@ def test_all_that_is_odd_is_named():
         Prompt("p", "{a} {b}").render(a="1", c="2")
 
 
-def test_value_with_braces_or_backslashes_opens_no_place():
+def test_value_with_braces_or_backslashes_adds_no_field():
     assert Prompt("p", "{a} {b} {a}").render(a="{b}", b=r"{a} \1 \g<0> {{}}") == r"{b} {a} \1 \g<0> {{}} {b}"
 
 
 def test_braces_that_are_no_name_are_text():
     prompt = Prompt("p", '{"1": 0} {} {A} {a}')
-    assert prompt.places == {"a"}
+    assert prompt.fields == {"a"}
     assert prompt.render(a="x") == '{"1": 0} {} {A} x'

@@ -6,7 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.asking.windows import CLOSE, OPEN, Vocabulary, numbered, one_line
+from pipeline.asking.windows import Vocabulary, numbered, one_line
+
+OPEN, CLOSE = "<<", ">>"
 
 
 def render(pieces, marked=(), notes=None):

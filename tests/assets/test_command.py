@@ -94,10 +94,10 @@ def read(command: str, *arguments: str) -> dict[str, Any]:
 
 
 def test_a_command_line_that_is_wrong_says_what_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["cookbok"]) == 2
-    assert "No such command 'cookbok'. Did you mean 'cookbook'?" in capsys.readouterr().err
+    assert run_command(["benchmark-scorer"]) == 2
+    assert "No such command 'benchmark-scorer'. Did you mean 'benchmark-scorers'?" in capsys.readouterr().err
     assert run_command(["run", "--help"]) == 0
-    assert "run one job only" in capsys.readouterr().out
+    assert "run only this job" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["run", "estimate", "sql", "fires", "rule", "clean"])

@@ -70,7 +70,7 @@ def test_a_head_that_is_just_starting_is_asked_again_and_that_is_told(
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"install latentlake\[ray\], here and on its nodes"):
+    with pytest.raises(ConfigError, match=r"needs latentlake\[ray\]; install it here"):
         checked_address("auto")
 
 

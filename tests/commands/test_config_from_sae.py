@@ -94,7 +94,7 @@ def test_a_written_config_passes_preflight_as_it_is(
     preflight(config if format == "sparsify" else with_few_texts(config, folder))
 
 
-@pytest.mark.parametrize("format", sorted(LAYOUTS.keys() - {"sparsify"}))
+@pytest.mark.parametrize("format", sorted(LAYOUTS.keys() - {"sparsify", "lm_saes"}))
 def test_a_config_of_every_format_that_names_its_model_is_read(folder, format):
     config = load_config(write_config([str(LAYOUTS[format].write(folder / "x", random_weights(20, 8, 3)))]))
     assert config.saes[0].n_features == 20 and config.saes[0].hookpoint in config.saes[0].name
@@ -180,6 +180,15 @@ def test_a_baseline_is_of_the_model_of_the_sae_that_it_is_like_and_its_fit_is_ac
     assert [sae.fit for sae in config.saes] == ["check", "accept"]
     assert config.subject.model == str(tiny_subject) and config.saes[1].n_features == 64
     preflight(with_few_texts(config, folder))
+
+
+def test_the_longest_file_names_give_names_that_a_config_may_have(folder, tiny_subject):
+    run = folder / ("lr_0.0002_" * 12)
+    run.mkdir()
+    write_json(run / "config.json", {"model": str(tiny_subject)})
+    sources = [str(LAYOUTS["sparsify"].write(run / ("seed" * 25 + place), wide_weights())) for place in ("a", "b")]
+    config = load_config(write_config(sources))
+    assert len(set(config.sae_names)) == 2 and len(config.name) <= 100
 
 
 def test_saes_of_two_models_are_refused_by_name(folder):

@@ -4,9 +4,9 @@ import re
 import shutil
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import yaml
+from huggingface_hub import constants
 from sae_layouts import LAYOUTS, random_weights, write_json
 
 from pipeline.commands.config import write_config
@@ -17,6 +17,7 @@ ROWS = [
     for line in PAGE.partition("## What comes out")[2].partition("**What is tested")[0].splitlines()
     if "`" in line and "FROM=" not in line
 ]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORIES = {"gpt2-small-res-jb": "jbloom/GPT2-Small-SAEs-Reformatted"}
 
 
@@ -54,12 +55,9 @@ FORMATS = {
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub whose repositories are folders here, as its cache has them, and SAELens' list of one release."""
-
-    def snapshot_download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
-        return str(snapshot(tmp_path, repository))
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    """The hub's client without a connection, whose cache is this folder, and SAELens' list of one release."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     sae = {"id": "blocks.8.hook_resid_pre", "path": "blocks.8.hook_resid_pre", "l0": 60}
     release = {"repo_id": REPOSITORIES["gpt2-small-res-jb"], "model": "gpt2-small", "saes": [sae]}
     package = tmp_path / "site" / "sae_lens"
@@ -72,7 +70,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def snapshot(folder: Path, repository: str) -> Path:
-    return folder / f"models--{repository.replace('/', '--')}" / "snapshots" / "0123456789abcdef"
+    """The folder of a repository's main branch in the cache."""
+    own = folder / f"models--{repository.replace('/', '--')}"
+    (own / "refs").mkdir(parents=True, exist_ok=True)
+    (own / "refs" / "main").write_text(COMMIT)
+    return own / "snapshots" / COMMIT
 
 
 def place_of(folder: Path, source: str) -> Path:

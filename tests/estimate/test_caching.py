@@ -20,7 +20,7 @@ Experiment = Callable[..., Config]
 def test_before_the_corpus_is_read_its_size_is_not_known_or_its_limit(make_experiment: Experiment) -> None:
     cost = caching_cost(preflight(make_experiment()))
     assert cost and cost.n_tokens is None and not cost.is_exact
-    assert "the corpus is not read yet; each 1,000,000 tokens" in cost.sentence()
+    assert "the corpus has not been read yet; each 1,000,000 tokens" in cost.sentence()
     cost = caching_cost(preflight(make_experiment(corpus={"max_tokens": 5000})))
     assert cost and (cost.n_tokens, cost.is_exact) == (5000, False)
     assert "at most 5,000 tokens" in cost.sentence()
@@ -53,7 +53,7 @@ def test_a_disk_that_is_too_small_is_said_in_one_sentence(make_experiment: Exper
     cost = caching_cost(lake)
     assert cost
     check_disk(lake, cost)
-    with pytest.raises(LakeError, match=r"caching needs some .* kB, and '.*' has 10 bytes free; put the lake on"):
+    with pytest.raises(LakeError, match=r"caching needs about .* kB, but '.*' has only 10 bytes free; put the"):
         check_disk(lake, cost._replace(free_bytes=10))
     check_disk(lake, cost._replace(free_bytes=10, is_exact=False))  # it may be less: nothing to stop for yet
 
@@ -76,9 +76,9 @@ def test_preparing_takes_as_long_as_the_model_reads_and_code_is_compiled(
     n_saes = len(lake.config.sae_names)
     n_tokens = n_saes * 2 * times._TOKENS_A_CANDIDATE * 3 * 5
     own = n_saes * times._SECONDS_AN_SAE
-    assert compiled.endswith(f" in some {in_time(own + 1000 * n_tokens)}")
+    assert compiled.endswith(f" in about {in_time(own + 1000 * n_tokens)}")
     fresh = times.preparing_sentence(lake, lake.config.sae_names)
-    assert fresh.endswith(f" in some {in_time(own + 1000 * n_tokens + times._COMPILE_SECONDS)}")
+    assert fresh.endswith(f" in about {in_time(own + 1000 * n_tokens + times._COMPILE_SECONDS)}")
 
 
 def test_sizes_and_times_are_for_people() -> None:

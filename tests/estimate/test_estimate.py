@@ -9,8 +9,8 @@ import dagster as dg
 import polars as pl
 import pytest
 from llm.batch_oracle import BatchOracle, End
-from llm.oracle import Oracle
-from oracles import read_question, scorer
+from llm.oracle import Oracle, Reply
+from oracles import read_question, scorer, sometimes
 from test_explain_and_score import (  # noqa: F401 (fixtures)
     SAE,
     explain_and_score,
@@ -113,6 +113,20 @@ def test_amid_a_run_only_what_is_left_is_counted(make: Make) -> None:
     assert rest.filter(purpose="explain")["known_requests"].item() == n_explained
 
 
+def test_what_could_not_be_used_is_counted_where_it_will_be_asked_again(make: Make, tmp_path: Path) -> None:
+    with Oracle(sometimes(TRUTH, Reply(fault="refuse"), Reply("perhaps"), every=4)) as oracle:
+        lake = explain_and_score(make(oracle.base_url))
+    statuses = {row["status"] for row in rows_of(lake, "from predictions")}
+    assert statuses >= {"ok", "refused", "unparsed"}
+    twice = {"source": tmp_path / "one", "explaining": {"max_draws": 2}, "scoring": {"max_draws": 2}}
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url, "twice", **twice)
+        before = estimated(open_lake(config))
+        explain_and_score(config)
+        assert requests(before) == sent(oracle) != {}
+        assert requests(estimated(open_lake(config))) == {}
+
+
 def test_a_changed_selection_counts_before_the_table_is_made_again(make: Make) -> None:
     lake = open_lake(make("http://127.0.0.1:9"))
     assert estimated(lake)["n_features"].max() > 1
@@ -167,7 +181,7 @@ def test_in_batches_it_costs_half_and_the_waits_are_said(make: Make, tmp_path: P
     for row in before.iter_rows(named=True):
         expected = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
         assert row["cost_usd"] == pytest.approx(expected, rel=0.01)
-    assert "3 batches or sets of batches are waited for" in estimate_sentence(before)
+    assert "makes a run wait 3 times" in estimate_sentence(before)
     assert waits_sentence(estimated(lake)) is None
     for row in rows_of(lake, "from llm_requests where purpose <> 'probe'"):
         paid = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
@@ -203,9 +217,10 @@ def test_tokens_of_a_foreign_model_are_corrected_by_what_its_server_counted(tiny
     tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
     chats = [[Message("user", f"the cat and the dog, {number}")] for number in range(5)]
     own = own_counter(tokenizer).prompts(chats)
-    bare = foreign_counter(tokenizer, [])
+    bare = foreign_counter(tokenizer, [], is_of_texts=False)
     assert bare.prompts(chats) == own and "nothing is recorded" in bare.by
-    corrected = foreign_counter(tokenizer, [(chat, round(1.5 * n)) for chat, n in zip(chats, own, strict=True)])
+    recorded = [(chat, round(1.5 * n)) for chat, n in zip(chats, own, strict=True)]
+    corrected = foreign_counter(tokenizer, recorded, is_of_texts=False)
     assert corrected.prompts(chats) == pytest.approx([1.5 * n for n in own], rel=0.03)
     assert "times 1.5" in corrected.by and "5 recorded prompts" in corrected.by
 
@@ -217,7 +232,7 @@ def test_recorded_answers_tell_cached_tokens_lengths_and_time(make: Make) -> Non
         explain_and_score(config, (0,))
         config = make(oracle.base_url, selection={"batch_size": 1, "batches_per_run": 3})
         rows = estimated(open_lake(config)).filter(pl.col("batch") > 0, purpose="detection")
-    assert rows["tokens_by"].str.contains("recorded prompts say").all()
+    assert rows["tokens_by"].str.contains("recorded prompts").all()
     for row in rows.iter_rows(named=True):
         assert row["cached_tokens"] == pytest.approx(0.5 * row["prompt_tokens"], rel=0.05)  # as the oracle does
         assert row["completion_tokens"] == 10 * row["requests"]  # words of five numbers with their answers
@@ -233,8 +248,8 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     print_estimates(str(write_experiment(tmp_path / "new", subject={"model": str(tiny_subject)})))
     assert not [path for path in (tmp_path / "new" / "lake").rglob("*") if path.is_file()]
     said = capsys.readouterr().out
-    assert "caching: the corpus is not read yet; each 1,000,000 tokens x" in said
-    assert "of disk" in said and "tokens a second" in said
+    assert "caching: the corpus has not been read yet; each 1,000,000 tokens x" in said
+    assert "of disk" in said and "tokens per second" in said
     assert "hand-set: not prepared yet, so it is not known which features need an LLM" in said
     assert "requests  known" not in said
 

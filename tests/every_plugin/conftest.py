@@ -18,7 +18,7 @@ OpenLake = Callable[..., Lake]
 def copied_lake(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], OpenLake]:
     """A function that copies the prepared lake and returns one that opens the copy.
 
-    That asks the oracle, with keys of `explaining` and `scoring` changed.
+    That asks the oracle, with keys of `explaining` and `scoring` changed, and further sections as they are given.
     """
     from tiny import hand_set_entry, open_lake, write_experiment
 
@@ -26,7 +26,9 @@ def copied_lake(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
         root = tmp_path_factory.mktemp("every_plugin")
         shutil.copytree(prepared / "lake", root / "lake")
 
-        def opened(explaining: dict[str, Any] | None = None, scoring: dict[str, Any] | None = None) -> Lake:
+        def opened(
+            explaining: dict[str, Any] | None = None, scoring: dict[str, Any] | None = None, **sections: Any
+        ) -> Lake:
             path = write_experiment(
                 root,
                 subject={"model": load_config(prepared / "tiny.yaml").subject.model},
@@ -34,6 +36,7 @@ def copied_lake(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
                 corpus={"sources": [{"kind": "text", "path": str(prepared / "corpus")}]},
                 explaining={"provider": "oracle", "n_examples": 20, "controls": 8, **(explaining or {})},
                 scoring={"provider": "oracle", "n_questions": 20, **(scoring or {})},
+                **sections,
             )
             return open_lake(load_config(path))
 

@@ -8,7 +8,7 @@ import pytest
 from tiny import rows_of
 
 from pipeline.asking.batches import ToAsk
-from pipeline.asking.rehearsing import answer_by_plugin
+from pipeline.asking.oracle_answers import answer_by_plugin
 from pipeline.asking.tools import Batch
 from pipeline.asking.truth import read_truth
 from pipeline.asking.windows import load_vocabulary

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from tiny import rows_of, stored
@@ -73,6 +74,25 @@ def test_a_batch_asks_the_pilots_questions_from_the_ledger_and_is_scored_by_its_
     make_table(lake, "scores", sae=SAE, batch=0)
     [by_one] = rows_of(lake, widths)
     assert by_one["width"] > by_pilot["width"]
+
+
+def test_what_was_told_of_a_scorer_stays_when_another_is_named_and_other_features_are_selected(
+    copied_lake: Any,
+) -> None:
+    open_copy, scoring = copied_lake(), {"pilot_features": 2, "oracle": UNLIKE}
+    before = open_copy(scoring={**scoring, "scorers": ["detection"]})
+    write.write_scorer_rhos(before, SAE)
+    told = stored(before, "scorer_rhos", sae=SAE)
+    n_before = len(rows_of(before, "from llm_requests"))
+    [piloted] = rows_of(before, "select min(feature) as feature from llm_requests where purpose = 'detection'")
+    where = f"feature <> {piloted['feature']}"
+    after = open_copy(scoring={**scoring, "scorers": ["detection", "fuzzing"]}, selection={"where": where})
+    published = write.write_scorer_rhos(after, SAE)
+    rows = stored(after, "scorer_rhos", sae=SAE)
+    assert list(rows["scorer"]) == ["detection", "fuzzing"] and published.n_rows == 1
+    assert rows.filter(pl.col("scorer") == "detection").equals(told)
+    purposes = [row["purpose"] for row in rows_of(after, "from llm_requests order by requested_at")]
+    assert set(purposes[n_before:]) <= {"explain", "fuzzing"}
 
 
 def as_table(rows: list[dict[str, Any]]) -> pa.Table:

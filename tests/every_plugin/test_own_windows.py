@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from tiny import stored
 
 from pipeline.lake.checks import repeated_keys
 from pipeline.make_table import make_table, read_table
@@ -25,21 +26,37 @@ def test_windows_of_a_further_scorers_own_are_made_beside_those_that_are_there(c
     before = open_copy(scoring={"scorers": ["detection"], "n_questions": 6})
     make_table(before, "examples", sae=SAE, batch=0)
     path = before.path("examples", sae=SAE, batch=0)
-    written, shared = path.stat().st_mtime_ns, pq.read_table(path)
+    shared = pq.read_table(path)
     scorers = ["detection", *OWN, "intruder@other"]
     after = open_copy(scoring={"scorers": scorers, "n_questions": 6, "models": {"other": {}}})
     assert not after.has("examples", sae=SAE, batch=0)
     published = make_table(after, "examples", sae=SAE, batch=0)
-    assert after.path("examples", sae=SAE, batch=0) == path and path.stat().st_mtime_ns == written
+    assert after.path("examples", sae=SAE, batch=0) == path and pq.read_table(path).equals(shared)
     own = {name: pl.DataFrame(pq.read_table(after.path("examples", sae=SAE, batch=0, part=name))) for name in OWN}
-    assert published.n_rows == sum(rows.height for rows in own.values()) > 0
+    assert published.n_rows - shared.num_rows == sum(rows.height for rows in own.values()) > 0
     assert own["neighbours"]["neighbour"].is_not_null().all() and own["neighbours"]["draw"].is_null().all()
     assert own["intruder"]["draw"].min() > 6 and set(own["intruder"]["kind"]) == {"activating"}
     assert all(set(rows["role"]) == {"test"} for rows in own.values())
     assert repeated_keys(after, "examples", sae=SAE, batch=0) == 0
-    # What is rehearsed for a pilot or an estimate is what a run makes.
+    # What is made unwritten for a pilot or an estimate is what a run makes.
     made = pl.DataFrame(read_table(after, "examples", sae=SAE, batch=0))
     assert made.sort("example_id").equals(pl.concat([pl.DataFrame(shared), *own.values()]).sort("example_id"))
+
+
+def test_a_feature_that_joins_with_a_further_scorer_has_windows_of_both_kinds(copied_lake: Any) -> None:
+    open_copy = copied_lake()
+    before = open_copy(scoring={"scorers": ["detection"]})
+    selected = stored(before, "selected_features", sae=SAE)
+    joining = selected["feature"].max()
+    before.write("selected_features", selected.filter(pl.col("feature") != joining).to_arrow(), sae=SAE)
+    make_table(before, "examples", sae=SAE, batch=0)
+    assert joining not in set(stored(before, "examples", sae=SAE, batch=0)["feature"])
+    after = open_copy(scoring={"scorers": ["detection", *OWN]})
+    after.write("selected_features", selected.to_arrow(), sae=SAE)
+    make_table(after, "examples", sae=SAE, batch=0)
+    for part in (None, *OWN):
+        rows = pq.read_table(after.path("examples", sae=SAE, batch=0, part=part))
+        assert set(rows["feature"].to_pylist()) == set(selected["feature"]), part
 
 
 @pytest.mark.parametrize("further", sorted(find_plugins("scorers").keys() - {"detection", "simulation"}))

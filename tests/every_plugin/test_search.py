@@ -98,17 +98,17 @@ def test_draws_that_say_the_same_are_told_and_judged_once(searching: Lake) -> No
 
 
 def test_at_temperature_0_all_draws_would_be_one_answer() -> None:
-    with pytest.raises(ValidationError, match="at temperature 0 all draws are the same answer, bought k times"):
+    with pytest.raises(ValidationError, match="at temperature 0 all draws are the same answer, paid for k times"):
         find_plugin("explainers", "best_of_k").settings(temperature=0)
 
 
 @pytest.mark.parametrize(
     "name, of, words",
     [
-        ("best_of_k", "rule", "'rule' asks no model"),
-        ("best_of_k", "refinement", "'refinement' asks no model, or asks it several times"),
-        ("refinement", "output_centric", "'output_centric' shows no windows with marks"),
-        ("refinement", "token_pairs", "'token_pairs' shows no windows with marks"),
+        ("best_of_k", "rule", "'rule' does not ask a model"),
+        ("best_of_k", "refinement", "'refinement' does not ask a model exactly once per feature"),
+        ("refinement", "output_centric", "'output_centric' does not show windows with marks"),
+        ("refinement", "token_pairs", "'token_pairs' does not show windows with marks"),
     ],
 )
 def test_what_cannot_be_built_on_is_refused_before_a_run(lake_of: Any, name: str, of: str, words: str) -> None:

@@ -128,7 +128,7 @@ def test_a_server_that_was_upgraded_is_asked_all_at_once_where_the_config_says_s
 
     with Oracle(lambda body: "x") as old:
         assert set(judged(old, "auto")["status"]) == {"unparsed"}
-        with pytest.raises(ConfigError, match="gives no log-probabilities of a prompt"):
+        with pytest.raises(ConfigError, match="no log-probabilities of a prompt"):
             judged(old, "all_at_once")
     with Oracle(lambda body: "x", blank=lambda line: {"3": 0.1}) as upgraded:
         assert set(judged(upgraded, "auto")["status"]) == {"unparsed"}

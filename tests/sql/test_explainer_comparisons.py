@@ -120,6 +120,20 @@ def test_answers_that_could_not_be_used_were_paid_too():
     assert (summed["cost_usd"], summed["prompt_tokens"], summed["search_cost_usd"]) == (1.75, 7 * 90, 0.5)
 
 
+def test_a_cost_is_null_where_one_price_is_not_known():
+    def request(request_id, cost):
+        return {"request_id": request_id, "cost_usd": cost, "prompt_tokens": 90, "completion_tokens": 10}
+
+    requests = [request("default0", 0.25), request("default1", None), request("rule0", 0.5), request("rule1", 0.5)]
+    database = database_of({"default": [0.5, 0.6], "rule": [0.7, 0.8]}, requests=requests)
+    row = compared(database)["default", "rule"]
+    assert (row["cost_usd_a"], row["cost_usd_b"], row["n_tokens_a"]) == (None, 1.0, 200)
+    database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(2)])
+    summed = {row["explainer"]: row for row in database.run("summary").to_pylist()}
+    assert {name: row["cost_usd"] for name, row in summed.items()} == {"default": None, "rule": 1.0}
+    assert summed["default"]["search_cost_usd"] == 0
+
+
 def test_a_draw_that_was_not_chosen_is_not_compared():
     database = database_of(DETECTION)
     rows = database.connection.sql("from explanations").to_arrow_table().to_pylist()

@@ -46,7 +46,7 @@ def database():
         for name, feature, explainer, scorer, role, value in [
             ("a", 0, "default", "detection", "test", 0.9), ("b", 0, "rule", "detection", "test", 0.6),
             ("c", 1, "rule", "detection", "test", 0.7), ("c", 1, "rule", "rule_exact", "test", 1.0),
-            ("a", 0, "default", "fuzzing", "test", 0.5), ("a", 0, "default", "detection", "train", 0.1),
+            ("a", 0, "default", "fuzzing", "test", 0.5),
         ]
     ])
     found.make_before("found_features", explaining_explainers=["rule", "default"])

@@ -77,7 +77,7 @@ def test_the_intruder_is_refused_before_a_run_that_asks_about_no_feature():
     plugin = find_plugin("scorers", "intruder")
     plugin.check(CONFIG)
     explaining = CONFIG.explaining.model_copy(update={"controls": 0})
-    with pytest.raises(ConfigError, match="intruder asks about the features that have controls"):
+    with pytest.raises(ConfigError, match="intruder asks only about features that have controls"):
         plugin.check(CONFIG.model_copy(update={"explaining": explaining}))
 
 

@@ -34,7 +34,7 @@ def strata(*rows):
 
 def test_a_decile_has_the_mean_over_features_with_students_interval():
     values = [0.4, 0.5, 0.6]
-    [row] = strata(*(detail(feature, value) for feature, value in enumerate(values)), detail(3, 0.0, role="train"))
+    [row] = strata(*(detail(feature, value) for feature, value in enumerate(values)))
     assert (row["n_features"], row["place"], row["is_control"]) == (3, 1, False)
     low, high = stats.t.interval(0.95, 2, loc=0.5, scale=stats.sem(values))
     assert (row["mean"], row["ci_low"], row["ci_high"]) == pytest.approx((0.5, low, high))

@@ -543,6 +543,18 @@ def test_a_variant_whose_residual_is_another_is_not_guessed_at(config: Any, is_k
     assert (family_of(config) is not None) == is_known
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_padding_token_of_the_config_is_not_looked_for_in_tokens_that_are_not_there(
+    tmp_path: Path, name: str
+) -> None:
+    config = MODELS[name]().config
+    config.pad_token_id = 0
+    config.save_pretrained(tmp_path)
+    subject = SubjectConfig(model=str(tmp_path), dtype="float32")
+    place = resolve_hookpoint(subject, "resid_post.1")
+    assert hookpoint_widths(subject, [place]) == {place: WIDTH}
+
+
 def test_a_module_that_is_not_run_or_gives_no_activations_is_named() -> None:
     class Layer(nn.Module):
         def __init__(self) -> None:

@@ -122,8 +122,8 @@ def test_a_file_that_is_not_one_macro_of_its_name_is_named(folder, text, words):
 def _with_what_follows(tables: set[str]) -> set[str]:
     changed = {*tables}
     for table in STAGES:
-        rehearsed = STAGES[table].rehearses if STAGES[table].plugins else ()
-        if {*inputs_of(CONFIG, table), *rehearsed} & changed:
+        unwritten = STAGES[table].makes_unwritten if STAGES[table].plugins else ()
+        if {*inputs_of(CONFIG, table), *unwritten} & changed:
             changed.add(table)
     return changed
 

@@ -1,8 +1,8 @@
-"""The best of k explanations: another explainer's request, drawn k times, of which the best draw is chosen.
+"""The best of k explanations: another explainer's request is drawn k times, and the best draw is chosen.
 
-Each draw is answered by itself (its number is part of the request), and judged by detection's questions about
-train windows that no explainer is shown, in the role of the scorer. Draws that say the same are judged once, and
-where all do nobody is asked. The choice never sees a test document; scored there is the chosen draw.
+Each draw is a request of its own (its number is part of the request). The scorer judges it by detection's
+questions about train windows that no explainer is shown. Draws with the same words are judged once; if all draws
+agree, none is judged. The choice never sees a test document; the chosen draw is the one scored on test documents.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from pipeline.explainers.searching import chosen, judged, load_prompted
 
 
 class BestOfK:
-    """Explains what the explainer explains on which it is built."""
+    """Covers the same features as the explainer it builds on."""
 
     name = "best_of_k"
     role: RoleName | None = "explainer"
@@ -49,5 +49,5 @@ explainer = BestOfK()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if the explainer on which it is built is no prompt."""
+    """Raise ConfigError unless the explainer it builds on asks a model once per feature."""
     load_prompted(BestOfK.name, settings_of(config.explaining, BestOfK.name, Settings).of)

@@ -1,9 +1,9 @@
-"""The post's variant with a chain of thought: four steps before the explanation, of which the last alone is kept.
+"""The post's variant with a chain of thought: four steps, the last of which is the explanation.
 
-Juang et al. 2024 ask for the activating tokens and those around them that matter (at most five), for what the
-texts share, for the tokens that the feature boosts, and then for the explanation; they found no clear gain, and
-that it tends to overthink. Theirs has worked examples. Ours has none: small models copy them into their answers.
-The steps stay in `llm_requests`.
+Juang et al. 2024 ask for the activating tokens and the surrounding tokens that matter (at most five), for what the
+texts share, for the tokens that the feature promotes, and then for the explanation. They found no clear gain, and
+a tendency to overthink. Their prompt has worked examples. This one has none, because small models copy them into
+their answers. The steps are kept only in `llm_requests`.
 """
 
 from pipeline.explainers.prompted import Prompted

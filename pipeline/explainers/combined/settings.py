@@ -1,4 +1,4 @@
-"""`explaining.combined`: what it is shown beside the tokens that the feature promotes."""
+"""`explaining.combined`: what it is shown besides the tokens that the feature promotes."""
 
 from pydantic import Field
 

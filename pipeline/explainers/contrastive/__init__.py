@@ -1,11 +1,12 @@
-"""Texts in which the feature fires beside texts close to them in which it does not: what tells them apart?
+"""Texts in which the feature fires and similar silent texts: what distinguishes them?
 
-The close ones hold one of the feature's top tokens, or fire a near neighbour (kinds `same_token` and `neighbour`),
-and are of train documents like all that is shown. Explanations made from firing texts alone are too broad: they
-say what the texts share, and not what others lack. A feature without a close one has status `no_input`.
+The silent texts contain one of the feature's top tokens, or a near neighbour fires in them (kinds `same_token` and
+`neighbour`); like everything shown, they come from train documents. Explanations made from firing texts alone are
+too broad: they describe what these texts share, but not what other texts lack. A feature without similar silent
+texts has status `no_input`.
 
-The silent texts come first, and the marked tokens are listed below the others: where the silent ones stood last, a
-model of 1.5B spoke of them alone ("not active in any of these", 29 of 40 answers).
+The silent texts come first, and the marked tokens are listed after the firing texts. With the silent texts last, a
+1.5B model described only them ("not active in any of these", 29 of 40 answers).
 """
 
 from pipeline.explainers.prompted import Prompted

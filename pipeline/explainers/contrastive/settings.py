@@ -1,4 +1,4 @@
-"""`explaining.contrastive`: how many close texts it is shown, and what else."""
+"""`explaining.contrastive`: how many silent texts it is shown, and what else."""
 
 from typing import Annotated
 
@@ -8,10 +8,10 @@ from pipeline.sampling import ShowingSettings
 
 
 class Settings(ShowingSettings):
-    """Firing texts and close silent ones, told apart."""
+    """The difference between firing texts and similar silent ones."""
 
     n_silent: Annotated[int, Field(ge=1, le=100)] = Field(
-        10, description="Silent train windows of kinds `same_token` and `neighbour` that it is shown, at most"
+        10, description="Maximum number of silent train windows shown, of kinds `same_token` and `neighbour`"
     )
     show_activations: bool | None = Field(None, description="As explaining.show_activations, for this explainer")
-    show_logits: bool = Field(False, description="Show the tokens that the feature promotes, too")
+    show_logits: bool = Field(False, description="Also show the tokens that the feature promotes")

@@ -1,4 +1,4 @@
-"""`explaining.default`: what it is shown, where that differs from what the section `explaining` says."""
+"""`explaining.default`: what it is shown, where that differs from the section `explaining`."""
 
 from pipeline.sampling import ShowingSettings
 

@@ -1,6 +1,6 @@
-"""Explanations that others gave, scored as ours are: each row of a file is checked, and the rest goes in.
+"""Explanations from elsewhere, scored like the others: the valid rows of a file, after a check of each.
 
-`pipeline/features/lists.py` says which files are read. The first explanation of a feature counts.
+`pipeline/features/lists.py` describes the file formats. The first explanation of a feature counts.
 """
 
 import logging
@@ -21,17 +21,17 @@ from pipeline.features.lists import find_saes, read_entries, whole
 _KEY = "explaining.imported.path"
 _SHOWN_ROWS = 10
 _LONGEST = 5000
-"""Characters: what is longer is no explanation, and would be paid for with every question about it."""
+"""Characters. A longer text is not an explanation, and each question about it would have to pay for it."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Import(NamedTuple):
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         words: Explanations by SAE and feature.
-        odd_rows: Each row that is left out, with the reason.
+        odd_rows: Each row that was skipped, with the reason.
     """
 
     words: dict[tuple[str, int], str]
@@ -39,31 +39,31 @@ class _Import(NamedTuple):
 
 
 class Imported:
-    """Explains the features that the file explains."""
+    """Covers the features in the file."""
 
     name = "imported"
     role: RoleName | None = None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
-        """The file's words for these features."""
+        """The file's explanations of these features."""
         words = _read(tools.config).words
         for each in features:
-            if said := words.get((tools.batch.sae, each.feature)):
-                yield Explanation(each.feature, said)
+            if text := words.get((tools.batch.sae, each.feature)):
+                yield Explanation(each.feature, text)
 
 
 explainer = Imported()
 
 
 def check(config: Config) -> None:
-    """Say which rows are left out, and why. Raises ConfigError if the file is not there, or no row is left."""
+    """Warn of skipped rows, with the reasons. Raises ConfigError if the file is missing or has no valid row."""
     words, odd_rows = _read(config)
-    said = f"{', '.join(odd_rows[:_SHOWN_ROWS])}{' …' if len(odd_rows) > _SHOWN_ROWS else ''}"
+    listed = f"{', '.join(odd_rows[:_SHOWN_ROWS])}{' …' if len(odd_rows) > _SHOWN_ROWS else ''}"
     if not words:
-        raise ConfigError(f"{_KEY}: '{_path(config)}' explains no feature of the SAEs: {said or 'it is empty'}")
+        raise ConfigError(f"{_KEY}: '{_path(config)}' explains no feature of the SAEs: {listed or 'it is empty'}")
     if odd_rows:
         n = "1 row" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows"
-        _log.warning("%s: %s of '%s' left out: %s", _KEY, n, _path(config), said)
+        _log.warning("%s: skipped %s of '%s': %s", _KEY, n, _path(config), listed)
 
 
 def _read(config: Config) -> _Import:
@@ -72,7 +72,7 @@ def _read(config: Config) -> _Import:
 
 @lru_cache(1)
 def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) -> _Import:
-    """What a file of that content says of some SAEs; read once for all batches."""
+    """The explanations in a file about some SAEs, read once for all batches; `content` is the file's hash."""
     words: dict[tuple[str, int], str] = {}
     odd_rows = []
     for entry in read_entries(path, _KEY):

@@ -1,4 +1,4 @@
-"""`explaining.imported`: where explanations of others are."""
+"""`explaining.imported`: the file with the explanations."""
 
 import hashlib
 from functools import cache
@@ -8,19 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """Explanations that others gave: Neuronpedia's, delphi's, a circuit's annotations, or a table."""
+    """Explanations from elsewhere: Neuronpedia's, delphi's, a circuit's annotations, or a table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str | None = Field(
         None,
-        description="CSV, JSON, JSON lines or Parquet file, or a folder of these or of delphi's texts; SAEs may "
-        "be named there by saes.aliases",
+        description="CSV, JSON, JSON lines or Parquet file, or a folder of these or of delphi's texts; it may "
+        "refer to SAEs by saes.aliases",
     )
 
     @property
     def content(self) -> str | None:
-        """SHA-256 over its files, which is part of the version of its rows; None where there are none."""
+        """SHA-256 over its files, part of the version of its rows; None without a path."""
         if self.path is None:
             return None
         path = Path(self.path).expanduser()
@@ -35,6 +35,6 @@ class Settings(BaseModel):
 
 @cache
 def _digest(file: Path, size: int, mtime_ns: int) -> bytes:
-    """SHA-256 of a file, read once while its size and time stay: every version asks for it."""
+    """SHA-256 of a file; cached by size and modification time, as every version needs it."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()

@@ -1,7 +1,7 @@
-"""The explainer that needs no model: the tokens and words by which a feature stands out, for all features at once.
+"""An explainer without a model: the tokens and words that distinguish a feature, for all features at once.
 
 Log-odds with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words"), in
-`keywords.sql`. It sees train documents alone.
+`keywords.sql`. It uses train documents only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ _SQL = Path(__file__).parent / "keywords.sql"
 
 
 class Keywords:
-    """Explains every feature that fires in train documents."""
+    """Covers every feature that fires in train documents."""
 
     name = "keywords"
     role: RoleName | None = None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
-        """A sentence a feature."""
+        """One sentence per feature."""
         wanted = {each.feature for each in features}
         for feature, words in tools.batch.make(_SQL).fetchall():
             if feature in wanted:

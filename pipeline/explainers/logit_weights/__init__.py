@@ -1,7 +1,7 @@
 """The post's variant with logit weights: the default explainer's prompt, and the tokens that the feature promotes.
 
-Juang et al. 2024: the logit lens on the decoder direction, as in the table `feature_logits`. Where that has none
-(path `none`), the prompt says that they are not known.
+Juang et al. 2024: the logit lens on the decoder direction, as in the table `feature_logits`. If that has no tokens
+(path `none`), the prompt states that they are not known.
 """
 
 from pipeline.explainers.prompted import Prompted

@@ -1,4 +1,4 @@
-"""`explaining.logit_weights`: the default explainer with the tokens that the feature promotes."""
+"""`explaining.logit_weights`: the default explainer's settings, with the promoted tokens shown."""
 
 from typing import ClassVar
 

@@ -1,10 +1,11 @@
-"""What a feature does rather than what it fires on: an explanation from the tokens that it makes likelier.
+"""What a feature does rather than what it fires on: an explanation from the tokens that it makes more likely.
 
-Gur-Arieh et al. 2025, `heuristics.top_tokens` on each side, by setting either of theirs: VocabProj, the decoder
-direction through the unembedding (table `feature_logits`), or TokenChange, what changes when the feature is set on
-texts (`token_changes`). No window is shown. Where the table has none (path `none`, a direction of zeros, a
-feature that never fires in train documents) the feature is not asked about and its status is `no_input`. Scorers
-ask when a feature fires, which such an explanation tells only so far as it fires where it promotes.
+Gur-Arieh et al. 2025, with `heuristics.top_tokens` promoted and as many suppressed tokens, by one of two methods:
+VocabProj, the decoder direction through the unembedding (table `feature_logits`), or TokenChange, the change of
+the logits when the feature is set on texts (`token_changes`). No window is shown. If the table has no tokens (path
+`none`, a direction of zeros, a feature that never fires in train documents), the model is not asked and the status
+is `no_input`. Scorers ask when a feature fires; such an explanation answers that only if the feature fires on what
+it promotes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,10 @@ _SQL = Path(__file__).parent / "changed.sql"
 
 
 class OutputCentric(Prompted):
-    """Shows the tokens that its settings say."""
+    """Shows the tokens of the method in its settings."""
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
-        """As every explainer that is a prompt."""
+        """One explanation per feature, as in `Prompted`."""
         if settings_of(tools.config.explaining, self.name, Settings).tokens == "changed":
             rows = {feature: tokens for feature, *tokens in tools.batch.select(_SQL).fetchall()}
             changed = [(each, rows.get(each.feature, (None, None))) for each in features]
@@ -36,5 +37,5 @@ explainer = OutputCentric("output_centric", has_marks=False)
 
 
 def check(config: Config) -> None:
-    """Raise SaeError if an SAE's weights are not here: what a feature does is told by them alone."""
+    """Raise SaeError if an SAE's weights are not available: the tokens are computed from them."""
     check_weights(config, explainer.name)

@@ -1,10 +1,11 @@
-"""An explanation made better by its own misses: what a judge who knew it alone got wrong on train windows.
+"""An explanation improved with its own misses: the train windows that a judge given only it got wrong.
 
-It begins with another explainer's explanation. In each round the judge (detection's question, in the role of the
-scorer) is asked about train windows that no explainer is shown. Of half of them, by the order of their draw, the
-misses are shown, each window once: those in which the feature fires and the judge said no, and those in which it
-does not and he said yes; and a better explanation is asked for. The other half is never shown, and by it the best
-of all rounds is chosen. It ends early where nothing is missed, an answer cannot be used, or the words come again.
+It begins with another explainer's explanation. In each round the judge (the scorer, with detection's questions) is
+asked about train windows that no explainer is shown. The misses among one half of them, alternating in draw order,
+are shown to the explainer (windows in which the feature fires and the judge said no, and silent windows about
+which it said yes), which is asked for a better explanation. The other half is never shown; it decides which
+round's explanation is chosen. The search ends early if there are no misses, an answer cannot be used, or the words
+recur.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from pipeline.asking.tools import Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
-from pipeline.explainers.answers import Read, read_explanation
+from pipeline.explainers.answers import ReadExplanation, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import largest_of, silent_lines
 from pipeline.explainers.prompted import STAND_IN, Prompted
@@ -32,7 +33,7 @@ _SYSTEM, _USER = (load_prompt(Path(__file__).parent / f"{name}.txt") for name in
 
 
 class Misses(NamedTuple):
-    """Windows about which a judge was wrong: in which the feature fires, and in which it does not."""
+    """Windows that the judge got wrong: `missed`, in which the feature fires, and `mistaken`, silent ones."""
 
     missed: list[Shown]
     mistaken: list[Shown]
@@ -40,12 +41,12 @@ class Misses(NamedTuple):
 
 @dataclass
 class _Search:
-    """What has been found for a feature: its explanations, round by round, and what the last one misses.
+    """The state of a feature's search: its explanations so far, and the misses of the last one.
 
     Attributes:
         feature: The feature.
-        drafts: Its explanations.
-        misses: Of the last one, once it has been judged; nothing where too few questions were answered.
+        drafts: Its explanations, round by round.
+        misses: The misses of the last one, once it has been judged; empty if too few questions were answered.
     """
 
     feature: Feature
@@ -54,13 +55,13 @@ class _Search:
 
     @property
     def is_new(self) -> bool:
-        """Whether the last explanation says what none before it says."""
+        """Whether the last explanation's words are new."""
         *before, last = self.drafts
         return last.words is not None and last.words not in {draft.words for draft in before}
 
 
 class Refinement:
-    """Explains what the explainer explains on which it is built."""
+    """Covers the same features as the explainer it builds on."""
 
     name = "refinement"
     role: RoleName | None = "explainer"
@@ -83,7 +84,7 @@ class Refinement:
             yield from chosen(search.drafts)
 
     def _judge(self, searches: Sequence[_Search], tools: Tools, *, is_certain: bool) -> None:
-        """Score the last explanation of each search, and note what it misses."""
+        """Score the last explanation of each search, and record its misses."""
         own = settings_of(tools.config.explaining, self.name, Settings)
         drafts = [_draft(search) for search in searches]
         verdicts = judge_drafts(tools, drafts, own.n_judging, f"{self.name}_judging", is_certain=is_certain)
@@ -96,7 +97,7 @@ class Refinement:
             search.misses = misses_of(trying, own.n_misses) if last.words is not None else Misses([], [])
 
     def _improve(self, searches: Sequence[_Search], base: Prompted, tools: Tools) -> None:
-        """Ask for a better explanation of each search's feature."""
+        """Ask for a better explanation in each search."""
         to_ask = [self._to_ask(search, base, tools) for search in searches]
         answers = tools.ask(to_ask)
         for search, each in zip(searches, to_ask, strict=True):
@@ -128,8 +129,8 @@ class Refinement:
 
 
 def misses_of(verdicts: Sequence[Verdict], most: int) -> Misses:
-    """The first so many windows of each kind about which the judge was wrong, each once, by draw."""
-    wrong = [each for each in sorted(verdicts, key=lambda each: each.draw) if each.said == (not each.fires)]
+    """The first `most` windows of each kind that the judge got wrong, in draw order."""
+    wrong = [each for each in sorted(verdicts, key=lambda each: each.draw) if each.predicted == (not each.fires)]
     missed, mistaken = (
         [Shown(each.example_id, each.token_ids, each.activations) for each in wrong if each.fires == fires][:most]
         for fires in (True, False)
@@ -145,7 +146,7 @@ def _windows(search: _Search) -> list[Shown]:
     return [*search.feature.shown, *search.misses.missed, *search.misses.mistaken]
 
 
-def _read(search: _Search, answer: Answer, base: Prompted, tools: Tools) -> Read:
+def _read(search: _Search, answer: Answer, base: Prompted, tools: Tools) -> ReadExplanation:
     windows = (tools.vocabulary.text(window.token_ids) for window in _windows(search))
     prompts = (_SYSTEM, _USER, *base.notes_on_marks(tools.config.explaining.of(base.name)))
     return read_explanation(answer, [text for prompt in prompts for text in prompt.own_texts], windows)
@@ -155,11 +156,11 @@ explainer = Refinement()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if the explainer on which it is built is no prompt that shows windows with marks."""
+    """Raise ConfigError unless the explainer it builds on is a prompt that shows windows with marks."""
     name = settings_of(config.explaining, Refinement.name, Settings).of
     base = load_prompted("refinement", name)
     if not (base.shows_windows and base.has_marks):
         raise ConfigError(
-            f"explaining.refinement.of: '{name}' shows no windows with marks, as refinement shows misses; name "
-            "one that does, such as 'default'"
+            f"explaining.refinement.of: '{name}' does not show windows with marks, which refinement needs to "
+            "show misses; name an explainer that does, such as 'default'"
         )

@@ -1,4 +1,4 @@
-"""The explainer without a model: a feature's chosen rule, in words (see the table `feature_rules`)."""
+"""An explainer without a model: a feature's chosen rule, in words (see the table `feature_rules`)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from pipeline.explainers.base import Explanation, Feature
 
 
 class Rule:
-    """Explains every feature that has a chosen rule by it."""
+    """Covers every feature that has a chosen rule."""
 
     name = "rule"
     role: RoleName | None = None

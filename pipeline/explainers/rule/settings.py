@@ -1,4 +1,4 @@
-"""`explaining.rule`: no keys of its own; rules are made as the section `rules` says."""
+"""`explaining.rule`: no keys of its own; rules are configured in the section `rules`."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,8 +1,8 @@
-"""The prior form: a window as a list of its tokens with an activation each.
+"""The earlier format: a window as a list of its tokens with their activations.
 
-Bills et al. 2023, "Language models can explain neurons in language models": one token, a TAB and its activation
-from 0 to 10 a line. It takes 2.7 times the prompt tokens of marked windows (10 of the demo's), and is here as the
-baseline of that cost.
+Bills et al. 2023, "Language models can explain neurons in language models": per line one token, a TAB and its
+activation from 0 to 10. It takes 2.7 times the prompt tokens of marked windows (10 of the demo's windows), and is
+included as the baseline for that cost.
 """
 
 from pipeline.explainers.examples import pair_lines

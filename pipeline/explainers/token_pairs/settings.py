@@ -1,7 +1,7 @@
-"""`explaining.token_pairs`: what it is shown, where that differs from what the section `explaining` says."""
+"""`explaining.token_pairs`: what it is shown, where that differs from the section `explaining`."""
 
 from pipeline.sampling import ShowingSettings
 
 
 class Settings(ShowingSettings):
-    """A token and its activation a line (Bills et al. 2023); nothing is marked: `marked_share` changes nothing."""
+    """One token and its activation per line (Bills et al. 2023). No marks, so `marked_share` has no effect."""

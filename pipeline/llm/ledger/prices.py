@@ -33,9 +33,9 @@ class Price(BaseModel):
         return Price(prompt=self.batch * self.prompt, completion=self.batch * self.completion)
 
     def usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
-        """The price of so many tokens; the cached ones are among those of the prompt."""
+        """The price of so many tokens; the cached ones are among those of the prompt, or beside them if more."""
         cached = self.prompt if self.cached is None else self.cached
-        anew = prompt_tokens - cached_tokens
+        anew = max(prompt_tokens - cached_tokens, 0)
         return (anew * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
 
 

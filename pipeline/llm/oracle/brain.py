@@ -3,7 +3,8 @@
 To an explainer's prompt it answers with the feature whose windows it was shown, to a question of yes or no with
 what is true of each text. It judges by the best that it has: what it knows of the text, where the explanation
 names a feature; else what the explanation's quoted words say (`judges.literal`); else by the texts' likeness
-(`judges.alike`). What it answers to prompts of another form is in their plug-ins' folders (`asking.rehearsing`).
+(`judges.alike`). What it answers to prompts of another form is in their plug-ins' folders
+(`asking.oracle_answers`).
 """
 
 import json

@@ -13,7 +13,7 @@ import os
 import ssl
 import time
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -105,6 +105,9 @@ class OpenAIClient:
         self.headers = _headers(self._key, api_key_header)
         self._pace = Pace(max_concurrent)
         self._abilities: dict[Form, Capabilities] = {}
+        self._hopeless: ConfigError | None = None
+        self._sending: set[asyncio.Task[Any] | None] = set()
+        """Tasks whose request is at the server."""
         self.stopping = Stopping(self.url, api_key_env, max_attempts, self.redaction)
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
@@ -140,9 +143,28 @@ class OpenAIClient:
                     self.stopping.if_none_is_answered(last.outcome, request)
                     self.stopping.if_only_thought(last.outcome, request)
 
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._max_concurrent, len(requests))):
-                    group.create_task(work())
+            await self.work_together(work, len(requests))
+
+    async def work_together(self, work: Callable[[], Coroutine[Any, Any, None]], n_requests: int) -> None:
+        """Run as many workers as requests may be in flight.
+
+        Where one of them finds that no request can succeed, none is sent any more, but what is under way is paid:
+        it is waited for, and delivered. Raises that one's ConfigError then.
+        """
+        self._hopeless = None
+
+        async def one() -> None:
+            try:
+                await work()
+            except ConfigError as error:
+                self._hopeless = self._hopeless or error
+                for task in tasks - self._sending:
+                    task.cancel()
+
+        async with asyncio.TaskGroup() as group:
+            tasks = {group.create_task(one()) for _ in range(min(self._max_concurrent, n_requests))}
+        if self._hopeless is not None:
+            raise self._hopeless
 
     def connect(self) -> openai.AsyncOpenAI:
         """A client of the package, to be used as a context manager."""
@@ -221,7 +243,8 @@ class OpenAIClient:
                     request.request_id, failure.status, finish_reason=failure.finish_reason, error=failure.error
                 )
                 break
-            await asyncio.sleep(back_off_seconds(attempts))
+            if self._hopeless is None:
+                await asyncio.sleep(back_off_seconds(attempts))
         answer = self.redaction.answer(answer)
         answer = replace(
             answer,
@@ -234,12 +257,16 @@ class OpenAIClient:
         return answer, last
 
     async def _attempt(self, client: openai.AsyncOpenAI, request: Request, body: bytes) -> "_Attempt":
-        """Send a request once, when the pace allows."""
+        """Send a request once, when the pace allows. Raises ConfigError if another has shown it to be hopeless."""
+        if self._hopeless is not None:
+            raise self._hopeless
         entered_at = await self._pace.enter()
-        attempt = None
+        attempt, task = None, asyncio.current_task()
+        self._sending.add(task)
         try:
             attempt = await self._post(client, request, body)
         finally:
+            self._sending.discard(task)
             failure = attempt.outcome if attempt and isinstance(attempt.outcome, Failure) else None
             if failure and failure.retry_after_seconds is not None:
                 self._pace.close_for(failure.retry_after_seconds)

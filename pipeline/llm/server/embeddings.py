@@ -17,7 +17,7 @@ from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Deliver
 from pipeline.llm.server.capabilities import Capabilities
 from pipeline.llm.server.client import OpenAIClient
-from pipeline.llm.server.reading import Failure, Response, read_status
+from pipeline.llm.server.reading import Failure, Response, read_status, resolved_model
 from pipeline.llm.vectors import packed
 
 _TEXTS_A_CALL = 32
@@ -51,14 +51,14 @@ class EmbeddingsClient(OpenAIClient):
         if len(listed) != n:
             return Failure(f"the server gave {len(listed)} embeddings for {n} texts", passes=False)
         places = [each.get("index", place) for place, each in enumerate(listed)]
-        if set(places) != set(range(n)):
+        by_place = dict(zip(map(str, places), listed, strict=True))
+        if by_place.keys() != set(map(str, range(n))):
             return Failure(f"the server numbers its embeddings {places}, not from 0 to {n - 1}", passes=False)
-        by_place = dict(zip(places, listed, strict=True))
         try:
-            vectors = [packed(by_place[place].get("embedding")) for place in range(n)]
-        except (TypeError, ValueError):
+            vectors = [packed(by_place[str(place)].get("embedding")) for place in range(n)]
+        except (TypeError, ValueError, OverflowError):
             return Failure("an embedding of the server is no vector of numbers", passes=False)
-        return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=content.get("model"))
+        return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=resolved_model(content))
 
     async def ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Deliver an answer a request, some texts a call."""
@@ -70,9 +70,7 @@ class EmbeddingsClient(OpenAIClient):
                     answers = await self._embed(client, group)
                     await asyncio.gather(*map(deliver, answers))
 
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(min(self._max_concurrent, len(requests))):
-                    workers.create_task(work())
+            await self.work_together(work, len(requests))
 
     def _groups(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
         """The requests, so many together as a call may take by then."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pipeline.llm.choices import choice_masses, choice_probabilities, key_probabilities
 from pipeline.llm.places import blank_places, expected_value, number_masses, value_places, word_masses
 from pipeline.llm.requests import Answer, Request, Status
+from pipeline.llm.server.events import joined_events
 from pipeline.llm.server.pacing import retry_after_seconds
 from pipeline.llm.texts import final_text, has_thoughts
 
@@ -95,11 +96,14 @@ class Usage(NamedTuple):
 
 
 def json_of(body: bytes) -> Any:
-    """The JSON of a body, or None."""
+    """The JSON of a body, or of the completion that a stream of events spells; None if it is neither.
+
+    Nothing asks for a stream, but there are servers behind proxies that know nothing else.
+    """
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        return None
+        return joined_events(body)
 
 
 def read(request: Request, response: Response, content: Any) -> Answer | Failure:
@@ -113,14 +117,22 @@ def read(request: Request, response: Response, content: Any) -> Answer | Failure
 
 
 def usage_of(content: Any) -> Usage:
-    """What the JSON of a response says was used, whether or not it holds an answer."""
+    """What the JSON of a response says was used, whether or not it holds an answer.
+
+    No prompt has no tokens: a server that says so does not count them.
+    """
     usage = _dict(_dict(content).get("usage"))
     return Usage(
-        _count(usage.get("prompt_tokens")),
+        _count(usage.get("prompt_tokens")) or None,
         _count(_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
         _count(usage.get("completion_tokens")),
         _count(_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")),
     )
+
+
+def resolved_model(content: Any) -> str | None:
+    """The model that a server says it ran."""
+    return _text(_dict(content).get("model"))
 
 
 def shows_thinking(content: Any) -> bool:
@@ -208,13 +220,13 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
     # OpenRouter passes an upstream failure on as HTTP 200 with an error inside, beside or in a choice.
     error = choice.get("error") or content.get("error")
     if error or not choice or end in _NO_END:
-        code = _dict(error).get("code")
+        code = _count(_dict(error).get("code"))
         ended = f"the server ended its answer with finish_reason '{finish_reason}'"
         said = _error_message({"error": error} if error else content)
         return Failure(
             said or (ended if choice else "the server's answer holds no choice"),
-            passes=_passes(code) if isinstance(code, int) else True,
-            is_too_long=isinstance(code, int) and _is_too_long(code, said or ""),
+            passes=code is None or _passes(code),
+            is_too_long=code is not None and _is_too_long(code, said or ""),
             overloaded=code in _OVERLOADED,
             finish_reason=finish_reason,
             is_out_of_credit=_says_no_credit(None, _dict(error)),
@@ -239,7 +251,7 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
         probabilities=probabilities,
         choice_mass=mass,
         values=values,
-        resolved_model=_text(content.get("model")),
+        resolved_model=resolved_model(content),
         finish_reason=finish_reason,
         error=said,
     )
@@ -350,7 +362,7 @@ def _written_text(message: dict[str, Any]) -> str | None:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens, as a number or in digits; None for anything else."""
+    """A number of tokens or of a status, as a number or in digits; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -3,10 +3,12 @@
 Tensors: W_enc [n, d_in], b_enc [n], W_dec [n, d_out], b_dec [d_out]; activation_function.threshold [n] or one of a
 JumpReLU, else ReLU; W_skip [d_out, d_in] of a skip transcoder. Nothing is subtracted. config.yaml, of all
 layers, says what is read (feature_input_hook) and what is reconstructed (feature_output_hook); without it, these
-are the MLP's normalised input and what the MLP adds. Of a TopK, which circuit-tracer itself does not read (as
-facebook/crv-8b-instruct-transcoders), it also says activation and k. Read from circuit-tracer 0.5.0; compared with
-its own `encode` in the tests.
+are the MLP's normalised input and what the MLP adds. Of a TopK it also says activation and k, or the file has a
+tensor k; facebook's crv-8b-instruct-transcoders say it nowhere, and have 128, as circuit-tracer knows. Read from
+circuit-tracer 0.5.0 and its source of 2026; compared with its own `encode` in the tests.
 """
+
+from collections.abc import Mapping
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK
 from pipeline.sae.files import SaeFiles, Tensors, is_number
@@ -47,6 +49,11 @@ def load(files: SaeFiles) -> SparseCoder:
     )
 
 
+def outside(files: SaeFiles) -> Mapping[str, int]:
+    """The k of the one set that is published without, by its name; nothing for any other."""
+    return {"k": 128} if files.find_in_path(r"crv-8b-instruct-transcoders/") else {}
+
+
 def trained_on(files: SaeFiles) -> Training:
     """The model of config.yaml."""
     return training_in(files.config("config.yaml"), "config.yaml", model="model_name")
@@ -55,19 +62,21 @@ def trained_on(files: SaeFiles) -> Training:
 def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> tuple[str, Activation]:
     """What fires, with its name: as config.yaml says, or by whether there is a threshold."""
     config, has_threshold = files.config("config.yaml"), _THRESHOLD in tensors.names()
-    said = config.get("activation") or ("jumprelu" if has_threshold else "relu")
+    stored = tensors.take_if_there("k")
+    plain = "jumprelu" if has_threshold else "relu" if stored is None else "topk"
+    said = config.get("activation") or plain
     match name := str(said).lower().replace("_", ""):
         case "jumprelu":
             return name, JumpReLU.above(tensors.take_threshold(_THRESHOLD, n_features))
-        case "relu" if not has_threshold:
+        case "relu" if plain == "relu":
             return name, RELU
         case "topk" if not has_threshold:
-            k = config.get("k")
+            k = config.get("k", outside(files).get("k")) if stored is None else stored.item()
             if not is_number(k) or k != int(k) or not 0 < k <= n_features:
                 files.fail(f"config.yaml has k {k!r}, not a number from 1 to {n_features}")
             return name, TopK(int(k))
         case _:
-            known = "'jumprelu'" if has_threshold else "'relu' or 'topk'"
+            known = {"jumprelu": "'jumprelu'", "relu": "'relu' or 'topk'", "topk": "'topk'"}[plain]
             files.fail(f"config.yaml has activation {said!r}, and its weights are those of {known}")
 
 

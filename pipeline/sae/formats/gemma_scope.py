@@ -8,6 +8,8 @@ embedding SAE was trained on the embeddings as they are stored; what the model r
 from SAELens 6.54's loader, which leaves b_dec as it is.
 """
 
+from collections.abc import Mapping
+
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.training import SAELENS_LOADER, Fact, Training
@@ -22,19 +24,21 @@ _PLACES = {
 }
 """Where each repository's SAEs read, below `blocks.{l}`."""
 
+_EMBEDDING = "hook_embed"
+
 
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a folder of Gemma Scope, float32. Raises SaeError if a file is damaged or does not fit."""
     arrays = files.tensors("params.npz")
     encoder = arrays.take("W_enc", None, None, others=("w_enc",)).T.contiguous()
     n_features, d_in = encoder.shape
-    place, is_embedding = _place(files)
-    transcodes = place is not None and place.endswith(_PLACES["transcoders"])
+    told = outside(files)
+    transcodes, is_embedding = told["transcodes"], told["is_embedding"]
     decoder = arrays.take("W_dec", n_features, None if transcodes else d_in, others=("w_dec",))
     l0 = files.find_in_path(r"average_l0_(\d+)")
     scale = d_in**0.5 if is_embedding else 1.0
     return SparseCoder(
-        hookpoint=place,
+        hookpoint=_place(files),
         encoder=encoder / scale,
         encoder_bias=arrays.take("b_enc", n_features),
         decoder=decoder * scale,
@@ -47,6 +51,12 @@ def load(files: SaeFiles) -> SparseCoder:
     )
 
 
+def outside(files: SaeFiles) -> Mapping[str, bool]:
+    """Whether its path says that it is a transcoder, and whether that it is of the embedding."""
+    place = _place(files) or ""
+    return {"transcodes": place.endswith(_PLACES["transcoders"]), "is_embedding": place == _EMBEDDING}
+
+
 def trained_on(files: SaeFiles) -> Training:
     """The model by the repository's name; contexts of 1,024 tokens behind a BOS."""
     repository = files.find_in_path(r"(gemma-scope)(-\d+b)-(?:pt|(it))-")
@@ -57,10 +67,10 @@ def trained_on(files: SaeFiles) -> Training:
     return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
-def _place(files: SaeFiles) -> tuple[str | None, bool]:
-    """The place by TransformerLens' name, where the path tells it, and whether it is the embedding."""
-    if files.find_in_path(r"/embedding/"):
-        return "hook_embed", True
+def _place(files: SaeFiles) -> str | None:
+    """The place by TransformerLens' name, where the path tells it."""
+    if files.find_in_path(r"/embedding/width_[^/]+/[^/]+/[^/]+$"):
+        return _EMBEDDING
     kind = files.find_in_path(rf"gemma-scope-\w+-(?:pt|it)-({'|'.join(_PLACES)})")
     layer = files.find_in_path(r"layer_(\d+)")
-    return (f"blocks.{layer[1]}.{_PLACES[kind[1]]}", False) if kind and layer else (None, False)
+    return f"blocks.{layer[1]}.{_PLACES[kind[1]]}" if kind and layer else None

@@ -5,6 +5,8 @@ affine_skip_connection [d_in, d_out]. JumpReLU; b_dec is not subtracted from the
 absent, names the place; else the path does. Read from SAELens 6.54's loader and Google's tutorial.
 """
 
+from collections.abc import Mapping
+
 from pipeline.sae.coder import JumpReLU, SparseCoder
 from pipeline.sae.files import SaeFiles, is_number, text_in
 from pipeline.sae.hub_names import hub_name
@@ -33,8 +35,7 @@ def load(files: SaeFiles) -> SparseCoder:
     encoder = tensors.take("w_enc", None, None)  # [d_in, n]
     d_in, n_features = encoder.shape
     place = text_in(config, "hf_hook_point_in") or _place(files)
-    to = config.get("hf_hook_point_out")
-    transcodes = to not in (None, place) or files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
+    transcodes = outside(files)["transcodes"]
     decoder = tensors.take("w_dec", n_features, None if transcodes else d_in)
     d_out = decoder.shape[1]
     is_affine = config.get("affine_connection", files.find_in_path(r"_affine/[^/]+$") is not None) is True
@@ -53,6 +54,14 @@ def load(files: SaeFiles) -> SparseCoder:
         architecture=architecture,
         declared_l0=l0 if is_number(l0) else None,
     )
+
+
+def outside(files: SaeFiles) -> Mapping[str, bool]:
+    """Whether config.json or the path says that it is a transcoder."""
+    config = files.config("config.json")
+    place, target = text_in(config, "hf_hook_point_in") or _place(files), config.get("hf_hook_point_out")
+    is_named_so = files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
+    return {"transcodes": target not in (None, place) or is_named_so}
 
 
 def trained_on(files: SaeFiles) -> Training:

@@ -1,7 +1,8 @@
-"""Goodfire's SAEs for Llama: one `.pth` or `.pt` file, whose name says the layer (`…-SAE-l19.pth`).
+"""Goodfire's SAEs for Llama, and qresearch's for DeepSeek-R1-Distill: one `.pth` or `.pt` file.
 
-Tensors: encoder_linear.weight [n, d_in], encoder_linear.bias [n], decoder_linear.weight [d_in, n],
-decoder_linear.bias [d_in]. ReLU; nothing is subtracted from the input. Read from SAELens 6.54's loader.
+Tensors: encoder_linear.weight [n, d_in], encoder_linear.bias [n], decoder_linear.weight [d_in, n] and
+decoder_linear.bias [d_in], of qresearch's without `_linear`. ReLU; nothing is subtracted from the input. The
+file's name says the layer (`…-SAE-l19.pth`). Read from SAELens 6.54's loaders.
 """
 
 from pipeline.sae.coder import RELU, SparseCoder
@@ -11,22 +12,24 @@ FILES = ("*.pt*",)
 
 
 def is_format(files: SaeFiles) -> bool:
-    """Whether the file has an encoder of that name."""
-    return "encoder_linear.weight" in files.tensors("*.pt*").names()
+    """Whether the file has an encoder of that name, or nothing but two linear layers."""
+    names = files.tensors("*.pt*").names()
+    linear = {f"{layer}.{kind}" for layer in ("encoder", "decoder") for kind in ("weight", "bias")}
+    return "encoder_linear.weight" in names or names == linear
 
 
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a file of Goodfire's, float32. Raises SaeError if it is damaged or does not fit."""
     tensors = files.tensors("*.pt*")
-    encoder = tensors.take("encoder_linear.weight", None, None)
+    encoder = tensors.take("encoder_linear.weight", None, None, others=("encoder.weight",))
     n_features, d_in = encoder.shape
     layer = files.find_in_path(r"-SAE-l(\d+)\.pth?$")
     return SparseCoder(
         hookpoint=f"blocks.{layer[1]}.hook_resid_post" if layer else None,
         encoder=encoder,
-        encoder_bias=tensors.take("encoder_linear.bias", n_features),
-        decoder=tensors.take("decoder_linear.weight", d_in, n_features).T.contiguous(),
+        encoder_bias=tensors.take("encoder_linear.bias", n_features, others=("encoder.bias",)),
+        decoder=tensors.take("decoder_linear.weight", d_in, n_features, others=("decoder.weight",)).T.contiguous(),
         activation=RELU,
-        decoder_bias=tensors.take("decoder_linear.bias", d_in),
+        decoder_bias=tensors.take("decoder_linear.bias", d_in, others=("decoder.bias",)),
         architecture="standard",
     )

@@ -66,14 +66,17 @@ def _factor(files: SaeFiles, tensors: Tensors, d_in: int) -> float | None:
         if not is_number(factor) or factor <= 0:
             files.fail(f"config.json has norm_scaling_factor {factor!r}, not a number above 0")
         return float(factor)
+    how = config.get("norm_activation", "dataset-wise")
+    if how == "inference":  # the factor is in the weights, and its tensor may still be there
+        return None
+    if how != "dataset-wise":
+        files.fail(f"config.json has norm_activation '{how}', not 'dataset-wise' or 'inference'")
     norm = tensors.take_if_there(name := f"{_NORM}.{config.get('hook_point_in')}")
-    if norm is not None:
-        if norm <= 0:
-            tensors.fail(f"{name} is {norm.item():g}, not a number above 0")
-        return float(d_in**0.5 / norm)
-    if config.get("norm_activation", "dataset-wise") == "dataset-wise":
+    if norm is None:
         files.fail(
             f"its inputs are scaled by a factor that its files do not hold (tensor {name}); name it as "
             "saelens://RELEASE/ID, or write norm_scaling_factor into its config.json"
         )
-    return None
+    if norm <= 0:
+        tensors.fail(f"{name} is {norm.item():g}, not a number above 0")
+    return float(d_in**0.5 / norm)

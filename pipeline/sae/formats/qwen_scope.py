@@ -4,6 +4,9 @@ Tensors: W_enc [n, d_in], W_dec [d_in, n], b_enc [n], b_dec [d_in]. The k larges
 name alone; b_dec is not subtracted; read is the residual after the layer. Read from SAELens 6.54's loader.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from pipeline.sae.coder import SparseCoder, TopK
 from pipeline.sae.files import SaeFiles
 from pipeline.sae.training import Training, training_in
@@ -16,8 +19,8 @@ def load(files: SaeFiles) -> SparseCoder:
     tensors = files.tensors("*.sae.pt")
     encoder = tensors.take("W_enc", None, None)
     n_features, d_in = encoder.shape
-    k = files.find_in_path(r"-L0_(\d+)")
-    if k is None or not 0 < int(k[1]) <= n_features:
+    k = outside(files).get("k", 0)
+    if not 0 < k <= n_features:
         tensors.fail("its k is in its repository's name, '…-L0_{k}', and no folder above it is named so")
     layer = files.find_in_path(r"layer(\d+)\.sae\.pt$")
     return SparseCoder(
@@ -25,11 +28,17 @@ def load(files: SaeFiles) -> SparseCoder:
         encoder=encoder,
         encoder_bias=tensors.take("b_enc", n_features),
         decoder=tensors.take("W_dec", d_in, n_features).T.contiguous(),
-        activation=TopK(int(k[1])),
+        activation=TopK(k),
         decoder_bias=tensors.take("b_dec", d_in),
         architecture="topk",
-        declared_l0=int(k[1]),
+        declared_l0=k,
     )
+
+
+def outside(files: SaeFiles) -> Mapping[str, Any]:
+    """Its k, by the repository's name; nothing where no folder has one."""
+    found = files.find_in_path(r"-L0_(\d+)")
+    return {"k": int(found[1])} if found else {}
 
 
 def trained_on(files: SaeFiles) -> Training:

@@ -9,10 +9,12 @@ normalize_activations says,
 
 where b_dec is subtracted if apply_b_dec_to_input says so, and by a transcoder never. hook_name is the place that
 is read, and hook_name_out the one that a transcoder reconstructs. Configs of before 6.0 have other names and
-defaults (`_modern`). An SAE trained with batchtopk is saved as a jumprelu. Read from SAELens 6.54; compared with
-its own `encode` in the tests.
+defaults (`_modern`). An SAE trained with batchtopk is saved as a jumprelu. A checkpoint of training has the factor
+of its inputs' norm beside it (`activation_scaler.json`); what training ends with has it in its weights. Read from
+SAELens 6.54; compared with its own `encode` in the tests.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,6 +45,8 @@ _REFUSED = {
     "temporal": "its firings on a token depend on the tokens before",
 }
 
+_AVERAGE = "expected_average_only_in"
+
 _NORMALISATIONS: dict[str, Normalisation] = {
     "none": "none",
     "layer_norm": "layer_norm",
@@ -69,7 +73,7 @@ class _Weights(NamedTuple):
 
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a folder of SAELens, float32. Raises SaeError if it cannot be read or does not fit."""
-    config = _modern({**files.config("cfg.json"), **files.overrides})
+    config = _modern({**outside(files), **files.config("cfg.json"), **files.overrides})
     architecture = str(config.get("architecture"))
     if architecture in _REFUSED:
         files.fail(f"architecture '{architecture}' cannot be read: {_REFUSED[architecture]}")
@@ -101,6 +105,14 @@ def load(files: SaeFiles) -> SparseCoder:
         folded=weights.folded,
         declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
     )
+
+
+def outside(files: SaeFiles) -> Mapping[str, float]:
+    """The factor of its inputs' norm that lies beside a checkpoint of training; nothing for any other SAE."""
+    if files.config("cfg.json").get("normalize_activations") != _AVERAGE:
+        return {}
+    factor = files.config_nearby("activation_scaler.json").get("scaling_factor")
+    return {"norm_scaling_factor": float(factor)} if is_number(factor) else {}
 
 
 def trained_on(files: SaeFiles) -> Training:
@@ -137,7 +149,7 @@ def _read_weights(config: dict[str, Any], tensors: Tensors) -> _Weights:
         if not bool((scale == 1).all()):
             decoder = decoder * scale[:, None]
             folded.append("scaling_factor, into the decoder")
-    if config.get("normalize_activations") == "expected_average_only_in":
+    if config.get("normalize_activations") == _AVERAGE:
         factor = float(config["norm_scaling_factor"])
         encoder, decoder, decoder_bias = encoder * factor, decoder / factor, decoder_bias / factor
         folded.append(f"the factor of its inputs' norm, {factor:.6g}")
@@ -162,7 +174,7 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
         config["architecture"] = f"{config['architecture']} with activation_fn {function}"
     normalisation = config.get("normalize_activations")
     if isinstance(normalisation, bool):
-        config["normalize_activations"] = "expected_average_only_in" if normalisation else "none"
+        config["normalize_activations"] = _AVERAGE if normalisation else "none"
     return config
 
 
@@ -189,13 +201,17 @@ def _activation(config: dict[str, Any], tensors: Tensors, n_features: int) -> Ac
 def _normalisation(files: SaeFiles, config: dict[str, Any]) -> Normalisation:
     name = str(config.get("normalize_activations") or "none")
     if name == "covariance_whitening":
-        files.fail("normalize_activations is covariance_whitening, whose matrix its files do not hold")
-    if name == "expected_average_only_in":
+        files.fail(
+            "normalize_activations is covariance_whitening, whose matrix its files do not hold; name the SAE that "
+            "training ended with, which has it in its weights"
+        )
+    if name == _AVERAGE:
         factor = config.get("norm_scaling_factor")
         if not is_number(factor) or factor <= 0:
             files.fail(
-                "normalize_activations is expected_average_only_in, whose factor its files do not hold; write "
-                "norm_scaling_factor into its cfg.json, or name it as saelens://RELEASE/ID where that has it"
+                f"normalize_activations is {_AVERAGE}, whose factor its files do not hold; name it as "
+                "saelens://RELEASE/ID where that has it, or write norm_scaling_factor into cfg.json, in a local "
+                "copy: 1 where its weights have it already, as what SAELens 3.12.4 to 5 ended training with"
             )
         name = "none"  # since the factor is multiplied into the weights
     if name not in _NORMALISATIONS:

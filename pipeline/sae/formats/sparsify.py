@@ -6,6 +6,7 @@ W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtrac
 eai-sparsify 1.3.3; compared with its own `encode` in the tests.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.sae.coder import GroupMax, SparseCoder, TopK
@@ -19,7 +20,7 @@ def load(files: SaeFiles) -> SparseCoder:
     """The coder in a sparsify folder, float32. Raises SaeError if a file is damaged or does not fit."""
     config, tensors = files.config("cfg.json"), files.tensors("sae.safetensors")
     of_today = bool(config.get("transcode", False))
-    transcodes = of_today or _run(files).get("transcode") is True or "W_skip" in tensors.names()
+    transcodes = of_today or outside(files).get("transcodes", False) or "W_skip" in tensors.names()
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     if config.get("d_in", d_in) != d_in:
@@ -44,6 +45,11 @@ def load(files: SaeFiles) -> SparseCoder:
     )
 
 
+def outside(files: SaeFiles) -> Mapping[str, bool]:
+    """Whether it is a transcoder by the run's config.json, where cfg.json does not say."""
+    return {} if "transcode" in files.config("cfg.json") else {"transcodes": _run(files).get("transcode") is True}
+
+
 def trained_on(files: SaeFiles) -> Training:
     """The model and the contexts of the run's config.json, above the SAE's folder."""
     return training_in(_run(files), "the run's config.json", model="model", context_length="ctx_len")
@@ -59,6 +65,8 @@ def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
     name, k = config.get("activation", "topk"), config.get("k")
     if name not in ("topk", "groupmax"):  # it may be a list
         files.fail(f"cfg.json has activation '{name}', not 'topk' or 'groupmax'")
+    if config.get("matching_pursuit", False):
+        files.fail("cfg.json has matching_pursuit true: firings are found one after the other, not by one encoder")
     if config.get("signed", False):
         files.fail("cfg.json has signed true: features that fire below 0, which latentlake has no place for")
     if not is_number(k) or k != int(k) or not 0 < k <= n_features:

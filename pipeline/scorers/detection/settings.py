@@ -1,4 +1,4 @@
-"""`scoring.detection`: no keys of its own; its questions are put as the section `scoring` says."""
+"""`scoring.detection`: no keys of its own; its questions are asked as configured in the section `scoring`."""
 
 from typing import ClassVar
 

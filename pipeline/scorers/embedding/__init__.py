@@ -1,11 +1,12 @@
-"""Embedding similarity: an explanation is good if windows that fire are more like it than windows that do not.
+"""Embedding similarity: an explanation is good if activating windows are more similar to it than silent ones.
 
-The cosine of the two embeddings ranks a feature's test windows, which gives an AUROC; it is no yes or no, so there
-is no accuracy. Words that an explanation quotes make a window like it, so read the AUROC against the silent
-windows of kind `same_token` beside it (`score_details`): they hold the feature's tokens as well.
+The cosine of the two embeddings ranks a feature's test windows, which gives an AUROC; it is not a yes-or-no
+answer, so there is no accuracy. Words that an explanation quotes make any window with them similar, so compare the
+AUROC with that against silent windows of kind `same_token` (`score_details`), which also contain the feature's
+tokens.
 
-The embeddings are those of a model in this process, or of a server (`provider: openai`): there each text is one
-request, which the ledger answers when it comes again.
+The embeddings come from a model in this process or from a server (`provider: openai`), where each text is one
+request, which the ledger answers from then on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +30,8 @@ from pipeline.scorers.embedding.settings import Settings
 _SQL = Path(__file__).parent / "questions.sql"
 
 
-class Embedded(NamedTuple):
-    """A text's vector, float32 [width], of length 1, or None; the status of its answer, and its request."""
+class _Embedded(NamedTuple):
+    """A text's unit vector, float32 [width], or None; the status of its answer, and its request."""
 
     vector: NDArray[np.float32] | None
     status: str = "ok"
@@ -38,7 +39,7 @@ class Embedded(NamedTuple):
 
 
 class Embedding:
-    """Ranks windows by their likeness to the explanation."""
+    """Ranks windows by their similarity to the explanation."""
 
     name = "embedding"
     role: RoleName | None = None
@@ -48,7 +49,7 @@ class Embedding:
         return batch.select(_SQL)
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """The cosine of explanation and window, -1 to 1, in place of a probability; each text is read once."""
+        """The cosine of explanation and window, -1 to 1, in place of a probability; each text is embedded once."""
         rows = questions.pl()
         windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
         text_of = {example_id: tools.vocabulary.text(token_ids) for example_id, token_ids in windows.iter_rows()}
@@ -59,16 +60,11 @@ class Embedding:
         asked = rows.select("explanation_id", "feature", "question_id", "example_id", "label")
         for question, words in zip(asked.iter_rows(named=True), rows["explanation"], strict=True):
             window, explanation = found[text_of[question["example_id"]]], found[words]
-            cosine, told = None, explanation if explanation.vector is None else window
+            cosine, answered = None, explanation if explanation.vector is None else window
             if window.vector is not None and explanation.vector is not None:
                 cosine = float(np.dot(window.vector, explanation.vector))
             yield Prediction(
-                **question,
-                marked=None,
-                prediction=None,
-                probability=cosine,
-                status=told.status,
-                request_id=told.request_id,
+                **question, probability=cosine, status=answered.status, request_id=answered.request_id
             )
 
 
@@ -76,14 +72,14 @@ scorer = Embedding()
 
 
 def check(config: Config) -> None:
-    """Raise SubjectError or ConfigError if the model of embeddings is not there, or is not what it should be."""
+    """Raise SubjectError or ConfigError if the embedding model is missing or unsuitable."""
     own = _settings(config)
     if own.asks_role is None:
         check_embedder(config, own.model)
     elif own.model.startswith("package:"):
         raise ConfigError(
-            f"scoring.embedding.provider is openai, but its model is '{own.model}', which no server has; set "
-            "scoring.embedding.model to the name that the server of endpoints.embedder knows"
+            f"scoring.embedding.provider is openai, but its model '{own.model}' runs in this process only; set "
+            "scoring.embedding.model to a model name on the server of endpoints.embedder"
         )
 
 
@@ -91,19 +87,19 @@ def _settings(config: Config) -> Settings:
     return settings_of(config.scoring, Embedding.name, Settings)
 
 
-def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
-    """The vectors of texts by a model in this process."""
+def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, _Embedded]:
+    """The vectors of texts from a model in this process."""
     texts = list(feature_of)
     vectors = load_embedder(tools.config, _settings(tools.config).model).embed(texts).numpy()
-    return {text: Embedded(vector) for text, vector in zip(texts, vectors, strict=True)}
+    return {text: _Embedded(vector) for text, vector in zip(texts, vectors, strict=True)}
 
 
-def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str, Embedded]:
-    """The vectors of texts, by the server of the role `embedder`.
+def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str, _Embedded]:
+    """The vectors of texts from the server of the role `embedder`.
 
-    A text is asked for once, and the ledger names the last feature that it is about.
+    Each text is requested once; the ledger records the last feature that it belongs to.
 
-    Raises ConfigError if they are not all of one width.
+    Raises ConfigError if the vectors differ in width.
     """
     embedder = tools.in_role("embedder")
     requests = {
@@ -119,7 +115,7 @@ def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str
         answer = answers[request.request_id]
         vector = unpacked(answer.text or "") if answer.status == "ok" else None
         status = "unparsed" if answer.status == "ok" and vector is None else answer.status
-        found[text] = Embedded(vector, status, answer.request_id)
+        found[text] = _Embedded(vector, status, answer.request_id)
     _check_widths(embedder.role.model, [each.vector for each in found.values() if each.vector is not None])
     return found
 
@@ -129,6 +125,6 @@ def _check_widths(model: str, vectors: Sequence[NDArray[np.float32]]) -> None:
     if len(widths) > 1:
         raise ConfigError(
             f"embedding model '{model}' gave vectors of {' and '.join(f'{width:,}' for width in widths)} numbers, "
-            "which cannot be compared: its server has another model under the same name since; give it the "
-            "earlier one, or set scoring.embedding.model to a name of its own"
+            "which cannot be compared: the server now serves a different model under this name; restore the "
+            "earlier model, or set scoring.embedding.model to a name of its own"
         )

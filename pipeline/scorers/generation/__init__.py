@@ -1,8 +1,9 @@
-"""Generation (Juang et al. 2024): the feature should fire in texts that are written by its explanation.
+"""Generation (Juang et al. 2024): the feature should fire in texts that are written from its explanation.
 
-The scorer writes texts that should fire and near misses that should not; subject model and SAE say which do.
-Recall is the post's figure, the share of the former that fires; AUROC ranks them against the near misses by their
-peaks (clarity, Puri et al. 2025, arXiv 2502.16994). Position 0 of a text tells nothing, as everywhere.
+The scorer writes texts in which the feature should fire and near misses in which it should not; the subject model
+and the SAE determine where it does. Recall, the post's measure, is the share of the former texts in which it
+fires. AUROC ranks them against the near misses by their peaks (clarity, Puri et al. 2025, arXiv 2502.16994).
+Position 0 of a text is ignored, as everywhere.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from pipeline.scorers.requests import scoring_request
 
 _FOLDER = Path(__file__).parent
 _TOKENS_A_TEXT = 8
-"""Quotes, a comma, spaces, or a number, around a text of the answer."""
+"""Tokens around each text of the answer: quotes, a comma, spaces, or a number."""
 _TOKENS_AROUND = 64
 
 
@@ -36,9 +37,10 @@ class WrittenText(NamedTuple):
     """A text of an answer, and whether it can be judged.
 
     Attributes:
-        text: It; None where the answer lacks it.
-        token_ids: As the subject model reads it; empty where it is not read.
-        status: `ok`; `repeated`: the answer has it before; `unparsed`: it is not there, or too short.
+        text: The text; None if the answer lacks it.
+        token_ids: Its tokens for the subject model; empty if it is not read.
+        status: `ok`; `repeated` if it occurs earlier in the answer; `unparsed` if it is missing or too short;
+            without a usable answer, the answer's status.
     """
 
     text: str | None
@@ -47,20 +49,20 @@ class WrittenText(NamedTuple):
 
 
 class Generation:
-    """Has texts written by an explanation, and looks where the feature fires in them."""
+    """Has texts written from an explanation, and checks where the feature fires in them."""
 
     name = "generation"
     role: RoleName | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
-        """A row for each text that is to be written."""
+        """A row for each text to be written."""
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """Ask for the texts of each explanation in one answer, and read each answer's texts in one forward pass.
 
-        Explanations of the same words share an answer. What is read together is the answer alone, so that no other
-        explanation changes what a text says.
+        Explanations with the same words share an answer. Only the texts of one answer share a pass, so that no
+        other explanation affects their activations.
         """
         config, sae = tools.config, tools.batch.sae
         by_explanation = questions.pl().partition_by("explanation_id", maintain_order=True)
@@ -78,7 +80,7 @@ class Generation:
     def _predictions(
         self, answer: Answer, explanations: Sequence[pl.DataFrame], tools: Tools
     ) -> Iterator[Prediction]:
-        """Predictions of the explanations (rows of each, those that should fire first) that share an answer."""
+        """Predictions for explanations that share an answer; each one's rows begin with texts that should fire."""
         texts = texts_of(answer, tools)
         read = [text.token_ids for text in texts if text.status == "ok"]
         features = {rows["feature"][0] for rows in explanations}
@@ -93,21 +95,19 @@ scorer = Generation()
 
 
 def check(config: Config) -> None:
-    """Raise SaeError if an SAE's weights are not here: what it fires on in a text cannot be told without."""
+    """Raise SaeError if an SAE's weights are not available; they are needed to find activations in new texts."""
     check_weights(config, scorer.name)
 
 
 def _prediction(
     row: Mapping[str, Any], text: WrittenText, activations: Sequence[float] | None, answer: Answer
 ) -> Prediction:
-    """A text's prediction; `activations` are the feature's on its tokens, None where it was not read."""
+    """A text's prediction; `activations` are the feature's on its tokens, None if it was not read."""
     peak = None if activations is None else max(activations[1:])
     return Prediction(
         explanation_id=row["explanation_id"],
         feature=row["feature"],
         question_id=row["question_id"],
-        example_id=None,
-        marked=None,
         label=row["label"],
         prediction=None if peak is None else peak > 0,
         probability=peak,
@@ -121,14 +121,14 @@ def _prediction(
 
 
 def decile_of(peak: float, deciles: Sequence[Mapping[str, float]] | None) -> int | None:
-    """The train decile that a peak reaches: the highest whose lowest peak is not above it, else the lowest."""
+    """The highest train decile whose lowest peak is at most this peak; else the lowest decile."""
     if not deciles:
         return None
     return int(max([each["decile"] for each in deciles if each["lowest"] <= peak], default=deciles[0]["decile"]))
 
 
 def texts_of(answer: Answer, tools: Tools) -> list[WrittenText]:
-    """The n texts that should fire, then the n near misses of an answer; without them, what it is instead."""
+    """An answer's n texts that should fire, then its n near misses; missing ones have another status than `ok`."""
     n = _settings(tools.config.scoring).n_texts
     if answer.status != "ok":
         return [WrittenText(None, (), answer.status)] * (2 * n)
@@ -143,7 +143,7 @@ def texts_of(answer: Answer, tools: Tools) -> list[WrittenText]:
 
 
 def _judged(text: str | None, known: set[str], tools: Tools) -> WrittenText:
-    """A text and whether it can be judged; `known` takes its words."""
+    """A text and whether it can be judged; its words are added to `known`."""
     token_ids = text_tokens(tools.batch.lake, text, _settings(tools.config.scoring).max_tokens) if text else []
     if text is None or not text.strip() or len(token_ids) < 2:
         return WrittenText(text, (), "unparsed")
@@ -155,12 +155,12 @@ def _judged(text: str | None, known: set[str], tools: Tools) -> WrittenText:
 
 
 def is_whole(tools: Tools) -> Any:
-    """A function that says whether all texts of an answer can be judged."""
+    """A function that returns whether all texts of an answer can be judged."""
     return lambda answer: all(text.status == "ok" for text in texts_of(answer, tools))
 
 
 def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation: str) -> Request:
-    """The request for texts that should fire by an explanation, and near misses."""
+    """The request for texts in which the feature should fire, given an explanation, and for near misses."""
     own = _settings(scoring)
     user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), n=str(own.n_texts))
     texts = {"type": "array", "items": {"type": "string"}}
@@ -182,7 +182,7 @@ def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation:
 
 
 def stand_in(scoring: ScoringConfig) -> str:
-    """An answer of a usual length: sentences of some twenty words."""
+    """An answer of typical length: sentences of some twenty words."""
     n = _settings(scoring).n_texts
     sentence = "This is a text number {}, as long as most are, and it stands here in the place of another one."
     texts = [sentence.format(number) for number in range(1, 2 * n + 1)]

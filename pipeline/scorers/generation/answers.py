@@ -1,4 +1,4 @@
-"""What an answer of texts says: two lists of them, in the forms in which models write that."""
+"""Parses an answer with two lists of texts, in the forms in which models write them."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pipeline.llm.texts import final_text
 
 _LINE = re.compile(r"^\s*(\d+)[.):]\s+(\S.*?)\s*$", re.MULTILINE)
-_DECODER = json.JSONDecoder(strict=False)  # line ends may stand in a text as they are
+_DECODER = json.JSONDecoder(strict=False)  # allows unescaped line ends in strings
 
 _ACTIVE, _NEAR = ("active", "fires", "firing"), ("near_misses", "near_miss")
 
@@ -23,13 +23,13 @@ class Written(NamedTuple):
 def read_written(text: str | None) -> Written | None:
     """The texts of a JSON object with a list (or an object by number) for each kind, else of two numbered lists.
 
-    None where there is neither, or where several objects have both and differ.
+    None if there is neither, or if several such objects differ.
     """
-    said = final_text(text or "") or ""
-    found = [written for value in _objects(said) if (written := _of_object(value)) is not None]
+    final = final_text(text or "") or ""
+    found = [written for value in _objects(final) if (written := _of_object(value)) is not None]
     if found:
         return found[0] if all(each == found[0] for each in found) else None
-    return _numbered(said)
+    return _numbered(final)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
@@ -58,7 +58,7 @@ def _of_object(value: dict[str, Any]) -> Written | None:
 def _texts(value: Any) -> list[str] | None:
     """A list of texts, or an object of texts by number; None for anything else.
 
-    JSON can hold half a surrogate pair, which UTF-8 cannot carry; it becomes a question mark.
+    JSON can contain half a surrogate pair, which UTF-8 cannot represent; it is replaced by a question mark.
     """
     values = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
@@ -79,5 +79,5 @@ def _numbered(text: str) -> Written | None:
 
 
 def same_words(text: str) -> str:
-    """A text without what does not make it another one: case, spaces and punctuation."""
+    """A text without case, spacing and punctuation, to recognise repetitions."""
     return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()

@@ -1,4 +1,4 @@
-"""How the oracle writes texts by an explanation: windows that it knows of its feature, or words in quotes."""
+"""The oracle's texts for an explanation: windows of its feature that it knows, or the quoted words."""
 
 import json
 import re
@@ -13,10 +13,10 @@ _WRITE = re.compile(
 
 
 def answer(prompt: str, oracle: Oracle) -> str | None:
-    """The object with texts in which a feature is active, and near misses; None if the prompt wants none written.
+    """The object with texts in which a feature is active, and near misses; None if the prompt asks for none.
 
-    Where too few are known they are made up, of the words that the explanation quotes. As large a share of either
-    list as the oracle errs about that answer is written as if it were of the other kind.
+    If too few windows are known, texts are made up from the words that the explanation quotes. A share of each
+    list equal to the oracle's error rate for that answer consists of texts of the other kind.
     """
     found = _WRITE.match(prompt)
     if not found:
@@ -29,7 +29,7 @@ def answer(prompt: str, oracle: Oracle) -> str | None:
         for number in range(n):
             errs = chance(explanation, str(is_active), str(number), "error") < rate
             known = active if is_active != errs else silent
-            # What stands in the wrong list comes from the other end, so that no text is written twice.
+            # Texts in the wrong list are taken from the end, so that no text is written twice.
             known = known[::-1] if errs else known
             name = f"{'A' if is_active else 'N'}{number}:"
             texts.append(f"{name} {_text(explanation, is_active != errs, number, known)}")
@@ -37,16 +37,16 @@ def answer(prompt: str, oracle: Oracle) -> str | None:
 
 
 def _text(explanation: str, is_active: bool, number: int, known: Sequence[str]) -> str:
-    """The text with a number among those known of its kind, or one made up."""
+    """The known text of this kind with this number, or one made up."""
     if number < len(known):
         return known[number]
-    said = read_words(explanation)
-    quoted = [*sorted(said.before)[:1], *sorted(said.words)[:1]] if is_active else []
+    read = read_words(explanation)
+    quoted = [*sorted(read.before)[:1], *sorted(read.words)[:1]] if is_active else []
     return " ".join([*quoted, "and so on"])
 
 
 def _known_texts(oracle: Oracle, feature: int | None, label: bool) -> list[str]:
-    """The plain windows of a feature in which it fires, or does not."""
+    """The unmarked windows of a feature in which it fires, or does not."""
     return [
         text
         for (own, text), is_active in oracle.truth.labels.items()

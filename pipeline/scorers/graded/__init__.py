@@ -1,8 +1,8 @@
 """Graded (FADE, Puri et al. 2025): how well does this window fit the explanation, 0, 1 or 2?
 
-The feature is judged by the grades: do windows of grade 2 activate it more than those of grade 0 (responsiveness),
-and is what activates it of grade 2 (purity)? See `sql/scores/graded_scores.sql`. What FADE takes without its sign
-keeps it here: a feature that fires on what does not fit scores below chance.
+The grades judge the feature: do windows of grade 2 activate it more than windows of grade 0 (responsiveness), and
+do the windows that activate it have grade 2 (purity)? See `sql/scores/graded_scores.sql`. Where FADE takes
+absolute values, the sign is kept here: a feature that fires on what does not fit scores below chance.
 """
 
 import json
@@ -29,17 +29,17 @@ _LARGEST = 2
 
 
 class Graded:
-    """Grades windows, several a prompt."""
+    """Grades windows, several per prompt."""
 
     name = "graded"
     role: RoleName | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
-        """The test windows of each explanation's feature that other scorers are asked about."""
+        """The test windows of each explanation's feature that other scorers also ask about."""
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """A grade a window, as its one value."""
+        """A grade per window, as its only value."""
         size = settings_of(tools.config.scoring, self.name, Settings).windows_per_prompt
         placed = questions.pl().with_columns(
             (pl.int_range(pl.len()).over("explanation_id", order_by="example_id") // size).alias("prompt")
@@ -69,7 +69,7 @@ def _request(part: pl.DataFrame, tools: Tools) -> Request:
         user,
         max_tokens=TOKENS_A_NUMBER * n + TOKENS_AROUND,
         schema=numbers_schema(n, _LARGEST),
-        # A model in this process is held to the object; of a server no probabilities are wanted.
+        # These constrain a model in this process to the object; servers are asked for no probabilities.
         choices=("0", "1", "2") if tools.role.is_local else None,
         keys=keys_of(n) if tools.role.is_local else (),
     )
@@ -77,23 +77,19 @@ def _request(part: pl.DataFrame, tools: Tools) -> Request:
 
 def _to_ask(request: Request) -> ToAsk:
     n = len((request.schema or {})["required"])
-    stand_in = json.dumps({key: _LARGEST * (place % 2) for place, key in enumerate(keys_of(n))})
+    stand_in = json.dumps({key: _LARGEST * (number % 2) for number, key in enumerate(keys_of(n))})
     return ToAsk(request, lambda answer: parse_numbers(answer.text or "", n, _LARGEST) is not None, stand_in)
 
 
 def _predictions(part: pl.DataFrame, answer: Answer) -> Iterator[Prediction]:
-    """A prediction a window; an answer that cannot be used leaves its windows without a grade."""
+    """A prediction per window; an unusable answer leaves its windows without grades."""
     grades = parse_numbers(answer.text or "", part.height, _LARGEST) if answer.status == "ok" else None
     status = status_of(answer, is_read=grades is not None)
     rows = part.select("explanation_id", "feature", "question_id", "example_id")
-    for place, row in enumerate(rows.iter_rows(named=True)):
+    for number, row in enumerate(rows.iter_rows(named=True)):
         yield Prediction(
             **row,
-            marked=None,
-            label=None,
-            prediction=None,
-            probability=None,
             status=status,
             request_id=answer.request_id,
-            values=None if grades is None else [float(grades[place])],
+            values=None if grades is None else [float(grades[number])],
         )

@@ -1,4 +1,4 @@
-"""How the oracle grades windows: 2 where it would say yes, else 0."""
+"""The oracle's grades of windows: 2 where it would say yes, else 0."""
 
 import json
 
@@ -9,9 +9,9 @@ _GRADES = "JSON object of grades for texts 1 to "
 
 
 def answer(prompt: str, oracle: Oracle) -> str | None:
-    """The object of grades by number; None if the prompt asks for none."""
+    """The object of grades by number; None if the prompt does not ask for grades."""
     asked = read_question(prompt) if _GRADES in prompt else None
     if asked is None:
         return None
-    said = oracle.judge(asked.explanation, asked.texts)
-    return json.dumps({str(number): 2 * each for number, each in enumerate(said, start=1)})
+    fits = oracle.judge(asked.explanation, asked.texts)
+    return json.dumps({str(number): 2 * each for number, each in enumerate(fits, start=1)})

@@ -1,4 +1,4 @@
-"""`scoring.graded`: how many windows are graded at once."""
+"""`scoring.graded`: how many windows are graded per prompt."""
 
 from typing import ClassVar
 
@@ -11,4 +11,4 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     scored_as: ClassVar[str] = "grades"
 
-    windows_per_prompt: int = Field(20, ge=1, le=50, description="Windows a prompt (FADE: 15)")
+    windows_per_prompt: int = Field(20, ge=1, le=50, description="Windows per prompt (FADE: 15)")

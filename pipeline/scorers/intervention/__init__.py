@@ -1,10 +1,10 @@
-"""Intervention (after Paulo et al. 2024): does the model write what the explanation says, the feature changed?
+"""Intervention (after Paulo et al. 2024): does changing a feature make the model write what the explanation says?
 
-Three sets of continuations are shown, one of the feature, two of other features of the same SAE; the scorer says
-which is the explanation's, at a chance of 1/3. That is the feature's effect, not when it fires: an explanation
-right about firings may fail here, and one of an output feature pass here alone. The continuations come from the
-table `steered_texts`, and are the same for every explanation. Prompts are not shown: those of an ablated feature
-hold what it fires on.
+The scorer is shown three sets of continuations, one of the feature and two of other features of the same SAE, and
+chooses the set that fits the explanation; chance is 1/3. This tests the feature's effect, not when it fires: an
+explanation that is right about firings may fail here, and one of an output feature may pass only here. The
+continuations come from the table `steered_texts` and are the same for every explanation. Prompts are not shown,
+because those of an ablated feature contain what it fires on.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,24 +30,24 @@ CHOICES = numbers_to(3)
 _FOLDER = Path(__file__).parent
 
 Set = Sequence[Mapping[str, str]]
-"""Continuations of a set, each with the one of the model as it is: `unsteered`, `continuation`."""
+"""Continuations of a set: `continuation`, and `unsteered`, that of the unchanged model."""
 
 
 class Intervention:
-    """Asks which of three sets of steered continuations an explanation is of."""
+    """Asks which of three sets of continuations fits an explanation."""
 
     name = "intervention"
     role: RoleName | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
-        """So many trials for each target and mode."""
+        """`n_trials` questions for each target and mode."""
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """Ask one question a request; where a set is missing nobody is asked (`no_input`)."""
-        put = [(row, self._to_ask(row, tools)) for row in questions.pl().iter_rows(named=True)]
-        answers = tools.ask([to_ask for _, to_ask in put if to_ask])
-        for row, to_ask in put:
+        """One question per request; if a set is missing, nothing is asked (`no_input`)."""
+        asked = [(row, self._to_ask(row, tools)) for row in questions.pl().iter_rows(named=True)]
+        answers = tools.ask([to_ask for _, to_ask in asked if to_ask])
+        for row, to_ask in asked:
             answer = answers[to_ask.request.request_id] if to_ask else None
             yield prediction(row, answer)
 
@@ -63,14 +63,14 @@ scorer = Intervention()
 
 
 def check(config: Config) -> None:
-    """Raise SubjectError if the features of an SAE cannot be changed at its place."""
+    """Raise SubjectError if features cannot be changed at an SAE's hookpoint."""
     check_steered_saes(config)
 
 
 def choice_request(
     scoring: ScoringConfig, sae: str, feature: int, explanation: str, sets: Sequence[Set]
 ) -> Request:
-    """The request that shows three sets and asks which of them an explanation is of."""
+    """The request that shows three sets and asks which of them fits an explanation."""
     shown = "\n\n".join(f"Set {number}\n{_lines(texts)}" for number, texts in zip(CHOICES, sets, strict=True))
     user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), sets=shown)
     system = load_prompt(_FOLDER / "system.txt").render()
@@ -84,18 +84,16 @@ def _lines(texts: Set) -> str:
 
 
 def prediction(row: Mapping[str, Any], answer: Answer | None) -> Prediction:
-    """What an answer says to a question; None: there was nothing to ask."""
-    said = chosen(answer, len(CHOICES)) if answer is not None and answer.status == "ok" else None
-    status = "no_input" if answer is None else status_of(answer, is_read=said is not None)
-    probabilities = answer.probabilities if said is not None and answer is not None else None
+    """The prediction for a question; without an answer there was nothing to ask."""
+    choice = chosen(answer, len(CHOICES)) if answer is not None and answer.status == "ok" else None
+    status = "no_input" if answer is None else status_of(answer, is_read=choice is not None)
+    probabilities = answer.probabilities if choice is not None and answer is not None else None
     return Prediction(
         explanation_id=row["explanation_id"],
         feature=row["feature"],
         question_id=row["question_id"],
-        example_id=None,
-        marked=None,
         label=True,
-        prediction=None if said is None else said == row["own"],
+        prediction=None if choice is None else choice == row["own"],
         probability=probabilities[str(row["own"])] if probabilities else None,
         status=status,
         request_id=answer.request_id if answer is not None else None,

@@ -26,7 +26,7 @@ def answer(prompt: str, oracle: Oracle) -> str | None:
     explanation, sets = found[1], [_CHANGED.findall(texts) for texts in _SET.findall(found[2])]
     feature, rates = oracle.rated(explanation)
     if feature is None and _is_rule(explanation):
-        feature = _told_by(explanation, oracle)
+        feature = _quoted_most(explanation, oracle)
     if feature is None:
         fits = _by_words(explanation, sets)
     else:
@@ -48,8 +48,8 @@ def _is_rule(explanation: str) -> bool:
     return True
 
 
-def _told_by(explanation: str, oracle: Oracle) -> int:
-    """The feature whose tokens a rule names most of; -1 where it names none of a known one's."""
+def _quoted_most(explanation: str, oracle: Oracle) -> int:
+    """The feature most of whose tokens a rule names; -1 if it names none of any known feature."""
     named, words = read_words(explanation).words, oracle.truth.words
     shared = {feature: len(named & read_words(words[feature]).words) for feature in words}
     best = max(shared, key=lambda feature: shared[feature], default=-1)

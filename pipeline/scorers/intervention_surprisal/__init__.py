@@ -1,9 +1,9 @@
-"""Intervention by surprise (Paulo et al. 2024): is the explanation likelier behind a changed continuation?
+"""Intervention by surprisal (Paulo et al. 2024): is the explanation more likely after a changed continuation?
 
-The gain is log p(explanation | changed) - log p(explanation | as it is), in nats, by a language model in this
-process that reads the continuation first; it stands in `probability`. Its mean over the feature's own
-continuations is the source's score. The AUROC ranks them against another feature's continuations of the same
-prompts: an explanation that is likelier behind whatever is odd gains nothing by it.
+The gain is log p(explanation | changed) - log p(explanation | unchanged), in nats, by a language model in this
+process that reads the continuation first; it is stored in `probability`. The paper's score is its mean over the
+feature's own continuations. The AUROC ranks these against another feature's continuations of the same prompts, so
+that an explanation that is more likely after any odd text gains nothing.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _FOLDER = Path(__file__).parent
 
 
 class InterventionSurprisal:
-    """Ranks continuations by how much likelier they make the explanation."""
+    """Ranks continuations by how much more likely they make the explanation."""
 
     name = "intervention_surprisal"
     role: RoleName | None = None
@@ -37,7 +37,7 @@ class InterventionSurprisal:
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """The gain of each continuation; an explanation's own are read together, and with no others."""
+        """The gain of each continuation; only texts of one explanation share a pass."""
         parts = questions.pl().partition_by("explanation_id", maintain_order=True)
         if not parts:
             return
@@ -55,14 +55,7 @@ class InterventionSurprisal:
                     asked.iter_rows(named=True), part["continuation"], part["unsteered"], strict=True
                 ):
                     changed, unchanged = (by_text[text] for text in pair)
-                    yield Prediction(
-                        **row,
-                        marked=None,
-                        prediction=None,
-                        probability=changed - unchanged,
-                        status="ok",
-                        request_id=None,
-                    )
+                    yield Prediction(**row, probability=changed - unchanged, status="ok")
                 bar.update(1)
 
 
@@ -70,7 +63,7 @@ scorer = InterventionSurprisal()
 
 
 def check(config: Config) -> None:
-    """Raise SubjectError if features cannot be changed at an SAE's place, or the model is not there."""
+    """Raise SubjectError if features cannot be changed at an SAE's hookpoint, or the model does not exist."""
     check_steered_saes(config)
     find_files(_model(config))
 

@@ -1,4 +1,4 @@
-"""`scoring.intervention_surprisal`: whose surprise is read; the rest stands in `scoring.intervention`."""
+"""`scoring.intervention_surprisal`: the model that reads; the rest is configured in `scoring.intervention`."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Settings(BaseModel):
-    """Is the explanation likelier behind what the model writes when its feature is changed? (Paulo et al. 2024)"""
+    """Is the explanation more likely after what the model writes with the feature changed? (Paulo et al. 2024)"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     judges: ClassVar[str] = "effect"

@@ -1,8 +1,8 @@
 """Intruder detection (Paulo and Belrose, 2507.08473): which of these windows does not belong with the others?
 
-All windows but one are of one decile, their firing tokens marked; in the intruder, in which the feature is silent,
-as many tokens are marked in the same places as in another window of that decile. What is judged is the feature and
-not an explanation, so there is one row a feature: its questions hang on the control explanation `empty`.
+All windows but one come from one decile, with their firing tokens marked. In the intruder the feature is silent;
+the marked positions are those of another window of that decile. The feature is judged, not an explanation, so
+there is one row per feature: its questions belong to the control explanation `empty`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,17 +27,17 @@ _FOLDER = Path(__file__).parent
 
 
 class Intruder:
-    """Chooses the window that does not belong."""
+    """Asks which window does not belong."""
 
     name = "intruder"
     role: RoleName | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
-        """Some questions about each feature that has an empty explanation."""
+        """`n_questions` questions about each feature that has an empty explanation, or fewer."""
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """Put every question, one a request; the prediction is whether the intruder was found."""
+        """One question per request; the prediction is whether the intruder was found."""
         scoring, rows = tools.config.scoring, questions.pl().to_dicts()
         to_ask = [_to_ask(choice_request(scoring, tools.batch.sae, row, tools.vocabulary), row) for row in rows]
         answers = tools.ask(to_ask)
@@ -49,18 +49,18 @@ scorer = Intruder()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if no feature has an empty explanation, on which its questions hang."""
+    """Raise ConfigError if no feature has an empty explanation, to which its questions belong."""
     if config.explaining.controls == 0:
         raise ConfigError(
-            "scoring.scorers: intruder asks about the features that have controls, and explaining.controls is 0; "
-            "set it to how many features of a batch are to be asked about, or leave intruder out"
+            "scoring.scorers: intruder asks only about features that have controls, but explaining.controls is 0; "
+            "set it to the number of features per batch to ask about, or remove intruder"
         )
 
 
 def choice_request(
     scoring: ScoringConfig, sae: str, question: Mapping[str, Any], vocabulary: Vocabulary
 ) -> Request:
-    """The request that puts a question: a row of `questions.sql`, its windows in their order."""
+    """The request for a question (a row of `questions.sql`), with its windows in order."""
     texts = [vocabulary.render(each["token_ids"], each["marked"]) for each in question["windows"]]
     user = load_prompt(_FOLDER / "user.txt").render(texts=numbered(texts), n=str(len(texts)))
     system = load_prompt(_FOLDER / "system.txt").render()

@@ -1,4 +1,4 @@
-"""`scoring.intruder`: how many questions of how many windows, and what the intruder is."""
+"""`scoring.intruder`: the number of questions, of windows in each, and the kind of intruder."""
 
 from typing import Annotated, Literal
 
@@ -11,17 +11,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_questions: Annotated[int, Field(ge=1, le=200)] = Field(
-        20, description="Questions a feature, the deciles in turn; a decile of too few windows has none"
+        20, description="Questions per feature, from the deciles in turn; a decile with too few windows has none"
     )
     n_choices: Annotated[int, Field(ge=3, le=9)] = Field(
-        5, description="Windows of a question; guessing finds the intruder in 1 of so many"
+        5, description="Windows per question; chance is 1 / n_choices"
     )
     intruder: Literal["silent", "other_decile"] = Field(
         "silent",
-        description="A window in which the feature is silent, or one in which it fires, of another decile",
+        description="`silent`: a window in which the feature is silent; `other_decile`: one in which it fires, of "
+        "another decile",
     )
 
     @property
     def n_windows(self) -> int:
-        """Activating test windows that its questions take: for each n_choices, that are in no other question."""
+        """Number of activating test windows that its questions need: n_choices each, none in two questions."""
         return -(-self.n_questions // 10) * 10 * self.n_choices

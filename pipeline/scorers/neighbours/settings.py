@@ -1,4 +1,4 @@
-"""`scoring.neighbours`: no keys of its own; its questions are put as the section `scoring` says."""
+"""`scoring.neighbours`: no keys of its own; its questions are asked as configured in the section `scoring`."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Does the feature fire in this window, or its nearest features alone? (Juang et al. 2024)"""
+    """Does the feature fire in this window, or only its nearest features? (Juang et al. 2024)"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

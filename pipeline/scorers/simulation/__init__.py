@@ -1,8 +1,9 @@
 """Simulation (Bills et al. 2023): how strongly, from 0 to 10, does the feature fire on each token of this window?
 
-All tokens of a window are asked about at once. Where a server gives the log-probabilities of a prompt, or a model
-in this process answers, each value is the mean of 0 to 10 by their probabilities in the token's place; else the
-model writes whole numbers. The score compares them with what the feature did: `sql/scores/simulation_scores.sql`.
+All tokens of a window are asked about at once. If a server returns log-probabilities of a prompt, or a model in
+this process answers, each value is the expected value of 0 to 10 under the probabilities at the token's line;
+otherwise the model writes integers. The score compares them with the true activations:
+`sql/scores/simulation_scores.sql`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,13 @@ from pipeline.llm import Answer, Request
 from pipeline.llm.requests import FAILED
 from pipeline.scorers.base import Prediction, piloted
 from pipeline.scorers.requests import status_of
-from pipeline.scorers.simulation.requests import Window, blank_request, stand_in, structured_request, values_of
+from pipeline.scorers.simulation.requests import (
+    SimulatedWindow,
+    blank_request,
+    stand_in,
+    structured_request,
+    values_of,
+)
 from pipeline.scorers.simulation.settings import Settings
 
 _SQL = Path(__file__).parent / "questions.sql"
@@ -33,11 +40,11 @@ class Simulation:
     role: RoleName | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
-        """The strongest test windows of each explanation's feature, some by draw, and some silent ones."""
+        """The strongest test windows of each explanation's feature, some drawn by hash, and some silent ones."""
         return batch.select(_SQL)
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """The values of each window, on the scale from 0 to 10; without one of them there are none."""
+        """The values of each window, 0 to 10 per token; None for the window if any value is missing."""
         rows = questions.pl().to_dicts()
         windows = [_window(row, tools) for row in rows]
         request_of = structured_request if _form(rows, tools) == "structured" else blank_request
@@ -47,32 +54,32 @@ class Simulation:
             yield _prediction(row, window, answers[request.request_id])
 
     def find_form(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> str | None:
-        """Whether the server can be asked `all_at_once`, or has to be by the method `structured`."""
+        """`all_at_once` if the server supports it, else `structured`; None if no answer has to decide."""
         if _method(tools.config) != "auto" or tools.role.is_local:
             return None
-        return _told_form(questions.pl().to_dicts(), tools)
+        return _form_from_answer(questions.pl().to_dicts(), tools)
 
 
 scorer = Simulation()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if the method is none of the provider's, or n_top more windows than examples hold."""
+    """Raise ConfigError if the provider does not support the method, or n_top exceeds the windows in examples."""
     own, n_held = settings_of(config.scoring, Simulation.name, Settings), config.sampling.top_examples
     if own.n_top > n_held:
         raise ConfigError(
-            f"scoring.simulation.n_top is {own.n_top}, but examples hold the {n_held} strongest test windows of a "
-            f"feature; set sampling.top_examples: {own.n_top}, or lower n_top"
+            f"scoring.simulation.n_top is {own.n_top}, but examples hold only a feature's {n_held} strongest test "
+            f"windows; set sampling.top_examples: {own.n_top}, or lower n_top"
         )
     method, provider = own.method, config.scoring.provider
     if method == "local" and provider == "openai":
         raise ConfigError(
-            "scoring.simulation.method is local, but scoring.provider is openai: a server's method is all_at_once "
-            "or structured, and auto finds out which"
+            "scoring.simulation.method is local, but scoring.provider is openai; use all_at_once or structured, "
+            "or auto to choose by what the server supports"
         )
     if method == "all_at_once" and provider == "local":
         raise ConfigError(
-            "scoring.simulation.method is all_at_once, but scoring.provider is local: in this process it is local"
+            "scoring.simulation.method is all_at_once, but scoring.provider is local; use local or auto"
         )
 
 
@@ -81,28 +88,28 @@ def _method(config: Config) -> str:
 
 
 def _form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
-    """The method by which windows are asked about: the config's, else what the pilot or the first answer tells.
+    """The method: the config's, else the pilot's, else the one determined by the first answer.
 
-    Raises ConfigError if the config wants log-probabilities of a prompt, and the server gives none.
+    Raises ConfigError if the config needs log-probabilities of a prompt and the server returns none.
     """
     method = _method(tools.config)
     if method in {"structured", "local"} or tools.role.is_local:
         return method
     if method == "auto" and (found := piloted(Simulation.name, tools).form):
         return found
-    told = _told_form(rows, tools)
-    if told == "structured" and method == "all_at_once":
+    form = _form_from_answer(rows, tools)
+    if form == "structured" and method == "all_at_once":
         raise ConfigError(
-            f"scoring.simulation.method is all_at_once, but for model '{tools.role.model}' the server gives no "
+            f"scoring.simulation.method is all_at_once, but for model '{tools.role.model}' the server returns no "
             "log-probabilities of a prompt from which numbers from 0 to 10 can be read; set it to structured"
         )
-    return told
+    return form
 
 
-def _told_form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
-    """The method that the answer about the first window tells; None without a window, or where the request failed.
+def _form_from_answer(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
+    """The method determined by the answer about the first window; None without a window, or if the request failed.
 
-    A server that gives no log-probabilities of a prompt refuses it, and nothing is sent.
+    If the server is known to return no log-probabilities of a prompt, nothing is sent.
     """
     if not rows:
         return None
@@ -114,30 +121,26 @@ def _told_form(rows: Sequence[Mapping[str, Any]], tools: Tools) -> str | None:
     return "structured" if answer.is_unsent else "all_at_once"
 
 
-def _window(row: Mapping[str, Any], tools: Tools) -> Window:
-    return Window.of(row["explanation"], row["token_ids"], tools.vocabulary)
+def _window(row: Mapping[str, Any], tools: Tools) -> SimulatedWindow:
+    return SimulatedWindow.of(row["explanation"], row["token_ids"], tools.vocabulary)
 
 
-def _to_ask(tools: Tools, request: Request, window: Window) -> ToAsk:
+def _to_ask(tools: Tools, request: Request, window: SimulatedWindow) -> ToAsk:
     return ToAsk(
         request,
         lambda answer: values_of(answer, window) is not None,
         stand_in(request, window),
-        renews=_method(tools.config) == "all_at_once",  # `auto` keeps to what it found out
+        renews=_method(tools.config) == "all_at_once",  # `auto` keeps its first finding
     )
 
 
-def _prediction(row: Mapping[str, Any], window: Window, answer: Answer) -> Prediction:
+def _prediction(row: Mapping[str, Any], window: SimulatedWindow, answer: Answer) -> Prediction:
     values = values_of(answer, window) if answer.status == "ok" else None
     return Prediction(
         explanation_id=row["explanation_id"],
         feature=row["feature"],
         question_id=row["question_id"],
         example_id=row["example_id"],
-        marked=None,
-        label=None,
-        prediction=None,
-        probability=None,
         status=status_of(answer, is_read=values is not None),
         request_id=answer.request_id,
         values=values,

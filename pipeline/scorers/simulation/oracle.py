@@ -1,4 +1,4 @@
-"""How the oracle simulates activations in writing; the blanks of a begun text its client fills in itself."""
+"""The oracle's simulated activations as JSON; its client itself handles the method `all_at_once`."""
 
 import json
 import re
@@ -10,7 +10,7 @@ _TOKENS = re.compile(r"\AExplanation: (.*?)\n\nTokens:\n(.*)\n\nJSON object for 
 
 
 def answer(prompt: str, oracle: Oracle) -> str | None:
-    """The object of whole numbers by token; None if the prompt asks for none."""
+    """The object of integers by token; None if the prompt does not ask for one."""
     found = _TOKENS.match(prompt)
     if not found:
         return None

@@ -1,7 +1,7 @@
-"""Windows put to a simulator, and the values that its answers hold.
+"""Requests to a simulator, and the values in its answers.
 
-A window's tokens are written one a line as `Vocabulary.pieces` spells them, so that no token holds a tab or a line
-end; tokens that spell one character together stand on one line, and have one value.
+A window's tokens are written one per line, as in `Vocabulary.pieces`, so that no token contains a tab or a line
+end. Tokens that together encode one character share a line and have one value.
 """
 
 import json
@@ -22,25 +22,25 @@ _LARGEST = 10
 _CHOICES = tuple(map(str, range(_LARGEST + 1)))
 _BLANK = "\tunknown"
 _HEAD = "token\tactivation"
-"""The first line of what the simulator has begun: a template that trims a message takes no token's space away."""
+"""First line of the text that the simulator completes, so that a template that trims messages cuts no token."""
 
 
-class Window(NamedTuple):
-    """A window as it is asked about: the explanation, the text of each line, and the tokens that it stands for."""
+class SimulatedWindow(NamedTuple):
+    """A window in a request: the explanation, the text of each line, and the token positions of each line."""
 
     explanation: str
     texts: list[str]
-    places: list[range]
+    positions: list[range]
 
     @classmethod
     def of(cls, explanation: str, token_ids: Sequence[int], vocabulary: Vocabulary) -> Self:
         """A window of tokens."""
         pieces = list(vocabulary.pieces(token_ids))
-        return cls(one_line(explanation), [text for text, _ in pieces], [places for _, places in pieces])
+        return cls(one_line(explanation), [text for text, _ in pieces], [positions for _, positions in pieces])
 
 
-def blank_request(tools: Tools, feature: int, window: Window) -> Request:
-    """All at once: lines that the simulator has begun, of a token, a tab and `unknown`, where a value is read."""
+def blank_request(tools: Tools, feature: int, window: SimulatedWindow) -> Request:
+    """All at once: lines of a token, a tab and `unknown`, where the probabilities of 0 to 10 are read."""
     lines = [_HEAD, *(text + _BLANK for text in window.texts)]
     messages = (
         Message("system", load_prompt(_FOLDER / "blanks.txt").render()),
@@ -53,8 +53,8 @@ def blank_request(tools: Tools, feature: int, window: Window) -> Request:
     )
 
 
-def structured_request(tools: Tools, feature: int, window: Window) -> Request:
-    """By number: a JSON object with a whole number from 0 to 10 for each token."""
+def structured_request(tools: Tools, feature: int, window: SimulatedWindow) -> Request:
+    """By number: a JSON object with an integer from 0 to 10 for each token."""
     lines = [f"{number}\t{text}" for number, text in enumerate(window.texts, start=1)]
     n = len(lines)
     asked = load_prompt(_FOLDER / "tokens.txt").render(
@@ -72,15 +72,15 @@ def structured_request(tools: Tools, feature: int, window: Window) -> Request:
     )
 
 
-def stand_in(request: Request, window: Window) -> str:
-    """An answer such as may come."""
-    return "" if request.blank else json.dumps({str(place + 1): 0 for place in range(len(window.texts))})
+def stand_in(request: Request, window: SimulatedWindow) -> str:
+    """A plausible answer."""
+    return "" if request.blank else json.dumps({str(number + 1): 0 for number in range(len(window.texts))})
 
 
-def values_of(answer: Answer, window: Window) -> list[float] | None:
-    """The value of each token, 0 to 10; None where the answer lacks that of any line."""
+def values_of(answer: Answer, window: SimulatedWindow) -> list[float] | None:
+    """The value of each token, 0 to 10; None if the answer lacks the value of any line."""
     n = len(window.texts)
     by_line = parse_numbers(answer.text or "", n, _LARGEST) if answer.values is None else answer.values
     if by_line is None or len(by_line) != n:
         return None
-    return [float(value) for value, places in zip(by_line, window.places, strict=True) for _ in places]
+    return [float(value) for value, positions in zip(by_line, window.positions, strict=True) for _ in positions]

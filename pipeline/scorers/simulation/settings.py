@@ -14,19 +14,18 @@ class Settings(BaseModel):
     method: Literal["auto", "all_at_once", "structured", "local"] = Field(
         "auto",
         description="`all_at_once`: expected values from the log-probabilities of a prompt, which servers such as "
-        "vLLM give; `local`: the same by a model in this process; `structured`: whole numbers as JSON, by any "
-        "server; `auto`: the first of them that can be done",
+        "vLLM return; `local`: the same from a model in this process; `structured`: integers as JSON, from any "
+        "server; `auto`: the first of these that is possible",
     )
     n_top: int = Field(
         5,
         ge=0,
         le=50,
-        description="Test windows in which the feature fires most strongly; sampling.top_examples at most",
+        description="Test windows in which the feature fires most strongly; at most sampling.top_examples",
     )
     n_drawn: int = Field(
         5,
         ge=0,
         le=50,
-        description="Test windows by draw over its deciles, and as many in which it is silent; "
-        "scoring.n_questions at most",
+        description="Test windows drawn over its deciles, and as many silent ones; at most scoring.n_questions",
     )

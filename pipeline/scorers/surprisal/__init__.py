@@ -1,9 +1,10 @@
-"""Surprisal (Paulo et al. 2024): an explanation is good if it makes windows that fire less surprising to a model.
+"""Surprisal (Paulo et al. 2024): an explanation is good if it makes activating windows less surprising to a model.
 
-The gain of a window is its mean loss (nats a token) behind a description that says nothing, less that behind the
-explanation. It ranks a feature's test windows, those that fire against silent ones, which gives an AUROC; it is no
-yes or no. The model is a base model in this process: what chat servers give holds no loss of a text. What stands
-before the windows is read once for each explanation, and each window once behind the one that says nothing.
+The gain of a window is its mean loss (nats per token) after an uninformative description, minus its mean loss
+after the explanation. The gain ranks a feature's test windows, activating against silent ones, which gives an
+AUROC; it is not a yes-or-no answer. The model is a base model in this process, because chat servers do not return
+losses of a text. The text before the windows is read once per explanation, and each window once after the
+uninformative one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,18 +36,18 @@ class Surprisal:
     role: RoleName | None = None
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
-        """The test windows of each explanation's feature that other scorers are asked about."""
+        """The test windows of each explanation's feature that other scorers also ask about."""
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """The gain of each window, in nats a token, in place of a probability."""
+        """The gain of each window, in nats per token, in place of a probability."""
         rows = questions.pl()
         if rows.is_empty():
             return
         model = load_local_model(_model(tools.config), tools.config.device)
         n_explanations = rows["explanation_id"].n_unique()
         with progress(n_explanations, f"surprisal of {tools.batch.sae}", "explanations") as bar:
-            # What is read together is a feature's own: rows do not depend on which other features a batch has.
+            # Only windows of one feature share a pass, so that rows do not depend on the batch's other features.
             for feature in rows.partition_by("feature", maintain_order=True):
                 texts = _texts(model, feature, tools)
                 plain = dict(zip(texts, _losses(model, _nothing(), [*texts.values()]), strict=True))
@@ -59,11 +60,11 @@ scorer = Surprisal()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError if a server would have to give losses, SubjectError if the model is not there."""
+    """Raise ConfigError if a server would have to return losses, SubjectError if the model does not exist."""
     if _own(config) == _SCORER and config.scoring.provider != "local":
         raise ConfigError(
-            f"scoring.surprisal.model is scorer, but scoring.provider is {config.scoring.provider}, which gives "
-            "no losses of a text; set it to subject, or name a model that runs in this process"
+            f"scoring.surprisal.model is scorer, but scoring.provider is {config.scoring.provider}, which does "
+            "not return losses of a text; set the model to subject, or name a model that runs in this process"
         )
     find_files(_model(config))
 
@@ -73,7 +74,7 @@ def _own(config: Config) -> str:
 
 
 def _model(config: Config) -> SubjectConfig:
-    """The model whose losses are read."""
+    """The model whose losses are used."""
     match _own(config):
         case "subject":
             return config.subject
@@ -88,7 +89,7 @@ def _nothing() -> str:
 
 
 def _texts(model: LocalModel, rows: pl.DataFrame, tools: Tools) -> dict[str, list[int]]:
-    """The windows of a feature as the model reads them, by example."""
+    """The token ids of a feature's windows for the model, by example_id."""
     windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
     if _own(tools.config) == _SUBJECT:
         return {example_id: list(token_ids) for example_id, token_ids in windows.iter_rows()}
@@ -98,7 +99,7 @@ def _texts(model: LocalModel, rows: pl.DataFrame, tools: Tools) -> dict[str, lis
 
 
 def _losses(model: LocalModel, explanation: str, windows: Sequence[Sequence[int]]) -> list[float]:
-    """The mean loss of each window behind an explanation, which is read once."""
+    """The mean loss of each window after an explanation, which is read once."""
     text = load_prompt(_FOLDER / "prefix.txt").render(explanation=one_line(explanation)) + "\n"
     ids: list[int] = model.tokenizer(text).input_ids
     return model.losses(model.read_prefix(ids[:-1]), [[ids[-1], *window] for window in windows])
@@ -111,4 +112,4 @@ def _predictions(
     rows = part.select("explanation_id", "feature", "question_id", "example_id", "label")
     for row, loss in zip(rows.iter_rows(named=True), explained, strict=True):
         gain = plain[row["example_id"]] - loss
-        yield Prediction(**row, marked=None, prediction=None, probability=gain, status="ok", request_id=None)
+        yield Prediction(**row, probability=gain, status="ok")

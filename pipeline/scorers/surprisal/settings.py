@@ -1,4 +1,4 @@
-"""`scoring.surprisal`: whose losses are read."""
+"""`scoring.surprisal`: the model whose losses are used."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,6 @@ class Settings(BaseModel):
 
     model: str = Field(
         "subject",
-        description="A base model in this process: `subject`, the subject model; `scorer`, the scorer's, where "
-        "its provider is `local`; or a package, folder or hub name. A server gives no losses",
+        description="A base model in this process: `subject`, the subject model; `scorer`, the scorer's model, if "
+        "its provider is `local`; or a package, folder or hub name. Servers do not return losses",
     )

@@ -1,6 +1,6 @@
-"""Scorers that ask yes or no of a window: what they share, so that each is its prompts, its SQL and a line.
+"""The base of scorers that ask yes or no about windows; each adds only its prompts, its SQL and one line.
 
-A prompt puts one or several questions about one explanation; rounds say which questions are put next.
+A prompt asks one or several questions about one explanation; rounds determine which questions come next.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,24 +19,24 @@ from pipeline.llm.requests import FAILED
 from pipeline.plugins import find_plugin
 from pipeline.scorers.base import Prediction, piloted
 from pipeline.scorers.requests import status_of
-from pipeline.scorers.yes_no.answers import HALF, Said, read_answer
-from pipeline.scorers.yes_no.requests import AT_ONCE, Prompt, half_right, prompts_of
+from pipeline.scorers.yes_no.answers import HALF, TruthValues, read_answer
+from pipeline.scorers.yes_no.requests import AT_ONCE, AskedQuestions, group_questions, half_right
 from pipeline.scorers.yes_no.rounds import Rounds
 
 _TRIES = 5
-"""First prompts whose answers cannot be read, after which a prompt puts one question."""
+"""First prompts whose answers cannot be read, after which prompts ask one question each."""
 
 
 @dataclass(frozen=True)
 class YesNo:
-    """A scorer whose questions are windows, with marks or without.
+    """A scorer whose questions are about windows, with or without marks.
 
     Attributes:
-        name: Its name. In its folder, or in that of the scorer that its settings name (`prompts_of`), are its
-            instructions: `one.txt` for a prompt of one question, `many.txt` for several, `question.txt` if it puts
-            one question in words of its own. In its own folder are its questions, the rows of `questions.sql`;
-            they may have a column `strata`.
-        role: In which role it asks a language model.
+        name: Its name. Its folder, or that of the scorer named in its settings (`prompts_of`), holds its
+            instructions: `one.txt` for prompts of one question, `many.txt` for several, and `question.txt` if it
+            words a single question differently. Its own folder holds its questions, the rows of `questions.sql`,
+            which may have a column `strata`.
+        role: The role in which it asks a language model.
     """
 
     name: str
@@ -47,7 +47,7 @@ class YesNo:
         return batch.select(find_plugin("scorers", self.name).path / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """Put the questions round by round, until each explanation is told well enough or has none left."""
+        """Ask the questions round by round, until each explanation's score is precise enough or none are left."""
         name = self.name + tools.role.suffix
         per_prompt, tools = self.form(tools, lambda size: Rounds(tools.batch, name, questions, size).due())
         threshold = piloted(self.name, tools).threshold or HALF
@@ -67,8 +67,8 @@ class YesNo:
         strata: Mapping[str, Sequence[str] | None] | None = None,
         threshold: float = HALF,
     ) -> list[Prediction]:
-        """Put questions, the rows of `next_questions` or the like: a prediction each, by the threshold."""
-        prompts = list(prompts_of(self.name, due, tools, per_prompt))
+        """Ask questions (rows with the columns of `next_questions`): a prediction for each, by the threshold."""
+        prompts = list(group_questions(self.name, due, tools, per_prompt))
         answers = tools.ask([_to_ask(prompt) for prompt in prompts])
         return [
             prediction
@@ -77,44 +77,44 @@ class YesNo:
         ]
 
     def together(self, tools: Tools) -> int:
-        """How many questions a prompt puts where answers alone count, and no probabilities."""
+        """The number of questions per prompt where only the answers matter, not their probabilities."""
         return _fixed(tools) or AT_ONCE
 
     def find_form(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> str | None:
-        """How many questions a prompt puts, where the answers to the first prompts tell."""
+        """The number of questions per prompt, if the answers to the first prompts determine it; else None."""
         if _fixed(tools):
             return None
         name = self.name + tools.role.suffix
-        told = self._told_form(tools, lambda size: Rounds(tools.batch, name, questions, size).due())
-        return str(told) if isinstance(told, int) else None
+        found = self._form_from_answers(tools, lambda size: Rounds(tools.batch, name, questions, size).due())
+        return str(found) if isinstance(found, int) else None
 
     def form(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> tuple[int, Tools]:
-        """How many questions a prompt puts, and the tools with which they are put.
+        """The number of questions per prompt, and the tools to ask them with.
 
-        As the config says, else the pilot. Before a pilot the answers to the first prompts tell; `first` gives the
-        questions that come first, so many a prompt. If such a request fails, none is sent: the next run would put
-        the questions in another form, and pay them twice.
+        The number comes from the config, else from the pilot, else from the answers to the first prompts; `first`
+        returns the first questions, given the number per prompt. If one of these requests fails, no other is sent:
+        the next run might ask the same questions in another form and pay for them twice.
         """
         if fixed := _fixed(tools):
             return fixed, tools
         if found := piloted(self.name, tools).form:
             return int(found), tools
-        told = self._told_form(tools, first)
-        if isinstance(told, Answer):
-            return AT_ONCE, replace(tools, ask=partial(_unasked, told))
-        return told or AT_ONCE, tools
+        tried = self._form_from_answers(tools, first)
+        if isinstance(tried, Answer):
+            return AT_ONCE, replace(tools, ask=partial(_unasked, tried))
+        return tried or AT_ONCE, tools
 
-    def _told_form(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> int | Answer | None:
-        """How many questions a prompt puts, by the first prompts, one after another; or the answer that failed.
+    def _form_from_answers(self, tools: Tools, first: Callable[[int], pl.DataFrame]) -> int | Answer | None:
+        """The number of questions per prompt, from the first prompts, sent one by one; or the answer that failed.
 
-        The first answer that can be read tells: many, if as many as a score takes (min_coverage) have a
-        probability, else one. Where a prompt is too long, the next try puts half as many; of answers that are
-        refused, cut off or cannot be read no single one tells, but `_TRIES` of them do: one. None where there is
-        no question.
+        The first readable answer decides: several, if enough of its questions for a score (min_coverage) have a
+        probability, else one. If a prompt is too long, the next try asks half as many. A single answer that is
+        refused, cut off or unreadable decides nothing, but after `_TRIES` of them it is one. None without
+        questions.
         """
         per_prompt, has_asked = AT_ONCE, False
         while per_prompt > 1:
-            for prompt in islice(prompts_of(self.name, first(per_prompt), tools, per_prompt), _TRIES):
+            for prompt in islice(group_questions(self.name, first(per_prompt), tools, per_prompt), _TRIES):
                 has_asked = True
                 answer = tools.ask([_to_ask(prompt)])[prompt.request.request_id]
                 if answer.status in FAILED:
@@ -131,34 +131,35 @@ class YesNo:
 
 
 def _fixed(tools: Tools) -> int | None:
-    """How many questions a prompt puts where no answer has to tell.
+    """The number of questions per prompt, if it does not depend on answers; else None.
 
-    To a model in this process one: a prompt's beginning is read once, and small models answer one question best.
+    One for a model in this process: it reads the common beginning of prompts only once, and small models are best
+    at one question.
     """
     return tools.config.scoring.questions_per_prompt or (1 if tools.role.is_local else None)
 
 
 def _unasked(failed: Answer, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-    """What is not sent, as another request has failed: its status for each."""
+    """Answers for requests that are not sent because another failed, with that one's status."""
     ids = [each.request.request_id for each in to_ask]
     return {request_id: Answer(request_id, failed.status, error=failed.error) for request_id in ids}
 
 
-def _to_ask(prompt: Prompt) -> ToAsk:
+def _to_ask(prompt: AskedQuestions) -> ToAsk:
     return ToAsk(prompt.request, lambda answer: _read(prompt, answer).values is not None, half_right(prompt))
 
 
-def _read(prompt: Prompt, answer: Answer, threshold: float = HALF) -> Said:
+def _read(prompt: AskedQuestions, answer: Answer, threshold: float = HALF) -> TruthValues:
     return read_answer(answer, len(prompt.questions), is_one=prompt.request.is_choice, threshold=threshold)
 
 
 def _predictions(
-    prompt: Prompt, answer: Answer, strata: Mapping[str, Sequence[str] | None], threshold: float
+    prompt: AskedQuestions, answer: Answer, strata: Mapping[str, Sequence[str] | None], threshold: float
 ) -> Iterator[Prediction]:
-    """A prediction a question; an answer that cannot be used leaves its questions unscored."""
-    said = _read(prompt, answer, threshold) if answer.status == "ok" else Said(None, None)
+    """One prediction per question; an unusable answer leaves its questions unscored."""
+    read = _read(prompt, answer, threshold) if answer.status == "ok" else TruthValues(None, None)
     nothing = [None] * len(prompt.questions)
-    status = status_of(answer, is_read=said.values is not None)
+    status = status_of(answer, is_read=read.values is not None)
     for number, question in enumerate(prompt.questions):
         yield Prediction(
             explanation_id=prompt.explanation_id,
@@ -167,8 +168,8 @@ def _predictions(
             example_id=question.example_id,
             marked=question.marked,
             label=question.label,
-            prediction=(said.values or nothing)[number],
-            probability=(said.probabilities or nothing)[number],
+            prediction=(read.values or nothing)[number],
+            probability=(read.probabilities or nothing)[number],
             status=status,
             request_id=answer.request_id,
             strata=strata.get(question.question_id),

@@ -1,8 +1,8 @@
-"""What a scorer's answer says: one truth value a question, or nothing at all.
+"""Parses a scorer's answer: one truth value per question, or nothing at all.
 
 Asked for an object by number, models write it with text before it, in another order, over several lines, as a
-list, or as numbered lines. That is read, from what a model says in the end and not from its thoughts; an answer of
-another length, or one that could be read in two ways, is not guessed at.
+list, or as numbered lines. All of these are accepted, in the final answer but not in the reasoning before it. An
+answer of another length, or one that is ambiguous, is not guessed at.
 """
 
 import re
@@ -18,40 +18,40 @@ _OBJECT = re.compile(r"\{[^{}]*\}")
 _LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*(?:[.:)=-][^\w\n]+|\t)(\w+)[^\w\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]+")
 _AROUND = frozenset({"json", "answer", "answers"})
-"""Words beside which a list of one is an answer and no footnote."""
+"""Words next to which a list of one is an answer and not a footnote."""
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 
 
-class Said(NamedTuple):
-    """What an answer says: a probability of yes and a truth value a question; a probability may be missing."""
+class TruthValues(NamedTuple):
+    """A probability of yes and a truth value per question; single probabilities may be missing."""
 
     probabilities: list[float | None] | None
     values: list[bool] | None
 
 
 HALF = 0.5
-"""The probability from which it is yes, where the controls' answers have told no other."""
+"""The threshold for yes, unless answers about controls have set another."""
 
 
-def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float = HALF) -> Said:
-    """What an answer to n questions says.
+def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float) -> TruthValues:
+    """The probabilities and truth values in an answer to n questions.
 
     Args:
-        answer: It.
-        n: The questions.
-        is_one: They were put as the choice between Yes and No.
-        threshold: The probability from which it is yes. Of several questions the words count at a half, and
-            where an answer has no probability.
+        answer: The answer.
+        n: Number of questions in the prompt.
+        is_one: Whether the prompt asked one question as a choice between Yes and No.
+        threshold: The probability from which an answer counts as yes. With several questions, the written values
+            count instead if the threshold is a half or the answer has no probability.
     """
     text = answer.text or ""
     if is_one:
         probability = probability_of_yes(answer.probabilities)
-        said = probability >= threshold if probability is not None else parse_one(text)
-        return Said([probability], None if said is None else [said])
+        value = probability >= threshold if probability is not None else parse_one(text)
+        return TruthValues([probability], None if value is None else [value])
     values = parse_many(text, n)
     if values is None:
-        return Said(None, None)
-    # Of the object that is the answer; beside a list, keys that have one stand in a thought or a draft.
+        return TruthValues(None, None)
+    # Probabilities belong to the object that is the answer; beside a list, they are from a thought or a draft.
     is_object = any(map(_object_values, _OBJECT.findall(final_text(text) or "")))
     by_number = answer.probabilities or {} if is_object else {}
     probabilities = [by_number.get(str(number)) for number in range(1, n + 1)]
@@ -60,25 +60,25 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float = HALF
             value if probability is None else probability >= threshold
             for value, probability in zip(values, probabilities, strict=True)
         ]
-    return Said(probabilities, values)
+    return TruthValues(probabilities, values)
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:
-    """The n truth values of an object with keys 1 to n, a list, or else of lines with these numbers; None without.
+    """The n truth values of an object with keys 1 to n, of a list, or else of lines with these numbers; or None.
 
-    If several objects or lists of that length stand there and differ, it is ambiguous and None. A list of one is
-    an answer only where it stands alone: in "as [1] shows" it is a footnote.
+    Several objects or lists of that length that differ are ambiguous: None. A list of one is an answer only if it
+    is alone: in "as [1] shows" it is a footnote.
     """
-    said = final_text(text) or ""
-    if n == 1 and _LIST.search(said) and not any(map(_object_values, _OBJECT.findall(said))):
-        words = {word.lower() for word in _WORD.findall(_LIST.sub(" ", said))}
+    final = final_text(text) or ""
+    if n == 1 and _LIST.search(final) and not any(map(_object_values, _OBJECT.findall(final))):
+        words = {word.lower() for word in _WORD.findall(_LIST.sub(" ", final))}
         if words - _AROUND:
             return None
-    return _many(said, n)
+    return _many(final, n)
 
 
 def _many(text: str, n: int) -> list[bool] | None:
-    """`parse_many` of a final text."""
+    """As `parse_many`, of a final answer."""
     found = [_object_values(each) for each in _OBJECT.findall(text)]
     found += [_list_values(each) for each in _LIST.findall(text)]
     if all(values is None for values in found):
@@ -92,22 +92,21 @@ def _many(text: str, n: int) -> list[bool] | None:
 def parse_one(text: str) -> bool | None:
     """The truth value of an answer to one question: its first word, or an object or a list of one.
 
-    None if another word or value in it says the contrary.
-
-    A bare number is none: to a question of yes or no it is more often the beginning of a list.
+    None if another word or value in it contradicts that. A bare number does not count: in reply to a yes-or-no
+    question it is more often the beginning of a list.
     """
-    said = final_text(text) or ""
-    words = [word.lower() for word in _WORD.findall(said)]
-    says = {word in _YES for word in words if word in _YES | _NO}
-    if many := _many(said, 1):  # "No, see [1]" holds a list of one, and says no
-        says.add(many[0])
+    final = final_text(text) or ""
+    words = [word.lower() for word in _WORD.findall(final)]
+    values = {word in _YES for word in words if word in _YES | _NO}
+    if many := _many(final, 1):  # "No, see [1]" contains a list of one, but means no
+        values.add(many[0])
     elif not words or words[0] not in _YES | _NO:
         return None
-    return says.pop() if len(says) == 1 else None
+    return values.pop() if len(values) == 1 else None
 
 
 def probability_of_yes(probabilities: Mapping[str, float] | None) -> float | None:
-    """The scorer's probability of yes; None where its server gave none."""
+    """The scorer's probability of yes, relative to yes and no; None if the server gave none."""
     if not probabilities or not {"Yes", "No"} <= probabilities.keys():
         return None
     total = probabilities["Yes"] + probabilities["No"]
@@ -127,7 +126,7 @@ def _object_values(text: str) -> list[bool] | None:
 
 
 def _numbered_values(pairs: Sequence[tuple[str, str]]) -> list[bool] | None:
-    """The values in the order of their numbers, which must be 1 to their count, each once."""
+    """The values ordered by their numbers; None unless the numbers are 1 to their count, each once."""
     by_number = dict(pairs)
     numbers = [str(number + 1) for number in range(len(pairs))]
     if len(by_number) < len(pairs) or by_number.keys() != set(numbers):

@@ -1,8 +1,8 @@
-"""Questions put to a scorer: an explanation, one or several windows, yes or no.
+"""Requests to a scorer: an explanation, and yes-or-no questions about one or several windows.
 
-What is the same for every feature stands first, then the explanation, then the windows, so that the caches of
-providers, servers and the local model hold the beginning of a prompt. The prompt of several questions, the schema
-that its answer has to keep where a server knows schemas, and the parser (`answers`) belong together.
+The parts that are equal for all features come first, then the explanation, then the windows, so that providers,
+servers and the local model can cache the beginning of a prompt. The prompt of several questions, the schema of its
+answer (for servers that support schemas), and the parser (`answers`) belong together.
 """
 
 import json
@@ -28,11 +28,11 @@ _FOLDER = Path(__file__).parent
 
 CHOICES = ("Yes", "No")
 AT_ONCE = 40
-"""Questions a prompt where each answer of many has its probability: 20 + 20."""
+"""Questions per prompt if each of several answers has a probability: 20 + 20."""
 
 
 class Question(NamedTuple):
-    """One question: a window, the positions that are marked in it (None: no marks), and the true answer."""
+    """One question: a window, the positions marked in it (None: no marks), and the true answer."""
 
     question_id: str
     example_id: str
@@ -41,23 +41,23 @@ class Question(NamedTuple):
     token_ids: Sequence[int]
 
 
-class Prompt(NamedTuple):
-    """A request and the questions that it puts about an explanation."""
+class AskedQuestions(NamedTuple):
+    """A request and its questions, all about one explanation."""
 
     request: Request
     explanation_id: str
     questions: Sequence[Question]
 
 
-def prompts_of(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) -> Iterator[Prompt]:
-    """The prompts of a round, in the order of its questions: the rows of `next_questions`, prompt by prompt."""
+def group_questions(scorer: str, due: pl.DataFrame, tools: Tools, per_prompt: int) -> Iterator[AskedQuestions]:
+    """The requests of a round, in the order of its questions: rows of `next_questions`, grouped by prompt."""
     scoring, sae, vocabulary = tools.config.scoring, tools.batch.sae, tools.vocabulary
     about = due.select("explanation_id", "prompt", "feature", "explanation").iter_rows()
     questions = map(Question._make, due.select(Question._fields).iter_rows())
     for (explanation_id, _, feature, words), rows in groupby(zip(about, questions, strict=True), itemgetter(0)):
-        put = [question for _, question in rows]
-        request = score_request(scoring, sae, feature, scorer, words, put, vocabulary, is_one=per_prompt == 1)
-        yield Prompt(request, explanation_id, put)
+        asked = [question for _, question in rows]
+        request = score_request(scoring, sae, feature, scorer, words, asked, vocabulary, is_one=per_prompt == 1)
+        yield AskedQuestions(request, explanation_id, asked)
 
 
 def score_request(
@@ -71,11 +71,11 @@ def score_request(
     *,
     is_one: bool,
 ) -> Request:
-    """The request that puts questions about one explanation, in their order, as its scorer instructs."""
+    """The request that asks questions about one explanation, in order, with the scorer's instructions."""
     lender = Declared.by(find_plugin("scorers", scorer).settings).prompts_of
     folder = find_plugin("scorers", lender or scorer).path
     texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
-    n, words = len(texts), one_line(explanation)  # a rule and keywords quote the corpus's tokens
+    n, words = len(texts), one_line(explanation)  # rules and keywords quote corpus tokens
     if is_one:
         system = load_prompt(folder / "one.txt").render()
         own = folder / "question.txt"
@@ -94,13 +94,13 @@ def score_request(
         max_tokens=1 if is_one else TOKENS_A_NUMBER * n + TOKENS_AROUND,
         choices=CHOICES if is_one else ("true", "false"),
         keys=() if is_one else keys_of(n),
-        schema=None if is_one else answer_schema(n),
+        schema=None if is_one else _answer_schema(n),
     )
 
 
 @cache
-def answer_schema(n: int) -> Mapping[str, Any]:
-    """The JSON schema of n answers by number; strict mode wants every key required and no other allowed."""
+def _answer_schema(n: int) -> Mapping[str, Any]:
+    """The JSON schema of n answers by number; strict mode needs every key required and no others allowed."""
     return {
         "type": "object",
         "properties": {key: {"type": "boolean"} for key in keys_of(n)},
@@ -109,9 +109,9 @@ def answer_schema(n: int) -> Mapping[str, Any]:
     }
 
 
-def half_right(prompt: Prompt) -> str:
-    """An answer that is right on half of the questions, by a hash of each: where intervals are widest."""
-    says = [each.label == (int(each.question_id[-1], 16) % 2 == 0) for each in prompt.questions]
+def half_right(prompt: AskedQuestions) -> str:
+    """An answer that is correct for half of the questions, by hash, where intervals are widest."""
+    values = [each.label == (int(each.question_id[-1], 16) % 2 == 0) for each in prompt.questions]
     if prompt.request.is_choice:
-        return CHOICES[0 if says[0] else 1]
-    return json.dumps([int(each) for each in says])
+        return CHOICES[0 if values[0] else 1]
+    return json.dumps([int(each) for each in values])

@@ -1,9 +1,9 @@
-"""The rounds in which questions are put: which come next is one SQL over the answers of all explanations so far.
+"""The rounds in which questions are asked; one SQL query over all answers so far determines the next questions.
 
-Without `scoring.target_half_width` one round puts every question. With it a round takes some of each answer, and
-an explanation is asked no more once the interval of its balanced accuracy is narrow enough: `next_questions.sql`.
-An explanation's questions depend on its own answers alone, and answers come from the ledger, so that a run that
-was interrupted, or has other features in its batch, puts the same ones.
+Without `scoring.target_half_width`, one round asks every question. With it, each round takes some questions of
+each label, and stops asking about an explanation once the interval of its balanced accuracy is narrow enough
+(`next_questions.sql`). An explanation's questions depend only on its own answers, and answers come from the
+ledger, so that a run that was interrupted, or whose batch has other features, asks the same ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.sql import steps_of
 
 _GIVEN = ("predictions", "questions", "scored_explanations")
-"""What stands in the connection before a round is judged."""
+"""Relations that exist in the connection before a round is judged."""
 
 
 class Rounds:
@@ -37,15 +37,15 @@ class Rounds:
         batch.create("questions", scorer=scorer)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        """The questions of each round, until there are none; those of a round are recorded before the next."""
+        """The questions of each round, until there are none; the caller records each round before the next."""
         while not (due := self.due()).is_empty():
             n_before = self._answered.num_rows
             yield due
             if self._answered.num_rows != n_before + due.height:
-                raise RuntimeError("a round's questions were not all recorded; it would never end")
+                raise RuntimeError("not all questions of a round were recorded, so the rounds would never end")
 
     def due(self) -> pl.DataFrame:
-        """The questions that come next, by the answers so far."""
+        """The next questions, given the answers so far."""
         self._judge()
         rows: pl.DataFrame = self._batch.select("next_questions", questions_per_prompt=self._per_prompt).pl()
         return rows
@@ -56,7 +56,7 @@ class Rounds:
         self._answered = pa.concat_tables([self._answered, rows])
 
     def _judge(self) -> None:
-        """Judge the answers so far; a temporary table hides the view of what an earlier run has published."""
+        """Judge the answers so far; a temporary table hides the view of an earlier run's predictions."""
         self._batch.put("predictions", self._answered)
         for step in steps_of("next_questions", given=_GIVEN)[:-1]:
             self._batch.create(str(step))

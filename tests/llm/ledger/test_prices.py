@@ -29,6 +29,10 @@ def test_cached_tokens_are_part_of_the_prompt_and_have_their_own_price():
     assert Price(prompt=2, completion=10).usd(100, 10, 40) == pytest.approx((100 * 2 + 100) / 1e6)
 
 
+def test_more_cached_tokens_than_the_prompt_has_stood_beside_it_and_cost_no_less_than_nothing():
+    assert Price(prompt=2, cached=1, completion=10).usd(10, 10, 40) == pytest.approx((40 + 100) / 1e6)
+
+
 def test_an_exact_name_goes_before_a_pattern_and_an_earlier_pattern_before_a_later(tmp_path):
     prices = load_prices(written(tmp_path, """
         small*: {prompt: 1, completion: 1}

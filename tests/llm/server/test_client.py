@@ -232,6 +232,35 @@ def test_a_model_that_answers_with_reasoning_alone_stops_the_run_after_a_few_and
         assert sum(ledger.replay(question(n)) is not None for n in range(100)) >= 5
 
 
+def test_a_run_that_stops_sends_nothing_more_and_records_what_was_under_way(tmp_path):
+    """What is under way is paid, whoever waits for it."""
+
+    def brain(body):
+        is_wrong = last_message(body) == "question 0"
+        return Reply(fault="status", status=401, delay_seconds=0.2) if is_wrong else Reply(delay_seconds=0.4)
+
+    with Oracle(brain) as oracle, Ledger(tmp_path, "a", "s", 0, 9) as ledger:
+        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
+        with pytest.raises(ConfigError, match="refuses the API key"):
+            ask(ledger, client, [question(n) for n in range(100)])
+        assert oracle.n_requests == 4
+        assert [n for n in range(100) if ledger.replay(question(n))] == [1, 2, 3]
+
+
+def test_a_run_that_stops_does_not_wait_for_an_endpoint_that_asks_to_wait():
+    def brain(body):
+        if last_message(body) == "question 0":
+            return Reply(fault="status", status=401, delay_seconds=0.2)
+        return Reply(fault="status", status=429, retry_after="60", delay_seconds=0.4)
+
+    with Oracle(brain) as oracle:
+        start = time.monotonic()
+        with pytest.raises(ConfigError, match="refuses the API key"):
+            answers_of(OpenAIClient(oracle.base_url, None, max_concurrent=4), [question(n) for n in range(9)])
+        assert time.monotonic() - start < 5
+        assert oracle.n_requests == 4
+
+
 def test_a_model_that_thinks_too_long_now_and_then_stops_nothing():
     with Oracle(in_turn(*[Reply(fault="only_thought")] * 4, "Yes", *[Reply(fault="only_thought")] * 4)) as oracle:
         client = OpenAIClient(oracle.base_url, None, max_concurrent=1)

@@ -18,7 +18,7 @@ from sae_layouts import (
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import SaeError
-from pipeline.sae import TopK, load_sparse_coder
+from pipeline.sae import TopK, load_sparse_coder, sae_files
 
 N, WIDTH, K = 40, 24, 5
 OLD = {"d_in": WIDTH, "d_sae": N, "hook_point": "blocks.6.hook_resid_pre", "dtype": "float32"}
@@ -99,6 +99,28 @@ def test_the_factor_of_the_inputs_norm_is_multiplied_in_where_it_is_known(folder
     same_firings(fired(coder, x), above(pre_activations(folded, x, subtract=True), weights.threshold))
     torch.testing.assert_close(coder.decoder, weights.decoder / 2.5)
     assert coder.folded == "the factor of its inputs' norm, 2.5"
+
+
+def test_a_checkpoint_has_the_factor_beside_it_and_what_training_ended_with_has_none(folder, weights):
+    configure(folder, normalize_activations="expected_average_only_in")
+    write_json(folder / "activation_scaler.json", {"scaling_factor": None, "has_whitening": False})
+    with pytest.raises(SaeError, match=r"its files do not hold.*local copy: 1 where its weights have it already"):
+        load_sparse_coder(folder)
+    write_json(folder / "activation_scaler.json", {"scaling_factor": 2.5, "has_whitening": False})
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    folded = weights._replace(encoder=weights.encoder * 2.5, b_dec=weights.b_dec / 2.5)
+    same_firings(fired(coder, x), above(pre_activations(folded, x, subtract=True), weights.threshold))
+    assert sae_files(str(folder)).outside == {"norm_scaling_factor": 2.5}
+    configure(folder, normalize_activations="none")
+    coder = load_sparse_coder(folder)
+    same_firings(fired(coder, x), above(pre_activations(weights, x, subtract=True), weights.threshold))
+
+
+@pytest.mark.parametrize("factor", [0, -1, True, float("inf"), "2.5"])
+def test_a_factor_that_cannot_be_is_refused(folder, factor):
+    configure(folder, normalize_activations="expected_average_only_in", norm_scaling_factor=factor)
+    with pytest.raises(SaeError, match="its files do not hold"):
+        load_sparse_coder(folder)
 
 
 @pytest.mark.parametrize("place", ["metadata", "registry's override"])

@@ -47,6 +47,8 @@ def resave(path, drop=(), **changes):
         ("goodfire", "blocks.19.hook_resid_post"),
         ("llama_scope", "blocks.15.hook_resid_post"),
         ("llama_scope_r1", "blocks.15.hook_resid_post"),
+        ("lm_saes", "blocks.15.hook_resid_post"),
+        ("attention_z", "blocks.5.attn.hook_z"),
         ("circuit_tracer", "blocks.3.mlp.hook_in"),
     ],
 )
@@ -64,7 +66,7 @@ class Trap:
         return open, (self.path, "w")
 
 
-@pytest.mark.parametrize("name", ["dictionary_learning", "openai", "qwen_scope", "goodfire"])
+@pytest.mark.parametrize("name", ["dictionary_learning", "openai", "qwen_scope", "goodfire", "attention_z"])
 def test_pickled_code_is_refused_and_never_run(tmp_path, weights, name):
     path = LAYOUTS[name].write(tmp_path / "sae", weights)
     file = path / "ae.pt" if path.is_dir() else path
@@ -91,6 +93,23 @@ def test_any_float_dtype_is_encoded_in_float32(tmp_path, weights, dtype):
     stored = {key: value.to(dtype) for key, value in torch.load(path).items()}
     torch.save(stored, path)
     assert torch.equal(load_sparse_coder(path).encoder, weights.encoder.to(dtype).float())
+
+
+def test_two_linear_layers_alone_are_read_as_goodfires_whatever_these_call_them(tmp_path, weights):
+    path = tmp_path / "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt"
+    state = {
+        "encoder.weight": weights.encoder,
+        "encoder.bias": weights.bias,
+        "decoder.weight": weights.decoder.T.contiguous(),
+        "decoder.bias": weights.b_dec,
+    }
+    torch.save(state, path)
+    coder, x = load_sparse_coder(path), random_inputs(30, WIDTH)
+    assert (coder.format, coder.hookpoint) == ("goodfire", "blocks.19.hook_resid_post")
+    same_firings(fired(coder, x), pre_activations(weights, x, subtract=False).relu())
+    torch.save({**state, "log_threshold": weights.threshold}, path)  # it is another function then
+    with pytest.raises(SaeError, match=r"other tensors: decoder\.bias, decoder\.weight, encoder\.bias"):
+        load_sparse_coder(path)
 
 
 # dictionary_learning ----------------------------------------------------------------------------------
@@ -282,13 +301,95 @@ def test_a_transcoder_of_llama_scope_has_a_scale_for_each_side_and_may_write_to_
     assert coder.target == "blocks.15.hook_mlp_out"
 
 
-@pytest.mark.parametrize(("format", "name"), [("llama_scope", "hyperparams"), ("llama_scope_r1", "config")])
+@pytest.mark.parametrize(
+    ("format", "name"), [("llama_scope", "hyperparams"), ("llama_scope_r1", "config"), ("lm_saes", "config")]
+)
 @pytest.mark.parametrize("key", ["apply_decoder_bias_to_pre_encoder", "use_glu_encoder"])
 def test_an_sae_of_lm_saes_that_is_another_function_is_refused(tmp_path, weights, format, name, key):
     path = LAYOUTS[format].write(tmp_path / "sae", weights) / f"{name}.json"
     write_json(path, {**json.loads(path.read_text()), key: True})
     with pytest.raises(SaeError, match=f"{name}.json has {key} true"):
         load_sparse_coder(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("format", "name"), [("llama_scope", "hyperparams"), ("llama_scope_r1", "config"), ("lm_saes", "config")]
+)
+def test_a_norm_of_each_batch_is_refused(tmp_path, weights, format, name):
+    path = LAYOUTS[format].write(tmp_path / "sae", weights) / f"{name}.json"
+    write_json(path, {**json.loads(path.read_text()), "norm_activation": "batch-wise"})
+    with pytest.raises(SaeError, match=f"{name}.json has norm_activation 'batch-wise'"):
+        load_sparse_coder(path.parent)
+
+
+@pytest.mark.parametrize("format", ["llama_scope_r1", "lm_saes"])
+def test_a_factor_that_is_in_the_weights_is_not_taken_again_from_the_tensor_that_stays(tmp_path, weights, format):
+    folder = LAYOUTS[format].write(tmp_path / "sae", weights)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**config, "norm_activation": "inference"})
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    norms = weights.decoder.double().norm(dim=1)
+    same_firings(fired(coder, x), above(norms * pre_activations(weights, x, subtract=False), weights.threshold))
+    assert coder.folded == "the norms of the decoder"
+
+
+def of_lm_saes(folder, weights, drop=(), tensors=None, **config):
+    """An SAE of lm_saes whose config says more, and whose tensors are others."""
+    path = LAYOUTS["lm_saes"].write(folder, weights)
+    write_json(path / "config.json", {**json.loads((path / "config.json").read_text()), **config})
+    stored = load_file(path / "sae_weights.safetensors")
+    kept = {name: tensor for name, tensor in stored.items() if name not in drop}
+    save_file({**kept, **(tensors or {})}, path / "sae_weights.safetensors")
+    return path
+
+
+def test_an_sae_of_lm_saes_says_what_it_is_and_reconstructs_what_it_reads(tmp_path, weights):
+    coder, x = load_sparse_coder(LAYOUTS["lm_saes"].write(tmp_path / "sae", weights)), random_inputs(30, WIDTH)
+    assert (coder.format, coder.architecture) == ("lm_saes", "jumprelu")
+    assert coder.folded == "the norms of the decoder; the factor of its inputs' norm, 1.5" and not coder.transcodes
+    firings = above(LAYOUTS["lm_saes"].firings(weights, x), 0) / weights.decoder.double().norm(dim=1)
+    expected = (firings @ weights.decoder.double() + weights.b_dec.double()) / LLAMA_SCALE
+    torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_transcoder_of_lm_saes_has_a_factor_for_each_side_and_may_have_no_bias(tmp_path, weights):
+    w_dec, out = torch.randn(N, 7), "blocks.15.hook_mlp_out"
+    tensors = {"W_D": w_dec, f"dataset_average_activation_norm.{out}": torch.tensor(7**0.5 / 0.25)}
+    more = {"hook_point_out": out, "use_decoder_bias": False, "act_fn": "relu"}
+    folder = of_lm_saes(tmp_path / "sae", weights, ("b_D",), tensors, sparsity_include_decoder_norm=False, **more)
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    firings = pre_activations(weights, LLAMA_SCALE * x, subtract=False).relu()
+    same_firings(fired(coder, x), firings)
+    torch.testing.assert_close(
+        coder.reconstruct(x, coder.encode(x)).double(), firings @ w_dec.double() / 0.25, rtol=1e-4, atol=1e-4
+    )
+    assert (coder.transcodes, coder.target, coder.reads) == (True, out, "input")
+
+
+def test_a_topk_of_lm_saes_may_scale_each_token(tmp_path, weights):
+    folder = of_lm_saes(tmp_path / "sae", weights, act_fn="topk", top_k=K, norm_activation="token-wise")
+    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    each = x.double() * WIDTH**0.5 / x.double().norm(dim=1, keepdim=True)
+    pre = pre_activations(weights, each, subtract=False) * weights.decoder.double().norm(dim=1)
+    same_firings(fired(coder, x), largest(pre, K))
+    assert (coder.k, coder.declared_l0, coder.normalisation) == (K, K, "constant_norm_rescale")
+
+
+@pytest.mark.parametrize(
+    ("drop", "config", "reason"),
+    [
+        ((), {"sae_type": "clt"}, "sae_type 'clt', not 'sae'"),
+        ((), {"act_fn": "batchtopk"}, "act_fn 'batchtopk': what fires depends on the batch; make a jumprelu"),
+        ((), {"act_fn": "tanh"}, "act_fn 'tanh', which is none of relu, jumprelu and topk"),
+        ((), {"act_fn": "topk", "top_k": N + 1}, "top_k 41, not a number from 1 to 40"),
+        ((), {"hook_point_out": "blocks.15.hook_mlp_out"}, "no tensor 'dataset_average_activation_norm.blocks.15"),
+        (("b_D",), {}, "no tensor 'b_D'"),
+        (("activation_function.log_jumprelu_threshold",), {}, "no tensor 'activation_function.log_jumprelu_thr"),
+    ],
+)
+def test_what_of_lm_saes_cannot_be_read_is_refused(tmp_path, weights, drop, config, reason):
+    with pytest.raises(SaeError, match=reason):
+        load_sparse_coder(of_lm_saes(tmp_path / "sae", weights, drop, **config))
 
 
 @pytest.mark.parametrize("norm", [None, {}, {"in": 0}, {"in": "7"}])
@@ -340,7 +441,7 @@ def of_circuit_tracer(folder, weights, **config):
     del stored["activation_function.threshold"]
     save_file(stored, path)
     with (path.parent / "config.yaml").open("a") as file:
-        file.write(yaml.safe_dump(config))
+        file.write(yaml.safe_dump(config) if config else "")
     return path
 
 
@@ -349,6 +450,25 @@ def test_a_topk_in_circuit_tracers_layout_keeps_the_k_largest(tmp_path, weights)
     x = random_inputs(30, WIDTH)
     same_firings(fired(coder, x), largest(pre_activations(weights, x, subtract=False), K))
     assert (coder.architecture, coder.k, coder.declared_l0) == ("topk_transcoder", K, K)
+
+
+@pytest.mark.parametrize("config", [{}, {"activation": "topk"}, {"activation": "topk", "k": N}])
+def test_a_topk_that_circuit_tracer_saved_has_its_k_beside_the_weights(tmp_path, weights, config):
+    path, x = of_circuit_tracer(tmp_path / "sae", weights, **config), random_inputs(30, WIDTH)
+    save_file({**load_file(path), "k": torch.tensor(K)}, path)
+    coder = load_sparse_coder(path)
+    same_firings(fired(coder, x), largest(pre_activations(weights, x, subtract=False), K))
+    with (path.parent / "config.yaml").open("a") as file:
+        file.write("activation: relu\n")
+    with pytest.raises(SaeError, match="activation 'relu', and its weights are those of 'topk'"):
+        load_sparse_coder(path)
+
+
+def test_the_one_set_of_topk_transcoders_that_says_no_k_has_the_one_of_circuit_tracers_code(tmp_path):
+    weights = random_weights(200, WIDTH, 128)
+    name = "models--facebook--crv-8b-instruct-transcoders/snapshots"
+    coder = load_sparse_coder(of_circuit_tracer(tmp_path / name, weights, activation="topk"))
+    assert (coder.k, coder.declared_l0) == (128, 128)
 
 
 @pytest.mark.parametrize(

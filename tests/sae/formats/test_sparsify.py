@@ -278,6 +278,7 @@ def test_a_k_that_is_written_as_a_float_is_the_number(tmp_path):
 
 def test_features_that_fire_below_zero_are_refused(tmp_path):
     assert "signed" in refusal(write_random_sae(tmp_path / "sae", signed=True))
+    assert "matching_pursuit" in refusal(write_random_sae(tmp_path / "mp", matching_pursuit=True))
 
 
 def test_a_width_that_differs_from_the_config_is_refused(tmp_path):

@@ -1,0 +1,35 @@
+"""Tables of a batch that are made as in a run but not written: for the pilot and for the estimate."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from pipeline.asking.tools import Batch
+from pipeline.lake import Lake
+from pipeline.make_table import read_table
+from pipeline.tables import TABLES
+from pipeline.tables.stages import STAGES
+
+Tables = dict[str, pa.Table]
+
+
+@contextmanager
+def unwritten_batch(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table]) -> Iterator[Batch]:
+    """A batch whose connection sees the tables in `made` in place of those in the lake."""
+    with lake.connect(sae, batch, made) as connection:
+        yield Batch(lake, connection, sae, batch)
+
+
+def unwritten_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Tables:
+    """A batch's tables up to its explanations, for the features in `selected` (rows of `selected_features`).
+
+    The result includes `selected`. Tables that only plug-ins read and that the subject model makes are empty.
+    """
+    made: Tables = {"selected_features": selected}
+    for table in STAGES["estimate"].makes_unwritten:
+        if STAGES[table].is_sql:
+            made[table] = read_table(lake, table, sae=sae, batch=batch, given=made)
+        elif STAGES[table].is_on_demand:
+            made[table] = TABLES[table].schema.empty_table()
+    return made

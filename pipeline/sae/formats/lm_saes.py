@@ -1,0 +1,99 @@
+"""OpenMOSS' lm_saes as it saves SAEs and transcoders today: `config.json` and `sae_weights.safetensors`.
+
+Tensors: W_E [d_in, n], b_E [n], W_D [n, d_out], where use_decoder_bias is true b_D [d_out], and of a jumprelu
+activation_function.log_jumprelu_threshold [n]. Nothing is subtracted from the input. A transcoder is one whose
+hook_point_out is another place than its hook_point_in. norm_activation says how both are scaled:
+
+    dataset-wise  to the norm sqrt(d) on average, by the tensors dataset_average_activation_norm.<hook point>
+    token-wise    each token to the norm sqrt(d)
+    inference     not at all; the average is in the weights
+
+Where sparsity_include_decoder_norm is true, features fire by their activation times the norm of their decoder row,
+as in `llama_scope`. Read from lm_saes' models/sae.py, whose Llama Scope is of other layouts.
+"""
+
+from typing import Any
+
+from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_norms
+from pipeline.sae.files import SaeFiles, Tensors, is_number, text_in
+from pipeline.sae.formats.llama_scope import check_function, fires_by_norm
+
+FILES = ("config.json", "sae_weights.safetensors")
+
+_THRESHOLD = "activation_function.log_jumprelu_threshold"
+
+
+def is_format(files: SaeFiles) -> bool:
+    """Whether the file has matrices of these names."""
+    return {"W_E", "W_D"} <= files.tensors("sae_weights.safetensors").names()
+
+
+def load(files: SaeFiles) -> SparseCoder:
+    """The coder in such a folder, float32. Raises SaeError if it cannot be read or does not fit."""
+    config, tensors = files.config("config.json"), files.tensors("sae_weights.safetensors")
+    if (kind := config.get("sae_type", "sae")) != "sae":
+        files.fail(f"config.json has sae_type '{kind}', not 'sae'")
+    check_function(files, config, "config.json")
+    place, target = text_in(config, "hook_point_in"), text_in(config, "hook_point_out")
+    transcodes = target not in (None, place)
+    encoder = tensors.take("W_E", None, None).T.contiguous()
+    n_features, d_in = encoder.shape
+    decoder = tensors.take("W_D", n_features, None if transcodes else d_in)
+    d_out, bias = decoder.shape[1], tensors.take("b_E", n_features)
+    has_bias = config.get("use_decoder_bias", True) is True
+    decoder_bias = tensors.take_if_there("b_D", d_out, must_be=has_bias)
+    activation = _activation(files, tensors, n_features)
+    how, folded = config.get("norm_activation", "dataset-wise"), []
+    if how not in ("dataset-wise", "inference") and (how != "token-wise" or transcodes):
+        files.fail(f"config.json has norm_activation '{how}', which needs more than a token's own input")
+    if fires_by_norm(config):  # before the scales, as thresholds are of scaled inputs and outputs
+        encoder, bias, decoder = fold_norms(encoder, bias, decoder)
+        folded.append("the norms of the decoder")
+    if how == "dataset-wise":
+        scale = _scale(tensors, place, d_in)
+        scale_out = _scale(tensors, target, d_out) if transcodes else scale
+        encoder, decoder = encoder * scale, decoder / scale_out
+        decoder_bias = None if decoder_bias is None else decoder_bias / scale_out
+        folded.append(f"the factor of its inputs' norm, {scale:.6g}")
+        folded += [f"and of its outputs', {scale_out:.6g}"] if transcodes else []
+    return SparseCoder(
+        hookpoint=place,
+        encoder=encoder,
+        encoder_bias=bias,
+        decoder=decoder,
+        activation=activation,
+        normalisation="constant_norm_rescale" if how == "token-wise" else "none",
+        decoder_bias=decoder_bias,
+        transcodes=transcodes,
+        target=target if transcodes else None,
+        architecture=str(config.get("act_fn")),
+        folded="; ".join(folded) or None,
+        declared_l0=activation.k if isinstance(activation, TopK) else None,
+    )
+
+
+def _scale(tensors: Tensors, place: str | None, width: int) -> float:
+    """By what activations at a place are multiplied."""
+    name = f"dataset_average_activation_norm.{place}"
+    norm = tensors.take(name).item()
+    if norm <= 0:
+        tensors.fail(f"{name} is {norm:g}, not a number above 0")
+    return float(width**0.5 / norm)
+
+
+def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> Activation:
+    config: dict[str, Any] = files.config("config.json")
+    match name := str(config.get("act_fn", "relu")).lower():
+        case "relu":
+            return RELU
+        case "jumprelu":
+            return JumpReLU.above(tensors.take_threshold(_THRESHOLD, n_features).exp())
+        case "topk":
+            k = config.get("top_k")
+            if not is_number(k) or k != int(k) or not 0 < k <= n_features:
+                files.fail(f"config.json has top_k {k!r}, not a number from 1 to {n_features}")
+            return TopK(int(k))
+        case "batchtopk" | "batchlayertopk":
+            files.fail(f"config.json has act_fn '{name}': what fires depends on the batch; make a jumprelu of it")
+        case _:
+            files.fail(f"config.json has act_fn '{name}', which is none of relu, jumprelu and topk")
