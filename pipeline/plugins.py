@@ -56,6 +56,9 @@ class Declared(NamedTuple):
             windows drawn from all candidate slots, so that figures hold for these; `grades` if it grades such
             windows 0, 1 or 2; `activations` if it predicts a value for each token.
         asks_role: `embedder` for a scorer whose `model` embeds texts on a server.
+        judges: Of a scorer, what it judges an explanation by: when the feature fires, or its effect on what the
+            model writes.
+        sees_positions: Whether a scorer's questions show where in a context a token stands.
 
     A version also covers `content`, a hash of the files that the settings name.
     """
@@ -67,6 +70,8 @@ class Declared(NamedTuple):
     n_silent: int = 0
     scored_as: Literal["population", "grades", "activations"] | None = None
     asks_role: Literal["embedder"] | None = None
+    judges: Literal["firing", "effect"] = "firing"
+    sees_positions: bool = False
 
     @classmethod
     def by(cls, settings: Any) -> Self:

@@ -28,6 +28,11 @@ from pipeline.sae import load_sae
 
 _N_NEIGHBOURS = 10
 
+LEAST_COSINE = 0.01
+"""The least cosine of a neighbour. Features of real SAEs have nearer ones; in a dictionary of orthogonal directions
+(a model's neurons) all pairs tie at 0, and their ids would decide which of them count. It is twice the rounding
+error of the first products in bfloat16, so such pairs are not computed again."""
+
 _PANEL = 4096
 """Features a side of a block of products."""
 
@@ -53,7 +58,10 @@ class Neighbours(NamedTuple):
 
 @of_weights
 def write_feature_neighbours(lake: Lake, sae: str) -> Published:
-    """Write each feature's ten nearest others. Figures: the median cosine of the nearest, and near copies."""
+    """Write each feature's nearest others, ten at most.
+
+    Figures: the median cosine of the nearest, and the number of features with a near copy.
+    """
     own = lake.config.sae(sae)
     found = nearest(load_sae(own).decoder)
     columns = {
@@ -76,8 +84,9 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
 def nearest(directions: Tensor, n_neighbours: int = _N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
-    A row of zeros has no direction: it has no neighbours, and is not one. `dtype`, that of the first products,
-    changes how long it takes and never the result; left out, it is the one that is faster here.
+    Only rows with a cosine of LEAST_COSINE or more count, so a row may have fewer. A row of zeros has no direction:
+    it has no neighbours, and is not one. `dtype`, that of the first products, affects the time and never the
+    result; if left out, it is the faster one on this machine.
     """
     search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))
     starts = range(0, search.n_rows, _PANEL)
@@ -116,7 +125,7 @@ class _Search:
         self._store_error = torch.finfo(dtype).eps / 2
         # The largest products of each row so far; the least of them bounds its n-th nearest from below.
         self._largest = torch.full((self.n_rows, n_neighbours), -torch.inf, dtype=dtype)
-        self._floor = torch.full((self.n_rows,), -torch.inf, dtype=torch.float64)
+        self._floor = torch.full((self.n_rows,), LEAST_COSINE, dtype=torch.float64)
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []  # rows int32, columns int32, products
         self._n_pending = 0
         self._found = _no_pairs()
@@ -194,10 +203,12 @@ class _Search:
                 torch.split(features, _PAIRS_AT_ONCE), torch.split(neighbours, _PAIRS_AT_ONCE), strict=True
             )
         ]
+        cosine = torch.cat([self._found.cosine, *cosines])
+        is_near = cosine >= LEAST_COSINE
         self._found = _nearest_of(
-            torch.cat([self._found.feature, features]),
-            torch.cat([self._found.neighbour, neighbours]),
-            torch.cat([self._found.cosine, *cosines]),
+            torch.cat([self._found.feature, features])[is_near],
+            torch.cat([self._found.neighbour, neighbours])[is_near],
+            cosine[is_near],
             self._n_neighbours,
         )
         last = self._found.rank == self._n_neighbours

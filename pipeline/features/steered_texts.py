@@ -169,6 +169,7 @@ class Steering:
         self._token_bytes = token_bytes
         if "steer" in self._settings.modes:
             self._held_out = Divergence(subject, held_out)
+            self._mean_norm = subject.mean_norm(held_out)  # whichever feature is steered
             self._unseen = Divergence(subject, prompts.token_ids)
             self._unsteered = subject.write(prompts.token_ids, prompts.draws)
 
@@ -183,7 +184,7 @@ class Steering:
         def kl_of(strength: float) -> float:
             return self._held_out(Edit(feature, "add", strength))
 
-        unit = self._subject.unit_strength(self._held_out.token_ids, feature)
+        unit = self._subject.unit_strength(self._mean_norm, feature)
         found = find_strengths(kl_of, self._settings.target_kls, unit) if unit else {}
         for target in sorted(self._settings.target_kls):
             row = {"mode": "steer", "target_kl": target}

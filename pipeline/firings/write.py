@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.errors import LakeError
-from pipeline.firings.forward import open_reader
+from pipeline.firings.forward import open_encoder
 from pipeline.firings.imported import import_shard
 from pipeline.firings.shards import cache_shard
 from pipeline.firings.store import count_rows
@@ -41,7 +41,7 @@ def write_activation_shards(lake: Lake, shard: int) -> Published:
         if cache is not None:
             n_read, took = import_shard(lake, shard, saes, cache.folder)
         else:
-            readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in saes}
+            readers = {sae.name: open_encoder(lake.config, sae, subject.device) for sae in saes}
             n_read, took = cache_shard(lake, shard, subject, readers, generation)
         n_tokens, seconds = n_tokens + n_read, seconds + took
     n_rows = sum(

@@ -99,14 +99,17 @@ class SteeredSubject:
         return self._activations(self._read(token_ids), feature)
 
     @torch.inference_mode()
-    def unit_strength(self, token_ids: Tensor, feature: int) -> float | None:
+    def mean_norm(self, token_ids: Tensor) -> float:
+        """The mean norm of the activation at the hookpoint, without first tokens."""
+        return float(self._read(token_ids)[:, 1:].float().norm(dim=-1).mean())
+
+    def unit_strength(self, mean_norm: float, feature: int) -> float | None:
         """The strength at which a feature adds the mean activation norm: mean norm / norm of its direction.
 
         None if the feature's direction is zero.
         """
-        norm = float(self._read(token_ids)[:, 1:].float().norm(dim=-1).mean())
         own = float(self._coder.decoder[feature].norm())
-        return norm / own if own > 0 else None
+        return mean_norm / own if own > 0 else None
 
     def split(self, token_ids: Tensor) -> Sequence[Tensor]:
         """Texts in parts whose logits fit into memory."""

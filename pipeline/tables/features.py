@@ -274,7 +274,7 @@ FEATURES = (
     ),
     Table(
         "feature_neighbours",
-        "One row per feature and near neighbour, by the cosine of their decoder directions.",
+        "One row per feature and near neighbour, ten at most, by the cosine of their directions, 0.01 or more.",
         (
             SAE,
             FEATURE,
