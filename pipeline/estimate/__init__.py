@@ -19,7 +19,7 @@ from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
 from pipeline.lake import LEDGER_FOLDER, Lake, Published
 from pipeline.lake.catalog import create_requests_view
-from pipeline.lake.placing import temporary_path
+from pipeline.lake.publishing import temporary_path
 from pipeline.llm import Message
 from pipeline.llm.ledger.answers import last_lines
 from pipeline.llm.ledger.prices import Prices
