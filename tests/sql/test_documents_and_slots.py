@@ -33,7 +33,8 @@ def books():
     """A document of 200,000 tokens (800 kB) in each role, without a run in common, where 150 MB may be used."""
     draw = np.random.default_rng(0)
     database = Database(context_length=256, threads=1)
-    fill_corpus(database, [Document(role, draw.integers(0, 900, 200_000).tolist()) for role in ("train", "test")], 32)
+    documents = [Document(role, draw.integers(0, 900, 200_000).tolist()) for role in ("train", "test")]
+    fill_corpus(database, documents, slot_tokens=32)
     [[before]] = database.connection.sql("select current_setting('memory_limit')").fetchall()
     database.connection.execute("set memory_limit = '150MB'")
     yield database

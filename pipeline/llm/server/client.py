@@ -330,9 +330,16 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
 
     Raises ConfigError if it is no address.
     """
-    parts = urllib.parse.urlsplit(base_url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ConfigError(f"base_url '{base_url}' is not an address; it must begin with http:// or https://")
+    try:
+        parts = urllib.parse.urlsplit(base_url)
+        is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:  # of its port, or of brackets around an IPv6 address
+        raise ConfigError(f"base_url '{base_url}' is not an address: {error}") from None
+    if not is_whole or any(each.isspace() for each in base_url):
+        raise ConfigError(
+            f"base_url '{base_url}' is not an address; it must begin with http:// or https://, go on with a host, "
+            "and hold no space"
+        )
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
 

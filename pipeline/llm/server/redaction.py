@@ -77,5 +77,8 @@ def _forms(key: str) -> list[str]:
 
 
 def short(text: str | None) -> str | None:
-    """Its first 300 characters, in one line."""
-    return None if text is None else " ".join(text.split())[:_LONGEST_ERROR]
+    """Its first 300 characters, in one line; what is not printable, and could command a terminal, is spelled."""
+    if text is None:
+        return None
+    line = " ".join(text.split())[:_LONGEST_ERROR]
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
