@@ -47,7 +47,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=100)] = Field(
         description="Its folder in the lake, and the first part of its Dagster asset keys"
     )
-    seed: int = Field(0, description="Part of every hash by which something is drawn")
+    seed: int = Field(0, ge=-(2**63), lt=2**63, description="Part of every hash by which something is drawn")
     subject: SubjectConfig = Field(description=SubjectConfig.__doc__)
     saes: Annotated[tuple[SaeConfig, ...], Field(min_length=1)] = Field(description="The SAEs, all in one pass")
     corpus: CorpusConfig = Field(description=CorpusConfig.__doc__)

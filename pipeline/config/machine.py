@@ -36,7 +36,11 @@ class MachineConfig(Section):
         None, description="Tokens of one forward pass; left out, 2,048 on a CPU and 16,384 on a GPU"
     )
     flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
-    memory_limit: str = Field("4GB", description="DuckDB's memory; beyond it queries spill to disk")
+    memory_limit: str = Field(
+        "4GB",
+        pattern=r"(?i)^\d+(\.\d+)? ?([KMGT]i?B|%)$",
+        description="DuckDB's memory (`500MB`, `4GB`, `80%`); beyond it queries spill to disk",
+    )
 
     @model_validator(mode="after")
     def _lake_is_written_out(self) -> Self:
