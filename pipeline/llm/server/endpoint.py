@@ -268,7 +268,7 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
     shown = re.sub("//[^/]*@", "//***@", base_url)
     try:
         parts = urllib.parse.urlsplit(base_url.strip())
-        host, _ = parts.hostname, parts.port  # the port raises ValueError above 65535
+        host, port = parts.hostname, parts.port  # the port raises ValueError above 65535
     except ValueError as error:
         raise ConfigError(f"base_url '{shown}' is not an address ({error})") from None
     if parts.username is not None or parts.password is not None:
@@ -276,8 +276,10 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
             f"base_url has a user name or password before '@{host}'; take it out, and put the key into the "
             "environment variable that api_key_env names"
         )
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ConfigError(f"base_url '{shown}' is not an address; it must begin with http:// or https://")
+    if parts.scheme not in {"http", "https"} or not host or port == 0 or any(map(str.isspace, base_url.strip())):
+        raise ConfigError(
+            f"base_url '{shown}' is not an address; it must begin with http:// or https:// and a host, without spaces"
+        )
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
 

@@ -77,5 +77,8 @@ def _forms(key: str) -> list[str]:
 
 
 def short(text: str | None) -> str | None:
-    """A text's first 300 characters, in one line."""
-    return None if text is None else " ".join(text.split())[:_LONGEST_ERROR]
+    """A text's first 300 characters, in one line; unprintable ones, which could command a terminal, are escaped."""
+    if text is None:
+        return None
+    line = " ".join(text.split())[:_LONGEST_ERROR]
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)

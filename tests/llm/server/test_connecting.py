@@ -127,8 +127,8 @@ def test_a_query_is_not_told_in_messages():
 
 
 @pytest.mark.parametrize("url", [
-    "api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1", "http://:8000/v1",
-    "http://127.0.0.1:99999/v1", "http://[::1/v1",
+    "api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1", "http://:8000/v1", "http://x:99999/v1",
+    "http://x:port/v1", "http://[::1/v1", "http://a b/v1",
 ])  # fmt: skip
 def test_what_is_no_address_is_refused_at_once(url):
     with pytest.raises(ConfigError, match="is not an address"):
