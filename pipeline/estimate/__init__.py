@@ -53,7 +53,6 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     # As each run does first: the selection can have changed since the table was made.
     selected = select_features(lake, sae)
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
-    # Of what is done, scorers that ask nobody have done their part as well.
     unfinished = lake.query("unfinished_batches", given={"selected_features": selected}).filter(sae=sae)["batch"]
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:

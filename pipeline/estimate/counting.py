@@ -81,8 +81,9 @@ def count_requests(
 ) -> Needs:
     """What a run would need for a batch.
 
-    `selected` are the rows of `selected_features`; the tables that follow from them are made here. In a batch that
-    is done, scorers that ask nobody have nothing left to do.
+    `selected` are the rows of `selected_features`; the tables that follow from them are made here. A batch that is
+    done is not made again, though the selection or the corpus has changed: nothing is asked that the ledger lacks,
+    nothing is read, and scorers that ask nobody have nothing left to do.
     """
     made = rehearse_windows(lake, sae, batch, selected)
     subject_tokens = {}
@@ -121,9 +122,10 @@ def count_requests(
     scored = pl.DataFrame(predictions).join(plain, on="explanation_id", how="semi")
     ids = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
     asked = (*explaining, *telling, *scoring)
-    counted = [one for each in asked for one in each.counted(ids)]
+    counted = [one for each in asked for one in each.counted(ids) if is_unfinished or one.is_known]
+    rounds = sum((each.rounds for each in asked if is_unfinished), Counter())
     seconds = {name: own_seconds(lake, sae, batch, made, name) if is_unfinished else 0.0 for name in own}
-    return Needs(counted, subject_tokens, seconds, sum((each.rounds for each in asked), Counter()))
+    return Needs(counted, subject_tokens if is_unfinished else {}, seconds, rounds)
 
 
 def _asks(stand_ins: Iterable["_StandIns"]) -> Asks:
