@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
-from pipeline.asking.draws import ask_draws
+from pipeline.asking.draws import is_final, next_draw
 from pipeline.asking.roles import RoleName, role_of, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers
@@ -158,19 +158,21 @@ class _StandIns:
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """An answer of a role each; what is known and cannot be used is asked for again, as in a run."""
-        by_id = {each.request.request_id: each for each in to_ask}
-
-        def ask_draw(requests: Sequence[Request]) -> dict[str, Answer]:
-            drawn = [by_id[_first_id(request)]._replace(request=request) for request in requests]
-            self.rounds.update({each.request.purpose for each in drawn if self._is_new(each)})
-            for each in drawn:
+        counting: dict[str, Answer] = {}
+        drawn = {each.request.request_id: each for each in to_ask}
+        for _ in range(self.max_draws[name]):
+            self.rounds.update({each.request.purpose for each in drawn.values() if self._is_new(each)})
+            useless = {}
+            for first_id, each in drawn.items():
                 self.roles.setdefault(each.request.request_id, name)
-            return {each.request.request_id: self._answer(each) for each in drawn}
-
-        def is_usable(first_id: str, answer: Answer) -> bool:
-            return answer.request_id not in self.replayed or by_id[first_id].is_usable(answer)
-
-        return ask_draws(ask_draw, [each.request for each in to_ask], self.max_draws[name], is_usable)
+                answer = self._answer(each)
+                if self._counts(each, answer):
+                    counting[first_id] = answer
+                else:
+                    counting.setdefault(first_id, answer)
+                    useless[first_id] = each._replace(request=next_draw(each.request, first_id))
+            drawn = useless
+        return counting
 
     def counted(self, plain: set[str]) -> list[Counted]:
         """What was asked; `plain` are the ids of the requests that are, by the draws that count."""
@@ -186,6 +188,11 @@ class _StandIns:
             )
             for request_id, request in self.requests.items()
         ]
+
+    def _counts(self, to_ask: ToAsk, answer: Answer) -> bool:
+        """Whether a run would go by an answer, and ask for no other draw."""
+        is_known = answer.request_id in self.replayed
+        return not is_known or is_final(answer) or (answer.status == "ok" and to_ask.is_usable(answer))
 
     def _is_new(self, to_ask: ToAsk) -> bool:
         return self._replayed(to_ask) is None and to_ask.request.request_id not in self.requests
