@@ -90,7 +90,7 @@ def sentence_of(error: BaseException) -> str | None:
         case RuntimeError() if words.startswith("cannot cache function"):
             return "numba has nowhere to cache compiled code; set NUMBA_CACHE_DIR to a writable folder"
         case RuntimeError() if words == "Could not determine home directory.":
-            return "a path begins with ~ and a user name that does not exist on this machine; write the path in full"
+            return "a path begins with ~ and a user name that this machine does not have; write the path in full"
         case RuntimeError() if words == "Query interrupted":  # how DuckDB ends at Ctrl-C
             return "stopped; run again to continue"
         case _:

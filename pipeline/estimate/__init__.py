@@ -64,7 +64,6 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     # As at the start of a run: the selection may have changed since the table was made.
     selected = select_features(lake, sae)
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
-    # In batches that are done, scorers that send no requests are done as well.
     unfinished = lake.query("unfinished_batches", given={"selected_features": selected}).filter(sae=sae)["batch"]
     pilot = features_to_ask(lake, sae, selected)
     rows: list[Row] = []

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
-from pipeline.asking.draws import ask_draws
+from pipeline.asking.draws import is_final, next_draw
 from pipeline.asking.roles import RoleName, role_of, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers, explanations_table
@@ -77,21 +77,23 @@ def count_requests(
 ) -> Needs:
     """What a run would need for a batch.
 
+    A finished batch is not made again, even if the selection or the corpus has changed: it sends nothing that the
+    ledger lacks, reads nothing, and leaves nothing to do for scorers that send no requests.
+
     Args:
         lake: The lake.
         sae, batch: The batch.
         selected: The rows of `selected_features`; the tables that follow from them are made here.
-        is_unfinished: False if the batch is done, so that scorers without requests have nothing left to do.
+        is_unfinished: False if the batch is finished.
         pilot: The features of the batch that a pilot asks about first, rows of `selected_features`.
     """
     run = _run_through(lake, sae, batch, selected, pilot)
     plain = _plain_requests(lake, sae, batch, run.made)
+    own = [name for name in lake.config.scoring.scorers if asks_nobody(lake.config, name)]
     requests = [each for stand_ins in run.stand_ins for each in stand_ins.counted(plain)]
-    seconds = {
-        name: own_seconds(lake, sae, batch, run.made, name) if is_unfinished else 0.0
-        for name in lake.config.scoring.scorers
-        if asks_nobody(lake.config, name)
-    }
+    if not is_unfinished:
+        return Needs([each for each in requests if each.is_known], {}, dict.fromkeys(own, 0.0), Counter())
+    seconds = {name: own_seconds(lake, sae, batch, run.made, name) for name in own}
     rounds = sum((each.rounds for each in run.stand_ins), Counter[str]())
     return Needs(requests, run.subject_tokens, seconds, rounds)
 
@@ -200,23 +202,31 @@ class _StandIns:
     rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """The answers that count; after a recorded answer that cannot be used, the next draw, as in a run."""
-        by_id = {each.request.request_id: each for each in to_ask}
-
-        def ask_draw(requests: Sequence[Request]) -> dict[str, Answer]:
-            draws = [by_id[_first_id(request)]._replace(request=request) for request in requests]
-            self.rounds.update({each.request.purpose for each in draws if self._is_new(each)})
-            return {each.request.request_id: self._answer(name, each) for each in draws}
-
-        def is_usable(first_id: str, answer: Answer) -> bool:
-            return not self.asked[answer.request_id].is_known or by_id[first_id].is_usable(answer)
-
-        return ask_draws(ask_draw, [each.request for each in to_ask], self.max_draws[name], is_usable)
+        """An answer for each request; after a known answer that cannot be used, the next draw, as in a run."""
+        counting: dict[str, Answer] = {}
+        drawn = {each.request.request_id: each for each in to_ask}
+        for _ in range(self.max_draws[name]):
+            self.rounds.update({each.request.purpose for each in drawn.values() if self._is_new(each)})
+            useless = {}
+            for first_id, each in drawn.items():
+                answer = self._answer(name, each)
+                if self._counts(each, answer):
+                    counting[first_id] = answer
+                else:
+                    counting.setdefault(first_id, answer)
+                    useless[first_id] = each._replace(request=next_draw(each.request, first_id))
+            drawn = useless
+        return counting
 
     def counted(self, plain: Collection[str]) -> list[Counted]:
         """What was asked; all draws of a request are plain if `plain` has the id of one of them."""
         plain = {_first_id(each.request) for request_id, each in self.asked.items() if request_id in plain}
         return [each._replace(is_plain=_first_id(each.request) in plain) for each in self.asked.values()]
+
+    def _counts(self, to_ask: ToAsk, answer: Answer) -> bool:
+        """Whether a run would use an answer, and so ask for no further draw."""
+        is_known = self.asked[answer.request_id].is_known
+        return not is_known or is_final(answer) or (answer.status == "ok" and to_ask.is_usable(answer))
 
     def _is_new(self, to_ask: ToAsk) -> bool:
         return self._replayed(to_ask) is None and to_ask.request.request_id not in self.asked

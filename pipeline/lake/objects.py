@@ -160,6 +160,11 @@ class Objects:
             if unit := self._listed.get(_unit(name)):
                 self._listed[_unit(name)] = unit[0], {**unit[1], name: version}
 
+    def withdraw(self, path: Path) -> None:
+        """Have nothing published at a path; what other machines have fetched of it stays with them."""
+        self.remove(self._list(f"versions/{self._name(path)}"))
+        self.look_again()
+
     def fetch(self, path: Path) -> None:
         """Fetch the last version of everything published at or below a path into the local folder.
 

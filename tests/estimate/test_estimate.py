@@ -135,6 +135,21 @@ def test_a_changed_selection_counts_before_the_table_is_made_again(make: Make) -
     assert set(estimated(one)["n_features"]) == {1}
 
 
+@pytest.mark.parametrize("left", [0, 1, 4])
+def test_of_a_batch_that_is_done_nothing_is_counted_that_a_run_would_not_ask(
+    make: Make, tmp_path: Path, left: int
+) -> None:
+    """As fewer features are selected, others would be controls of each other."""
+    with Oracle(TRUTH) as oracle:
+        explain_and_score(make(oracle.base_url, explaining={"controls": 2}))
+    selection = {"where": f"feature <> {left}"}
+    config = make("http://127.0.0.1:9", "fewer", tmp_path / "one", selection=selection, explaining={"controls": 2})
+    write_selected_features(open_lake(config), SAE)
+    assert not unfinished_batches(config)
+    rows = estimated(open_lake(config))
+    assert requests(rows) == {} and rows["known_requests"].sum() > 0
+
+
 def test_every_batch_of_a_run_is_counted_by_itself(make: Make) -> None:
     with Oracle(TRUTH) as oracle:
         config = make(oracle.base_url, selection={"batch_size": 1, "batches_per_run": 2})

@@ -72,6 +72,18 @@ def ledger(lake: Lake, first: int = 0, last: int = 9) -> Ledger:
     return Ledger(folder, "predictions", "hand-set", first, last, seal=lake.objects.seal)
 
 
+def test_what_one_machine_withdraws_is_there_for_none_until_it_is_written_again(machine: Any) -> None:
+    one, other = machine("one"), machine("other")
+    rows, batch = TABLES["score_details"].schema.empty_table(), {"sae": "hand-set", "batch": 0}
+    one.write("score_details", rows, **batch)
+    assert other.path("score_details", **batch).exists() and other.has("score_details", **batch)
+    one.withdraw("score_details", **batch)
+    assert not one.has("score_details", **batch) and not other.has("score_details", **batch)
+    assert not one.path("score_details", **batch).exists()
+    other.write("score_details", rows, **batch)
+    assert one.has("score_details", **batch) and one.path("score_details", **batch).exists()
+
+
 def test_lakes_at_two_urls_share_no_local_folder(make_experiment, tmp_path, monkeypatch):
     config = make_experiment()
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)

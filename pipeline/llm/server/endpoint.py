@@ -278,7 +278,7 @@ def _address(base_url: str) -> tuple[str, dict[str, str]]:
         )
     if parts.scheme not in {"http", "https"} or not host or port == 0 or any(map(str.isspace, base_url.strip())):
         raise ConfigError(
-            f"base_url '{shown}' is not an address; it must begin with http:// or https:// and a host, without spaces"
+            f"base_url '{shown}' is not an address; it must be http:// or https:// and a host, without spaces"
         )
     path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
