@@ -85,8 +85,8 @@ def nearest(directions: Tensor, n_neighbours: int = _N_NEIGHBOURS, dtype: torch.
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
     Only rows with a cosine of LEAST_COSINE or more count, so a row may have fewer. A row of zeros has no
-    direction: it has no neighbours, and is not one. `dtype`, that of the first products, affects the time and never the
-    result; if left out, it is the faster one on this machine.
+    direction: it has no neighbours, and is not one. `dtype`, that of the first products, affects the time and
+    never the result; if left out, it is the faster one on this machine.
     """
     search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))
     starts = range(0, search.n_rows, _PANEL)

@@ -77,7 +77,7 @@ def _forms(key: str) -> list[str]:
 
 
 def short(text: str | None) -> str | None:
-    """A text's first 300 characters, in one line. Unprintable ones, which could command a terminal, are escaped."""
+    """A text's first 300 characters, in one line. Unprintable ones, which could steer a terminal, are escaped."""
     if text is None:
         return None
     line = " ".join(text.split())[:_LONGEST_ERROR]
