@@ -42,6 +42,7 @@ estimate: setup                     ## What a run would send and cost: make esti
 
 test: setup                         ## Lint Python and SQL, check types, run the tests
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/sqlfluff lint --processes 2 sql pipeline
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest
