@@ -1,9 +1,10 @@
 -- One row per scorer, kind of plant and fault: how often it scores the better of two explanations of a feature
--- higher, a tie one half. `planted_explanations` says what each explanation is.
--- A true explanation is better than any other, one that is too broad or too narrow better than one that has
--- nothing to do with the feature. `fault`: the pairs of the true explanation with those of one fault; `all`:
--- every pair.
--- A feature's share is one observation; the interval is Wilson's, which bounded observations keep to.
+-- higher, a tie one half. `planted_explanations` has what each explanation is.
+-- A true explanation is better than any other; one that is too broad or too narrow is better than one that has
+-- nothing to do with the feature. `fault`: the pairs of the true explanation with those of one fault; `all`: every
+-- pair.
+-- A feature's share is one observation. The interval is Wilson's, which also holds for shares: they vary no more
+-- than 0s and 1s of the same mean.
 with judged as (
     select
         headline_scores.scorer,

@@ -1,9 +1,9 @@
 -- One row per question: which of three sets of continuations was written with the explanation's feature changed?
--- A trial's sets go on with the same texts (steer; ablation goes on with each feature's own windows), one of them
--- with this feature changed, the others with two of the first features of the batch, by hash. Each continuation
--- stands beside the one of the model as it is. sets: in the order in which they are shown; own: the place of the
--- right one. Both are null where a set is missing. cluster: a trial shows the same texts and the same features at
--- every target, so that its answers are no independent ones.
+-- The sets of a trial continue the same texts (when steering; ablation continues each feature's own windows). One
+-- was written with this feature changed, the others with two other features, chosen by hash among the first of the
+-- batch. Each continuation is shown beside the unchanged model's. sets: in the order in which they are shown; own:
+-- the number of the right one. Both are null where a set is missing.
+-- cluster: a trial shows the same texts and the same features at every target, so its answers are not independent.
 with written as (
     select
         feature,

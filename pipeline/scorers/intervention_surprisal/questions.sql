@@ -1,5 +1,6 @@
--- One row per question: a continuation with the explanation's feature changed, or with another one of the first of
--- the batch, by hash; each beside the one of the model as it is. cluster: all targets go on with the same text.
+-- One row per question: a continuation written with the explanation's feature changed, or with another feature,
+-- chosen by hash among the first of the batch; each beside the unchanged model's. cluster: all targets continue
+-- the same text.
 with written as (
     select feature, mode, target_kl, prompt_id, continuation, unsteered
     from steered_texts
