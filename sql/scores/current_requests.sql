@@ -1,6 +1,6 @@
 -- One row per request behind the lake's explanations and predictions that was answered, or that used tokens and
 -- failed: what it was about, and what it used. This is the cost of an experiment's tables, wherever a cost is
--- shown. The lake has spent more than this (lifetime_costs): on earlier prompts, models and selections, and on
+-- shown. The lake may have spent more (lifetime_costs): on earlier prompts, models and selections, and on
 -- pilots.
 -- Where an answer cannot be used, the next draw is requested. The tables name the draw that counts, but all draws
 -- of the same request (first_id) were paid for.
